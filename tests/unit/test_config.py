@@ -1,0 +1,110 @@
+"""Where things are on a host, and its settings."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from vmtasks import config
+from vmtasks.config import HostSettings, cache_dir, image_dirs
+from vmtasks.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({"HOME": "/home/ida"}, "/home/ida/.cache/vmtasks"),
+        ({"HOME": "/home/ida", "XDG_CACHE_HOME": "/var/ida"}, "/var/ida/vmtasks"),
+        ({"HOME": "/home/ida", "XDG_CACHE_HOME": "relative"}, "/home/ida/.cache/vmtasks"),
+        ({"HOME": "/home/ida", "XDG_CACHE_HOME": ""}, "/home/ida/.cache/vmtasks"),
+        ({"HOME": "/home/ida", "XDG_CACHE_HOME": "/var/ida", "VMTASKS_CACHE": "/big"}, "/big"),
+    ],
+)
+def test_the_cache_follows_xdg(environ: dict[str, str], expected: str) -> None:
+    assert cache_dir(environ) == Path(expected)
+
+
+def test_a_relative_cache_is_below_the_current_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cache_dir({"VMTASKS_CACHE": "here"}) == tmp_path / "here"
+
+
+def test_own_images_come_last(tmp_path: Path) -> None:
+    first, second = tmp_path / "a", tmp_path / "b"
+    first.mkdir()
+    second.mkdir()
+    found = image_dirs({"VMTASKS_IMAGES": f"{first}{os.pathsep}{os.pathsep}{second}"})
+    assert found[:2] == (first, second)
+    assert found[2:] == image_dirs({})
+
+
+def test_an_image_directory_must_be_one(tmp_path: Path) -> None:
+    with pytest.raises(
+        UsageError, match=r"cannot look for images in .*/nowhere: VMTASKS_IMAGES names it, but: No such"
+    ):
+        image_dirs({"VMTASKS_IMAGES": str(tmp_path / "nowhere")})
+
+
+def test_own_images_lie_beside_a_checkout_and_inside_an_installed_package(tmp_path: Path) -> None:
+    package = tmp_path / "vmtasks"
+    (tmp_path / "images").mkdir()
+    package.mkdir()
+    assert config._own_images(package) == tmp_path / "images"
+    (package / "_images").mkdir()
+    assert config._own_images(package) == package / "_images"
+
+
+@pytest.fixture
+def system(tmp_path: Path) -> Path:
+    path = tmp_path / "etc.toml"
+    path.write_text('machines = 4\naccel = "tcg"\n')
+    return path
+
+
+def test_without_files_the_defaults_hold(tmp_path: Path) -> None:
+    assert HostSettings.load({"HOME": str(tmp_path)}, system=tmp_path / "none") == HostSettings()
+
+
+def test_later_settings_override_key_by_key(tmp_path: Path, system: Path) -> None:
+    user = tmp_path / ".config" / "vmtasks" / "config.toml"
+    user.parent.mkdir(parents=True)
+    user.write_text("machines = 2\nattempts = 5\n")
+    environ = {"HOME": str(tmp_path), "VMTASKS_ATTEMPTS": "1", "VMTASKS_SLOTS_MEMORY_MIB": "4096"}
+    assert HostSettings.load(environ, system=system) == HostSettings(
+        machines=2, accel="tcg", attempts=1, memory_mib=4096
+    )
+
+
+def test_vmtasks_config_takes_the_place_of_the_users_file(tmp_path: Path, system: Path) -> None:
+    chosen = tmp_path / "chosen.toml"
+    chosen.write_text("heartbeat_s = 5\n")
+    settings = HostSettings.load({"HOME": str(tmp_path), "VMTASKS_CONFIG": str(chosen)}, system=system)
+    assert settings == HostSettings(machines=4, accel="tcg", heartbeat_s=5.0)
+
+
+def test_vmtasks_config_must_exist(tmp_path: Path, system: Path) -> None:
+    with pytest.raises(UsageError, match=r"cannot read .*/nowhere.toml"):
+        HostSettings.load({"VMTASKS_CONFIG": str(tmp_path / "nowhere.toml")}, system=system)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "sentence"),
+    [
+        ("VMTASKS_SLOTS", "0", "VMTASKS_SLOTS must be a whole number of at least 1"),
+        ("VMTASKS_SLOTS", "many", "VMTASKS_SLOTS must be a whole number of at least 1"),
+        ("VMTASKS_ACCEL", "hvf", 'VMTASKS_ACCEL must be one of "auto", "kvm", "tcg"'),
+        ("VMTASKS_BOOT_LIMIT_S", "-1", "VMTASKS_BOOT_LIMIT_S must be a number of at least 0"),
+    ],
+)
+def test_bad_variables_are_usage_errors(tmp_path: Path, variable: str, value: str, sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        HostSettings.load({"HOME": str(tmp_path), variable: value}, system=tmp_path / "none")
+
+
+def test_a_bad_file_is_named(tmp_path: Path, system: Path) -> None:
+    system.write_text("machine = 4\n")
+    with pytest.raises(UsageError) as caught:
+        HostSettings.load({"HOME": str(tmp_path)}, system=system)
+    assert caught.value.sentence == f"{system}: unknown key 'machine'; did you mean 'machines'?"

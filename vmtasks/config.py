@@ -1,0 +1,103 @@
+"""Where things are on this host, and what its owner has settled for every project.
+
+::
+
+    /etc/vmtasks/config.toml                  the host's
+    $XDG_CONFIG_HOME/vmtasks/config.toml      the user's, over it, key by key; $VMTASKS_CONFIG names another file
+    $VMTASKS_SLOTS, $VMTASKS_ACCEL, ...       the environment, over both
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from vmtasks import toml
+from vmtasks.errors import UsageError
+
+Accel = Literal["auto", "kvm", "tcg"]
+
+SYSTEM_CONFIG = Path("/etc/vmtasks/config.toml")
+_PACKAGE = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostSettings:
+    """What holds on this host, whatever the project."""
+
+    machines: int | None = field(
+        default=None,
+        metadata={"says": "machines at a time", "at_least": 1, "env": "VMTASKS_SLOTS"},
+    )
+    memory_mib: int | None = field(
+        default=None,
+        metadata={"says": "memory of all machines in MiB", "at_least": 1, "env": "VMTASKS_SLOTS_MEMORY_MIB"},
+    )
+    accel: Accel = field(default="auto", metadata={"says": "accelerator", "env": "VMTASKS_ACCEL"})
+    mirror: str = field(default="", metadata={"says": "URL of a Debian mirror", "env": "VMTASKS_MIRROR"})
+    attempts: int = field(
+        default=3,
+        metadata={"says": "how often to try to boot", "at_least": 1, "env": "VMTASKS_ATTEMPTS"},
+    )
+    boot_limit_s: float = field(
+        default=300.0,
+        metadata={"says": "limit of one boot in seconds, 0 for none", "at_least": 0, "env": "VMTASKS_BOOT_LIMIT_S"},
+    )
+    heartbeat_s: float = field(
+        default=60.0,
+        metadata={"says": "silence before a sign of life in seconds", "at_least": 1, "env": "VMTASKS_HEARTBEAT_S"},
+    )
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] = os.environ, *, system: Path = SYSTEM_CONFIG) -> HostSettings:
+        """Read the host's file, the user's over it, and the environment over both.
+
+        :raise UsageError: a file or a variable does not say what it should, or ``$VMTASKS_CONFIG`` is no file.
+        """
+        chosen = environ.get("VMTASKS_CONFIG")
+        user = Path(chosen) if chosen else _xdg(environ, "XDG_CONFIG_HOME", ".config") / "vmtasks" / "config.toml"
+        settings = cls()
+        for path in (system, user):
+            if os.path.lexists(path) or (chosen and path == user):
+                settings = toml.load(cls, path, over=settings)
+        return toml.override(settings, environ)
+
+
+def cache_dir(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return the directory of what can be made again: images, and all that belongs to them."""
+    if chosen := environ.get("VMTASKS_CACHE"):
+        return Path(chosen).absolute()
+    return _xdg(environ, "XDG_CACHE_HOME", ".cache") / "vmtasks"
+
+
+def image_dirs(environ: Mapping[str, str] = os.environ) -> tuple[Path, ...]:
+    """Return the directories of image definitions; the first that has a name wins.
+
+    :raise UsageError: ``$VMTASKS_IMAGES`` names something that cannot be read as a directory.
+    """
+    chosen = tuple(Path(name).absolute() for name in environ.get("VMTASKS_IMAGES", "").split(os.pathsep) if name)
+    for path in chosen:
+        try:
+            os.scandir(path).close()
+        except OSError as error:
+            cause = f"VMTASKS_IMAGES names it, but: {error.strerror}"
+            raise UsageError(f"cannot look for images in {path}: {cause}") from error
+    return (*chosen, _own_images(_PACKAGE))
+
+
+def _own_images(package: Path) -> Path:
+    """Return where the images that come with *package* are."""
+    installed = package / "_images"
+    # Not the other way round: beside an installed package, a directory of that name is somebody else's.
+    return installed if installed.is_dir() else package.parent / "images"
+
+
+def _xdg(environ: Mapping[str, str], variable: str, below_home: str) -> Path:
+    """Return a base directory of the XDG specification, which has relative ones ignored."""
+    chosen = Path(environ.get(variable, ""))
+    if chosen.is_absolute():
+        return chosen
+    return Path(environ.get("HOME") or Path.home()) / below_home

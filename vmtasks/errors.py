@@ -1,0 +1,145 @@
+"""How a run can end, and how to tell one end from another.
+
+::
+
+    VmtasksError
+    ├── UsageError           64   the caller asked for something that cannot be: mend the call or the file
+    ├── TestFailed            1   the project's own commands said no: mend the project
+    │   └── CommandFailed     1   ... and this is the command that did
+    ├── InfrastructureError       the machinery, not the project: look at the host, or try again
+    │   ├── HostError        69   this host cannot: no QEMU, no disk space, no network while baking
+    │   ├── BootError        69   the guest never answered, panicked, or its QEMU died
+    │   └── ConnectionLost   69   the guest answered, and then no longer did
+    ├── TimeLimit           124   a limit that somebody set has passed
+    └── Interrupted         130   Ctrl-C, or a signal to the same end
+
+The numbers are those of sysexits.h (64, 69), timeout(1) (124) and the shell (128 + SIGINT). All of them
+are ``invoke.Exit``, so that ``inv`` ends with a sentence and a status instead of a traceback.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import ClassVar
+
+from invoke.exceptions import Exit
+
+
+class Outcome(StrEnum):
+    """How a run ended, in one word; the vocabulary of result.json."""
+
+    PASSED = "passed"
+    FAILED = "test-failed"
+    USAGE = "usage"
+    HOST = "host"
+    BOOT = "boot"
+    CONNECTION_LOST = "connection-lost"
+    TIME_LIMIT = "time-limit"
+    INTERRUPTED = "interrupted"
+    INTERNAL = "internal-error"
+
+    @property
+    def exit_code(self) -> int:
+        """The exit status that a process ends with."""
+        return _EXIT_CODES[self]
+
+    @property
+    def is_infrastructure(self) -> bool:
+        """Whether the machinery is to blame, and trying again may help."""
+        return self in _INFRASTRUCTURE
+
+
+_EXIT_CODES = {
+    Outcome.PASSED: 0,
+    Outcome.FAILED: 1,
+    Outcome.USAGE: 64,
+    Outcome.HOST: 69,
+    Outcome.BOOT: 69,
+    Outcome.CONNECTION_LOST: 69,
+    Outcome.INTERNAL: 70,
+    Outcome.TIME_LIMIT: 124,
+    Outcome.INTERRUPTED: 130,
+}
+_INFRASTRUCTURE = frozenset({Outcome.HOST, Outcome.BOOT, Outcome.CONNECTION_LOST, Outcome.INTERNAL})
+
+
+class VmtasksError(Exit):
+    """The root of everything that this package raises on purpose.
+
+    :param sentence: what could not be done and why, as one sentence.
+    :param evidence: lines that show it (the last of a log, say), oldest first.
+    :param hint: what the reader can do next.
+    """
+
+    outcome: ClassVar[Outcome] = Outcome.INTERNAL
+
+    def __init__(self, sentence: str, *, evidence: tuple[str, ...] = (), hint: str = "") -> None:
+        super().__init__(message=sentence, code=self.outcome.exit_code)
+        self.sentence = sentence
+        self.evidence = evidence
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return self.sentence
+
+
+class UsageError(VmtasksError):
+    """The caller asked for something that cannot be."""
+
+    outcome = Outcome.USAGE
+
+
+class TestFailed(VmtasksError):
+    """The project's own commands said no."""
+
+    __test__ = False  # not a test class, whatever pytest makes of the name
+    outcome = Outcome.FAILED
+
+
+class CommandFailed(TestFailed):
+    """A guest command ended with another status than the caller wanted."""
+
+
+class InfrastructureError(VmtasksError):
+    """The machinery failed, not the project; the only errors that are ever retried."""
+
+
+class HostError(InfrastructureError):
+    """This host cannot do what is asked of it."""
+
+    outcome = Outcome.HOST
+
+
+class BootError(InfrastructureError):
+    """The guest never answered, panicked, or its QEMU died."""
+
+    outcome = Outcome.BOOT
+
+
+class ConnectionLost(InfrastructureError):
+    """The guest answered, and then no longer did."""
+
+    outcome = Outcome.CONNECTION_LOST
+
+
+class TimeLimit(VmtasksError):
+    """A limit that somebody set has passed."""
+
+    outcome = Outcome.TIME_LIMIT
+
+
+class Interrupted(VmtasksError):
+    """Somebody asked us to stop."""
+
+    outcome = Outcome.INTERRUPTED
+
+
+def outcome_of(error: BaseException | None) -> Outcome:
+    """Name the outcome that an exception stands for; no exception is a pass."""
+    if error is None:
+        return Outcome.PASSED
+    if isinstance(error, VmtasksError):
+        return error.outcome
+    if isinstance(error, KeyboardInterrupt):
+        return Outcome.INTERRUPTED
+    return Outcome.INTERNAL

@@ -1,0 +1,205 @@
+"""What the engine has to say, as data. The engine never prints: it emits, and whoever listens may show.
+
+This module is the whole contract between the engine and its reports (a terminal display, plain lines,
+result.json, JUnit). Events are frozen; ``at_s`` is wall-clock time in seconds since the epoch, and
+durations come from the monotonic clock.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+Stream = Literal["stdout", "stderr"]
+Level = Literal["info", "warning"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened; *machine* names the guest that it concerns, if any."""
+
+    machine: str = ""
+    at_s: float = field(default_factory=time.time)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarted(Event):
+    """A recipe began; its logs and results go to *directory*."""
+
+    recipe: str
+    directory: Path
+    repeat: str
+    """The command line that does this run again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunEnded(Event):
+    """A recipe ended; the last event of a run."""
+
+    outcome: str
+    sentence: str = ""
+    evidence: tuple[str, ...] = ()
+    hint: str = ""
+    console: tuple[str, ...] = ()
+    """The last lines of the guest's console, where they tell something."""
+    shell: str = ""
+    """The command line that opens a shell at the point of failure."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseStarted(Event):
+    """A piece of our own work began: waiting for a slot, baking, booting, copying."""
+
+    phase: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress(Event):
+    """How far the current phase is: *done* of *total* (0: not known), in *unit*."""
+
+    phase: str
+    done: int
+    total: int = 0
+    unit: Literal["bytes", "steps"] = "steps"
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseEnded(Event):
+    """The phase is over after *duration_s* seconds; *error* says why if it failed."""
+
+    phase: str
+    duration_s: float
+    detail: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineStarted(Event):
+    """A machine answers. Everything that a bug report needs."""
+
+    image: str
+    image_key: str
+    manifest: Mapping[str, object]
+    argv: tuple[str, ...]
+    accelerator: str
+    why_accelerator: str
+    ssh: str
+    """The command line that opens a shell in the machine while it lives."""
+    attempt: int = 1
+    console: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandStarted(Event):
+    """A guest command began; *log* receives all of its output."""
+
+    command: str
+    log: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output(Event):
+    """Some output of the running command: decoded, not necessarily whole lines."""
+
+    stream: Stream
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Silent(Event):
+    """The running command has printed nothing for *silent_s* seconds: a sign of life for CI."""
+
+    command: str
+    silent_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandEnded(Event):
+    """A guest command is over. *status* is None where it was never learned (time limit, lost machine)."""
+
+    command: str
+    status: int | None
+    duration_s: float
+    log: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseStarted(Event):
+    """A test case (a row of the JUnit report) began."""
+
+    case: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseEnded(Event):
+    """A test case is over; *outcome* is a value of ``errors.Outcome`` or ``skipped``."""
+
+    case: str
+    outcome: str
+    duration_s: float
+    sentence: str = ""
+    evidence: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Product(Event):
+    """A file for the user came out: its path is what standard output shows."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note(Event):
+    """A sentence worth showing."""
+
+    text: str
+    level: Level = "info"
+
+
+Listener = Callable[[Event], None]
+
+_listeners: list[Listener] = []
+_lock = threading.RLock()
+
+
+def emit(event: Event) -> None:
+    """Hand *event* to every listener, in the order in which they came; one event at a time."""
+    with _lock:
+        for listener in tuple(_listeners):
+            listener(event)
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Let *listener* hear every event until the block ends."""
+    with _lock:
+        _listeners.append(listener)
+    try:
+        yield
+    finally:
+        with _lock:
+            _listeners.remove(listener)
+
+
+@contextmanager
+def phase(name: str, *, machine: str = "", detail: str = "") -> Iterator[None]:
+    """Announce a piece of work, and its end with its duration."""
+    emit(PhaseStarted(phase=name, machine=machine, detail=detail))
+    began_s = time.monotonic()
+    error = ""
+    try:
+        yield
+    except BaseException as problem:
+        error = str(problem) or type(problem).__name__
+        raise
+    finally:
+        emit(
+            PhaseEnded(phase=name, machine=machine, detail=detail, error=error, duration_s=time.monotonic() - began_s)
+        )

@@ -1,0 +1,56 @@
+"""The part of a bake that needs the image to run: boot it in place, do the work, power it off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from vmtasks.config import HostSettings
+from vmtasks.errors import HostError, TestFailed
+from vmtasks.guest import Guest, sh
+from vmtasks.image.bake import GuestWork
+from vmtasks.image.cache import BakedImage
+from vmtasks.image.definition import Definition
+from vmtasks.life import Berth, living
+from vmtasks.qemu.accel import Choice
+from vmtasks.spec import Machine
+
+APT = "env DEBIAN_FRONTEND=noninteractive apt-get -y -q -o APT::Install-Recommends=false"
+
+
+def finisher(
+    settings: HostSettings, choice: Choice, machine_of: Callable[..., Machine]
+) -> Callable[[Definition, BakedImage, GuestWork], Mapping[str, str]]:
+    """Return what :func:`vmtasks.image.bake.ensure` calls for work in the booted guest."""
+
+    def finish(definition: Definition, baked: BakedImage, work: GuestWork) -> Mapping[str, str]:
+        machine = machine_of(definition, baked, choice, throw_away=False, seed=work.seed)
+        berth = Berth(
+            image=definition.name, baked=baked, choice=choice, settings=settings, what=f"baking {definition.name}"
+        )
+        with living(machine, berth) as guest:
+            try:
+                return _work(guest, work)
+            except TestFailed as problem:
+                raise HostError(f"cannot bake {definition.name}: {problem.sentence}", evidence=problem.evidence) from problem
+
+    return finish
+
+
+def _work(guest: Guest, work: GuestWork) -> dict[str, str]:
+    if work.packages:
+        guest.succeed(sh(f"{APT} update && {APT} install {' '.join(work.packages)} && {APT} clean"))
+    if work.tree:
+        guest.put(work.tree, "/")
+    for file in work.files:
+        if file.source:
+            guest.put(work.home / Path(file.source), file.path)
+        else:
+            guest.succeed(
+                sh(f"mkdir -p \"$(dirname '{file.path}')\" && cat >'{file.path}'"), stdin=(file.content or "").encode()
+            )
+        guest.succeed(["chmod", file.mode, file.path])
+    for command in work.commands:
+        guest.succeed(["/bin/sh", "-euxc", command])
+    listed = guest.run(sh("command -v dpkg-query >/dev/null && dpkg-query -W -f '${binary:Package} ${Version}\\n'; sync"))
+    return dict(line.split(" ", 1) for line in listed.stdout.splitlines())

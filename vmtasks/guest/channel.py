@@ -1,0 +1,212 @@
+"""One guest command over one ssh channel: live output, bounded memory, limits that hold.
+
+fabric's own runner keeps all output in memory and cannot tell a command that is done from one whose daemon
+still holds its output; so commands go over a channel of fabric's connection instead.
+"""
+
+from __future__ import annotations
+
+import codecs
+import select
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from vmtasks import events
+from vmtasks.deadline import Deadline
+
+if TYPE_CHECKING:
+    from paramiko.channel import Channel
+
+KEEP_BYTES = 4 * 1024 * 1024
+"""How much of each stream's end a result holds."""
+LOG_BYTES = 64 * 1024 * 1024
+"""How much of a command's output its log holds from the beginning; its end follows."""
+DRAIN_S = 0.5
+"""How long to listen on after the command has ended and a child of its keeps its output open."""
+_CHUNK_BYTES = 65536
+_TURN_S = 0.25
+
+
+class Capture:
+    """One output stream: its end for the result, all of it for whoever listens."""
+
+    def __init__(self, machine: str, stream: events.Stream) -> None:
+        self._machine = machine
+        self._stream = stream
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._kept: deque[str] = deque()
+        self._kept_length = 0
+        self.truncated = False
+
+    def take(self, data: bytes, *, final: bool = False) -> None:
+        """Take in one piece."""
+        text = self._decoder.decode(data, final)
+        if not text:
+            return
+        events.emit(events.Output(machine=self._machine, stream=self._stream, text=text))
+        self._kept.append(text)
+        self._kept_length += len(text)
+        while self._kept_length - len(self._kept[0]) >= KEEP_BYTES:
+            self._kept_length -= len(self._kept.popleft())
+            self.truncated = True
+
+    def text(self) -> str:
+        """Return what was kept."""
+        return "".join(self._kept)
+
+
+class Log:
+    """A command's output on disk, bounded: the beginning, and the end where the middle is left out."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._room_bytes = LOG_BYTES
+        self._end: deque[bytes] = deque()
+        self._end_bytes = 0
+        self._left_out_bytes = 0
+
+    def write(self, data: bytes) -> None:
+        """Take in one piece."""
+        head, tail = data[: self._room_bytes], data[self._room_bytes :]
+        self._file.write(head)
+        self._room_bytes -= len(head)
+        if tail:
+            self._end.append(tail)
+            self._end_bytes += len(tail)
+            while self._end_bytes - len(self._end[0]) >= KEEP_BYTES:
+                left_out = len(self._end.popleft())
+                self._end_bytes -= left_out
+                self._left_out_bytes += left_out
+
+    def close(self) -> None:
+        """Write the end."""
+        if self._left_out_bytes:
+            self._file.write(f"\n[... {self._left_out_bytes} bytes are left out here ...]\n".encode())
+        self._file.writelines(self._end)
+        self._file.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What the channel knows at the end."""
+
+    status: int | None
+    """None: the limit passed, or the connection broke."""
+    group: int
+    """The command's process group in the guest; 0 where it was never told."""
+    timed_out: bool
+    stdout: Capture
+    stderr: Capture
+
+
+def follow(
+    channel: Channel,
+    machine: str,
+    command: str,
+    *,
+    deadline: Deadline,
+    heartbeat_s: float,
+    log: Path | None,
+    watch: Callable[[], None],
+) -> Outcome:
+    """See a started command to its end.
+
+    :param watch: called a few times a second; raises when the machine is in trouble.
+    """
+    follower = _Follower(channel, machine, command, heartbeat_s)
+    with ExitStack() as stack:
+        if log is not None:
+            follower.log = Log(log.open("wb"))
+            stack.callback(follower.log.close)
+        while not follower.done() and not deadline.passed:
+            watch()
+            follower.turn(deadline.within(_TURN_S))
+        follower.finish()
+    timed_out = not follower.ended and deadline.passed
+    status = channel.recv_exit_status() if channel.exit_status_ready() and follower.ended else None
+    return Outcome(
+        status=None if status == -1 else status,
+        group=follower.group,
+        timed_out=timed_out,
+        stdout=follower.stdout,
+        stderr=follower.stderr,
+    )
+
+
+class _Follower:
+    """The state of one command that is being followed."""
+
+    def __init__(self, channel: Channel, machine: str, command: str, heartbeat_s: float) -> None:
+        self.channel = channel
+        self.machine = machine
+        self.command = command
+        self.heartbeat_s = heartbeat_s
+        self.stdout = Capture(machine, "stdout")
+        self.stderr = Capture(machine, "stderr")
+        self.log: Log | None = None
+        self.group = 0
+        self.ended = False
+        self._header: bytes | None = b""
+        self._began_s = self._heard_s = self._beat_s = time.monotonic()
+
+    def done(self) -> bool:
+        """Whether there is nothing more to come, or to wait for."""
+        if self.channel.eof_received and not self._readable():
+            self.ended = self.channel.status_event.wait(_TURN_S)
+            return self.ended or self.channel.closed
+        quiet_s = time.monotonic() - self._heard_s
+        if self.channel.exit_status_ready() and not self._readable() and quiet_s > DRAIN_S:
+            self.ended = True  # a daemon that it left behind holds its output open
+            return True
+        return False
+
+    def turn(self, wait_s: float) -> None:
+        """Wait a moment for output and take in what there is."""
+        if not self._readable() and not self.channel.eof_received:
+            select.select([self.channel], [], [], wait_s)
+        heard = False
+        if self.channel.recv_ready():
+            self._take(self.stdout, self._without_header(self.channel.recv(_CHUNK_BYTES)))
+            heard = True
+        if self.channel.recv_stderr_ready():
+            self._take(self.stderr, self.channel.recv_stderr(_CHUNK_BYTES))
+            heard = True
+        now_s = time.monotonic()
+        if heard:
+            self._heard_s = self._beat_s = now_s
+        elif now_s - self._beat_s >= self.heartbeat_s:
+            self._beat_s = now_s
+            silent_s = now_s - self._heard_s
+            events.emit(events.Silent(machine=self.machine, command=self.command, silent_s=silent_s))
+
+    def finish(self) -> None:
+        """Take in the rest of what has arrived."""
+        if self._header:
+            self._take(self.stdout, self._header)
+        self.stdout.take(b"", final=True)
+        self.stderr.take(b"", final=True)
+
+    def _readable(self) -> bool:
+        return self.channel.recv_ready() or self.channel.recv_stderr_ready()
+
+    def _take(self, capture: Capture, data: bytes) -> None:
+        capture.take(data)
+        if self.log is not None and data:
+            self.log.write(data)
+
+    def _without_header(self, data: bytes) -> bytes:
+        """Take the process group, which is the first line, off standard output."""
+        if self._header is None:
+            return data
+        self._header += data
+        line, newline, rest = self._header.partition(b"\n")
+        if not newline:
+            return b""
+        self._header = None
+        self.group = int(line) if line.isdigit() else 0
+        return rest

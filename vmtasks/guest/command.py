@@ -1,0 +1,92 @@
+"""A guest command as data: what to run, how it goes over ssh, what came of it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vmtasks.errors import UsageError
+
+DEFAULT_ENV = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
+_HIGHEST_SIGNAL = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Shell:
+    """A line for /bin/sh, as opposed to an argument vector; made by :func:`sh`."""
+
+    line: str
+
+    def __str__(self) -> str:
+        return self.line
+
+
+def sh(line: str) -> Shell:
+    """Say that *line* is for the shell: pipes, redirections and several lines are welcome."""
+    return Shell(line)
+
+
+Command = Sequence[str] | Shell
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What came of a guest command."""
+
+    machine: str
+    command: str
+    exit_status: int
+    """As the guest's shell has it: 128 + N where signal N ended the command."""
+    stdout: str
+    stderr: str
+    """Both decoded from UTF-8, with U+FFFD for what is not; bounded, see *truncated*."""
+    duration_s: float
+    truncated: bool = False
+    """Whether *stdout* or *stderr* holds only the last :data:`channel.KEEP_BYTES`; the log holds more."""
+    log: Path | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the exit status is 0."""
+        return self.exit_status == 0
+
+    @property
+    def signal(self) -> int:
+        """The number of the signal that ended the command, by the shell's convention; 0 if none."""
+        number = self.exit_status - 128
+        return number if 0 < number <= _HIGHEST_SIGNAL else 0
+
+    def last_lines(self, count: int = 15) -> tuple[str, ...]:
+        """Return the last lines of the output: standard error's, after standard output's where that is short."""
+        lines = [line for line in (*self.stdout.splitlines()[-count:], *self.stderr.splitlines()) if line.strip()]
+        return tuple(lines[-count:])
+
+
+def display(command: Command) -> str:
+    """Return the command as a person would type it."""
+    return str(command) if isinstance(command, Shell) else shlex.join(command)
+
+
+def remote_line(command: Command, *, cwd: str | None, env: Mapping[str, str], user: str) -> str:
+    """Return the one line that sshd hands to root's shell.
+
+    Its first line of output is the number of the process group, so that a command which outlives its limit
+    can be killed with all its children: sshd makes each command the leader of a session of its own.
+
+    :raise UsageError: *command* is a plain string, or empty.
+    """
+    if isinstance(command, str) or not isinstance(command, (Sequence, Shell)):
+        raise UsageError(f"cannot run {command!r}: give a list of arguments, or say sh(...) if it is for the shell")
+    if not isinstance(command, Shell) and not command:
+        raise UsageError("cannot run an empty list of arguments")
+    settings = [f"{name}={value}" for name, value in {**DEFAULT_ENV, **env}.items()]
+    words = ["/usr/bin/env", *settings]
+    if user != "root":
+        # --reset-env gives the user's own HOME, SHELL, USER and LOGNAME; what was asked for comes after it.
+        words = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "--reset-env", *words]
+    words += ["/bin/sh", "-c", command.line] if isinstance(command, Shell) else list(command)
+    change = f"cd {shlex.quote(cwd)} && " if cwd else "cd ~ && " if user == "root" else f"cd ~{user} && "
+    # Not `exec`: a shell that stays turns a signal's death into 128 + N, which ssh would not tell us otherwise.
+    return f"echo $$; {change}{shlex.join(words)}; exit $?"

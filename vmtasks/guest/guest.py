@@ -1,0 +1,475 @@
+"""The guest's verbs: short words, each of which does one thing and says what it saw when it could not."""
+
+from __future__ import annotations
+
+import glob
+import os
+import shlex
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from vmtasks import events
+from vmtasks.deadline import Deadline
+from vmtasks.errors import CommandFailed, ConnectionLost, InfrastructureError, TimeLimit, UsageError
+from vmtasks.guest import archive, channel
+from vmtasks.guest.command import Command, Result, display, remote_line, sh
+
+if TYPE_CHECKING:
+    from fabric import Connection
+    from paramiko.channel import Channel
+
+TERM_GRACE_S = 5.0
+"""How long a command that outlived its limit has between SIGTERM and SIGKILL."""
+_POLL_S = 0.25
+
+
+class Guest:
+    """A machine that answers, and everything that one can do with it.
+
+    :param name: what it is called in output and logs.
+    :param connect: makes a new connection, within a deadline.
+    :param watch: waits so many seconds for news of the machine, and raises if they are bad.
+    :param logs: the directory that receives each command's output; None keeps no logs.
+    :param facts: what is known of the machine, for who needs more than the verbs.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        connect: Callable[[Deadline], Connection],
+        watch: Callable[[float], None],
+        *,
+        deadline: Deadline,
+        logs: Path | None = None,
+        heartbeat_s: float = 60.0,
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.name = name
+        self.facts: Mapping[str, Any] = facts or {}
+        self.heartbeat_s = heartbeat_s
+        self._connect = connect
+        self._watch = watch
+        self._logs = logs
+        self._count = 0
+        self.connection = connect(deadline)
+        """The fabric Connection; for what the verbs do not offer."""
+
+    # --- commands ---------------------------------------------------------------------------------------------
+
+    def run(
+        self,
+        command: Command,
+        *,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        user: str = "root",
+        timeout_s: float | None = None,
+        stdin: bytes = b"",
+    ) -> Result:
+        """Run a command and return what came of it, whatever its exit status.
+
+        :param command: an argument vector, or ``sh("a line for the shell")``.
+        :param cwd: the directory to run in; the user's home by default.
+        :param env: environment variables, over a clean environment.
+        :param timeout_s: seconds after which the command is ended: SIGTERM to all of it, then SIGKILL.
+        :param stdin: what the command reads; nothing by default.
+        :raise TimeLimit: the limit passed.
+        :raise ConnectionLost: the machine is gone or no longer answers.
+        """
+        shown = display(command)
+        line = remote_line(command, cwd=cwd, env=env or {}, user=user)
+        log = self._next_log(shown)
+        events.emit(events.CommandStarted(machine=self.name, command=shown, log=log))
+        began_s = time.monotonic()
+        status: int | None = None
+        try:
+            with self._started(line) as started:
+                started.sendall(stdin)
+                started.shutdown_write()
+                outcome = channel.follow(
+                    started,
+                    self.name,
+                    shown,
+                    deadline=Deadline.after(timeout_s),
+                    heartbeat_s=self.heartbeat_s,
+                    log=log,
+                    watch=lambda: self._watch(0.0),
+                )
+                if outcome.timed_out:
+                    self._end_group(outcome.group)
+            status = outcome.status
+        finally:
+            duration_s = time.monotonic() - began_s
+            events.emit(
+                events.CommandEnded(
+                    machine=self.name, command=shown, status=status, duration_s=duration_s, log=log
+                )
+            )
+        result = Result(
+            machine=self.name,
+            command=shown,
+            exit_status=-1 if status is None else status,
+            stdout=outcome.stdout.text(),
+            stderr=outcome.stderr.text(),
+            duration_s=duration_s,
+            truncated=outcome.stdout.truncated or outcome.stderr.truncated,
+            log=log,
+        )
+        if outcome.timed_out:
+            raise TimeLimit(
+                f"`{_short(shown)}` on {self.name} did not end within {timeout_s:g} s", evidence=result.last_lines()
+            )
+        if status is None:
+            self._watch(1.0)  # the machine's own bad news, if there is any, says more than a broken connection
+            raise ConnectionLost(
+                f"the connection to {self.name} broke while it ran `{_short(shown)}`", evidence=result.last_lines()
+            )
+        return result
+
+    def succeed(self, command: Command, **options: Any) -> str:  # noqa: ANN401 - those of run()
+        """Run a command that must end with status 0, and return its standard output.
+
+        :raise CommandFailed: it ended with another.
+        """
+        result = self.run(command, **options)
+        if not result.ok:
+            by = f"by signal {result.signal}" if result.signal else f"with status {result.exit_status}"
+            raise CommandFailed(f"`{_short(result.command)}` on {self.name} ended {by}", evidence=result.last_lines())
+        return result.stdout
+
+    def fail(self, command: Command, **options: Any) -> str:  # noqa: ANN401
+        """Run a command that must not end with status 0, and return its standard output.
+
+        :raise CommandFailed: it ended with 0.
+        """
+        result = self.run(command, **options)
+        if result.ok:
+            raise CommandFailed(
+                f"`{_short(result.command)}` on {self.name} was to fail, and did not", evidence=result.last_lines()
+            )
+        return result.stdout
+
+    # --- files ------------------------------------------------------------------------------------------------
+
+    def put(self, source: Path | str, target: str, *, files: Iterable[Path] | None = None) -> None:
+        """Send a file, a tree or what a glob matches.
+
+        A directory's content goes to *target*. A file becomes *target*, or goes into it if it ends in a slash.
+        What a glob matches goes into *target*. Modes and links are kept; everything belongs to root.
+
+        :param files: only these, relative to *source*, a directory.
+        :raise UsageError: there is no such file.
+        """
+        members, directory = self._members(source, target, files)
+        with (
+            events.phase("copy in", machine=self.name, detail=f"{source} -> {target}"),
+            self._started(_tar_into(directory)) as started,
+        ):
+            sink = _ChannelSink(started, self.name, "copy in", archive.size_bytes(members))
+            with suppress(OSError):  # the guest's tar gave up: its words and its status come below
+                archive.pack(members, sink)
+            started.shutdown_write()
+            self._conclude(started, f"put {source} into {target}")
+
+    def get(self, source: str, target: Path | str) -> list[Path]:
+        """Bring a file, a tree or what a glob matches out of the guest, and return the paths that were made.
+
+        A directory's content goes to *target*. A file becomes *target*, or goes into it if it ends in a slash
+        or is a directory. What a glob matches goes into *target*. Whatever the guest sends stays below there.
+
+        :raise CommandFailed: there is no such file.
+        """
+        pattern = PurePosixPath(source)
+        wanted = Path(target)
+        is_glob = glob.has_magic(source)
+        into = is_glob or str(target).endswith("/") or wanted.is_dir()
+        line = _tar_out_of(source, is_glob=is_glob)
+        with events.phase("copy out", machine=self.name, detail=f"{source} -> {target}"), self._started(line) as started:
+            started.shutdown_write()
+            kind = started.recv(1)
+            below = wanted if kind == b"d" or into else wanted.parent
+            made: list[Path] = []
+            if kind in (b"d", b"f"):
+                stream = _ChannelSource(started, self.name, "copy out")
+                made, refused = archive.unpack(stream, below)  # type: ignore[arg-type]
+                for sentence in refused:
+                    events.emit(events.Note(machine=self.name, text=sentence, level="warning"))
+            self._conclude(started, f"get {source}")
+        if kind == b"f" and not into and made and made[0].name != wanted.name:
+            made = [made[0].replace(wanted)]
+        return made
+
+    def glob(self, pattern: str) -> list[str]:
+        """Return the guest's paths that match *pattern*, sorted; none if there are none."""
+        listed = self._quiet(sh(f"for f in {_quoted_glob(pattern)}; do [ -e \"$f\" ] && printf '%s\\n' \"$f\"; done; :"))
+        return sorted(listed.splitlines())
+
+    @contextmanager
+    def tmp_dir(self) -> Iterator[str]:
+        """Yield an empty directory in the guest that everybody may enter, removed at the end."""
+        path = self._quiet(["mktemp", "--directory", "--tmpdir=/var/tmp"]).strip()
+        self._quiet(["chmod", "0755", path])
+        try:
+            yield path
+        finally:
+            with suppress(InfrastructureError):  # a machine that is gone has taken it along
+                self.run(["rm", "-rf", "--", path])
+
+    # --- waiting ----------------------------------------------------------------------------------------------
+
+    def wait_until_succeeds(self, command: Command, *, timeout_s: float = 60.0, **options: Any) -> str:  # noqa: ANN401
+        """Repeat a command until it ends with status 0, and return its standard output.
+
+        :raise TimeLimit: it did not within *timeout_s* seconds; the last try says what it saw.
+        """
+        deadline = Deadline.after(timeout_s)
+        while True:
+            result = self.run(command, timeout_s=max(deadline.left_s, 1.0), **options)
+            if result.ok:
+                return result.stdout
+            if deadline.passed:
+                raise TimeLimit(
+                    f"`{_short(result.command)}` on {self.name} did not succeed within {timeout_s:g} s; "
+                    f"the last try ended with status {result.exit_status}",
+                    evidence=result.last_lines(),
+                )
+            self._watch(deadline.within(_POLL_S))
+
+    def wait_for_unit(self, unit: str, *, timeout_s: float = 60.0) -> None:
+        """Wait until a systemd unit is active.
+
+        :raise CommandFailed: it has failed.
+        :raise TimeLimit: it is not active within *timeout_s* seconds.
+        """
+        script = f"state=$(systemctl is-active {shlex.quote(unit)}); echo $state; [ $state = active ] || [ $state = failed ]"
+        if "failed" in self.wait_until_succeeds(sh(script), timeout_s=timeout_s):
+            journal = self.run(["systemctl", "status", "--no-pager", "--lines=20", unit])
+            raise CommandFailed(f"unit {unit} on {self.name} has failed", evidence=journal.last_lines())
+
+    def wait_for_port(self, port: int, *, timeout_s: float = 60.0) -> None:
+        """Wait until something in the guest listens on a TCP port.
+
+        :raise TimeLimit: nothing does within *timeout_s* seconds.
+        """
+        self.wait_until_succeeds(sh(f"ss --no-header --listening --tcp 'sport = :{port}' | grep -q ."), timeout_s=timeout_s)
+
+    def wait_for_file(self, path: str, *, timeout_s: float = 60.0) -> None:
+        """Wait until a file is there.
+
+        :raise TimeLimit: it is not within *timeout_s* seconds.
+        """
+        self.wait_until_succeeds(["test", "-e", path], timeout_s=timeout_s)
+
+    # --- the machine ------------------------------------------------------------------------------------------
+
+    def is_up(self) -> bool:
+        """Tell whether the guest runs a command."""
+        try:
+            return self.run(["true"], timeout_s=15.0).ok
+        except (InfrastructureError, TimeLimit):
+            return False
+
+    def wait_up(self, *, timeout_s: float = 300.0) -> None:
+        """Wait until the guest lets us in, over a new connection.
+
+        :raise BootError: it does not within *timeout_s* seconds.
+        """
+        self.close()
+        self.connection = self._connect(Deadline.after(timeout_s))
+
+    def wait_down(self, *, timeout_s: float = 120.0) -> None:
+        """Wait until the connection to the guest is gone.
+
+        :raise TimeLimit: it still answers after *timeout_s* seconds.
+        """
+        deadline = Deadline.after(timeout_s)
+        transport = self.connection.transport
+        while transport.is_active() and self.is_up():
+            if deadline.passed:
+                raise TimeLimit(f"{self.name} is still up after {timeout_s:g} s")
+            self._watch(deadline.within(_POLL_S))
+
+    def boot_id(self) -> str:
+        """Return the kernel's boot_id, which every boot makes anew (random(4))."""
+        return self._quiet(["cat", "/proc/sys/kernel/random/boot_id"]).strip()
+
+    def reboot(self, *, timeout_s: float = 300.0) -> None:
+        """Reboot the guest and come back when it is another boot.
+
+        :raise BootError: it did not come back within *timeout_s* seconds.
+        """
+        deadline = Deadline.after(timeout_s)
+        before = self.boot_id()
+        with events.phase("reboot", machine=self.name):
+            # --no-block: the answer comes before the network goes. A connection that breaks all the same is fine.
+            with suppress(ConnectionLost):
+                self.run(["systemctl", "--no-block", "reboot"])
+            self.wait_down(timeout_s=deadline.left_s)
+            self.wait_up(timeout_s=max(deadline.left_s, 1.0))
+            while self.boot_id() == before:
+                if deadline.passed:
+                    raise TimeLimit(f"{self.name} did not reboot within {timeout_s:g} s")
+                self.wait_down(timeout_s=deadline.left_s)
+                self.wait_up(timeout_s=max(deadline.left_s, 1.0))
+
+    def cpu_count(self) -> int:
+        """Return the number of processors that are online."""
+        return int(self._quiet(["nproc", "--all"]))
+
+    def close(self) -> None:
+        """Close the connection; the machine goes on."""
+        self.connection.close()
+
+    # --- inside -----------------------------------------------------------------------------------------------
+
+    def _next_log(self, shown: str) -> Path | None:
+        if self._logs is None:
+            return None
+        self._count += 1
+        slug = "".join(letter if letter.isalnum() else "-" for letter in shown[:40]).strip("-").lower()
+        return self._logs / f"{self.name}-{self._count:02d}-{slug or 'command'}.log"
+
+    @contextmanager
+    def _started(self, line: str) -> Iterator[Channel]:
+        from paramiko.ssh_exception import SSHException
+
+        try:
+            started = self.connection.transport.open_session(timeout=60.0)
+        except (SSHException, EOFError, OSError, AttributeError) as problem:
+            self._watch(1.0)
+            raise ConnectionLost(f"{self.name} no longer answers: {problem or type(problem).__name__}") from problem
+        try:
+            started.exec_command(line)
+            yield started
+        except (SSHException, EOFError) as problem:
+            self._watch(1.0)
+            raise ConnectionLost(f"the connection to {self.name} broke: {problem or 'closed'}") from problem
+        finally:
+            started.close()
+
+    def _quiet(self, command: Command) -> str:
+        """Run a small command of our own, which is no part of the story."""
+        with self._started(remote_line(command, cwd=None, env={}, user="root")) as started:
+            started.shutdown_write()
+            started.settimeout(60.0)
+            _, _, output = started.makefile("rb").read().partition(b"\n")
+            self._conclude(started, display(command))
+        return output.decode(errors="replace")
+
+    def _conclude(self, started: Channel, what: str) -> None:
+        """See one of our own commands out.
+
+        :raise CommandFailed: it failed.
+        """
+        started.settimeout(60.0)
+        complaints = started.makefile_stderr("rb").read().decode(errors="replace")
+        status = started.recv_exit_status()
+        if status == -1:
+            self._watch(1.0)
+            raise ConnectionLost(f"the connection to {self.name} broke in the middle of: {what}")
+        if status:
+            last = complaints.strip().splitlines()[-10:]
+            raise CommandFailed(f"cannot {what} on {self.name}: {last[0] if last else f'status {status}'}", evidence=tuple(last))
+
+    def _end_group(self, group: int) -> None:
+        """End a command and all its children: kindly at first."""
+        if not group:
+            return
+        kind = int(TERM_GRACE_S * 10)
+        script = (
+            f"kill -TERM -- -{group} 2>/dev/null; i=0; "
+            f"while kill -0 -- -{group} 2>/dev/null && [ $i -lt {kind} ]; do sleep 0.1; i=$((i+1)); done; "
+            f"kill -KILL -- -{group} 2>/dev/null; :"
+        )
+        with suppress(InfrastructureError, OSError):  # the time limit is the news; a machine beyond reach ends anyway
+            self._quiet(sh(script))
+
+    def _members(
+        self, source: Path | str, target: str, files: Iterable[Path] | None
+    ) -> tuple[tuple[archive.Member, ...], str]:
+        """Return what to send, and the guest's directory to unpack it in."""
+        path = Path(source)
+        if files is not None:
+            return archive.members_of(path, files), target
+        if not path.exists() and not path.is_symlink() and glob.has_magic(str(source)):
+            found = sorted(glob.glob(str(source)))
+            if not found:
+                raise UsageError(f"cannot send {source}: nothing matches")
+            return tuple(member for name in found for member in archive.walk(Path(name), prefix=Path(name).name)), target
+        if path.is_dir():
+            return archive.walk(path), target
+        if not path.exists():
+            raise UsageError(f"cannot send {source}: there is no such file")
+        if target.endswith("/"):
+            return (archive.Member(path, path.name),), target
+        goal = PurePosixPath(target)
+        return (archive.Member(path, goal.name),), str(goal.parent)
+
+
+class _ChannelSink:
+    """Writes to a command's standard input, and tells how far it is."""
+
+    def __init__(self, started: Channel, machine: str, phase: str, total_bytes: int) -> None:
+        self._started = started
+        self._progress = {"machine": machine, "phase": phase, "total": total_bytes}
+        self._done = 0
+
+    def write(self, data: bytes) -> int:
+        self._started.sendall(data)
+        self._done += len(data)
+        events.emit(events.Progress(done=self._done, unit="bytes", **self._progress))  # type: ignore[arg-type]
+        return len(data)
+
+
+class _ChannelSource:
+    """Reads a command's standard output, and tells how far it is."""
+
+    def __init__(self, started: Channel, machine: str, phase: str) -> None:
+        self._started = started
+        self._progress = {"machine": machine, "phase": phase}
+        self._done = 0
+
+    def read(self, size: int) -> bytes:
+        data = b""
+        while len(data) < size and (piece := self._started.recv(size - len(data))):
+            data += piece
+        self._done += len(data)
+        events.emit(events.Progress(done=self._done, unit="bytes", **self._progress))  # type: ignore[arg-type]
+        return data
+
+
+def _tar_into(directory: str) -> str:
+    where = shlex.quote(directory)
+    return f"mkdir -p -- {where} && exec tar -x --no-same-owner -p -f - -C {where}"
+
+
+def _tar_out_of(source: str, *, is_glob: bool) -> str:
+    """Return the guest's command; the first byte that it prints says what *source* is: d, f, or nothing."""
+    parent, name = os.path.split(source.rstrip("/") or "/")
+    if is_glob:
+        pattern = _quoted_glob(source)
+        # Each match is archived under its own name, from the directory that it lies in.
+        names = f"for f in {pattern}; do [ -e \"$f\" ] && printf '%s\\0%s\\0%s\\0' -C \"$(dirname -- \"$f\")\" \"$(basename -- \"$f\")\"; done"
+        return (
+            f"set -- {pattern}; [ -e \"$1\" ] || {{ echo \"nothing matches {shlex.quote(source)}\" >&2; exit 1; }}; "
+            f"printf f; {{ {names}; }} | tar -c -f - --null --no-verbatim-files-from -T -"
+        )
+    where, what = shlex.quote(source), shlex.quote("./" + name)
+    return (
+        f"if [ -d {where} ]; then printf d; exec tar -c -f - -C {where} .; "
+        f"elif [ -e {where} ]; then printf f; exec tar -c -f - -C {shlex.quote(parent or '.')} {what}; "
+        f"else echo there is no {where} >&2; exit 1; fi"
+    )
+
+
+def _quoted_glob(pattern: str) -> str:
+    """Quote everything of a pattern but what makes it one, for the guest's shell."""
+    return "".join(letter if letter in "*?[]-" or letter.isalnum() else shlex.quote(letter) for letter in pattern)
+
+
+def _short(shown: str) -> str:
+    first = shown.strip().split("\n", 1)[0]
+    return first if first == shown.strip() and len(first) <= 100 else first[:97] + "..."

@@ -1,0 +1,132 @@
+"""From a definition to a baked image, once, however many ask for it at the same time."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from vmtasks import events
+from vmtasks.config import HostSettings
+from vmtasks.errors import HostError
+from vmtasks.image import cache, debian, foreign
+from vmtasks.image.cache import BakedImage
+from vmtasks.image.definition import Definition, File
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuestWork:
+    """What is left to do in the booted guest."""
+
+    seed: Path | None = None
+    packages: tuple[str, ...] = ()
+    tree: Path | None = None
+    files: tuple[File, ...] = ()
+    home: Path
+    """Where the sources of *files* are."""
+    commands: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.seed or self.packages or self.tree or self.files or self.commands)
+
+
+Finisher = Callable[[Definition, BakedImage, GuestWork], Mapping[str, str]]
+"""Boots a half-made image in place, does the work, powers it off, and returns the packages that it then has.
+
+Handed in from above, because the machine stands on images, and not the other way round.
+"""
+
+
+def ensure(definition: Definition, finish: Finisher, settings: HostSettings, *, refresh: bool = False) -> BakedImage:
+    """Return the baked image, after baking it and its ancestors where that has not been done.
+
+    :param refresh: bake it and its ancestors anew, with today's packages.
+    :raise HostError: this host cannot bake it.
+    """
+    baked: BakedImage | None = None
+    for layer in definition.lineage:
+        baked = _ensure_layer(layer, baked, finish, settings, refresh=refresh)
+    if baked is None:
+        raise AssertionError("a lineage is never empty")
+    return baked
+
+
+def _ensure_layer(
+    definition: Definition, parent: BakedImage | None, finish: Finisher, settings: HostSettings, *, refresh: bool
+) -> BakedImage:
+    if not refresh and (found := cache.find_baked(definition)):
+        return found
+    with cache.bake_lock(definition.name) as waited:
+        if (waited or not refresh) and (found := cache.find_baked(definition)):
+            return found  # somebody else has just baked it
+        with events.phase("bake", detail=definition.name):
+            return _bake(definition, parent, finish, settings)
+
+
+def _bake(
+    definition: Definition, parent: BakedImage | None, finish: Finisher, settings: HostSettings
+) -> BakedImage:
+    images = cache.images_dir()
+    cache.sweep_bake(definition.name)
+    key = cache.key_of(definition)
+    began_s = time.time()
+    final = images / f"{definition.name}-{key}-{int(began_s * 1000):x}"
+    out = images / f".{definition.name}.{os.getpid()}.part"
+    log = images / f"{definition.name}.bake.log"
+    manifest: dict[str, Any] = {
+        "name": definition.name,
+        "key": key,
+        "parent": parent.serial if parent else None,
+        "architecture": definition.architecture,
+        "baked_s": began_s,
+    }
+    try:
+        out.mkdir(mode=0o700)
+        log.unlink(missing_ok=True)
+        work = _first_part(definition, parent, out, settings, log)
+        if work:
+            (out / "root.tar.zst").unlink(missing_ok=True)  # what the guest does to the disk is not in there
+            manifest["packages"] = finish(definition, BakedImage(directory=out, manifest=manifest), work)
+        else:
+            manifest["packages"] = json.loads((out / "packages.json").read_text())
+        for scaffold in ("packages.json", "seed.iso", "id_ed25519.pub", "ssh_host_key.pub"):
+            (out / scaffold).unlink(missing_ok=True)
+        (out / "in-use").touch(mode=0o600)
+        (out / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+        out.rename(final)
+    except OSError as problem:
+        raise HostError(f"cannot bake {definition.name} in {images}: {problem.strerror or problem}") from problem
+    finally:
+        shutil.rmtree(out, ignore_errors=True)
+    return BakedImage(directory=final, manifest=manifest)
+
+
+def _first_part(
+    definition: Definition, parent: BakedImage | None, out: Path, settings: HostSettings, log: Path
+) -> GuestWork:
+    """Do what needs no running guest; return what does."""
+    everything = GuestWork(
+        packages=definition.packages,
+        tree=definition.home.parent / definition.tree if definition.tree else None,
+        files=definition.files,
+        home=definition.home.parent,
+        commands=tuple(step.run for step in definition.steps),
+    )
+    if definition.suite or (parent is not None and parent.tree is not None):
+        debian.bake(definition, parent, out, settings, log)
+        in_guest = tuple(step.run for step in definition.steps if step.where == "guest")
+        return GuestWork(home=everything.home, commands=in_guest)
+    if parent is not None:
+        for name in ("disk.qcow2", "vmlinuz", "initrd", "id_ed25519", "known_hosts"):
+            if (parent.directory / name).exists():
+                shutil.copy(parent.directory / name, out / name)
+        return everything
+    debian.make_keys(out, definition.name)
+    foreign.fetch(definition, out)
+    seed = foreign.make_seed(definition, out)
+    (out / "ssh_host_key").unlink()
+    return replace(everything, seed=seed)

@@ -1,0 +1,257 @@
+"""Where baked images are kept, and how one is known to be what its definition says.
+
+::
+
+    CACHE/images/NAME-KEY-SERIAL/       one bake; renamed into place when it is complete, never written again
+        disk.qcow2                      the base disk
+        vmlinuz, initrd                 booted directly, where the image has a kernel of its own
+        root.tar.zst                    the tree, for layers to start from, where it was made natively
+        id_ed25519, known_hosts         how to get in, and whom to expect there
+        manifest.json                   what is in it
+        in-use                          locked (shared) by every machine that stands on it
+    CACHE/images/NAME.lock              locked by whoever bakes NAME
+
+KEY is a hash over the definition, the files it names, and its ancestors; so a changed definition is another
+image, and nothing ever overwrites a disk that a machine runs from.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from vmtasks.config import cache_dir
+from vmtasks.errors import HostError, UsageError
+from vmtasks.image.definition import Definition, find, names
+
+RECIPE_VERSION = 1
+"""Part of every key: raise it when the same definition is baked into something else."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BakedImage:
+    """A complete bake. Its files are read-only by agreement."""
+
+    directory: Path
+    manifest: Mapping[str, Any]
+
+    @property
+    def disk(self) -> Path:
+        """The base disk, qcow2."""
+        return self.directory / "disk.qcow2"
+
+    @property
+    def kernel(self) -> Path | None:
+        """The kernel that is booted directly; None boots through the firmware."""
+        path = self.directory / "vmlinuz"
+        return path if path.exists() else None
+
+    @property
+    def initrd(self) -> Path:
+        """The initrd that belongs to the kernel."""
+        return self.directory / "initrd"
+
+    @property
+    def tree(self) -> Path | None:
+        """The root file system as a tar archive; None where it was finished in the booted guest."""
+        path = self.directory / "root.tar.zst"
+        return path if path.exists() else None
+
+    @property
+    def identity(self) -> Path:
+        """The private ssh key that the guest lets in as root."""
+        return self.directory / "id_ed25519"
+
+    @property
+    def known_hosts(self) -> Path:
+        """The guest's host key, as sshd(8) has such files, under the alias ``vmtasks``."""
+        return self.directory / "known_hosts"
+
+    @property
+    def host_key(self) -> str:
+        """The guest's host key, as ``ssh-ed25519 BASE64``."""
+        return self.known_hosts.read_text().partition(" ")[2].strip()
+
+    @property
+    def in_use(self) -> Path:
+        """The lock file that machines hold."""
+        return self.directory / "in-use"
+
+    @property
+    def serial(self) -> str:
+        """Which bake this is: two bakes of one key differ in it."""
+        return self.directory.name
+
+    @property
+    def key(self) -> str:
+        """The content key."""
+        return str(self.manifest["key"])
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since it was baked."""
+        return max(0.0, time.time() - float(self.manifest["baked_s"]))
+
+    @property
+    def size_bytes(self) -> int:
+        """What it takes on disk."""
+        return sum(path.stat().st_blocks * 512 for path in self.directory.iterdir())
+
+
+def key_of(image: Definition) -> str:
+    """Return the content key of an image.
+
+    :raise UsageError: a file that goes into the image cannot be read.
+    """
+    digest = hashlib.sha256(f"vmtasks image {RECIPE_VERSION}\n".encode())
+    for definition in image.lineage:
+        said = asdict(definition)
+        del said["home"], said["description"], said["parent"]
+        for setting in ("memory_mib", "cpus", "network", "kernel_options"):
+            del said[setting]  # they make another machine, not another image
+        digest.update(json.dumps(said, sort_keys=True).encode())
+        for path in definition.sources():
+            digest.update(f"\n{path.relative_to(definition.home.parent)} {path.lstat().st_mode:o} ".encode())
+            digest.update(_content(path))
+    return digest.hexdigest()[:16]
+
+
+def images_dir() -> Path:
+    """Return the directory of baked images, which need not exist."""
+    return cache_dir() / "images"
+
+
+def find_baked(definition: Definition) -> BakedImage | None:
+    """Return the newest bake that is what *definition* and its ancestors say; None if there is none.
+
+    A layer whose parent has been baked anew since counts as none: it stands on what is no longer there.
+    """
+    key = key_of(definition)
+    candidates = [baked for baked in _baked(definition.name) if baked.key == key]
+    if not candidates:
+        return None
+    newest = max(candidates, key=lambda baked: float(baked.manifest["baked_s"]))
+    if definition.parent:
+        parent = find_baked(definition.parent)
+        if parent is None or parent.serial != newest.manifest["parent"]:
+            return None
+    return newest
+
+
+def all_baked() -> tuple[BakedImage, ...]:
+    """Return every complete bake, whatever its definition says today."""
+    return tuple(_baked("*"))
+
+
+def prune(*, everything: bool = False) -> tuple[int, tuple[BakedImage, ...]]:
+    """Remove the bakes that no definition asks for any more, and what interrupted bakes left.
+
+    :param everything: remove current ones as well.
+    :return: the bytes freed, and what had to stay because a machine stands on it.
+    """
+    defined = set(names())
+    current = set()
+    if not everything:
+        for name in {baked.manifest["name"] for baked in all_baked()} & defined:
+            if found := _current(name):
+                current.add(found.serial)
+    freed_bytes, busy = 0, []
+    for baked in all_baked():
+        if baked.serial in current:
+            continue
+        with _try_lock(baked.in_use) as free:
+            if free:
+                freed_bytes += baked.size_bytes
+                shutil.rmtree(baked.directory)
+            else:
+                busy.append(baked)
+    sweep()
+    return freed_bytes, tuple(busy)
+
+
+def sweep() -> None:
+    """Remove what bakes that were killed have left beside the images."""
+    for lock in images_dir().glob("*.lock"):
+        with _try_lock(lock) as free:
+            if free:
+                sweep_bake(lock.stem)
+
+
+def sweep_bake(name: str) -> None:
+    """Remove what interrupted bakes of *name* have left; the caller holds its lock."""
+    for leftover in images_dir().glob(f".{name}.*.part"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+@contextmanager
+def bake_lock(name: str) -> Iterator[bool]:
+    """Be the only one that bakes *name*; yield whether somebody else had to be waited for.
+
+    :raise HostError: the cache cannot be written.
+    """
+    path = images_dir() / f"{name}.lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as problem:
+        raise HostError(
+            f"cannot write to the cache {images_dir()}: {problem.strerror}",
+            hint="make it writable, or name another with XDG_CACHE_HOME or VMTASKS_CACHE",
+        ) from problem
+    try:
+        waited = False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waited = True
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        yield waited
+    finally:
+        os.close(fd)
+
+
+def _current(name: str) -> BakedImage | None:
+    try:
+        return find_baked(find(name))
+    except UsageError:
+        return None  # its definition is broken or stands on nothing: no bake is what it says
+
+
+def _baked(name: str) -> Iterator[BakedImage]:
+    for manifest in sorted(images_dir().glob(f"{name}-*/manifest.json")):
+        try:
+            said = json.loads(manifest.read_text())
+        except (OSError, ValueError):
+            continue  # pruned this very moment
+        if name in ("*", said["name"]):
+            yield BakedImage(directory=manifest.parent, manifest=said)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return os.fsencode(path.readlink()) if path.is_symlink() else path.read_bytes()
+    except OSError as problem:
+        raise UsageError(f"cannot read {path}, which goes into an image: {problem.strerror}") from problem
+
+
+@contextmanager
+def _try_lock(path: Path) -> Iterator[bool]:
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(fd)

@@ -1,0 +1,148 @@
+"""What an image is made of: ``images/NAME.toml`` as data."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Literal
+
+from vmtasks import toml
+from vmtasks.config import image_dirs
+from vmtasks.errors import UsageError
+from vmtasks.spec import Architecture, Network
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9.+-]*")
+_INHERITED = (
+    "architecture", "mirror", "initrd", "modules", "kernel_options", "disk_gib", "memory_mib", "cpus", "network",
+)  # fmt: skip
+"""What a layer takes over from the image that it stands on, unless it says otherwise."""
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    """A file to put into the image."""
+
+    path: str = field(metadata={"says": "absolute path in the guest"})
+    content: str | None = field(default=None, metadata={"says": "the file's text"})
+    source: str | None = field(default=None, metadata={"says": "a file beside the definition"})
+    mode: str = field(default="0644", metadata={"says": "permissions in octal"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """A command that finishes the image."""
+
+    run: str = field(metadata={"says": "a shell script"})
+    where: Literal["chroot", "guest"] = field(default="chroot", metadata={"says": "natively, or in the booted guest"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Definition:
+    """One image. Exactly one of *suite*, *from_*, *path* and *url* says what it is made from."""
+
+    name: str = field(metadata={"key": None})
+    home: Path = field(metadata={"key": None})
+    """The file that says all this."""
+    parent: Definition | None = field(default=None, metadata={"key": None})
+    """The image that ``from`` names."""
+    description: str = field(default="", metadata={"says": "one line"})
+
+    suite: str | None = field(default=None, metadata={"says": "a Debian suite"})
+    from_: str | None = field(default=None, metadata={"says": "the name of another image"})
+    path: str | None = field(default=None, metadata={"says": "a qcow2 or raw image"})
+    url: str | None = field(default=None, metadata={"says": "where a qcow2 or raw image is"})
+    sha256: str | None = field(default=None, metadata={"says": "64 hexadecimal digits"})
+
+    architecture: Architecture = field(default="amd64", metadata={"says": "Debian's name for it"})
+    mirror: str = field(default="", metadata={"says": "URL of a Debian mirror"})
+    packages: tuple[str, ...] = field(default=(), metadata={"says": "Debian packages"})
+    tree: str | None = field(default=None, metadata={"says": "a directory, beside the definition, to lay over /"})
+    files: tuple[File, ...] = ()
+    steps: tuple[Step, ...] = ()
+    initrd: Literal["lean", "stock"] = field(default="lean", metadata={"says": "which initrd to boot with"})
+    modules: tuple[str, ...] = field(
+        default=("virtio_pci", "virtio_blk", "virtio_net"), metadata={"says": "kernel modules of the lean initrd"}
+    )
+    kernel_options: str = field(default="", metadata={"says": "more for the kernel's command line"})
+    disk_gib: int = field(default=20, metadata={"says": "size of the disk in GiB", "at_least": 1})
+    memory_mib: int = field(default=1024, metadata={"says": "memory of a machine in MiB", "at_least": 64})
+    cpus: int = field(default=2, metadata={"says": "virtual processors", "at_least": 1})
+    network: Network = field(default="user", metadata={"says": "what the guest reaches"})
+
+    @property
+    def lineage(self) -> tuple[Definition, ...]:
+        """The image with its ancestors, the oldest first."""
+        return (*(self.parent.lineage if self.parent else ()), self)
+
+    def sources(self) -> tuple[Path, ...]:
+        """Return every file that goes into the image, besides the definition itself, in a fixed order."""
+        beside = self.home.parent
+        named = [beside / file.source for file in self.files if file.source]
+        if self.tree:
+            named += sorted(path for path in (beside / self.tree).rglob("*") if not path.is_dir())
+        return tuple(named)
+
+
+def find(name: str, environ: Mapping[str, str] = os.environ, *, above: tuple[str, ...] = ()) -> Definition:
+    """Return the definition of the image *name*, with its ancestors.
+
+    :param above: the names of the layers that stand on it.
+    :raise UsageError: there is none (the nearest name is told), or its file is not right.
+    """
+    if name in above:
+        raise UsageError(f"image '{name}' stands on itself: {' -> '.join((*above, name))}")
+    for directory in image_dirs(environ):
+        path = directory / f"{name}.toml"
+        if _NAME.fullmatch(name) and path.is_file():
+            return read(path, environ, above=above)
+    known = names(environ)
+    near = get_close_matches(name, known, n=1)
+    remedy = f"did you mean '{near[0]}'?" if near else "known are " + ", ".join(known)
+    raise UsageError(f"there is no image '{name}'; {remedy}", hint="`inv images.list` shows them all")
+
+
+def names(environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+    """Return the names of all images that are defined, in order."""
+    return tuple(sorted({path.stem for directory in image_dirs(environ) for path in directory.glob("*.toml")}))
+
+
+def read(path: Path, environ: Mapping[str, str] = os.environ, *, above: tuple[str, ...] = ()) -> Definition:
+    """Read one definition, and those that it stands on.
+
+    :raise UsageError: a key is unknown, missing or mistyped, or the keys contradict each other.
+    """
+    table = toml.read(path)
+    beneath = Definition(name=path.stem, home=path)
+    if isinstance(table.get("from"), str):
+        parent = find(table["from"], environ, above=(*above, path.stem))
+        beneath = replace(beneath, parent=parent, **{key: getattr(parent, key) for key in _INHERITED})
+    definition = toml.parse(Definition, table, where=str(path), over=beneath)
+    _check(definition)
+    return definition
+
+
+def _check(definition: Definition) -> None:
+    where = definition.home
+    given = [key for key in ("suite", "from_", "path", "url") if getattr(definition, key) is not None]
+    if len(given) != 1:
+        found = " and ".join(f"'{key.rstrip('_')}'" for key in given) or "none"
+        raise UsageError(f"{where}: exactly one of 'suite', 'from', 'path' and 'url' is needed, and {found} is given")
+    if definition.url is not None and definition.sha256 is None:
+        raise UsageError(f"{where}: 'url' needs 'sha256', so that what comes is what you meant")
+    if definition.sha256 is not None and not _SHA256.fullmatch(definition.sha256):
+        raise UsageError(f"{where}: key 'sha256' must be 64 hexadecimal digits in lower case")
+    for file in definition.files:
+        if (file.content is None) == (file.source is None):
+            raise UsageError(f"{where}: [[files]] {file.path}: exactly one of 'content' and 'source' is needed")
+        if not file.path.startswith("/") or ".." in Path(file.path).parts:
+            raise UsageError(f"{where}: [[files]] {file.path}: the path must be absolute, without '..'")
+        if not re.fullmatch(r"[0-7]{3,4}", file.mode):
+            raise UsageError(f"{where}: [[files]] {file.path}: mode must be octal, like \"0644\"")
+    for path in (*definition.sources(), *([where.parent / definition.tree] if definition.tree else [])):
+        if not path.exists() and not path.is_symlink():
+            raise UsageError(f"{where}: {path} is not there")

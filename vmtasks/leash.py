@@ -1,0 +1,163 @@
+"""The caller's end of a supervisor: start it, hear it, hold it.
+
+As long as the leash is held the machine may live; letting go, on purpose or by dying, ends it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from vmtasks.deadline import Deadline
+from vmtasks.errors import BootError, HostError
+
+_PACKAGE_PARENT = Path(__file__).resolve().parent.parent
+_PROGRAM = "import sys; sys.path.insert(0, sys.argv.pop(1)); from vmtasks.supervisor import main; main()"
+
+SILENT_END = {
+    "event": "gone", "status": None, "error": "its supervisor ended without a word", "qemu": "", "console": "",
+}  # fmt: skip
+STOP_LIMIT_S = 20.0
+"""How long a supervisor may take to go once it was told to: twice what its own limits add up to."""
+
+
+class Leash:
+    """A running supervisor. What it says comes out of :meth:`next`, in order."""
+
+    def __init__(self, process: subprocess.Popen[bytes], words: queue.SimpleQueue[dict[str, Any]]) -> None:
+        self._process = process
+        self._words = words
+        self._serial = 0
+        self._held_back: list[dict[str, Any]] = []
+        self.gone: dict[str, Any] | None = None
+        """The supervisor's last words, once it has said them."""
+
+    def next(self, wait_s: float) -> dict[str, Any] | None:
+        """Return the next thing the supervisor says; None if it says nothing for *wait_s* seconds."""
+        if self._held_back:
+            return self._held_back.pop(0)
+        return self._hear(wait_s)
+
+    def expect(self, event: str, deadline: Deadline) -> dict[str, Any]:
+        """Wait for one kind of event; others that come before it are dropped.
+
+        :raise BootError: the machine is gone, or *deadline* passed first.
+        """
+        while not deadline.passed:
+            said = self.next(deadline.within(3600.0))
+            if said is not None and said["event"] == event:
+                return said
+            if said is not None and said["event"] == "gone":
+                raise BootError(f"cannot go on: the machine is gone ({said['error'] or 'QEMU ended'})")
+        raise BootError(f"cannot go on: the supervisor said nothing of {event!r} in {deadline.limit_s:g} s")
+
+    def qmp(self, command: str, arguments: Mapping[str, object] | None = None, *, limit_s: float = 15.0) -> object:
+        """Have QEMU execute a QMP command and return its answer.
+
+        :raise BootError: QEMU refused, did not answer, or is gone.
+        """
+        self._serial += 1
+        self.ask(do="qmp", id=self._serial, execute=command, arguments=arguments or {})
+        deadline = Deadline.after(limit_s)
+        while not deadline.passed:
+            said = self._hear(deadline.left_s)
+            if said is None:
+                break
+            if said["event"] == "answer" and said["id"] == self._serial:
+                if "error" in said:
+                    raise BootError(f"cannot have QEMU execute {command}: {said['error']}")
+                return said["result"]
+            self._held_back.append(said)
+            if said["event"] == "gone":
+                break
+        raise BootError(f"cannot have QEMU execute {command}: no answer")
+
+    def ask(self, **request: object) -> None:
+        """Send one request; a supervisor that is gone no longer hears it."""
+        stdin = self._process.stdin
+        if stdin is None:
+            raise AssertionError("a leash is a pipe")
+        with suppress(BrokenPipeError):  # its last words say more than this would
+            stdin.write(json.dumps(request).encode() + b"\n")
+            stdin.flush()
+
+    def stop(self, *, grace_s: float = 0.0) -> None:
+        """End the machine and wait until nothing is left of it.
+
+        :param grace_s: seconds to let QEMU end of its own accord first (the guest is powering off).
+        :raise HostError: the supervisor did not go, and was killed; the kernel took QEMU with it.
+        """
+        self.ask(do="stop", limit_s=grace_s)
+        self.let_go(grace_s + STOP_LIMIT_S)
+
+    def let_go(self, limit_s: float = STOP_LIMIT_S) -> None:
+        """Close the supervisor's standard input, and see it out."""
+        stdin = self._process.stdin
+        if stdin is not None:
+            with suppress(BrokenPipeError):  # closing flushes, and it may be gone already
+                stdin.close()
+        try:
+            self._process.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            raise HostError(
+                f"cannot end the machine: its supervisor (pid {self._process.pid}) did not go in {limit_s:g} s",
+                hint="it was killed, and QEMU with it; `inv vm.gc` sweeps what it left",
+            ) from None
+
+    def _hear(self, wait_s: float) -> dict[str, Any] | None:
+        try:
+            said = self._words.get(timeout=min(wait_s, threading.TIMEOUT_MAX))
+        except queue.Empty:
+            return None
+        if said["event"] == "gone":
+            self.gone = said
+            self._words.put(said)  # the end stays the end, however often one asks
+        return said
+
+
+@contextmanager
+def leashed(plan: Mapping[str, object], *, log: Path) -> Iterator[Leash]:
+    """Run a supervisor for as long as the block lasts.
+
+    :param plan: see ``vmtasks.supervisor.main``.
+    :param log: receives what the supervisor itself has to complain about.
+    """
+    with log.open("ab") as complaints:
+        process = subprocess.Popen(
+            [sys.executable, "-E", "-S", "-s", "-c", _PROGRAM, os.fspath(_PACKAGE_PARENT)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=complaints,
+            cwd="/",
+            start_new_session=True,  # Ctrl-C is for the caller; the leash is for the supervisor
+        )
+    words: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    if process.stdout is None:
+        raise AssertionError("a supervisor's words come through a pipe")
+    listener = threading.Thread(target=_listen, args=(process.stdout, words), name="leash", daemon=True)
+    listener.start()
+    leash = Leash(process, words)
+    try:
+        leash.ask(**plan)
+        yield leash
+    finally:
+        leash.let_go()
+        listener.join()
+        process.stdout.close()
+
+
+def _listen(stdout: IO[bytes], words: queue.SimpleQueue[dict[str, Any]]) -> None:
+    for line in stdout:
+        words.put(json.loads(line))
+    # A supervisor that was killed has no last words of its own; after real ones these are never read.
+    words.put({**SILENT_END})

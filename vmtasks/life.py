@@ -1,0 +1,234 @@
+"""The life of one machine: a slot, a start, an answer, an end. Every way out of the block ends it."""
+
+from __future__ import annotations
+
+import pwd
+import os
+import secrets
+import shlex
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vmtasks import events, slots
+from vmtasks.config import HostSettings, cache_dir
+from vmtasks.deadline import Deadline
+from vmtasks.errors import BootError, ConnectionLost, HostError, VmtasksError
+from vmtasks.guest import Guest
+from vmtasks.guest.ssh import Address, connect
+from vmtasks.image.cache import BakedImage
+from vmtasks.leash import Leash, leashed
+from vmtasks.qemu.accel import Choice
+from vmtasks.qemu.argv import SSH_PORT, overlay_argv, qemu_argv
+from vmtasks.spec import Machine
+from vmtasks.tail import last_lines, lines_of
+
+START_LIMIT_S = 60.0
+POWER_OFF_LIMIT_S = 90.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Berth:
+    """Everything around a machine that is not the machine: where it comes from and what it may use."""
+
+    image: str
+    baked: BakedImage
+    choice: Choice
+    settings: HostSettings
+    what: str
+    """What it is for, in the words that others on this host read while they wait."""
+    logs: Path | None = None
+
+
+@contextmanager
+def living(machine: Machine, berth: Berth) -> Iterator[Guest]:
+    """Yield the guest of a running machine.
+
+    Boot failures, and only they, are tried again; every attempt keeps its own console log.
+
+    :raise HostError: this host cannot run it.
+    :raise BootError: it did not come up, in as many attempts as the settings allow.
+    """
+    with ExitStack() as stack:
+        attempts = berth.settings.attempts
+        for attempt in range(1, attempts + 1):
+            try:
+                guest = stack.enter_context(_attempt(machine, berth, attempt))
+                break
+            except BootError as problem:
+                if attempt == attempts:
+                    raise
+                text = f"{problem.sentence}; trying again ({attempt + 1} of {attempts})"
+                events.emit(events.Note(machine=machine.name, text=text, level="warning"))
+        yield guest
+
+
+@contextmanager
+def _attempt(machine: Machine, berth: Berth, attempt: int) -> Iterator[Guest]:
+    directory = cache_dir() / "machines" / f"{machine.name}-{os.getpid()}-{secrets.token_hex(4)}"
+    logs = berth.logs or directory.parent
+    suffix = f"-{attempt}" if attempt > 1 else ""
+    console = logs / f"{machine.name}-console{suffix}.log" if berth.logs else directory / "console.log"
+    try:
+        logs.mkdir(parents=True, exist_ok=True)
+        directory.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise HostError(f"cannot write to {problem.filename}: {problem.strerror}") from problem
+    plan = _plan(machine, berth, directory, console)
+    with leashed(plan, log=logs / f"{machine.name}-supervisor.log" if berth.logs else Path(os.devnull)) as leash:
+        news = _News(leash, machine.name, console)
+        with events.phase("slot", machine=machine.name):
+            news.wait_for("admitted", Deadline.after(None))
+        with events.phase("start", machine=machine.name, detail=berth.choice.accelerator):
+            started = news.wait_for("started", Deadline.after(START_LIMIT_S))
+        port = int(started["ports"][str(SSH_PORT)])
+        address = Address(port=port, identity=berth.baked.identity, host_key=berth.baked.host_key)
+        with events.phase("boot", machine=machine.name, detail="kernel and userland, until ssh answers"):
+            guest = Guest(
+                machine.name,
+                lambda deadline: connect(address, deadline, news.watch),
+                news.watch,
+                deadline=Deadline.after(berth.settings.boot_limit_s),
+                logs=berth.logs,
+                heartbeat_s=berth.settings.heartbeat_s,
+                facts={"ssh": ssh_line(berth.baked, port), "port": port, "console": console, "leash": leash},
+            )
+        news.booted = True
+        events.emit(
+            events.MachineStarted(
+                machine=machine.name,
+                image=berth.image,
+                image_key=berth.baked.key,
+                manifest=berth.baked.manifest,
+                argv=tuple(str(word) for word in plan["argv"]),
+                accelerator=berth.choice.accelerator,
+                why_accelerator=berth.choice.why,
+                ssh=shlex.join(ssh_line(berth.baked, port)),
+                attempt=attempt,
+                console=console,
+            )
+        )
+        try:
+            yield guest
+        finally:
+            with events.phase("stop", machine=machine.name):
+                _end(machine, guest, leash)
+
+
+def _end(machine: Machine, guest: Guest, leash: Leash) -> None:
+    """A throw-away machine is dropped; one whose disk is kept powers itself off, within a limit."""
+    if machine.throw_away:
+        guest.close()
+        leash.stop()
+        return
+    with suppress(VmtasksError):  # one that no longer listens is ended all the same, a line below
+        guest.run(["systemctl", "--no-block", "poweroff"], timeout_s=POWER_OFF_LIMIT_S)
+    guest.close()
+    leash.stop(grace_s=POWER_OFF_LIMIT_S)
+
+
+class _News:
+    """What the supervisor says, turned into progress or into the right exception."""
+
+    def __init__(self, leash: Leash, machine: str, console: Path) -> None:
+        self._leash = leash
+        self._machine = machine
+        self._console = console
+        self.booted = False
+
+    def watch(self, wait_s: float) -> None:
+        """Let at most *wait_s* seconds pass, or less if there is news; raise if it is bad."""
+        while (said := self._leash.next(wait_s)) is not None:
+            self._consider(said)
+            wait_s = 0.0
+
+    def wait_for(self, event: str, deadline: Deadline) -> dict[str, Any]:
+        """Return the next *event*.
+
+        :raise BootError: the machine ended first, or *deadline* passed.
+        """
+        while not deadline.passed:
+            said = self._leash.next(deadline.within(3600.0))
+            if said is not None and said["event"] == event:
+                return said
+            if said is not None:
+                self._consider(said)
+        raise BootError(f"{self._machine}: QEMU was not ready within {deadline.limit_s:g} s", evidence=self._evidence())
+
+    def _consider(self, said: dict[str, Any]) -> None:
+        trouble = ConnectionLost if self.booted else BootError
+        match said["event"]:
+            case "waiting":
+                ahead = said["ahead"]
+                first = ahead[0]
+                text = f"waiting for a slot behind {first['what']} of {first['user']} (pid {first['pid']})"
+                more = f", and {len(ahead) - 1} more" if len(ahead) > 1 else ""
+                events.emit(events.Note(machine=self._machine, text=text + more))
+            case "panic":
+                raise trouble(f"the kernel of {self._machine} panicked: {said['line']}", evidence=self._evidence())
+            case "gone" if said["status"] is None:
+                raise HostError(f"cannot start {self._machine}: {said['error']}")
+            case "gone":
+                why = said["qemu"].strip() or said["error"] or f"QEMU ended with status {said['status']}"
+                raise trouble(f"{self._machine} is gone: {why}", evidence=lines_of(said["console"]))
+            case "qemu" if said["name"] == "BLOCK_IO_ERROR":
+                reason = said["data"].get("reason", "input/output error")
+                raise HostError(f"the disk of {self._machine} cannot be written: {reason}", hint="is the host's disk full?")
+
+    def _evidence(self) -> tuple[str, ...]:
+        return last_lines(self._console)
+
+
+def ssh_line(baked: BakedImage, port: int) -> list[str]:
+    """Return the command line of an ordinary ssh into the guest, its host key checked."""
+    options = {
+        "IdentitiesOnly": "yes",
+        "HostKeyAlias": "vmtasks",
+        "UserKnownHostsFile": str(baked.known_hosts),
+        "StrictHostKeyChecking": "yes",
+        "LogLevel": "ERROR",
+    }
+    words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+    return ["ssh", "-F", "none", "-i", str(baked.identity), "-p", str(port), *words, "root@127.0.0.1"]
+
+
+def _plan(machine: Machine, berth: Berth, directory: Path, console: Path) -> dict[str, Any]:
+    disk = directory / "disk.qcow2" if machine.throw_away else machine.disk
+    settings = berth.settings
+    usual = slots.default_limits(
+        slots.host_cores(), slots.host_memory_mib(), emulated=berth.choice.accelerator == "tcg"
+    )
+    return {
+        "directory": str(directory),
+        "argv": qemu_argv(machine, disk=disk),
+        "prepare": [overlay_argv(machine, disk)] if machine.throw_away else [],
+        "hold": [str(berth.baked.in_use)],
+        "slot": {
+            "directory": None,
+            "machines": settings.machines or usual.machines,
+            "memory_mib": settings.memory_mib or usual.memory_mib,
+            "claim_mib": machine.memory_mib,
+            "what": berth.what,
+        },
+        "lease": {
+            "name": machine.name,
+            "image": berth.image,
+            "user": _user(),
+            "what": berth.what,
+            "caller_pid": os.getpid(),
+            "memory_mib": machine.memory_mib,
+            "identity": str(berth.baked.identity),
+            "known_hosts": str(berth.baked.known_hosts),
+        },
+        "console": str(console),
+        "qemu_log": str(console.with_name(console.name.replace("console", "qemu"))),
+    }
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container's user need not have a name
+        return str(os.getuid())

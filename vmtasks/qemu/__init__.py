@@ -1,0 +1,1 @@
+"""QEMU: its command line, which accelerator serves here."""

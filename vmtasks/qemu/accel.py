@@ -1,0 +1,111 @@
+"""Which accelerator serves on this host: found by trying, because /dev/kvm being there says nothing.
+
+Nested and cloud hosts have a /dev/kvm that opens, creates a machine, and then aborts or crawls. So QEMU runs a
+boot sector that counts 20 million down and leaves through ``isa-debug-exit``: milliseconds on a KVM that works,
+about a quarter of a second under emulation. KVM is taken only if it gets there first.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from vmtasks.config import cache_dir
+from vmtasks.errors import HostError
+from vmtasks.spec import Accelerator
+
+TRIAL_LIMIT_S = 2.0
+
+_COUNTDOWN = bytes.fromhex(
+    "66b9002d3101"  # mov ecx, 20_000_000
+    "6649"  # dec ecx
+    "75fc"  # jnz back to the dec
+    "b010"  # mov al, 0x10
+    "e6f4"  # out 0xf4, al: isa-debug-exit ends QEMU with status 0x10 * 2 + 1
+    "f4"  # hlt
+)
+BOOT_SECTOR = _COUNTDOWN.ljust(510, b"\0") + b"\x55\xaa"
+_STATUS_OF_SUCCESS = 0x10 * 2 + 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """An accelerator, and in a few words why it is this one."""
+
+    accelerator: Accelerator
+    why: str
+
+
+def choose(wish: Literal["auto", "kvm", "tcg"]) -> Choice:
+    """Return the accelerator to use.
+
+    :param wish: ``auto`` tries, once per boot of the host; the others are taken at their word.
+    :raise HostError: there is no QEMU.
+    """
+    if wish != "auto":
+        return Choice(accelerator=wish, why="as asked for")
+    memory = cache_dir() / "accelerator.json"
+    circumstances = _circumstances()
+    try:
+        known = json.loads(memory.read_text())
+        if known.pop("circumstances") == circumstances:
+            return Choice(**known)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        pass  # never tried, or not our file: try now
+    choice = _try()
+    memory.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=memory.parent, delete=False) as beside:
+        json.dump({"circumstances": circumstances, **asdict(choice)}, beside)
+    os.replace(beside.name, memory)
+    return choice
+
+
+def _circumstances() -> list[str]:
+    """What the answer depends on: this boot of this host, this user's access, this QEMU."""
+    qemu = shutil.which("qemu-system-x86_64")
+    if qemu is None:
+        raise HostError(
+            "cannot start a machine: qemu-system-x86_64 is not installed",
+            hint="run `make setup`, which installs it, or `apt install qemu-system-x86`",
+        )
+    boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return [boot_id, str(os.access("/dev/kvm", os.R_OK | os.W_OK)), str(os.stat(qemu).st_mtime_ns)]
+
+
+def _try() -> Choice:
+    if not os.path.exists("/dev/kvm"):
+        return Choice(accelerator="tcg", why="no /dev/kvm here")
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return Choice(accelerator="tcg", why="/dev/kvm is not open to this user; joining the group kvm may help")
+    with tempfile.NamedTemporaryFile(suffix=".img") as sector:
+        sector.write(BOOT_SECTOR)
+        sector.flush()
+        kvm_s = countdown_s("kvm", Path(sector.name))
+        tcg_s = countdown_s("tcg", Path(sector.name))
+    if kvm_s is None:
+        return Choice(accelerator="tcg", why="/dev/kvm is there, but a trial under it did not get through")
+    if tcg_s is not None and kvm_s > tcg_s:
+        return Choice(accelerator="tcg", why=f"/dev/kvm is there, but slow: {kvm_s:.2f} s against {tcg_s:.2f} s")
+    return Choice(accelerator="kvm", why=f"a trial took {kvm_s:.2f} s")
+
+
+def countdown_s(accelerator: Accelerator, sector: Path) -> float | None:
+    """Run the trial under one accelerator; return its seconds, or None if it failed or took too long."""
+    command = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-M", "pc"]
+    command += ["-accel", accelerator, "-cpu", "host" if accelerator == "kvm" else "max", "-m", "16M"]
+    command += ["-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-drive", f"file={sector},format=raw,if=ide"]
+    began_s = time.monotonic()
+    try:
+        status = subprocess.run(
+            command, timeout=TRIAL_LIMIT_S, stdin=subprocess.DEVNULL, capture_output=True, check=False
+        ).returncode
+    except subprocess.TimeoutExpired:
+        return None
+    return time.monotonic() - began_s if status == _STATUS_OF_SUCCESS else None

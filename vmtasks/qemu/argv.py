@@ -1,0 +1,125 @@
+"""QEMU's command line as a pure function of a machine: one small function per concern.
+
+Source: qemu-system-x86_64(1); every option is one that QEMU 7.2 has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from vmtasks.spec import Machine
+from vmtasks.supervisor import CONSOLE_FD, QMP_FD
+
+SSH_PORT = 22
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wires:
+    """Where QEMU's control line and serial console lead: character devices in QEMU's notation."""
+
+    control: str = f"socket,fd={QMP_FD}"
+    console: str = f"socket,fd={CONSOLE_FD}"
+
+
+BY_HAND = Wires(control="stdio", console="file,path=console.log")
+"""For a command line that somebody pastes into a terminal."""
+
+
+def qemu_argv(machine: Machine, *, disk: Path, wires: Wires = Wires()) -> tuple[str, ...]:  # noqa: B008 - frozen
+    """Return the whole command line.
+
+    :param disk: the disk to write to: the overlay of a throw-away machine, or the machine's own disk.
+    """
+    return (
+        "qemu-system-x86_64",
+        *_board(machine),
+        *_accelerator(machine),
+        *_memory(machine),
+        *_kernel(machine),
+        *_disk(machine, disk),
+        *_network(machine),
+        *_entropy(),
+        *_wires(wires),
+        *machine.extra,
+    )
+
+
+def overlay_argv(machine: Machine, overlay: Path) -> tuple[str, ...]:
+    """Return the command that lays a copy-on-write *overlay* over the machine's disk."""
+    return (
+        "qemu-img", "create", "-q", "-f", "qcow2", "-F", machine.disk_format, "-b", str(machine.disk), str(overlay),
+    )  # fmt: skip
+
+
+def _board(machine: Machine) -> Iterator[str]:
+    yield from ("-name", f"guest={_quoted(machine.name)},debug-threads=on")
+    yield from ("-nodefaults", "-no-user-config")
+    yield from ("-display", "none")
+    yield from ("-M", "pc,usb=off,vmport=off")
+    yield from ("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny")
+
+
+def _accelerator(machine: Machine) -> Iterator[str]:
+    if machine.accelerator == "kvm":
+        yield from ("-accel", "kvm", "-cpu", "host")
+    else:
+        yield from ("-accel", "tcg,thread=multi", "-cpu", "max")
+    yield from ("-smp", str(machine.cpus))
+
+
+def _memory(machine: Machine) -> Iterator[str]:
+    yield from ("-m", f"{machine.memory_mib}M")
+
+
+def _kernel(machine: Machine) -> Iterator[str]:
+    if machine.boot is None:
+        yield from ("-boot", "c")
+        return
+    yield from ("-kernel", str(machine.boot.kernel))
+    yield from ("-initrd", str(machine.boot.initrd))
+    yield from ("-append", machine.boot.command_line)
+
+
+def _disk(machine: Machine, disk: Path) -> Iterator[str]:
+    # A throw-away disk need not survive a power cut of the host: no flushes. Both kinds give freed blocks back.
+    cache = "unsafe" if machine.throw_away else "writeback"
+    form = "qcow2" if machine.throw_away else machine.disk_format
+    yield from ("-drive", f"if=none,id=disk,file={_quoted(str(disk))},format={form},cache={cache},discard=unmap")
+    yield from ("-device", "virtio-blk-pci,drive=disk")
+    if machine.seed is not None:
+        yield from ("-drive", f"if=none,id=seed,file={_quoted(str(machine.seed))},format=raw,readonly=on")
+        yield from ("-device", "virtio-blk-pci,drive=seed")
+
+
+def _network(machine: Machine) -> Iterator[str]:
+    if machine.network == "none":
+        yield from ("-nic", "none")
+        return
+    # Port 0: the kernel picks a free one and QEMU is asked which, so there is nothing to guess and to collide with.
+    restrict = ",restrict=on" if machine.network == "restricted" else ""
+    yield from ("-netdev", f"user,id=net,hostfwd=tcp:127.0.0.1:0-:{SSH_PORT}{restrict}")
+    yield from ("-device", "virtio-net-pci,netdev=net,romfile=")
+
+
+def _entropy() -> Iterator[str]:
+    yield from ("-object", "rng-random,id=rng,filename=/dev/urandom")
+    yield from ("-device", "virtio-rng-pci,rng=rng")
+
+
+def _wires(wires: Wires) -> Iterator[str]:
+    yield from ("-chardev", f"{_with_id(wires.control, 'control')}")
+    yield from ("-mon", "chardev=control,mode=control")
+    yield from ("-chardev", f"{_with_id(wires.console, 'console')}")
+    yield from ("-serial", "chardev:console")
+
+
+def _with_id(backend: str, name: str) -> str:
+    kind, comma, options = backend.partition(",")
+    return f"{kind},id={name}{comma}{options}"
+
+
+def _quoted(value: str) -> str:
+    """A comma in a value is doubled in QEMU's option syntax."""
+    return value.replace(",", ",,")

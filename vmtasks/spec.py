@@ -1,0 +1,47 @@
+"""A machine as data: what it is made of, before anything runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Accelerator = Literal["kvm", "tcg"]
+Architecture = Literal["amd64", "i386"]
+Network = Literal["user", "restricted", "none"]
+DiskFormat = Literal["qcow2", "raw"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DirectKernel:
+    """A kernel that QEMU loads itself: no firmware menu, no boot loader."""
+
+    kernel: Path
+    initrd: Path
+    command_line: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """Everything that QEMU's command line is made from.
+
+    ``network``: ``user`` reaches the outside through QEMU's user network; ``restricted`` has the forwarded
+    ssh port and nothing else; ``none`` has no network card at all (and so no ssh either).
+    """
+
+    name: str
+    disk: Path
+    disk_format: DiskFormat = "qcow2"
+    architecture: Architecture = "amd64"
+    memory_mib: int = 1024
+    cpus: int = 2
+    accelerator: Accelerator = "tcg"
+    boot: DirectKernel | None = None
+    """None boots from the disk, through the firmware."""
+    network: Network = "user"
+    seed: Path | None = None
+    """A NoCloud seed (ISO 9660) for the first boot of a cloud image."""
+    throw_away: bool = True
+    """Whether the disk is thrown away at the end, so that nothing need survive a power cut."""
+    extra: tuple[str, ...] = ()
+    """More arguments for QEMU, as they are."""

@@ -1,0 +1,341 @@
+"""The supervisor: the one process that owns a machine, and sees to it that the machine goes.
+
+It needs nothing but python3, so that the same program runs here and, over ssh, on a bigger host. Its
+standard input is a leash: the first line is the plan (JSON, see :func:`main`), later lines are requests;
+when it closes, for whatever reason, the machine is shut down. Its standard output is one JSON object a line:
+
+====================  ======================================================================================
+``waiting``           no slot yet; ``ahead`` lists the tickets in front, as dictionaries
+``admitted``          the slot is ours
+``started``           QEMU runs: ``qemu_pid``, ``version`` and ``ports`` (guest port to host port)
+``panic``             the console told of a kernel panic: ``line``
+``qemu``              an asynchronous event of QEMU's: ``name``, ``data``
+``answer``            to the request ``id``: ``result`` or ``error``
+``gone``              QEMU has ended and nothing is left: ``status`` (null: it never ran), ``error``, the end of
+                      ``qemu``'s own messages and of the ``console``. The last line.
+====================  ======================================================================================
+
+QEMU dies with the supervisor (PR_SET_PDEATHSIG, prctl(2)), and locks and slots are flock(2) locks, which the
+kernel releases: even ``kill -9`` on the supervisor leaves no machine, only a directory that ``inv vm.gc``
+sweeps. QEMU never gets the caller's standard streams, so it can never keep a pipe of the caller's open.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import json
+import os
+import re
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import ExitStack, suppress
+from dataclasses import asdict
+
+from vmtasks.qmp import Qmp, QmpError
+from vmtasks.slots import Claim, ClaimTooLargeError, Limits
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+QMP_FD = 100
+CONSOLE_FD = 101
+"""Where QEMU finds its control line and its serial console: the numbers that the argv names, beyond those in use."""
+
+CONTROL_LIMIT_S = 10.0
+QUIT_LIMIT_S = 5.0
+CONSOLE_LIMIT_BYTES = 32 * 1024 * 1024
+LAST_WORDS_BYTES = 4096
+
+_PANIC = re.compile(rb"Kernel panic - not syncing[^\r\n]*|---\[ end Kernel panic")
+_FORWARD = re.compile(r"^\s*TCP\[HOST_FORWARD\]\s+\d+\s+\S+\s+(\d+)\s+\S+\s+(\d+)", re.MULTILINE)
+_PR_SET_PDEATHSIG = 1
+
+
+class LeashClosed(Exception):  # noqa: N818 - not an error: the caller went, and so do we
+    """The caller is gone, or asked us to go."""
+
+
+def tell(event: str, **fields: object) -> None:
+    """Send one event to the caller."""
+    data = json.dumps({"event": event, **fields}).encode() + b"\n"
+    with suppress(BrokenPipeError):  # who no longer reads has let go of the leash too: that is noticed there
+        while data:
+            data = data[os.write(sys.stdout.fileno(), data) :]
+
+
+class Leash:
+    """Requests from the caller, read from standard input without ever waiting for them."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._received = b""
+
+    def fileno(self) -> int:
+        """Return the descriptor to select on."""
+        return self._fd
+
+    def plan(self) -> dict[str, Any]:
+        """Wait for the first line; that one the caller sends at once."""
+        while not (requests := self.requests()):
+            pass
+        return requests[0]
+
+    def requests(self) -> list[dict[str, Any]]:
+        """Return the requests that have come in.
+
+        :raise LeashClosed: standard input has ended.
+        """
+        data = os.read(self._fd, 65536)
+        if not data:
+            raise LeashClosed
+        *lines, self._received = (self._received + data).split(b"\n")
+        return [json.loads(line) for line in lines if line.strip()]
+
+    def slack(self, wait_s: float) -> None:
+        """Let *wait_s* seconds pass, unless the caller goes before that.
+
+        :raise LeashClosed: standard input has ended, or asks us to stop.
+        """
+        if select.select([self._fd], [], [], wait_s)[0] and any(r["do"] == "stop" for r in self.requests()):
+            raise LeashClosed
+
+
+class Console:
+    """The guest's serial console: into a log of bounded size, watched for a panic."""
+
+    def __init__(self, line: socket.socket, path: str) -> None:
+        self.line = line
+        self._log = open(path, "ab", buffering=0)  # noqa: SIM115 - lives as long as the machine
+        self._room_bytes = CONSOLE_LIMIT_BYTES
+        self._tail = self._unsearched = b""
+        line.setblocking(False)
+
+    def fileno(self) -> int:
+        """Return the descriptor to select on."""
+        return self.line.fileno()
+
+    def pump(self) -> bool:
+        """Take in what has arrived and tell of a panic in it; return whether the line is still open."""
+        try:
+            data = self.line.recv(65536)
+        except BlockingIOError:
+            return True
+        except ConnectionResetError:
+            return False
+        with suppress(OSError):  # a full disk must not cost the machine: the console is evidence, not the run
+            self._log.write(data[: self._room_bytes])
+        self._room_bytes = max(0, self._room_bytes - len(data))
+        seen = self._unsearched + data
+        if found := _PANIC.search(seen):
+            tell("panic", line=found[0].decode(errors="replace"))
+            self._unsearched = b""
+        else:
+            self._unsearched = seen[-200:]  # the sign may be cut in two
+        self._tail = (self._tail + data)[-LAST_WORDS_BYTES:]
+        return bool(data)
+
+    def tail(self) -> str:
+        """Return the last that the guest said."""
+        return self._tail.decode(errors="replace")
+
+    def close(self) -> None:
+        """Drain the line and close the log."""
+        while self.pump():
+            pass
+        self._log.close()
+
+
+def die_with(parent: int) -> None:
+    """In the child, before it becomes QEMU: be killed when the supervisor ends, however it ends."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before the kernel was told
+        os._exit(1)
+
+
+def hold(path: str, mode: int) -> int:
+    """Take a flock on *path* that lasts as long as this process; return the descriptor."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(fd, mode | fcntl.LOCK_NB)
+    return fd
+
+
+class Machine:
+    """A running QEMU, its control line and its console."""
+
+    def __init__(self, plan: dict[str, Any]) -> None:
+        ours, theirs = socket.socketpair()
+        screen, serial = socket.socketpair()
+        os.dup2(theirs.fileno(), QMP_FD, inheritable=True)
+        os.dup2(serial.fileno(), CONSOLE_FD, inheritable=True)
+        parent = os.getpid()
+        self._log = plan["qemu_log"]
+        with theirs, serial, open(self._log, "ab") as log:
+            self.process = subprocess.Popen(
+                plan["argv"],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=(QMP_FD, CONSOLE_FD),
+                cwd=plan["directory"],
+                preexec_fn=lambda: die_with(parent),
+            )
+        os.close(QMP_FD)
+        os.close(CONSOLE_FD)
+        self.ended = os.pidfd_open(self.process.pid)
+        self.console = Console(screen, plan["console"])
+        self.qmp = Qmp(ours)
+
+    def greet(self) -> dict[str, Any]:
+        """Return what QEMU says of itself: process, version, and guest ports to the host ports that it picked."""
+        version = self.qmp.greet(CONTROL_LIMIT_S)
+        network = self.qmp.human("info usernet", limit_s=CONTROL_LIMIT_S)
+        ports = {guest: int(host) for host, guest in _FORWARD.findall(network)}
+        return {"qemu_pid": self.process.pid, "version": version, "ports": ports}
+
+    def watch(self, leash: Leash) -> None:
+        """Serve the caller's requests until QEMU has ended.
+
+        :raise LeashClosed: the caller is gone, or asked us to stop.
+        """
+        watched: list[Any] = [leash, self.qmp, self.console, self.ended]
+        while True:
+            ready = select.select(watched, [], [])[0]
+            if self.console in ready and not self.console.pump():
+                watched.remove(self.console)
+            if self.qmp in ready:
+                try:
+                    self.qmp.pump()
+                except QmpError:
+                    watched.remove(self.qmp)
+                self.tell_events()
+            if leash in ready:
+                for request in leash.requests():
+                    self.serve(request)
+            if self.ended in ready:
+                return
+
+    def serve(self, request: dict[str, Any]) -> None:
+        """Do what one request asks for."""
+        if request["do"] == "stop":
+            self.wait_gone(request.get("limit_s", 0.0))
+            raise LeashClosed
+        try:
+            result = self.qmp.execute(request["execute"], request.get("arguments"), limit_s=CONTROL_LIMIT_S)
+            tell("answer", id=request["id"], result=result)
+        except QmpError as problem:
+            tell("answer", id=request["id"], error=str(problem))
+        self.tell_events()
+
+    def tell_events(self) -> None:
+        """Pass QEMU's own events on."""
+        for event in self.qmp.events:
+            tell("qemu", name=event["event"], data=event.get("data", {}))
+        self.qmp.events.clear()
+
+    def wait_gone(self, limit_s: float) -> bool:
+        """Give QEMU *limit_s* seconds to end of its own accord, while the console is kept flowing."""
+        deadline_s = time.monotonic() + limit_s
+        watched: list[Any] = [self.console, self.ended]
+        while (left_s := deadline_s - time.monotonic()) > 0:
+            ready = select.select(watched, [], [], left_s)[0]
+            if self.ended in ready:
+                return True
+            if self.console in ready and not self.console.pump():
+                watched.remove(self.console)
+        return False
+
+    def end(self, error: str = "") -> dict[str, Any]:
+        """End QEMU: by ``quit``, which leaves its disk in order, or by force; return the last words on it."""
+        with suppress(QmpError):  # it may have ended, or be beyond answering: then the kill below serves
+            self.qmp.execute("quit", limit_s=QUIT_LIMIT_S)
+        if not self.wait_gone(QUIT_LIMIT_S):
+            self.process.kill()
+        status = self.process.wait()
+        self.console.close()
+        with open(self._log, "rb") as log:
+            log.seek(max(0, os.fstat(log.fileno()).st_size - LAST_WORDS_BYTES))
+            qemu = log.read().decode(errors="replace")
+        return {"status": status, "error": error, "qemu": qemu, "console": self.console.tail()}
+
+
+def supervise(plan: dict[str, Any], leash: Leash, stack: ExitStack) -> dict[str, Any]:
+    """Carry out the plan; return the last words on QEMU, which has ended."""
+    directory = plan["directory"]
+    os.makedirs(directory, mode=0o700)
+    if not plan.get("keep_directory"):
+        stack.callback(shutil.rmtree, directory, ignore_errors=True)
+    lease = hold(os.path.join(directory, "lease.json"), fcntl.LOCK_EX)
+    for path in plan["hold"]:
+        hold(path, fcntl.LOCK_SH)
+    write_lease(lease, plan)
+
+    slot = plan["slot"]
+    limits = Limits(machines=slot["machines"], memory_mib=slot["memory_mib"])
+    claim = stack.enter_context(Claim(slot["what"], slot["claim_mib"], limits, directory=slot["directory"]))
+    claim.wait(lambda ahead: tell("waiting", ahead=[asdict(ticket) for ticket in ahead]), pause=leash.slack)
+    tell("admitted")
+
+    for command in plan["prepare"]:
+        subprocess.run(command, check=True, stdin=subprocess.DEVNULL, capture_output=True)
+    machine = Machine(plan)
+    try:
+        facts = machine.greet()
+        write_lease(lease, plan, **facts)
+        tell("started", **facts)
+        machine.watch(leash)
+    except QmpError as problem:
+        return machine.end(str(problem))
+    except LeashClosed:
+        return machine.end()
+    return machine.end()
+
+
+def write_lease(fd: int, plan: dict[str, Any], **more: object) -> None:
+    """Write down whose machine this is; the lock on the file tells whether it still lives."""
+    lease = {**plan["lease"], "supervisor_pid": os.getpid(), "since_s": time.time(), "argv": plan["argv"], **more}
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, json.dumps(lease, indent=1).encode(), 0)
+
+
+def main() -> NoReturn:
+    """Read the plan from standard input and see one machine through its life.
+
+    The plan's keys: ``directory`` (made for the machine, removed with it), ``argv`` (QEMU's), ``prepare``
+    (commands to run before it: the overlay), ``hold`` (lock files of what the machine stands on), ``slot``
+    (``directory``, ``machines``, ``memory_mib``, ``claim_mib``, ``what``), ``lease`` (what to write down),
+    ``console`` and ``qemu_log`` (files that receive the serial console, and QEMU's own messages).
+    """
+
+    def let_go(*_: object) -> None:
+        """Make the leash end, so that there is one way to go and it is taken between two steps, never in one."""
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, sys.stdin.fileno())
+        os.close(nothing)
+
+    signal.signal(signal.SIGTERM, let_go)
+    for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(ignored, signal.SIG_IGN)  # the leash, not the terminal, says when to go
+    leash = Leash(sys.stdin.fileno())
+    last: dict[str, Any] = {"status": None, "error": "", "qemu": "", "console": ""}
+    try:
+        with ExitStack() as stack:
+            last |= supervise(leash.plan(), leash, stack)
+    except LeashClosed:
+        last["error"] = "stopped before QEMU ran"
+    except subprocess.CalledProcessError as problem:
+        last["error"] = f"{problem.cmd[0]} failed: {problem.stderr.decode(errors='replace').strip()}"
+    except (OSError, ClaimTooLargeError) as problem:
+        last["error"] = str(problem)
+    tell("gone", **last)
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,282 @@
+"""Read a TOML table into a frozen dataclass, and say in one sentence what is wrong with it.
+
+The dataclass is the schema: its annotations are the types and its defaults make keys optional. Supported are
+``str``, ``int``, ``float``, ``bool``, ``Path``, ``Literal`` of texts, ``tuple[X, ...]`` of these, a nested dataclass
+(a table), ``tuple[Dataclass, ...]`` (an array of tables), ``dict[str, str]``, and ``X | None`` for any of them (TOML
+has no null: None is for a default to say).
+
+A key is a field's name, where ``-`` may stand for ``_``; a trailing underscore makes a field of a Python keyword
+(``from_`` reads ``from``). A field's metadata says the rest::
+
+    says      what the value means, for messages: "memory in MiB"
+    at_least  the smallest number that makes sense
+    env       the environment variable that overrides it, see :func:`override`
+    key       the key, where it differs from the name; None: the field is not for the file to say
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
+from difflib import get_close_matches
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from vmtasks.errors import UsageError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
+
+_NOUNS: Mapping[object, str] = {str: "text", int: "whole number", float: "number", Path: "path"}
+_WIDER: Mapping[object, Callable[[Any], object]] = {(Path, str): Path, (float, int): float}
+"""What a field of one kind makes of a value that TOML has as another."""
+_SHOWN = 60
+"""So many characters of a text are shown in a message."""
+_SWITCHES = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+
+
+def load(cls: type[T], path: Path, *, over: T | None = None) -> T:
+    """Read the file *path* into a *cls*.
+
+    :param over: where the keys that the file does not have come from, instead of the defaults.
+    :raise UsageError: the file cannot be read, or does not say what a *cls* needs.
+    """
+    return parse(cls, read(path), where=str(path), over=over)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read the file *path* as plain TOML.
+
+    :raise UsageError: the file cannot be read, is not UTF-8, or is not TOML.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    try:
+        return tomllib.loads(data.decode())
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise UsageError(f"cannot read {path}: line {line} is not UTF-8 text") from error
+    except ValueError as error:  # TOMLDecodeError, which tells line and column; or a number beyond all measure
+        raise UsageError(f"cannot read {path}: it is not valid TOML: {error}") from error
+
+
+def parse(cls: type[T], table: Mapping[str, Any], *, where: str, over: T | None = None) -> T:
+    """Make a *cls* of a TOML table.
+
+    :param where: what messages begin with: the file's name.
+    :param over: where the keys that *table* does not have come from, instead of the defaults.
+    :raise UsageError: a key is unknown, missing, or has a value of the wrong kind.
+    """
+    return _parse(cls, table, _Place(where), over)
+
+
+def override(settings: T, environ: Mapping[str, str]) -> T:
+    """Return *settings* with what the environment says over it; an empty variable says nothing.
+
+    Lists are split as a shell does it.
+
+    :raise UsageError: a variable's value is of the wrong kind.
+    """
+    changes: dict[str, Any] = {}
+    for name, wanted in _schema(type(settings)).items():
+        present = getattr(settings, name)
+        if is_dataclass(present) and not isinstance(present, type):
+            changes[name] = override(present, environ)
+        elif wanted.variable and (text := environ.get(wanted.variable)):
+            subject = f"environment variable {wanted.variable}"
+            changes[name] = _checked(wanted, _from_text(wanted.kind, text), _Place(subject), subject)
+    return replace(settings, **changes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A table in a file, as a message names it."""
+
+    where: str
+    path: str = ""
+    number: int = 0
+    """Which one of an array of tables, counted from 1."""
+
+    def inside(self, key: str) -> _Place:
+        return _Place(self.where, f"{self.path}.{key}" if self.path else key)
+
+    def __str__(self) -> str:
+        if self.number:
+            return f" in [[{self.path}]] number {self.number}"
+        return f" in [{self.path}]" if self.path else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wanted:
+    """What a field takes; as a text: ``a whole number of at least 1 (memory in MiB)``."""
+
+    kind: object
+    key: str | None
+    variable: str
+    says: str
+    at_least: float | None
+    is_required: bool
+
+    @classmethod
+    def by(cls, field: Field[Any], hint: object) -> _Wanted:
+        says = field.metadata
+        return cls(
+            kind=_without_none(hint),
+            key=says.get("key", field.name.rstrip("_")),
+            variable=says.get("env", ""),
+            says=says.get("says", ""),
+            at_least=says.get("at_least"),
+            is_required=field.default is MISSING and field.default_factory is MISSING,
+        )
+
+    def __str__(self) -> str:
+        bound = "" if self.at_least is None else f" of at least {self.at_least}"
+        return _kind_in_words(self.kind) + bound + (f" ({self.says})" if self.says else "")
+
+
+class _MismatchError(Exception):
+    """A value is of another kind than its field; the message describes the value."""
+
+
+def _schema(cls: type[DataclassInstance]) -> dict[str, _Wanted]:
+    """Return what each field of *cls* takes, by the field's name."""
+    hints = get_type_hints(cls)
+    return {field.name: _Wanted.by(field, hints[field.name]) for field in fields(cls)}
+
+
+def _parse(cls: type[T], table: Mapping[str, Any], place: _Place, over: T | None) -> T:
+    schema = _schema(cls)
+    names = {wanted.key: name for name, wanted in schema.items() if wanted.key is not None}
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        name = names.get(key.replace("-", "_"))
+        if name is None:
+            raise UsageError(f"{place.where}: unknown key '{key}'{place}; {_nearest(key, tuple(names))}")
+        if name in values:
+            raise UsageError(f"{place.where}: key '{key}'{place} is given twice, once with '-' and once with '_'")
+        subject = f"{place.where}: key '{key}'{place}"
+        values[name] = _checked(schema[name], value, place.inside(key), subject, getattr(over, name, None))
+    if over is not None:
+        return replace(over, **values)
+    for key, name in names.items():
+        if schema[name].is_required and name not in values:
+            raise UsageError(f"{place.where}: key '{key}'{place} is missing; it must be {schema[name]}")
+    return cls(**values)
+
+
+def _nearest(key: str, known: tuple[str, ...]) -> str:
+    nearest = get_close_matches(key.replace("-", "_"), known, n=1)
+    if nearest:
+        return f"did you mean '{nearest[0]}'?"
+    return "known are " + ", ".join(f"'{name}'" for name in known)
+
+
+def _checked(wanted: _Wanted, value: object, place: _Place, subject: str, beneath: object = None) -> object:
+    """Return *value* as the field has it, or say what *subject* must be instead."""
+    try:
+        converted = _convert(wanted.kind, value, place, beneath)
+    except _MismatchError as mismatch:
+        raise UsageError(f"{subject} must be {wanted}, not {mismatch}") from None
+    except OverflowError:  # a whole number that no float can hold
+        raise UsageError(f"{subject} must be {wanted}, and no number so large") from None
+    # "not at least" instead of "less": NaN is neither.
+    if wanted.at_least is not None and isinstance(converted, int | float) and not converted >= wanted.at_least:
+        raise UsageError(f"{subject} must be {wanted}, not {_found(value)}")
+    return converted
+
+
+def _convert(kind: object, value: object, place: _Place, beneath: object = None) -> object:
+    """Turn a value as TOML has it into one of *kind*.
+
+    :param beneath: for a table: the dataclass whose values stand where the table has none.
+    :raise _MismatchError: it is no such value.
+    """
+    if isinstance(kind, type) and is_dataclass(kind) and isinstance(value, dict):
+        return _parse(kind, value, place, beneath if isinstance(beneath, kind) else None)
+    if get_origin(kind) is tuple and isinstance(value, list):
+        return _convert_list(get_args(kind)[0], value, place)
+    if get_origin(kind) is dict and isinstance(value, dict):
+        return _convert_texts(value, place)
+    if get_origin(kind) is Literal and isinstance(value, str) and value in get_args(kind):
+        return value
+    if widen := _WIDER.get((kind, type(value))):
+        return widen(value)
+    if type(value) is kind:  # and not isinstance: to TOML, true is no number
+        return value
+    raise _MismatchError(_found(value))
+
+
+def _convert_list(kind: object, items: list[object], place: _Place) -> tuple[object, ...]:
+    try:
+        return tuple(_convert(kind, item, replace(place, number=number)) for number, item in enumerate(items, 1))
+    except _MismatchError as mismatch:
+        raise _MismatchError(f"a list that holds {mismatch}") from None
+
+
+def _convert_texts(table: dict[str, object], place: _Place) -> dict[str, object]:
+    try:
+        return {name: _convert(str, item, place) for name, item in table.items()}
+    except _MismatchError as mismatch:
+        raise _MismatchError(f"a table that holds {mismatch}") from None
+
+
+def _without_none(kind: object) -> object:
+    """Return the X of ``X | None``, and any other type as it is."""
+    if get_origin(kind) not in {Union, UnionType}:
+        return kind
+    (only,) = (choice for choice in get_args(kind) if choice is not NoneType)
+    return only
+
+
+def _from_text(kind: object, text: str) -> object:
+    """Read a variable's text as TOML would have it; what cannot be read stays text, and is refused as such."""
+    try:
+        if kind is bool:
+            return _SWITCHES.get(text.lower(), text)
+        if kind is int:
+            return int(text)
+        if kind is float:
+            return float(text)
+        if get_origin(kind) is tuple:
+            return shlex.split(text)
+    except ValueError:
+        return text
+    return text
+
+
+def _kind_in_words(kind: object) -> str:
+    if get_origin(kind) is Literal:
+        return "one of " + ", ".join(json.dumps(word) for word in get_args(kind))
+    if get_origin(kind) is tuple:
+        item = get_args(kind)[0]
+        return f"a list of {_NOUNS[item]}s" if item in _NOUNS else "an array of tables"
+    if get_origin(kind) is dict:
+        return "a table of texts"
+    if kind is bool:
+        return "true or false"
+    return f"a {_NOUNS[kind]}" if kind in _NOUNS else "a table"
+
+
+def _found(value: object) -> str:
+    """Describe a value as its author would see it."""
+    match value:
+        case bool():
+            return json.dumps(value)
+        case int() | float():
+            return f"the number {value}"
+        case str():
+            shown = value if len(value) <= _SHOWN else value[:_SHOWN] + "…"
+            return f"the text {json.dumps(shown, ensure_ascii=False)}"
+        case list():
+            return "a list"
+        case dict():
+            return "a table"
+    return f"the date or time {value}"
