@@ -200,6 +200,4 @@ def phase(name: str, *, machine: str = "", detail: str = "") -> Iterator[None]:
         error = str(problem) or type(problem).__name__
         raise
     finally:
-        emit(
-            PhaseEnded(phase=name, machine=machine, detail=detail, error=error, duration_s=time.monotonic() - began_s)
-        )
+        emit(PhaseEnded(phase=name, machine=machine, detail=detail, error=error, duration_s=time.monotonic() - began_s))

@@ -32,7 +32,9 @@ def finisher(
             try:
                 return _work(guest, work)
             except TestFailed as problem:
-                raise HostError(f"cannot bake {definition.name}: {problem.sentence}", evidence=problem.evidence) from problem
+                raise HostError(
+                    f"cannot bake {definition.name}: {problem.sentence}", evidence=problem.evidence
+                ) from problem
 
     return finish
 
@@ -52,5 +54,7 @@ def _work(guest: Guest, work: GuestWork) -> dict[str, str]:
         guest.succeed(["chmod", file.mode, file.path])
     for command in work.commands:
         guest.succeed(["/bin/sh", "-euxc", command])
-    listed = guest.run(sh("command -v dpkg-query >/dev/null && dpkg-query -W -f '${binary:Package} ${Version}\\n'; sync"))
+    listed = guest.run(
+        sh("command -v dpkg-query >/dev/null && dpkg-query -W -f '${binary:Package} ${Version}\\n'; sync")
+    )
     return dict(line.split(" ", 1) for line in listed.stdout.splitlines())

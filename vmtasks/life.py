@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import pwd
 import os
+import pwd
 import secrets
 import shlex
 from collections.abc import Iterator
@@ -175,7 +175,9 @@ class _News:
                 raise trouble(f"{self._machine} is gone: {why}", evidence=lines_of(said["console"]))
             case "qemu" if said["name"] == "BLOCK_IO_ERROR":
                 reason = said["data"].get("reason", "input/output error")
-                raise HostError(f"the disk of {self._machine} cannot be written: {reason}", hint="is the host's disk full?")
+                raise HostError(
+                    f"the disk of {self._machine} cannot be written: {reason}", hint="is the host's disk full?"
+                )
 
     def _evidence(self) -> tuple[str, ...]:
         return last_lines(self._console)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from vmtasks.config import HostSettings
-from vmtasks.errors import HostError, UsageError
+from vmtasks.errors import UsageError
 from vmtasks.finish import finisher
 from vmtasks.guest import Guest
 from vmtasks.image.bake import ensure
@@ -17,6 +17,7 @@ from vmtasks.image.cache import BakedImage
 from vmtasks.image.definition import Definition, find
 from vmtasks.life import Berth, living
 from vmtasks.qemu.accel import Choice, choose
+from vmtasks.qemu.argv import BY_HAND, qemu_argv
 from vmtasks.spec import DirectKernel, Machine, Network
 
 KERNEL_OPTIONS = "root=/dev/vda rw console=ttyS0 quiet nokaslr net.ifnames=0 tsc=reliable no_timer_check"
@@ -56,12 +57,39 @@ def boot(
     baked = ensure_baked(definition, settings=settings)
     machine = machine_of(definition, baked, choice, name=name, memory_mib=memory_mib, cpus=cpus, network=network)
     if machine.network == "none":
-        raise UsageError(f"cannot boot {image} without a network: ssh could not reach it; \"restricted\" reaches nothing else")
+        raise UsageError(
+            f'cannot boot {image} without a network: ssh could not reach it; "restricted" reaches nothing else'
+        )
     berth = Berth(
         image=image, baked=baked, choice=choice, settings=settings, what=what or f"a machine from {image}", logs=logs
     )
     with living(replace(machine, extra=extra), berth) as guest:
         yield guest
+
+
+def argv_by_hand(
+    image: str,
+    *,
+    name: str = "",
+    memory_mib: int | None = None,
+    cpus: int | None = None,
+    network: Network | None = None,
+    accel: Literal["auto", "kvm", "tcg"] | None = None,
+    attempts: int | None = None,
+) -> tuple[str, ...]:
+    """Return the command line of the machine that :func:`boot` would start, to be pasted into a terminal.
+
+    QEMU's control line is on its standard input there, its console goes to ``console.log``, and ``-snapshot``
+    stands for the overlay. The image is baked if it is not there: a command line that names no file helps nobody.
+
+    :raise UsageError: there is no such image.
+    """
+    settings = host_settings(accel=accel, attempts=attempts)
+    definition = find(image)
+    choice = choose(settings.accel)
+    baked = ensure_baked(definition, settings=settings)
+    machine = machine_of(definition, baked, choice, name=name, memory_mib=memory_mib, cpus=cpus, network=network)
+    return (*qemu_argv(machine, disk=baked.disk, wires=BY_HAND), "-snapshot")
 
 
 def host_settings(*, accel: Literal["auto", "kvm", "tcg"] | None = None, attempts: int | None = None) -> HostSettings:

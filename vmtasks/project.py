@@ -71,12 +71,14 @@ class Images:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """How large a machine the project needs."""
+    """How large a machine the project needs; None leaves it to the image."""
 
-    memory_mib: int = field(
-        default=1024, metadata={"says": "memory in MiB", "at_least": 64, "env": "VMTASKS_MEMORY_MIB"}
+    memory_mib: int | None = field(
+        default=None, metadata={"says": "memory in MiB", "at_least": 64, "env": "VMTASKS_MEMORY_MIB"}
     )
-    cpus: int = field(default=2, metadata={"says": "virtual processors", "at_least": 1, "env": "VMTASKS_CPUS"})
+    cpus: int | None = field(
+        default=None, metadata={"says": "virtual processors", "at_least": 1, "env": "VMTASKS_CPUS"}
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -295,7 +295,7 @@ def _explained(directory: str) -> Iterator[None]:
         ) from problem
     except OSError as problem:
         raise SlotsUnavailableError(
-            f"cannot queue for a slot in {directory}: {problem.strerror}. "
+            f"cannot queue for a slot in {directory}: {problem.strerror or problem}. "
             f"It must be a directory, not a link, that all users may write to (mode 1777)"
         ) from problem
 

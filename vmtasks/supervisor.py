@@ -58,7 +58,7 @@ _FORWARD = re.compile(r"^\s*TCP\[HOST_FORWARD\]\s+\d+\s+\S+\s+(\d+)\s+\S+\s+(\d+
 _PR_SET_PDEATHSIG = 1
 
 
-class LeashClosed(Exception):  # noqa: N818 - not an error: the caller went, and so do we
+class LeashClosed(Exception):
     """The caller is gone, or asked us to go."""
 
 

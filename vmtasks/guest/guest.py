@@ -51,7 +51,8 @@ class Guest:
         self.facts: Mapping[str, Any] = facts or {}
         self.heartbeat_s = heartbeat_s
         self._connect = connect
-        self._watch = watch
+        self.watch = watch
+        """Waits so many seconds for news of the machine, and raises if they are bad."""
         self._logs = logs
         self._count = 0
         self.connection = connect(deadline)
@@ -96,7 +97,7 @@ class Guest:
                     deadline=Deadline.after(timeout_s),
                     heartbeat_s=self.heartbeat_s,
                     log=log,
-                    watch=lambda: self._watch(0.0),
+                    watch=lambda: self.watch(0.0),
                 )
                 if outcome.timed_out:
                     self._end_group(outcome.group)
@@ -104,9 +105,7 @@ class Guest:
         finally:
             duration_s = time.monotonic() - began_s
             events.emit(
-                events.CommandEnded(
-                    machine=self.name, command=shown, status=status, duration_s=duration_s, log=log
-                )
+                events.CommandEnded(machine=self.name, command=shown, status=status, duration_s=duration_s, log=log)
             )
         result = Result(
             machine=self.name,
@@ -123,7 +122,7 @@ class Guest:
                 f"`{_short(shown)}` on {self.name} did not end within {timeout_s:g} s", evidence=result.last_lines()
             )
         if status is None:
-            self._watch(1.0)  # the machine's own bad news, if there is any, says more than a broken connection
+            self.watch(1.0)  # the machine's own bad news, if there is any, says more than a broken connection
             raise ConnectionLost(
                 f"the connection to {self.name} broke while it ran `{_short(shown)}`", evidence=result.last_lines()
             )
@@ -187,7 +186,10 @@ class Guest:
         is_glob = glob.has_magic(source)
         into = is_glob or str(target).endswith("/") or wanted.is_dir()
         line = _tar_out_of(source, is_glob=is_glob)
-        with events.phase("copy out", machine=self.name, detail=f"{source} -> {target}"), self._started(line) as started:
+        with (
+            events.phase("copy out", machine=self.name, detail=f"{source} -> {target}"),
+            self._started(line) as started,
+        ):
             started.shutdown_write()
             kind = started.recv(1)
             below = wanted if kind == b"d" or into else wanted.parent
@@ -204,7 +206,7 @@ class Guest:
 
     def glob(self, pattern: str) -> list[str]:
         """Return the guest's paths that match *pattern*, sorted; none if there are none."""
-        listed = self._quiet(sh(f"for f in {_quoted_glob(pattern)}; do [ -e \"$f\" ] && printf '%s\\n' \"$f\"; done; :"))
+        listed = self._quiet(sh(f'for f in {_quoted_glob(pattern)}; do [ -e "$f" ] && printf \'%s\\n\' "$f"; done; :'))
         return sorted(listed.splitlines())
 
     @contextmanager
@@ -236,7 +238,7 @@ class Guest:
                     f"the last try ended with status {result.exit_status}",
                     evidence=result.last_lines(),
                 )
-            self._watch(deadline.within(_POLL_S))
+            self.watch(deadline.within(_POLL_S))
 
     def wait_for_unit(self, unit: str, *, timeout_s: float = 60.0) -> None:
         """Wait until a systemd unit is active.
@@ -244,7 +246,9 @@ class Guest:
         :raise CommandFailed: it has failed.
         :raise TimeLimit: it is not active within *timeout_s* seconds.
         """
-        script = f"state=$(systemctl is-active {shlex.quote(unit)}); echo $state; [ $state = active ] || [ $state = failed ]"
+        script = (
+            f"state=$(systemctl is-active {shlex.quote(unit)}); echo $state; [ $state = active ] || [ $state = failed ]"
+        )
         if "failed" in self.wait_until_succeeds(sh(script), timeout_s=timeout_s):
             journal = self.run(["systemctl", "status", "--no-pager", "--lines=20", unit])
             raise CommandFailed(f"unit {unit} on {self.name} has failed", evidence=journal.last_lines())
@@ -254,7 +258,9 @@ class Guest:
 
         :raise TimeLimit: nothing does within *timeout_s* seconds.
         """
-        self.wait_until_succeeds(sh(f"ss --no-header --listening --tcp 'sport = :{port}' | grep -q ."), timeout_s=timeout_s)
+        self.wait_until_succeeds(
+            sh(f"ss --no-header --listening --tcp 'sport = :{port}' | grep -q ."), timeout_s=timeout_s
+        )
 
     def wait_for_file(self, path: str, *, timeout_s: float = 60.0) -> None:
         """Wait until a file is there.
@@ -290,7 +296,7 @@ class Guest:
         while transport.is_active() and self.is_up():
             if deadline.passed:
                 raise TimeLimit(f"{self.name} is still up after {timeout_s:g} s")
-            self._watch(deadline.within(_POLL_S))
+            self.watch(deadline.within(_POLL_S))
 
     def boot_id(self) -> str:
         """Return the kernel's boot_id, which every boot makes anew (random(4))."""
@@ -339,13 +345,13 @@ class Guest:
         try:
             started = self.connection.transport.open_session(timeout=60.0)
         except (SSHException, EOFError, OSError, AttributeError) as problem:
-            self._watch(1.0)
+            self.watch(1.0)
             raise ConnectionLost(f"{self.name} no longer answers: {problem or type(problem).__name__}") from problem
         try:
             started.exec_command(line)
             yield started
         except (SSHException, EOFError) as problem:
-            self._watch(1.0)
+            self.watch(1.0)
             raise ConnectionLost(f"the connection to {self.name} broke: {problem or 'closed'}") from problem
         finally:
             started.close()
@@ -368,11 +374,13 @@ class Guest:
         complaints = started.makefile_stderr("rb").read().decode(errors="replace")
         status = started.recv_exit_status()
         if status == -1:
-            self._watch(1.0)
+            self.watch(1.0)
             raise ConnectionLost(f"the connection to {self.name} broke in the middle of: {what}")
         if status:
             last = complaints.strip().splitlines()[-10:]
-            raise CommandFailed(f"cannot {what} on {self.name}: {last[0] if last else f'status {status}'}", evidence=tuple(last))
+            raise CommandFailed(
+                f"cannot {what} on {self.name}: {last[0] if last else f'status {status}'}", evidence=tuple(last)
+            )
 
     def _end_group(self, group: int) -> None:
         """End a command and all its children: kindly at first."""
@@ -398,7 +406,9 @@ class Guest:
             found = sorted(glob.glob(str(source)))
             if not found:
                 raise UsageError(f"cannot send {source}: nothing matches")
-            return tuple(member for name in found for member in archive.walk(Path(name), prefix=Path(name).name)), target
+            return tuple(
+                member for name in found for member in archive.walk(Path(name), prefix=Path(name).name)
+            ), target
         if path.is_dir():
             return archive.walk(path), target
         if not path.exists():
@@ -452,9 +462,9 @@ def _tar_out_of(source: str, *, is_glob: bool) -> str:
     if is_glob:
         pattern = _quoted_glob(source)
         # Each match is archived under its own name, from the directory that it lies in.
-        names = f"for f in {pattern}; do [ -e \"$f\" ] && printf '%s\\0%s\\0%s\\0' -C \"$(dirname -- \"$f\")\" \"$(basename -- \"$f\")\"; done"
+        names = f'for f in {pattern}; do [ -e "$f" ] && printf \'%s\\0%s\\0%s\\0\' -C "$(dirname -- "$f")" "$(basename -- "$f")"; done'
         return (
-            f"set -- {pattern}; [ -e \"$1\" ] || {{ echo \"nothing matches {shlex.quote(source)}\" >&2; exit 1; }}; "
+            f'set -- {pattern}; [ -e "$1" ] || {{ echo "nothing matches {shlex.quote(source)}" >&2; exit 1; }}; '
             f"printf f; {{ {names}; }} | tar -c -f - --null --no-verbatim-files-from -T -"
         )
     where, what = shlex.quote(source), shlex.quote("./" + name)

@@ -18,6 +18,7 @@ from vmtasks.image import cache, debian, foreign
 from vmtasks.image.cache import BakedImage
 from vmtasks.image.definition import Definition, File
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuestWork:
     """What is left to do in the booted guest."""
@@ -67,9 +68,7 @@ def _ensure_layer(
             return _bake(definition, parent, finish, settings)
 
 
-def _bake(
-    definition: Definition, parent: BakedImage | None, finish: Finisher, settings: HostSettings
-) -> BakedImage:
+def _bake(definition: Definition, parent: BakedImage | None, finish: Finisher, settings: HostSettings) -> BakedImage:
     images = cache.images_dir()
     cache.sweep_bake(definition.name)
     key = cache.key_of(definition)

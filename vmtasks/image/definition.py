@@ -142,7 +142,7 @@ def _check(definition: Definition) -> None:
         if not file.path.startswith("/") or ".." in Path(file.path).parts:
             raise UsageError(f"{where}: [[files]] {file.path}: the path must be absolute, without '..'")
         if not re.fullmatch(r"[0-7]{3,4}", file.mode):
-            raise UsageError(f"{where}: [[files]] {file.path}: mode must be octal, like \"0644\"")
+            raise UsageError(f'{where}: [[files]] {file.path}: mode must be octal, like "0644"')
     for path in (*definition.sources(), *([where.parent / definition.tree] if definition.tree else [])):
         if not path.exists() and not path.is_symlink():
             raise UsageError(f"{where}: {path} is not there")

@@ -83,7 +83,9 @@ def _download(definition: Definition, target: Path) -> None:
         raise UsageError(f"{definition.home}: key 'url' is no URL: {url}") from problem
     except (urllib.error.URLError, OSError) as problem:
         reason = getattr(problem, "reason", None) or problem.strerror or problem
-        raise HostError(f"cannot download {url}: {reason}", hint="look at the network, or fetch it and use 'path'") from problem
+        raise HostError(
+            f"cannot download {url}: {reason}", hint="look at the network, or fetch it and use 'path'"
+        ) from problem
 
 
 def _copy(source: IO[bytes], target: IO[bytes] | None, total: int) -> str:

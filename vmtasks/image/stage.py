@@ -198,7 +198,8 @@ def main() -> int:
     """Carry out the plan on standard input."""
     stage = Stage(json.load(sys.stdin))
     subprocess.run(
-        ("mount", "-t", "tmpfs", "-o", f"mode=755,size={stage.plan['scratch_mib']}M", "tmpfs", stage.scratch), check=True
+        ("mount", "-t", "tmpfs", "-o", f"mode=755,size={stage.plan['scratch_mib']}M", "tmpfs", stage.scratch),
+        check=True,
     )
     try:
         stage.make_tree()

@@ -27,7 +27,7 @@ BY_HAND = Wires(control="stdio", console="file,path=console.log")
 """For a command line that somebody pastes into a terminal."""
 
 
-def qemu_argv(machine: Machine, *, disk: Path, wires: Wires = Wires()) -> tuple[str, ...]:  # noqa: B008 - frozen
+def qemu_argv(machine: Machine, *, disk: Path, wires: Wires = Wires()) -> tuple[str, ...]:
     """Return the whole command line.
 
     :param disk: the disk to write to: the overlay of a throw-away machine, or the machine's own disk.

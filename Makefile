@@ -1,0 +1,65 @@
+# The front door: `make test-in-vm` in a fresh checkout does everything. Standard output is for the paths of
+# products, so every recipe is silent. Options are variables: make test-in-vm PROJECT="my project" VM_DEBUG=1
+
+PYTHON  ?= python3
+PROJECT ?= examples/hello
+# Each file in recipes/ is a target of its own, so that adding a recipe means adding one file.
+RECIPES := $(subst _,-,$(filter-out __init__ test_in_vm,$(patsubst recipes/%.py,%,$(wildcard recipes/*.py))))
+
+MAKEFLAGS += --no-print-directory
+INV := .venv/bin/inv
+
+# $(call quote,TEXT): one word for the shell, whatever is in it. $(call option,FLAG,TEXT): nothing if TEXT is empty.
+quote  = '$(subst ','\'',$(1))'
+option = $(if $(2),$(1) $(call quote,$(2)))
+on     = $(filter-out 0 no false,$(1))
+
+OPTIONS = $(call option,--image,$(IMAGE)) $(call option,--out,$(OUT)) \
+	$(if $(call on,$(VM_DEBUG)),--shell) $(if $(call on,$(KEEP)),--keep) $(ARGS)
+
+.DEFAULT_GOAL := help
+.PHONY: help
+help: ## What there is to make
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 } \
+		/^## / { print substr($$0, 4) }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: setup
+setup: ## Make this host ready: system packages and .venv; whatever is there stays untouched
+	@$(PYTHON) -I vmtasks/bootstrap.py
+
+.PHONY: test-in-vm
+test-in-vm: setup ## Build, package, install and test PROJECT in clean machines
+	@$(INV) test-in-vm --source $(call quote,$(PROJECT)) $(OPTIONS)
+
+.PHONY: $(RECIPES)
+$(RECIPES): setup
+	@$(INV) $@ $(call option,--source,$(SOURCE)) $(call option,--debs,$(DEBS)) $(OPTIONS)
+
+.PHONY: check
+check: setup ## Every test and linter that this project has about itself, real machines included
+	@.venv/bin/python -m pytest tests $(ARGS)
+
+.PHONY: check-fast
+check-fast: setup ## The tests that need no machine: some seconds
+	@.venv/bin/python -m pytest tests/unit tests/process $(ARGS)
+
+.PHONY: bench
+bench: setup ## Measure speed and memory; prints ratios within one run
+	@$(INV) bench $(ARGS)
+
+.PHONY: lock
+lock: ## Pin requirements.lock anew (Python 3.11, the oldest that is supported; needs the network)
+	@python3.11 -m venv --clear build/lock
+	@build/lock/bin/python -m pip install --quiet --disable-pip-version-check 'pip-tools>=7.4'
+	@CUSTOM_COMPILE_COMMAND='make lock' build/lock/bin/pip-compile --quiet --upgrade \
+		--extra dev --build-deps-for editable --allow-unsafe --strip-extras --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+		--output-file requirements.lock pyproject.toml
+
+.PHONY: clean
+clean: ## Remove results and .venv; the images' cache stays (inv images.prune)
+	@rm -rf build .venv .venv.lock .mypy_cache .pytest_cache .ruff_cache
+
+##
+## Also, with SOURCE=, OUT= and DEBS= where they take them: make build-deb, make tarbake, make install-test
+## Options: PROJECT=DIR IMAGE=NAME OUT=DIR VM_DEBUG=1 (a shell where it failed) KEEP=1 (the machine stays) ARGS=…

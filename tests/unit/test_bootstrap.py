@@ -1,0 +1,139 @@
+"""The parts of the bootstrap that decide; what they set going is tried by every fresh checkout."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from vmtasks import bootstrap
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    (tmp_path / "requirements.lock").write_text("rich==15\n")
+    (tmp_path / "pyproject.toml").write_text("[project]\n")
+    return tmp_path
+
+
+def finish_venv(checkout: Path) -> None:
+    interpreter = checkout / ".venv/bin/python"
+    interpreter.parent.mkdir(parents=True, exist_ok=True)
+    interpreter.symlink_to(sys.executable)
+    (checkout / ".venv/vmtasks-stamp").write_text(bootstrap.fingerprint(checkout))
+
+
+def test_only_installed_packages_count_as_installed() -> None:
+    listing = "git installed\nzstd not-installed\nuidmap config-files\n"
+    assert bootstrap.not_installed(listing, ["git", "zstd", "uidmap", "mmdebstrap"]) == ["zstd", "uidmap", "mmdebstrap"]
+
+
+def test_every_package_says_why_and_every_program_belongs_to_one() -> None:
+    assert all(bootstrap.PACKAGES.values())
+    assert set(bootstrap.PROGRAMS) <= set(bootstrap.PACKAGES)
+
+
+def test_elsewhere_programs_tell_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "git").write_text("#!/bin/sh\n")
+    (tmp_path / "git").chmod(0o755)
+    monkeypatch.setattr(bootstrap, "has_apt", lambda: False)
+    monkeypatch.setattr(bootstrap, "_ADMIN_PATH", str(tmp_path))
+    missing = bootstrap.missing_packages()
+    assert "git" not in missing
+    assert "qemu-system-x86" in missing
+    assert "debian-archive-keyring" not in missing  # no program stands for it: baking will tell
+
+
+def test_without_apt_the_missing_programs_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bootstrap, "has_apt", lambda: False)
+    with pytest.raises(bootstrap.Unready, match=r"qemu-img .*disks.*, newuidmap"):
+        bootstrap.install_packages(["qemu-utils", "uidmap"])
+
+
+@pytest.mark.parametrize(("user", "command"), [(0, "run: apt-get install"), (1000, "run: sudo apt-get install")])
+def test_where_apt_is_forbidden_the_exact_command_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], user: int, command: str
+) -> None:
+    monkeypatch.setattr(bootstrap, "has_apt", lambda: True)
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    monkeypatch.setenv("VMTASKS_NO_APT", "1")
+    with pytest.raises(bootstrap.Unready, match="VMTASKS_NO_APT") as caught:
+        bootstrap.install_packages(["zstd", "uidmap"])
+    assert caught.value.hint == f"{command} --no-install-recommends zstd uidmap"
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "missing: zstd (packs trees and initrds)" in told.err
+
+
+def test_without_root_and_sudo_the_command_for_root_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bootstrap, "has_apt", lambda: True)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(bootstrap.shutil, "which", lambda _program: None)
+    monkeypatch.setenv("VMTASKS_NO_APT", "0")
+    with pytest.raises(bootstrap.Unready, match="no sudo") as caught:
+        bootstrap.install_packages(["zstd"])
+    assert caught.value.hint == "run as root: apt-get install --no-install-recommends zstd"
+
+
+def test_last_words_are_what_went_wrong() -> None:
+    output = "Get:1 somewhere\n\nReading package lists...\nE: Unable to locate package zstd\n"
+    assert bootstrap.last_words(output) == ["E: Unable to locate package zstd"]
+    assert bootstrap.last_words("\n".join(f"line {number}" for number in range(20)))[0] == "line 14"
+
+
+def test_a_finished_venv_is_kept(checkout: Path) -> None:
+    assert not bootstrap.is_built(checkout)
+    finish_venv(checkout)
+    assert bootstrap.is_built(checkout)
+
+
+@pytest.mark.parametrize("changed", ["requirements.lock", "pyproject.toml"])
+def test_a_venv_of_other_files_is_built_anew(checkout: Path, changed: str) -> None:
+    finish_venv(checkout)
+    with (checkout / changed).open("a") as file:
+        file.write("# changed\n")
+    assert not bootstrap.is_built(checkout)
+
+
+def test_a_venv_that_moved_is_built_anew(checkout: Path) -> None:
+    finish_venv(checkout)
+    moved = checkout.with_name("moved")
+    checkout.rename(moved)
+    assert not bootstrap.is_built(moved)
+
+
+def test_a_venv_without_its_python_is_built_anew(checkout: Path) -> None:
+    finish_venv(checkout)
+    (checkout / ".venv/bin/python").unlink()
+    (checkout / ".venv/bin/python").symlink_to("/nonexistent/python3.9")
+    assert not bootstrap.is_built(checkout)
+
+
+def test_one_make_at_a_time(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with bootstrap.alone(path), path.open("a") as other, pytest.raises(BlockingIOError):
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with path.open("a") as other:
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_arguments_are_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert bootstrap.main(["--fast"]) == 64
+    assert "no arguments" in capsys.readouterr().err
+
+
+def test_an_old_python_is_told_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(bootstrap, "OLDEST_PYTHON", (99, 1))
+    assert bootstrap.main([]) == 69
+    assert "needs 99.1 or newer" in capsys.readouterr().err
+
+
+def test_a_checkout_that_cannot_be_written_is_told_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(bootstrap, "ROOT", tmp_path / "nowhere")
+    assert bootstrap.main([]) == 69
+    assert "cannot set up" in capsys.readouterr().err

@@ -1,0 +1,355 @@
+"""The rules of the house, held by reading what stands there (see CONTRIBUTING.md).
+
+Each test collects every fault before it fails, as FILE:LINE and what to do about it.
+"""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import vmtasks
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Imports go down, or stay on their floor. A name stands for a module and for everything inside it.
+FLOORS = [
+    ("errors", "deadline", "events", "bootstrap"),
+    ("slots", "lease", "qmp", "supervisor", "config", "toml", "project", "spec", "sshkey", "tail"),
+    ("qemu", "image", "leash"),
+    ("guest",),
+    ("machine", "life", "finish", "group"),
+    ("report", "doctor", "recipe", "testing", "runvm", "buildbot"),
+    ("commands", "recipes"),
+    ("tasks",),
+]
+TOP_LEVEL = {"recipes", "tasks"}
+FLOOR_OF = {
+    name if name in TOP_LEVEL else f"vmtasks.{name}": floor for floor, names in enumerate(FLOORS) for name in names
+}
+THE_DOOR = "vmtasks"  # imports nothing until it is asked, so it stands on no floor
+
+# Who may import what comes from outside.
+ONLY_IN = {
+    "rich": "vmtasks.report",
+    "fabric": "vmtasks.guest",
+    "paramiko": "vmtasks.guest",
+}
+# These run before, or far from, everything that pip installs.
+ONLY_STANDARD_LIBRARY = {
+    "vmtasks.bootstrap",
+    "vmtasks.image.stage",
+    "vmtasks.lease",
+    "vmtasks.qmp",
+    "vmtasks.slots",
+    "vmtasks.supervisor",
+}
+LONGEST_MODULE_LINES = 400
+NAMES_THAT_SAY_NOTHING = {"utils", "util", "common", "helpers", "helper", "manager", "misc"}
+# Each pattern is written so that it does not match itself.
+BELONGS_NOWHERE = {
+    r"\b(deb|security|snapshot|ftp\.\w+)\.debian\.org\b": "the mirror is what the host's own apt says",
+    r"\bpypi\.org\b|pythonhoste[d]": "pip knows its index",
+    r"(?<![\w.~}/-])/roo[t]/(?!\.ssh\b)": "a path of somebody's machine",
+    r"(?<![\w.~}/-])/wor[k]/": "a path of somebody's machine",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Import:
+    """Module *importer* imports *target* in *line*; *name* is what it takes from there, if anything."""
+
+    importer: str
+    target: str
+    name: str
+    line: int
+
+
+def hold(rule: str, faults: Iterable[str]) -> None:
+    if found := sorted(faults):
+        pytest.fail(f"{rule}\n" + "\n".join(f"  {fault}" for fault in found), pytrace=False)
+
+
+def modules() -> dict[str, Path]:
+    """Return every module of ours by its dotted name."""
+    files = [*ROOT.glob("vmtasks/**/*.py"), *ROOT.glob("recipes/**/*.py"), *ROOT.glob("tasks.py")]
+    return {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in files}
+
+
+def imports_of(module: str, source: str, known: Iterable[str]) -> Iterator[Import]:
+    """Yield what *module* imports, wherever in it: ``from package import x`` counts for the module that x is or has."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(importer=module, target=alias.name, name="", line=node.lineno)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, "ruff (TID252) forbids relative imports"
+            package = node.module or ""
+            for alias in node.names:
+                target = f"{package}.{alias.name}" if f"{package}.{alias.name}" in known else package
+                if package == THE_DOOR and alias.name in vmtasks._HOMES:
+                    target = f"{THE_DOOR}.{vmtasks._HOMES[alias.name]}"
+                yield Import(importer=module, target=target, name=alias.name, line=node.lineno)
+
+
+def all_imports() -> Iterator[Import]:
+    known = modules()
+    for module, path in known.items():
+        if module != THE_DOOR:
+            yield from imports_of(module, path.read_text(encoding="utf-8"), known)
+
+
+def where(one: Import) -> str:
+    return f"{modules()[one.importer].relative_to(ROOT)}:{one.line}: {one.importer} imports {one.target}"
+
+
+def is_inside(module: str, room: str) -> bool:
+    return module == room or module.startswith(f"{room}.")
+
+
+def is_ours(module: str) -> bool:
+    return module.partition(".")[0] in {"vmtasks", *TOP_LEVEL}
+
+
+def floor_of(module: str) -> int | None:
+    return next((floor for room, floor in FLOOR_OF.items() if is_inside(module, room)), None)
+
+
+def goes_up(one: Import) -> bool:
+    here, there = floor_of(one.importer), floor_of(one.target)
+    return here is not None and there is not None and there > here
+
+
+def circle(imports: Iterable[Import]) -> list[str]:
+    """Return the modules of one circle of imports, or nothing."""
+    graph: dict[str, set[str]] = {}
+    for one in imports:
+        if is_ours(one.target) and one.target not in {one.importer, THE_DOOR}:
+            graph.setdefault(one.importer, set()).add(one.target)
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return [str(module) for module in error.args[1]]
+    return []
+
+
+def lint(*arguments: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        pytest.fail(f"{' '.join(arguments)} says no:\n{done.stdout}", pytrace=False)
+
+
+def text_files() -> Iterator[Path]:
+    """Yield the files that git tracks or would track, as far as they are text."""
+    listing = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
+    )
+    if listing.returncode:
+        pytest.skip("this is no git checkout, so nobody knows which files are part of it")
+    for name in filter(None, listing.stdout.decode().split("\0")):
+        path = ROOT / name
+        if path.is_file() and not path.is_symlink() and b"\0" not in path.read_bytes():
+            yield path
+
+
+def forbidden_words(text: str, patterns: Mapping[str, str]) -> Iterator[tuple[int, str, str]]:
+    for number, line in enumerate(text.splitlines(), start=1):
+        for pattern, reason in patterns.items():
+            if match := re.search(pattern, line):
+                yield number, match.group(), reason
+
+
+def test_ruff_passes() -> None:
+    lint("ruff", "check", "--no-fix", ".")
+
+
+def test_ruff_would_format_nothing() -> None:
+    lint("ruff", "format", "--check", ".")
+
+
+def test_mypy_passes() -> None:
+    lint("mypy", *sorted({path.relative_to(ROOT).parts[0] for path in modules().values()}))
+
+
+def test_every_module_has_a_floor() -> None:
+    hold(
+        "Every module stands on a floor: give it one in FLOORS of tests/unit/test_house.py.",
+        (
+            f"{path.relative_to(ROOT)}: {module}"
+            for module, path in modules().items()
+            if module != THE_DOOR and floor_of(module) is None
+        ),
+    )
+
+
+def test_imports_go_down_only() -> None:
+    hold(
+        "Imports go down a floor or stay on it: move what is needed down, or hand it in from above.",
+        (
+            f"{where(one)} (floor {floor_of(one.importer)} -> {floor_of(one.target)})"
+            for one in all_imports()
+            if goes_up(one)
+        ),
+    )
+
+
+def test_imports_make_no_circle() -> None:
+    if found := circle(all_imports()):
+        pytest.fail(
+            "Imports make a circle: " + " <- ".join(found) + "\nMove what both need a floor down.", pytrace=False
+        )
+
+
+def test_the_package_never_imports_recipes_or_images() -> None:
+    hold(
+        "vmtasks never imports recipes or images: data crosses by name.",
+        (
+            where(one)
+            for one in all_imports()
+            if is_inside(one.importer, "vmtasks") and one.target.partition(".")[0] in {"recipes", "images", "tasks"}
+        ),
+    )
+
+
+def test_recipes_leave_each_others_inside_alone() -> None:
+    hold(
+        "A recipe may call another one, but not reach into it: make what both need part of vmtasks.",
+        (
+            f"{where(one)}.{one.name}"
+            for one in all_imports()
+            if is_inside(one.importer, "recipes") and is_inside(one.target, "recipes") and one.name.startswith("_")
+        ),
+    )
+
+
+def test_foreign_packages_stay_in_their_rooms() -> None:
+    hold(
+        "rich is for vmtasks.report only, fabric and paramiko for vmtasks.guest only.",
+        (
+            where(one)
+            for one in all_imports()
+            for package, room in ONLY_IN.items()
+            if is_inside(one.target, package) and not is_inside(one.importer, room)
+        ),
+    )
+
+
+def test_what_runs_alone_needs_only_the_standard_library() -> None:
+    hold(
+        f"{', '.join(sorted(ONLY_STANDARD_LIBRARY))} import the standard library and each other only.",
+        (
+            where(one)
+            for one in all_imports()
+            if one.importer in ONLY_STANDARD_LIBRARY
+            and one.target not in ONLY_STANDARD_LIBRARY
+            and one.target.partition(".")[0] not in sys.stdlib_module_names
+        ),
+    )
+
+
+def test_modules_stay_small() -> None:
+    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in modules().values()}
+    hold(
+        f"A module has at most {LONGEST_MODULE_LINES} lines: find the two ideas in it and part them.",
+        (
+            f"{path.relative_to(ROOT)}: {length} lines"
+            for path, length in lengths.items()
+            if length > LONGEST_MODULE_LINES
+        ),
+    )
+
+
+def test_names_say_something() -> None:
+    hold(
+        "Name a module by its idea; these names fit everything and so say nothing.",
+        (
+            f"{path.relative_to(ROOT)}"
+            for module, path in modules().items()
+            if NAMES_THAT_SAY_NOTHING & set(re.split(r"[._]", module))
+        ),
+    )
+
+
+def test_no_file_names_a_registry_or_somebodys_machine() -> None:
+    hold(
+        "Files name no package registry's host and no path of the machine that they were written on.",
+        (
+            f"{path.relative_to(ROOT)}:{number}: {word}: {reason}"
+            for path in text_files()
+            for number, word, reason in forbidden_words(
+                path.read_text(encoding="utf-8", errors="replace"), BELONGS_NOWHERE
+            )
+        ),
+    )
+
+
+def test_the_lock_pins_every_dependency() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    wanted = [
+        *project["project"]["dependencies"],
+        *project["project"]["optional-dependencies"]["dev"],
+        *project["build-system"]["requires"],
+    ]
+    pinned = set(re.findall(r"^([\w.-]+)==", (ROOT / "requirements.lock").read_text(encoding="utf-8"), re.MULTILINE))
+    names = [re.split(r"[^\w.-]", requirement)[0] for requirement in wanted]
+    hold("requirements.lock pins what pyproject.toml asks for: run `make lock`.", (n for n in names if n not in pinned))
+
+
+# The checks above are worth something only if they can fail.
+
+
+def test_an_import_that_goes_up_is_seen() -> None:
+    known = {"vmtasks.machine"}
+    upward = [
+        one
+        for source in (
+            "import vmtasks.machine",
+            "from vmtasks import machine",
+            "from vmtasks import boot",
+            "recipes = 1",
+        )
+        for one in imports_of("vmtasks.qemu.argv", source, known)
+        if goes_up(one)
+    ]
+    assert [one.target for one in upward] == ["vmtasks.machine"] * 3
+
+
+def test_a_circle_is_seen_also_inside_functions() -> None:
+    one_way = list(imports_of("vmtasks.spec", "from vmtasks.toml import read", ()))
+    assert circle(one_way) == []
+    back = list(imports_of("vmtasks.toml", "def late():\n    import vmtasks.spec", ()))
+    assert set(circle([*one_way, *back])) == {"vmtasks.spec", "vmtasks.toml"}
+
+
+@pytest.mark.parametrize(
+    ("line", "is_wrong"),
+    [
+        ("mirror = http://deb" + ".debian.org/debian", True),
+        ("cd /roo" + "t/build", True),
+        ("see /wor" + "k/notes", True),
+        ("/roo" + "t/.ssh/authorized_keys in the guest", False),
+        ("its own network/wor" + "k/place", False),
+    ],
+)
+def test_forbidden_words_are_seen(line: str, is_wrong: bool) -> None:
+    assert bool(list(forbidden_words(line, BELONGS_NOWHERE))) == is_wrong

@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+import json
+import time
+from functools import reduce
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+
+from vmtasks import events as e
+from vmtasks.errors import HostError, Outcome
+from vmtasks.report.document import document, put
+from vmtasks.report.result import Record, Result, fold
+
+AT_S = 1_700_000_000.0
+STARTED = e.RunStarted(recipe="build-deb", directory=Path("/runs/1"), repeat="inv build-deb", at_s=AT_S)
+
+
+def fed(*events: e.Event) -> Any:
+    record = Record(Path("result.json"))
+    for event in events:
+        record.hear(event)
+    return json.loads(record.text())
+
+
+def on_disk(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_a_whole_run() -> None:
+    result = fed(
+        STARTED,
+        e.PhaseStarted(machine="m", phase="boot", detail="attempt 1"),
+        e.PhaseEnded(machine="m", phase="boot", detail="attempt 1", duration_s=9.4321),
+        e.MachineStarted(
+            machine="m",
+            image="bookworm",
+            image_key="abc",
+            manifest=MappingProxyType({"packages": {"gcc": "12"}, "file": Path("/x")}),
+            argv=("qemu", "-m"),
+            accelerator="tcg",
+            why_accelerator="no KVM",
+            ssh="ssh",
+            console=Path("/runs/1/console.log"),
+        ),
+        e.CaseStarted(case="smoke"),
+        e.CommandStarted(machine="m", command="make", log=Path("/runs/1/make.log")),
+        e.CommandEnded(machine="m", command="make", status=2, duration_s=1, log=Path("/runs/1/make.log")),
+        e.CaseEnded(case="smoke", outcome="test-failed", duration_s=1, sentence="no"),
+        e.Product(path=Path("/runs/1/x.deb")),
+        e.Note(text="look", level="warning"),
+        e.RunEnded(outcome="test-failed", sentence="it said no", evidence=("a\nb",), hint="mend", at_s=AT_S + 12.5),
+    )
+    assert list(result) == list(Result.__dataclass_fields__)
+    assert result == {
+        "schema": 1,
+        "recipe": "build-deb",
+        "outcome": "test-failed",
+        "exit_code": 1,
+        "sentence": "it said no",
+        "evidence": ["a", "b"],
+        "hint": "mend",
+        "started": "2023-11-14T22:13:20.000+00:00",
+        "ended": "2023-11-14T22:13:32.500+00:00",
+        "duration_s": 12.5,
+        "repeat": "inv build-deb",
+        "directory": "/runs/1",
+        "phases": [{"phase": "boot", "machine": "m", "detail": "attempt 1", "duration_s": 9.432, "error": ""}],
+        "commands": [{"machine": "m", "command": "make", "status": 2, "duration_s": 1, "log": "/runs/1/make.log"}],
+        "machines": [
+            {
+                "machine": "m",
+                "image": "bookworm",
+                "image_key": "abc",
+                "manifest": {"packages": {"gcc": "12"}, "file": "/x"},
+                "argv": ["qemu", "-m"],
+                "accelerator": "tcg",
+                "why_accelerator": "no KVM",
+                "attempt": 1,
+                "console": "/runs/1/console.log",
+            }
+        ],
+        "cases": [{"case": "smoke", "outcome": "test-failed", "duration_s": 1, "sentence": "no"}],
+        "products": ["/runs/1/x.deb"],
+        "notes": [{"level": "warning", "text": "look"}],
+    }
+
+
+@pytest.mark.parametrize("outcome", list(Outcome))
+def test_every_outcome_has_its_exit_code(outcome: Outcome) -> None:
+    result = fed(STARTED, e.RunEnded(outcome=outcome))
+    assert (result["outcome"], result["exit_code"]) == (str(outcome), outcome.exit_code)
+
+
+def test_an_outcome_that_nobody_knows_is_no_pass() -> None:
+    assert fed(e.RunEnded(outcome="strange"))["exit_code"] == Outcome.INTERNAL.exit_code
+
+
+def test_the_fold_leaves_what_it_is_given_alone() -> None:
+    before = Result()
+    assert fold(before, STARTED) != before
+    assert before == Result()
+
+
+def test_output_leaves_no_trace() -> None:
+    begun = reduce(fold, [STARTED], Result())
+    assert fold(begun, e.Output(stream="stdout", text="x")) is begun
+
+
+def test_an_end_closes_the_beginning_that_it_belongs_to() -> None:
+    begin = e.CommandStarted(machine="a", command="make")
+    other = e.CommandStarted(machine="b", command="make")
+    result = fed(begin, other, e.CommandEnded(machine="a", command="make", status=0, duration_s=1))
+    assert [(row["machine"], row["duration_s"]) for row in result["commands"]] == [("a", 1), ("b", None)]
+
+
+def test_an_end_without_a_beginning_is_not_lost() -> None:
+    assert fed(e.PhaseEnded(phase="boot", duration_s=1))["phases"][0]["duration_s"] == 1
+
+
+def test_a_killed_run_leaves_the_truth(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    with document(Record(path)):
+        assert on_disk(path)["outcome"] == "running"
+        e.emit(STARTED)
+        assert (on_disk(path)["recipe"], on_disk(path)["ended"]) == ("build-deb", None)
+        with e.phase("bake"):
+            pass
+        assert on_disk(path)["phases"][0]["duration_s"] is not None
+        e.emit(e.CommandStarted(command="make check", at_s=time.time() + 5))
+        killed = on_disk(path)
+        assert (killed["outcome"], killed["exit_code"], killed["duration_s"]) == ("running", None, None)
+        assert killed["commands"][0] == {
+            "machine": "",
+            "command": "make check",
+            "status": None,
+            "duration_s": None,
+            "log": None,
+        }
+        e.emit(e.CaseEnded(case="smoke", outcome="passed", duration_s=1))
+        assert on_disk(path)["cases"][0]["outcome"] == "passed"
+        e.emit(e.RunEnded(outcome="passed"))
+        assert on_disk(path)["outcome"] == "passed"
+
+
+def test_what_comes_often_is_not_always_worth_a_write() -> None:
+    record = Record(Path("result.json"))
+    assert record.hear(STARTED)
+    polls = [e.CommandStarted(command="test -e x", at_s=AT_S + i / 1000) for i in range(500)]
+    assert not any(record.hear(poll) for poll in polls)
+    assert not record.hear(e.Output(stream="stdout", text="x", at_s=AT_S + 100))
+    assert record.hear(e.CommandStarted(command="make", at_s=AT_S + 100))
+
+
+def test_the_file_is_replaced_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "result.json"
+    put(path, "old")
+
+    def killed(source: Path, target: Path) -> None:
+        assert source.read_text(encoding="utf-8") == "new"
+        assert target.read_text(encoding="utf-8") == "old"
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            put(path, "new")
+    assert path.read_text(encoding="utf-8") == "old"
+    put(path, "newer")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["result.json"]
+    put(path, None)
+    assert not path.exists()
+
+
+def test_a_directory_that_cannot_be_is_said_before_anything_starts(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(HostError, match=r"cannot write .*result.json: (File exists|Not a directory)"),
+        document(Record(tmp_path / "file" / "result.json")),
+    ):
+        pytest.fail("the run began")
+
+
+def test_a_disk_that_fills_up_is_a_warning_and_an_error_at_the_end(tmp_path: Path) -> None:
+    heard: list[e.Event] = []
+    directory = tmp_path / "run"
+
+    def run() -> None:
+        with document(Record(directory / "result.json")), e.listening(heard.append):
+            (directory / "result.json").unlink()
+            directory.rmdir()
+            directory.touch()
+            e.emit(STARTED)
+            e.emit(e.RunEnded(outcome="passed"))
+
+    with pytest.raises(HostError, match="cannot write"):
+        run()
+    warnings = [event.text for event in heard if isinstance(event, e.Note)]
+    assert len(warnings) == 1
+    assert heard[-1] == next(event for event in heard if isinstance(event, e.RunEnded))
+
+
+def test_hostile_text_is_valid_json_without_escapes_for_a_terminal() -> None:
+    record = Record(Path("result.json"))
+    record.hear(e.RunEnded(outcome="host", sentence="\x1b[2J\udc80\x00", evidence=("\x1b[31mred",)))
+    record.hear(e.Product(path=Path("caf\udce9.deb")))
+    text = record.text().encode("utf-8", "replace").decode("utf-8")
+    assert json.loads(text)["sentence"] == "�␀"
+    assert json.loads(text)["evidence"] == ["red"]

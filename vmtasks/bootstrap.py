@@ -1,0 +1,304 @@
+"""Make this host ready: the system's packages, then ``.venv`` with exactly what requirements.lock says.
+
+``python3 vmtasks/bootstrap.py`` is what the Makefile runs before anything else. It needs nothing but
+Python's standard library, and nothing of this package, since neither is there yet. A host that is ready
+stays untouched: no network, no write, a few hundredths of a second.
+
+Environment: ``VMTASKS_NO_APT=1`` installs no system packages and says which are missing and how to get them.
+Exit status: 0 ready, 64 wrong usage, 69 this host cannot be made ready, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import importlib.util
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
+
+ROOT = Path(__file__).resolve().parent.parent
+OLDEST_PYTHON = (3, 11)
+
+PACKAGES: Mapping[str, str] = MappingProxyType(
+    {
+        "qemu-system-x86": "boots the machines",
+        "qemu-utils": "qemu-img makes their disks",
+        "mmdebstrap": "bakes Debian images",
+        "debian-archive-keyring": "checks what Debian's archive sends",
+        "e2fsprogs": "mkfs.ext4 turns a tree into a disk",
+        "zstd": "packs trees and initrds",
+        "xorriso": "writes the seed that lets us into cloud images",
+        "uidmap": "lets an ordinary user bake",
+        "openssh-client": "makes the guests' keys and opens shells in them",
+        "python3-venv": "holds our Python packages in .venv",
+        "git": "tells which files a project consists of",
+    }
+)
+"""Debian package -> what it is needed for: the one place where system packages are listed."""
+
+PROGRAMS: Mapping[str, str] = MappingProxyType(
+    {
+        "qemu-system-x86": "qemu-system-x86_64",
+        "qemu-utils": "qemu-img",
+        "mmdebstrap": "mmdebstrap",
+        "e2fsprogs": "mkfs.ext4",
+        "zstd": "zstd",
+        "xorriso": "xorriso",
+        "uidmap": "newuidmap",
+        "openssh-client": "ssh",
+        "git": "git",
+    }
+)
+"""Debian package -> the program to look for where there is no dpkg to ask."""
+
+_APT_LISTS = Path("/var/lib/apt/lists")
+_APT_ROUTINE = ("Get:", "Hit:", "Ign:", "Fetched ", "Reading ", "Building ")
+_ADMIN_PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"  # mkfs.ext4 is not on a user's PATH
+
+
+class Unready(Exception):
+    """Why this host cannot be made ready: a sentence, the lines that show it, and what to do."""
+
+    def __init__(self, sentence: str, *, evidence: Iterable[str] = (), hint: str = "") -> None:
+        super().__init__(sentence)
+        self.evidence = tuple(evidence)
+        self.hint = hint
+
+
+def say(sentence: str) -> None:
+    """Tell on standard error what goes on; standard output is for products."""
+    print(f"vmtasks: {sentence}", file=sys.stderr, flush=True)
+
+
+# --- The system's packages ---------------------------------------------------------------------------------
+
+
+def has_apt() -> bool:
+    """Whether this host is Debian or one of its children."""
+    return shutil.which("apt-get") is not None and shutil.which("dpkg-query") is not None
+
+
+def missing_packages() -> list[str]:
+    """Return the members of PACKAGES that this host lacks: dpkg knows, and elsewhere their programs tell."""
+    if not has_apt():
+        return [package for package in PACKAGES if not _is_usable(package)]
+    query = ["dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\\n", *PACKAGES]
+    # dpkg-query exits with 1 where it has never heard of one of them, which is an answer too.
+    listing = subprocess.run(query, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False).stdout
+    return not_installed(listing, PACKAGES)
+
+
+def not_installed(listing: str, wanted: Iterable[str]) -> list[str]:
+    """Return those of *wanted* that *listing* (lines of "PACKAGE STATUS") does not call installed."""
+    installed = {package for package, status in map(str.split, listing.splitlines()) if status == "installed"}
+    return [package for package in wanted if package not in installed]
+
+
+def _is_usable(package: str) -> bool:
+    if package == "python3-venv":
+        return importlib.util.find_spec("ensurepip") is not None
+    return package not in PROGRAMS or shutil.which(PROGRAMS[package], path=_ADMIN_PATH) is not None
+
+
+def install_packages(missing: Sequence[str]) -> None:
+    """Install what is *missing* with apt-get, as root or through sudo.
+
+    :raise Unready: if that is not possible here, is not wanted, or did not work.
+    """
+    if not has_apt():
+        programs = ", ".join(f"{PROGRAMS.get(package, package)} ({PACKAGES[package]})" for package in missing)
+        raise Unready(
+            f"cannot find what the machines need: {programs}",
+            hint="this is no Debian-like host: install them with its own package manager",
+        )
+    for package in missing:
+        say(f"missing: {package} ({PACKAGES[package]})")
+    is_root = os.geteuid() == 0
+    as_root = shlex.join(_install_command(missing))
+    command = as_root if is_root else f"sudo {as_root}"
+    if os.environ.get("VMTASKS_NO_APT", "0") not in {"", "0"}:
+        raise Unready("cannot install the missing packages: VMTASKS_NO_APT forbids it", hint=f"run: {command}")
+    if not is_root and shutil.which("sudo") is None:
+        raise Unready(
+            "cannot install the missing packages: this is not root, and there is no sudo",
+            hint=f"run as root: {as_root}",
+        )
+    say(f"installing them and what they need, which can take some minutes: {command}")
+    _install_with_apt(missing, command)
+
+
+def _install_command(packages: Sequence[str]) -> list[str]:
+    return ["apt-get", "install", "--no-install-recommends", *packages]
+
+
+def _install_with_apt(packages: Sequence[str], command: str) -> None:
+    # Without lists the first try is pointless. With old ones it may ask for versions that are gone from
+    # the mirror, so a failure is followed by one more try with new lists.
+    evidence: list[str] = []
+    tries = (False, True) if any(_APT_LISTS.glob("*_Packages*")) else (True,)
+    for with_new_lists in tries:
+        if with_new_lists:
+            say("fetching the package lists: apt-get update")
+            evidence = last_words(_apt(["apt-get", "update"]).stdout)
+        installed = _apt(_install_command(packages))
+        if installed.returncode == 0:
+            return
+        evidence += last_words(installed.stdout)
+    raise Unready(
+        "cannot install the missing packages: apt-get failed, and these are its last words",
+        evidence=evidence,
+        hint=f"see that the network and apt's sources work, then try again, or run: {command}",
+    )
+
+
+def _apt(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    argv = [
+        *([] if os.geteuid() == 0 else ["sudo"]),
+        *("env", "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C.UTF-8"),  # sudo drops them from its own environment
+        *(*command, "--yes", "--quiet", "--option=DPkg::Lock::Timeout=120"),
+    ]
+    return _run(argv)
+
+
+# --- Our Python packages -----------------------------------------------------------------------------------
+
+
+def fingerprint(root: Path) -> str:
+    """Return what ``.venv`` depends on, as one hash: both files, the Python, and the place (scripts name it)."""
+    parts = [
+        (root / "requirements.lock").read_bytes(),
+        (root / "pyproject.toml").read_bytes(),
+        f"{sys.version} {sys.base_prefix} {root}".encode(),
+    ]
+    return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
+
+
+def is_built(root: Path) -> bool:
+    """Whether ``.venv`` was finished, for the files, the Python and the place of today."""
+    try:
+        stamp = _stamp(root).read_text(encoding="ascii")
+    except FileNotFoundError:
+        return False
+    return stamp == fingerprint(root) and (root / ".venv/bin/python").exists()
+
+
+def build_venv(root: Path) -> None:
+    """Make ``.venv`` anew: exactly the lock, then this package itself, editable. The stamp comes last.
+
+    :raise Unready: if venv or pip fails.
+    """
+    venv = root / ".venv"
+    pip = [str(venv / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
+    _stamp(root).unlink(missing_ok=True)  # whatever is interrupted from here on does not pass for a whole venv
+    say(f"making .venv with Python {sys.version.split()[0]}")
+    _step("make .venv", [sys.executable, "-m", "venv", "--clear", str(venv)])
+    say("installing the Python packages of requirements.lock")
+    _step(
+        "install the Python packages of requirements.lock",
+        [*pip, "--require-hashes", "--no-deps", "--requirement", str(root / "requirements.lock")],
+    )
+    _step(
+        "install vmtasks into .venv",
+        [*pip, "--no-index", "--no-deps", "--no-build-isolation", "--editable", str(root)],
+    )
+    _stamp(root).write_text(fingerprint(root), encoding="ascii")
+
+
+def _stamp(root: Path) -> Path:
+    return root / ".venv/vmtasks-stamp"
+
+
+def _step(purpose: str, argv: Sequence[str]) -> None:
+    done = _run(argv)
+    if done.returncode:
+        raise Unready(
+            f"cannot {purpose}: {shlex.join(argv[:3])} … ended with status {done.returncode}",
+            evidence=last_words(done.stdout),
+            hint="once that is mended, the same make goes on from here",
+        )
+
+
+# --- Both --------------------------------------------------------------------------------------------------
+
+
+def _run(argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Run *argv* without input; its output is kept for the day that it fails."""
+    return subprocess.run(
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+
+
+def last_words(output: str) -> list[str]:
+    """Return the end of *output* without apt's routine lines: what went wrong stands there."""
+    return [line for line in output.splitlines() if line.strip() and not line.startswith(_APT_ROUTINE)][-6:]
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Hold the lock file *path*, so that two makes at once do the work once; the kernel lets go of it."""
+    with path.open("a", encoding="ascii") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("waiting for another make that is setting up this checkout")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def make_ready(root: Path) -> None:
+    """Install and build whatever is missing, and nothing else.
+
+    :raise Unready: if this host cannot be made ready.
+    """
+    if sys.version_info < OLDEST_PYTHON:
+        oldest = ".".join(map(str, OLDEST_PYTHON))
+        raise Unready(
+            f"cannot use Python {sys.version.split()[0]}: vmtasks needs {oldest} or newer",
+            hint="name a newer one: make PYTHON=python3.12 …",
+        )
+    if is_built(root) and not missing_packages():
+        return
+    with alone(root / ".venv.lock"):
+        if missing := missing_packages():
+            install_packages(missing)
+        if not is_built(root):
+            build_venv(root)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Make the checkout around this file ready; return the exit status."""
+    if arguments:
+        say("usage: python3 vmtasks/bootstrap.py (it takes no arguments)")
+        return os.EX_USAGE
+    try:
+        make_ready(ROOT)
+    except Unready as problem:
+        say(str(problem))
+        for line in problem.evidence:
+            print(f"  | {line}", file=sys.stderr)
+        say(problem.hint)
+        return os.EX_UNAVAILABLE
+    except OSError as problem:
+        say(f"cannot set up {ROOT}: {problem}")
+        return os.EX_UNAVAILABLE
+    except KeyboardInterrupt:
+        say("interrupted; the next make goes on from here")
+        return 130
+    return os.EX_OK
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,311 @@
+"""Recipes: Invoke tasks that run in machines, and end in a typed outcome with everything written down.
+
+A recipe is a function that takes a :class:`Run` and some options::
+
+    @recipe
+    def greet(run: Run, image: str = "bookworm") -> None:
+        \"\"\"Say hello from a clean machine.
+
+        :param image: the image to boot.
+        \"\"\"
+        with run.boot(image) as guest:
+            guest.succeed(["echo", "hello"])
+
+The decorator makes a task of it: its options (and those that every recipe has, :class:`Flags`) are those of
+the command line, its docstring is the help. A recipe calls another by handing on its run.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import shlex
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, replace
+from functools import update_wrapper
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from invoke.context import Context
+from invoke.exceptions import Exit
+from invoke.tasks import Task
+
+from vmtasks import events
+from vmtasks.errors import HostError, Interrupted, TestFailed, TimeLimit, UsageError, VmtasksError, outcome_of
+
+if TYPE_CHECKING:
+    from vmtasks.guest import Guest
+    from vmtasks.project import Project
+
+OUTPUT = Path("build/vmtasks")
+"""Where runs are written down, relative to the directory that a recipe is called from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flags:
+    """The options that every recipe has."""
+
+    accel: str = field(default="", metadata={"help": "accelerator: auto (try, the default), kvm or tcg"})
+    memory_mib: int = field(default=0, metadata={"help": "memory of each machine in MiB"})
+    cpus: int = field(default=0, metadata={"help": "processors of each machine"})
+    attempts: int = field(default=0, metadata={"help": "how often to try to boot"})
+    shell: bool = field(default=False, metadata={"help": "on failure, open a shell in the machine"})
+    keep: bool = field(default=False, metadata={"help": "on failure, keep the machine until Ctrl-C, or for --keep-s"})
+    keep_s: float = field(default=1800.0, metadata={"help": "how long --keep keeps a machine, in seconds"})
+    dry_run: bool = field(default=False, metadata={"help": "print QEMU's command line instead of running it"})
+
+
+@dataclass(kw_only=True)
+class Run:
+    """One call of a recipe: its options, its directory, and the machines and test cases that it has."""
+
+    recipe: str
+    flags: Flags
+    directory: Path
+    products: list[Path] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    console: Path | None = None
+
+    def project(self, source: str, image: str = "") -> Project:
+        """Load the project at *source*, with an image that somebody chose over its own.
+
+        :raise UsageError: it is no directory, or its vmtasks.toml is not right.
+        """
+        from vmtasks.config import image_dirs
+        from vmtasks.project import Images, Project
+
+        project = Project.load(Path(source or "."))
+        if image:
+            project = replace(project, images=Images.like(image, image_dirs()))
+        return project
+
+    @contextmanager
+    def boot(self, image: str, *, name: str = "", project: Project | None = None) -> Iterator[Guest]:
+        """Boot a clean machine for this run; see :func:`vmtasks.boot`.
+
+        :param name: what to call it in output and logs.
+        :param project: whose wishes for memory and processors count, where no flag says otherwise.
+        """
+        from vmtasks.machine import boot
+
+        wishes = {
+            "memory_mib": self.flags.memory_mib or (project.machine.memory_mib if project else None),
+            "cpus": self.flags.cpus or (project.machine.cpus if project else None),
+            "accel": _accel(self.flags.accel),
+            "attempts": self.flags.attempts or None,
+        }
+        if self.flags.dry_run:
+            self._print_argv(image, name, wishes)
+        what = f"{self.recipe} of {project.name if project else image}"
+        with boot(image, name=name, what=what, logs=self.directory, **wishes) as guest:
+            self.console = guest.facts["console"]
+            try:
+                yield guest
+            except (TestFailed, TimeLimit, UsageError) as problem:
+                self._linger(guest, problem)
+                raise
+
+    @contextmanager
+    def case(self, name: str, *, fatal: bool = True) -> Iterator[None]:
+        """Run the block as a test case: a row of the report.
+
+        :param fatal: whether a failure ends the run here; if not, it fails at its end.
+        """
+        events.emit(events.CaseStarted(case=name))
+        began_s = time.monotonic()
+        problem: BaseException | None = None
+        try:
+            yield
+        except TestFailed as failure:
+            problem = failure
+            self.failed.append(name)
+            if fatal:
+                raise
+            events.emit(events.Note(text=f"{name}: {failure.sentence}", level="warning"))
+        except BaseException as other:
+            problem = other
+            raise
+        finally:
+            events.emit(
+                events.CaseEnded(
+                    case=name,
+                    outcome=outcome_of(problem),
+                    duration_s=time.monotonic() - began_s,
+                    sentence=_sentence(problem),
+                    evidence=getattr(problem, "evidence", ()),
+                )
+            )
+
+    def skip(self, name: str, why: str) -> None:
+        """Report a test case that was not run."""
+        events.emit(events.CaseStarted(case=name))
+        events.emit(events.CaseEnded(case=name, outcome="skipped", duration_s=0.0, sentence=why))
+
+    def product(self, path: Path) -> Path:
+        """Announce a file for the user, and return it."""
+        self.products.append(path)
+        events.emit(events.Product(path=path))
+        return path
+
+    def out(self, wish: str) -> Path:
+        """Return the directory for products: what somebody asked for, or the run's own.
+
+        :raise UsageError: it cannot be written.
+        """
+        path = Path(wish) if wish else self.directory / "products"
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as problem:
+            raise UsageError(f"cannot write products to {path}: {problem.strerror}") from problem
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise UsageError(f"cannot write products to {path}: it is not yours to write to")
+        return path
+
+    def _print_argv(self, image: str, name: str, wishes: dict[str, Any]) -> None:
+        from vmtasks.machine import argv_by_hand
+
+        print(shlex.join(argv_by_hand(image, name=name, **wishes)))
+        raise Exit(code=0)
+
+    def _linger(self, guest: Guest, problem: VmtasksError) -> None:
+        """Give the user a look at the machine before it goes, where that was asked for."""
+        from vmtasks.linger import keep, shell
+
+        if self.flags.shell:
+            shell(guest, problem)
+        if self.flags.keep:
+            keep(guest, self.flags.keep_s)
+
+
+class Recipe(Task[Callable[..., Any]]):
+    """An Invoke task around a function of a run."""
+
+    def __init__(self, body: Callable[..., Any], *, iterable: tuple[str, ...] = ()) -> None:
+        self.recipe_body = body
+        super().__init__(self._as_task(body), help=_help(body), iterable=list(iterable), auto_shortflags=False)
+
+    def __call__(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401
+        """Run inside another recipe's run, or as the task that Invoke calls."""
+        if args and isinstance(args[0], Run):
+            return self.recipe_body(*args, **options)
+        return super().__call__(*args, **options)
+
+    def _as_task(self, body: Callable[..., Any]) -> Callable[..., Any]:
+        def task(_: Context, **options: Any) -> Any:  # noqa: ANN401
+            flags = Flags(**{flag.name: options.pop(flag.name) for flag in fields(Flags)})
+            with recorded(body.__name__.replace("_", "-"), flags) as run:
+                return body(run, **options)
+
+        update_wrapper(task, body)
+        first, *own = inspect.signature(body).parameters.values()
+        common = [
+            inspect.Parameter(flag.name, inspect.Parameter.KEYWORD_ONLY, default=flag.default) for flag in fields(Flags)
+        ]
+        task.__signature__ = inspect.Signature([first, *own, *common])  # type: ignore[attr-defined]
+        return task
+
+
+def recipe(body: Callable[..., Any] | None = None, *, iterable: tuple[str, ...] = ()) -> Any:  # noqa: ANN401
+    """Make a recipe of a function; see the module's docstring.
+
+    :param iterable: the options that may be given more than once; they come as a list.
+    """
+    if body is None:
+        return lambda function: Recipe(function, iterable=iterable)
+    return Recipe(body)
+
+
+@contextmanager
+def recorded(name: str, flags: Flags) -> Iterator[Run]:
+    """Run the block as a run: shown, written down, and ended with the exit status of its outcome.
+
+    :raise Exit: the block failed; what there is to say has been said.
+    """
+    from vmtasks.interrupts import signals_interrupt
+    from vmtasks.report import reporting
+
+    run = Run(recipe=name, flags=flags, directory=_new_directory(name) if not flags.dry_run else OUTPUT)
+    if flags.dry_run:
+        yield run
+        return
+    repeat = shlex.join([os.path.relpath(sys.argv[0]) if os.sep in sys.argv[0] else sys.argv[0], *sys.argv[1:]])
+    with reporting(run.directory), signals_interrupt():
+        events.emit(events.RunStarted(recipe=name, directory=run.directory, repeat=repeat))
+        try:
+            yield run
+            if run.failed:
+                raise TestFailed(f"{len(run.failed)} of the test cases failed: {', '.join(run.failed)}")
+        except BaseException as problem:
+            _end(run, problem, repeat)
+            raise Exit(code=outcome_of(problem).exit_code) from problem
+        events.emit(events.RunEnded(outcome=outcome_of(None)))
+
+
+def _end(run: Run, problem: BaseException, repeat: str) -> None:
+    """Emit the last event of a run that did not pass."""
+    from vmtasks.tail import last_lines
+
+    outcome = outcome_of(problem)
+    evidence: tuple[str, ...] = getattr(problem, "evidence", ())
+    hint = getattr(problem, "hint", "")
+    if not isinstance(problem, VmtasksError | KeyboardInterrupt):
+        report = run.directory / "traceback.txt"
+        report.write_text("".join(traceback.format_exception(problem)))
+        evidence = tuple("".join(traceback.format_exception(problem)).splitlines()[-6:])
+        hint = f"this is a defect of vmtasks; {report} shows where"
+    in_machine = isinstance(problem, TestFailed | TimeLimit)
+    events.emit(
+        events.RunEnded(
+            outcome=outcome,
+            sentence=_sentence(problem),
+            evidence=evidence,
+            hint=hint,
+            console=last_lines(run.console) if run.console and outcome.is_infrastructure else (),
+            shell=f"{repeat} --shell" if in_machine and not run.flags.shell else "",
+        )
+    )
+
+
+def _new_directory(name: str) -> Path:
+    """Make the directory of this run, and let ``latest`` lead to it."""
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    path = OUTPUT / f"{name}-{stamp}-{os.getpid()}"
+    latest = OUTPUT / "latest"
+    try:
+        path.mkdir(parents=True)
+        beside = OUTPUT / f".latest.{os.getpid()}"
+        beside.symlink_to(path.name)
+        beside.replace(latest)
+    except OSError as problem:
+        raise HostError(f"cannot write results to {OUTPUT.absolute()}: {problem.strerror}") from problem
+    return path
+
+
+def _sentence(problem: BaseException | None) -> str:
+    if problem is None:
+        return ""
+    if isinstance(problem, KeyboardInterrupt):
+        return Interrupted("interrupted").sentence
+    if isinstance(problem, VmtasksError):
+        return problem.sentence
+    return f"{type(problem).__name__}: {problem}"
+
+
+def _accel(wish: str) -> Literal["auto", "kvm", "tcg"] | None:
+    if wish in ("auto", "kvm", "tcg"):
+        return wish  # type: ignore[return-value]
+    if wish:
+        raise UsageError(f"there is no accelerator '{wish}'; known are 'auto', 'kvm' and 'tcg'")
+    return None
+
+
+def _help(body: Callable[..., Any]) -> dict[str, str]:
+    """Take the options' help from the docstring's ``:param:`` lines, and from the common flags."""
+    documented = re.findall(r":param (\w+):\s*((?:.|\n)*?)(?=\n\s*(?::|\n|$)|\Z)", inspect.getdoc(body) or "")
+    own = {name: " ".join(text.split()) for name, text in documented}
+    return own | {flag.name: str(flag.metadata["help"]) for flag in fields(Flags)}

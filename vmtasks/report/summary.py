@@ -1,0 +1,84 @@
+"""The last words about a run, which both displays show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from vmtasks.errors import Outcome
+from vmtasks.events import RunEnded, RunStarted
+from vmtasks.report.guest_text import harmless, lines_of
+from vmtasks.report.words import duration, near
+
+__all__ = ["Line", "duration", "summary"]
+
+Role = Literal["good", "bad", "gap", "heading", "quote", "fact"]
+
+_EVIDENCE_LINES = 40
+_CONSOLE_LINES = 20
+
+_VERDICTS = {
+    Outcome.PASSED: "passed in",
+    Outcome.FAILED: "failed after",
+    Outcome.USAGE: "was asked for something that cannot be, after",
+    Outcome.HOST: "could not go on on this host after",
+    Outcome.BOOT: "had no machine that answered, after",
+    Outcome.CONNECTION_LOST: "lost its machine after",
+    Outcome.TIME_LIMIT: "ran out of time after",
+    Outcome.INTERRUPTED: "was interrupted after",
+    Outcome.INTERNAL: "met a defect of vmtasks after",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of the summary; *role* says how it may look where there is colour."""
+
+    role: Role
+    text: str = ""
+    label: str = ""
+    """What a fact is about."""
+
+
+def summary(started: RunStarted | None, ended: RunEnded) -> tuple[Line, ...]:
+    """Say how a run ended: one line for a pass, else all that is needed to go on from there."""
+    recipe = started.recipe if started else "the run"
+    took_s = ended.at_s - started.at_s if started else 0.0
+    headline = f"{recipe} {_verdict(ended.outcome)} {duration(took_s)}"
+    if ended.outcome == Outcome.PASSED:
+        results = f"; results in {near(started.directory)}" if started else ""
+        return (Line("good", headline + results),)
+    sentence = harmless(ended.sentence).strip()
+    return (
+        Line("bad", f"{headline}: {sentence}" if sentence else headline),
+        *_quoted("The last lines of its output:", ended.evidence, _EVIDENCE_LINES),
+        *_quoted("The last lines of the console:", ended.console, _CONSOLE_LINES),
+        *_facts(started, ended),
+    )
+
+
+def _verdict(outcome: str) -> str:
+    try:
+        return _VERDICTS[Outcome(outcome)]
+    except ValueError:
+        return f"ended as {outcome} after"
+
+
+def _quoted(heading: str, texts: tuple[str, ...], at_most: int) -> list[Line]:
+    quotes = [Line("quote", line) for line in lines_of(texts, at_most=at_most)]
+    return [Line("gap"), Line("heading", heading), *quotes] if quotes else []
+
+
+def _facts(started: RunStarted | None, ended: RunEnded) -> list[Line]:
+    facts = {
+        "blame": "the machinery, not the project" if _is_infrastructure(ended.outcome) else "",
+        "try": harmless(ended.hint),
+        "logs": near(started.directory) if started else "",
+        "repeat": started.repeat if started else "",
+        "shell": ended.shell,
+    }
+    return [Line("gap"), *(Line("fact", text, label=label) for label, text in facts.items() if text)]
+
+
+def _is_infrastructure(outcome: str) -> bool:
+    return outcome in list(Outcome) and Outcome(outcome).is_infrastructure
