@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from vmtasks import apt, dep8, events
     from vmtasks.errors import (
         BootError,
         CommandFailed,
@@ -21,10 +22,12 @@ if TYPE_CHECKING:
         UsageError,
         VmtasksError,
     )
+    from vmtasks.dep8 import Dep8Test
     from vmtasks.guest import Guest, Result, sh
     from vmtasks.machine import boot
-    from vmtasks.project import Project
-    from vmtasks.recipe import Run, recipe
+    from vmtasks.project import Project, source_date_epoch
+    from vmtasks.run import Run, recipe
+    from vmtasks.source import Source
 
 __version__ = "0.1.0"
 
@@ -33,9 +36,12 @@ _HOMES = {
     "Guest": "guest",
     "Result": "guest",
     "sh": "guest",
+    "Dep8Test": "dep8",
     "Project": "project",
-    "Run": "recipe",
-    "recipe": "recipe",
+    "source_date_epoch": "project",
+    "Source": "source",
+    "Run": "run",
+    "recipe": "run",
     "VmtasksError": "errors",
     "UsageError": "errors",
     "TestFailed": "errors",
@@ -47,27 +53,38 @@ _HOMES = {
     "Interrupted": "errors",
 }
 
+_ROOMS = ("apt", "dep8", "events")
+"""Modules that recipes use as such."""
+
 __all__ = [
     "BootError",
     "CommandFailed",
     "ConnectionLost",
+    "Dep8Test",
     "Guest",
     "HostError",
     "Interrupted",
     "Project",
     "Result",
     "Run",
+    "Source",
     "TestFailed",
     "TimeLimit",
     "UsageError",
     "VmtasksError",
+    "apt",
     "boot",
+    "dep8",
+    "events",
     "recipe",
     "sh",
+    "source_date_epoch",
 ]
 
 
 def __getattr__(name: str) -> object:
+    if name in _ROOMS:
+        return import_module(f"vmtasks.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'vmtasks' has no attribute {name!r}")
     return getattr(import_module(f"vmtasks.{_HOMES[name]}"), name)

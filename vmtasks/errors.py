@@ -74,7 +74,9 @@ class VmtasksError(Exit):
     outcome: ClassVar[Outcome] = Outcome.INTERNAL
 
     def __init__(self, sentence: str, *, evidence: tuple[str, ...] = (), hint: str = "") -> None:
-        super().__init__(message=sentence, code=self.outcome.exit_code)
+        # Invoke prints the message of an exception that nothing else has shown.
+        lines = (sentence, *(f"  {line}" for line in evidence), *([hint] if hint else []))
+        super().__init__(message="\n".join(lines), code=self.outcome.exit_code)
         self.sentence = sentence
         self.evidence = evidence
         self.hint = hint

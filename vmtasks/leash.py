@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,7 +26,7 @@ SILENT_END = {
     "event": "gone", "status": None, "error": "its supervisor ended without a word", "qemu": "", "console": "",
 }  # fmt: skip
 STOP_LIMIT_S = 20.0
-"""How long a supervisor may take to go once it was told to: twice what its own limits add up to."""
+"""How long a supervisor may take to go once it was told to: more than its own limits add up to."""
 
 
 class Leash:
@@ -85,6 +85,8 @@ class Leash:
         stdin = self._process.stdin
         if stdin is None:
             raise AssertionError("a leash is a pipe")
+        if stdin.closed:  # let go of: there is nobody to ask
+            return
         with suppress(BrokenPipeError):  # its last words say more than this would
             stdin.write(json.dumps(request).encode() + b"\n")
             stdin.flush()
@@ -115,13 +117,14 @@ class Leash:
             ) from None
 
     def _hear(self, wait_s: float) -> dict[str, Any] | None:
+        if self.gone is not None:  # the end stays the end, however often one asks
+            return self.gone
         try:
             said = self._words.get(timeout=min(wait_s, threading.TIMEOUT_MAX))
         except queue.Empty:
             return None
         if said["event"] == "gone":
             self.gone = said
-            self._words.put(said)  # the end stays the end, however often one asks
         return said
 
 
@@ -147,17 +150,17 @@ def leashed(plan: Mapping[str, object], *, log: Path) -> Iterator[Leash]:
     listener = threading.Thread(target=_listen, args=(process.stdout, words), name="leash", daemon=True)
     listener.start()
     leash = Leash(process, words)
-    try:
+    with ExitStack() as stack:
+        stack.enter_context(process.stdout)
+        stack.callback(listener.join)
+        stack.callback(leash.let_go)
         leash.ask(**plan)
         yield leash
-    finally:
-        leash.let_go()
-        listener.join()
-        process.stdout.close()
 
 
 def _listen(stdout: IO[bytes], words: queue.SimpleQueue[dict[str, Any]]) -> None:
     for line in stdout:
-        words.put(json.loads(line))
+        with suppress(ValueError):  # a supervisor that is killed may be cut short in a word
+            words.put(json.loads(line))
     # A supervisor that was killed has no last words of its own; after real ones these are never read.
     words.put({**SILENT_END})

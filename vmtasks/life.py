@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vmtasks import events, slots
+from vmtasks import events, host
 from vmtasks.config import HostSettings, cache_dir
 from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError, ConnectionLost, HostError, VmtasksError
@@ -68,7 +68,7 @@ def living(machine: Machine, berth: Berth) -> Iterator[Guest]:
 @contextmanager
 def _attempt(machine: Machine, berth: Berth, attempt: int) -> Iterator[Guest]:
     directory = cache_dir() / "machines" / f"{machine.name}-{os.getpid()}-{secrets.token_hex(4)}"
-    logs = berth.logs or directory.parent
+    logs = berth.logs.absolute() if berth.logs else directory.parent
     suffix = f"-{attempt}" if attempt > 1 else ""
     console = logs / f"{machine.name}-console{suffix}.log" if berth.logs else directory / "console.log"
     try:
@@ -199,9 +199,7 @@ def ssh_line(baked: BakedImage, port: int) -> list[str]:
 def _plan(machine: Machine, berth: Berth, directory: Path, console: Path) -> dict[str, Any]:
     disk = directory / "disk.qcow2" if machine.throw_away else machine.disk
     settings = berth.settings
-    usual = slots.default_limits(
-        slots.host_cores(), slots.host_memory_mib(), emulated=berth.choice.accelerator == "tcg"
-    )
+    usual = host.default_limits(emulated=berth.choice.accelerator == "tcg")
     return {
         "directory": str(directory),
         "argv": qemu_argv(machine, disk=disk),

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from vmtasks import toml
 from vmtasks.config import image_dirs
@@ -93,6 +93,9 @@ class Commands:
         metadata={"says": "limit of one command in seconds, 0 for none", "at_least": 0, "env": "VMTASKS_TIMEOUT_S"},
     )
     packages: tuple[str, ...] = field(default=(), metadata={"says": "Debian packages", "env": "VMTASKS_PACKAGES"})
+    lintian: Literal["error", "warning", "info", "none"] = field(
+        default="error", metadata={"says": "the least that lintian fails on", "env": "VMTASKS_LINTIAN"}
+    )
     env: dict[str, str] = field(default_factory=dict, metadata={"says": "the commands' environment"})
 
 
@@ -163,6 +166,11 @@ class Project:
         if image := environ.get("VMTASKS_IMAGE"):
             project = replace(project, images=Images.like(image, image_dirs(environ)))
         return toml.override(project, environ)
+
+    @classmethod
+    def of_file(cls, path: Path, environ: Mapping[str, str] = os.environ) -> Project:
+        """Return the project that a source archive stands for: defaults, and *environ* over them."""
+        return toml.override(cls(root=path.absolute(), name=path.name.split("_")[0]), environ)
 
     @property
     def is_packaged(self) -> bool:

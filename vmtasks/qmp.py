@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class QmpError(OSError):
-    """QEMU refused a command, closed the line, or did not answer in time."""
+    """QEMU refused a command, closed the line, did not answer in time, or sent what is no message."""
 
 
 class Qmp:
@@ -28,6 +28,7 @@ class Qmp:
         self.line = line
         self.events: list[dict[str, Any]] = []
         """Asynchronous events that have come in, oldest first; whoever reads them empties the list."""
+        self._answers: list[dict[str, Any]] = []
         self._received = b""
         self._serial = 0
         line.setblocking(False)
@@ -41,10 +42,14 @@ class Qmp:
 
         :raise QmpError: QEMU did not greet within *limit_s* seconds, or ended.
         """
-        greeting = self._message(time.monotonic() + limit_s, awaiting="its greeting")
-        version = greeting["QMP"]["version"]["qemu"]
-        self.execute("qmp_capabilities", limit_s=limit_s)
-        return f"{version['major']}.{version['minor']}.{version['micro']}"
+        deadline_s = time.monotonic() + limit_s
+        greeting = self._answer(deadline_s, awaiting="its greeting")
+        try:
+            version = "{major}.{minor}.{micro}".format(**greeting["QMP"]["version"]["qemu"])
+        except (KeyError, TypeError) as problem:
+            raise QmpError(f"what answers is not QEMU: {_short(json.dumps(greeting).encode())}") from problem
+        self.execute("qmp_capabilities", limit_s=deadline_s - time.monotonic())
+        return version
 
     def execute(self, command: str, arguments: dict[str, Any] | None = None, *, limit_s: float) -> Any:  # noqa: ANN401
         """Run one command and return what it returns.
@@ -56,15 +61,13 @@ class Qmp:
         request = {"execute": command, "arguments": arguments or {}, "id": self._serial}
         self._send(json.dumps(request).encode() + b"\n", command)
         deadline_s = time.monotonic() + limit_s
-        while True:
-            message = self._message(deadline_s, awaiting=f"the answer to {command}")
-            if "event" in message:
-                self.events.append(message)
-            elif message.get("id") == self._serial:
-                if "error" in message:
-                    raise QmpError(f"QEMU refused {command}: {message['error'].get('desc', message['error'])}")
-                return message["return"]
-            # Anything else answers a command that timed out before: nobody waits for it any more.
+        # An answer with another id is to a command that timed out before: nobody waits for it any more.
+        while (answer := self._answer(deadline_s, awaiting=f"the answer to {command}")).get("id") != self._serial:
+            pass
+        if "return" in answer:
+            return answer["return"]
+        error = answer.get("error")
+        raise QmpError(f"QEMU refused {command}: {error['desc'] if isinstance(error, dict) else error}")
 
     def human(self, command_line: str, *, limit_s: float) -> str:
         """Run a command of the human monitor and return its text."""
@@ -73,12 +76,10 @@ class Qmp:
     def pump(self) -> None:
         """Take in what has arrived without waiting, for its events.
 
-        :raise QmpError: QEMU closed the line.
+        :raise QmpError: QEMU closed the line, or sent what is no message.
         """
         self._receive()
-        while (message := self._parsed()) is not None:
-            if "event" in message:
-                self.events.append(message)
+        self._answers.clear()  # nobody waits for them any more
 
     def _send(self, data: bytes, command: str) -> None:
         try:
@@ -86,15 +87,16 @@ class Qmp:
         except OSError as problem:
             raise QmpError(f"cannot send {command} to QEMU: {problem.strerror}") from problem
 
-    def _message(self, deadline_s: float, *, awaiting: str) -> dict[str, Any]:
-        while (message := self._parsed()) is None:
+    def _answer(self, deadline_s: float, *, awaiting: str) -> dict[str, Any]:
+        while not self._answers:
             left_s = max(0.0, deadline_s - time.monotonic())
             if not select.select([self.line], [], [], left_s)[0]:
                 raise QmpError(f"QEMU did not send {awaiting} in time")
             self._receive()
-        return message
+        return self._answers.pop(0)
 
     def _receive(self) -> None:
+        """Take in all that has arrived: an event behind an answer would otherwise lie there unheard."""
         try:
             data = self.line.recv(65536)
         except BlockingIOError:
@@ -103,12 +105,21 @@ class Qmp:
             raise QmpError(f"lost QEMU's control line: {problem.strerror}") from problem
         if not data:
             raise QmpError("QEMU closed its control line")
-        self._received += data
+        *lines, self._received = (self._received + data).split(b"\n")
+        for line in lines:
+            message = _parsed(line)
+            (self.events if "event" in message else self._answers).append(message)
 
-    def _parsed(self) -> dict[str, Any] | None:
-        line, newline, rest = self._received.partition(b"\n")
-        if not newline:
-            return None
-        self._received = rest
-        message: dict[str, Any] = json.loads(line)
-        return message
+
+def _parsed(line: bytes) -> dict[str, Any]:
+    try:
+        message = json.loads(line)
+    except ValueError:
+        message = None
+    if not isinstance(message, dict):
+        raise QmpError(f"QEMU sent what is no message: {_short(line)}")
+    return message
+
+
+def _short(line: bytes) -> str:
+    return line[:80].decode(errors="replace").strip()

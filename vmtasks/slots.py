@@ -16,7 +16,7 @@ nothing but python3.
 """
 
 # Up in milliseconds, and everything relative to an open directory: os serves, pathlib need not be loaded.
-# ruff: noqa: PTH102, PTH116, PTH123
+# ruff: noqa: PTH102, PTH116
 
 from __future__ import annotations
 
@@ -52,7 +52,6 @@ _OPEN_SAFELY = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _OPEN_TO_ALL = 0o1777
 _NOT_OURS = {errno.EACCES, errno.ELOOP, errno.ENOENT, errno.ENXIO}
 """What opening says of a name that no claim of ours has: closed to us, a link, just gone, a socket."""
-_MIB = 1024 * 1024
 
 
 class ClaimTooLargeError(ValueError):
@@ -101,19 +100,6 @@ class Limits:
             and len(ahead) < self.machines
             and sum(ticket.memory_mib for ticket in ahead) + memory_mib <= self.memory_mib
         )
-
-
-def default_limits(cores: int, total_memory_mib: int, *, emulated: bool) -> Limits:
-    """Return the limits that suit a host.
-
-    An emulated machine keeps a core busy; one with hardware acceleration mostly waits, so two share a core.
-    A tenth of the memory, and at least 512 MiB, stays with the host.
-    """
-    reserve_mib = max(512, total_memory_mib // 10)
-    return Limits(
-        machines=max(1, cores if emulated else 2 * cores),
-        memory_mib=max(0, total_memory_mib - reserve_mib),
-    )
 
 
 def default_directory() -> str:
@@ -385,63 +371,3 @@ def _parse(seq: int, about: os.stat_result, content: bytes) -> Ticket | None:
         memory_mib=memory_mib,
         since_s=about.st_mtime,
     )
-
-
-def host_cores(root: str = "") -> int:
-    """Return how many cores this process may keep busy: of its affinity and its cgroups' quotas, the least.
-
-    :param root: where ``/proc`` and ``/sys`` are to be found.
-    """
-    quotas = [quota for group in _cgroups(root, "cpu") if (quota := _cpu_quota(group))]
-    return max(1, int(min([len(os.sched_getaffinity(0)), *quotas])))
-
-
-def host_memory_mib(root: str = "") -> int:
-    """Return how much memory this process may use: of the host's and its cgroups' limits, the least.
-
-    :param root: where ``/proc`` and ``/sys`` are to be found.
-    """
-    found = re.search(r"^MemTotal:\s+(\d+) kB", _text(f"{root}/proc/meminfo"), re.MULTILINE)
-    bounds_bytes = [int(found[1]) * 1024] if found else []
-    for group in _cgroups(root, "memory"):
-        for text in (_text(f"{group}/memory.max"), _text(f"{group}/memory.limit_in_bytes")):
-            bounds_bytes += [int(text)] if text.isdecimal() else []  # "max" is no bound
-    return min(bounds_bytes, default=0) // _MIB
-
-
-def _cpu_quota(group: str) -> float | None:
-    """Return how many cores' worth of time a cgroup may have, if it is bounded."""
-    words = _text(f"{group}/cpu.max").split() or [
-        _text(f"{group}/cpu.cfs_quota_us"),
-        _text(f"{group}/cpu.cfs_period_us"),
-    ]
-    if not all(word.isdecimal() for word in words):  # "max", -1, or no such file
-        return None
-    quota_us, period_us = map(int, words)
-    return quota_us / period_us
-
-
-def _cgroups(root: str, controller: str) -> Iterator[str]:
-    """Yield the directories of the cgroups that bound this process, in versions 1 and 2, from its own upwards.
-
-    In a container the kernel may tell a path that is not there: then only the top, which is the container's, is.
-    """
-    for line in _text(f"{root}/proc/self/cgroup").splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controllers and controller not in controllers.split(","):
-            continue
-        for mount in (controllers, controller) if controllers else (".", "unified"):
-            below = path.rstrip("/")
-            while below:
-                yield f"{root}/sys/fs/cgroup/{mount}{below}"
-                below = below.rpartition("/")[0]
-            yield f"{root}/sys/fs/cgroup/{mount}"
-
-
-def _text(path: str) -> str:
-    """Return what a file of the kernel's says; nothing where this kernel has no such file."""
-    try:
-        with open(path) as file:
-            return file.read().strip()
-    except OSError:
-        return ""

@@ -8,7 +8,7 @@ when it closes, for whatever reason, the machine is shut down. Its standard outp
 ``waiting``           no slot yet; ``ahead`` lists the tickets in front, as dictionaries
 ``admitted``          the slot is ours
 ``started``           QEMU runs: ``qemu_pid``, ``version`` and ``ports`` (guest port to host port)
-``panic``             the console told of a kernel panic: ``line``
+``panic``             the console told of a kernel panic, the first: ``line``
 ``qemu``              an asynchronous event of QEMU's: ``name``, ``data``
 ``answer``            to the request ``id``: ``result`` or ``error``
 ``gone``              QEMU has ended and nothing is left: ``status`` (null: it never ran), ``error``, the end of
@@ -50,10 +50,12 @@ CONSOLE_FD = 101
 
 CONTROL_LIMIT_S = 10.0
 QUIT_LIMIT_S = 5.0
+LOOK_S = 1.0
 CONSOLE_LIMIT_BYTES = 32 * 1024 * 1024
 LAST_WORDS_BYTES = 4096
 
-_PANIC = re.compile(rb"Kernel panic - not syncing[^\r\n]*|---\[ end Kernel panic")
+_PANIC = re.compile(rb"Kernel panic - not syncing[^\r\n]*(?=[\r\n])")  # the whole line: a UART sends it in crumbs
+_PANIC_BYTES = 1024
 _FORWARD = re.compile(r"^\s*TCP\[HOST_FORWARD\]\s+\d+\s+\S+\s+(\d+)\s+\S+\s+(\d+)", re.MULTILINE)
 _PR_SET_PDEATHSIG = 1
 
@@ -82,10 +84,15 @@ class Leash:
         return self._fd
 
     def plan(self) -> dict[str, Any]:
-        """Wait for the first line; that one the caller sends at once."""
+        """Wait for the first line; that one the caller sends at once.
+
+        :raise LeashClosed: there is none, or behind it a request to stop.
+        """
         while not (requests := self.requests()):
             pass
-        return requests[0]
+        plan, *early = requests
+        self._refuse(early)
+        return plan
 
     def requests(self) -> list[dict[str, Any]]:
         """Return the requests that have come in.
@@ -98,13 +105,20 @@ class Leash:
         *lines, self._received = (self._received + data).split(b"\n")
         return [json.loads(line) for line in lines if line.strip()]
 
-    def slack(self, wait_s: float) -> None:
-        """Let *wait_s* seconds pass, unless the caller goes before that.
+    def slack(self, wait_s: float, *until: Qmp) -> None:
+        """Let *wait_s* seconds pass before QEMU serves, less if one of *until* can be read or the caller goes.
 
         :raise LeashClosed: standard input has ended, or asks us to stop.
         """
-        if select.select([self._fd], [], [], wait_s)[0] and any(r["do"] == "stop" for r in self.requests()):
-            raise LeashClosed
+        watched: list[Any] = [self, *until]
+        if self in select.select(watched, [], [], wait_s)[0]:
+            self._refuse(self.requests())
+
+    def _refuse(self, requests: list[dict[str, Any]]) -> None:
+        for request in requests:
+            if request["do"] == "stop":
+                raise LeashClosed
+            tell("answer", id=request["id"], error="QEMU does not run yet")
 
 
 class Console:
@@ -115,6 +129,7 @@ class Console:
         self._log = open(path, "ab", buffering=0)  # noqa: SIM115 - lives as long as the machine
         self._room_bytes = CONSOLE_LIMIT_BYTES
         self._tail = self._unsearched = b""
+        self._panicked = False
         line.setblocking(False)
 
     def fileno(self) -> int:
@@ -132,22 +147,25 @@ class Console:
         with suppress(OSError):  # a full disk must not cost the machine: the console is evidence, not the run
             self._log.write(data[: self._room_bytes])
         self._room_bytes = max(0, self._room_bytes - len(data))
-        seen = self._unsearched + data
-        if found := _PANIC.search(seen):
-            tell("panic", line=found[0].decode(errors="replace"))
-            self._unsearched = b""
-        else:
-            self._unsearched = seen[-200:]  # the sign may be cut in two
         self._tail = (self._tail + data)[-LAST_WORDS_BYTES:]
+        if not self._panicked:  # once: a guest that prints it without end must not fill the caller's memory
+            self._look_for_panic(data)
         return bool(data)
+
+    def _look_for_panic(self, data: bytes) -> None:
+        seen = self._unsearched + data
+        self._unsearched = seen[-_PANIC_BYTES:]  # the sign may be cut in two
+        if found := _PANIC.search(seen):
+            self._panicked = True
+            tell("panic", line=found[0].decode(errors="replace"))
 
     def tail(self) -> str:
         """Return the last that the guest said."""
         return self._tail.decode(errors="replace")
 
     def close(self) -> None:
-        """Drain the line and close the log."""
-        while self.pump():
+        """Take in what is left on the line, and close the log."""
+        while select.select([self], [], [], 0)[0] and self.pump():
             pass
         self._log.close()
 
@@ -162,7 +180,10 @@ def die_with(parent: int) -> None:
 def hold(path: str, mode: int) -> int:
     """Take a flock on *path* that lasts as long as this process; return the descriptor."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    fcntl.flock(fd, mode | fcntl.LOCK_NB)
+    try:
+        fcntl.flock(fd, mode | fcntl.LOCK_NB)
+    except BlockingIOError as problem:
+        raise BlockingIOError(problem.errno, "somebody else has it locked", path) from problem
     return fd
 
 
@@ -176,6 +197,8 @@ class Machine:
         os.dup2(serial.fileno(), CONSOLE_FD, inheritable=True)
         parent = os.getpid()
         self._log = plan["qemu_log"]
+        self.console = Console(screen, plan["console"])
+        self.qmp = Qmp(ours)
         with theirs, serial, open(self._log, "ab") as log:
             self.process = subprocess.Popen(
                 plan["argv"],
@@ -184,18 +207,22 @@ class Machine:
                 stderr=log,
                 pass_fds=(QMP_FD, CONSOLE_FD),
                 cwd=plan["directory"],
-                preexec_fn=lambda: die_with(parent),
+                preexec_fn=lambda: die_with(parent),  # noqa: PLW1509 - there is but one thread here
             )
         os.close(QMP_FD)
         os.close(CONSOLE_FD)
         self.ended = os.pidfd_open(self.process.pid)
-        self.console = Console(screen, plan["console"])
-        self.qmp = Qmp(ours)
 
-    def greet(self) -> dict[str, Any]:
-        """Return what QEMU says of itself: process, version, and guest ports to the host ports that it picked."""
-        version = self.qmp.greet(CONTROL_LIMIT_S)
-        network = self.qmp.human("info usernet", limit_s=CONTROL_LIMIT_S)
+    def greet(self, leash: Leash) -> dict[str, Any]:
+        """Return what QEMU says of itself: process, version, and guest ports to the host ports that it picked.
+
+        :raise QmpError: it does not greet.
+        :raise LeashClosed: the caller went before it did.
+        """
+        deadline_s = time.monotonic() + CONTROL_LIMIT_S
+        leash.slack(CONTROL_LIMIT_S, self.qmp)
+        version = self.qmp.greet(deadline_s - time.monotonic())
+        network = self.qmp.human("info usernet", limit_s=deadline_s - time.monotonic())
         ports = {guest: int(host) for host, guest in _FORWARD.findall(network)}
         return {"qemu_pid": self.process.pid, "version": version, "ports": ports}
 
@@ -205,8 +232,9 @@ class Machine:
         :raise LeashClosed: the caller is gone, or asked us to stop.
         """
         watched: list[Any] = [leash, self.qmp, self.console, self.ended]
+        self.tell_events()
         while True:
-            ready = select.select(watched, [], [])[0]
+            ready = select.select(watched, [], [], LOOK_S)[0]  # SIGTERM may have come just before: look again
             if self.console in ready and not self.console.pump():
                 watched.remove(self.console)
             if self.qmp in ready:
@@ -253,9 +281,10 @@ class Machine:
 
     def end(self, error: str = "") -> dict[str, Any]:
         """End QEMU: by ``quit``, which leaves its disk in order, or by force; return the last words on it."""
+        deadline_s = time.monotonic() + QUIT_LIMIT_S
         with suppress(QmpError):  # it may have ended, or be beyond answering: then the kill below serves
             self.qmp.execute("quit", limit_s=QUIT_LIMIT_S)
-        if not self.wait_gone(QUIT_LIMIT_S):
+        if not self.wait_gone(deadline_s - time.monotonic()):
             self.process.kill()
         status = self.process.wait()
         self.console.close()
@@ -271,10 +300,12 @@ def supervise(plan: dict[str, Any], leash: Leash, stack: ExitStack) -> dict[str,
     os.makedirs(directory, mode=0o700)
     if not plan.get("keep_directory"):
         stack.callback(shutil.rmtree, directory, ignore_errors=True)
-    lease = hold(os.path.join(directory, "lease.json"), fcntl.LOCK_EX)
+    unseen = os.path.join(directory, "lease.new")
+    lease = hold(unseen, fcntl.LOCK_EX)
+    write_lease(lease, plan)
+    os.rename(unseen, os.path.join(directory, "lease.json"))  # seen only once it is whole, and locked
     for path in plan["hold"]:
         hold(path, fcntl.LOCK_SH)
-    write_lease(lease, plan)
 
     slot = plan["slot"]
     limits = Limits(machines=slot["machines"], memory_mib=slot["memory_mib"])
@@ -286,7 +317,7 @@ def supervise(plan: dict[str, Any], leash: Leash, stack: ExitStack) -> dict[str,
         subprocess.run(command, check=True, stdin=subprocess.DEVNULL, capture_output=True)
     machine = Machine(plan)
     try:
-        facts = machine.greet()
+        facts = machine.greet(leash)
         write_lease(lease, plan, **facts)
         tell("started", **facts)
         machine.watch(leash)
@@ -300,8 +331,16 @@ def supervise(plan: dict[str, Any], leash: Leash, stack: ExitStack) -> dict[str,
 def write_lease(fd: int, plan: dict[str, Any], **more: object) -> None:
     """Write down whose machine this is; the lock on the file tells whether it still lives."""
     lease = {**plan["lease"], "supervisor_pid": os.getpid(), "since_s": time.time(), "argv": plan["argv"], **more}
-    os.ftruncate(fd, 0)
-    os.pwrite(fd, json.dumps(lease, indent=1).encode(), 0)
+    content = json.dumps(lease, indent=1).encode()
+    os.pwrite(fd, content, 0)
+    os.ftruncate(fd, len(content))
+
+
+def cause(problem: OSError) -> str:
+    """Say what the kernel refused, of which file."""
+    if problem.strerror is None:  # one of ours, which is a sentence already
+        return str(problem)
+    return f"{problem.filename}: {problem.strerror}" if problem.filename else problem.strerror
 
 
 def main() -> NoReturn:
@@ -330,9 +369,12 @@ def main() -> NoReturn:
     except LeashClosed:
         last["error"] = "stopped before QEMU ran"
     except subprocess.CalledProcessError as problem:
-        last["error"] = f"{problem.cmd[0]} failed: {problem.stderr.decode(errors='replace').strip()}"
-    except (OSError, ClaimTooLargeError) as problem:
+        words = problem.stderr.decode(errors="replace").strip()
+        last["error"] = f"{problem.cmd[0]} ended with status {problem.returncode}: {words}"
+    except ClaimTooLargeError as problem:
         last["error"] = str(problem)
+    except OSError as problem:
+        last["error"] = cause(problem)
     tell("gone", **last)
     sys.exit(0)
 

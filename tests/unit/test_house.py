@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # Imports go down, or stay on their floor. A name stands for a module and for everything inside it.
 FLOORS = [
     ("errors", "deadline", "events", "bootstrap"),
-    ("slots", "lease", "qmp", "supervisor", "config", "toml", "project", "spec", "sshkey", "tail"),
+    ("slots", "host", "lease", "qmp", "supervisor", "config", "toml", "project", "spec", "sshkey", "tail"),
     ("qemu", "image", "leash"),
     ("guest",),
     ("machine", "life", "finish", "group"),
@@ -47,11 +47,13 @@ ONLY_IN = {
 # These run before, or far from, everything that pip installs.
 ONLY_STANDARD_LIBRARY = {
     "vmtasks.bootstrap",
+    "vmtasks.host",
     "vmtasks.image.stage",
     "vmtasks.lease",
     "vmtasks.qmp",
     "vmtasks.slots",
     "vmtasks.supervisor",
+    "vmtasks.testing.fake_qemu",
 }
 LONGEST_MODULE_LINES = 400
 NAMES_THAT_SAY_NOTHING = {"utils", "util", "common", "helpers", "helper", "manager", "misc"}

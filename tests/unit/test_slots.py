@@ -38,20 +38,6 @@ def names(claimed: tuple[slots.Ticket, ...]) -> list[str]:
     return [f"{ticket.what} {ticket.state}" for ticket in claimed]
 
 
-@pytest.mark.parametrize(
-    ("cores", "total_mib", "emulated", "machines", "memory_mib"),
-    [
-        (2, 24000, True, 2, 21600),
-        (2, 24000, False, 4, 21600),
-        (1, 2048, True, 1, 1536),
-        (0, 2048, True, 1, 1536),
-        (1, 256, False, 2, 0),
-    ],
-)
-def test_default_limits(cores: int, total_mib: int, emulated: bool, machines: int, memory_mib: int) -> None:
-    assert slots.default_limits(cores, total_mib, emulated=emulated) == Limits(machines=machines, memory_mib=memory_mib)
-
-
 def test_limits_that_let_nothing_run_are_refused() -> None:
     with pytest.raises(ValueError, match="cannot share out 0 machines"):
         Limits(machines=0, memory_mib=1000)
@@ -345,60 +331,3 @@ def test_directory_is_open_to_all(tmp_path: Path, mode: int, expected: bool) -> 
     tmp_path.chmod(mode)
     assert slots._is_open_to_all(str(tmp_path)) is expected
     assert not slots._is_open_to_all(str(tmp_path / "nothing"))
-
-
-def host(root: Path, **files: str) -> str:
-    """Make a /proc and a /sys; ``__`` in a name stands for a slash."""
-    (root / "proc/self").mkdir(parents=True)
-    (root / "proc/meminfo").write_text("MemTotal:        8388608 kB\nMemFree:         1 kB\n")
-    for name, text in files.items():
-        path = root / "proc/self/cgroup" if name == "cgroup" else root / "sys/fs/cgroup" / name.replace("__", "/")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text + "\n")
-    return str(root)
-
-
-V1 = "4:memory:/job\n3:cpu,cpuacct:/job\n1:name=systemd:/job"
-
-
-@pytest.mark.parametrize(
-    ("files", "expected_mib"),
-    [
-        ({}, 8192),
-        ({"cgroup": "0::/job", "job__memory.max": "max", "memory.max": "max"}, 8192),
-        ({"cgroup": "0::/job", "job__memory.max": str(1 << 30)}, 1024),
-        ({"cgroup": "0::/slice/job", "slice__memory.max": str(2 << 30), "slice__job__memory.max": "max"}, 2048),
-        ({"cgroup": "0::/", "memory.max": str(3 << 30)}, 3072),
-        ({"cgroup": "0::/not/here", "memory.max": str(3 << 30)}, 3072),
-        ({"cgroup": V1, "memory__job__memory.limit_in_bytes": str(1 << 30)}, 1024),
-        ({"cgroup": V1, "memory__job__memory.limit_in_bytes": "9223372036854771712"}, 8192),
-        ({"cgroup": V1 + "\n0::/job", "unified__job__memory.max": str(1 << 30)}, 1024),
-        ({"cgroup": "1:name=systemd:/job", "memory__job__memory.limit_in_bytes": str(1 << 30)}, 8192),
-    ],
-)
-def test_host_memory_is_what_the_cgroups_leave_of_it(tmp_path: Path, files: dict[str, str], expected_mib: int) -> None:
-    assert slots.host_memory_mib(host(tmp_path, **files)) == expected_mib
-
-
-@pytest.mark.parametrize(
-    ("files", "expected"),
-    [
-        ({}, 8),
-        ({"cgroup": "0::/job", "job__cpu.max": "max 100000"}, 8),
-        ({"cgroup": "0::/job", "job__cpu.max": "350000 100000"}, 3),
-        ({"cgroup": "0::/job", "job__cpu.max": "max 100000", "cpu.max": "200000 100000"}, 2),
-        ({"cgroup": "0::/job", "job__cpu.max": "1000 100000"}, 1),
-        ({"cgroup": V1, "cpu,cpuacct__job__cpu.cfs_quota_us": "-1", "cpu__job__cpu.cfs_period_us": "100000"}, 8),
-        ({"cgroup": V1, "cpu__job__cpu.cfs_quota_us": "400000", "cpu__job__cpu.cfs_period_us": "100000"}, 4),
-    ],
-)
-def test_host_cores_are_what_affinity_and_cgroups_leave(
-    tmp_path: Path, files: dict[str, str], expected: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
-    assert slots.host_cores(host(tmp_path, **files)) == expected
-
-
-def test_this_host_has_cores_and_memory() -> None:
-    assert 1 <= slots.host_cores() <= len(os.sched_getaffinity(0))
-    assert slots.host_memory_mib() > 0

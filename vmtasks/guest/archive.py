@@ -10,10 +10,11 @@ from __future__ import annotations
 import os
 import shutil
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Protocol
+from typing import NoReturn, Protocol
 
 from vmtasks.errors import HostError
 
@@ -27,6 +28,18 @@ class Sink(Protocol):
     def write(self, data: bytes, /) -> int:
         """Take all of *data*."""
         ...
+
+
+class Source(Protocol):
+    """Where an archive is read from."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return the next *size* bytes; fewer at the end only."""
+        ...
+
+
+class _Refusal(Exception):
+    """Why a member is left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,19 +56,18 @@ def members_of(root: Path, files: Iterable[Path], *, prefix: str = "") -> tuple[
 
 
 def walk(root: Path, *, prefix: str = "") -> tuple[Member, ...]:
-    """Return everything below *root* (or *root* itself, a file) as members, directories before what is in them."""
+    """Return everything below *root* (or *root* itself, a file) as members, directories before what is in them.
+
+    :raise HostError: a directory cannot be read.
+    """
     if root.is_symlink() or not root.is_dir():
         return (Member(root, prefix or root.name),)
     found = [Member(root, prefix)] if prefix else []
-    for directory, names, files in os.walk(root):
+    for directory, names, files in os.walk(root, onerror=_unreadable):
         names.sort()
-        here = Path(directory)
-        links = [name for name in names if (here / name).is_symlink()]
         for name in sorted([*files, *names]):
-            path = here / name
+            path = Path(directory, name)
             found.append(Member(path, str(PurePosixPath(prefix, *path.relative_to(root).parts))))
-        for name in links:
-            names.remove(name)
     return tuple(found)
 
 
@@ -64,9 +76,11 @@ def size_bytes(members: Iterable[Member]) -> int:
     return sum(512 + member.source.lstat().st_size for member in members)
 
 
-def pack(members: Iterable[Member], sink: Sink) -> None:
+def pack(members: Iterable[Member], sink: Sink, *, mtime_s: int | None = None) -> None:
     """Write *members* to *sink* as a tar stream: modes, links and times are kept, owners are root.
 
+    :param mtime_s: the time, in seconds since the epoch, to give to all of them instead of their own; their
+        modes are then those that git knows, too, so that the checkout's umask does not matter.
     :raise HostError: a file cannot be read.
     """
     with tarfile.open(fileobj=sink, mode="w|", format=tarfile.PAX_FORMAT, bufsize=256 * 1024) as archive:  # type: ignore[call-overload]
@@ -77,6 +91,9 @@ def pack(members: Iterable[Member], sink: Sink) -> None:
                     continue  # a socket: there is nothing to send
                 info.uid = info.gid = 0
                 info.uname = info.gname = "root"
+                if mtime_s is not None:
+                    info.mtime = mtime_s
+                    info.mode = 0o755 if info.isdir() or info.mode & 0o100 else 0o644
                 if info.isreg():
                     with member.source.open("rb") as content:
                         archive.addfile(info, content)
@@ -85,10 +102,10 @@ def pack(members: Iterable[Member], sink: Sink) -> None:
             except OSError as problem:
                 if problem.filename is None:
                     raise
-                raise HostError(f"cannot send {member.source} to the guest: {problem.strerror}") from problem
+                _unreadable(problem)
 
 
-def unpack(source: IO[bytes], target: Path, *, limit_bytes: int = EXTRACT_LIMIT_BYTES) -> tuple[list[Path], list[str]]:
+def unpack(source: Source, target: Path, *, limit_bytes: int = EXTRACT_LIMIT_BYTES) -> tuple[list[Path], list[str]]:
     """Extract a tar stream from a guest below *target*.
 
     :return: the files and links that were made, and a sentence for each member that was left out.
@@ -100,13 +117,19 @@ def unpack(source: IO[bytes], target: Path, *, limit_bytes: int = EXTRACT_LIMIT_
     try:
         target.mkdir(parents=True, exist_ok=True)
         top = target.resolve()
-        with tarfile.open(fileobj=source, mode="r|", errorlevel=1) as archive:
+        with tarfile.open(fileobj=source, mode="r|", errorlevel=1) as archive:  # type: ignore[call-overload]
             for member in archive:
                 room_bytes -= max(0, member.size)
                 if room_bytes < 0:
                     raise HostError(f"cannot take more than {limit_bytes} bytes out of the guest at once")
-                if why := _extract(archive, member, top, made):
+                try:
+                    if path := _extract(archive, member, top):
+                        made.append(path)
+                except _Refusal as why:
                     refused.append(f"left {member.name!r} in the guest: {why}")
+                except (FileExistsError, NotADirectoryError):
+                    refused.append(f"left {member.name!r} in the guest: something else stands in its place")
+        refused += _remove_escapes(made, top)
     except tarfile.TarError as problem:
         raise HostError(f"cannot unpack what the guest sent: {problem}") from problem
     except OSError as problem:
@@ -114,53 +137,98 @@ def unpack(source: IO[bytes], target: Path, *, limit_bytes: int = EXTRACT_LIMIT_
     return made, refused
 
 
-def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, top: Path, made: list[Path]) -> str:
-    """Make one member; return why not, if not."""
-    name = PurePosixPath(member.name)
-    if name.is_absolute() or ".." in name.parts:
-        return "its name leads outside"
-    path = top.joinpath(*name.parts)
-    if path == top:
-        return "" if member.isdir() else "it would replace the target"
-    # Resolved anew for every member: an earlier one may have made a link of one of the directories.
-    parent = path.parent.resolve()
-    if not parent.is_relative_to(top):
-        return "a link on the way leads outside"
-    parent.mkdir(parents=True, exist_ok=True)
-    path = parent / path.name
+def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, top: Path) -> Path | None:
+    """Make one member, and return where; directories go without saying.
+
+    :raise _Refusal: it is nothing that we make.
+    """
+    path = _place(member, top)
     if member.isdir():
-        if path.is_symlink():
-            return "a link stands in its place"
-        path.mkdir(exist_ok=True)
-        path.chmod((member.mode | 0o700) & 0o777)
-        return ""
+        if path != top:
+            _make_directory(path, member)
+        return None
+    if path == top:
+        raise _Refusal("it would replace the target")
     if member.issym():
-        if not _stays_inside(parent / member.linkname, top) or PurePosixPath(member.linkname).is_absolute():
-            return f"it is a link that leads outside, to {member.linkname!r}"
-        _clear(path)
-        path.symlink_to(member.linkname)
+        _make_symlink(path, member, top)
     elif member.islnk():
-        original = top.joinpath(*PurePosixPath(member.linkname).parts)
-        if not _stays_inside(original, top) or original.is_symlink() or not original.is_file():
-            return f"it is another name of {member.linkname!r}, which did not come along"
-        _clear(path)
-        os.link(original, path)
+        _make_link(path, member, top)
     elif member.isreg():
-        _clear(path)
-        content = archive.extractfile(member)
-        with path.open("xb") as file:
-            if content is not None:
-                shutil.copyfileobj(content, file, _COPY_BYTES)
-        path.chmod(member.mode & 0o777)
-        os.utime(path, (member.mtime, member.mtime))
+        _make_file(path, member, archive)
     else:
-        return "it is neither a file, nor a directory, nor a link"
-    made.append(path)
-    return ""
+        raise _Refusal("it is neither a file, nor a directory, nor a link")
+    return path
+
+
+def _place(member: tarfile.TarInfo, top: Path) -> Path:
+    """Return where a member belongs, in a directory that is there and has no links on its way."""
+    name = PurePosixPath(member.name)
+    if "\0" in member.name + member.linkname:
+        raise _Refusal("its name is none")
+    if name.is_absolute() or ".." in name.parts:
+        raise _Refusal("its name leads outside")
+    if not name.parts:
+        return top
+    # Resolved anew for every member: an earlier one may have made a link of one of the directories.
+    parent = _real(top.joinpath(*name.parts[:-1]))
+    if not parent.is_relative_to(top):
+        raise _Refusal("a link on the way leads outside")
+    parent.mkdir(parents=True, exist_ok=True)
+    return parent / name.name
+
+
+def _make_directory(path: Path, member: tarfile.TarInfo) -> None:
+    if path.is_symlink():
+        raise _Refusal("a link stands in its place")
+    path.mkdir(exist_ok=True)
+    path.chmod((member.mode | 0o700) & 0o777)
+
+
+def _make_symlink(path: Path, member: tarfile.TarInfo, top: Path) -> None:
+    if member.linkname.startswith("/") or not _stays_inside(path.parent / member.linkname, top):
+        raise _Refusal(f"it is a link that leads outside, to {member.linkname!r}")
+    _clear(path)
+    path.symlink_to(member.linkname)
+
+
+def _make_link(path: Path, member: tarfile.TarInfo, top: Path) -> None:
+    original = top.joinpath(*PurePosixPath(member.linkname).parts)
+    is_ours = _stays_inside(original, top) and original.is_file() and not original.is_symlink()
+    if not is_ours or _real(original) == path:
+        raise _Refusal(f"it is another name of {member.linkname!r}, which did not come along")
+    _clear(path)
+    path.hardlink_to(original)
+
+
+def _make_file(path: Path, member: tarfile.TarInfo, archive: tarfile.TarFile) -> None:
+    _clear(path)
+    content = archive.extractfile(member)
+    with path.open("xb") as file:
+        if content is not None:
+            shutil.copyfileobj(content, file, _COPY_BYTES)
+    path.chmod(member.mode & 0o777)
+    with suppress(OverflowError, ValueError):  # a time that no clock shows
+        os.utime(path, (member.mtime, member.mtime))
+
+
+def _remove_escapes(made: list[Path], top: Path) -> Iterator[str]:
+    """Remove the links that lead outside by now: a later member may have made a link of a directory on their way."""
+    for path in [path for path in made if path.is_symlink() and not _stays_inside(path, top)]:
+        path.unlink(missing_ok=True)
+        made.remove(path)
+        yield f"left {str(path.relative_to(top))!r} in the guest: it is a link that leads outside"
 
 
 def _stays_inside(path: Path, top: Path) -> bool:
-    return path.resolve().is_relative_to(top)
+    return _real(path).is_relative_to(top)
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))  # Path.resolve() raises where links make a circle
+
+
+def _unreadable(problem: OSError) -> NoReturn:
+    raise HostError(f"cannot send {problem.filename} to the guest: {problem.strerror}") from problem
 
 
 def _clear(path: Path) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import codecs
 import select
 import time
-from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -30,6 +29,23 @@ DRAIN_S = 0.5
 """How long to listen on after the command has ended and a child of its keeps its output open."""
 _CHUNK_BYTES = 65536
 _TURN_S = 0.25
+_CONTINUATION = bytes(range(0x80, 0xC0))
+"""The bytes that are not the first of a character in UTF-8."""
+
+
+class _End:
+    """The last :data:`KEEP_BYTES` of what went by."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()  # and no list of pieces: a million small ones take far more memory than they hold
+        self.left_out_bytes = 0
+
+    def add(self, data: bytes) -> None:
+        self.data += data
+        excess_bytes = len(self.data) - KEEP_BYTES
+        if excess_bytes > 0:
+            del self.data[:excess_bytes]
+            self.left_out_bytes += excess_bytes
 
 
 class Capture:
@@ -39,25 +55,23 @@ class Capture:
         self._machine = machine
         self._stream = stream
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        self._kept: deque[str] = deque()
-        self._kept_length = 0
-        self.truncated = False
+        self._end = _End()
 
     def take(self, data: bytes, *, final: bool = False) -> None:
         """Take in one piece."""
-        text = self._decoder.decode(data, final)
-        if not text:
-            return
-        events.emit(events.Output(machine=self._machine, stream=self._stream, text=text))
-        self._kept.append(text)
-        self._kept_length += len(text)
-        while self._kept_length - len(self._kept[0]) >= KEEP_BYTES:
-            self._kept_length -= len(self._kept.popleft())
-            self.truncated = True
+        self._end.add(data)
+        if text := self._decoder.decode(data, final):
+            events.emit(events.Output(machine=self._machine, stream=self._stream, text=text))
+
+    @property
+    def truncated(self) -> bool:
+        """Whether more came than was kept."""
+        return self._end.left_out_bytes > 0
 
     def text(self) -> str:
-        """Return what was kept."""
-        return "".join(self._kept)
+        """Return what was kept, from the first whole character on."""
+        kept = bytes(self._end.data)
+        return (kept.lstrip(_CONTINUATION) if self.truncated else kept).decode(errors="replace")
 
 
 class Log:
@@ -66,28 +80,20 @@ class Log:
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._room_bytes = LOG_BYTES
-        self._end: deque[bytes] = deque()
-        self._end_bytes = 0
-        self._left_out_bytes = 0
+        self._end = _End()
 
     def write(self, data: bytes) -> None:
         """Take in one piece."""
         head, tail = data[: self._room_bytes], data[self._room_bytes :]
         self._file.write(head)
         self._room_bytes -= len(head)
-        if tail:
-            self._end.append(tail)
-            self._end_bytes += len(tail)
-            while self._end_bytes - len(self._end[0]) >= KEEP_BYTES:
-                left_out = len(self._end.popleft())
-                self._end_bytes -= left_out
-                self._left_out_bytes += left_out
+        self._end.add(tail)
 
     def close(self) -> None:
         """Write the end."""
-        if self._left_out_bytes:
-            self._file.write(f"\n[... {self._left_out_bytes} bytes are left out here ...]\n".encode())
-        self._file.writelines(self._end)
+        if self._end.left_out_bytes:
+            self._file.write(f"\n[... {self._end.left_out_bytes} bytes are left out here ...]\n".encode())
+        self._file.write(self._end.data)
         self._file.close()
 
 

@@ -11,6 +11,7 @@ from vmtasks.errors import UsageError
 
 DEFAULT_ENV = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 _HIGHEST_SIGNAL = 64
+_SHORT = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,12 @@ def display(command: Command) -> str:
     return str(command) if isinstance(command, Shell) else shlex.join(command)
 
 
+def short(shown: str) -> str:
+    """Return a command's first line, cut to a length that fits into a sentence."""
+    first, _, rest = shown.strip().partition("\n")
+    return first if not rest and len(first) <= _SHORT else first[: _SHORT - 3] + "..."
+
+
 def remote_line(command: Command, *, cwd: str | None, env: Mapping[str, str], user: str) -> str:
     """Return the one line that sshd hands to root's shell.
 
@@ -83,10 +90,12 @@ def remote_line(command: Command, *, cwd: str | None, env: Mapping[str, str], us
         raise UsageError("cannot run an empty list of arguments")
     settings = [f"{name}={value}" for name, value in {**DEFAULT_ENV, **env}.items()]
     words = ["/usr/bin/env", *settings]
-    if user != "root":
-        # --reset-env gives the user's own HOME, SHELL, USER and LOGNAME; what was asked for comes after it.
-        words = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "--reset-env", *words]
     words += ["/bin/sh", "-c", command.line] if isinstance(command, Shell) else list(command)
-    change = f"cd {shlex.quote(cwd)} && " if cwd else "cd ~ && " if user == "root" else f"cd ~{user} && "
+    change = f"cd -- {shlex.quote(cwd)} && " if cwd else "cd ~ && " if user == "root" else f"cd ~{user} && "
+    switch = ""
+    if user != "root":
+        # The group is asked for, because not every user has one of its own name (nobody is in nogroup).
+        # --reset-env gives the user's own HOME, SHELL, USER and LOGNAME; what was asked for comes after it.
+        switch = f'setpriv --reuid={user} --regid="$(id -g {user})" --init-groups --reset-env '
     # Not `exec`: a shell that stays turns a signal's death into 128 + N, which ssh would not tell us otherwise.
-    return f"echo $$; {change}{shlex.join(words)}; exit $?"
+    return f"echo $$; {change}{switch}{shlex.join(words)}; exit $?"

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import glob
-import os
 import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vmtasks import events
 from vmtasks.deadline import Deadline
 from vmtasks.errors import CommandFailed, ConnectionLost, InfrastructureError, TimeLimit, UsageError
-from vmtasks.guest import archive, channel
-from vmtasks.guest.command import Command, Result, display, remote_line, sh
+from vmtasks.guest import channel
+from vmtasks.guest.command import Command, Result, display, remote_line, sh, short
+from vmtasks.guest.transfer import Transfer, quoted_glob
 
 if TYPE_CHECKING:
     from fabric import Connection
@@ -69,6 +68,7 @@ class Guest:
         user: str = "root",
         timeout_s: float | None = None,
         stdin: bytes = b"",
+        check: bool = False,
     ) -> Result:
         """Run a command and return what came of it, whatever its exit status.
 
@@ -77,6 +77,8 @@ class Guest:
         :param env: environment variables, over a clean environment.
         :param timeout_s: seconds after which the command is ended: SIGTERM to all of it, then SIGKILL.
         :param stdin: what the command reads; nothing by default.
+        :param check: whether another exit status than 0 is an error.
+        :raise CommandFailed: *check*, and the exit status is not 0.
         :raise TimeLimit: the limit passed.
         :raise ConnectionLost: the machine is gone or no longer answers.
         """
@@ -119,13 +121,16 @@ class Guest:
         )
         if outcome.timed_out:
             raise TimeLimit(
-                f"`{_short(shown)}` on {self.name} did not end within {timeout_s:g} s", evidence=result.last_lines()
+                f"`{short(shown)}` on {self.name} did not end within {timeout_s:g} s", evidence=result.last_lines()
             )
         if status is None:
             self.watch(1.0)  # the machine's own bad news, if there is any, says more than a broken connection
             raise ConnectionLost(
-                f"the connection to {self.name} broke while it ran `{_short(shown)}`", evidence=result.last_lines()
+                f"the connection to {self.name} broke while it ran `{short(shown)}`", evidence=result.last_lines()
             )
+        if check and not result.ok:
+            by = f"by signal {result.signal}" if result.signal else f"with status {result.exit_status}"
+            raise CommandFailed(f"`{short(shown)}` on {self.name} ended {by}", evidence=result.last_lines())
         return result
 
     def succeed(self, command: Command, **options: Any) -> str:  # noqa: ANN401 - those of run()
@@ -133,11 +138,7 @@ class Guest:
 
         :raise CommandFailed: it ended with another.
         """
-        result = self.run(command, **options)
-        if not result.ok:
-            by = f"by signal {result.signal}" if result.signal else f"with status {result.exit_status}"
-            raise CommandFailed(f"`{_short(result.command)}` on {self.name} ended {by}", evidence=result.last_lines())
-        return result.stdout
+        return self.run(command, check=True, **options).stdout
 
     def fail(self, command: Command, **options: Any) -> str:  # noqa: ANN401
         """Run a command that must not end with status 0, and return its standard output.
@@ -147,31 +148,26 @@ class Guest:
         result = self.run(command, **options)
         if result.ok:
             raise CommandFailed(
-                f"`{_short(result.command)}` on {self.name} was to fail, and did not", evidence=result.last_lines()
+                f"`{short(result.command)}` on {self.name} was to fail, and did not", evidence=result.last_lines()
             )
         return result.stdout
 
     # --- files ------------------------------------------------------------------------------------------------
 
-    def put(self, source: Path | str, target: str, *, files: Iterable[Path] | None = None) -> None:
+    def put(
+        self, source: Path | str, target: str, *, files: Iterable[Path] | None = None, mtime_s: int | None = None
+    ) -> None:
         """Send a file, a tree or what a glob matches.
 
         A directory's content goes to *target*. A file becomes *target*, or goes into it if it ends in a slash.
         What a glob matches goes into *target*. Modes and links are kept; everything belongs to root.
 
         :param files: only these, relative to *source*, a directory.
+        :param mtime_s: give all of them this time, in seconds since the epoch, and modes that only tell
+            programs from data: for builds that must not depend on the checkout.
         :raise UsageError: there is no such file.
         """
-        members, directory = self._members(source, target, files)
-        with (
-            events.phase("copy in", machine=self.name, detail=f"{source} -> {target}"),
-            self._started(_tar_into(directory)) as started,
-        ):
-            sink = _ChannelSink(started, self.name, "copy in", archive.size_bytes(members))
-            with suppress(OSError):  # the guest's tar gave up: its words and its status come below
-                archive.pack(members, sink)
-            started.shutdown_write()
-            self._conclude(started, f"put {source} into {target}")
+        self._transfer().put(source, target, files, mtime_s)
 
     def get(self, source: str, target: Path | str) -> list[Path]:
         """Bring a file, a tree or what a glob matches out of the guest, and return the paths that were made.
@@ -181,32 +177,11 @@ class Guest:
 
         :raise CommandFailed: there is no such file.
         """
-        pattern = PurePosixPath(source)
-        wanted = Path(target)
-        is_glob = glob.has_magic(source)
-        into = is_glob or str(target).endswith("/") or wanted.is_dir()
-        line = _tar_out_of(source, is_glob=is_glob)
-        with (
-            events.phase("copy out", machine=self.name, detail=f"{source} -> {target}"),
-            self._started(line) as started,
-        ):
-            started.shutdown_write()
-            kind = started.recv(1)
-            below = wanted if kind == b"d" or into else wanted.parent
-            made: list[Path] = []
-            if kind in (b"d", b"f"):
-                stream = _ChannelSource(started, self.name, "copy out")
-                made, refused = archive.unpack(stream, below)  # type: ignore[arg-type]
-                for sentence in refused:
-                    events.emit(events.Note(machine=self.name, text=sentence, level="warning"))
-            self._conclude(started, f"get {source}")
-        if kind == b"f" and not into and made and made[0].name != wanted.name:
-            made = [made[0].replace(wanted)]
-        return made
+        return self._transfer().get(source, target)
 
     def glob(self, pattern: str) -> list[str]:
         """Return the guest's paths that match *pattern*, sorted; none if there are none."""
-        listed = self._quiet(sh(f'for f in {_quoted_glob(pattern)}; do [ -e "$f" ] && printf \'%s\\n\' "$f"; done; :'))
+        listed = self._quiet(sh(f'for f in {quoted_glob(pattern)}; do [ -e "$f" ] && printf \'%s\\n\' "$f"; done; :'))
         return sorted(listed.splitlines())
 
     @contextmanager
@@ -234,7 +209,7 @@ class Guest:
                 return result.stdout
             if deadline.passed:
                 raise TimeLimit(
-                    f"`{_short(result.command)}` on {self.name} did not succeed within {timeout_s:g} s; "
+                    f"`{short(result.command)}` on {self.name} did not succeed within {timeout_s:g} s; "
                     f"the last try ended with status {result.exit_status}",
                     evidence=result.last_lines(),
                 )
@@ -331,6 +306,9 @@ class Guest:
 
     # --- inside -----------------------------------------------------------------------------------------------
 
+    def _transfer(self) -> Transfer:
+        return Transfer(machine=self.name, start=self._started, conclude=self._conclude)
+
     def _next_log(self, shown: str) -> Path | None:
         if self._logs is None:
             return None
@@ -394,92 +372,3 @@ class Guest:
         )
         with suppress(InfrastructureError, OSError):  # the time limit is the news; a machine beyond reach ends anyway
             self._quiet(sh(script))
-
-    def _members(
-        self, source: Path | str, target: str, files: Iterable[Path] | None
-    ) -> tuple[tuple[archive.Member, ...], str]:
-        """Return what to send, and the guest's directory to unpack it in."""
-        path = Path(source)
-        if files is not None:
-            return archive.members_of(path, files), target
-        if not path.exists() and not path.is_symlink() and glob.has_magic(str(source)):
-            found = sorted(glob.glob(str(source)))
-            if not found:
-                raise UsageError(f"cannot send {source}: nothing matches")
-            return tuple(
-                member for name in found for member in archive.walk(Path(name), prefix=Path(name).name)
-            ), target
-        if path.is_dir():
-            return archive.walk(path), target
-        if not path.exists():
-            raise UsageError(f"cannot send {source}: there is no such file")
-        if target.endswith("/"):
-            return (archive.Member(path, path.name),), target
-        goal = PurePosixPath(target)
-        return (archive.Member(path, goal.name),), str(goal.parent)
-
-
-class _ChannelSink:
-    """Writes to a command's standard input, and tells how far it is."""
-
-    def __init__(self, started: Channel, machine: str, phase: str, total_bytes: int) -> None:
-        self._started = started
-        self._progress = {"machine": machine, "phase": phase, "total": total_bytes}
-        self._done = 0
-
-    def write(self, data: bytes) -> int:
-        self._started.sendall(data)
-        self._done += len(data)
-        events.emit(events.Progress(done=self._done, unit="bytes", **self._progress))  # type: ignore[arg-type]
-        return len(data)
-
-
-class _ChannelSource:
-    """Reads a command's standard output, and tells how far it is."""
-
-    def __init__(self, started: Channel, machine: str, phase: str) -> None:
-        self._started = started
-        self._progress = {"machine": machine, "phase": phase}
-        self._done = 0
-
-    def read(self, size: int) -> bytes:
-        data = b""
-        while len(data) < size and (piece := self._started.recv(size - len(data))):
-            data += piece
-        self._done += len(data)
-        events.emit(events.Progress(done=self._done, unit="bytes", **self._progress))  # type: ignore[arg-type]
-        return data
-
-
-def _tar_into(directory: str) -> str:
-    where = shlex.quote(directory)
-    return f"mkdir -p -- {where} && exec tar -x --no-same-owner -p -f - -C {where}"
-
-
-def _tar_out_of(source: str, *, is_glob: bool) -> str:
-    """Return the guest's command; the first byte that it prints says what *source* is: d, f, or nothing."""
-    parent, name = os.path.split(source.rstrip("/") or "/")
-    if is_glob:
-        pattern = _quoted_glob(source)
-        # Each match is archived under its own name, from the directory that it lies in.
-        names = f'for f in {pattern}; do [ -e "$f" ] && printf \'%s\\0%s\\0%s\\0\' -C "$(dirname -- "$f")" "$(basename -- "$f")"; done'
-        return (
-            f'set -- {pattern}; [ -e "$1" ] || {{ echo "nothing matches {shlex.quote(source)}" >&2; exit 1; }}; '
-            f"printf f; {{ {names}; }} | tar -c -f - --null --no-verbatim-files-from -T -"
-        )
-    where, what = shlex.quote(source), shlex.quote("./" + name)
-    return (
-        f"if [ -d {where} ]; then printf d; exec tar -c -f - -C {where} .; "
-        f"elif [ -e {where} ]; then printf f; exec tar -c -f - -C {shlex.quote(parent or '.')} {what}; "
-        f"else echo there is no {where} >&2; exit 1; fi"
-    )
-
-
-def _quoted_glob(pattern: str) -> str:
-    """Quote everything of a pattern but what makes it one, for the guest's shell."""
-    return "".join(letter if letter in "*?[]-" or letter.isalnum() else shlex.quote(letter) for letter in pattern)
-
-
-def _short(shown: str) -> str:
-    first = shown.strip().split("\n", 1)[0]
-    return first if first == shown.strip() and len(first) <= 100 else first[:97] + "..."

@@ -120,8 +120,10 @@ def key_of(image: Definition) -> str:
             del said[setting]  # they make another machine, not another image
         digest.update(json.dumps(said, sort_keys=True).encode())
         for path in definition.sources():
-            digest.update(f"\n{path.relative_to(definition.home.parent)} {path.lstat().st_mode:o} ".encode())
-            digest.update(_content(path))
+            name = os.path.relpath(path, definition.home.parent)
+            digest.update(os.fsencode(f"\n{name} {path.lstat().st_mode:o} ") + _content(path))
+        if definition.original is not None and definition.sha256 is None:
+            digest.update(_stamp(definition.original))
     return digest.hexdigest()[:16]
 
 
@@ -149,7 +151,7 @@ def find_baked(definition: Definition) -> BakedImage | None:
 
 def all_baked() -> tuple[BakedImage, ...]:
     """Return every complete bake, whatever its definition says today."""
-    return tuple(_baked("*"))
+    return tuple(_baked())
 
 
 def prune(*, everything: bool = False) -> tuple[int, tuple[BakedImage, ...]]:
@@ -188,7 +190,7 @@ def sweep() -> None:
 
 def sweep_bake(name: str) -> None:
     """Remove what interrupted bakes of *name* have left; the caller holds its lock."""
-    for leftover in images_dir().glob(f".{name}.*.part"):
+    for leftover in images_dir().glob(f".{name}_*.part"):
         shutil.rmtree(leftover, ignore_errors=True)
 
 
@@ -226,14 +228,20 @@ def _current(name: str) -> BakedImage | None:
         return None  # its definition is broken or stands on nothing: no bake is what it says
 
 
-def _baked(name: str) -> Iterator[BakedImage]:
-    for manifest in sorted(images_dir().glob(f"{name}-*/manifest.json")):
-        try:
-            said = json.loads(manifest.read_text())
-        except (OSError, ValueError):
-            continue  # pruned this very moment
-        if name in ("*", said["name"]):
-            yield BakedImage(directory=manifest.parent, manifest=said)
+def _baked(name: str = "") -> Iterator[BakedImage]:
+    """Yield the complete bakes of *name*, or of every image; what is being made has a dot before its name."""
+    for path in sorted(images_dir().glob(f"{name or '[!.]*'}-*/manifest.json")):
+        said = _manifest(path)
+        if said and name in ("", said["name"]):
+            yield BakedImage(directory=path.parent, manifest=said)
+
+
+def _manifest(path: Path) -> dict[str, Any] | None:
+    try:
+        said = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None  # pruned this very moment, or damaged
+    return said if isinstance(said, dict) and {"name", "key", "parent", "baked_s"} <= said.keys() else None
 
 
 def _content(path: Path) -> bytes:
@@ -241,6 +249,15 @@ def _content(path: Path) -> bytes:
         return os.fsencode(path.readlink()) if path.is_symlink() else path.read_bytes()
     except OSError as problem:
         raise UsageError(f"cannot read {path}, which goes into an image: {problem.strerror}") from problem
+
+
+def _stamp(path: Path) -> bytes:
+    """Return what stands for the content of a disk image, which may be too large to be read each time."""
+    try:
+        status = path.stat()
+    except OSError:
+        return b""  # whoever bakes it will say so
+    return f"\n{status.st_size} {status.st_mtime_ns}".encode()
 
 
 @contextmanager

@@ -79,6 +79,11 @@ class Definition:
         """The image with its ancestors, the oldest first."""
         return (*(self.parent.lineage if self.parent else ()), self)
 
+    @property
+    def original(self) -> Path | None:
+        """The disk image that *path* names: relative to the definition, or in somebody's home."""
+        return self.home.parent / Path(self.path).expanduser() if self.path is not None else None
+
     def sources(self) -> tuple[Path, ...]:
         """Return every file that goes into the image, besides the definition itself, in a fixed order."""
         beside = self.home.parent
@@ -108,7 +113,8 @@ def find(name: str, environ: Mapping[str, str] = os.environ, *, above: tuple[str
 
 def names(environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
     """Return the names of all images that are defined, in order."""
-    return tuple(sorted({path.stem for directory in image_dirs(environ) for path in directory.glob("*.toml")}))
+    found = {path.stem for directory in image_dirs(environ) for path in directory.glob("*.toml")}
+    return tuple(sorted(name for name in found if _NAME.fullmatch(name)))
 
 
 def read(path: Path, environ: Mapping[str, str] = os.environ, *, above: tuple[str, ...] = ()) -> Definition:

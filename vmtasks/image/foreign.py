@@ -28,8 +28,7 @@ def fetch(definition: Definition, out: Path) -> None:
     :raise UsageError: the file is not there, or is no disk image.
     :raise HostError: the network or the disk failed, or what came is not what was meant.
     """
-    if definition.path is not None:
-        source = definition.home.parent / Path(definition.path).expanduser()
+    if (source := definition.original) is not None:
         if not source.is_file():
             raise UsageError(f"{definition.home}: there is no image {source}")
         if definition.sha256 is not None:

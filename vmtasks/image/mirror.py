@@ -44,9 +44,11 @@ def parse(indextargets: str) -> Mirrors:
     """Pick Debian's archives out of what ``apt-get indextargets`` prints in our format."""
     archive = security = ""
     for line in indextargets.splitlines():
+        if line.count("|") != _FORMAT.count("|"):
+            continue  # somebody's archive has a bar in its label
         origin, label, uri, codename, component = line.split("|")
-        if origin != "Debian" or component != "main" or uri.startswith(("cdrom:", "file:", "copy:")):
-            continue
+        if origin != "Debian" or component != "main" or not uri.startswith(("http:", "https:")):
+            continue  # what is on this host alone (cdrom:, file:, mirror+file:, tor+http:) is no mirror for a guest
         if label == "Debian-Security" or codename.endswith("-security"):
             security = security or uri
         elif label == "Debian":

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,6 +22,7 @@ from vmtasks.config import cache_dir
 from vmtasks.errors import HostError
 from vmtasks.spec import Accelerator
 
+KVM = Path("/dev/kvm")
 TRIAL_LIMIT_S = 2.0
 
 _COUNTDOWN = bytes.fromhex(
@@ -60,10 +62,11 @@ def choose(wish: Literal["auto", "kvm", "tcg"]) -> Choice:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass  # never tried, or not our file: try now
     choice = _try()
-    memory.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=memory.parent, delete=False) as beside:
-        json.dump({"circumstances": circumstances, **asdict(choice)}, beside)
-    os.replace(beside.name, memory)
+    with suppress(OSError):  # where the cache cannot be written, the next one tries again
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=memory.parent, delete=False) as beside:
+            json.dump({"circumstances": circumstances, **asdict(choice)}, beside)
+        Path(beside.name).replace(memory)
     return choice
 
 
@@ -76,13 +79,13 @@ def _circumstances() -> list[str]:
             hint="run `make setup`, which installs it, or `apt install qemu-system-x86`",
         )
     boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return [boot_id, str(os.access("/dev/kvm", os.R_OK | os.W_OK)), str(os.stat(qemu).st_mtime_ns)]
+    return [boot_id, str(os.access(KVM, os.R_OK | os.W_OK)), str(Path(qemu).stat().st_mtime_ns)]
 
 
 def _try() -> Choice:
-    if not os.path.exists("/dev/kvm"):
+    if not KVM.exists():
         return Choice(accelerator="tcg", why="no /dev/kvm here")
-    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+    if not os.access(KVM, os.R_OK | os.W_OK):
         return Choice(accelerator="tcg", why="/dev/kvm is not open to this user; joining the group kvm may help")
     with tempfile.NamedTemporaryFile(suffix=".img") as sector:
         sector.write(BOOT_SECTOR)

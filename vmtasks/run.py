@@ -56,7 +56,7 @@ class Flags:
     attempts: int = field(default=0, metadata={"help": "how often to try to boot"})
     shell: bool = field(default=False, metadata={"help": "on failure, open a shell in the machine"})
     keep: bool = field(default=False, metadata={"help": "on failure, keep the machine until Ctrl-C, or for --keep-s"})
-    keep_s: float = field(default=1800.0, metadata={"help": "how long --keep keeps a machine, in seconds"})
+    keep_s: int = field(default=1800, metadata={"help": "how long --keep keeps a machine, in seconds"})
     dry_run: bool = field(default=False, metadata={"help": "print QEMU's command line instead of running it"})
 
 
@@ -74,12 +74,15 @@ class Run:
     def project(self, source: str, image: str = "") -> Project:
         """Load the project at *source*, with an image that somebody chose over its own.
 
-        :raise UsageError: it is no directory, or its vmtasks.toml is not right.
+        A file (a tarball, a .dsc) has no settings of its own: the defaults and the environment say what holds.
+
+        :raise UsageError: it is not there, or its vmtasks.toml is not right.
         """
         from vmtasks.config import image_dirs
         from vmtasks.project import Images, Project
 
-        project = Project.load(Path(source or "."))
+        path = Path(source or ".")
+        project = Project.load(path) if not path.is_file() else Project.of_file(path)
         if image:
             project = replace(project, images=Images.like(image, image_dirs()))
         return project
@@ -96,7 +99,7 @@ class Run:
         wishes = {
             "memory_mib": self.flags.memory_mib or (project.machine.memory_mib if project else None),
             "cpus": self.flags.cpus or (project.machine.cpus if project else None),
-            "accel": _accel(self.flags.accel),
+            "accel": accelerator(self.flags.accel),
             "attempts": self.flags.attempts or None,
         }
         if self.flags.dry_run:
@@ -202,6 +205,7 @@ class Recipe(Task[Callable[..., Any]]):
                 return body(run, **options)
 
         update_wrapper(task, body)
+        task.__doc__ = (inspect.getdoc(body) or "").partition(":param")[0].rstrip()  # the options' help has the rest
         first, *own = inspect.signature(body).parameters.values()
         common = [
             inspect.Parameter(flag.name, inspect.Parameter.KEYWORD_ONLY, default=flag.default) for flag in fields(Flags)
@@ -296,7 +300,11 @@ def _sentence(problem: BaseException | None) -> str:
     return f"{type(problem).__name__}: {problem}"
 
 
-def _accel(wish: str) -> Literal["auto", "kvm", "tcg"] | None:
+def accelerator(wish: str) -> Literal["auto", "kvm", "tcg"] | None:
+    """Return the accelerator that an option asks for; None where it does not.
+
+    :raise UsageError: there is no such accelerator.
+    """
     if wish in ("auto", "kvm", "tcg"):
         return wish  # type: ignore[return-value]
     if wish:

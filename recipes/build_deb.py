@@ -1,0 +1,61 @@
+"""build-deb: from a source to Debian packages."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from vmtasks import Run, Source, UsageError, apt, recipe, sh
+
+# The date of the build is the one thing in a .buildinfo that is not made from what went in.
+_SETTLE = """# give the build the changelog's date, in .buildinfo and so in .changes
+set -eu
+date=$(dpkg-parsechangelog -S Date)
+sed -i "s/^Build-Date: .*/Build-Date: $date/" ../*.buildinfo
+changes=$(ls ../*.changes)
+dpkg-genchanges -b >"$changes.new"
+mv "$changes.new" "$changes"
+"""
+
+
+@recipe
+def build_deb(run: Run, source: str = ".", out: str = "", image: str = "") -> list[Path]:
+    """Build Debian packages in a clean machine.
+
+    Build-Depends are installed, dpkg-buildpackage builds as an ordinary user, lintian looks at the result; out
+    come the .deb files, .changes, .buildinfo and the build log. The same source gives the same bytes.
+
+    :param source: a directory with debian/ in it, a tarball of one, or a .dsc file.
+    :param out: where the packages go; the run's own directory by default.
+    :param image: the image to build in, instead of the project's.
+    """
+    origin = Source.of(Path(source))
+    if origin.kind == "tree" and not (origin.path / "debian/control").is_file():
+        raise UsageError(
+            f"cannot build packages of {source}: it has no debian/control",
+            hint="`inv test-in-vm` runs the project's own tests instead",
+        )
+    project = run.project(source, image)
+    limit_s = project.commands.timeout_s
+    target = run.out(out)
+    with run.boot(project.images.build, name="build", project=project) as guest:
+        with run.case("build-deb"):
+            tree = origin.deliver(guest)
+            if not guest.glob(f"{tree}/debian/control"):
+                raise UsageError(f"cannot build packages of {source}: there is no debian/control in it")
+            apt.build_dep(guest, tree, timeout_s=limit_s)
+            build = guest.run(
+                ["dpkg-buildpackage", "--build=binary", "--no-sign"],
+                cwd=tree, user="builder", env=project.commands.env, timeout_s=limit_s, check=True,
+            )  # fmt: skip
+            guest.succeed(sh(_SETTLE), cwd=tree, user="builder")
+            found = guest.get("/build/*.deb", target) + guest.get("/build/*.changes", target)
+            found += guest.get("/build/*.buildinfo", target)
+        changes = next(path for path in found if path.suffix == ".changes")
+        with run.case("lintian", fatal=False):
+            level = project.commands.lintian
+            check = ["lintian", "--no-cfg", "--no-tag-display-limit", f"--fail-on={level}", f"/build/{changes.name}"]
+            guest.succeed(check, cwd="/build", user="builder", timeout_s=limit_s)
+    if build.log is not None:
+        found.append(Path(shutil.copy(build.log, changes.with_suffix(".build"))))
+    return [run.product(path) for path in found]

@@ -1,0 +1,75 @@
+"""tarbake: from a project's tree to its release tarball."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+import tarfile
+from pathlib import Path
+
+from vmtasks import Run, Source, TestFailed, UsageError, apt, recipe, sh, source_date_epoch
+
+# A tarball that only differs in when and by whom it was made is the same tarball.
+_REPACK = """# pack it once more: sorted, dated by the source, owned by root
+set -eu
+umask 022
+repack() {
+    mkdir .repack
+    for tarball; do
+        tar -x -C .repack -f "$tarball"
+        tar -c -C .repack --sort=name --mtime="@$SOURCE_DATE_EPOCH" --clamp-mtime --owner=0 --group=0 --numeric-owner \\
+            --mode=go=rX,u+rw,a-s --format=posix --pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime \\
+            $(ls -A .repack) | gzip -9 -n >.repacked
+        mv .repacked "$tarball"
+        rm -rf .repack/*
+    done
+    rmdir .repack
+}
+"""
+
+
+@recipe
+def tarbake(run: Run, source: str = ".", out: str = "", image: str = "") -> list[Path]:
+    """Make a project's release tarball in a clean machine.
+
+    Its own dist command is run (make dist, python -m build, or as vmtasks.toml says), and out come
+    NAME-VERSION.tar.gz, its sha256, and distdirname.txt with the name of the directory inside.
+    The same tree gives the same bytes.
+
+    :param source: the project's directory.
+    :param out: where the tarball goes; the run's own directory by default.
+    :param image: the image to build in, instead of the project's.
+    """
+    project = run.project(source, image)
+    commands = project.commands
+    if not commands.dist:
+        raise UsageError(
+            f"there is no command that makes a tarball of {project.root}",
+            hint='say one in vmtasks.toml: [commands] dist = "make dist"',
+        )
+    target = run.out(out)
+    with run.boot(project.images.build, name="tarbake", project=project) as guest, run.case("tarbake"):
+        tree = Source.of(project.root).deliver(guest)
+        apt.install(guest, commands.packages)
+        env = {"SOURCE_DATE_EPOCH": str(source_date_epoch(project.root)), "TZ": "UTC", **commands.env}
+        patterns = [f"{tree}/{pattern}" for pattern in project.artifacts.dist]
+        before = {path for pattern in patterns for path in guest.glob(pattern)}
+        guest.succeed(sh(commands.dist), cwd=tree, user="builder", env=env, timeout_s=commands.timeout_s)
+        made = [path for pattern in patterns for path in guest.glob(pattern) if path not in before]
+        if not made:
+            raise TestFailed(f"`{commands.dist}` made no {' or '.join(project.artifacts.dist)}")
+        gzipped = [path for path in made if path.endswith((".tar.gz", ".tgz"))]
+        guest.succeed(sh(f"{_REPACK}\nrepack {shlex.join(gzipped)}"), cwd=tree, user="builder", env=env)
+        tarballs = [tarball for path in made for tarball in guest.get(path, target)]
+    return [product for tarball in tarballs for product in (run.product(tarball), *_companions(run, tarball))]
+
+
+def _companions(run: Run, tarball: Path) -> list[Path]:
+    digest = hashlib.sha256(tarball.read_bytes()).hexdigest()
+    checksum = tarball.with_name(f"{tarball.name}.sha256")
+    checksum.write_text(f"{digest}  {tarball.name}\n")
+    with tarfile.open(tarball) as archive:
+        first = archive.next()
+    name = tarball.with_name("distdirname.txt")
+    name.write_text((first.name.split("/")[0] if first else "") + "\n")
+    return [run.product(checksum), run.product(name)]

@@ -1,0 +1,389 @@
+"""Tar streams: what we send is what was there, and what a guest sends does no harm."""
+
+from __future__ import annotations
+
+import io
+import os
+import socket
+import tarfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from vmtasks.errors import HostError
+from vmtasks.guest import archive
+
+Entry = tuple[tarfile.TarInfo, bytes]
+
+
+def entry(name: str, content: bytes = b"", *, kind: bytes = tarfile.REGTYPE, link: str = "", mode: int = 0o644) -> Entry:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname, info.mode, info.size = kind, link, mode, len(content)
+    return info, content
+
+
+def directory(name: str, mode: int = 0o755) -> Entry:
+    return entry(name, kind=tarfile.DIRTYPE, mode=mode)
+
+
+def symlink(name: str, to: str) -> Entry:
+    return entry(name, kind=tarfile.SYMTYPE, link=to)
+
+
+def hardlink(name: str, to: str) -> Entry:
+    return entry(name, kind=tarfile.LNKTYPE, link=to)
+
+
+def tar_of(entries: Iterable[Entry]) -> io.BytesIO:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for info, content in entries:
+            tar.addfile(info, io.BytesIO(content))
+    stream.seek(0)
+    return stream
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    """A directory with a neighbour that must not change."""
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "secret").write_text("secret")
+    return tmp_path / "target"
+
+
+@pytest.fixture
+def unpacked(target: Path) -> Iterable[None]:
+    """Nothing outside may have changed."""
+    yield
+    outside = target.parent / "outside"
+    assert [path.name for path in outside.iterdir()] == ["secret"]
+    assert (outside / "secret").read_text() == "secret"
+    assert (outside / "secret").stat().st_nlink == 1
+    assert {path.name for path in target.parent.iterdir()} <= {"outside", "target"}
+
+
+def content_below(top: Path) -> dict[str, object]:
+    """Return what lies below: text of files, targets of links, None for directories."""
+    return {
+        str(path.relative_to(top)): f"-> {path.readlink()}"
+        if path.is_symlink()
+        else path.read_bytes()
+        if path.is_file()
+        else None
+        for path in sorted(top.rglob("*"))
+    }
+
+
+# ---- from a guest
+
+
+def test_files_directories_and_links_come_as_they_were(target: Path) -> None:
+    made, refused = archive.unpack(
+        tar_of(
+            [
+                directory("./", 0o700),
+                directory("sub", 0o555),
+                entry("sub/tool", b"#!", mode=0o4755),
+                symlink("sub/link", "../up"),
+                entry("up", b"x", mode=0o600),
+                hardlink("same", "up"),
+                entry("deep/below/file", b"y"),
+            ]
+        ),
+        target,
+    )
+    assert refused == []
+    assert [str(path.relative_to(target)) for path in made] == ["sub/tool", "sub/link", "up", "same", "deep/below/file"]
+    assert content_below(target) == {
+        "deep": None,
+        "deep/below": None,
+        "deep/below/file": b"y",
+        "same": b"x",
+        "sub": None,
+        "sub/link": "-> ../up",
+        "sub/tool": b"#!",
+        "up": b"x",
+    }
+    assert (target / "sub").stat().st_mode & 0o7777 == 0o755, "ours to write and to remove"
+    assert (target / "sub/tool").stat().st_mode & 0o7777 == 0o755, "no set-user-id bit comes along"
+    assert (target / "up").stat().st_mode & 0o7777 == 0o600
+    assert (target / "same").samefile(target / "up")
+
+
+def test_what_is_there_is_replaced_and_not_written_through(target: Path) -> None:
+    stream = tar_of([entry("file", b"new"), symlink("link", "file")])
+    target.mkdir()
+    (target / "file").symlink_to("kept")
+    (target / "kept").write_text("kept")
+    (target / "link").write_text("old")
+    assert archive.unpack(stream, target)[1] == []
+    assert content_below(target) == {"file": b"new", "kept": b"kept", "link": "-> file"}
+
+
+def test_the_same_archive_can_come_twice(target: Path) -> None:
+    entries = [directory("d"), entry("d/f", b"x"), hardlink("d/g", "d/f"), symlink("l", "d"), symlink("loop", "loop")]
+    first = archive.unpack(tar_of(entries), target)
+    assert archive.unpack(tar_of(entries), target) == first
+    assert first[1] == []
+
+
+@pytest.mark.usefixtures("unpacked")
+@pytest.mark.parametrize(
+    ("entries", "why"),
+    [
+        ([entry("../outside/evil", b"x")], "its name leads outside"),
+        ([entry("a/../../outside/evil", b"x")], "its name leads outside"),
+        ([entry("..", kind=tarfile.DIRTYPE)], "its name leads outside"),
+        ([entry("OUTSIDE/evil", b"x")], "its name leads outside"),
+        ([entry(".", b"x")], "it would replace the target"),
+        ([symlink(".", "x")], "it would replace the target"),
+        ([entry("nul\0name", b"x")], "its name is none"),
+        ([symlink("link", "nul\0name")], "its name is none"),
+        ([symlink("link", "../outside")], "it is a link that leads outside, to '../outside'"),
+        ([symlink("link", "OUTSIDE")], "it is a link that leads outside"),
+        ([symlink("link", "OUTSIDE"), directory("link/evil")], "it is a link that leads outside"),
+        ([directory("d"), symlink("d/e", ".."), symlink("d/e/f", "../outside")], "it is a link that leads outside"),
+        ([hardlink("name", "../outside/secret")], "it is another name of '../outside/secret', which did not come along"),
+        ([hardlink("name", "OUTSIDE/secret")], "which did not come along"),
+        ([hardlink("name", "missing")], "which did not come along"),
+        ([hardlink("name", "name")], "which did not come along"),
+        ([symlink("link", "name"), hardlink("name", "link")], "which did not come along"),
+        ([entry("disk", kind=tarfile.BLKTYPE)], "it is neither a file, nor a directory, nor a link"),
+        ([entry("null", kind=tarfile.CHRTYPE)], "it is neither a file, nor a directory, nor a link"),
+        ([entry("fifo", kind=tarfile.FIFOTYPE)], "it is neither a file, nor a directory, nor a link"),
+        ([directory("d"), symlink("d", "x")], "something else stands in its place"),
+        ([directory("d"), entry("d", b"x")], "something else stands in its place"),
+        ([entry("f", b"x"), directory("f")], "something else stands in its place"),
+        ([entry("f", b"x"), entry("f/g", b"x")], "something else stands in its place"),
+        ([entry("f", b"x"), entry("f/g/h", b"x")], "something else stands in its place"),
+        ([directory("d"), symlink("l", "d"), directory("l")], "a link stands in its place"),
+        ([symlink("loop", "loop"), entry("loop/x", b"x")], "something else stands in its place"),
+        ([symlink("a", "b"), symlink("b", "a"), entry("a/x", b"x")], "something else stands in its place"),
+    ],
+)
+def test_what_a_guest_may_not_do_is_left_out_and_said(target: Path, entries: list[Entry], why: str) -> None:
+    outside = str(target.parent / "outside")
+    for info, _ in entries:
+        info.name, info.linkname = info.name.replace("OUTSIDE", outside), info.linkname.replace("OUTSIDE", outside)
+    made, refused = archive.unpack(tar_of([*entries, entry("last", b"x")]), target)
+    assert refused, "it was made"
+    assert why in refused[0]
+    assert made[-1] == target / "last", "what follows comes all the same"
+
+
+@pytest.mark.usefixtures("unpacked")
+def test_a_link_that_was_there_before_is_not_written_through(target: Path) -> None:
+    target.mkdir()
+    (target / "link").symlink_to(target.parent / "outside")
+    made, refused = archive.unpack(tar_of([entry("link/secret", b"evil"), entry("link/new", b"evil")]), target)
+    assert made == []
+    assert [sentence.partition(": ")[2] for sentence in refused] == ["a link on the way leads outside"] * 2
+
+
+@pytest.mark.usefixtures("unpacked")
+def test_a_link_that_is_turned_outside_afterwards_does_not_stay(target: Path) -> None:
+    entries = [symlink("x", "e/f/../../outside"), symlink("e", "."), directory("f"), entry("x/secret", b"evil")]
+    made, refused = archive.unpack(tar_of(entries), target)
+    assert made == [target / "e"]
+    assert content_below(target) == {"e": "-> .", "f": None}
+    assert len(refused) == 2
+
+
+def test_links_inside_are_followed(target: Path) -> None:
+    made, refused = archive.unpack(tar_of([directory("d"), symlink("l", "d"), entry("l/f", b"x")]), target)
+    assert refused == []
+    assert made[-1] == target / "d" / "f"
+
+
+def test_more_than_the_limit_is_refused_before_it_is_written(target: Path) -> None:
+    huge = entry("huge")
+    huge[0].size = 10 * 1024**4
+    stream = io.BytesIO(huge[0].tobuf(tarfile.GNU_FORMAT))
+    with pytest.raises(HostError, match="cannot take more than 1000 bytes out of the guest at once"):
+        archive.unpack(stream, target, limit_bytes=1000)
+    assert list(target.iterdir()) == []
+
+
+def test_the_limit_counts_all_members_together(target: Path) -> None:
+    entries = [entry(str(number), b"x" * 400) for number in range(3)]
+    assert len(archive.unpack(tar_of(entries), target, limit_bytes=1200)[0]) == 3
+    with pytest.raises(HostError, match="more than 1199 bytes"):
+        archive.unpack(tar_of(entries), target, limit_bytes=1199)
+
+
+@pytest.mark.parametrize("cut", [0, 100, 512 + 100])
+def test_a_stream_that_breaks_off_is_an_error(target: Path, cut: int) -> None:
+    whole = tar_of([entry("file", b"x" * 1000)]).getvalue()
+    with pytest.raises(HostError, match="cannot unpack what the guest sent: "):
+        archive.unpack(io.BytesIO(whole[:cut]), target)
+
+
+@pytest.mark.parametrize("stream", [b"no tar at all" * 100, bytes(range(256)) * 10])
+def test_what_is_no_archive_is_an_error(target: Path, stream: bytes) -> None:
+    with pytest.raises(HostError, match="cannot unpack what the guest sent: "):
+        archive.unpack(io.BytesIO(stream), target)
+
+
+@pytest.mark.parametrize("mtime", ["nan", "1e300", "-1e300", "1e18"])
+def test_a_time_that_no_clock_shows_is_no_obstacle(target: Path, mtime: str) -> None:
+    info, content = entry("file", b"x")
+    info.pax_headers = {"mtime": mtime}
+    made, refused = archive.unpack(tar_of([(info, content)]), target)
+    assert (made, refused) == ([target / "file"], [])
+
+
+def test_a_negative_size_is_an_error_and_no_endless_loop(target: Path) -> None:
+    info, _ = entry("file")
+    info.pax_headers = {"size": "-512"}
+    with pytest.raises(HostError, match="cannot unpack"):
+        archive.unpack(tar_of([(info, b"")]), target)
+
+
+def test_a_target_that_is_a_file_is_said(target: Path) -> None:
+    target.write_text("")
+    with pytest.raises(HostError, match=r"cannot write to .*/target: File exists"):
+        archive.unpack(tar_of([entry("file")]), target)
+
+
+def test_a_name_that_no_file_system_has_is_said(target: Path) -> None:
+    with pytest.raises(HostError, match="File name too long"):
+        archive.unpack(tar_of([entry("x" * 300)]), target)
+
+
+# ---- to a guest
+
+
+def packed(members: Iterable[archive.Member], *, mtime_s: int | None = None) -> bytes:
+    sink = io.BytesIO()
+    archive.pack(members, sink, mtime_s=mtime_s)
+    return sink.getvalue()
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """Odd names, links, modes, and an empty directory."""
+    root = tmp_path / "tree"
+    (root / "sub" / "empty").mkdir(parents=True)
+    for name in ("plain", "with space", "new\nline", "-dash", "*", "ünïcode"):
+        (root / name).write_text(name)
+    Path(os.fsdecode(os.fsencode(root) + b"/sub/\xff\xfe")).write_bytes(b"\xff")
+    (root / "sub" / "tool").write_text("#!")
+    (root / "sub" / "tool").chmod(0o755)
+    (root / "sub" / "to-directory").symlink_to("empty")
+    (root / "dangling").symlink_to("nowhere")
+    (root / "same").hardlink_to(root / "plain")
+    return root
+
+
+def test_a_tree_comes_back_as_it_went(tree: Path, target: Path) -> None:
+    made, refused = archive.unpack(io.BytesIO(packed(archive.walk(tree))), target)
+    assert refused == []
+    assert content_below(target) == content_below(tree)
+    assert (target / "sub" / "tool").stat().st_mode & 0o777 == 0o755
+    assert (target / "same").samefile(target / "plain")
+    assert (target / "plain").stat().st_mtime == pytest.approx((tree / "plain").stat().st_mtime)
+    assert len(made) == 11
+
+
+def test_owners_are_root(tree: Path) -> None:
+    with tarfile.open(fileobj=io.BytesIO(packed(archive.walk(tree)))) as tar:
+        assert {(info.uid, info.gid, info.uname, info.gname) for info in tar} == {(0, 0, "root", "root")}
+
+
+def test_the_order_is_that_of_names_with_directories_first(tree: Path) -> None:
+    names = [member.name for member in archive.walk(tree)]
+    top = [name for name in names if "/" not in name]
+    assert top == sorted(top)
+    assert names.index("sub") < min(index for index, name in enumerate(names) if name.startswith("sub/"))
+    assert packed(archive.walk(tree)) == packed(archive.walk(tree))
+
+
+def test_a_fixed_time_makes_the_bytes_those_of_the_content(tree: Path) -> None:
+    before = packed(archive.walk(tree), mtime_s=86400)
+    os.utime(tree / "plain", (1, 1))
+    (tree / "plain").chmod(0o664)
+    (tree / "sub").chmod(0o775)
+    assert packed(archive.walk(tree), mtime_s=86400) == before
+    (tree / "plain").chmod(0o755)
+    assert packed(archive.walk(tree), mtime_s=86400) != before
+
+
+def test_links_to_directories_are_links(tree: Path) -> None:
+    (tree / "up").symlink_to("..")
+    names = [member.name for member in archive.walk(tree)]
+    assert "up" in names
+    assert not any(name.startswith(("up/", "sub/to-directory/")) for name in names)
+
+
+def test_a_prefix_stands_before_all_names(tree: Path) -> None:
+    names = [member.name for member in archive.walk(tree / "sub", prefix="a/b")]
+    assert names[:3] == ["a/b", "a/b/empty", "a/b/to-directory"]
+
+
+@pytest.mark.parametrize(("prefix", "name"), [("", "plain"), ("other", "other")])
+def test_a_single_file_is_a_tree_of_one(tree: Path, prefix: str, name: str) -> None:
+    assert archive.walk(tree / "plain", prefix=prefix) == (archive.Member(tree / "plain", name),)
+
+
+def test_a_link_at_the_root_is_sent_as_a_link(tree: Path) -> None:
+    assert archive.walk(tree / "sub" / "to-directory") == (
+        archive.Member(tree / "sub" / "to-directory", "to-directory"),
+    )
+
+
+def test_chosen_files_keep_their_places(tree: Path) -> None:
+    members = archive.members_of(tree, [Path("sub/tool"), Path("plain")], prefix="src")
+    assert members == (
+        archive.Member(tree / "sub" / "tool", "src/sub/tool"),
+        archive.Member(tree / "plain", "src/plain"),
+    )
+
+
+def test_sockets_stay_where_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # a socket's path must be short
+    with socket.socket(socket.AF_UNIX) as line:
+        line.bind("line")
+        (tmp_path / "plain").touch()
+        stream = packed(archive.walk(tmp_path))
+    with tarfile.open(fileobj=io.BytesIO(stream)) as tar:
+        assert tar.getnames() == ["plain"]
+
+
+def test_size_is_about_what_is_sent(tree: Path) -> None:
+    (tree / "large").write_bytes(b"x" * 1_000_000)
+    members = archive.walk(tree)
+    assert archive.size_bytes(members) == pytest.approx(len(packed(members)), rel=0.1)
+
+
+def test_a_file_that_is_gone_is_named(tree: Path) -> None:
+    with pytest.raises(HostError, match=r"cannot send .*/gone to the guest: No such file or directory"):
+        packed([archive.Member(tree / "gone", "gone")])
+
+
+def test_a_file_that_cannot_be_read_is_named(tree: Path) -> None:
+    (tree / "plain").chmod(0)
+    if os.access(tree / "plain", os.R_OK):
+        pytest.skip("root reads everything")
+    with pytest.raises(HostError, match=r"cannot send .*/(plain|same) to the guest: Permission denied"):
+        packed(archive.walk(tree))
+
+
+def test_a_directory_that_cannot_be_read_is_not_sent_as_an_empty_one(tree: Path) -> None:
+    (tree / "sub").chmod(0)
+    if os.access(tree / "sub", os.R_OK):
+        pytest.skip("root reads everything")
+    try:
+        with pytest.raises(HostError, match=r"cannot send .*/sub to the guest: Permission denied"):
+            archive.walk(tree)
+    finally:
+        (tree / "sub").chmod(0o755)
+
+
+def test_trouble_at_the_other_end_is_not_taken_for_a_file_that_cannot_be_read(tree: Path) -> None:
+    class Broken:
+        def write(self, data: bytes) -> int:
+            raise BrokenPipeError(32, "Broken pipe")
+
+    with pytest.raises(BrokenPipeError):
+        archive.pack(archive.walk(tree), Broken())

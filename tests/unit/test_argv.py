@@ -1,0 +1,146 @@
+"""QEMU's command line: the whole of one machine, and each concern by itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from vmtasks.qemu.argv import BY_HAND, overlay_argv, qemu_argv
+from vmtasks.spec import DirectKernel, Machine, Network
+
+OVERLAY = Path("/run/m/disk.qcow2")
+MACHINE = Machine(
+    name="bookworm",
+    disk=Path("/cache/bookworm/disk.qcow2"),
+    boot=DirectKernel(
+        kernel=Path("/cache/bookworm/vmlinuz"),
+        initrd=Path("/cache/bookworm/initrd"),
+        command_line="root=/dev/vda rw console=ttyS0",
+    ),
+)
+
+
+def values(argv: tuple[str, ...], option: str) -> list[str]:
+    """Return what follows each *option*."""
+    return [value for name, value in pairwise(argv) if name == option]
+
+
+def value(argv: tuple[str, ...], option: str) -> str:
+    (only,) = values(argv, option)
+    return only
+
+
+def test_the_whole_command_line_of_a_usual_machine() -> None:
+    expected = """
+        qemu-system-x86_64
+        -name guest=bookworm,debug-threads=on
+        -nodefaults -no-user-config
+        -display none
+        -M pc,usb=off,vmport=off
+        -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny
+        -accel tcg,thread=multi -cpu max
+        -smp 2
+        -m 1024M
+        -kernel /cache/bookworm/vmlinuz
+        -initrd /cache/bookworm/initrd
+        -append root=/dev/vda~rw~console=ttyS0
+        -drive if=none,id=disk,file=/run/m/disk.qcow2,format=qcow2,cache=unsafe,discard=unmap
+        -device virtio-blk-pci,drive=disk
+        -netdev user,id=net,hostfwd=tcp:127.0.0.1:0-:22
+        -device virtio-net-pci,netdev=net,romfile=
+        -object rng-random,id=rng,filename=/dev/urandom
+        -device virtio-rng-pci,rng=rng
+        -chardev socket,id=control,fd=100
+        -mon chardev=control,mode=control
+        -chardev socket,id=console,fd=101
+        -serial chardev:console
+    """
+    argv = qemu_argv(MACHINE, disk=OVERLAY)
+    assert [word.replace(" ", "~") for word in argv] == expected.split()
+
+
+def test_it_is_a_pure_function() -> None:
+    assert qemu_argv(MACHINE, disk=OVERLAY) == qemu_argv(replace(MACHINE), disk=OVERLAY)
+
+
+def test_kvm_uses_the_hosts_processor() -> None:
+    argv = qemu_argv(replace(MACHINE, accelerator="kvm"), disk=OVERLAY)
+    assert value(argv, "-accel") == "kvm"
+    assert value(argv, "-cpu") == "host"
+
+
+def test_memory_and_processors() -> None:
+    argv = qemu_argv(replace(MACHINE, memory_mib=2048, cpus=4), disk=OVERLAY)
+    assert value(argv, "-m") == "2048M"
+    assert value(argv, "-smp") == "4"
+
+
+@pytest.mark.parametrize(("network", "is_restricted"), [("user", False), ("restricted", True)])
+def test_a_restricted_network_keeps_the_forwarded_port(network: Network, is_restricted: bool) -> None:
+    netdev = value(qemu_argv(replace(MACHINE, network=network), disk=OVERLAY), "-netdev")
+    assert "hostfwd=tcp:127.0.0.1:0-:22" in netdev.split(",")
+    assert ("restrict=on" in netdev.split(",")) == is_restricted
+
+
+def test_no_network_is_no_card() -> None:
+    argv = qemu_argv(replace(MACHINE, network="none"), disk=OVERLAY)
+    assert value(argv, "-nic") == "none"
+    assert "-netdev" not in argv
+    assert not any(device.startswith("virtio-net") for device in values(argv, "-device"))
+
+
+def test_a_kept_disk_is_written_with_flushes_and_in_its_own_format() -> None:
+    machine = replace(MACHINE, throw_away=False, disk_format="raw", disk=Path("/srv/disk.raw"))
+    drive = value(qemu_argv(machine, disk=machine.disk), "-drive").split(",")
+    assert {"file=/srv/disk.raw", "format=raw", "cache=writeback"} <= set(drive)
+
+
+def test_an_overlay_is_qcow2_whatever_lies_below() -> None:
+    drive = value(qemu_argv(replace(MACHINE, disk_format="raw"), disk=OVERLAY), "-drive").split(",")
+    assert {"format=qcow2", "cache=unsafe"} <= set(drive)
+
+
+def test_a_seed_is_a_second_disk_that_nobody_writes_to() -> None:
+    argv = qemu_argv(replace(MACHINE, seed=Path("/run/m/seed.iso")), disk=OVERLAY)
+    _, seed = values(argv, "-drive")
+    assert {"file=/run/m/seed.iso", "format=raw", "readonly=on"} <= set(seed.split(","))
+    assert "virtio-blk-pci,drive=seed" in values(argv, "-device")
+
+
+def test_commas_in_values_are_doubled() -> None:
+    machine = replace(MACHINE, name="a,b", seed=Path("/x,y/seed.iso"))
+    argv = qemu_argv(machine, disk=Path("/x,y/disk.qcow2"))
+    disk, seed = values(argv, "-drive")
+    assert "file=/x,,y/disk.qcow2," in disk
+    assert "file=/x,,y/seed.iso," in seed
+    assert value(argv, "-name").startswith("guest=a,,b,")
+
+
+def test_without_a_kernel_it_boots_from_the_disk() -> None:
+    argv = qemu_argv(replace(MACHINE, boot=None), disk=OVERLAY)
+    assert value(argv, "-boot") == "c"
+    assert not {"-kernel", "-initrd", "-append"} & set(argv)
+
+
+def test_by_hand_it_needs_no_inherited_descriptors() -> None:
+    argv = qemu_argv(MACHINE, disk=OVERLAY, wires=BY_HAND)
+    assert values(argv, "-chardev") == ["stdio,id=control", "file,id=console,path=console.log"]
+    assert not any("fd=" in word for word in argv)
+
+
+def test_extra_arguments_come_last_and_as_they_are() -> None:
+    extra = ("-device", "x,y=z")
+    assert qemu_argv(replace(MACHINE, extra=extra), disk=OVERLAY)[-2:] == extra
+
+
+def test_an_overlay_names_its_base_and_the_bases_format() -> None:
+    machine = replace(MACHINE, disk=Path("/a,b/disk.raw"), disk_format="raw")
+    argv = overlay_argv(machine, OVERLAY)
+    assert argv[:2] == ("qemu-img", "create")
+    assert value(argv, "-f") == "qcow2"
+    assert value(argv, "-F") == "raw"
+    assert value(argv, "-b") == "/a,b/disk.raw"  # qemu-img takes it as it is
+    assert argv[-1] == str(OVERLAY)

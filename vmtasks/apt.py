@@ -1,0 +1,74 @@
+"""Debian packages in a guest: what apt has to do, and nothing that it need not do.
+
+An image keeps the package lists that it was baked with, so the first try does without `apt-get update`; only
+where the archive has moved on since does the second try begin with it.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from vmtasks.guest import Guest, Result, sh
+
+APT = ("apt-get", "--yes", "--quiet", "-o", "Dpkg::Use-Pty=0", "-o", "APT::Install-Recommends=false")
+ENV = {"DEBIAN_FRONTEND": "noninteractive"}
+LOCAL_REPOSITORY = "/srv/vmtasks-repository"
+_LOCAL_LIST = "/etc/apt/sources.list.d/vmtasks.list"
+
+
+def update(guest: Guest) -> None:
+    """Fetch the package lists.
+
+    :raise CommandFailed: no mirror answered.
+    """
+    guest.succeed([*APT, "update"], env=ENV)
+
+
+def apt(guest: Guest, *arguments: str, timeout_s: float | None = None) -> Result:
+    """Run apt-get; where it fails, once more with fresh package lists.
+
+    :raise CommandFailed: it failed with those, too.
+    """
+    first = guest.run([*APT, *arguments], env=ENV, timeout_s=timeout_s)
+    if first.ok:
+        return first
+    update(guest)
+    return guest.run([*APT, *arguments], env=ENV, timeout_s=timeout_s, check=True)
+
+
+def install(guest: Guest, packages: Sequence[str], *, timeout_s: float | None = None) -> None:
+    """Install packages, if there are any to install.
+
+    :raise CommandFailed: apt cannot.
+    """
+    if packages:
+        apt(guest, "install", *packages, timeout_s=timeout_s)
+
+
+def build_dep(guest: Guest, tree: str, *, timeout_s: float | None = None) -> None:
+    """Install what debian/control of the source *tree* asks for; without apt where it is all there.
+
+    :raise CommandFailed: apt cannot.
+    """
+    if not guest.run(["dpkg-checkbuilddeps"], cwd=tree).ok:
+        apt(guest, "build-dep", tree, timeout_s=timeout_s)
+
+
+def add_repository(guest: Guest, directory: str) -> None:
+    """Make an apt repository of a guest directory of .deb files, and have apt know it.
+
+    :raise CommandFailed: it cannot be made; needs apt-ftparchive, from apt-utils.
+    """
+    where = shlex.quote(directory)
+    guest.succeed(sh(f"cd {where} && apt-ftparchive packages . >Packages && apt-ftparchive release . >Release"))
+    guest.succeed(["tee", _LOCAL_LIST], stdin=f"deb [trusted=yes] file:{directory} ./\n".encode())
+    only = (f"Dir::Etc::sourcelist={_LOCAL_LIST}", "Dir::Etc::sourceparts=-", "APT::Get::List-Cleanup=0")
+    guest.succeed([*APT, *(word for option in only for word in ("-o", option)), "update"], env=ENV)
+
+
+def remove_repository(guest: Guest) -> None:
+    """Have apt forget the repository again."""
+    guest.run(["rm", "-f", _LOCAL_LIST])
+
+

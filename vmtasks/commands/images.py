@@ -1,0 +1,80 @@
+"""Images: list them, bake them, show one, free what is no longer asked for."""
+
+from __future__ import annotations
+
+import json
+
+from invoke.context import Context
+from invoke.tasks import task
+
+
+@task(name="list")
+def list_(_: Context) -> None:
+    """List the images that are defined, and what of them is baked."""
+    from vmtasks.errors import UsageError
+    from vmtasks.image.cache import find_baked
+    from vmtasks.image.definition import find, names
+    from vmtasks.report.table import age, mebibytes, table
+
+    rows = []
+    for name in names():
+        try:
+            definition = find(name)
+        except UsageError as problem:
+            rows.append((name, "broken", "", "", problem.sentence))
+            continue
+        baked = find_baked(definition)
+        state = ("baked", age(baked.age_s), mebibytes(baked.size_bytes)) if baked else ("not baked", "", "")
+        rows.append((name, *state, definition.description))
+    print(table(("IMAGE", "STATE", "AGE", "SIZE", "DESCRIPTION"), rows))
+
+
+@task(
+    help={"name": "the image", "refresh": "bake it and its ancestors anew, with today's packages"}, auto_shortflags=False
+)
+def bake(_: Context, name: str, refresh: bool = False) -> None:
+    """Bake an image that is not there yet, or bake it anew."""
+    from vmtasks.image.definition import find
+    from vmtasks.machine import ensure_baked
+    from vmtasks.report import reporting
+
+    definition = find(name)
+    with reporting(None):
+        ensure_baked(definition, refresh=refresh)
+
+
+@task(help={"name": "the image", "path": "print the path of its disk, after baking it if need be"}, auto_shortflags=False)
+def show(_: Context, name: str, path: bool = False) -> None:
+    """Show what an image is made of and what is in it."""
+    from vmtasks.image.cache import find_baked, key_of
+    from vmtasks.image.definition import find
+    from vmtasks.machine import ensure_baked
+    from vmtasks.report import reporting
+
+    definition = find(name)
+    if path:
+        with reporting(None):
+            print(ensure_baked(definition).disk)
+        return
+    baked = find_baked(definition)
+    print(f"image        {name}: {definition.description}")
+    print(f"definition   {definition.home}")
+    print(f"stands on    {' -> '.join(layer.name for layer in definition.lineage)}")
+    print(f"content key  {key_of(definition)}")
+    if baked is None:
+        print(f"not baked    `inv images.bake {name}` does it, and so does whoever boots it first")
+        return
+    print(f"baked in     {baked.directory}")
+    print(json.dumps(dict(baked.manifest), indent=1))
+
+
+@task(help={"everything": "the current ones as well: they are baked again when somebody asks for them"}, auto_shortflags=False)
+def prune(_: Context, everything: bool = False) -> None:
+    """Remove baked images that no definition asks for any more; never one that a machine stands on."""
+    from vmtasks.image.cache import prune as prune_cache
+    from vmtasks.report.table import mebibytes
+
+    freed_bytes, busy = prune_cache(everything=everything)
+    print(f"freed {mebibytes(freed_bytes)}")
+    for baked in busy:
+        print(f"kept {baked.serial}: a machine stands on it")

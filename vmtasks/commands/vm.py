@@ -1,0 +1,60 @@
+"""Machines: see those that run, sweep after those that do not, have a shell in a new one."""
+
+from __future__ import annotations
+
+import time
+
+from invoke.context import Context
+from invoke.exceptions import Exit
+from invoke.tasks import task
+
+
+@task
+def ps(_: Context) -> None:
+    """List the machines on this host, running and waiting, everybody's."""
+    from vmtasks import slots
+    from vmtasks.lease import leases
+    from vmtasks.report.table import age, table
+
+    ports = {lease.said.get("supervisor_pid"): lease.said.get("ports", {}).get("22", "") for lease in leases() if lease.alive}
+    rows = [
+        (ticket.state, ticket.user, str(ticket.pid), f"{ticket.memory_mib} MiB", age(time.time() - ticket.since_s),
+         str(ports.get(ticket.pid, "")), ticket.what)
+        for ticket in slots.tickets()
+    ]  # fmt: skip
+    print(table(("STATE", "USER", "PID", "MEMORY", "SINCE", "SSH PORT", "WHAT"), rows))
+
+
+@task
+def gc(_: Context) -> None:
+    """Sweep what machines that were killed have left; touches nothing that lives."""
+    from vmtasks.image.cache import sweep as sweep_images
+    from vmtasks.lease import sweep
+
+    swept = sweep()
+    sweep_images()
+    for lease in swept:
+        print(f"swept {lease.directory}")
+    if not swept:
+        print("nothing to sweep")
+
+
+@task(
+    help={"image": "the image to boot", "memory_mib": "memory in MiB", "cpus": "processors", "accel": "auto, kvm or tcg"},
+    auto_shortflags=False,
+)
+def shell(_: Context, image: str, memory_mib: int = 0, cpus: int = 0, accel: str = "") -> None:
+    """Open a shell in a clean machine; the machine goes when you leave it."""
+    from vmtasks.interrupts import signals_interrupt
+    from vmtasks.linger import shell as open_shell
+    from vmtasks.machine import boot
+    from vmtasks.run import accelerator
+    from vmtasks.report import reporting
+
+    with (
+        reporting(None),
+        signals_interrupt(),
+        boot(image, memory_mib=memory_mib or None, cpus=cpus or None, accel=accelerator(accel), what="a shell") as guest,
+    ):
+        status = open_shell(guest)
+    raise Exit(code=status)

@@ -1,0 +1,132 @@
+"""What this host can and cannot do, each finding with its remedy."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from vmtasks import host, slots
+from vmtasks.bootstrap import PACKAGES, missing_packages
+from vmtasks.config import HostSettings, cache_dir
+from vmtasks.errors import HostError
+from vmtasks.qemu.accel import choose
+
+OLDEST_QEMU = (7, 2)
+_ROOM_BYTES = 5 * 1024**3
+_MEMORY_MIB = 2048
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that was looked at."""
+
+    level: Literal["good", "limited", "bad"]
+    """``limited`` works, but not as well as it could; with ``bad``, machines do not run."""
+    says: str
+    remedy: str = ""
+
+
+def examine() -> Iterator[Finding]:
+    """Look at the host, one thing after the other."""
+    yield from _packages()
+    yield from _qemu()
+    yield from _accelerator()
+    yield from _namespaces()
+    yield from _room()
+    yield from _slots()
+
+
+def _packages() -> Iterator[Finding]:
+    if shutil.which("dpkg-query") is None:
+        yield Finding(level="limited", says="this is no Debian host: its packages were not looked at")
+        return
+    missing = missing_packages()
+    for package in missing:
+        yield Finding(level="bad", says=f"{package} is missing: {PACKAGES[package]}", remedy=f"apt install {package}")
+    if not missing:
+        yield Finding(level="good", says=f"all {len(PACKAGES)} system packages are installed")
+
+
+def _qemu() -> Iterator[Finding]:
+    program = shutil.which("qemu-system-x86_64")
+    if program is None:
+        yield Finding(level="bad", says="there is no qemu-system-x86_64", remedy="apt install qemu-system-x86")
+        return
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"version (\d+)\.(\d+)(\S*)", said)
+    if found is None:
+        yield Finding(level="bad", says=f"{program} does not tell its version", remedy="install it anew")
+    elif (int(found[1]), int(found[2])) < OLDEST_QEMU:
+        yield Finding(level="bad", says=f"QEMU {found[1]}.{found[2]} is too old", remedy="install QEMU 7.2 or newer")
+    else:
+        yield Finding(level="good", says=f"QEMU {found[1]}.{found[2]}{found[3]}")
+
+
+def _accelerator() -> Iterator[Finding]:
+    try:
+        choice = choose(HostSettings.load().accel)
+    except HostError:
+        return  # told above
+    if choice.accelerator == "kvm":
+        yield Finding(level="good", says=f"machines run under KVM: {choice.why}")
+        return
+    remedy = "use a host with hardware virtualization"
+    if "open to this user" in choice.why:
+        remedy = f"adduser {os.environ.get('USER', 'YOU')} kvm, and log in anew"
+    yield Finding(level="limited", says=f"machines are emulated, 10 to 20 times slower: {choice.why}", remedy=remedy)
+
+
+def _namespaces() -> Iterator[Finding]:
+    if os.geteuid() == 0:
+        yield Finding(level="good", says="images are baked as root, in namespaces of their own")
+        return
+    command = ["unshare", "--user", "--map-root-user", "--map-auto", "--mount", "true"]
+    tried = subprocess.run(command, capture_output=True, text=True, check=False)
+    if tried.returncode == 0:
+        yield Finding(level="good", says="images are baked without privileges, in a user namespace")
+        return
+    yield Finding(
+        level="bad",
+        says=f"images cannot be baked as this user: {tried.stderr.strip() or 'no user namespaces'}",
+        remedy="apt install uidmap, an entry for you in /etc/subuid and /etc/subgid, and user namespaces allowed",
+    )
+
+
+def _room() -> Iterator[Finding]:
+    cache = cache_dir()
+    there = next(path for path in (cache, *cache.parents) if path.exists())
+    if not os.access(there, os.W_OK):
+        yield Finding(level="bad", says=f"the cache {cache} cannot be written", remedy="set XDG_CACHE_HOME or VMTASKS_CACHE")
+        return
+    free_bytes = shutil.disk_usage(there).free
+    says = f"{free_bytes / 1024**3:.0f} GiB are free for images in {cache}"
+    if free_bytes < _ROOM_BYTES:
+        yield Finding(level="limited", says=f"only {says}", remedy="`inv images.prune`, or another cache: XDG_CACHE_HOME")
+    else:
+        yield Finding(level="good", says=says)
+    available_mib = next(
+        int(line.split()[1]) // 1024 for line in Path("/proc/meminfo").read_text().splitlines() if "MemAvailable" in line
+    )
+    if available_mib < _MEMORY_MIB:
+        yield Finding(level="limited", says=f"only {available_mib} MiB of memory are available", remedy="end something")
+
+
+def _slots() -> Iterator[Finding]:
+    settings = HostSettings.load()
+    try:
+        emulated = choose(settings.accel).accelerator == "tcg"
+    except HostError:
+        return
+    usual = host.default_limits(emulated=emulated)
+    machines = settings.machines or usual.machines
+    memory_mib = settings.memory_mib or usual.memory_mib
+    running = len(slots.tickets())
+    yield Finding(
+        level="good", says=f"{machines} machines may run at once, with {memory_mib} MiB together; {running} do now"
+    )

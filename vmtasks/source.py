@@ -1,0 +1,92 @@
+"""Where a build starts from: a project's tree, a tarball, or a Debian source package."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from vmtasks.errors import UsageError
+from vmtasks.guest import Guest, sh
+from vmtasks.project import Project, source_date_epoch, tree_files
+
+WORKSHOP = "/build"
+"""Where builds happen in the guest: always the same, because paths find their way into what is built."""
+USER = "builder"
+"""Who builds there."""
+
+_TARBALL = re.compile(r".+\.(tar(\.(gz|xz|bz2|zst))?|tgz|txz)")
+_CHECKSUM_LINE = re.compile(r"^ [0-9a-f]{64} \d+ (\S+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Something that can be built, on the host."""
+
+    path: Path
+    kind: Literal["tree", "tarball", "dsc"]
+
+    @classmethod
+    def of(cls, path: Path) -> Source:
+        """Look at *path* and tell what it is.
+
+        :raise UsageError: it is not there, or nothing that can be built.
+        """
+        if path.is_dir():
+            return cls(path=path, kind="tree")
+        if not path.is_file():
+            raise UsageError(f"there is no source {path}", hint="--source takes a directory, a tarball or a .dsc file")
+        if path.suffix == ".dsc":
+            return cls(path=path, kind="dsc")
+        if _TARBALL.fullmatch(path.name):
+            return cls(path=path, kind="tarball")
+        raise UsageError(f"cannot build {path}: it is neither a directory, nor a tarball, nor a .dsc file")
+
+    def deliver(self, guest: Guest) -> str:
+        """Put the source into the guest's workshop and return the directory of its tree there.
+
+        :raise UsageError: files that it consists of are missing, or it is not one tree.
+        """
+        guest.succeed(
+            sh(
+                f"id -u {USER} >/dev/null 2>&1 || useradd --create-home --shell /bin/bash {USER}; "
+                f"install -d -o {USER} -g {USER} {WORKSHOP}"
+            )
+        )
+        match self.kind:
+            case "tree":
+                return self._deliver_tree(guest)
+            case "tarball":
+                guest.put(self.path, f"{WORKSHOP}/")
+                unpack = f"mkdir tree && tar -x -C tree -f ./{shlex.quote(self.path.name)}"
+            case "dsc":
+                for part in (self.path, *_parts(self.path)):
+                    guest.put(part, f"{WORKSHOP}/")
+                unpack = f"mkdir tree && cd tree && dpkg-source --extract ../{shlex.quote(self.path.name)}"
+        guest.succeed(sh(unpack), cwd=WORKSHOP, user=USER)
+        found = guest.glob(f"{WORKSHOP}/tree/*/")
+        if len(found) != 1:
+            raise UsageError(f"cannot build {self.path}: it must hold one directory, and holds {len(found)}")
+        tree = f"{WORKSHOP}/{found[0].rstrip('/').rpartition('/')[2]}"
+        guest.succeed(["mv", found[0], tree])
+        return tree
+
+    def _deliver_tree(self, guest: Guest) -> str:
+        project = Project.load(self.path)
+        tree = f"{WORKSHOP}/{project.name}" + (f"-{project.version}" if project.version else "")
+        # The times are part of what is built from it: a checkout's are those of the checkout.
+        guest.put(project.root, tree, files=tree_files(project.root), mtime_s=source_date_epoch(project.root))
+        guest.succeed(["chown", "-R", f"{USER}:{USER}", tree])
+        return tree
+
+
+def _parts(dsc: Path) -> tuple[Path, ...]:
+    """Return the files that a .dsc names."""
+    parts = tuple(dsc.with_name(name) for name in _CHECKSUM_LINE.findall(dsc.read_text(errors="replace")))
+    missing = [part.name for part in parts if not part.is_file()]
+    if missing or not parts:
+        what = f"{', '.join(missing)} is missing beside it" if missing else "it names no files"
+        raise UsageError(f"cannot build {dsc}: {what}", hint="`apt-get source --download-only PACKAGE` fetches all of them")
+    return parts
