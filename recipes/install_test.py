@@ -26,7 +26,7 @@ from vmtasks import (
 _LISTING = """
 find / -xdev \\( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp -o -path /build -o -path /srv \\
     -o -path /root -o -path /home -o -path /var/cache -o -path /var/log -o -path /var/tmp -o -path /var/lib/apt \\
-    -o -path /var/lib/dpkg -o -path /var/lib/systemd \\) -prune -o -print | LC_ALL=C sort
+    -o -path /var/lib/dpkg -o -path /var/lib/systemd \\) -prune -o -print
 """
 _LOGS = "journalctl --boot --no-pager >journal.log; cp -f /var/log/dpkg.log /var/log/apt/term.log . 2>/dev/null; :"
 
@@ -50,7 +50,7 @@ def install_test(
     packages = _packages(debs)
     project = run.project(source, image)
     with run.boot(project.images.install, name="install", project=project) as guest:
-        before = guest.run(sh(_LISTING)).stdout.splitlines()
+        before = _listing(guest)
         try:
             if upgrade_from:
                 with run.case("install-old"):
@@ -67,7 +67,7 @@ def install_test(
             _report_leftovers(run, guest, before)
         finally:
             with suppress(ConnectionLost, TestFailed), guest.tmp_dir() as logs:
-                guest.run(sh(_LOGS), cwd=logs)
+                guest.query(sh(f"cd {logs} && {_LOGS}"))
                 guest.get(logs, run.directory / "install-logs")
 
 
@@ -103,15 +103,12 @@ def _install(guest: Guest, packages: dict[str, Path]) -> None:
 
 def _expect_installed(guest: Guest, packages: dict[str, Path]) -> None:
     """Make sure that what is installed is what was brought, and not what the archive has under that name."""
-    query = ["dpkg-query", "--show", "--showformat=${binary:Package} ${Version} ${db:Status-Status}\\n", *packages]
-    installed = dict(line.split(" ", 1) for line in guest.succeed(query).splitlines())
+    show = "--showformat=${Package}_${Version} ${db:Status-Status}\\n"
+    installed = dict(line.rsplit(" ", 1) for line in guest.query(["dpkg-query", "--show", show, *packages]).splitlines())
     for name, path in packages.items():
-        version = path.name.split("_")[1].replace("%3a", ":").partition(":")[2] or path.name.split("_")[1]
-        found = next((said for full, said in installed.items() if full.split(":")[0] == name), "nothing")
-        if found.split(" ")[0].partition(":")[2] not in (version, "") and not found.startswith(f"{version} "):
-            raise TestFailed(f"{name} is installed as {found}, and not as the {version} that was to be tested")
-        if not found.endswith(" installed"):
-            raise TestFailed(f"{name} is not installed but {found.rpartition(' ')[2]}")
+        version = guest.query(["dpkg-deb", "--field", f"{apt.LOCAL_REPOSITORY}/{path.name}", "Version"]).strip()
+        if installed.get(f"{name}_{version}") != "installed":
+            raise TestFailed(f"{name} {version} was to be tested, and what there is now is {', '.join(installed)}")
 
 
 def _install_old(guest: Guest, origin: str, packages: dict[str, Path]) -> None:
@@ -127,10 +124,9 @@ def _install_old(guest: Guest, origin: str, packages: dict[str, Path]) -> None:
 def _dep8(run: Run, guest: Guest, source: Source, packages: dict[str, Path]) -> None:
     """Run the tests that the source package brings along; those that break the machine last."""
     tree = source.deliver(guest)
-    control = guest.run(["cat", f"{tree}/debian/tests/control"])
-    if not control.ok:
-        return
-    for test in sorted(dep8.parse(control.stdout, f"{tree}/debian/tests/control"), key=lambda test: test.needs_own_machine):
+    control = guest.query(sh(f"cat {shlex.quote(tree)}/debian/tests/control 2>/dev/null || :"))
+    tests = dep8.parse(control, "debian/tests/control")
+    for test in sorted(tests, key=lambda test: test.needs_own_machine):
         name = f"debian/tests/{test.name}"
         if test.unsupported:
             run.skip(name, f"it asks for {', '.join(test.unsupported)}, which is not supported")
@@ -141,9 +137,10 @@ def _dep8(run: Run, guest: Guest, source: Source, packages: dict[str, Path]) -> 
 
 def _run_dep8(guest: Guest, tree: str, test: Dep8Test, packages: dict[str, Path]) -> None:
     wanted = [name for word in test.depends for name in (packages if word == "@" else [word])]
-    apt.apt(guest, "satisfy", *wanted) if wanted else None
+    if missing := [name for name in wanted if name not in packages]:
+        apt.apt(guest, "satisfy", *missing)
     with guest.tmp_dir() as room:
-        guest.succeed(["chmod", "1777", room])
+        guest.query(["chmod", "1777", room])
         env = {"AUTOPKGTEST_TMP": room, "ADTTMP": room, "AUTOPKGTEST_ARTIFACTS": room, "AUTOPKGTEST_NORMAL_USER": "builder"}
         user = "root" if "needs-root" in test.restrictions else "builder"
         result = guest.run(sh(f"chmod a+x debian/tests/* 2>/dev/null; {test.command}"), cwd=tree, user=user, env=env)
@@ -157,19 +154,25 @@ def _run_dep8(guest: Guest, tree: str, test: Dep8Test, packages: dict[str, Path]
         raise TestFailed(f"{test.name} wrote to standard error", evidence=tuple(result.stderr.splitlines()[-10:]))
 
 
+def _listing(guest: Guest) -> set[str]:
+    return set(guest.query(sh(_LISTING)).splitlines())
+
+
 def _purge(guest: Guest, packages: dict[str, Path]) -> None:
     apt.apt(guest, "purge", *packages)
-    left = guest.run(sh(f"dpkg-query --show --showformat='${{Package}} ${{db:Status-Status}}\\n' {shlex.join(packages)} 2>/dev/null"))
-    if still := [line for line in left.stdout.splitlines() if not line.endswith("not-installed")]:
+    show = "dpkg-query --show --showformat='${Package} ${db:Status-Status}\\n'"
+    left = guest.query(sh(f"{show} {shlex.join(packages)} 2>/dev/null || :"))
+    if still := [line for line in left.splitlines() if not line.endswith("not-installed")]:
         raise TestFailed(f"after a purge dpkg still knows {', '.join(still)}")
 
 
-def _report_leftovers(run: Run, guest: Guest, before: list[str]) -> None:
+def _report_leftovers(run: Run, guest: Guest, before: set[str]) -> None:
     """Tell of files that were not there before; files of dependencies, which stay installed, do not count."""
-    new = sorted(set(guest.run(sh(_LISTING)).stdout.splitlines()) - set(before))
+    apt.remove_repository(guest)
+    new = sorted(_listing(guest) - before)
     if not new:
         return
-    owned = guest.run(sh("cat /var/lib/dpkg/info/*.list | LC_ALL=C sort -u")).stdout.splitlines()
+    owned = guest.query(sh("cat /var/lib/dpkg/info/*.list")).splitlines()
     real = {path.replace("/usr", "", 1) for path in owned} | set(owned)
     if leftovers := [path for path in new if path not in real]:
         listing = run.directory / "leftovers.txt"

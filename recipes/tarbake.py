@@ -7,7 +7,7 @@ import shlex
 import tarfile
 from pathlib import Path
 
-from vmtasks import Run, Source, TestFailed, UsageError, apt, recipe, sh, source_date_epoch
+from vmtasks import Run, Source, TestFailed, apt, recipe, sh, source_date_epoch
 
 # A tarball that only differs in when and by whom it was made is the same tarball.
 _REPACK = """# pack it once more: sorted, dated by the source, owned by root
@@ -27,14 +27,21 @@ repack() {
 }
 """
 
+# For a project that has no command of its own: the tree as it stands.
+_PLAIN = """# pack the tree
+name=$(basename "$PWD")
+tar -c -C .. "$name" | gzip -n >"../$name.tar.gz"
+mv "../$name.tar.gz" .
+"""
+
 
 @recipe
 def tarbake(run: Run, source: str = ".", out: str = "", image: str = "") -> list[Path]:
     """Make a project's release tarball in a clean machine.
 
-    Its own dist command is run (make dist, python -m build, or as vmtasks.toml says), and out come
-    NAME-VERSION.tar.gz, its sha256, and distdirname.txt with the name of the directory inside.
-    The same tree gives the same bytes.
+    Its own dist command is run (make dist, python -m build, or as vmtasks.toml says; where there is none, the
+    tree is packed as it is), and out come NAME-VERSION.tar.gz, its sha256, and distdirname.txt with the name of
+    the directory inside. The same tree gives the same bytes.
 
     :param source: the project's directory.
     :param out: where the tarball goes; the run's own directory by default.
@@ -42,11 +49,6 @@ def tarbake(run: Run, source: str = ".", out: str = "", image: str = "") -> list
     """
     project = run.project(source, image)
     commands = project.commands
-    if not commands.dist:
-        raise UsageError(
-            f"there is no command that makes a tarball of {project.root}",
-            hint='say one in vmtasks.toml: [commands] dist = "make dist"',
-        )
     target = run.out(out)
     with run.boot(project.images.build, name="tarbake", project=project) as guest, run.case("tarbake"):
         tree = Source.of(project.root).deliver(guest)
@@ -54,7 +56,7 @@ def tarbake(run: Run, source: str = ".", out: str = "", image: str = "") -> list
         env = {"SOURCE_DATE_EPOCH": str(source_date_epoch(project.root)), "TZ": "UTC", **commands.env}
         patterns = [f"{tree}/{pattern}" for pattern in project.artifacts.dist]
         before = {path for pattern in patterns for path in guest.glob(pattern)}
-        guest.succeed(sh(commands.dist), cwd=tree, user="builder", env=env, timeout_s=commands.timeout_s)
+        guest.succeed(sh(commands.dist or _PLAIN), cwd=tree, user="builder", env=env, timeout_s=commands.timeout_s)
         made = [path for pattern in patterns for path in guest.glob(pattern) if path not in before]
         if not made:
             raise TestFailed(f"`{commands.dist}` made no {' or '.join(project.artifacts.dist)}")

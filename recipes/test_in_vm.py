@@ -26,11 +26,8 @@ def test_in_vm(run: Run, source: str = ".", out: str = "", image: str = "") -> N
     if not project.is_packaged:
         _own_tests(run, source, out, image)
         return
-    origin = source
-    if project.commands.dist:
-        tarballs = [path for path in tarbake(run, source=source, out=out, image=image) if path.name.endswith(".tar.gz")]
-        origin = str(tarballs[0])
-    packages = build_deb(run, source=origin, out=out, image=image or project.images.build)
+    tarball = next(path for path in tarbake(run, source=source, out=out, image=image) if path.name.endswith(".tar.gz"))
+    packages = build_deb(run, source=str(tarball), out=out, image=image or project.images.build)
     debs = [str(path) for path in packages if path.suffix == ".deb"]
     install_test(run, debs=debs, source=source, image=image)
 

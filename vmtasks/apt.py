@@ -61,14 +61,14 @@ def add_repository(guest: Guest, directory: str) -> None:
     :raise CommandFailed: it cannot be made; needs apt-ftparchive, from apt-utils.
     """
     where = shlex.quote(directory)
-    guest.succeed(sh(f"cd {where} && apt-ftparchive packages . >Packages && apt-ftparchive release . >Release"))
-    guest.succeed(["tee", _LOCAL_LIST], stdin=f"deb [trusted=yes] file:{directory} ./\n".encode())
+    guest.query(sh(f"cd {where} && apt-ftparchive packages . >Packages && apt-ftparchive release . >Release"))
+    guest.query(["tee", _LOCAL_LIST], stdin=f"deb [trusted=yes] file:{directory} ./\n".encode())
     only = (f"Dir::Etc::sourcelist={_LOCAL_LIST}", "Dir::Etc::sourceparts=-", "APT::Get::List-Cleanup=0")
     guest.succeed([*APT, *(word for option in only for word in ("-o", option)), "update"], env=ENV)
 
 
 def remove_repository(guest: Guest) -> None:
     """Have apt forget the repository again."""
-    guest.run(["rm", "-f", _LOCAL_LIST])
+    guest.query(["rm", "-f", _LOCAL_LIST])
 
 

@@ -168,7 +168,7 @@ class _News:
                 events.emit(events.Note(machine=self._machine, text=text + more))
             case "panic":
                 raise trouble(f"the kernel of {self._machine} panicked: {said['line']}", evidence=self._evidence())
-            case "gone" if said["status"] is None:
+            case "gone" if said["status"] is None and not self.booted:
                 raise HostError(f"cannot start {self._machine}: {said['error']}")
             case "gone":
                 why = said["qemu"].strip() or said["error"] or f"QEMU ended with status {said['status']}"

@@ -67,7 +67,7 @@ class Qmp:
         if "return" in answer:
             return answer["return"]
         error = answer.get("error")
-        raise QmpError(f"QEMU refused {command}: {error['desc'] if isinstance(error, dict) else error}")
+        raise QmpError(f"QEMU refused {command}: {error.get('desc') if isinstance(error, dict) else error}")
 
     def human(self, command_line: str, *, limit_s: float) -> str:
         """Run a command of the human monitor and return its text."""

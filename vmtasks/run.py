@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from functools import update_wrapper
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 
 OUTPUT = Path("build/vmtasks")
 """Where runs are written down, relative to the directory that a recipe is called from."""
+_serials = count()
+"""One `inv` can make several runs in a second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -278,7 +281,8 @@ def _end(run: Run, problem: BaseException, repeat: str) -> None:
 def _new_directory(name: str) -> Path:
     """Make the directory of this run, and let ``latest`` lead to it."""
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    path = OUTPUT / f"{name}-{stamp}-{os.getpid()}"
+    serial = next(_serials)
+    path = OUTPUT / (f"{name}-{stamp}-{os.getpid()}" + (f".{serial}" if serial else ""))
     latest = OUTPUT / "latest"
     try:
         path.mkdir(parents=True)

@@ -49,7 +49,7 @@ class Source:
 
         :raise UsageError: files that it consists of are missing, or it is not one tree.
         """
-        guest.succeed(
+        guest.query(
             sh(
                 f"id -u {USER} >/dev/null 2>&1 || useradd --create-home --shell /bin/bash {USER}; "
                 f"install -d -o {USER} -g {USER} {WORKSHOP}"
@@ -64,13 +64,14 @@ class Source:
             case "dsc":
                 for part in (self.path, *_parts(self.path)):
                     guest.put(part, f"{WORKSHOP}/")
-                unpack = f"mkdir tree && cd tree && dpkg-source --extract ../{shlex.quote(self.path.name)}"
-        guest.succeed(sh(unpack), cwd=WORKSHOP, user=USER)
+                unpack = _unpack_dsc(self.path)
+        guest.query(sh(f"cd {WORKSHOP} && {unpack}"))
         found = guest.glob(f"{WORKSHOP}/tree/*/")
         if len(found) != 1:
             raise UsageError(f"cannot build {self.path}: it must hold one directory, and holds {len(found)}")
         tree = f"{WORKSHOP}/{found[0].rstrip('/').rpartition('/')[2]}"
-        guest.succeed(["mv", found[0], tree])
+        guest.query(["mv", found[0], tree])
+        guest.query(["chown", "-R", f"{USER}:{USER}", tree])
         return tree
 
     def _deliver_tree(self, guest: Guest) -> str:
@@ -78,7 +79,7 @@ class Source:
         tree = f"{WORKSHOP}/{project.name}" + (f"-{project.version}" if project.version else "")
         # The times are part of what is built from it: a checkout's are those of the checkout.
         guest.put(project.root, tree, files=tree_files(project.root), mtime_s=source_date_epoch(project.root))
-        guest.succeed(["chown", "-R", f"{USER}:{USER}", tree])
+        guest.query(["chown", "-R", f"{USER}:{USER}", tree])
         return tree
 
 
@@ -90,3 +91,17 @@ def _parts(dsc: Path) -> tuple[Path, ...]:
         what = f"{', '.join(missing)} is missing beside it" if missing else "it names no files"
         raise UsageError(f"cannot build {dsc}: {what}", hint="`apt-get source --download-only PACKAGE` fetches all of them")
     return parts
+
+
+def _unpack_dsc(dsc: Path) -> str:
+    """Return the script that unpacks a source package; without dpkg-dev, which brings compilers, its patches are left out."""
+    archives = [shlex.quote(part.name) for part in _parts(dsc) if _TARBALL.fullmatch(part.name)]
+    upstream = next((name for name in archives if ".debian.tar" not in name), "")
+    debian = next((name for name in archives if ".debian.tar" in name), "")
+    by_hand = f"mkdir tree/source && tar -x --strip-components=1 -C tree/source -f {upstream}"
+    if debian:
+        by_hand += f" && rm -rf tree/source/debian && tar -x -C tree/source -f {debian}"
+    return (
+        "mkdir tree && if command -v dpkg-source >/dev/null; "
+        f"then cd tree && dpkg-source --no-check --extract ../{shlex.quote(dsc.name)}; else {by_hand}; fi"
+    )

@@ -17,7 +17,9 @@ from vmtasks.guest import archive
 Entry = tuple[tarfile.TarInfo, bytes]
 
 
-def entry(name: str, content: bytes = b"", *, kind: bytes = tarfile.REGTYPE, link: str = "", mode: int = 0o644) -> Entry:
+def entry(
+    name: str, content: bytes = b"", *, kind: bytes = tarfile.REGTYPE, link: str = "", mode: int = 0o644
+) -> Entry:
     info = tarfile.TarInfo(name)
     info.type, info.linkname, info.mode, info.size = kind, link, mode, len(content)
     return info, content
@@ -33,6 +35,11 @@ def symlink(name: str, to: str) -> Entry:
 
 def hardlink(name: str, to: str) -> Entry:
     return entry(name, kind=tarfile.LNKTYPE, link=to)
+
+
+def with_headers(made: Entry, **headers: str) -> Entry:
+    made[0].pax_headers = headers
+    return made
 
 
 def tar_of(entries: Iterable[Entry]) -> io.BytesIO:
@@ -138,13 +145,16 @@ def test_the_same_archive_can_come_twice(target: Path) -> None:
         ([entry("OUTSIDE/evil", b"x")], "its name leads outside"),
         ([entry(".", b"x")], "it would replace the target"),
         ([symlink(".", "x")], "it would replace the target"),
-        ([entry("nul\0name", b"x")], "its name is none"),
-        ([symlink("link", "nul\0name")], "its name is none"),
+        ([with_headers(entry("name", b"x"), path="nul\0name")], "its name is none"),
+        ([with_headers(symlink("link", "name"), linkpath="nul\0name")], "its name is none"),
         ([symlink("link", "../outside")], "it is a link that leads outside, to '../outside'"),
         ([symlink("link", "OUTSIDE")], "it is a link that leads outside"),
         ([symlink("link", "OUTSIDE"), directory("link/evil")], "it is a link that leads outside"),
         ([directory("d"), symlink("d/e", ".."), symlink("d/e/f", "../outside")], "it is a link that leads outside"),
-        ([hardlink("name", "../outside/secret")], "it is another name of '../outside/secret', which did not come along"),
+        (
+            [hardlink("name", "../outside/secret")],
+            "it is another name of '../outside/secret', which did not come along",
+        ),
         ([hardlink("name", "OUTSIDE/secret")], "which did not come along"),
         ([hardlink("name", "missing")], "which did not come along"),
         ([hardlink("name", "name")], "which did not come along"),
@@ -227,17 +237,13 @@ def test_what_is_no_archive_is_an_error(target: Path, stream: bytes) -> None:
 
 @pytest.mark.parametrize("mtime", ["nan", "1e300", "-1e300", "1e18"])
 def test_a_time_that_no_clock_shows_is_no_obstacle(target: Path, mtime: str) -> None:
-    info, content = entry("file", b"x")
-    info.pax_headers = {"mtime": mtime}
-    made, refused = archive.unpack(tar_of([(info, content)]), target)
+    made, refused = archive.unpack(tar_of([with_headers(entry("file", b"x"), mtime=mtime)]), target)
     assert (made, refused) == ([target / "file"], [])
 
 
 def test_a_negative_size_is_an_error_and_no_endless_loop(target: Path) -> None:
-    info, _ = entry("file")
-    info.pax_headers = {"size": "-512"}
     with pytest.raises(HostError, match="cannot unpack"):
-        archive.unpack(tar_of([(info, b"")]), target)
+        archive.unpack(tar_of([with_headers(entry("file"), size="-512")]), target)
 
 
 def test_a_target_that_is_a_file_is_said(target: Path) -> None:

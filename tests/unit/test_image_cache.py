@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,8 +82,15 @@ def test_the_key_is_a_short_name_and_always_the_same(kitchen: Kitchen) -> None:
 
 @pytest.mark.parametrize(
     "more",
-    ['packages = ["one", "two"]', 'mirror = "http://mirror.example"', "disk_gib = 5", '[[steps]]\nrun = "true"']
-    + ['architecture = "i386"', 'modules = ["ext4"]', '[[files]]\npath = "/a"\ncontent = "a"'],
+    [
+        'packages = ["one", "two"]',
+        'mirror = "http://mirror.example"',
+        'architecture = "i386"',
+        'modules = ["ext4"]',
+        "disk_gib = 5",
+        '[[steps]]\nrun = "true"',
+        '[[files]]\npath = "/a"\ncontent = "a"',
+    ],
 )
 def test_the_key_changes_with_what_is_baked(kitchen: Kitchen, more: str) -> None:
     before, above = kitchen.key("base"), kitchen.key("layer")
@@ -101,7 +108,9 @@ def test_the_key_stays_with_what_only_makes_the_machine(kitchen: Kitchen, more: 
     assert (kitchen.key("base"), kitchen.key("layer")) == (before, above)
 
 
-def test_the_key_does_not_depend_on_where_the_definitions_are(kitchen: Kitchen, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_key_does_not_depend_on_where_the_definitions_are(
+    kitchen: Kitchen, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = kitchen.key("layer")
     elsewhere = kitchen.definitions.rename(kitchen.definitions.with_name("moved"))
     monkeypatch.setenv("VMTASKS_IMAGES", str(elsewhere))

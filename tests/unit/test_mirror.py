@@ -46,7 +46,8 @@ def test_a_host_without_debian_knows_none(listing: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "uri", ["cdrom://[Debian 12]/", "file:/srv/debian/", "copy:/srv/debian/", "mirror+file:/etc/apt/mirrors/debian.list/"]
+    "uri",
+    ["cdrom://[Debian 12]/", "file:/srv/debian/", "copy:/srv/debian/", "mirror+file:/etc/apt/mirrors/debian.list/"],
 )
 def test_what_only_this_host_can_reach_is_no_mirror(uri: str) -> None:
     assert parse(f"Debian|Debian|{uri}|bookworm|main\n") == Mirrors()

@@ -84,7 +84,7 @@ def remote_line(command: Command, *, cwd: str | None, env: Mapping[str, str], us
 
     :raise UsageError: *command* is a plain string, or empty.
     """
-    if isinstance(command, str) or not isinstance(command, (Sequence, Shell)):
+    if isinstance(command, str | bytes) or not isinstance(command, (Sequence, Shell)):
         raise UsageError(f"cannot run {command!r}: give a list of arguments, or say sh(...) if it is for the shell")
     if not isinstance(command, Shell) and not command:
         raise UsageError("cannot run an empty list of arguments")

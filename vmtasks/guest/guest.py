@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 TERM_GRACE_S = 5.0
 """How long a command that outlived its limit has between SIGTERM and SIGKILL."""
 _POLL_S = 0.25
+_QUERY_LIMIT_S = 120.0
 
 
 class Guest:
@@ -152,6 +153,19 @@ class Guest:
             )
         return result.stdout
 
+    def query(self, command: Command, *, stdin: bytes = b"") -> str:
+        """Return what a small command prints, without making it part of the story: no events, no log.
+
+        :raise CommandFailed: it ended with another status than 0.
+        """
+        with self._started(remote_line(command, cwd=None, env={}, user="root")) as started:
+            started.sendall(stdin)
+            started.shutdown_write()
+            started.settimeout(_QUERY_LIMIT_S)
+            _, _, output = started.makefile("rb").read().partition(b"\n")
+            self._conclude(started, display(command))
+        return output.decode(errors="replace")
+
     # --- files ------------------------------------------------------------------------------------------------
 
     def put(
@@ -181,19 +195,19 @@ class Guest:
 
     def glob(self, pattern: str) -> list[str]:
         """Return the guest's paths that match *pattern*, sorted; none if there are none."""
-        listed = self._quiet(sh(f'for f in {quoted_glob(pattern)}; do [ -e "$f" ] && printf \'%s\\n\' "$f"; done; :'))
+        listed = self.query(sh(f'for f in {quoted_glob(pattern)}; do [ -e "$f" ] && printf \'%s\\n\' "$f"; done; :'))
         return sorted(listed.splitlines())
 
     @contextmanager
     def tmp_dir(self) -> Iterator[str]:
         """Yield an empty directory in the guest that everybody may enter, removed at the end."""
-        path = self._quiet(["mktemp", "--directory", "--tmpdir=/var/tmp"]).strip()
-        self._quiet(["chmod", "0755", path])
+        path = self.query(["mktemp", "--directory", "--tmpdir=/var/tmp"]).strip()
+        self.query(["chmod", "0755", path])
         try:
             yield path
         finally:
             with suppress(InfrastructureError):  # a machine that is gone has taken it along
-                self.run(["rm", "-rf", "--", path])
+                self.query(["rm", "-rf", "--", path])
 
     # --- waiting ----------------------------------------------------------------------------------------------
 
@@ -275,7 +289,7 @@ class Guest:
 
     def boot_id(self) -> str:
         """Return the kernel's boot_id, which every boot makes anew (random(4))."""
-        return self._quiet(["cat", "/proc/sys/kernel/random/boot_id"]).strip()
+        return self.query(["cat", "/proc/sys/kernel/random/boot_id"]).strip()
 
     def reboot(self, *, timeout_s: float = 300.0) -> None:
         """Reboot the guest and come back when it is another boot.
@@ -298,7 +312,7 @@ class Guest:
 
     def cpu_count(self) -> int:
         """Return the number of processors that are online."""
-        return int(self._quiet(["nproc", "--all"]))
+        return int(self.query(["nproc", "--all"]))
 
     def close(self) -> None:
         """Close the connection; the machine goes on."""
@@ -334,15 +348,6 @@ class Guest:
         finally:
             started.close()
 
-    def _quiet(self, command: Command) -> str:
-        """Run a small command of our own, which is no part of the story."""
-        with self._started(remote_line(command, cwd=None, env={}, user="root")) as started:
-            started.shutdown_write()
-            started.settimeout(60.0)
-            _, _, output = started.makefile("rb").read().partition(b"\n")
-            self._conclude(started, display(command))
-        return output.decode(errors="replace")
-
     def _conclude(self, started: Channel, what: str) -> None:
         """See one of our own commands out.
 
@@ -371,4 +376,4 @@ class Guest:
             f"kill -KILL -- -{group} 2>/dev/null; :"
         )
         with suppress(InfrastructureError, OSError):  # the time limit is the news; a machine beyond reach ends anyway
-            self._quiet(sh(script))
+            self.query(sh(script))

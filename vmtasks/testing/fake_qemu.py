@@ -119,12 +119,14 @@ class FakeQemu:
                 self._negotiated = True
             case "query-status":
                 return {"status": self._status, "singlestep": False, "running": self._status == "running"}
-            case "cont":
+            case "cont" if self._status != "running":
                 self._status = "running"
                 self._do("event", "RESUME")
-            case "stop":
+            case "stop" if self._status == "running":
                 self._status = "paused"
                 self._do("event", "STOP")
+            case "cont" | "stop":
+                pass  # so it is already
             case "human-monitor-command":
                 return self._human(arguments)
             case "quit":

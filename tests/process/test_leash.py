@@ -1,0 +1,267 @@
+"""The caller's end, with real supervisors and the fake QEMU: holding on, letting go, and dying."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import queue
+import select
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import vmtasks
+from vmtasks import slots
+from vmtasks.deadline import Deadline
+from vmtasks.errors import BootError, HostError
+from vmtasks.leash import Leash, _listen, leashed
+
+LIMIT_S = 30.0
+PROMPT_S = 5.0
+CALLER = """
+import json, sys
+from pathlib import Path
+from vmtasks.deadline import Deadline
+from vmtasks.leash import leashed
+
+plan = json.loads(sys.argv[1])
+with leashed(plan, log=Path(sys.argv[2])) as leash:
+    started = leash.expect("started", Deadline.after(30.0))
+    print(started["qemu_pid"], flush=True)
+    sys.stdin.read()
+"""
+
+Plan = Callable[..., dict[str, Any]]
+Ended = Callable[..., bool]
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "supervisor.log"
+
+
+def start(leash: Leash) -> dict[str, Any]:
+    return leash.expect("started", Deadline.after(LIMIT_S))
+
+
+def supervisor_of(plan: dict[str, Any]) -> int:
+    return int(json.loads(Path(plan["directory"], "lease.json").read_text())["supervisor_pid"])
+
+
+def nothing_is_left(plan: dict[str, Any]) -> bool:
+    return not Path(plan["directory"]).exists() and slots.tickets(plan["slot"]["directory"]) == ()
+
+
+# --- holding on ------------------------------------------------------------------------------------------------
+
+
+def test_machine_lives_as_long_as_the_block(plan: Plan, log: Path, ended: Ended) -> None:
+    ours = plan()
+    with leashed(ours, log=log) as leash:
+        said = [leash.next(LIMIT_S), leash.next(LIMIT_S)]
+        assert [word["event"] for word in said if word] == ["admitted", "started"]
+        assert leash.next(0.0) is None
+        assert leash.gone is None
+        qemu_pid = said[1]["qemu_pid"] if said[1] else 0
+        assert not ended(qemu_pid, within_s=0)
+    assert ended(qemu_pid, within_s=0)
+    assert nothing_is_left(ours)
+    assert log.read_bytes() == b"", "it had nothing to complain about"
+
+
+def test_block_that_raises_ends_the_machine_and_loses_no_error(plan: Plan, log: Path, ended: Ended) -> None:
+    ours = plan()
+    pids: list[int] = []
+
+    def break_off() -> None:
+        with leashed(ours, log=log) as leash:
+            pids.append(start(leash)["qemu_pid"])
+            assert not ended(pids[0], within_s=0)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        break_off()
+    assert ended(pids[0], within_s=0)
+    assert nothing_is_left(ours)
+
+
+def test_block_that_is_left_at_once(plan: Plan, log: Path) -> None:
+    ours = plan()
+    with leashed(ours, log=log):
+        pass
+    assert nothing_is_left(ours)
+
+
+def test_qmp_gives_the_answer_and_keeps_what_comes_before_it(plan: Plan, log: Path) -> None:
+    with leashed(plan({"query-status": [["event", "RESET", {"guest": True}]]}), log=log) as leash:
+        start(leash)
+        assert leash.qmp("stop") == {}
+        assert leash.qmp("query-status") == {"status": "paused", "singlestep": False, "running": False}
+        with pytest.raises(BootError, match="cannot have QEMU execute nonsense: QEMU refused nonsense"):
+            leash.qmp("nonsense", {"why": 1})
+        heard = [leash.next(LIMIT_S), leash.next(LIMIT_S)]
+        assert [event["name"] for event in heard if event] == ["STOP", "RESET"]
+
+
+def test_qmp_without_an_answer(plan: Plan, log: Path) -> None:
+    with leashed(plan({"query-status": [["ignore"]]}), log=log) as leash:
+        start(leash)
+        with pytest.raises(BootError, match="cannot have QEMU execute query-status: no answer"):
+            leash.qmp("query-status", limit_s=0.2)
+        os.kill(supervisor_of(plan()), signal.SIGKILL)  # it would wait for QEMU's answer
+
+
+def test_expect_drops_what_it_was_not_asked_for_and_tells_of_the_end(plan: Plan, log: Path) -> None:
+    with leashed(plan({"start": [["complain", "no such disk"], ["exit", 1]]}), log=log) as leash:
+        with pytest.raises(BootError, match=r"the machine is gone \(QEMU closed its control line\)"):
+            start(leash)
+        assert leash.gone
+        assert leash.gone["qemu"] == "qemu-system-fake: no such disk\n"
+
+
+def test_expect_does_not_wait_beyond_its_deadline(plan: Plan, log: Path) -> None:
+    with leashed(plan(), log=log) as leash, pytest.raises(BootError, match=r"said nothing of 'panic' in 0\.2 s"):
+        leash.expect("panic", Deadline.after(0.2))
+
+
+# --- letting go ------------------------------------------------------------------------------------------------
+
+
+def test_the_end_stays_the_end(plan: Plan, log: Path) -> None:
+    ours = plan()
+    with leashed(ours, log=log) as leash:
+        start(leash)
+        leash.stop()
+        assert nothing_is_left(ours)
+        words = [leash.next(LIMIT_S) for _ in range(5)]
+        assert words == [leash.gone] * 5
+        assert leash.gone
+        assert leash.gone["status"] == 0, "its real last words"
+        with pytest.raises(BootError, match="cannot have QEMU execute cont: no answer"):
+            leash.qmp("cont")
+        leash.stop()
+
+
+def test_stop_gives_grace(plan: Plan, log: Path) -> None:
+    with leashed(plan({"quit": [["exit", 9]], "cont": [["exit", 5]]}), log=log) as leash:
+        qemu_pid = start(leash)["qemu_pid"]
+        leash.ask(do="stop", limit_s=LIMIT_S)
+        os.kill(qemu_pid, signal.SIGTERM)
+        leash.let_go()
+        assert (leash.next(LIMIT_S) or {})["status"] == 0
+
+
+def test_killed_supervisor_is_told_of_like_any_end(plan: Plan, log: Path, ended: Ended) -> None:
+    ours = plan()
+    with leashed(ours, log=log) as leash:
+        qemu_pid = start(leash)["qemu_pid"]
+        assert not ended(qemu_pid, within_s=0)
+        os.kill(supervisor_of(ours), signal.SIGKILL)
+        last = leash.next(LIMIT_S) or {}
+        assert (last["event"], last["status"]) == ("gone", None)
+        assert last["error"] == "its supervisor ended without a word"
+        assert ended(qemu_pid, within_s=PROMPT_S)
+
+
+def test_supervisor_that_does_not_go_is_killed_and_its_machine_with_it(plan: Plan, log: Path, ended: Ended) -> None:
+    ours = plan()
+    with leashed(ours, log=log) as leash:
+        qemu_pid = start(leash)["qemu_pid"]
+        assert not ended(qemu_pid, within_s=0)
+        os.kill(supervisor_of(ours), signal.SIGSTOP)
+        with pytest.raises(HostError, match=r"cannot end the machine: its supervisor .* did not go in 0\.2 s"):
+            leash.let_go(0.2)
+        assert ended(qemu_pid, within_s=PROMPT_S)
+        assert slots.tickets(ours["slot"]["directory"]) == ()
+    assert "leash" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_supervisor_that_breaks_complains_to_its_log(log: Path) -> None:
+    with leashed({"directory": "/nowhere"}, log=log) as leash:
+        assert (leash.next(LIMIT_S) or {})["event"] == "gone"
+    assert b"Traceback" in log.read_bytes()
+
+
+def test_word_that_is_cut_short_by_a_kill_does_not_hide_the_end() -> None:
+    words: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    _listen(io.BytesIO(b'{"event": "admitted"}\n{"event": "star'), words)
+    assert [words.get(timeout=LIMIT_S)["event"], words.get(timeout=LIMIT_S)["event"]] == ["admitted", "gone"]
+
+
+def test_leashes_leave_no_descriptors_behind(plan: Plan, log: Path) -> None:
+    before = set(Path("/proc/self/fd").iterdir())
+    with leashed(plan(), log=log) as leash:
+        start(leash)
+    assert set(Path("/proc/self/fd").iterdir()) == before
+
+
+# --- dying -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def caller(plan: Plan, log: Path) -> Iterator[Callable[[dict[str, Any]], subprocess.Popen[bytes]]]:
+    """Yield what starts a process, the leader of its group, that holds a leash and does nothing else."""
+    callers: list[subprocess.Popen[bytes]] = []
+
+    def start(plan: dict[str, Any]) -> subprocess.Popen[bytes]:
+        argv = [sys.executable, "-c", CALLER, json.dumps(plan), str(log)]
+        env = {**os.environ, "PYTHONPATH": str(Path(vmtasks.__file__).parent.parent)}
+        callers.append(
+            subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env, start_new_session=True)
+        )
+        return callers[-1]
+
+    yield start
+    for one in callers:
+        with one:
+            one.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize("whole_group", [True, False], ids=["group", "process"])
+def test_caller_that_is_killed_leaves_nothing_and_nobody_on_its_pipe(
+    caller: Callable[[dict[str, Any]], subprocess.Popen[bytes]],
+    plan: Plan,
+    ended: Ended,
+    number: signal.Signals,
+    whole_group: bool,
+) -> None:
+    ours = plan()
+    process = caller(ours)
+    assert process.stdout
+    qemu_pid = int(process.stdout.readline())
+    supervisor_pid = supervisor_of(ours)
+    assert not ended(qemu_pid, within_s=0)
+    assert not ended(supervisor_pid, within_s=0)
+    (os.killpg if whole_group else os.kill)(process.pid, number)
+    deadline = Deadline.after(PROMPT_S)
+    assert ended(qemu_pid, within_s=deadline.left_s)
+    assert ended(supervisor_pid, within_s=deadline.left_s)
+    assert nothing_is_left(ours)
+    assert select.select([process.stdout], [], [], deadline.left_s)[0], "somebody keeps the caller's pipe open"
+    assert process.stdout.read() == b""
+
+
+def test_reader_of_the_callers_pipe_waits_for_no_machine(
+    caller: Callable[[dict[str, Any]], subprocess.Popen[bytes]], plan: Plan, ended: Ended
+) -> None:
+    ours = plan({"quit": [["ignore"]], "SIGTERM": [["ignore"]]})
+    process = caller(ours)
+    assert process.stdout
+    qemu_pid = int(process.stdout.readline())
+    supervisor_pid = supervisor_of(ours)
+    assert not ended(qemu_pid, within_s=0)
+    os.kill(supervisor_pid, signal.SIGSTOP)  # the machine stays: now only pipes count
+    process.kill()
+    assert select.select([process.stdout], [], [], PROMPT_S)[0]
+    assert process.stdout.read() == b""
+    assert not ended(qemu_pid, within_s=0)
+    os.kill(supervisor_pid, signal.SIGKILL)
+    assert ended(qemu_pid, within_s=PROMPT_S)

@@ -1,0 +1,334 @@
+"""A machine's life as far as it goes without a guest: the fake QEMU boots nothing, and a stand-in plays the guest."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vmtasks import events, life, slots
+from vmtasks.config import HostSettings
+from vmtasks.deadline import Deadline
+from vmtasks.errors import BootError, ConnectionLost, HostError
+from vmtasks.guest import Guest
+from vmtasks.image.cache import BakedImage
+from vmtasks.lease import leases
+from vmtasks.life import Berth, living
+from vmtasks.qemu.accel import Choice
+from vmtasks.spec import Machine
+from vmtasks.testing.fake_qemu import Script, command
+
+LIMIT_S = 30.0
+QEMU = """#!/bin/sh
+PATH=/usr/bin:/bin
+# Every start plays the next script there is; the last one stays.
+cd '{scripts}'
+script=$(ls | head -n 1)
+words=$(cat "$script")
+[ "$(ls | wc -l)" = 1 ] || rm "$script"
+exec {fake} "$words" "$@"
+"""
+QEMU_IMG = '#!/bin/sh\nfor overlay; do :; done\n: >"$overlay"\n'
+PANIC: Script = {"human-monitor-command": [["say", "Booting\nKernel panic - not syncing: no init\n"]]}
+
+Ended = Callable[..., bool]
+
+
+class StandIn:
+    """Plays a guest that answers at once, and does as it is told."""
+
+    def __init__(
+        self, name: str, connect: object, watch: Callable[[float], None], *, facts: dict[str, Any], **_: object
+    ) -> None:
+        self.name = name
+        self.watch = watch
+        self.facts = facts
+        self.ran: list[list[str]] = []
+        self.is_closed = False
+
+    def run(self, command: list[str], **_: object) -> None:
+        """Note the command; the one that powers the machine off does."""
+        self.ran.append(command)
+        if "poweroff" in command:
+            os.kill(qemu_of(), signal.SIGTERM)
+
+    def close(self) -> None:
+        """Note it."""
+        self.is_closed = True
+
+
+def lease() -> dict[str, Any]:
+    (one,) = (lease for lease in leases() if lease.alive)
+    return dict(one.said)
+
+
+def qemu_of() -> int:
+    return int(lease()["qemu_pid"])
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(life, "Guest", StandIn)
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Give the host a QEMU that plays these scripts, one start after the other, and a queue of its own."""
+    programs, scripts = tmp_path / "bin", tmp_path / "scripts"
+    programs.mkdir()
+    scripts.mkdir()
+    fake = " ".join(command()[:-1])
+    for name, text in (("qemu-system-x86_64", QEMU.format(scripts=scripts, fake=fake)), ("qemu-img", QEMU_IMG)):
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(programs))
+    monkeypatch.setenv("VMTASKS_CACHE", str(tmp_path / "cache"))
+    plan_of = life._plan
+
+    def plan(*circumstances: Any) -> dict[str, Any]:
+        plan = plan_of(*circumstances)
+        return {**plan, "slot": {**plan["slot"], "directory": str(tmp_path / "queue")}}
+
+    monkeypatch.setattr(life, "_plan", plan)
+
+    def plays(*played: Script) -> None:
+        for number, script in enumerate(played):
+            (scripts / str(number)).write_text(command(script)[-1])
+
+    plays({})
+    return plays
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(name="guest", disk=tmp_path / "baked" / "disk.qcow2", memory_mib=64)
+
+
+@pytest.fixture
+def berth(tmp_path: Path) -> Berth:
+    baked = BakedImage(directory=tmp_path / "baked", manifest={"key": "0123"})
+    baked.directory.mkdir()
+    baked.disk.touch()
+    baked.known_hosts.write_text("vmtasks ssh-ed25519 AAAA\n")
+    return Berth(
+        image="bookworm",
+        baked=baked,
+        choice=Choice(accelerator="tcg", why="a test"),
+        settings=HostSettings(machines=1, memory_mib=1000, boot_limit_s=LIMIT_S),
+        what="a test",
+        logs=tmp_path / "logs",
+    )
+
+
+@pytest.fixture
+def heard() -> Iterator[list[events.Event]]:
+    heard: list[events.Event] = []
+    with events.listening(heard.append):
+        yield heard
+
+
+def notes(heard: list[events.Event]) -> list[str]:
+    return [event.text for event in heard if isinstance(event, events.Note)]
+
+
+def nothing_is_left(tmp_path: Path) -> bool:
+    machines = tmp_path / "cache" / "machines"
+    return not list(machines.iterdir()) and slots.tickets(str(tmp_path / "queue")) == ()
+
+
+def watch_until_it_raises(guest: Guest) -> None:
+    deadline = Deadline.after(LIMIT_S)
+    while not deadline.passed:
+        guest.watch(deadline.left_s)
+
+
+# --- a life that goes well -------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("host", "stand_in")
+def test_a_life(machine: Machine, berth: Berth, heard: list[events.Event], tmp_path: Path, ended: Ended) -> None:
+    with living(machine, berth) as guest:
+        qemu_pid = qemu_of()
+        assert not ended(qemu_pid, within_s=0)
+        assert lease()["ports"] == {"22": guest.facts["port"]}
+        assert (lease()["image"], lease()["caller_pid"]) == ("bookworm", os.getpid())
+        guest.watch(0.0)
+    assert ended(qemu_pid, within_s=0)
+    assert nothing_is_left(tmp_path)
+    assert guest.is_closed, "before the machine went"
+    assert [event.phase for event in heard if isinstance(event, events.PhaseEnded)] == [
+        "slot",
+        "start",
+        "boot",
+        "stop",
+    ]
+    (started,) = (event for event in heard if isinstance(event, events.MachineStarted))
+    assert started.argv[0] == "qemu-system-x86_64"
+    assert (started.image, started.image_key, started.attempt) == ("bookworm", "0123", 1)
+    assert started.ssh.endswith("root@127.0.0.1")
+
+
+@pytest.mark.usefixtures("host", "stand_in")
+def test_error_in_the_block_ends_the_machine_and_is_not_tried_again(
+    machine: Machine, berth: Berth, tmp_path: Path, heard: list[events.Event]
+) -> None:
+    with pytest.raises(BootError, match="mine"), living(machine, berth):
+        raise BootError("mine")
+    assert nothing_is_left(tmp_path)
+    assert notes(heard) == []
+
+
+@pytest.mark.usefixtures("stand_in")
+@pytest.mark.parametrize("throw_away", [True, False])
+def test_only_a_machine_whose_disk_is_kept_powers_itself_off(
+    host: Callable[..., None], machine: Machine, berth: Berth, *, throw_away: bool
+) -> None:
+    host({"quit": [["exit", 9]]})
+    with living(replace(machine, throw_away=throw_away), berth) as guest:
+        leash = guest.facts["leash"]
+    last = leash.next(LIMIT_S)
+    assert (last["event"], last["status"]) == ("gone", 9 if throw_away else 0)
+    assert guest.ran == ([] if throw_away else [["systemctl", "--no-block", "poweroff"]])
+
+
+@pytest.mark.usefixtures("host", "stand_in")
+def test_waiting_for_a_slot_says_behind_whom(
+    machine: Machine, berth: Berth, heard: list[events.Event], tmp_path: Path
+) -> None:
+    limits = slots.Limits(machines=1, memory_mib=1000)
+    with slots.Claim("the neighbours' build", 1, limits, directory=str(tmp_path / "queue")) as claim:
+
+        def make_room(event: events.Event) -> None:
+            if isinstance(event, events.Note):
+                claim.release()
+
+        with events.listening(make_room), living(machine, berth):
+            assert f"pid {os.getpid()}" in notes(heard)[0]
+    assert notes(heard)[0].startswith("waiting for a slot behind the neighbours' build of ")
+    assert len(notes(heard)) == 1
+
+
+# --- a boot that does not go well ------------------------------------------------------------------------------
+
+
+def test_panic_is_tried_again_as_often_as_allowed(
+    host: Callable[..., None], machine: Machine, berth: Berth, heard: list[events.Event], tmp_path: Path
+) -> None:
+    host(PANIC)
+    with (
+        pytest.raises(BootError, match="the kernel of guest panicked: Kernel panic - not syncing: no init") as raised,
+        living(machine, berth),
+    ):
+        pytest.fail("it booted")
+    assert raised.value.evidence == ("Booting", "Kernel panic - not syncing: no init")
+    assert [note.rpartition("; ")[2] for note in notes(heard)] == ["trying again (2 of 3)", "trying again (3 of 3)"]
+    consoles = {f"guest-console{suffix}.log" for suffix in ("", "-2", "-3")}
+    assert consoles <= {path.name for path in (tmp_path / "logs").iterdir()}
+    assert all("no init" in (tmp_path / "logs" / name).read_text() for name in consoles)
+    assert nothing_is_left(tmp_path)
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_second_attempt_may_do(
+    host: Callable[..., None], machine: Machine, berth: Berth, heard: list[events.Event], tmp_path: Path
+) -> None:
+    host({"start": [["complain", "cannot allocate memory"], ["exit", 1]]}, {})
+    with living(machine, berth):
+        assert len(notes(heard)) == 1
+        assert "guest is gone: qemu-system-fake: cannot allocate memory; trying again" in notes(heard)[0]
+    (started,) = (event for event in heard if isinstance(event, events.MachineStarted))
+    assert started.attempt == 2
+    assert started.console == tmp_path / "logs" / "guest-console-2.log"
+    assert nothing_is_left(tmp_path)
+
+
+@pytest.mark.usefixtures("host")
+def test_guest_that_never_answers(machine: Machine, berth: Berth, tmp_path: Path) -> None:
+    settings = replace(berth.settings, boot_limit_s=0.5, attempts=1)
+    with (
+        pytest.raises(BootError, match=r"did not answer over ssh within 0\.5 s"),
+        living(machine, replace(berth, settings=settings)),
+    ):
+        pytest.fail("it booted")
+    assert nothing_is_left(tmp_path)
+
+
+def test_full_disk_of_the_host_is_the_hosts_and_not_tried_again(
+    host: Callable[..., None], machine: Machine, berth: Berth, heard: list[events.Event], tmp_path: Path
+) -> None:
+    host({"human-monitor-command": [["event", "BLOCK_IO_ERROR", {"reason": "No space left on device"}]]})
+    with (
+        pytest.raises(HostError, match="the disk of guest cannot be written: No space left on device") as raised,
+        living(machine, berth),
+    ):
+        pytest.fail("it booted")
+    assert "full" in raised.value.hint
+    assert notes(heard) == []
+    assert nothing_is_left(tmp_path)
+
+
+@pytest.mark.usefixtures("host")
+@pytest.mark.parametrize(
+    ("program", "text", "sentence"),
+    [
+        ("qemu-system-x86_64", "", "cannot start guest: qemu-system-x86_64: No such file or directory"),
+        ("qemu-img", "echo no room >&2; exit 1", "cannot start guest: qemu-img ended with status 1: no room"),
+    ],
+)
+def test_host_that_cannot(
+    machine: Machine, berth: Berth, tmp_path: Path, *, program: str, text: str, sentence: str
+) -> None:
+    path = tmp_path / "bin" / program
+    path.write_text(f"#!/bin/sh\n{text}")
+    if not text:
+        path.unlink()
+    with events.listening(lambda event: pytest.fail("it is asked twice") if isinstance(event, events.Note) else None):
+        with pytest.raises(HostError) as raised, living(machine, berth):
+            pytest.fail("it booted")
+    assert raised.value.sentence == sentence
+    assert nothing_is_left(tmp_path)
+
+
+@pytest.mark.usefixtures("host")
+def test_logs_that_cannot_be_written(machine: Machine, berth: Berth, tmp_path: Path) -> None:
+    (tmp_path / "logs").touch()
+    with (
+        pytest.raises(HostError, match=f"cannot write to {tmp_path}/logs"),
+        living(machine, berth),
+    ):
+        pytest.fail("it booted")
+
+
+# --- a life that is cut short ----------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("host", "stand_in")
+@pytest.mark.parametrize(
+    ("of", "sentence"),
+    [
+        ("qemu_pid", "guest is gone: QEMU "),
+        ("supervisor_pid", "guest is gone: its supervisor ended without a word"),
+    ],
+)
+def test_machine_that_is_killed_while_it_serves_is_a_lost_connection(
+    machine: Machine, berth: Berth, of: str, sentence: str
+) -> None:
+    with living(machine, berth) as guest:
+        os.kill(lease()[of], signal.SIGKILL)
+        with pytest.raises(ConnectionLost) as raised:
+            watch_until_it_raises(guest)
+    assert raised.value.sentence.startswith(sentence)
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_panic_while_it_serves_is_a_lost_connection(host: Callable[..., None], machine: Machine, berth: Berth) -> None:
+    host({"cont": [["say", "Kernel panic - not syncing: Fatal exception\n"]]})
+    with living(machine, berth) as guest:
+        guest.facts["leash"].qmp("cont")
+        with pytest.raises(ConnectionLost, match="the kernel of guest panicked"):
+            watch_until_it_raises(guest)

@@ -1,0 +1,202 @@
+"""Which accelerator is taken: the choice with every kind of host, and the trial itself under emulation."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from vmtasks.config import cache_dir
+from vmtasks.errors import HostError
+from vmtasks.qemu import accel
+from vmtasks.spec import Accelerator
+
+
+@dataclass(slots=True)
+class Host:
+    """What a trial takes on it, in seconds; None where it does not get through."""
+
+    kvm_s: float | None
+    tcg_s: float | None
+    tried: list[Accelerator] = field(default_factory=list)
+
+    def countdown_s(self, accelerator: Accelerator, sector: Path) -> float | None:
+        assert sector.read_bytes() == accel.BOOT_SECTOR
+        self.tried.append(accelerator)
+        return self.kvm_s if accelerator == "kvm" else self.tcg_s
+
+
+MakeHost = Callable[..., Host]
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeHost:
+    """Make a host that has QEMU and, unless it is told otherwise, a /dev/kvm."""
+    monkeypatch.setenv("VMTASKS_CACHE", str(tmp_path / "cache"))
+    qemu = tmp_path / "bin" / "qemu-system-x86_64"
+    qemu.parent.mkdir()
+    qemu.write_text("#!/bin/false\n")
+    qemu.chmod(0o755)
+    monkeypatch.setenv("PATH", str(qemu.parent))
+
+    def make(kvm_s: float | None = 0.01, tcg_s: float | None = 0.3, *, has_kvm: bool = True) -> Host:
+        device = tmp_path / "kvm"
+        device.touch()
+        monkeypatch.setattr(accel, "KVM", device if has_kvm else tmp_path / "none")
+        made = Host(kvm_s, tcg_s)
+        monkeypatch.setattr(accel, "countdown_s", made.countdown_s)
+        return made
+
+    return make
+
+
+def memory() -> Path:
+    return cache_dir() / "accelerator.json"
+
+
+@pytest.mark.parametrize(
+    ("kvm_s", "tcg_s", "accelerator", "why"),
+    [
+        (0.01, 0.3, "kvm", "a trial took 0.01 s"),
+        (0.01, None, "kvm", "a trial took 0.01 s"),
+        (0.3, 0.3, "kvm", "a trial took 0.30 s"),
+        (1.2, 0.3, "tcg", "/dev/kvm is there, but slow: 1.20 s against 0.30 s"),
+        (None, 0.3, "tcg", "/dev/kvm is there, but a trial under it did not get through"),
+        (None, None, "tcg", "/dev/kvm is there, but a trial under it did not get through"),
+    ],
+)
+def test_kvm_is_taken_if_it_gets_there_first(
+    host: MakeHost, kvm_s: float | None, tcg_s: float | None, accelerator: str, why: str
+) -> None:
+    host(kvm_s, tcg_s)
+    choice = accel.choose("auto")
+    assert (choice.accelerator, choice.why) == (accelerator, why)
+
+
+def test_without_the_device_nothing_is_tried(host: MakeHost) -> None:
+    made = host(has_kvm=False)
+    assert accel.choose("auto") == accel.Choice(accelerator="tcg", why="no /dev/kvm here")
+    assert made.tried == []
+
+
+def test_a_device_that_is_not_ours_is_not_tried(host: MakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = host()
+    access = os.access  # root may open everything, so a mode will not do
+    monkeypatch.setattr(os, "access", lambda path, mode: path != accel.KVM and access(path, mode))
+    choice = accel.choose("auto")
+    assert choice.accelerator == "tcg"
+    assert "not open to this user" in choice.why
+    assert made.tried == []
+
+
+@pytest.mark.parametrize("wish", ["kvm", "tcg"])
+def test_a_wish_is_taken_at_its_word(host: MakeHost, wish: Accelerator) -> None:
+    made = host(None, None)
+    assert accel.choose(wish) == accel.Choice(accelerator=wish, why="as asked for")
+    assert made.tried == []
+    assert not memory().exists()
+
+
+def test_the_answer_is_remembered(host: MakeHost) -> None:
+    first = host()
+    choice = accel.choose("auto")
+    assert first.tried == ["kvm", "tcg"]
+    second = host(None, None)
+    assert accel.choose("auto") == choice
+    assert second.tried == []
+    assert [path.name for path in memory().parent.iterdir()] == ["accelerator.json"]
+
+
+def test_another_boot_of_the_host_is_another_trial(host: MakeHost) -> None:
+    host()
+    accel.choose("auto")
+    known = json.loads(memory().read_text())
+    known["circumstances"][0] = "another boot id"
+    memory().write_text(json.dumps(known))
+    again = host(None)
+    assert accel.choose("auto").accelerator == "tcg"
+    assert again.tried == ["kvm", "tcg"]
+    assert accel.choose("auto").accelerator == "tcg", "and that is remembered instead"
+    assert again.tried == ["kvm", "tcg"]
+
+
+def test_another_qemu_is_another_trial(host: MakeHost) -> None:
+    host()
+    accel.choose("auto")
+    qemu = Path(shutil.which("qemu-system-x86_64") or "")
+    qemu.unlink()
+    qemu.write_text("#!/bin/false\nanother\n")
+    qemu.chmod(0o755)
+    again = host()
+    accel.choose("auto")
+    assert again.tried == ["kvm", "tcg"]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "7", "{}", '{"circumstances": 1}', "\x00"])
+def test_a_damaged_memory_is_forgotten(host: MakeHost, text: str) -> None:
+    made = host()
+    memory().parent.mkdir()
+    memory().write_text(text)
+    assert accel.choose("auto").accelerator == "kvm"
+    assert made.tried == ["kvm", "tcg"]
+    assert json.loads(memory().read_text())["accelerator"] == "kvm"
+
+
+def test_a_memory_of_another_form_is_forgotten(host: MakeHost) -> None:
+    host()
+    accel.choose("auto")
+    known = json.loads(memory().read_text())
+    del known["why"]
+    memory().write_text(json.dumps(known))
+    again = host()
+    assert accel.choose("auto").why
+    assert again.tried == ["kvm", "tcg"]
+
+
+def test_a_cache_that_cannot_be_written_costs_a_trial_each_time_and_no_more(host: MakeHost) -> None:
+    made = host()
+    memory().parent.write_text("a file where a directory belongs")
+    assert accel.choose("auto").accelerator == "kvm"
+    assert accel.choose("auto").accelerator == "kvm"
+    assert made.tried == ["kvm", "tcg"] * 2
+
+
+def test_without_qemu_this_host_cannot(host: MakeHost, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    host()
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    with pytest.raises(HostError, match="qemu-system-x86_64 is not installed") as caught:
+        accel.choose("auto")
+    assert "make setup" in caught.value.hint
+
+
+def test_the_boot_sector_is_one() -> None:
+    assert len(accel.BOOT_SECTOR) == 512
+    assert accel.BOOT_SECTOR.endswith(b"\x55\xaa")
+
+
+@pytest.mark.skipif(not shutil.which("qemu-system-x86_64"), reason="there is no QEMU here")
+def test_the_trial_gets_through_under_emulation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accel, "TRIAL_LIMIT_S", 60.0)  # a busy host is no fault
+    sector = tmp_path / "sector.img"
+    sector.write_bytes(accel.BOOT_SECTOR)
+    assert accel.countdown_s("tcg", sector)
+
+
+@pytest.mark.skipif(not shutil.which("qemu-system-x86_64"), reason="there is no QEMU here")
+@pytest.mark.parametrize(
+    ("code", "limit_s"),
+    [("f4", 0.5), ("b011e6f4f4", 60.0)],
+    ids=["a guest that hangs", "a guest that leaves with another status"],
+)
+def test_a_trial_that_does_not_get_through_has_no_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, limit_s: float
+) -> None:
+    monkeypatch.setattr(accel, "TRIAL_LIMIT_S", limit_s)
+    sector = tmp_path / "sector.img"
+    sector.write_bytes(bytes.fromhex(code).ljust(510, b"\0") + b"\x55\xaa")
+    assert accel.countdown_s("tcg", sector) is None

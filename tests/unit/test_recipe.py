@@ -1,0 +1,358 @@
+"""Recipes as their users meet them: on the command line, with an exit status, and with result.json afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+TASKS = '''
+import builtins
+import os
+import signal
+import sys
+from pathlib import Path
+
+from vmtasks import (
+    BootError, CommandFailed, ConnectionLost, HostError, Run, TestFailed, TimeLimit, UsageError, VmtasksError, recipe
+)
+
+HINTED = HostError("cannot go on: the disk is full", hint="make room", evidence=("one", "two"))
+
+
+@recipe
+def greet(run: Run, image: str = "bookworm", loud_voice: bool = False, times: int = 1) -> Path:
+    """Say hello.
+
+    Politely, and from
+    a clean machine.
+
+    :param image: the image to boot,
+        or another one.
+    :param times: how often.
+    """
+    print("chatter", file=sys.stderr)
+    return run.product(Path(f"{image}-{loud_voice}-{times}.txt"))
+
+
+@recipe(iterable=("debs",))
+def many(run: Run, debs: list[str]) -> None:
+    """Take many."""
+    for name in debs:
+        run.product(Path(name))
+
+
+@recipe
+def ends(run: Run, how: str = "") -> None:
+    """End in some way.
+
+    :param how: the name of an exception or of a signal.
+    """
+    if how.startswith("SIG"):
+        os.kill(os.getpid(), signal.Signals[how])
+    elif how == "HINTED":
+        raise HINTED
+    elif how:
+        raise (getattr(builtins, how, None) or globals()[how])("so it is")
+
+
+@recipe
+def cases(run: Run, fatal: bool = False) -> None:
+    """Have some test cases."""
+    with run.case("good"):
+        pass
+    with run.case("bad", fatal=fatal):
+        raise TestFailed("it is bad", evidence=("line",))
+    run.skip("other", "nobody needs it")
+    with run.case("worse", fatal=False):
+        raise TestFailed("it is worse")
+    run.product(Path("all-the-same.txt"))
+
+
+@recipe
+def broken_case(run: Run) -> None:
+    """Break down inside a case that need not pass."""
+    with run.case("case", fatal=False):
+        raise ConnectionLost("it no longer answers")
+
+
+@recipe
+def outer(run: Run) -> None:
+    """Call another one."""
+    made = greet(run, image="inner", times=2)
+    run.product(made.with_suffix(".outer"))
+
+
+@recipe
+def writes(run: Run, out: str = "") -> None:
+    """Write something."""
+    path = run.out(out) / "file"
+    path.write_text("x")
+    run.product(path)
+'''
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """What came of an ``inv``."""
+
+    status: int
+    stdout: str
+    stderr: str
+    latest: Path
+    result: dict[str, Any] = field(default_factory=dict)
+
+
+Inv = Callable[..., Done]
+
+
+@pytest.fixture
+def inv(tmp_path: Path) -> Inv:
+    """Run Invoke in a directory with a tasks file."""
+    (tmp_path / "tasks.py").write_text(TASKS, encoding="utf-8")
+
+    def run(*words: str) -> Done:
+        done = subprocess.run(
+            [sys.executable, "-m", "invoke", *words],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", "PYTHONDONTWRITEBYTECODE": "1"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        latest = tmp_path / "build" / "vmtasks" / "latest"
+        document = latest / "result.json"
+        result = json.loads(document.read_text(encoding="utf-8")) if document.exists() else {}
+        return Done(status=done.returncode, stdout=done.stdout, stderr=done.stderr, latest=latest, result=result)
+
+    return run
+
+
+# ---- the command line
+
+
+def test_options_and_help_come_from_the_function(inv: Inv) -> None:
+    done = inv("--help", "greet")
+    assert done.status == 0, done.stderr
+    shown = " ".join(done.stdout.split())
+    assert "Say hello. Politely, and from a clean machine." in shown
+    assert "--image=STRING the image to boot, or another one." in shown
+    assert "--times=INT how often." in shown
+    assert "--loud-voice" in shown
+    assert ":param" not in shown, "the options are told once"
+
+
+def test_every_recipe_has_the_common_options(inv: Inv) -> None:
+    shown = " ".join(inv("--help", "many").stdout.split())
+    for option in (
+        "--accel=STRING accelerator: auto",
+        "--memory-mib=INT memory",
+        "--shell on failure",
+        "--dry-run print",
+    ):
+        assert option in shown
+
+
+def test_the_list_has_the_first_sentence(inv: Inv) -> None:
+    listed = [line.split(None, 1) for line in inv("--list").stdout.splitlines()]
+    assert ["greet", "Say hello."] in listed
+    assert ["broken-case", "Break down inside a case that need not pass."] in listed
+
+
+def test_options_reach_the_function(inv: Inv) -> None:
+    assert inv("greet", "--image", "trixie", "--loud-voice", "--times", "3").stdout == "trixie-True-3.txt\n"
+
+
+def test_an_option_may_come_more_than_once(inv: Inv) -> None:
+    assert inv("many", "--debs", "a.deb", "--debs", "b.deb").stdout == "a.deb\nb.deb\n"
+    assert inv("many").stdout == ""
+
+
+def test_a_recipe_calls_another_within_its_own_run(inv: Inv) -> None:
+    done = inv("outer")
+    assert done.status == 0, done.stderr
+    assert done.stdout == "inner-False-2.txt\ninner-False-2.outer\n"
+    assert done.result["recipe"] == "outer"
+    runs = [path.name for path in done.latest.parent.iterdir() if path.name != "latest"]
+    assert len(runs) == 1
+
+
+def test_two_recipes_can_follow_each_other(inv: Inv) -> None:
+    done = inv("greet", "outer")
+    assert done.status == 0, done.stderr
+    assert done.result["recipe"] == "outer"
+    assert len(list(done.latest.parent.iterdir())) == 3
+
+
+def test_a_recipe_can_be_called_twice_with_other_options(inv: Inv) -> None:
+    done = inv("greet", "--times", "1", "greet", "--times", "2")
+    assert done.status == 0, done.stderr
+    assert done.stdout == "bookworm-False-1.txt\nbookworm-False-2.txt\n"
+
+
+# ---- how it ends
+
+
+@pytest.mark.parametrize(
+    ("how", "status", "outcome"),
+    [
+        ("", 0, "passed"),
+        ("TestFailed", 1, "test-failed"),
+        ("CommandFailed", 1, "test-failed"),
+        ("UsageError", 64, "usage"),
+        ("HostError", 69, "host"),
+        ("BootError", 69, "boot"),
+        ("ConnectionLost", 69, "connection-lost"),
+        ("ValueError", 70, "internal-error"),
+        ("OSError", 70, "internal-error"),
+        ("TimeLimit", 124, "time-limit"),
+        ("KeyboardInterrupt", 130, "interrupted"),
+        ("SIGINT", 130, "interrupted"),
+        ("SIGTERM", 130, "interrupted"),
+        ("SIGHUP", 130, "interrupted"),
+    ],
+)
+def test_every_end_has_its_status_and_its_word(inv: Inv, how: str, status: int, outcome: str) -> None:
+    done = inv("ends", "--how", how) if how else inv("ends")
+    assert (done.status, done.result["outcome"], done.result["exit_code"]) == (status, outcome, status), done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("so it is") >= how.endswith(("Error", "Failed", "Limit", "Lost"))
+    assert (done.latest / "junit.xml").exists()
+
+
+def test_a_signal_is_named(inv: Inv) -> None:
+    assert inv("ends", "--how", "SIGTERM").result["sentence"] == "interrupted by SIGTERM"
+
+
+def test_sentence_evidence_and_hint_are_written_down_and_shown(inv: Inv) -> None:
+    done = inv("ends", "--how", "HINTED")
+    result = done.result
+    assert (result["sentence"], result["evidence"]) == ("cannot go on: the disk is full", ["one", "two"])
+    assert result["hint"] == "make room"
+    for shown in ("cannot go on: the disk is full", "one", "two", "make room"):
+        assert shown in done.stderr
+
+
+def test_a_defect_leaves_its_traceback_in_a_file(inv: Inv) -> None:
+    done = inv("ends", "--how", "ValueError")
+    assert "so it is" in (done.latest / "traceback.txt").read_text(encoding="utf-8")
+    assert done.result["sentence"] == "ValueError: so it is"
+    assert "traceback.txt" in done.result["hint"]
+
+
+def test_a_run_that_failed_on_purpose_has_no_traceback(inv: Inv) -> None:
+    assert not (inv("ends", "--how", "TestFailed").latest / "traceback.txt").exists()
+
+
+def test_a_run_says_how_it_is_repeated(inv: Inv) -> None:
+    assert inv("ends", "--how", "TestFailed").result["repeat"].endswith(" ends --how TestFailed")
+
+
+def test_a_failed_recipe_ends_the_line_of_recipes(inv: Inv) -> None:
+    done = inv("ends", "--how", "TestFailed", "greet")
+    assert (done.status, done.stdout) == (1, "")
+
+
+# ---- what comes out
+
+
+def test_standard_output_has_the_products_and_nothing_else(inv: Inv) -> None:
+    done = inv("greet")
+    assert done.stdout == "bookworm-False-1.txt\n"
+    assert "chatter" in done.stderr
+    assert done.result["products"] == ["bookworm-False-1.txt"]
+
+
+def test_latest_leads_to_the_last_run(inv: Inv) -> None:
+    first = inv("greet")
+    assert first.latest.is_symlink()
+    before = first.latest.resolve()
+    second = inv("outer")
+    assert second.latest.resolve() != before
+    assert before.is_dir()
+    assert not second.latest.readlink().is_absolute(), "the tree can be moved"
+
+
+def test_results_that_cannot_be_written_are_the_hosts_fault(inv: Inv, tmp_path: Path) -> None:
+    (tmp_path / "build").write_text("a file where a directory belongs")
+    done = inv("greet")
+    assert done.status == 69
+    assert done.stdout == ""
+    assert "cannot write results to " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_products_go_where_they_are_wanted(inv: Inv, tmp_path: Path) -> None:
+    assert inv("writes", "--out", "a b/c").stdout == "a b/c/file\n"
+    assert (tmp_path / "a b" / "c" / "file").read_text() == "x"
+
+
+def test_products_go_to_the_run_where_nobody_wants_them_elsewhere(inv: Inv, tmp_path: Path) -> None:
+    done = inv("writes")
+    assert (tmp_path / done.stdout.strip()).samefile(done.latest / "products" / "file")
+
+
+def test_a_directory_for_products_that_cannot_be_is_a_usage_error(inv: Inv, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = inv("writes", "--out", "file/below")
+    assert (done.status, done.result["outcome"]) == (64, "usage")
+    assert done.result["sentence"] == "cannot write products to file/below: Not a directory"
+
+
+def test_an_unknown_accelerator_is_a_usage_error_before_anything_starts(inv: Inv, tmp_path: Path) -> None:
+    boots = 'from vmtasks import recipe\n@recipe\ndef boots(run):\n    with run.boot("bookworm"):\n        pass\n'
+    (tmp_path / "tasks.py").write_text(boots)
+    done = inv("boots", "--accel", "xen")
+    assert done.status == 64
+    assert done.result["sentence"] == "there is no accelerator 'xen'; known are 'auto', 'kvm' and 'tcg'"
+
+
+# ---- test cases
+
+
+def test_a_case_that_need_not_pass_fails_the_run_at_its_end(inv: Inv) -> None:
+    done = inv("cases")
+    assert done.status == 1
+    assert done.stdout == "all-the-same.txt\n", "the run went on"
+    rows = {case["case"]: (case["outcome"], case["sentence"]) for case in done.result["cases"]}
+    assert rows == {
+        "good": ("passed", ""),
+        "bad": ("test-failed", "it is bad"),
+        "other": ("skipped", "nobody needs it"),
+        "worse": ("test-failed", "it is worse"),
+    }
+    assert done.result["sentence"] == "2 of the test cases failed: bad, worse"
+    assert [note["text"] for note in done.result["notes"]] == ["bad: it is bad", "worse: it is worse"]
+
+
+def test_a_fatal_case_ends_the_run_there(inv: Inv) -> None:
+    done = inv("cases", "--fatal")
+    assert (done.status, done.stdout) == (1, "")
+    assert [case["case"] for case in done.result["cases"]] == ["good", "bad"]
+    assert done.result["sentence"] == "it is bad"
+
+
+def test_trouble_with_the_machine_ends_the_run_also_in_a_case_that_need_not_pass(inv: Inv) -> None:
+    done = inv("broken-case")
+    assert (done.status, done.result["outcome"]) == (69, "connection-lost")
+    assert done.result["cases"][0]["outcome"] == "connection-lost"
+
+
+# ---- a dry run
+
+
+def test_a_dry_run_writes_nothing_down(inv: Inv, tmp_path: Path) -> None:
+    assert inv("greet", "--dry-run").status == 0
+    assert not (tmp_path / "build").exists()
