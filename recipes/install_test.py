@@ -61,7 +61,9 @@ def install_test(
                 _dep8(run, guest, Source.of(Path(source)), packages)
             if line := smoke or project.commands.smoke:
                 with run.case("smoke", fatal=False):
-                    guest.succeed(sh(line), user="builder", env=project.commands.env, timeout_s=project.commands.timeout_s)
+                    guest.succeed(
+                        sh(line), user="builder", env=project.commands.env, timeout_s=project.commands.timeout_s
+                    )
             with run.case("purge"):
                 _purge(guest, packages)
             _report_leftovers(run, guest, before)
@@ -88,7 +90,9 @@ def _packages(debs: list[str]) -> dict[str, Path]:
         raise UsageError(f"cannot install {missing[0]}: there is no such file")
     packages = {path.name.split("_")[0]: path for path in files if "-dbgsym_" not in path.name}
     if not packages:
-        raise UsageError(f"there are no packages in {', '.join(debs) or 'this directory'}", hint="`inv build-deb` makes some")
+        raise UsageError(
+            f"there are no packages in {', '.join(debs) or 'this directory'}", hint="`inv build-deb` makes some"
+        )
     return packages
 
 
@@ -104,7 +108,9 @@ def _install(guest: Guest, packages: dict[str, Path]) -> None:
 def _expect_installed(guest: Guest, packages: dict[str, Path]) -> None:
     """Make sure that what is installed is what was brought, and not what the archive has under that name."""
     show = "--showformat=${Package}_${Version} ${db:Status-Status}\\n"
-    installed = dict(line.rsplit(" ", 1) for line in guest.query(["dpkg-query", "--show", show, *packages]).splitlines())
+    installed = dict(
+        line.rsplit(" ", 1) for line in guest.query(["dpkg-query", "--show", show, *packages]).splitlines()
+    )
     for name, path in packages.items():
         version = guest.query(["dpkg-deb", "--field", f"{apt.LOCAL_REPOSITORY}/{path.name}", "Version"]).strip()
         if installed.get(f"{name}_{version}") != "installed":
@@ -141,7 +147,12 @@ def _run_dep8(guest: Guest, tree: str, test: Dep8Test, packages: dict[str, Path]
         apt.apt(guest, "satisfy", *missing)
     with guest.tmp_dir() as room:
         guest.query(["chmod", "1777", room])
-        env = {"AUTOPKGTEST_TMP": room, "ADTTMP": room, "AUTOPKGTEST_ARTIFACTS": room, "AUTOPKGTEST_NORMAL_USER": "builder"}
+        env = {
+            "AUTOPKGTEST_TMP": room,
+            "ADTTMP": room,
+            "AUTOPKGTEST_ARTIFACTS": room,
+            "AUTOPKGTEST_NORMAL_USER": "builder",
+        }
         user = "root" if "needs-root" in test.restrictions else "builder"
         result = guest.run(sh(f"chmod a+x debian/tests/* 2>/dev/null; {test.command}"), cwd=tree, user=user, env=env)
     if result.exit_status == dep8.SKIP_STATUS and "skippable" in test.restrictions:
@@ -179,5 +190,3 @@ def _report_leftovers(run: Run, guest: Guest, before: set[str]) -> None:
         listing.write_text("\n".join(leftovers) + "\n")
         text = f"the purge left {len(leftovers)} files, {leftovers[0]} among them; all are in {listing}"
         events.emit(events.Note(machine=guest.name, text=text, level="warning"))
-
-

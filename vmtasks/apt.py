@@ -70,5 +70,3 @@ def add_repository(guest: Guest, directory: str) -> None:
 def remove_repository(guest: Guest) -> None:
     """Have apt forget the repository again."""
     guest.query(["rm", "-f", _LOCAL_LIST])
-
-

@@ -102,16 +102,22 @@ def _room() -> Iterator[Finding]:
     cache = cache_dir()
     there = next(path for path in (cache, *cache.parents) if path.exists())
     if not os.access(there, os.W_OK):
-        yield Finding(level="bad", says=f"the cache {cache} cannot be written", remedy="set XDG_CACHE_HOME or VMTASKS_CACHE")
+        yield Finding(
+            level="bad", says=f"the cache {cache} cannot be written", remedy="set XDG_CACHE_HOME or VMTASKS_CACHE"
+        )
         return
     free_bytes = shutil.disk_usage(there).free
     says = f"{free_bytes / 1024**3:.0f} GiB are free for images in {cache}"
     if free_bytes < _ROOM_BYTES:
-        yield Finding(level="limited", says=f"only {says}", remedy="`inv images.prune`, or another cache: XDG_CACHE_HOME")
+        yield Finding(
+            level="limited", says=f"only {says}", remedy="`inv images.prune`, or another cache: XDG_CACHE_HOME"
+        )
     else:
         yield Finding(level="good", says=says)
     available_mib = next(
-        int(line.split()[1]) // 1024 for line in Path("/proc/meminfo").read_text().splitlines() if "MemAvailable" in line
+        int(line.split()[1]) // 1024
+        for line in Path("/proc/meminfo").read_text().splitlines()
+        if "MemAvailable" in line
     )
     if available_mib < _MEMORY_MIB:
         yield Finding(level="limited", says=f"only {available_mib} MiB of memory are available", remedy="end something")

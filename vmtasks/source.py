@@ -89,7 +89,9 @@ def _parts(dsc: Path) -> tuple[Path, ...]:
     missing = [part.name for part in parts if not part.is_file()]
     if missing or not parts:
         what = f"{', '.join(missing)} is missing beside it" if missing else "it names no files"
-        raise UsageError(f"cannot build {dsc}: {what}", hint="`apt-get source --download-only PACKAGE` fetches all of them")
+        raise UsageError(
+            f"cannot build {dsc}: {what}", hint="`apt-get source --download-only PACKAGE` fetches all of them"
+        )
     return parts
 
 

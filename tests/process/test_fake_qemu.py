@@ -64,6 +64,13 @@ class Talk:
             heard.append(self.hear())
         return heard
 
+    def is_closed(self) -> bool:
+        """Tell whether nothing more comes; a line feed that QEMU left unread makes it a reset."""
+        try:
+            return self.line.recv(1) == b""
+        except ConnectionResetError:
+            return True
+
     def close(self) -> None:
         """End the process if it still runs."""
         with self.process:
@@ -122,7 +129,8 @@ def test_fake_and_real_say_the_same(talk: Callable[[list[str]], Talk]) -> None:
     assert shape(fake.hear()) == shape(real.hear()), "the greeting"
     for request in REQUESTS:
         assert fake.ask(request) == real.ask(request), request
-    assert fake.line.recv(1) == real.line.recv(1) == b""
+    assert fake.is_closed()
+    assert real.is_closed()
     assert fake.process.wait(LIMIT_S) == real.process.wait(LIMIT_S) == 0
 
 

@@ -272,6 +272,10 @@ def test_full_disk_of_the_host_is_the_hosts_and_not_tried_again(
     assert nothing_is_left(tmp_path)
 
 
+def not_twice(event: events.Event) -> None:
+    assert not isinstance(event, events.Note), "it is asked twice"
+
+
 @pytest.mark.usefixtures("host")
 @pytest.mark.parametrize(
     ("program", "text", "sentence"),
@@ -287,9 +291,8 @@ def test_host_that_cannot(
     path.write_text(f"#!/bin/sh\n{text}")
     if not text:
         path.unlink()
-    with events.listening(lambda event: pytest.fail("it is asked twice") if isinstance(event, events.Note) else None):
-        with pytest.raises(HostError) as raised, living(machine, berth):
-            pytest.fail("it booted")
+    with pytest.raises(HostError) as raised, events.listening(not_twice), living(machine, berth):
+        pytest.fail("it booted")
     assert raised.value.sentence == sentence
     assert nothing_is_left(tmp_path)
 

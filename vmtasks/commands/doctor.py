@@ -17,7 +17,9 @@ def doctor(_: Context) -> None:
 
     bad = False
     for finding in examine():
-        print(f"{_MARKS[finding.level]}  {finding.says}" + (f"\n         -> {finding.remedy}" if finding.remedy else ""))
+        print(
+            f"{_MARKS[finding.level]}  {finding.says}" + (f"\n         -> {finding.remedy}" if finding.remedy else "")
+        )
         bad = bad or finding.level == "bad"
     if bad:
         raise Exit(code=Outcome.HOST.exit_code)

@@ -30,7 +30,8 @@ def list_(_: Context) -> None:
 
 
 @task(
-    help={"name": "the image", "refresh": "bake it and its ancestors anew, with today's packages"}, auto_shortflags=False
+    help={"name": "the image", "refresh": "bake it and its ancestors anew, with today's packages"},
+    auto_shortflags=False,
 )
 def bake(_: Context, name: str, refresh: bool = False) -> None:
     """Bake an image that is not there yet, or bake it anew."""
@@ -43,7 +44,9 @@ def bake(_: Context, name: str, refresh: bool = False) -> None:
         ensure_baked(definition, refresh=refresh)
 
 
-@task(help={"name": "the image", "path": "print the path of its disk, after baking it if need be"}, auto_shortflags=False)
+@task(
+    help={"name": "the image", "path": "print the path of its disk, after baking it if need be"}, auto_shortflags=False
+)
 def show(_: Context, name: str, path: bool = False) -> None:
     """Show what an image is made of and what is in it."""
     from vmtasks.image.cache import find_baked, key_of
@@ -68,7 +71,10 @@ def show(_: Context, name: str, path: bool = False) -> None:
     print(json.dumps(dict(baked.manifest), indent=1))
 
 
-@task(help={"everything": "the current ones as well: they are baked again when somebody asks for them"}, auto_shortflags=False)
+@task(
+    help={"everything": "the current ones as well: they are baked again when somebody asks for them"},
+    auto_shortflags=False,
+)
 def prune(_: Context, everything: bool = False) -> None:
     """Remove baked images that no definition asks for any more; never one that a machine stands on."""
     from vmtasks.image.cache import prune as prune_cache

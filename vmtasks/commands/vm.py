@@ -16,7 +16,9 @@ def ps(_: Context) -> None:
     from vmtasks.lease import leases
     from vmtasks.report.table import age, table
 
-    ports = {lease.said.get("supervisor_pid"): lease.said.get("ports", {}).get("22", "") for lease in leases() if lease.alive}
+    ports = {
+        lease.said.get("supervisor_pid"): lease.said.get("ports", {}).get("22", "") for lease in leases() if lease.alive
+    }
     rows = [
         (ticket.state, ticket.user, str(ticket.pid), f"{ticket.memory_mib} MiB", age(time.time() - ticket.since_s),
          str(ports.get(ticket.pid, "")), ticket.what)
@@ -40,7 +42,12 @@ def gc(_: Context) -> None:
 
 
 @task(
-    help={"image": "the image to boot", "memory_mib": "memory in MiB", "cpus": "processors", "accel": "auto, kvm or tcg"},
+    help={
+        "image": "the image to boot",
+        "memory_mib": "memory in MiB",
+        "cpus": "processors",
+        "accel": "auto, kvm or tcg",
+    },
     auto_shortflags=False,
 )
 def shell(_: Context, image: str, memory_mib: int = 0, cpus: int = 0, accel: str = "") -> None:
@@ -54,7 +61,9 @@ def shell(_: Context, image: str, memory_mib: int = 0, cpus: int = 0, accel: str
     with (
         reporting(None),
         signals_interrupt(),
-        boot(image, memory_mib=memory_mib or None, cpus=cpus or None, accel=accelerator(accel), what="a shell") as guest,
+        boot(
+            image, memory_mib=memory_mib or None, cpus=cpus or None, accel=accelerator(accel), what="a shell"
+        ) as guest,
     ):
         status = open_shell(guest)
     raise Exit(code=status)

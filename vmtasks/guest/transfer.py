@@ -63,9 +63,7 @@ class Transfer:
         return events.phase(name, machine=self.machine, detail=f"{source} -> {target}")
 
 
-def members_of(
-    source: Path | str, target: str, files: Iterable[Path] | None
-) -> tuple[tuple[archive.Member, ...], str]:
+def members_of(source: Path | str, target: str, files: Iterable[Path] | None) -> tuple[tuple[archive.Member, ...], str]:
     """Return what to send, and the guest's directory to unpack it in.
 
     :raise UsageError: there is nothing to send.

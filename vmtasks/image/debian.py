@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from vmtasks import events
 from vmtasks.config import HostSettings
@@ -20,6 +22,9 @@ from vmtasks.image.definition import Definition
 from vmtasks.tail import last_lines
 
 _NO_MANUALS = tuple(f"path-exclude=/usr/share/{name}/*" for name in ("man", "doc", "info", "locale"))
+_OUT_OF_STEP = re.compile(
+    r"Failed to fetch \S+/dists/([\w.-]+-(?:updates|security))/\S+ +(?:File has unexpected size|Hash Sum mismatch)"
+)
 _KEEP_COPYRIGHT = ("path-include=/usr/share/doc/*/copyright",)  # the licences ask for it
 
 
@@ -35,8 +40,21 @@ def bake(definition: Definition, parent: BakedImage | None, out: Path, settings:
         if shutil.which(program, path=_path()) is None:
             raise HostError(f"cannot bake {definition.name}: {program} is not installed", hint="run `make setup`")
     make_keys(out, definition.name)
-    with _scratch(out) as scratch, log.open("ab") as complaints:
-        _stage(definition.name, _plan(definition, parent, out, scratch, settings), complaints, log)
+    with _scratch(out) as scratch:
+        plan = _plan(definition, parent, out, scratch, settings)
+        try:
+            _stage(definition.name, plan, log)
+        except HostError:
+            # A pocket of the archive that is out of step with itself, as mirrors are at times, need not cost the
+            # whole image; what is missing is said, and stays out of the image's sources.list, too.
+            if not (broken := _broken_pocket(log)):
+                raise
+            text = f"{definition.name} is baked without {broken}, which the mirror serves out of step with itself"
+            events.emit(
+                events.Note(text=f"{text}; `inv images.bake {definition.name} --refresh` tries again", level="warning")
+            )
+            sources = [line for line in plan["sources"] if f" {broken} " not in line]
+            _stage(definition.name, plan | {"sources": sources}, log)
     events.emit(events.Progress(phase="bake", done=6, total=6, detail="writing the disk"))
     _to_qcow2(out)
     (out / "ssh_host_key").unlink()  # the guest has it; who connects needs the public half alone
@@ -53,7 +71,7 @@ def make_keys(out: Path, name: str) -> None:
 
 def _plan(
     definition: Definition, parent: BakedImage | None, out: Path, scratch: Path, settings: HostSettings
-) -> dict[str, object]:
+) -> dict[str, Any]:
     beside = definition.home.parent
     mirrors = mirror.find(definition.mirror or settings.mirror)
     return {
@@ -95,17 +113,19 @@ def namespaces(euid: int) -> tuple[str, ...]:
     return ("setpriv", "--pdeathsig", "KILL", "unshare", *user, "--mount", "--pid", "--fork", "--kill-child")
 
 
-def _stage(name: str, plan: Mapping[str, object], complaints: object, log: Path) -> None:
+def _stage(name: str, plan: Mapping[str, Any], log: Path) -> None:
+    """Run the stage in namespaces of its own, and pass its progress on."""
     command = [*namespaces(os.geteuid()), sys.executable, "-I", "-S", stage.__file__]
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=complaints,  # type: ignore[arg-type]
-        text=True,
-        env={**os.environ, "PATH": _path()},
-        start_new_session=True,
-    )
+    with log.open("ab") as complaints:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=complaints,
+            text=True,
+            env={**os.environ, "PATH": _path()},
+            start_new_session=True,
+        )
     error = ""
     try:
         if process.stdin is None or process.stdout is None:
@@ -128,6 +148,13 @@ def _stage(name: str, plan: Mapping[str, object], complaints: object, log: Path)
             evidence=last_lines(log),
             hint=_hint(last_lines(log, 40)),
         )
+
+
+def _broken_pocket(log: Path) -> str:
+    """Return the suite, of updates or of security, whose index did not match its Release file; empty if none."""
+    said = "\n".join(last_lines(log, 40))
+    found = _OUT_OF_STEP.search(said)
+    return found[1] if found else ""
 
 
 def _hint(evidence: tuple[str, ...]) -> str:

@@ -130,9 +130,12 @@ class Stage:
         hostname = self.plan["hostname"]
         self.write("etc/hostname", f"{hostname}\n")
         self.write("etc/hosts", f"127.0.0.1 localhost\n127.0.1.1 {hostname}\n::1 localhost ip6-localhost\n")
-        self.write("etc/fstab", "/dev/vda / ext4 errors=remount-ro 0 1\n")
+        self.write("etc/fstab", "/dev/vda / ext4 errors=remount-ro 0 0\n")
         self.write("etc/resolv.conf", f"nameserver {GUEST_NAMESERVER}\n")
         self.write("etc/machine-id", "")  # systemd makes one at boot: machine-id(5), "first boot semantics"
+        for stamp in ("etc/.updated", "var/.updated"):  # nothing is newer than these: systemd-update-done.service(8)
+            self.write(stamp, "")
+            os.utime(self.path(stamp), (os.stat(self.path("usr")).st_mtime + 1,) * 2)
         for log in glob.glob(self.path("var/log/*.log")) + glob.glob(self.path("var/log/apt/*")):
             os.unlink(log)
 

@@ -57,7 +57,8 @@ def _board(machine: Machine) -> Iterator[str]:
     yield from ("-name", f"guest={_quoted(machine.name)},debug-threads=on")
     yield from ("-nodefaults", "-no-user-config")
     yield from ("-display", "none")
-    yield from ("-M", "pc,usb=off,vmport=off")
+    # No keyboard, no SATA, no SMBus, no HPET: what is not there, the guest's kernel need not probe.
+    yield from ("-M", "q35,sata=off,smbus=off,i8042=off,usb=off,vmport=off,hpet=off")
     yield from ("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny")
 
 
