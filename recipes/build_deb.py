@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
-from vmtasks import Run, Source, UsageError, apt, recipe, sh
+from vmtasks import Guest, Project, Run, Source, UsageError, apt, at_once, recipe, sh
 
 # The date of the build is the one thing in a .buildinfo that is not made from what went in.
 _SETTLE = """# give the build the changelog's date, in .buildinfo and so in .changes
@@ -19,7 +20,14 @@ mv "$changes.new" "$changes"
 
 
 @recipe
-def build_deb(run: Run, source: str = ".", out: str = "", image: str = "") -> list[Path]:
+def build_deb(
+    run: Run,
+    source: str = ".",
+    out: str = "",
+    image: str = "",
+    *,
+    meanwhile: Callable[[list[Path]], object] = lambda _: None,
+) -> list[Path]:
     """Build Debian packages in a clean machine.
 
     Build-Depends are installed, dpkg-buildpackage builds as an ordinary user, lintian looks at the result; out
@@ -28,6 +36,7 @@ def build_deb(run: Run, source: str = ".", out: str = "", image: str = "") -> li
     :param source: a directory with debian/ in it, a tarball of one, or a .dsc file.
     :param out: where the packages go; the run's own directory by default.
     :param image: the image to build in, instead of the project's.
+    :param meanwhile: what to do with the packages while lintian, which takes its time, looks at them.
     """
     origin = Source.of(Path(source))
     if origin.kind == "tree" and not (origin.path / "debian/control").is_file():
@@ -52,10 +61,15 @@ def build_deb(run: Run, source: str = ".", out: str = "", image: str = "") -> li
             found = guest.get("/build/*.deb", target) + guest.get("/build/*.changes", target)
             found += guest.get("/build/*.buildinfo", target)
         changes = next(path for path in found if path.suffix == ".changes")
-        with run.case("lintian", fatal=False):
-            level = project.commands.lintian
-            check = ["lintian", "--no-cfg", "--no-tag-display-limit", f"--fail-on={level}", f"/build/{changes.name}"]
-            guest.succeed(check, cwd="/build", user="builder", timeout_s=limit_s)
-    if build.log is not None:
-        found.append(Path(shutil.copy(build.log, changes.with_suffix(".build"))))
-    return [run.product(path) for path in found]
+        if build.log is not None:
+            found.append(Path(shutil.copy(build.log, changes.with_suffix(".build"))))
+        products = [run.product(path) for path in found]
+        at_once(lambda: _lintian(run, guest, project, changes), lambda: meanwhile(products))
+    return products
+
+
+def _lintian(run: Run, guest: Guest, project: Project, changes: Path) -> None:
+    with run.case("lintian", fatal=False):
+        level = project.commands.lintian
+        check = ["lintian", "--no-cfg", "--no-tag-display-limit", f"--fail-on={level}", f"/build/{changes.name}"]
+        guest.succeed(check, cwd="/build", user="builder", timeout_s=project.commands.timeout_s)

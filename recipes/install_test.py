@@ -101,7 +101,7 @@ def _install(guest: Guest, packages: dict[str, Path]) -> None:
     for path in packages.values():
         guest.put(path, f"{apt.LOCAL_REPOSITORY}/")
     apt.add_repository(guest, apt.LOCAL_REPOSITORY)
-    apt.install(guest, list(packages))
+    apt.install_local(guest, list(packages))
     _expect_installed(guest, packages)
 
 
@@ -170,7 +170,7 @@ def _listing(guest: Guest) -> set[str]:
 
 
 def _purge(guest: Guest, packages: dict[str, Path]) -> None:
-    apt.apt(guest, "purge", *packages)
+    apt.purge(guest, list(packages))
     show = "dpkg-query --show --showformat='${Package} ${db:Status-Status}\\n'"
     left = guest.query(sh(f"{show} {shlex.join(packages)} 2>/dev/null || :"))
     if still := [line for line in left.splitlines() if not line.endswith("not-installed")]:

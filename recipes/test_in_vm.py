@@ -27,9 +27,12 @@ def test_in_vm(run: Run, source: str = ".", out: str = "", image: str = "") -> N
         _own_tests(run, source, out, image)
         return
     tarball = next(path for path in tarbake(run, source=source, out=out, image=image) if path.name.endswith(".tar.gz"))
-    packages = build_deb(run, source=str(tarball), out=out, image=image or project.images.build)
-    debs = [str(path) for path in packages if path.suffix == ".deb"]
-    install_test(run, debs=debs, source=source, image=image)
+
+    def try_them(packages: list[Path]) -> None:
+        debs = [str(path) for path in packages if path.suffix == ".deb"]
+        install_test(run, debs=debs, source=source, image=image)
+
+    build_deb(run, source=str(tarball), out=out, image=image or project.images.build, meanwhile=try_them)
 
 
 def _own_tests(run: Run, source: str, out: str, image: str) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from vmtasks.dep8 import Dep8Test
     from vmtasks.guest import Guest, Result, sh
     from vmtasks.machine import boot
+    from vmtasks.parallel import at_once
     from vmtasks.project import Project, source_date_epoch
     from vmtasks.run import Run, recipe
     from vmtasks.source import Source
@@ -37,6 +38,7 @@ _HOMES = {
     "Result": "guest",
     "sh": "guest",
     "Dep8Test": "dep8",
+    "at_once": "parallel",
     "Project": "project",
     "source_date_epoch": "project",
     "Source": "source",
@@ -73,6 +75,7 @@ __all__ = [
     "UsageError",
     "VmtasksError",
     "apt",
+    "at_once",
     "boot",
     "dep8",
     "events",

@@ -15,6 +15,14 @@ APT = ("apt-get", "--yes", "--quiet", "-o", "Dpkg::Use-Pty=0", "-o", "APT::Insta
 ENV = {"DEBIAN_FRONTEND": "noninteractive"}
 LOCAL_REPOSITORY = "/srv/vmtasks-repository"
 _LOCAL_LIST = "/etc/apt/sources.list.d/vmtasks.list"
+_ONLY_LOCAL = tuple(
+    word
+    for option in (
+        f"Dir::Etc::SourceList={_LOCAL_LIST}", "Dir::Etc::SourceParts=-", "Dir::Cache::PkgCache=", "Dir::Cache::SrcPkgCache=",
+    )
+    for word in ("-o", option)
+)  # fmt: skip
+"""Look at the local repository alone, and leave the cache of all others as it is."""
 
 
 def update(guest: Guest) -> None:
@@ -63,10 +71,28 @@ def add_repository(guest: Guest, directory: str) -> None:
     where = shlex.quote(directory)
     guest.query(sh(f"cd {where} && apt-ftparchive packages . >Packages && apt-ftparchive release . >Release"))
     guest.query(["tee", _LOCAL_LIST], stdin=f"deb [trusted=yes] file:{directory} ./\n".encode())
-    only = (f"Dir::Etc::sourcelist={_LOCAL_LIST}", "Dir::Etc::sourceparts=-", "APT::Get::List-Cleanup=0")
-    guest.succeed([*APT, *(word for option in only for word in ("-o", option)), "update"], env=ENV)
+    guest.succeed([*APT, *_ONLY_LOCAL, "-o", "APT::Get::List-Cleanup=0", "update"], env=ENV)
 
 
 def remove_repository(guest: Guest) -> None:
     """Have apt forget the repository again."""
     guest.query(["rm", "-f", _LOCAL_LIST])
+
+
+def install_local(guest: Guest, packages: Sequence[str]) -> None:
+    """Install packages of the repository that was added, and what they depend on.
+
+    Where all that they depend on is there, apt needs to know no other archive, and has far less to read.
+
+    :raise CommandFailed: apt cannot, with the whole archive, either.
+    """
+    if not guest.run([*APT, *_ONLY_LOCAL, "install", *packages], env=ENV).ok:
+        install(guest, packages)
+
+
+def purge(guest: Guest, packages: Sequence[str]) -> None:
+    """Purge packages; what they depended on stays.
+
+    :raise CommandFailed: apt cannot.
+    """
+    guest.succeed([*APT, *_ONLY_LOCAL, "purge", *packages], env=ENV)

@@ -20,12 +20,14 @@ from vmtasks.guest import Guest
 from vmtasks.guest.ssh import Address, connect
 from vmtasks.image.cache import BakedImage
 from vmtasks.leash import Leash, leashed
+from vmtasks.parallel import check_interrupted
 from vmtasks.qemu.accel import Choice
 from vmtasks.qemu.argv import SSH_PORT, overlay_argv, qemu_argv
 from vmtasks.spec import Machine
 from vmtasks.tail import last_lines, lines_of
 
 START_LIMIT_S = 60.0
+_TURN_S = 0.5
 POWER_OFF_LIMIT_S = 90.0
 
 
@@ -140,6 +142,7 @@ class _News:
 
     def watch(self, wait_s: float) -> None:
         """Let at most *wait_s* seconds pass, or less if there is news; raise if it is bad."""
+        check_interrupted()
         while (said := self._leash.next(wait_s)) is not None:
             self._consider(said)
             wait_s = 0.0
@@ -150,7 +153,8 @@ class _News:
         :raise BootError: the machine ended first, or *deadline* passed.
         """
         while not deadline.passed:
-            said = self._leash.next(deadline.within(3600.0))
+            check_interrupted()
+            said = self._leash.next(deadline.within(_TURN_S))
             if said is not None and said["event"] == event:
                 return said
             if said is not None:

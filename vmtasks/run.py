@@ -209,11 +209,12 @@ class Recipe(Task[Callable[..., Any]]):
 
         update_wrapper(task, body)
         task.__doc__ = (inspect.getdoc(body) or "").partition(":param")[0].rstrip()  # the options' help has the rest
-        first, *own = inspect.signature(body).parameters.values()
+        # What is keyword-only is for recipes that call this one, and no option of the command line.
+        own = [one for one in inspect.signature(body).parameters.values() if one.kind is not one.KEYWORD_ONLY]
         common = [
             inspect.Parameter(flag.name, inspect.Parameter.KEYWORD_ONLY, default=flag.default) for flag in fields(Flags)
         ]
-        task.__signature__ = inspect.Signature([first, *own, *common])  # type: ignore[attr-defined]
+        task.__signature__ = inspect.Signature([*own, *common])  # type: ignore[attr-defined]
         return task
 
 
@@ -319,5 +320,6 @@ def accelerator(wish: str) -> Literal["auto", "kvm", "tcg"] | None:
 def _help(body: Callable[..., Any]) -> dict[str, str]:
     """Take the options' help from the docstring's ``:param:`` lines, and from the common flags."""
     documented = re.findall(r":param (\w+):\s*((?:.|\n)*?)(?=\n\s*(?::|\n|$)|\Z)", inspect.getdoc(body) or "")
-    own = {name: " ".join(text.split()) for name, text in documented}
+    options = [name for name, one in inspect.signature(body).parameters.items() if one.kind is not one.KEYWORD_ONLY]
+    own = {name: " ".join(text.split()) for name, text in documented if name in options}
     return own | {flag.name: str(flag.metadata["help"]) for flag in fields(Flags)}
