@@ -114,6 +114,7 @@ class Stage:
                 self._step -= 1
                 self.chroot("/bin/sh", "-euxc", command)
             self.chroot(*APT, "clean")
+            self.chroot("apt-cache", "gencaches")  # seconds for a guest without KVM, before its first package
             self._initrd()
 
     def personalise(self) -> None:
