@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vmtasks import apt, dep8, events
+    from vmtasks.dep8 import Dep8Test
     from vmtasks.errors import (
         BootError,
         CommandFailed,
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
         UsageError,
         VmtasksError,
     )
-    from vmtasks.dep8 import Dep8Test
     from vmtasks.guest import Guest, Result, sh
     from vmtasks.machine import boot
     from vmtasks.parallel import at_once

@@ -15,13 +15,10 @@ APT = ("apt-get", "--yes", "--quiet", "-o", "Dpkg::Use-Pty=0", "-o", "APT::Insta
 ENV = {"DEBIAN_FRONTEND": "noninteractive"}
 LOCAL_REPOSITORY = "/srv/vmtasks-repository"
 _LOCAL_LIST = "/etc/apt/sources.list.d/vmtasks.list"
-_ONLY_LOCAL = tuple(
-    word
-    for option in (
-        f"Dir::Etc::SourceList={_LOCAL_LIST}", "Dir::Etc::SourceParts=-", "Dir::Cache::PkgCache=", "Dir::Cache::SrcPkgCache=",
-    )
-    for word in ("-o", option)
-)  # fmt: skip
+_ONLY_LOCAL = (
+    *("-o", f"Dir::Etc::SourceList={_LOCAL_LIST}", "-o", "Dir::Etc::SourceParts=-"),
+    *("-o", "Dir::Cache::PkgCache=", "-o", "Dir::Cache::SrcPkgCache="),
+)
 """Look at the local repository alone, and leave the cache of all others as it is."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -24,6 +24,21 @@ KERNEL_OPTIONS = "root=/dev/vda rw console=ttyS0 quiet nokaslr net.ifnames=0 tsc
 """No probing of a clock that QEMU guarantees, no waiting for disks by name: what a machine needs and no more."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What a caller may ask of a machine; what is not asked for, the image and the host's settings say."""
+
+    name: str = ""
+    """What to call it; the image's name by default."""
+    memory_mib: int | None = None
+    cpus: int | None = None
+    network: Network | None = None
+    accel: Literal["auto", "kvm", "tcg"] | None = None
+    attempts: int | None = None
+    extra: tuple[str, ...] = ()
+    """More arguments for QEMU."""
+
+
 @contextmanager
 def boot(
     image: str,
@@ -34,9 +49,9 @@ def boot(
     network: Network | None = None,
     accel: Literal["auto", "kvm", "tcg"] | None = None,
     attempts: int | None = None,
+    extra: tuple[str, ...] = (),
     what: str = "",
     logs: Path | None = None,
-    extra: tuple[str, ...] = (),
 ) -> Iterator[Guest]:
     """Boot a clean machine from an image, and be rid of it at the end of the block.
 
@@ -44,39 +59,33 @@ def boot(
     from the host's settings.
 
     :param name: what to call the machine; the image's name by default.
+    :param extra: more arguments for QEMU.
     :param what: what it is for, for those who wait for a slot.
     :param logs: the directory for the console and for the output of each command.
-    :param extra: more arguments for QEMU.
     :raise UsageError: there is no such image.
     :raise HostError: this host cannot bake or run it.
     :raise BootError: it did not come up, in as many attempts as allowed.
     """
-    settings = host_settings(accel=accel, attempts=attempts)
-    definition = find(image)
-    choice = choose(settings.accel)
-    baked = ensure_baked(definition, settings=settings)
-    machine = machine_of(definition, baked, choice, name=name, memory_mib=memory_mib, cpus=cpus, network=network)
-    if machine.network == "none":
-        raise UsageError(
-            f'cannot boot {image} without a network: ssh could not reach it; "restricted" reaches nothing else'
-        )
-    berth = Berth(
-        image=image, baked=baked, choice=choice, settings=settings, what=what or f"a machine from {image}", logs=logs
+    wishes = Wishes(
+        name=name, memory_mib=memory_mib, cpus=cpus, network=network, accel=accel, attempts=attempts, extra=extra
     )
-    with living(replace(machine, extra=extra), berth) as guest:
+    with boot_as(image, wishes, what=what, logs=logs) as guest:
         yield guest
 
 
-def argv_by_hand(
-    image: str,
-    *,
-    name: str = "",
-    memory_mib: int | None = None,
-    cpus: int | None = None,
-    network: Network | None = None,
-    accel: Literal["auto", "kvm", "tcg"] | None = None,
-    attempts: int | None = None,
-) -> tuple[str, ...]:
+@contextmanager
+def boot_as(image: str, wishes: Wishes, *, what: str = "", logs: Path | None = None) -> Iterator[Guest]:
+    """Boot a clean machine as :func:`boot` does, from wishes that came as one."""
+    settings = host_settings(accel=wishes.accel, attempts=wishes.attempts)
+    baked, choice, machine = _prepared(image, wishes, settings)
+    berth = Berth(
+        image=image, baked=baked, choice=choice, settings=settings, what=what or f"a machine from {image}", logs=logs
+    )
+    with living(machine, berth) as guest:
+        yield guest
+
+
+def argv_by_hand(image: str, wishes: Wishes) -> tuple[str, ...]:
     """Return the command line of the machine that :func:`boot` would start, to be pasted into a terminal.
 
     QEMU's control line is on its standard input there, its console goes to ``console.log``, and ``-snapshot``
@@ -84,12 +93,21 @@ def argv_by_hand(
 
     :raise UsageError: there is no such image.
     """
-    settings = host_settings(accel=accel, attempts=attempts)
+    settings = host_settings(accel=wishes.accel, attempts=wishes.attempts)
+    baked, _, machine = _prepared(image, wishes, settings)
+    return (*qemu_argv(machine, disk=baked.disk, wires=BY_HAND), "-snapshot")
+
+
+def _prepared(image: str, wishes: Wishes, settings: HostSettings) -> tuple[BakedImage, Choice, Machine]:
     definition = find(image)
     choice = choose(settings.accel)
     baked = ensure_baked(definition, settings=settings)
-    machine = machine_of(definition, baked, choice, name=name, memory_mib=memory_mib, cpus=cpus, network=network)
-    return (*qemu_argv(machine, disk=baked.disk, wires=BY_HAND), "-snapshot")
+    machine = machine_of(definition, baked, choice, wishes)
+    if machine.network == "none":
+        raise UsageError(
+            f'cannot boot {image} without a network: ssh could not reach it; "restricted" reaches nothing else'
+        )
+    return baked, choice, machine
 
 
 def host_settings(*, accel: Literal["auto", "kvm", "tcg"] | None = None, attempts: int | None = None) -> HostSettings:
@@ -116,11 +134,8 @@ def machine_of(
     definition: Definition,
     baked: BakedImage,
     choice: Choice,
+    wishes: Wishes = Wishes(),
     *,
-    name: str = "",
-    memory_mib: int | None = None,
-    cpus: int | None = None,
-    network: Network | None = None,
     seed: Path | None = None,
     throw_away: bool = True,
 ) -> Machine:
@@ -128,14 +143,15 @@ def machine_of(
     kernel = baked.kernel
     options = f"{KERNEL_OPTIONS} {definition.kernel_options}".strip()
     return Machine(
-        name=name or definition.name,
+        name=wishes.name or definition.name,
         disk=baked.disk,
         architecture=definition.architecture,
-        memory_mib=memory_mib or definition.memory_mib,
-        cpus=cpus or definition.cpus,
+        memory_mib=wishes.memory_mib or definition.memory_mib,
+        cpus=wishes.cpus or definition.cpus,
         accelerator=choice.accelerator,
         boot=DirectKernel(kernel=kernel, initrd=baked.initrd, command_line=options) if kernel else None,
-        network=network or definition.network,
+        network=wishes.network or definition.network,
         seed=seed,
         throw_away=throw_away,
+        extra=wishes.extra,
     )

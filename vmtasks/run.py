@@ -30,7 +30,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import update_wrapper
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from invoke.context import Context
 from invoke.exceptions import Exit
@@ -97,18 +97,21 @@ class Run:
         :param name: what to call it in output and logs.
         :param project: whose wishes for memory and processors count, where no flag says otherwise.
         """
-        from vmtasks.machine import boot
+        from vmtasks.machine import Wishes, argv_by_hand, boot_as
 
-        wishes = {
-            "memory_mib": self.flags.memory_mib or (project.machine.memory_mib if project else None),
-            "cpus": self.flags.cpus or (project.machine.cpus if project else None),
-            "accel": accelerator(self.flags.accel),
-            "attempts": self.flags.attempts or None,
-        }
-        if self.flags.dry_run:
-            self._print_argv(image, name, wishes)
+        flags = self.flags
+        wishes = Wishes(
+            name=name,
+            memory_mib=flags.memory_mib or (project.machine.memory_mib if project else None),
+            cpus=flags.cpus or (project.machine.cpus if project else None),
+            accel=accelerator(flags.accel),
+            attempts=flags.attempts or None,
+        )
+        if flags.dry_run:
+            sys.stdout.write(shlex.join(argv_by_hand(image, wishes)) + "\n")
+            raise Exit(code=0)
         what = f"{self.recipe} of {project.name if project else image}"
-        with boot(image, name=name, what=what, logs=self.directory, **wishes) as guest:
+        with boot_as(image, wishes, what=what, logs=self.directory) as guest:
             self.console = guest.facts["console"]
             try:
                 yield guest
@@ -172,12 +175,6 @@ class Run:
             raise UsageError(f"cannot write products to {path}: it is not yours to write to")
         return path
 
-    def _print_argv(self, image: str, name: str, wishes: dict[str, Any]) -> None:
-        from vmtasks.machine import argv_by_hand
-
-        print(shlex.join(argv_by_hand(image, name=name, **wishes)))
-        raise Exit(code=0)
-
     def _linger(self, guest: Guest, problem: VmtasksError) -> None:
         """Give the user a look at the machine before it goes, where that was asked for."""
         from vmtasks.linger import keep, shell
@@ -218,7 +215,13 @@ class Recipe(Task[Callable[..., Any]]):
         return task
 
 
-def recipe(body: Callable[..., Any] | None = None, *, iterable: tuple[str, ...] = ()) -> Any:  # noqa: ANN401
+@overload
+def recipe(body: Callable[..., Any]) -> Recipe: ...
+@overload
+def recipe(*, iterable: tuple[str, ...]) -> Callable[[Callable[..., Any]], Recipe]: ...
+def recipe(
+    body: Callable[..., Any] | None = None, *, iterable: tuple[str, ...] = ()
+) -> Recipe | Callable[[Callable[..., Any]], Recipe]:
     """Make a recipe of a function; see the module's docstring.
 
     :param iterable: the options that may be given more than once; they come as a list.

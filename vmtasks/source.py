@@ -96,7 +96,10 @@ def _parts(dsc: Path) -> tuple[Path, ...]:
 
 
 def _unpack_dsc(dsc: Path) -> str:
-    """Return the script that unpacks a source package; without dpkg-dev, which brings compilers, its patches are left out."""
+    """Return the script that unpacks a source package.
+
+    dpkg-source comes with compilers; where it is missing, the archives are unpacked and the patches left out.
+    """
     archives = [shlex.quote(part.name) for part in _parts(dsc) if _TARBALL.fullmatch(part.name)]
     upstream = next((name for name in archives if ".debian.tar" not in name), "")
     debian = next((name for name in archives if ".debian.tar" in name), "")

@@ -39,7 +39,7 @@ def test_the_whole_command_line_of_a_usual_machine() -> None:
         -name guest=bookworm,debug-threads=on
         -nodefaults -no-user-config
         -display none
-        -M pc,usb=off,vmport=off
+        -M q35,sata=off,smbus=off,i8042=off,usb=off,vmport=off,hpet=off
         -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny
         -accel tcg,thread=multi -cpu max
         -smp 2

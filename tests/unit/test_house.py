@@ -23,12 +23,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # Imports go down, or stay on their floor. A name stands for a module and for everything inside it.
 FLOORS = [
-    ("errors", "deadline", "events", "bootstrap"),
-    ("slots", "host", "lease", "qmp", "supervisor", "config", "toml", "project", "spec", "sshkey", "tail"),
+    ("errors", "deadline", "events", "parallel", "interrupts", "bootstrap"),
+    ("slots", "host", "lease", "qmp", "supervisor", "config", "toml", "project", "spec", "tail", "dep8"),
     ("qemu", "image", "leash"),
     ("guest",),
-    ("machine", "life", "finish", "group"),
-    ("report", "doctor", "recipe", "testing", "runvm", "buildbot"),
+    ("machine", "life", "finish", "group", "apt", "source", "linger"),
+    ("report", "doctor", "run", "testing", "runvm", "buildbot"),
     ("commands", "recipes"),
     ("tasks",),
 ]
@@ -49,7 +49,6 @@ ONLY_STANDARD_LIBRARY = {
     "vmtasks.bootstrap",
     "vmtasks.host",
     "vmtasks.image.stage",
-    "vmtasks.lease",
     "vmtasks.qmp",
     "vmtasks.slots",
     "vmtasks.supervisor",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pkgutil
 from importlib import import_module
+from typing import Any
 
 from invoke.collection import Collection
 from invoke.tasks import Task
@@ -28,7 +29,7 @@ def collect(*packages: str) -> Collection:
     return namespace
 
 
-def _tasks(module: object) -> list[Task]:
+def _tasks(module: object) -> list[Task[Any]]:
     """Return the tasks that a module defines, as opposed to those that it imports."""
     return [
         value

@@ -55,8 +55,8 @@ def shell(_: Context, image: str, memory_mib: int = 0, cpus: int = 0, accel: str
     from vmtasks.interrupts import signals_interrupt
     from vmtasks.linger import shell as open_shell
     from vmtasks.machine import boot
-    from vmtasks.run import accelerator
     from vmtasks.report import reporting
+    from vmtasks.run import accelerator
 
     with (
         reporting(None),

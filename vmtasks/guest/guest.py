@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from vmtasks import events
 from vmtasks.deadline import Deadline
-from vmtasks.errors import CommandFailed, ConnectionLost, InfrastructureError, TimeLimit, UsageError
+from vmtasks.errors import CommandFailed, ConnectionLost, InfrastructureError, TimeLimit
 from vmtasks.guest import channel
 from vmtasks.guest.command import Command, Result, display, remote_line, sh, short
 from vmtasks.guest.transfer import Transfer, quoted_glob

@@ -149,8 +149,9 @@ def _tar_out_of(source: str) -> str:
             'exec tar -c -f - "$@"'
         )
     parent, name = os.path.split(source.rstrip("/") or "/")
+    file = f"-C {shlex.quote(parent or '.')} {shlex.quote('./' + name)}"
     return (
         f"if [ -d {where} ]; then printf d; exec tar -c -f - -C {where} .; "
-        f"elif [ -e {where} ]; then printf f; exec tar -c -f - -C {shlex.quote(parent or '.')} {shlex.quote('./' + name)}; "
+        f"elif [ -e {where} ]; then printf f; exec tar -c -f - {file}; "
         f"else echo there is no {where} >&2; exit 1; fi"
     )

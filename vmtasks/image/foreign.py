@@ -75,7 +75,8 @@ def make_seed(definition: Definition, out: Path) -> Path:
 def _download(definition: Definition, target: Path) -> None:
     url = definition.url or ""
     try:
-        with urllib.request.urlopen(url, timeout=_NETWORK_LIMIT_S) as response, target.open("wb") as file:
+        # Any scheme will do, file: too: the definition is the user's own, and its sha256 says what must come.
+        with urllib.request.urlopen(url, timeout=_NETWORK_LIMIT_S) as response, target.open("wb") as file:  # noqa: S310
             total = int(response.headers.get("Content-Length") or 0)
             _check_sum(definition, _copy(response, file, total))
     except ValueError as problem:
