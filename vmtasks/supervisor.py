@@ -321,8 +321,8 @@ def supervise(plan: dict[str, Any], leash: Leash, stack: ExitStack) -> dict[str,
         write_lease(lease, plan, **facts)
         tell("started", **facts)
         machine.watch(leash)
-    except QmpError as problem:
-        return machine.end(str(problem))
+    except OSError as problem:  # a QmpError, or the lease could not be written
+        return machine.end(cause(problem))
     except LeashClosed:
         return machine.end()
     return machine.end()

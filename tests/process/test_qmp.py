@@ -97,6 +97,7 @@ def test_late_answer_is_dropped_by_pump(ends: tuple[Qmp, FarEnd]) -> None:
     far.says({"return": "late", "id": 1}, event("STOP"))
     qmp.pump()
     assert names(qmp) == ["STOP"]
+    assert qmp._answers == []
 
 
 def test_events_around_an_answer_are_all_heard_in_order(ends: tuple[Qmp, FarEnd]) -> None:

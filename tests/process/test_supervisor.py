@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import re
+import resource
 import select
 import signal
 import socket
@@ -382,6 +383,21 @@ def test_preparation_precedes_qemu_and_finds_the_directory(
     one = supervise(ours)
     one.starts()
     assert Path(ours["directory"], "overlay").exists()
+
+
+def test_lease_that_cannot_be_written_ends_the_machine_first(
+    supervise: Callable[..., Supervisor], plan: Plan, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    ours = plan(prepare=[["/bin/sh", "-c", f"read word <'{gate}'"]])
+    one = supervise(ours)
+    one.says("admitted")
+    resource.prlimit(one.process.pid, resource.RLIMIT_FSIZE, (0, 0))  # from now on its disk is as good as full
+    gate.write_text("go\n")
+    last = one.ends()
+    assert (last["status"], last["error"]) == (0, "File too large")
+    assert nothing_is_left(ours)
 
 
 def test_directory_that_is_there_already_is_left_alone(supervise: Callable[..., Supervisor], plan: Plan) -> None:

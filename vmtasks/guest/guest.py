@@ -24,6 +24,9 @@ TERM_GRACE_S = 5.0
 """How long a command that outlived its limit has between SIGTERM and SIGKILL."""
 _POLL_S = 0.25
 _QUERY_LIMIT_S = 120.0
+_OPEN_LIMIT_S = 60.0
+_SIGN_OF_LIFE_S = 5.0
+"""A guest that runs nothing for that long counts as down, until it proves otherwise."""
 
 
 class Guest:
@@ -90,7 +93,7 @@ class Guest:
         began_s = time.monotonic()
         status: int | None = None
         try:
-            with self._started(line) as started:
+            with self._started(line, within_s=timeout_s) as started:
                 started.sendall(stdin)
                 started.shutdown_write()
                 outcome = channel.follow(
@@ -263,7 +266,7 @@ class Guest:
     def is_up(self) -> bool:
         """Tell whether the guest runs a command."""
         try:
-            return self.run(["true"], timeout_s=15.0).ok
+            return self.run(["true"], timeout_s=_SIGN_OF_LIFE_S).ok
         except (InfrastructureError, TimeLimit):
             return False
 
@@ -302,13 +305,11 @@ class Guest:
             # --no-block: the answer comes before the network goes. A connection that breaks all the same is fine.
             with suppress(ConnectionLost):
                 self.run(["systemctl", "--no-block", "reboot"])
-            self.wait_down(timeout_s=deadline.left_s)
-            self.wait_up(timeout_s=max(deadline.left_s, 1.0))
-            while self.boot_id() == before:
-                if deadline.passed:
-                    raise TimeLimit(f"{self.name} did not reboot within {timeout_s:g} s")
-                self.wait_down(timeout_s=deadline.left_s)
+            while True:
+                self.wait_down(timeout_s=max(deadline.left_s, 1.0))
                 self.wait_up(timeout_s=max(deadline.left_s, 1.0))
+                if self.boot_id() != before:
+                    return
 
     def cpu_count(self) -> int:
         """Return the number of processors that are online."""
@@ -331,11 +332,11 @@ class Guest:
         return self._logs / f"{self.name}-{self._count:02d}-{slug or 'command'}.log"
 
     @contextmanager
-    def _started(self, line: str) -> Iterator[Channel]:
+    def _started(self, line: str, *, within_s: float | None = None) -> Iterator[Channel]:
         from paramiko.ssh_exception import SSHException
 
         try:
-            started = self.connection.transport.open_session(timeout=60.0)
+            started = self.connection.transport.open_session(timeout=min(within_s or _OPEN_LIMIT_S, _OPEN_LIMIT_S))
         except (SSHException, EOFError, OSError, AttributeError) as problem:
             self.watch(1.0)
             raise ConnectionLost(f"{self.name} no longer answers: {problem or type(problem).__name__}") from problem

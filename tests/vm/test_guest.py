@@ -1,0 +1,217 @@
+"""The guest's verbs, on one real machine that all of these tests share."""
+
+from __future__ import annotations
+
+import os
+import resource
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from vmtasks import CommandFailed, Guest, TimeLimit, UsageError, boot, events, sh
+
+MIB = 1024 * 1024
+
+
+@pytest.fixture(scope="module")
+def guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
+    with boot("bookworm", logs=tmp_path_factory.mktemp("logs"), what="vmtasks's own tests") as machine:
+        yield machine
+
+
+def test_a_result_tells_all_of_a_command(guest: Guest) -> None:
+    result = guest.run(sh("echo out; echo err >&2; exit 3"))
+    assert (result.exit_status, result.stdout, result.stderr) == (3, "out\n", "err\n")
+    assert (result.ok, result.signal, result.truncated) == (False, 0, False)
+    assert result.duration_s > 0
+    assert result.log is not None
+    assert sorted(result.log.read_text().splitlines()) == ["err", "out"]
+
+
+def test_an_argument_vector_reaches_the_program_as_it_is(guest: Guest) -> None:
+    words = ["a b", "$HOME", "'", '"', "*", "", "ä\n"]
+    assert guest.succeed(["printf", "%s\\0", *words]).split("\0")[:-1] == words
+
+
+def test_a_plain_string_is_refused(guest: Guest) -> None:
+    with pytest.raises(UsageError, match="list of arguments"):
+        guest.run("uname -r")
+
+
+def test_death_by_a_signal_is_told(guest: Guest) -> None:
+    assert guest.run(sh("kill -SEGV $$")).signal == 11
+
+
+def test_succeed_and_fail_hold_what_they_say(guest: Guest) -> None:
+    assert guest.succeed(["echo", "yes"]) == "yes\n"
+    assert guest.fail(sh("echo no; false")) == "no\n"
+    with pytest.raises(CommandFailed, match="status 1") as failure:
+        guest.succeed(sh("echo why it failed; false"))
+    assert failure.value.evidence == ("why it failed",)
+    with pytest.raises(CommandFailed, match="was to fail"):
+        guest.fail(["true"])
+
+
+def test_users_directories_and_environments(guest: Guest) -> None:
+    said = guest.succeed(sh('id -un; pwd; echo "$HOME $COLOUR"'), user="builder", cwd="/tmp", env={"COLOUR": "deep red"})
+    assert said == "builder\n/tmp\n/home/builder deep red\n"
+
+
+def test_a_command_that_reads_finds_nothing_or_what_it_was_given(guest: Guest) -> None:
+    assert guest.succeed(["cat"], timeout_s=30) == ""
+    assert guest.succeed(["cat"], stdin="given ✓".encode()) == "given ✓"
+
+
+def test_output_that_is_no_text_is_shown_all_the_same(guest: Guest) -> None:
+    assert guest.succeed(sh(r"printf 'caf\351 \303\251'")) == "caf� é"
+
+
+def test_a_limit_ends_the_command_and_all_its_children(guest: Guest) -> None:
+    with pytest.raises(TimeLimit, match="did not end within 2 s") as limit:
+        guest.run(sh("trap '' TERM; echo begun; sleep 654 & wait"), timeout_s=2)
+    assert "begun" in limit.value.evidence
+    assert guest.run(["pgrep", "-f", "^sleep 654"]).exit_status == 1
+
+
+def test_a_daemon_that_holds_its_output_open_holds_nobody(guest: Guest) -> None:
+    result = guest.run(sh("sleep 600 & echo started"), timeout_s=60)
+    assert result.stdout == "started\n"
+    guest.run(["pkill", "sleep"])
+
+
+def test_a_silent_command_gives_a_sign_of_life(guest: Guest) -> None:
+    heard: list[events.Silent] = []
+    guest.heartbeat_s, before = 0.5, guest.heartbeat_s
+    try:
+        with events.listening(lambda event: heard.append(event) if isinstance(event, events.Silent) else None):
+            guest.run(["sleep", "2"])
+    finally:
+        guest.heartbeat_s = before
+    assert heard
+    assert heard[0].silent_s >= 0.5
+
+
+def test_much_output_takes_little_memory(guest: Guest) -> None:
+    lengths: list[int] = []
+    before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with events.listening(lambda event: lengths.append(len(event.text)) if isinstance(event, events.Output) else None):
+        result = guest.run(sh("yes 0123456789abcde | head -c 48M; echo; echo end"), timeout_s=300)
+    grown_mib = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib) / 1024
+    assert sum(lengths) == 48 * MIB + len("\nend\n")
+    assert result.truncated
+    assert result.stdout.endswith("\nend\n")
+    assert grown_mib < 40
+    assert result.log is not None
+    assert result.log.stat().st_size == 48 * MIB + len("\nend\n")
+
+
+def test_a_tree_goes_in_and_comes_out_as_it_was(guest: Guest, tmp_path: Path) -> None:
+    tree = tmp_path / "a tree"
+    (tree / "deep" / "er").mkdir(parents=True)
+    (tree / "deep" / "er" / "file with\nnewline").write_bytes(os.urandom(100_000))
+    (tree / "program").write_text("#!/bin/sh\necho runs\n")
+    (tree / "program").chmod(0o750)
+    (tree / "link").symlink_to("deep/er")
+    (tree / "dangling").symlink_to("nowhere")
+    with guest.tmp_dir() as room:
+        guest.put(tree, f"{room}/copy")
+        assert guest.succeed([f"{room}/copy/program"]) == "runs\n"
+        assert guest.succeed(["stat", "-c", "%a %U", f"{room}/copy/program"]) == "750 root\n"
+        guest.get(f"{room}/copy", tmp_path / "back")
+    for path in tree.rglob("*"):
+        back = tmp_path / "back" / path.relative_to(tree)
+        assert back.is_symlink() == path.is_symlink()
+        if path.is_symlink():
+            assert back.readlink() == path.readlink()
+        elif path.is_file():
+            assert back.read_bytes() == path.read_bytes()
+            assert back.stat().st_mode == path.stat().st_mode
+    assert guest.run(["test", "-e", room]).exit_status == 1
+
+
+def test_files_and_globs_in_both_directions(guest: Guest, tmp_path: Path) -> None:
+    for name in ("one.txt", "two.txt", "three.log"):
+        (tmp_path / name).write_text(name)
+    with guest.tmp_dir() as room:
+        guest.put(tmp_path / "one.txt", f"{room}/renamed")
+        guest.put(tmp_path / "one.txt", f"{room}/into/")
+        guest.put(f"{tmp_path}/*.txt", f"{room}/several")
+        assert guest.succeed(["cat", f"{room}/renamed", f"{room}/into/one.txt"]) == "one.txtone.txt"
+        assert guest.glob(f"{room}/several/*") == [f"{room}/several/one.txt", f"{room}/several/two.txt"]
+        assert guest.glob(f"{room}/none*") == []
+        made = guest.get(f"{room}/several/*.txt", tmp_path / "out")
+        assert sorted(path.name for path in made) == ["one.txt", "two.txt"]
+        assert guest.get(f"{room}/renamed", tmp_path / "named") == [tmp_path / "named"]
+        assert (tmp_path / "named").read_text() == "one.txt"
+
+
+def test_what_is_not_there_is_told(guest: Guest, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such file"):
+        guest.put(tmp_path / "missing", "/tmp/x")
+    with pytest.raises(CommandFailed, match="there is no /tmp/missing"):
+        guest.get("/tmp/missing", tmp_path)
+    with pytest.raises(CommandFailed, match="nothing matches"):
+        guest.get("/tmp/missing*", tmp_path)
+    with pytest.raises(CommandFailed, match="cannot put"):
+        guest.put(tmp_path, "/proc/nowhere")
+
+
+def test_a_link_that_leads_outside_stays_in_the_guest(guest: Guest, tmp_path: Path) -> None:
+    warnings: list[str] = []
+    with guest.tmp_dir() as room, events.listening(
+        lambda event: warnings.append(event.text) if isinstance(event, events.Note) else None
+    ):
+        guest.succeed(sh(f"ln -s /etc {room}/etc; ln -s ../../../.. {room}/up; echo fine >{room}/file"))
+        guest.get(room, tmp_path / "got")
+    assert [path.name for path in (tmp_path / "got").iterdir()] == ["file"]
+    assert len(warnings) == 2
+
+
+def test_waiting(guest: Guest) -> None:
+    guest.wait_for_unit("ssh.service")
+    guest.wait_for_port(22)
+    guest.run(sh("(sleep 1; touch /tmp/awaited) >/dev/null 2>&1 &"))
+    guest.wait_for_file("/tmp/awaited", timeout_s=30)
+    guest.wait_until_succeeds(["test", "-e", "/tmp/awaited"])
+    with pytest.raises(TimeLimit, match="the last try ended with status 7") as limit:
+        guest.wait_until_succeeds(sh("echo saw this; exit 7"), timeout_s=1)
+    assert limit.value.evidence == ("saw this",)
+    guest.run(["systemctl", "reset-failed"])
+    guest.run(sh("systemd-run --unit=breaks false"))
+    with pytest.raises(CommandFailed, match=r"breaks\.service on bookworm has failed"):
+        guest.wait_for_unit("breaks.service")
+    guest.run(["systemctl", "reset-failed"])
+
+
+def test_several_commands_at_once_over_one_connection(guest: Guest) -> None:
+    said: dict[int, str] = {}
+
+    def speak(number: int) -> None:
+        said[number] = guest.succeed(sh(f"sleep 1; echo {number}"))
+
+    threads = [threading.Thread(target=speak, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert said == {number: f"{number}\n" for number in range(4)}
+
+
+def test_the_machine_is_what_the_contract_says(guest: Guest) -> None:
+    assert guest.cpu_count() == 2
+    assert guest.is_up()
+    assert guest.succeed(["systemctl", "is-system-running", "--wait"]) == "running\n"
+    assert guest.run(sh("command -v gcc cc make")).stdout == ""
+    assert guest.succeed(sh("grep -c '^[^:]*:[$]' /etc/shadow || :")) == "0\n"
+    assert abs(float(guest.succeed(["date", "+%s.%N"])) - time.time()) < 5
+
+
+def test_a_reboot_is_another_boot_of_the_same_disk(guest: Guest) -> None:
+    before = guest.boot_id()
+    guest.succeed(sh("echo kept >/root/mark"))
+    guest.reboot()
+    assert guest.boot_id() != before
+    assert guest.succeed(["cat", "/root/mark"]) == "kept\n"

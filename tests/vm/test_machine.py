@@ -1,0 +1,165 @@
+"""A machine's life on a real QEMU: it comes up, or says why not; and whatever happens, it goes."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from vmtasks import BootError, ConnectionLost, Guest, HostError, UsageError, boot, events, sh
+from vmtasks.deadline import Deadline
+from vmtasks.lease import leases
+
+GONE_LIMIT_S = 5.0
+
+CALLER = """
+import sys
+from vmtasks import boot
+with boot("bookworm") as guest:
+    lease, = [lease for lease in __import__("vmtasks.lease").lease.leases()
+              if lease.alive and lease.said["caller_pid"] == __import__("os").getpid()]
+    print(lease.said["supervisor_pid"], lease.said["qemu_pid"], lease.directory, flush=True)
+    guest.run(["sleep", "600"])
+"""
+
+
+@pytest.fixture
+def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    directory = tmp_path / "images"
+    directory.mkdir()
+    monkeypatch.setenv("VMTASKS_IMAGES", str(directory))
+    return directory
+
+
+@pytest.fixture
+def caller() -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen([sys.executable, "-c", CALLER], stdout=subprocess.PIPE, text=True)
+    yield process
+    process.kill()
+    process.wait()
+
+
+def wait_for_end(pid: int, limit_s: float) -> bool:
+    try:
+        ended = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([ended], [], [], limit_s)[0])
+    finally:
+        os.close(ended)
+
+
+def wait_for_absence(path: Path, limit_s: float) -> bool:
+    deadline = Deadline.after(limit_s)
+    while path.exists() and not deadline.passed:
+        select.select([], [], [], 0.05)
+    return not path.exists()
+
+
+def started(caller: subprocess.Popen[str]) -> tuple[int, int, Path]:
+    if caller.stdout is None:
+        raise AssertionError
+    supervisor, qemu, directory = caller.stdout.readline().split()
+    return int(supervisor), int(qemu), Path(directory)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_caller_that_ends_takes_its_machine_along(caller: subprocess.Popen[str], number: signal.Signals) -> None:
+    supervisor, qemu, directory = started(caller)
+    caller.send_signal(number)
+    assert wait_for_end(qemu, GONE_LIMIT_S)
+    assert wait_for_end(supervisor, GONE_LIMIT_S)
+    assert wait_for_absence(directory, GONE_LIMIT_S)
+    if caller.stdout is not None:
+        assert caller.stdout.read() == ""  # nobody holds our pipe open
+
+
+def test_a_killed_supervisor_takes_qemu_along_and_is_swept_after() -> None:
+    with pytest.raises(ConnectionLost, match="gone|broke|no longer answers"), boot("bookworm") as guest:
+        (lease,) = [lease for lease in leases() if lease.said["caller_pid"] == os.getpid()]
+        os.kill(lease.said["supervisor_pid"], signal.SIGKILL)
+        assert wait_for_end(lease.said["qemu_pid"], GONE_LIMIT_S)
+        guest.run(["true"])
+    from vmtasks.lease import sweep
+
+    assert lease.directory in [swept.directory for swept in sweep()]
+    assert not lease.directory.exists()
+
+
+def test_a_killed_qemu_is_told_at_once_with_the_console(tmp_path: Path) -> None:
+    with pytest.raises(ConnectionLost, match="is gone"), boot("bookworm", logs=tmp_path) as guest:
+        (lease,) = [lease for lease in leases() if lease.said["caller_pid"] == os.getpid()]
+        os.kill(lease.said["qemu_pid"], signal.SIGKILL)
+        guest.run(["sleep", "600"])
+    assert (tmp_path / "bookworm-console.log").stat().st_size > 0
+
+
+def test_a_kernel_that_panics_ends_the_wait_and_every_attempt_keeps_its_console(images: Path, tmp_path: Path) -> None:
+    (images / "panics.toml").write_text('from = "bookworm"\nkernel_options = "init=/nothing/there"\n')
+    notes: list[str] = []
+    with (
+        events.listening(lambda event: notes.append(event.text) if isinstance(event, events.Note) else None),
+        pytest.raises(BootError, match="panicked: Kernel panic - not syncing"),
+        boot("panics", attempts=2, logs=tmp_path),
+    ):
+        pass
+    assert "trying again (2 of 2)" in notes[-1]
+    for name in ("panics-console.log", "panics-console-2.log"):
+        assert "Kernel panic" in (tmp_path / name).read_text(errors="replace")
+
+
+def test_a_panic_in_the_middle_of_a_command_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConnectionLost, match="panicked"), boot("bookworm", logs=tmp_path) as guest:
+        guest.run(sh("echo c >/proc/sysrq-trigger; sleep 600"), timeout_s=120)
+
+
+def test_qemu_that_refuses_its_command_line_says_so() -> None:
+    with pytest.raises(BootError, match="no-such-device"), boot("bookworm", attempts=1, extra=("-device", "no-such-device")):
+        pass
+
+
+def test_a_restricted_network_reaches_nothing_else() -> None:
+    with boot("bookworm", network="restricted") as guest:
+        assert guest.run(["timeout", "5", "bash", "-c", "echo >/dev/tcp/10.0.2.2/22"]).exit_status != 0
+        assert guest.is_up()
+
+
+def test_a_machine_without_a_network_is_refused() -> None:
+    with pytest.raises(UsageError, match="restricted"), boot("bookworm", network="none"):
+        pass
+
+
+def test_more_memory_than_there_is_is_refused_at_once() -> None:
+    with pytest.raises(HostError, match="Give it less memory"), boot("bookworm", memory_mib=10**7):
+        pass
+
+
+def test_two_machines_are_two(tmp_path: Path) -> None:
+    with boot("bookworm", name="left") as left, boot("bookworm", name="right") as right:
+        for guest in (left, right):
+            guest.succeed(sh(f"echo {guest.name} >/root/name"))
+        assert left.succeed(["cat", "/root/name"]) == "left\n"
+        assert right.succeed(["cat", "/root/name"]) == "right\n"
+        assert left.boot_id() != right.boot_id()
+        assert machine_id(left) != machine_id(right)
+
+
+def machine_id(guest: Guest) -> str:
+    return guest.succeed(["cat", "/etc/machine-id"])
+
+
+def test_the_lease_and_the_disk_go_with_the_machine() -> None:
+    with boot("bookworm"):
+        (lease,) = [lease for lease in leases() if lease.said["caller_pid"] == os.getpid()]
+        assert lease.alive
+        assert json.loads((lease.directory / "lease.json").read_text())["image"] == "bookworm"
+    assert not lease.directory.exists()
+    assert wait_for_end(lease.said["qemu_pid"], 0)
