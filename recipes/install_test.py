@@ -48,17 +48,18 @@ def install_test(
     :param smoke: a shell line to run once they are installed, instead of the project's.
     """
     packages = _packages(debs)
+    old = _packages([upgrade_from]) if upgrade_from not in ("", "archive") else {}
     project = run.project(source, image)
     with run.boot(project.images.install, name="install", project=project) as guest:
         before = _listing(guest)
         try:
             if upgrade_from:
                 with run.case("install-old"):
-                    _install_old(guest, upgrade_from, packages)
+                    _install_old(guest, old, packages)
             with run.case("upgrade" if upgrade_from else "install"):
                 _install(guest, packages)
             if source:
-                _dep8(run, guest, Source.of(Path(source)), packages)
+                _dep8(run, guest, Source.of(Path(source)), packages, project.commands.timeout_s)
             if line := smoke or project.commands.smoke:
                 with run.case("smoke", fatal=False):
                     guest.succeed(
@@ -117,17 +118,17 @@ def _expect_installed(guest: Guest, packages: dict[str, Path]) -> None:
             raise TestFailed(f"{name} {version} was to be tested, and what there is now is {', '.join(installed)}")
 
 
-def _install_old(guest: Guest, origin: str, packages: dict[str, Path]) -> None:
-    if origin == "archive":
+def _install_old(guest: Guest, old: dict[str, Path], packages: dict[str, Path]) -> None:
+    """Install the packages *old*, or where there are none the archive's that have the names of *packages*."""
+    if not old:
         apt.install(guest, list(packages))
         return
-    old = _packages([origin])
     for path in old.values():
         guest.put(path, "/srv/vmtasks-old/")
     apt.apt(guest, "install", *(f"/srv/vmtasks-old/{path.name}" for path in old.values()))
 
 
-def _dep8(run: Run, guest: Guest, source: Source, packages: dict[str, Path]) -> None:
+def _dep8(run: Run, guest: Guest, source: Source, packages: dict[str, Path], limit_s: float) -> None:
     """Run the tests that the source package brings along; those that break the machine last."""
     tree = source.deliver(guest)
     control = guest.query(sh(f"cat {shlex.quote(tree)}/debian/tests/control 2>/dev/null || :"))
@@ -138,13 +139,14 @@ def _dep8(run: Run, guest: Guest, source: Source, packages: dict[str, Path]) -> 
             run.skip(name, f"it asks for {', '.join(test.unsupported)}, which is not supported")
             continue
         with run.case(name, fatal=False):
-            _run_dep8(guest, tree, test, packages)
+            _run_dep8(guest, tree, test, packages, limit_s)
 
 
-def _run_dep8(guest: Guest, tree: str, test: Dep8Test, packages: dict[str, Path]) -> None:
-    wanted = [name for word in test.depends for name in (packages if word == "@" else [word])]
-    if missing := [name for name in wanted if name not in packages]:
-        apt.apt(guest, "satisfy", *missing)
+def _run_dep8(guest: Guest, tree: str, test: Dep8Test, packages: dict[str, Path], limit_s: float) -> None:
+    if "@builddeps@" in test.depends:
+        apt.build_dep(guest, tree, timeout_s=limit_s)
+    if missing := [word for word in test.depends if word not in packages and word not in ("@", "@builddeps@")]:
+        apt.apt(guest, "satisfy", *missing, timeout_s=limit_s)
     with guest.tmp_dir() as room:
         guest.query(["chmod", "1777", room])
         env = {
@@ -154,7 +156,8 @@ def _run_dep8(guest: Guest, tree: str, test: Dep8Test, packages: dict[str, Path]
             "AUTOPKGTEST_NORMAL_USER": "builder",
         }
         user = "root" if "needs-root" in test.restrictions else "builder"
-        result = guest.run(sh(f"chmod a+x debian/tests/* 2>/dev/null; {test.command}"), cwd=tree, user=user, env=env)
+        line = sh(f"chmod a+x debian/tests/* 2>/dev/null; {test.command}")
+        result = guest.run(line, cwd=tree, user=user, env=env, timeout_s=limit_s)
     if result.exit_status == dep8.SKIP_STATUS and "skippable" in test.restrictions:
         events.emit(events.Note(machine=guest.name, text=f"{test.name} says that it cannot run here"))
     elif "flaky" in test.restrictions and not result.ok:

@@ -12,13 +12,11 @@ from vmtasks.errors import UsageError
 
 SUPPORTED = frozenset(
     {
-        "allow-stderr", "breaks-testbed", "flaky", "hint-testsuite-triggers", "isolation-container",
-        "isolation-machine", "needs-internet", "needs-reboot", "needs-recommends", "needs-root", "needs-sudo",
-        "rw-build-tree", "skip-not-installable", "skippable", "superficial",
+        "allow-stderr", "breaks-testbed", "flaky", "isolation-container", "isolation-machine", "needs-internet",
+        "needs-root", "rw-build-tree", "skip-not-installable", "skippable", "superficial",
     }
 )  # fmt: skip
 """Restrictions that a machine of our own honours or has no need of."""
-_NOT_RUN = frozenset({"hint-testsuite-triggers"})
 SKIP_STATUS = 77
 """The exit status by which a test marked ``skippable`` says that it cannot run here."""
 
@@ -36,7 +34,7 @@ class Dep8Test:
     @property
     def unsupported(self) -> tuple[str, ...]:
         """The restrictions that we cannot honour, in order: the test is to be skipped if there are any."""
-        return tuple(sorted((self.restrictions - SUPPORTED) | (self.restrictions & _NOT_RUN)))
+        return tuple(sorted(self.restrictions - SUPPORTED))
 
     @property
     def needs_own_machine(self) -> bool:
@@ -48,11 +46,11 @@ def parse(text: str, where: str) -> tuple[Dep8Test, ...]:
     """Read debian/tests/control.
 
     :param where: what messages call the file.
-    :raise UsageError: a paragraph names no test.
+    :raise UsageError: a paragraph names no test, or a line is no field.
     """
     tests: list[Dep8Test] = []
     for paragraph in re.split(r"\n\s*\n", re.sub(r"(?m)^#.*\n?", "", text)):
-        if fields := _fields(paragraph):
+        if fields := _fields(paragraph, where):
             tests += _tests(fields, len(tests), where)
     return tuple(tests)
 
@@ -73,7 +71,7 @@ def _tests(fields: dict[str, str], number: int, where: str) -> list[Dep8Test]:
     ]
 
 
-def _fields(paragraph: str) -> dict[str, str]:
+def _fields(paragraph: str, where: str) -> dict[str, str]:
     fields: dict[str, str] = {}
     last = ""
     for line in paragraph.splitlines():
@@ -83,6 +81,8 @@ def _fields(paragraph: str) -> dict[str, str]:
             last, _, value = line.partition(":")
             last = last.strip().lower()
             fields[last] = value.strip()
+        elif line:
+            raise UsageError(f"{where}: a line must be like 'Field: value', not '{line[:80]}'")
     return fields
 
 

@@ -54,7 +54,7 @@ def _work(guest: Guest, work: GuestWork) -> dict[str, str]:
         guest.succeed(["chmod", file.mode, file.path])
     for command in work.commands:
         guest.succeed(["/bin/sh", "-euxc", command])
-    listed = guest.run(
+    listed = guest.query(
         sh("command -v dpkg-query >/dev/null && dpkg-query -W -f '${binary:Package} ${Version}\\n'; sync")
     )
-    return dict(line.split(" ", 1) for line in listed.stdout.splitlines())
+    return dict(line.split(" ", 1) for line in listed.splitlines())

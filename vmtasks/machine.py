@@ -20,7 +20,7 @@ from vmtasks.qemu.accel import Choice, choose
 from vmtasks.qemu.argv import BY_HAND, qemu_argv
 from vmtasks.spec import DirectKernel, Machine, Network
 
-KERNEL_OPTIONS = "root=/dev/vda rw console=ttyS0 quiet nokaslr net.ifnames=0 tsc=reliable no_timer_check"
+KERNEL_OPTIONS = "root=/dev/vda rw console=ttyS0 quiet net.ifnames=0 tsc=reliable no_timer_check"
 """No probing of a clock that QEMU guarantees, no waiting for disks by name: what a machine needs and no more."""
 
 

@@ -71,7 +71,7 @@ class Run:
     flags: Flags
     directory: Path
     products: list[Path] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
+    failed: dict[str, TestFailed] = field(default_factory=dict)
     console: Path | None = None
 
     def project(self, source: str, image: str = "") -> Project:
@@ -132,7 +132,7 @@ class Run:
             yield
         except TestFailed as failure:
             problem = failure
-            self.failed.append(name)
+            self.failed[name] = failure
             if fatal:
                 raise
             events.emit(events.Note(text=f"{name}: {failure.sentence}", level="warning"))
@@ -162,11 +162,13 @@ class Run:
         return path
 
     def out(self, wish: str) -> Path:
-        """Return the directory for products: what somebody asked for, or the run's own.
+        """Return the directory for products: what somebody asked for, or the run's own; a dry run makes none.
 
         :raise UsageError: it cannot be written.
         """
         path = Path(wish) if wish else self.directory / "products"
+        if self.flags.dry_run:
+            return path
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as problem:
@@ -250,11 +252,20 @@ def recorded(name: str, flags: Flags) -> Iterator[Run]:
         try:
             yield run
             if run.failed:
-                raise TestFailed(f"{len(run.failed)} of the test cases failed: {', '.join(run.failed)}")
+                raise _all_in_one(run.failed)
         except BaseException as problem:
             _end(run, problem, repeat)
             raise Exit(code=outcome_of(problem).exit_code) from problem
         events.emit(events.RunEnded(outcome=outcome_of(None)))
+
+
+def _all_in_one(failed: dict[str, TestFailed]) -> TestFailed:
+    """Return the failure that stands for those of several test cases."""
+    said = ((f"{name}: {failure.sentence}", *failure.evidence) for name, failure in failed.items())
+    return TestFailed(
+        f"{len(failed)} of the test cases failed: {', '.join(failed)}",
+        evidence=tuple(line for lines in said for line in lines),
+    )
 
 
 def _end(run: Run, problem: BaseException, repeat: str) -> None:

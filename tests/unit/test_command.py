@@ -72,7 +72,8 @@ def test_the_environment_arrives_as_it_is() -> None:
 
 
 def test_the_environment_has_a_path_and_a_locale_that_can_be_changed() -> None:
-    assert run(sh("echo $PATH $LANG"))[0] == "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin C.UTF-8\n"
+    places = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/games:/usr/games"
+    assert run(sh("echo $PATH $LANG"))[0] == f"{places} C.UTF-8\n"
     assert run(sh("echo $LANG"), LANG="de_DE.UTF-8")[0] == "de_DE.UTF-8\n"
 
 

@@ -211,7 +211,7 @@ def test_the_machine_is_what_the_contract_says(guest: Guest) -> None:
 
 def test_a_reboot_is_another_boot_of_the_same_disk(guest: Guest) -> None:
     before = guest.boot_id()
-    guest.succeed(sh("echo kept >/root/mark"))
+    guest.succeed(sh("echo kept >/var/tmp/mark"))
     guest.reboot()
     assert guest.boot_id() != before
-    assert guest.succeed(["cat", "/root/mark"]) == "kept\n"
+    assert guest.succeed(["cat", "/var/tmp/mark"]) == "kept\n"

@@ -41,9 +41,9 @@ def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def caller() -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen([sys.executable, "-c", CALLER], stdout=subprocess.PIPE, text=True)
-    yield process
-    process.kill()
-    process.wait()
+    with process:
+        yield process
+        process.kill()
 
 
 def wait_for_end(pid: int, limit_s: float) -> bool:
@@ -145,9 +145,9 @@ def test_more_memory_than_there_is_is_refused_at_once() -> None:
 def test_two_machines_are_two(tmp_path: Path) -> None:
     with boot("bookworm", name="left") as left, boot("bookworm", name="right") as right:
         for guest in (left, right):
-            guest.succeed(sh(f"echo {guest.name} >/root/name"))
-        assert left.succeed(["cat", "/root/name"]) == "left\n"
-        assert right.succeed(["cat", "/root/name"]) == "right\n"
+            guest.succeed(sh(f"echo {guest.name} >/var/tmp/name"))
+        assert left.succeed(["cat", "/var/tmp/name"]) == "left\n"
+        assert right.succeed(["cat", "/var/tmp/name"]) == "right\n"
         assert left.boot_id() != right.boot_id()
         assert machine_id(left) != machine_id(right)
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from vmtasks.errors import UsageError
 
-DEFAULT_ENV = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
+_PLACES = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/games:/usr/games"
+DEFAULT_ENV = {"PATH": _PLACES, "LANG": "C.UTF-8"}
 _HIGHEST_SIGNAL = 64
 _SHORT = 100
 

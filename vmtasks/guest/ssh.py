@@ -22,7 +22,9 @@ STAGGER_S = 0.5
 """A new attempt starts this long after the last. QEMU accepts for a guest that does not listen yet, and an
 attempt made before its network is up may hang for seconds; so a few attempts run side by side."""
 ATTEMPTS_AT_ONCE = 4
-LOGIN_LIMIT_S = 60.0
+LOGIN_LIMIT_S = 10.0
+"""How long a first login may take: one that began on a guest which is just going down never ends. Each further
+one may take twice as long, for hosts that are slow."""
 RETRY_PAUSE_S = 0.1
 
 Watch = Callable[[float], None]
@@ -47,23 +49,25 @@ def connect(address: Address, deadline: Deadline, watch: Watch) -> Connection:
     :raise BootError: *deadline* passed, the guest does not let us in, or somebody else answers.
     """
     trouble = "nothing answered"
+    login_limit_s = LOGIN_LIMIT_S
     while not deadline.passed:
         line = _greeted(address, deadline, watch)
         if line is None:
             break
         try:
-            return _login(address, line)
+            return _login(address, line, deadline.within(login_limit_s))
         except BadHostKeyException as problem:
             raise BootError("cannot trust the guest: another machine answers on its port") from problem
         except AuthenticationException as problem:
             raise BootError("cannot log in: the guest does not accept the image's key") from problem
         except (SSHException, EOFError, OSError) as problem:
             trouble = str(problem) or type(problem).__name__
+            login_limit_s *= 2
             watch(RETRY_PAUSE_S)
     raise BootError(f"the guest did not answer over ssh within {deadline.limit_s:g} s ({trouble})")
 
 
-def _login(address: Address, line: socket.socket) -> Connection:
+def _login(address: Address, line: socket.socket, limit_s: float) -> Connection:
     connection = Connection(
         address.host,
         user=address.user,
@@ -74,8 +78,8 @@ def _login(address: Address, line: socket.socket) -> Connection:
             "pkey": Ed25519Key.from_private_key_file(str(address.identity)),
             "allow_agent": False,
             "look_for_keys": False,
-            "banner_timeout": LOGIN_LIMIT_S,
-            "auth_timeout": LOGIN_LIMIT_S,
+            "banner_timeout": limit_s,
+            "auth_timeout": limit_s,
         },
     )
     connection.client.set_missing_host_key_policy(RejectPolicy())
@@ -85,8 +89,8 @@ def _login(address: Address, line: socket.socket) -> Connection:
         connection.open()
         transport = connection.transport
         transport.set_keepalive(15)
-        with transport.open_session(timeout=LOGIN_LIMIT_S) as channel:
-            channel.settimeout(LOGIN_LIMIT_S)
+        with transport.open_session(timeout=limit_s) as channel:
+            channel.settimeout(limit_s)
             channel.exec_command("exit 0")
             if channel.recv_exit_status() != 0:
                 raise SSHException("the guest's shell does not work yet")

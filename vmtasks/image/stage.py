@@ -94,6 +94,9 @@ class Stage:
                  plan["suite"], self.tree, *([sources] if plan["sources"] else []),
                  env=self._env | {"TMPDIR": self.scratch})  # fmt: skip
 
+        # What keeps manuals and translations out of the image must not keep them out of packages under test.
+        os.unlink(self.path("etc/dpkg/dpkg.cfg.d/99mmdebstrap"))
+
     def extend(self) -> None:
         """Install a layer's packages, lay its files over the tree and run its commands."""
         self.step("installing packages and files")
