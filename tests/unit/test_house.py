@@ -28,7 +28,7 @@ FLOORS = [
     ("qemu", "image", "leash"),
     ("guest",),
     ("machine", "life", "finish", "group", "apt", "source", "linger"),
-    ("report", "doctor", "run", "testing", "runvm", "buildbot"),
+    ("report", "doctor", "run", "bench", "testing", "runvm", "buildbot"),
     ("commands", "recipes"),
     ("tasks",),
 ]

@@ -56,7 +56,9 @@ def test_succeed_and_fail_hold_what_they_say(guest: Guest) -> None:
 
 
 def test_users_directories_and_environments(guest: Guest) -> None:
-    said = guest.succeed(sh('id -un; pwd; echo "$HOME $COLOUR"'), user="builder", cwd="/tmp", env={"COLOUR": "deep red"})
+    said = guest.succeed(
+        sh('id -un; pwd; echo "$HOME $COLOUR"'), user="builder", cwd="/tmp", env={"COLOUR": "deep red"}
+    )
     assert said == "builder\n/tmp\n/home/builder deep red\n"
 
 
@@ -161,8 +163,9 @@ def test_what_is_not_there_is_told(guest: Guest, tmp_path: Path) -> None:
 
 def test_a_link_that_leads_outside_stays_in_the_guest(guest: Guest, tmp_path: Path) -> None:
     warnings: list[str] = []
-    with guest.tmp_dir() as room, events.listening(
-        lambda event: warnings.append(event.text) if isinstance(event, events.Note) else None
+    with (
+        guest.tmp_dir() as room,
+        events.listening(lambda event: warnings.append(event.text) if isinstance(event, events.Note) else None),
     ):
         guest.succeed(sh(f"ln -s /etc {room}/etc; ln -s ../../../.. {room}/up; echo fine >{room}/file"))
         guest.get(room, tmp_path / "got")

@@ -96,10 +96,11 @@ def test_a_killed_supervisor_takes_qemu_along_and_is_swept_after() -> None:
 
 def test_a_killed_qemu_is_told_at_once_with_the_console(tmp_path: Path) -> None:
     with pytest.raises(ConnectionLost, match="is gone"), boot("bookworm", logs=tmp_path) as guest:
+        guest.succeed(sh("echo something to see >/dev/ttyS0"))
         (lease,) = [lease for lease in leases() if lease.said["caller_pid"] == os.getpid()]
         os.kill(lease.said["qemu_pid"], signal.SIGKILL)
         guest.run(["sleep", "600"])
-    assert (tmp_path / "bookworm-console.log").stat().st_size > 0
+    assert "something to see" in (tmp_path / "bookworm-console.log").read_text()
 
 
 def test_a_kernel_that_panics_ends_the_wait_and_every_attempt_keeps_its_console(images: Path, tmp_path: Path) -> None:
@@ -122,7 +123,10 @@ def test_a_panic_in_the_middle_of_a_command_is_told(tmp_path: Path) -> None:
 
 
 def test_qemu_that_refuses_its_command_line_says_so() -> None:
-    with pytest.raises(BootError, match="no-such-device"), boot("bookworm", attempts=1, extra=("-device", "no-such-device")):
+    with (
+        pytest.raises(BootError, match="no-such-device"),
+        boot("bookworm", attempts=1, extra=("-device", "no-such-device")),
+    ):
         pass
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from invoke.collection import Collection
 from invoke.tasks import Task
 
-OWN = ("images", "vm", "doctor")
+OWN = ("images", "vm", "doctor", "bench")
 
 
 def collect(*packages: str) -> Collection:

@@ -370,11 +370,12 @@ class Guest:
         """End a command and all its children: kindly at first."""
         if not group:
             return
-        kind = int(TERM_GRACE_S * 10)
+        # Without `--` before the group: dash's kill does not know it.
+        tenths = int(TERM_GRACE_S * 10)
         script = (
-            f"kill -TERM -- -{group} 2>/dev/null; i=0; "
-            f"while kill -0 -- -{group} 2>/dev/null && [ $i -lt {kind} ]; do sleep 0.1; i=$((i+1)); done; "
-            f"kill -KILL -- -{group} 2>/dev/null; :"
+            f"kill -TERM -{group} 2>/dev/null; i=0; "
+            f"while kill -0 -{group} 2>/dev/null && [ $i -lt {tenths} ]; do sleep 0.1; i=$((i+1)); done; "
+            f"kill -KILL -{group} 2>/dev/null; :"
         )
         with suppress(InfrastructureError, OSError):  # the time limit is the news; a machine beyond reach ends anyway
             self.query(sh(script))

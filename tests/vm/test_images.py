@@ -1,0 +1,192 @@
+"""Images, baked and booted for real: layers, steps in the running guest, images that somebody else made."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from vmtasks import HostError, boot, sh
+from vmtasks.deadline import Deadline
+from vmtasks.image.cache import find_baked, images_dir
+from vmtasks.image.definition import find
+from vmtasks.machine import ensure_baked
+
+
+@pytest.fixture
+def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Yield a directory for definitions of a test's own; what is baked of them goes with the test."""
+    directory = tmp_path / "images"
+    directory.mkdir()
+    monkeypatch.setenv("VMTASKS_IMAGES", str(directory))
+    yield directory
+    for definition in directory.glob("*.toml"):
+        for baked in images_dir().glob(f"{definition.stem}*"):
+            shutil.rmtree(baked) if baked.is_dir() else baked.unlink()
+
+
+@pytest.mark.parametrize(("name", "machine", "release"), [("trixie", "x86_64", "13"), ("bookworm-i386", "i686", "12")])
+def test_the_shipped_images_answer(name: str, machine: str, release: str) -> None:
+    with boot(name) as guest:
+        assert guest.succeed(["uname", "-m"]).strip() == machine
+        assert guest.succeed(sh(". /etc/os-release; echo $VERSION_ID")).strip() == release
+        assert guest.succeed(["systemctl", "is-system-running", "--wait"]).strip() == "running"
+        assert guest.run(sh("command -v gcc")).exit_status != 0
+
+
+def test_a_layer_has_its_packages_files_and_commands(images: Path) -> None:
+    (images / "beside.txt").write_text("from beside the definition\n")
+    (images / "layer-test.toml").write_text(
+        """
+from = "bookworm"
+packages = ["hello"]
+memory_mib = 512
+files = [
+    { path = "/srv/said.txt", content = "said\\n", mode = "0600" },
+    { path = "/srv/copied.txt", source = "beside.txt" },
+]
+[[steps]]
+run = "hello >/srv/made-natively"
+[[steps]]
+run = "systemctl is-active ssh.service >/srv/made-in-the-guest"
+where = "guest"
+"""
+    )
+    baked = ensure_baked(find("layer-test"))
+    assert "hello" in baked.manifest["packages"]
+    assert baked.manifest["parent"] == find_baked(find("bookworm")).serial  # type: ignore[union-attr]
+    assert baked.tree is None  # the disk has what its archive would not
+    with boot("layer-test") as guest:
+        assert (
+            guest.succeed(sh("stat -c '%a %s' /srv/said.txt; cat /srv/copied.txt"))
+            == "600 5\nfrom beside the definition\n"
+        )
+        assert guest.succeed(["cat", "/srv/made-natively"]) == "Hello, world!\n"
+        assert guest.succeed(["cat", "/srv/made-in-the-guest"]) == "active\n"
+    assert ensure_baked(find("layer-test")).serial == baked.serial
+
+
+def test_a_cloud_image_lets_us_in_through_its_seed(images: Path, tmp_path: Path) -> None:
+    """The image is our own: a boot loader and cloud-init in it, its keys forgotten."""
+    (images / "cloud-original.toml").write_text(
+        """
+from = "bookworm"
+packages = ["cloud-init", "grub-pc-bin", "grub2-common", "isc-dhcp-client"]
+[[steps]]
+run = '''
+cp /boot/initrd.img-* /tmp/ 2>/dev/null || :
+sed -i 's/^#*GRUB_TIMEOUT=.*/GRUB_TIMEOUT=0/' /etc/default/grub || echo GRUB_TIMEOUT=0 >/etc/default/grub
+echo 'GRUB_CMDLINE_LINUX="console=ttyS0 net.ifnames=0 root=/dev/vda rw"' >>/etc/default/grub
+echo 'GRUB_TERMINAL=serial' >>/etc/default/grub
+mktirfs -m no --include-modules=virtio_pci,virtio_blk,virtio_net -o "/boot/initrd.img-$(uname -r)" "$(uname -r)"
+grub-install --force /dev/vda
+update-grub
+rm -rf /root/.ssh /etc/ssh/ssh_host_*
+cloud-init clean --logs
+'''
+where = "guest"
+"""
+    )
+    original = ensure_baked(find("cloud-original"))
+    disk = tmp_path / "cloud.qcow2"
+    shutil.copy(original.disk, disk)
+    digest = hashlib.sha256(disk.read_bytes()).hexdigest()
+    (images / "cloud-test.toml").write_text(f'url = "{disk.as_uri()}"\nsha256 = "{"0" * 64}"\n')
+    with pytest.raises(HostError, match=f"its sha256 is {digest}"):
+        ensure_baked(find("cloud-test"))
+    (images / "cloud-test.toml").write_text(f'url = "{disk.as_uri()}"\nsha256 = "{digest}"\n')
+    with boot("cloud-test") as guest:
+        assert guest.succeed(["id", "-un"]) == "root\n"
+        assert "BOOT_IMAGE" in guest.succeed(["cat", "/proc/cmdline"])  # through its own boot loader
+
+
+def test_no_network_while_baking_is_a_sentence(images: Path) -> None:
+    (images / "no-mirror.toml").write_text(
+        'suite = "bookworm"\nmirror = "http://127.0.0.1:9/debian"\npackages = ["linux-image-cloud-amd64"]\n'
+    )
+    with pytest.raises(HostError, match="cannot bake no-mirror") as failure:
+        ensure_baked(find("no-mirror"))
+    assert "mirror" in failure.value.hint
+    assert not list(images_dir().glob(".no-mirror*"))
+
+
+def test_a_damaged_image_is_told(images: Path, tmp_path: Path) -> None:
+    (tmp_path / "damaged.qcow2").write_bytes(b"QFI\xfb" + os.urandom(4096))
+    (images / "damaged.toml").write_text(f'path = "{tmp_path}/damaged.qcow2"\n')
+    with pytest.raises(HostError, match="as a disk image"):
+        ensure_baked(find("damaged"))
+
+
+BAKE = "import sys; from vmtasks.machine import ensure_baked; from vmtasks.image.definition import find; print(ensure_baked(find(sys.argv[1])).disk)"
+
+
+def test_a_killed_bake_leaves_no_mounts_no_processes_and_nothing_that_the_next_minds(images: Path) -> None:
+    (images / "killed-bake.toml").write_text('from = "bookworm"\n[[steps]]\nrun = "echo baking; sleep 600"\n')
+    log = images_dir() / "killed-bake.bake.log"
+    baker = subprocess.Popen([sys.executable, "-c", BAKE, "killed-bake"])
+    try:
+        deadline = Deadline.after(60)
+        while not (log.exists() and "echo baking" in log.read_text()):
+            assert not deadline.passed
+            assert baker.poll() is None
+            signal.sigtimedwait([signal.SIGUSR2], 0.1)
+    finally:
+        baker.kill()
+        baker.wait()
+    deadline = Deadline.after(10)
+    while "killed-bake" in _everybodys("cmdline") and not deadline.passed:
+        signal.sigtimedwait([signal.SIGUSR2], 0.1)
+    assert "killed-bake" not in _everybodys("cmdline")
+    assert "killed-bake" not in _everybodys("mountinfo")
+    (images / "killed-bake.toml").write_text('from = "bookworm"\n')
+    assert ensure_baked(find("killed-bake")).disk.is_file()
+    assert not list(images_dir().glob(".killed-bake*"))
+
+
+def _everybodys(what: str) -> str:
+    said = []
+    for path in Path("/proc").glob(f"[0-9]*/{what}"):
+        try:
+            said.append(path.read_text(errors="replace"))
+        except OSError:
+            continue
+    return "\n".join(said)
+
+
+@pytest.fixture
+def ordinary_user() -> Iterator[pwd.struct_passwd]:
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to have an ordinary user made")
+    name = "vmtasks-test"
+    subprocess.run(["useradd", "--create-home", name], check=True)
+    try:
+        yield pwd.getpwnam(name)
+    finally:
+        subprocess.run(["userdel", "--remove", "--force", name], check=True, capture_output=True)
+
+
+def test_an_ordinary_user_bakes_without_privileges(ordinary_user: pwd.struct_passwd) -> None:
+    here = Path(__file__).resolve().parents[2]
+    home = Path(ordinary_user.pw_dir)
+    checkout = home / "checkout"
+    checkout.mkdir()
+    for part in ("vmtasks", "images"):
+        shutil.copytree(here / part, checkout / part, symlinks=True)
+    libraries = home / "libraries"
+    shutil.copytree(Path(pytest.__file__).parents[1], libraries, symlinks=True)
+    subprocess.run(["chmod", "-R", "a+rX", str(home)], check=True)
+    command = ["runuser", "-u", ordinary_user.pw_name, "--", "env", "-i", f"HOME={home}", "PATH=/usr/bin:/bin:/usr/sbin",
+               f"PYTHONPATH={checkout}:{libraries}", "/usr/bin/python3", "-c", BAKE, "bookworm"]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=400, cwd="/")
+    assert done.returncode == 0, done.stderr
+    disk = Path(done.stdout.strip())
+    assert disk.is_relative_to(home)
+    assert disk.stat().st_uid == ordinary_user.pw_uid
