@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from vmtasks import Guest, Project, Run, Source, UsageError, apt, at_once, recipe, sh
@@ -47,7 +48,8 @@ def build_deb(
     project = run.project(source, image)
     limit_s = project.commands.timeout_s
     target = run.out(out)
-    with run.boot(project.images.build, name="build", project=project) as guest:
+    with ExitStack() as machine:
+        guest = machine.enter_context(run.boot(project.images.build, name="build", project=project))
         with run.case("build-deb"):
             tree = origin.deliver(guest)
             if not guest.glob(f"{tree}/debian/control"):
@@ -64,7 +66,13 @@ def build_deb(
         if build.log is not None:
             found.append(Path(shutil.copy(build.log, changes.with_suffix(".build"))))
         products = [run.product(path) for path in found]
-        at_once(lambda: _lintian(run, guest, project, changes), lambda: meanwhile(products))
+
+        def look() -> None:
+            # The machine goes when lintian is done: who waits for another's slot must not sit on one all the while.
+            with machine.pop_all():
+                _lintian(run, guest, project, changes)
+
+        at_once(look, lambda: meanwhile(products))
     return products
 
 

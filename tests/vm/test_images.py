@@ -125,7 +125,12 @@ def test_a_damaged_image_is_told(images: Path, tmp_path: Path) -> None:
         ensure_baked(find("damaged"))
 
 
-BAKE = "import sys; from vmtasks.machine import ensure_baked; from vmtasks.image.definition import find; print(ensure_baked(find(sys.argv[1])).disk)"
+BAKE = """
+import sys
+from vmtasks.image.definition import find
+from vmtasks.machine import ensure_baked
+print(ensure_baked(find(sys.argv[1])).disk)
+"""
 
 
 def test_a_killed_bake_leaves_no_mounts_no_processes_and_nothing_that_the_next_minds(images: Path) -> None:
@@ -183,8 +188,9 @@ def test_an_ordinary_user_bakes_without_privileges(ordinary_user: pwd.struct_pas
     libraries = home / "libraries"
     shutil.copytree(Path(pytest.__file__).parents[1], libraries, symlinks=True)
     subprocess.run(["chmod", "-R", "a+rX", str(home)], check=True)
-    command = ["runuser", "-u", ordinary_user.pw_name, "--", "env", "-i", f"HOME={home}", "PATH=/usr/bin:/bin:/usr/sbin",
-               f"PYTHONPATH={checkout}:{libraries}", "/usr/bin/python3", "-c", BAKE, "bookworm"]  # fmt: skip
+    environment = [f"HOME={home}", "PATH=/usr/bin:/bin:/usr/sbin", f"PYTHONPATH={checkout}:{libraries}"]
+    as_user = ["runuser", "-u", ordinary_user.pw_name, "--", "env", "-i", *environment]
+    command = [*as_user, "/usr/bin/python3", "-c", BAKE, "bookworm"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=400, cwd="/")
     assert done.returncode == 0, done.stderr
     disk = Path(done.stdout.strip())

@@ -142,6 +142,8 @@ def _stage(name: str, plan: Mapping[str, Any], log: Path) -> None:
     finally:
         process.kill()  # a second time does no harm; on an interrupt, unshare takes everything inside with it
         process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
     if status:
         raise HostError(
             f"cannot bake {name}: {error or f'the stage ended with status {status}'}",

@@ -198,7 +198,7 @@ class Stage:
         finally:
             os.unlink(self.path("usr/sbin/policy-rc.d"))
             for target in targets:
-                self.run("umount", "--recursive", "--lazy", target)
+                self.run("umount", "--lazy", target)  # with all below it, at once: one by one they are locked to a user
 
 
 def main() -> int:
