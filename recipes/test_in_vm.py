@@ -7,7 +7,7 @@ from pathlib import Path
 from recipes.build_deb import build_deb
 from recipes.install_test import install_test
 from recipes.tarbake import tarbake
-from vmtasks import Run, Source, UsageError, apt, recipe, sh
+from vmtasks import Project, Run, Source, UsageError, apt, recipe, sh
 
 
 @recipe
@@ -24,7 +24,7 @@ def test_in_vm(run: Run, source: str = ".", out: str = "", image: str = "") -> N
     project = run.project(source, image)
     out = str(run.out(out))
     if not project.is_packaged:
-        _own_tests(run, source, out, image)
+        _own_tests(run, project, Path(out))
         return
     tarball = next(path for path in tarbake(run, source=source, out=out, image=image) if path.name.endswith(".tar.gz"))
 
@@ -35,9 +35,8 @@ def test_in_vm(run: Run, source: str = ".", out: str = "", image: str = "") -> N
     build_deb(run, source=str(tarball), out=out, image=image or project.images.build, meanwhile=try_them)
 
 
-def _own_tests(run: Run, source: str, out: str, image: str) -> None:
+def _own_tests(run: Run, project: Project, out: Path) -> None:
     """Run the project's own test command."""
-    project = run.project(source, image)
     commands = project.commands
     if not commands.test:
         raise UsageError(
@@ -51,5 +50,5 @@ def _own_tests(run: Run, source: str, out: str, image: str) -> None:
             guest.succeed(sh(commands.test), cwd=tree, user="builder", env=commands.env, timeout_s=commands.timeout_s)
         finally:
             for path in (path for pattern in project.artifacts.test for path in guest.glob(f"{tree}/{pattern}")):
-                for made in guest.get(path, Path(out)):
+                for made in guest.get(path, out):
                     run.product(made)

@@ -277,8 +277,9 @@ def _end(run: Run, problem: BaseException, repeat: str) -> None:
     hint = getattr(problem, "hint", "")
     if not isinstance(problem, VmtasksError | KeyboardInterrupt):
         report = run.directory / "traceback.txt"
-        report.write_text("".join(traceback.format_exception(problem)))
-        evidence = tuple("".join(traceback.format_exception(problem)).splitlines()[-6:])
+        trace = "".join(traceback.format_exception(problem))
+        report.write_text(trace)
+        evidence = tuple(trace.splitlines()[-6:])
         hint = f"this is a defect of vmtasks; {report} shows where"
     in_machine = isinstance(problem, TestFailed | TimeLimit)
     events.emit(
