@@ -61,7 +61,7 @@ def install_test(
             if source:
                 _dep8(run, guest, Source.of(Path(source)), packages, project.commands.timeout_s)
             if line := smoke or project.commands.smoke:
-                with run.case("smoke", fatal=False):
+                with run.case("smoke", goes_on=guest):
                     guest.succeed(
                         sh(line), user="builder", env=project.commands.env, timeout_s=project.commands.timeout_s
                     )
@@ -138,7 +138,7 @@ def _dep8(run: Run, guest: Guest, source: Source, packages: dict[str, Path], lim
         if test.unsupported:
             run.skip(name, f"it asks for {', '.join(test.unsupported)}, which is not supported")
             continue
-        with run.case(name, fatal=False):
+        with run.case(name, goes_on=guest):
             _run_dep8(guest, tree, test, packages, limit_s)
 
 

@@ -19,6 +19,7 @@ are ``invoke.Exit``, so that ``inv`` ends with a sentence and a status instead o
 
 from __future__ import annotations
 
+import errno
 from enum import StrEnum
 from typing import ClassVar
 
@@ -136,6 +137,10 @@ class Interrupted(VmtasksError):
     outcome = Outcome.INTERRUPTED
 
 
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+"""What a disk says that takes no more: the host's trouble, wherever in our code it is met."""
+
+
 def outcome_of(error: BaseException | None) -> Outcome:
     """Name the outcome that an exception stands for; no exception is a pass."""
     if error is None:
@@ -144,4 +149,6 @@ def outcome_of(error: BaseException | None) -> Outcome:
         return error.outcome
     if isinstance(error, KeyboardInterrupt):
         return Outcome.INTERRUPTED
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        return Outcome.HOST
     return Outcome.INTERNAL

@@ -22,6 +22,7 @@ import os
 import re
 import shlex
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -37,7 +38,7 @@ from invoke.exceptions import Exit
 from invoke.tasks import Task
 
 from vmtasks import events
-from vmtasks.errors import HostError, Interrupted, TestFailed, TimeLimit, UsageError, VmtasksError, outcome_of
+from vmtasks.errors import HostError, Interrupted, Outcome, TestFailed, TimeLimit, UsageError, VmtasksError, outcome_of
 
 if TYPE_CHECKING:
     from vmtasks.guest import Guest
@@ -73,6 +74,8 @@ class Run:
     products: list[Path] = field(default_factory=list)
     failed: dict[str, TestFailed] = field(default_factory=dict)
     console: Path | None = None
+    _look: threading.Lock = field(default_factory=threading.Lock)
+    """A person looks at one machine at a time, however many fail at once."""
 
     def project(self, source: str, image: str = "") -> Project:
         """Load the project at *source*, with an image that somebody chose over its own.
@@ -120,10 +123,11 @@ class Run:
                 raise
 
     @contextmanager
-    def case(self, name: str, *, fatal: bool = True) -> Iterator[None]:
+    def case(self, name: str, *, goes_on: Guest | None = None) -> Iterator[None]:
         """Run the block as a test case: a row of the report.
 
-        :param fatal: whether a failure ends the run here; if not, it fails at its end.
+        :param goes_on: the machine on which the run goes on after a failure, to fail at its end; where somebody
+            asked for a look at the failure, they get it first. Without one a failure ends the run here.
         """
         events.emit(events.CaseStarted(case=name))
         began_s = time.monotonic()
@@ -133,9 +137,10 @@ class Run:
         except TestFailed as failure:
             problem = failure
             self.failed[name] = failure
-            if fatal:
+            if goes_on is None:
                 raise
             events.emit(events.Note(text=f"{name}: {failure.sentence}", level="warning"))
+            self._linger(goes_on, failure)
         except BaseException as other:
             problem = other
             raise
@@ -181,10 +186,11 @@ class Run:
         """Give the user a look at the machine before it goes, where that was asked for."""
         from vmtasks.linger import keep, shell
 
-        if self.flags.shell:
-            shell(guest, problem)
-        if self.flags.keep:
-            keep(guest, self.flags.keep_s)
+        with self._look:
+            if self.flags.shell:
+                shell(guest, problem)
+            if self.flags.keep:
+                keep(guest, self.flags.keep_s)
 
 
 class Recipe(Task[Callable[..., Any]]):
@@ -275,12 +281,15 @@ def _end(run: Run, problem: BaseException, repeat: str) -> None:
     outcome = outcome_of(problem)
     evidence: tuple[str, ...] = getattr(problem, "evidence", ())
     hint = getattr(problem, "hint", "")
-    if not isinstance(problem, VmtasksError | KeyboardInterrupt):
+    if outcome is Outcome.INTERNAL:
         report = run.directory / "traceback.txt"
         trace = "".join(traceback.format_exception(problem))
-        report.write_text(trace)
         evidence = tuple(trace.splitlines()[-6:])
         hint = f"this is a defect of vmtasks; {report} shows where"
+        try:
+            report.write_text(trace)
+        except OSError as other:
+            hint = f"this is a defect of vmtasks; where it is could not be written to {report}: {other.strerror}"
     in_machine = isinstance(problem, TestFailed | TimeLimit)
     events.emit(
         events.RunEnded(
@@ -317,6 +326,8 @@ def _sentence(problem: BaseException | None) -> str:
         return Interrupted("interrupted").sentence
     if isinstance(problem, VmtasksError):
         return problem.sentence
+    if outcome_of(problem) is Outcome.HOST:
+        return f"cannot go on: {problem}"
     return f"{type(problem).__name__}: {problem}"
 
 

@@ -23,8 +23,21 @@ import sys
 from pathlib import Path
 
 from vmtasks import (
-    BootError, CommandFailed, ConnectionLost, HostError, Run, TestFailed, TimeLimit, UsageError, VmtasksError, recipe
+    BootError, CommandFailed, ConnectionLost, HostError, Interrupted, Run, TestFailed, TimeLimit, UsageError,
+    VmtasksError, recipe
 )
+
+
+
+class Here:
+    """As much of a guest as a failed case needs: a machine that somebody interrupts while it is kept."""
+
+    name = "here"
+    facts = {"ssh": ["ssh", "here"]}
+
+    def watch(self, wait_s: float) -> None:
+        raise Interrupted("interrupted")
+
 
 HINTED = HostError("cannot go on: the disk is full", hint="make room", evidence=("one", "two"))
 
@@ -59,6 +72,8 @@ def ends(run: Run, how: str = "") -> None:
     """
     if how.startswith("SIG"):
         os.kill(os.getpid(), signal.Signals[how])
+    elif how == "FULL":
+        raise OSError(28, "No space left on device", "some/file")
     elif how == "HINTED":
         raise HINTED
     elif how:
@@ -70,10 +85,10 @@ def cases(run: Run, fatal: bool = False) -> None:
     """Have some test cases."""
     with run.case("good"):
         pass
-    with run.case("bad", fatal=fatal):
+    with run.case("bad", goes_on=None if fatal else Here()):
         raise TestFailed("it is bad", evidence=("line",))
     run.skip("other", "nobody needs it")
-    with run.case("worse", fatal=False):
+    with run.case("worse", goes_on=Here()):
         raise TestFailed("it is worse")
     run.product(Path("all-the-same.txt"))
 
@@ -81,7 +96,7 @@ def cases(run: Run, fatal: bool = False) -> None:
 @recipe
 def broken_case(run: Run) -> None:
     """Break down inside a case that need not pass."""
-    with run.case("case", fatal=False):
+    with run.case("case", goes_on=Here()):
         raise ConnectionLost("it no longer answers")
 
 
@@ -272,7 +287,7 @@ def test_standard_output_has_the_products_and_nothing_else(inv: Inv) -> None:
     done = inv("greet")
     assert done.stdout == "bookworm-False-1.txt\n"
     assert "chatter" in done.stderr
-    assert done.result["products"] == ["bookworm-False-1.txt"]
+    assert [Path(path).name for path in done.result["products"]] == ["bookworm-False-1.txt"]
 
 
 def test_latest_leads_to_the_last_run(inv: Inv) -> None:
@@ -335,6 +350,20 @@ def test_a_case_that_need_not_pass_fails_the_run_at_its_end(inv: Inv) -> None:
     }
     assert done.result["sentence"] == "2 of the test cases failed: bad, worse"
     assert [note["text"] for note in done.result["notes"]] == ["bad: it is bad", "worse: it is worse"]
+
+
+def test_a_full_disk_is_the_hosts_trouble_wherever_it_is_met(inv: Inv) -> None:
+    done = inv("ends", "--how", "FULL")
+    assert (done.status, done.result["outcome"]) == (69, "host")
+    assert done.result["sentence"] == "cannot go on: [Errno 28] No space left on device: 'some/file'"
+    assert "defect" not in done.stderr
+
+
+def test_a_machine_is_kept_at_the_point_of_failure_also_where_the_run_goes_on(inv: Inv) -> None:
+    done = inv("cases", "--keep")
+    notes = [note["text"] for note in done.result["notes"]]
+    kept = "kept for 1800 s, or until Ctrl-C; get in with: ssh here"
+    assert notes == ["bad: it is bad", kept, "not kept any longer", "worse: it is worse", kept, "not kept any longer"]
 
 
 def test_a_fatal_case_ends_the_run_there(inv: Inv) -> None:

@@ -25,7 +25,7 @@ always as a whole, so that a run that was killed leaves a document that was true
     Paths of the files that came out; sentences worth showing, ``{level, text}`` each.
 
 A phase, command or case whose ``duration_s`` is null had not ended yet. Output of commands is in their logs
-only. Times of beginning and end are the wall clock's.
+only. Times of beginning and end are the wall clock's. Paths are absolute.
 """
 
 from __future__ import annotations
@@ -262,4 +262,6 @@ class Record:
 def _plain(value: object) -> object:
     if is_dataclass(value):
         return {field.name: getattr(value, field.name) for field in fields(value)}
+    if isinstance(value, Path):  # whoever reads this later may stand elsewhere
+        return str(value.absolute())
     return dict(value) if isinstance(value, Mapping) else str(value)
