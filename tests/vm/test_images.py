@@ -21,18 +21,6 @@ from vmtasks.image.definition import find
 from vmtasks.machine import ensure_baked
 
 
-@pytest.fixture
-def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Yield a directory for definitions of a test's own; what is baked of them goes with the test."""
-    directory = tmp_path / "images"
-    directory.mkdir()
-    monkeypatch.setenv("VMTASKS_IMAGES", str(directory))
-    yield directory
-    for definition in directory.glob("*.toml"):
-        for baked in images_dir().glob(f"{definition.stem}*"):
-            shutil.rmtree(baked) if baked.is_dir() else baked.unlink()
-
-
 @pytest.mark.parametrize(("name", "machine", "release"), [("trixie", "x86_64", "13"), ("bookworm-i386", "i686", "12")])
 def test_the_shipped_images_answer(name: str, machine: str, release: str) -> None:
     with boot(name) as guest:
@@ -72,6 +60,48 @@ where = "guest"
         assert guest.succeed(["cat", "/srv/made-natively"]) == "Hello, world!\n"
         assert guest.succeed(["cat", "/srv/made-in-the-guest"]) == "active\n"
     assert ensure_baked(find("layer-test")).serial == baked.serial
+
+
+CLOUD_IMAGE = """
+suite = "bookworm"
+packages = [
+    "linux-image-cloud-amd64", "tiny-initramfs", "systemd-sysv", "udev", "kmod", "iproute2", "openssh-server",
+    "cloud-init", "grub-pc-bin", "grub2-common",
+]
+files = [
+    { path = "/etc/systemd/network/50-any.network", content = "[Match]\\nName=e*\\n[Network]\\nDHCP=ipv4\\n" },
+    { path = "/etc/default/grub", content = '''
+GRUB_TIMEOUT=0
+GRUB_TERMINAL=console
+GRUB_DISABLE_LINUX_UUID=true
+GRUB_CMDLINE_LINUX="console=ttyS0"
+''' },
+]
+[[steps]]
+run = "systemctl enable systemd-networkd.service"
+[[steps]]
+run = '''
+mktirfs -m no --include-modules=virtio_pci,virtio_blk,virtio_net -o "/boot/initrd.img-$(uname -r)" "$(uname -r)"
+grub-install --force /dev/vda
+update-grub
+cloud-init clean --logs
+: >/etc/machine-id
+rm -rf /root/.ssh /etc/ssh/ssh_host_*
+'''
+where = "guest"
+"""
+
+
+def test_a_cloud_image_boots_through_its_own_loader_and_lets_us_in_by_its_seed(images: Path, tmp_path: Path) -> None:
+    """The image is our own: with a boot loader and cloud-init, and without what we would know it by."""
+    (images / "cloud-original.toml").write_text(CLOUD_IMAGE)
+    original = ensure_baked(find("cloud-original"))
+    disk = Path(shutil.move(original.disk, tmp_path / "cloud.qcow2"))
+    digest = hashlib.sha256(disk.read_bytes()).hexdigest()
+    (images / "cloud-test.toml").write_text(f'url = "{disk.as_uri()}"\nsha256 = "{digest}"\n')
+    with boot("cloud-test") as guest:
+        assert guest.succeed(["id", "-un"]) == "root\n"
+        assert "BOOT_IMAGE" in guest.succeed(["cat", "/proc/cmdline"])
 
 
 def test_an_image_that_is_not_what_was_meant_is_refused(images: Path, tmp_path: Path) -> None:

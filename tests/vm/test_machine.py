@@ -31,14 +31,6 @@ with boot("bookworm") as guest:
 
 
 @pytest.fixture
-def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    directory = tmp_path / "images"
-    directory.mkdir()
-    monkeypatch.setenv("VMTASKS_IMAGES", str(directory))
-    return directory
-
-
-@pytest.fixture
 def caller() -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen([sys.executable, "-c", CALLER], stdout=subprocess.PIPE, text=True)
     with process:

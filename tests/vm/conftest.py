@@ -1,0 +1,23 @@
+"""What the tests on real machines share."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from vmtasks.image.cache import images_dir
+
+
+@pytest.fixture
+def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Yield a directory for definitions of a test's own; what is baked of them goes with the test."""
+    directory = tmp_path / "images"
+    directory.mkdir()
+    monkeypatch.setenv("VMTASKS_IMAGES", str(directory))
+    yield directory
+    for definition in directory.glob("*.toml"):
+        for baked in (*images_dir().glob(f"{definition.stem}-*"), *images_dir().glob(f"{definition.stem}.*")):
+            shutil.rmtree(baked) if baked.is_dir() else baked.unlink()
