@@ -46,6 +46,14 @@ class HostSettings:
         default=300.0,
         metadata={"says": "limit of one boot in seconds, 0 for none", "at_least": 0, "env": "VMTASKS_BOOT_LIMIT_S"},
     )
+    frozen_mib: int = field(
+        default=20 * 1024,
+        metadata={"says": "disk for templates and checkpoints in MiB", "at_least": 0, "env": "VMTASKS_FROZEN_MIB"},
+    )
+    frozen_share: float = field(
+        default=0.25,
+        metadata={"says": "the share of the free disk that these may take", "at_least": 0},
+    )
     heartbeat_s: float = field(
         default=60.0,
         metadata={"says": "silence before a sign of life in seconds", "at_least": 1, "env": "VMTASKS_HEARTBEAT_S"},

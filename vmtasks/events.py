@@ -90,6 +90,9 @@ class MachineStarted(Event):
     argv: tuple[str, ...]
     accelerator: str
     why_accelerator: str
+    start: str
+    """``cold``, ``clone`` or ``fork``."""
+    why_start: str
     ssh: str
     """The command line that opens a shell in the machine while it lives."""
     attempt: int = 1

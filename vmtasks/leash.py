@@ -59,26 +59,33 @@ class Leash:
                 raise BootError(f"cannot go on: the machine is gone ({said['error'] or 'QEMU ended'})")
         raise BootError(f"cannot go on: the supervisor said nothing of {event!r} in {deadline.limit_s:g} s")
 
-    def qmp(self, command: str, arguments: Mapping[str, object] | None = None, *, limit_s: float = 15.0) -> object:
+    def qmp(self, command: str, arguments: Mapping[str, object] | None = None, *, limit_s: float = 15.0) -> Any:  # noqa: ANN401 - whatever QEMU returns
         """Have QEMU execute a QMP command and return its answer.
 
         :raise BootError: QEMU refused, did not answer, or is gone.
         """
+        return self.request(Deadline.after(limit_s), do="qmp", execute=command, arguments=arguments or {})
+
+    def request(self, deadline: Deadline, **request: object) -> Any:  # noqa: ANN401
+        """Have the supervisor do something, and return its answer.
+
+        :raise BootError: it could not, did not answer in time, or is gone.
+        """
+        what = request.get("execute", request["do"])
         self._serial += 1
-        self.ask(do="qmp", id=self._serial, execute=command, arguments=arguments or {})
-        deadline = Deadline.after(limit_s)
+        self.ask(id=self._serial, **request)
         while not deadline.passed:
             said = self._hear(deadline.left_s)
             if said is None:
                 break
             if said["event"] == "answer" and said["id"] == self._serial:
                 if "error" in said:
-                    raise BootError(f"cannot have QEMU execute {command}: {said['error']}")
+                    raise BootError(f"cannot have QEMU execute {what}: {said['error']}")
                 return said["result"]
             self._held_back.append(said)
             if said["event"] == "gone":
                 break
-        raise BootError(f"cannot have QEMU execute {command}: no answer")
+        raise BootError(f"cannot have QEMU execute {what}: no answer")
 
     def ask(self, **request: object) -> None:
         """Send one request; a supervisor that is gone no longer hears it."""

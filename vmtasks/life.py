@@ -8,27 +8,36 @@ import secrets
 import shlex
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vmtasks import events, host
+from vmtasks.checkpoint import Freezer, machine_as_data
 from vmtasks.config import HostSettings, cache_dir
 from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError, ConnectionLost, HostError, VmtasksError
+from vmtasks.frozen import Frozen
 from vmtasks.guest import Guest
 from vmtasks.guest.ssh import Address, connect
+from vmtasks.guest.wake import Wake
 from vmtasks.image.cache import BakedImage
 from vmtasks.leash import Leash, leashed
 from vmtasks.parallel import check_interrupted
 from vmtasks.qemu.accel import Choice
 from vmtasks.qemu.argv import SSH_PORT, overlay_argv, qemu_argv
-from vmtasks.spec import Machine
+from vmtasks.spec import Machine, Ram, Start
 from vmtasks.tail import last_lines, lines_of
+
+if TYPE_CHECKING:
+    from fabric import Connection
 
 START_LIMIT_S = 60.0
 _TURN_S = 0.5
 POWER_OFF_LIMIT_S = 90.0
+WAKE_LIMIT_S = 60.0
+WAKE_STAGGER_S = 5.0
+"""A copied machine listens already: a second attempt beside the first would only slow that down."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,16 +48,36 @@ class Berth:
     baked: BakedImage
     choice: Choice
     settings: HostSettings
-    what: str
+    what: str = ""
     """What it is for, in the words that others on this host read while they wait."""
     logs: Path | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """What a machine starts from."""
+
+    frozen: Frozen | None = None
+    """None: it boots from its disk."""
+    why: str = ""
+    """Why this and nothing quicker."""
+    forkable: bool = False
+    """Whether its memory is to be a file of its own, so that it can be frozen in turn."""
+
+    @property
+    def kind(self) -> Start:
+        """How such a start is called."""
+        if self.frozen is None:
+            return "cold"
+        return "clone" if self.frozen.kind == "template" else "fork"
+
+
 @contextmanager
-def living(machine: Machine, berth: Berth) -> Iterator[Guest]:
+def living(machine: Machine, berth: Berth, origin: Origin = Origin()) -> Iterator[Guest]:
     """Yield the guest of a running machine.
 
-    Boot failures, and only they, are tried again; every attempt keeps its own console log.
+    Boot failures, and only they, are tried again; every attempt keeps its own console log. A template that does
+    not serve is dropped, and the machine boots cold.
 
     :raise HostError: this host cannot run it.
     :raise BootError: it did not come up, in as many attempts as the settings allow.
@@ -57,18 +86,21 @@ def living(machine: Machine, berth: Berth) -> Iterator[Guest]:
         attempts = berth.settings.attempts
         for attempt in range(1, attempts + 1):
             try:
-                guest = stack.enter_context(_attempt(machine, berth, attempt))
+                guest = stack.enter_context(_attempt(machine, berth, origin, attempt))
                 break
             except BootError as problem:
                 if attempt == attempts:
                     raise
+                if origin.kind == "clone" and origin.frozen is not None:
+                    origin.frozen.drop()
+                    origin = Origin(why=f"its template did not serve: {problem.sentence}", forkable=origin.forkable)
                 text = f"{problem.sentence}; trying again ({attempt + 1} of {attempts})"
                 events.emit(events.Note(machine=machine.name, text=text, level="warning"))
         yield guest
 
 
 @contextmanager
-def _attempt(machine: Machine, berth: Berth, attempt: int) -> Iterator[Guest]:
+def _attempt(machine: Machine, berth: Berth, origin: Origin, attempt: int) -> Iterator[Guest]:
     directory = cache_dir() / "machines" / f"{machine.name}-{os.getpid()}-{secrets.token_hex(4)}"
     logs = berth.logs.absolute() if berth.logs else directory.parent
     suffix = f"-{attempt}" if attempt > 1 else ""
@@ -78,25 +110,33 @@ def _attempt(machine: Machine, berth: Berth, attempt: int) -> Iterator[Guest]:
         directory.parent.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise HostError(f"cannot write to {problem.filename}: {problem.strerror}") from problem
-    plan = _plan(machine, berth, directory, console)
+    plan = _plan(machine, berth, origin, directory, console)
     with leashed(plan, log=logs / f"{machine.name}-supervisor.log" if berth.logs else Path(os.devnull)) as leash:
         news = _News(leash, machine.name, console)
         with events.phase("slot", machine=machine.name):
             news.wait_for("admitted", Deadline.after(None))
-        with events.phase("start", machine=machine.name, detail=berth.choice.accelerator):
+        with events.phase("prepare", machine=machine.name, detail="disk"):
+            news.wait_for("prepared", Deadline.after(START_LIMIT_S))
+        with events.phase("start", machine=machine.name, detail=f"{origin.kind}, {berth.choice.accelerator}"):
+            news.wait_for("greeted", Deadline.after(START_LIMIT_S))
             started = news.wait_for("started", Deadline.after(START_LIMIT_S))
         port = int(started["ports"][str(SSH_PORT)])
         address = Address(port=port, identity=berth.baked.identity, host_key=berth.baked.host_key)
-        with events.phase("boot", machine=machine.name, detail="kernel and userland, until ssh answers"):
-            guest = Guest(
-                machine.name,
-                lambda deadline: connect(address, deadline, news.watch),
-                news.watch,
-                deadline=Deadline.after(berth.settings.boot_limit_s),
-                logs=berth.logs,
-                heartbeat_s=berth.settings.heartbeat_s,
-                facts={"ssh": ssh_line(berth.baked, port), "port": port, "console": console, "leash": leash},
-            )
+        connection = _first_connection(address, machine, berth, origin, news)
+        about = {"image": berth.image, "baked": str(berth.baked.directory), "machine": machine_as_data(machine)}
+        freezer = Freezer(
+            start_form(machine, origin, directory), leash, stands_on=stands_on(berth, origin), about=about
+        )
+        guest = Guest(
+            machine.name,
+            connection,
+            lambda deadline: connect(address, deadline, news.watch),
+            news.watch,
+            freeze=freezer.checkpoint,
+            logs=berth.logs,
+            heartbeat_s=berth.settings.heartbeat_s,
+            facts={"ssh": ssh_line(berth.baked, port), "port": port, "console": console, "freezer": freezer},
+        )
         news.booted = True
         events.emit(
             events.MachineStarted(
@@ -107,6 +147,8 @@ def _attempt(machine: Machine, berth: Berth, attempt: int) -> Iterator[Guest]:
                 argv=tuple(str(word) for word in plan["argv"]),
                 accelerator=berth.choice.accelerator,
                 why_accelerator=berth.choice.why,
+                start=origin.kind,
+                why_start=origin.why,
                 ssh=shlex.join(ssh_line(berth.baked, port)),
                 attempt=attempt,
                 console=console,
@@ -117,6 +159,31 @@ def _attempt(machine: Machine, berth: Berth, attempt: int) -> Iterator[Guest]:
         finally:
             with events.phase("stop", machine=machine.name):
                 _end(machine, guest, leash)
+
+
+def start_form(machine: Machine, origin: Origin, directory: Path) -> Machine:
+    """Return *machine* as it is started from *origin* in a directory of its own: a pure function."""
+    own = replace(machine, disk=directory / "disk.qcow2", disk_format="qcow2") if machine.throw_away else machine
+    if origin.forkable:
+        own = replace(own, ram=Ram(file=directory / "ram", shared=True))
+    elif origin.frozen is not None:
+        own = replace(own, ram=Ram(file=origin.frozen.ram, shared=False))
+    return replace(own, waits=origin.frozen is not None)
+
+
+def stands_on(berth: Berth, origin: Origin) -> tuple[Path, ...]:
+    """Return the lock files of everything that the machine's disk is laid over."""
+    return (berth.baked.in_use,) if origin.frozen is None else origin.frozen.holds
+
+
+def _first_connection(address: Address, machine: Machine, berth: Berth, origin: Origin, news: _News) -> Connection:
+    """Return the connection that makes a machine ready: a copied one is woken over it."""
+    if origin.frozen is None:
+        with events.phase("boot", machine=machine.name, detail="kernel and userland, until ssh answers"):
+            return connect(address, Deadline.after(berth.settings.boot_limit_s), news.watch)
+    with events.phase("wake", machine=machine.name, detail="ssh, clock, random numbers, name"):
+        wake = Wake(name=machine.name)
+        return connect(address, Deadline.after(WAKE_LIMIT_S), news.watch, wake, stagger_s=WAKE_STAGGER_S)
 
 
 def _end(machine: Machine, guest: Guest, leash: Leash) -> None:
@@ -200,15 +267,17 @@ def ssh_line(baked: BakedImage, port: int) -> list[str]:
     return ["ssh", "-F", "none", "-i", str(baked.identity), "-p", str(port), *words, "root@127.0.0.1"]
 
 
-def _plan(machine: Machine, berth: Berth, directory: Path, console: Path) -> dict[str, Any]:
-    disk = directory / "disk.qcow2" if machine.throw_away else machine.disk
+def _plan(machine: Machine, berth: Berth, origin: Origin, directory: Path, console: Path) -> dict[str, Any]:
+    form, frozen = start_form(machine, origin, directory), origin.frozen
     settings = berth.settings
     usual = host.default_limits(emulated=berth.choice.accelerator == "tcg")
     return {
         "directory": str(directory),
-        "argv": qemu_argv(machine, disk=disk),
-        "prepare": [overlay_argv(machine, disk)] if machine.throw_away else [],
-        "hold": [str(berth.baked.in_use)],
+        "argv": qemu_argv(form, disk=form.disk),
+        "prepare": [overlay_argv(machine, form.disk, over=frozen.disk if frozen else None)] if form.throw_away else [],
+        "copy": [[str(frozen.ram), str(form.ram.file)]] if frozen and form.ram and form.ram.shared else [],
+        "load": str(frozen.state) if frozen else None,
+        "hold": [*map(str, stands_on(berth, origin))],
         "slot": {
             "directory": None,
             "machines": settings.machines or usual.machines,

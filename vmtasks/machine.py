@@ -8,17 +8,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from vmtasks.checkpoint import machine_from
 from vmtasks.config import HostSettings
 from vmtasks.errors import UsageError
 from vmtasks.finish import finisher
+from vmtasks.frozen import Frozen
 from vmtasks.guest import Guest
 from vmtasks.image.bake import ensure
-from vmtasks.image.cache import BakedImage
+from vmtasks.image.cache import BakedImage, read_baked
 from vmtasks.image.definition import Definition, find
-from vmtasks.life import Berth, living
+from vmtasks.life import Berth, Origin, living
 from vmtasks.qemu.accel import Choice, choose
 from vmtasks.qemu.argv import BY_HAND, qemu_argv
 from vmtasks.spec import DirectKernel, Machine, Network
+from vmtasks.template import origin_of
 
 KERNEL_OPTIONS = "root=/dev/vda rw console=ttyS0 quiet net.ifnames=0 tsc=reliable no_timer_check"
 """No probing of a clock that QEMU guarantees, no waiting for disks by name: what a machine needs and no more."""
@@ -35,13 +38,17 @@ class Wishes:
     network: Network | None = None
     accel: Literal["auto", "kvm", "tcg"] | None = None
     attempts: int | None = None
+    cold: bool = False
+    """Boot from the disk, whatever templates there are."""
+    forkable: bool = False
+    """Whether ``guest.checkpoint`` is to serve; it costs some tenths of a second at the start."""
     extra: tuple[str, ...] = ()
     """More arguments for QEMU."""
 
 
 @contextmanager
 def boot(
-    image: str,
+    image: str | Frozen,
     *,
     name: str = "",
     memory_mib: int | None = None,
@@ -49,17 +56,23 @@ def boot(
     network: Network | None = None,
     accel: Literal["auto", "kvm", "tcg"] | None = None,
     attempts: int | None = None,
+    cold: bool = False,
+    forkable: bool = False,
     extra: tuple[str, ...] = (),
     what: str = "",
     logs: Path | None = None,
 ) -> Iterator[Guest]:
-    """Boot a clean machine from an image, and be rid of it at the end of the block.
+    """Start a clean machine from an image, and be rid of it at the end of the block.
 
-    The image is baked first if it is not there. Whatever is not given comes from the image's definition and
-    from the host's settings.
+    The image is baked first if it is not there, and so is its template: the image booted once, which all further
+    machines are copied from in a moment. Whatever is not given comes from the image's definition and from the
+    host's settings.
 
+    :param image: the name of an image, or what ``guest.checkpoint`` returned.
     :param name: what to call the machine; the image's name by default.
-    :param extra: more arguments for QEMU.
+    :param cold: boot from the disk, whatever templates there are.
+    :param forkable: whether ``guest.checkpoint`` is to serve; it costs some tenths of a second.
+    :param extra: more arguments for QEMU; such a machine boots cold.
     :param what: what it is for, for those who wait for a slot.
     :param logs: the directory for the console and for the output of each command.
     :raise UsageError: there is no such image.
@@ -67,22 +80,53 @@ def boot(
     :raise BootError: it did not come up, in as many attempts as allowed.
     """
     wishes = Wishes(
-        name=name, memory_mib=memory_mib, cpus=cpus, network=network, accel=accel, attempts=attempts, extra=extra
+        name=name,
+        memory_mib=memory_mib,
+        cpus=cpus,
+        network=network,
+        accel=accel,
+        attempts=attempts,
+        cold=cold,
+        forkable=forkable,
+        extra=extra,
     )
     with boot_as(image, wishes, what=what, logs=logs) as guest:
         yield guest
 
 
 @contextmanager
-def boot_as(image: str, wishes: Wishes, *, what: str = "", logs: Path | None = None) -> Iterator[Guest]:
-    """Boot a clean machine as :func:`boot` does, from wishes that came as one."""
+def boot_as(image: str | Frozen, wishes: Wishes, *, what: str = "", logs: Path | None = None) -> Iterator[Guest]:
+    """Start a clean machine as :func:`boot` does, from wishes that came as one."""
     settings = host_settings(accel=wishes.accel, attempts=wishes.attempts)
-    baked, choice, machine = _prepared(image, wishes, settings)
-    berth = Berth(
-        image=image, baked=baked, choice=choice, settings=settings, what=what or f"a machine from {image}", logs=logs
-    )
-    with living(machine, berth) as guest:
+    if isinstance(image, Frozen):
+        machine, berth, origin = _fork_of(image, wishes, settings)
+    else:
+        baked, choice, machine = _prepared(image, wishes, settings)
+        berth = Berth(image=image, baked=baked, choice=choice, settings=settings)
+    berth = replace(berth, what=what or f"a machine from {image if isinstance(image, str) else image.name}", logs=logs)
+    if isinstance(image, str):
+        origin = origin_of(machine, berth, cold=wishes.cold, forkable=wishes.forkable)
+    with living(machine, berth, origin) as guest:
         yield guest
+
+
+def _fork_of(checkpoint: Frozen, wishes: Wishes, settings: HostSettings) -> tuple[Machine, Berth, Origin]:
+    """Return what a machine from *checkpoint* is made of: all but its name was settled when that was frozen.
+
+    :raise UsageError: something else is wished for.
+    :raise HostError: the image that it stands on is gone.
+    """
+    frozen_machine = machine_from(checkpoint.said["machine"])
+    machine = replace(frozen_machine, name=wishes.name or frozen_machine.name)
+    for setting in ("memory_mib", "cpus", "network", "extra"):
+        wish = getattr(wishes, setting)
+        if wish and wish != getattr(machine, setting):
+            raise UsageError(f"cannot give {checkpoint.name} another {setting}: a frozen machine is as it was")
+    baked = read_baked(Path(checkpoint.said["baked"]))
+    choice = Choice(accelerator=machine.accelerator, why="the frozen machine's")
+    berth = Berth(image=checkpoint.said["image"], baked=baked, choice=choice, settings=settings)
+    checkpoint.touch()
+    return machine, berth, Origin(frozen=checkpoint, why=f"from {checkpoint.name}", forkable=wishes.forkable)
 
 
 def argv_by_hand(image: str, wishes: Wishes) -> tuple[str, ...]:

@@ -51,15 +51,18 @@ class Qmp:
         self.execute("qmp_capabilities", limit_s=deadline_s - time.monotonic())
         return version
 
-    def execute(self, command: str, arguments: dict[str, Any] | None = None, *, limit_s: float) -> Any:  # noqa: ANN401
+    def execute(
+        self, command: str, arguments: dict[str, Any] | None = None, *, limit_s: float, fd: int | None = None
+    ) -> Any:  # noqa: ANN401
         """Run one command and return what it returns.
 
         :param limit_s: seconds to wait for the answer.
+        :param fd: a descriptor to send along (``getfd``).
         :raise QmpError: the command was refused, was not answered in time, or QEMU ended.
         """
         self._serial += 1
         request = {"execute": command, "arguments": arguments or {}, "id": self._serial}
-        self._send(json.dumps(request).encode() + b"\n", command)
+        self._send(json.dumps(request).encode() + b"\n", command, fd)
         deadline_s = time.monotonic() + limit_s
         # An answer with another id is to a command that timed out before: nobody waits for it any more.
         while (answer := self._answer(deadline_s, awaiting=f"the answer to {command}")).get("id") != self._serial:
@@ -81,9 +84,10 @@ class Qmp:
         self._receive()
         self._answers.clear()  # nobody waits for them any more
 
-    def _send(self, data: bytes, command: str) -> None:
+    def _send(self, data: bytes, command: str, fd: int | None) -> None:
         try:
-            self.line.sendall(data)  # a command is far smaller than the socket's buffer
+            # A command is far smaller than the socket's buffer: it goes as a whole.
+            self.line.sendall(data) if fd is None else socket.send_fds(self.line, [data], [fd])
         except OSError as problem:
             raise QmpError(f"cannot send {command} to QEMU: {problem.strerror}") from problem
 

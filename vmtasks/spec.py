@@ -9,6 +9,8 @@ from typing import Literal
 Accelerator = Literal["kvm", "tcg"]
 Architecture = Literal["amd64", "i386"]
 Network = Literal["user", "restricted", "none"]
+Start = Literal["cold", "clone", "fork"]
+"""How a machine starts: from its disk, from a template of its image, from a checkpoint of another machine."""
 DiskFormat = Literal["qcow2", "raw"]
 
 
@@ -19,6 +21,15 @@ class DirectKernel:
     kernel: Path
     initrd: Path
     command_line: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ram:
+    """A file that is the guest's memory."""
+
+    file: Path
+    shared: bool
+    """Whether what the guest writes goes into the file; if not, the file stays as it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,5 +54,9 @@ class Machine:
     """A NoCloud seed (ISO 9660) for the first boot of a cloud image."""
     throw_away: bool = True
     """Whether the disk is thrown away at the end, so that nothing need survive a power cut."""
+    ram: Ram | None = None
+    """None: memory of no file, which cannot be frozen."""
+    waits: bool = False
+    """Whether it stands still until a frozen state is given to it."""
     extra: tuple[str, ...] = ()
     """More arguments for QEMU, as they are."""

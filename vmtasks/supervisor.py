@@ -7,7 +7,9 @@ when it closes, for whatever reason, the machine is shut down. Its standard outp
 ====================  ======================================================================================
 ``waiting``           no slot yet; ``ahead`` lists the tickets in front, as dictionaries
 ``admitted``          the slot is ours
-``started``           QEMU runs: ``qemu_pid``, ``version`` and ``ports`` (guest port to host port)
+``prepared``          its disk (and a copy of a memory, where it needs one) is there
+``greeted``           QEMU runs
+``started``           the guest runs: ``qemu_pid``, ``version`` and ``ports`` (guest port to host port)
 ``panic``             the console told of a kernel panic, the first: ``line``
 ``qemu``              an asynchronous event of QEMU's: ``name``, ``data``
 ``answer``            to the request ``id``: ``result`` or ``error``
@@ -37,6 +39,7 @@ import time
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
 
+from vmtasks import freeze
 from vmtasks.qmp import Qmp, QmpError
 from vmtasks.slots import Claim, ClaimTooLargeError, Limits
 
@@ -245,21 +248,28 @@ class Machine:
                 self.tell_events()
             if leash in ready:
                 for request in leash.requests():
-                    self.serve(request)
+                    self.serve(request, leash)
             if self.ended in ready:
                 return
 
-    def serve(self, request: dict[str, Any]) -> None:
+    def serve(self, request: dict[str, Any], leash: Leash) -> None:
         """Do what one request asks for."""
         if request["do"] == "stop":
             self.wait_gone(request.get("limit_s", 0.0))
             raise LeashClosed
         try:
-            result = self.qmp.execute(request["execute"], request.get("arguments"), limit_s=CONTROL_LIMIT_S)
-            tell("answer", id=request["id"], result=result)
-        except QmpError as problem:
-            tell("answer", id=request["id"], error=str(problem))
+            tell("answer", id=request["id"], result=self.answer(request, leash))
+        except OSError as problem:
+            tell("answer", id=request["id"], error=cause(problem))
+        except subprocess.CalledProcessError as problem:
+            tell("answer", id=request["id"], error=failure(problem))
         self.tell_events()
+
+    def answer(self, request: dict[str, Any], leash: Leash) -> Any:  # noqa: ANN401 - whatever QEMU returns
+        """Return what a request asks for."""
+        if request["do"] == "freeze":
+            return freeze.freeze(self.qmp, request, lambda left_s: leash.slack(left_s, self.qmp))
+        return self.qmp.execute(request["execute"], request.get("arguments"), limit_s=CONTROL_LIMIT_S)
 
     def tell_events(self) -> None:
         """Pass QEMU's own events on."""
@@ -315,9 +325,15 @@ def supervise(plan: dict[str, Any], leash: Leash, stack: ExitStack) -> dict[str,
 
     for command in plan["prepare"]:
         subprocess.run(command, check=True, stdin=subprocess.DEVNULL, capture_output=True)
+    for source, target in plan["copy"]:
+        freeze.copy_extents(source, target)
+    tell("prepared")
     machine = Machine(plan)
     try:
         facts = machine.greet(leash)
+        tell("greeted")
+        if plan["load"]:
+            freeze.load(machine.qmp, plan["load"], lambda left_s: leash.slack(left_s, machine.qmp))
         write_lease(lease, plan, **facts)
         tell("started", **facts)
         machine.watch(leash)
@@ -343,13 +359,20 @@ def cause(problem: OSError) -> str:
     return f"{problem.filename}: {problem.strerror}" if problem.filename else problem.strerror
 
 
+def failure(problem: subprocess.CalledProcessError) -> str:
+    """Say how a program that we called ended, and what it said."""
+    words = problem.stderr.decode(errors="replace").strip()
+    return f"{problem.cmd[0]} ended with status {problem.returncode}: {words}"
+
+
 def main() -> NoReturn:
     """Read the plan from standard input and see one machine through its life.
 
     The plan's keys: ``directory`` (made for the machine, removed with it), ``argv`` (QEMU's), ``prepare``
-    (commands to run before it: the overlay), ``hold`` (lock files of what the machine stands on), ``slot``
-    (``directory``, ``machines``, ``memory_mib``, ``claim_mib``, ``what``), ``lease`` (what to write down),
-    ``console`` and ``qemu_log`` (files that receive the serial console, and QEMU's own messages).
+    (commands to run before it: the overlay), ``copy`` (pairs of sparse files, the second to be made of the first),
+    ``load`` (a frozen state for QEMU to go on from; null: it boots), ``hold`` (lock files of what the machine stands
+    on), ``slot`` (``directory``, ``machines``, ``memory_mib``, ``claim_mib``, ``what``), ``lease`` (what to write
+    down), ``console`` and ``qemu_log`` (files that receive the serial console, and QEMU's own messages).
     """
 
     def let_go(*_: object) -> None:
@@ -369,8 +392,7 @@ def main() -> NoReturn:
     except LeashClosed:
         last["error"] = "stopped before QEMU ran"
     except subprocess.CalledProcessError as problem:
-        words = problem.stderr.decode(errors="replace").strip()
-        last["error"] = f"{problem.cmd[0]} ended with status {problem.returncode}: {words}"
+        last["error"] = failure(problem)
     except ClaimTooLargeError as problem:
         last["error"] = str(problem)
     except OSError as problem:

@@ -29,6 +29,8 @@ def plan(tmp_path: Path) -> Callable[..., dict[str, Any]]:
             "directory": str(tmp_path / "machine"),
             "argv": [*command(script), *WIRES],
             "prepare": [],
+            "copy": [],
+            "load": None,
             "hold": [],
             "slot": {
                 "directory": str(tmp_path / "queue"),

@@ -24,10 +24,10 @@ ROOT = Path(__file__).resolve().parents[2]
 # Imports go down, or stay on their floor. A name stands for a module and for everything inside it.
 FLOORS = [
     ("errors", "deadline", "events", "parallel", "interrupts", "bootstrap"),
-    ("slots", "host", "lease", "qmp", "supervisor", "config", "toml", "project", "spec", "tail", "dep8"),
-    ("qemu", "image", "leash"),
+    ("slots", "host", "lease", "qmp", "supervisor", "config", "toml", "project", "spec", "tail", "dep8", "freeze"),
+    ("qemu", "image", "leash", "frozen"),
     ("guest",),
-    ("machine", "life", "finish", "group", "apt", "source", "linger"),
+    ("machine", "life", "checkpoint", "template", "finish", "group", "apt", "source", "linger"),
     ("report", "doctor", "run", "bench", "testing", "runvm", "buildbot"),
     ("commands", "recipes"),
     ("tasks",),
@@ -47,6 +47,7 @@ ONLY_IN = {
 # These run before, or far from, everything that pip installs.
 ONLY_STANDARD_LIBRARY = {
     "vmtasks.bootstrap",
+    "vmtasks.freeze",
     "vmtasks.host",
     "vmtasks.image.stage",
     "vmtasks.qmp",

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from vmtasks import events
 from vmtasks.deadline import Deadline
-from vmtasks.errors import CommandFailed, ConnectionLost, InfrastructureError, TimeLimit
+from vmtasks.errors import CommandFailed, ConnectionLost, InfrastructureError, TimeLimit, UsageError
+from vmtasks.frozen import Frozen
 from vmtasks.guest import channel
 from vmtasks.guest.command import Command, Result, display, remote_line, sh, short
 from vmtasks.guest.transfer import Transfer, quoted_glob
@@ -33,8 +34,10 @@ class Guest:
     """A machine that answers, and everything that one can do with it.
 
     :param name: what it is called in output and logs.
+    :param connection: one that has run a command.
     :param connect: makes a new connection, within a deadline.
     :param watch: waits so many seconds for news of the machine, and raises if they are bad.
+    :param freeze: makes a checkpoint of a name and a key.
     :param logs: the directory that receives each command's output; None keeps no logs.
     :param facts: what is known of the machine, for who needs more than the verbs.
     """
@@ -42,10 +45,11 @@ class Guest:
     def __init__(
         self,
         name: str,
+        connection: Connection,
         connect: Callable[[Deadline], Connection],
         watch: Callable[[float], None],
         *,
-        deadline: Deadline,
+        freeze: Callable[[str, str], Frozen] | None = None,
         logs: Path | None = None,
         heartbeat_s: float = 60.0,
         facts: Mapping[str, Any] | None = None,
@@ -58,7 +62,8 @@ class Guest:
         """Waits so many seconds for news of the machine, and raises if they are bad."""
         self._logs = logs
         self._count = 0
-        self.connection = connect(deadline)
+        self._freeze = freeze
+        self.connection = connection
         """The fabric Connection; for what the verbs do not offer."""
 
     # --- commands ---------------------------------------------------------------------------------------------
@@ -314,6 +319,20 @@ class Guest:
     def cpu_count(self) -> int:
         """Return the number of processors that are online."""
         return int(self.query(["nproc", "--all"]))
+
+    def checkpoint(self, name: str, key: str = "") -> Frozen:
+        """Freeze the machine as it is, commands that run in it and all, and let it go on.
+
+        Any number of machines start from there with ``boot(checkpoint)``.
+
+        :param name: what to call it in output.
+        :param key: what ``frozen.find`` finds it by in later runs; nothing does without.
+        :raise UsageError: the machine was not booted with ``forkable=True``.
+        :raise HostError: the disk is full, or QEMU could not; the machine goes on all the same.
+        """
+        if self._freeze is None:
+            raise UsageError(f"cannot freeze {self.name}: it is no virtual machine of ours")
+        return self._freeze(name, key)
 
     def close(self) -> None:
         """Close the connection; the machine goes on."""

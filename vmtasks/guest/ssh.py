@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fabric import Config, Connection
 from paramiko import Ed25519Key, PKey, RejectPolicy
@@ -17,6 +18,9 @@ from paramiko.ssh_exception import AuthenticationException, BadHostKeyException,
 
 from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError
+
+if TYPE_CHECKING:
+    from paramiko.channel import Channel
 
 STAGGER_S = 0.5
 """A new attempt starts this long after the last. QEMU accepts for a guest that does not listen yet, and an
@@ -43,19 +47,38 @@ class Address:
     user: str = "root"
 
 
-def connect(address: Address, deadline: Deadline, watch: Watch) -> Connection:
+Hello = Callable[["Channel"], bool]
+"""Runs the first command over a new session, and says whether it went well."""
+
+
+def runs_commands(channel: Channel) -> bool:
+    """Run the smallest of commands."""
+    channel.exec_command("exit 0")
+    return bool(channel.recv_exit_status() == 0)
+
+
+def connect(
+    address: Address,
+    deadline: Deadline,
+    watch: Watch,
+    hello: Hello = runs_commands,
+    *,
+    stagger_s: float = STAGGER_S,
+) -> Connection:
     """Return a connection that has run a command.
 
+    :param hello: that command.
+    :param stagger_s: after how many seconds to try once more beside an attempt that got no answer yet.
     :raise BootError: *deadline* passed, the guest does not let us in, or somebody else answers.
     """
     trouble = "nothing answered"
     login_limit_s = LOGIN_LIMIT_S
     while not deadline.passed:
-        line = _greeted(address, deadline, watch)
+        line = _greeted(address, deadline, watch, stagger_s)
         if line is None:
             break
         try:
-            return _login(address, line, deadline.within(login_limit_s))
+            return _login(address, line, deadline.within(login_limit_s), hello)
         except BadHostKeyException as problem:
             raise BootError("cannot trust the guest: another machine answers on its port") from problem
         except AuthenticationException as problem:
@@ -67,7 +90,7 @@ def connect(address: Address, deadline: Deadline, watch: Watch) -> Connection:
     raise BootError(f"the guest did not answer over ssh within {deadline.limit_s:g} s ({trouble})")
 
 
-def _login(address: Address, line: socket.socket, limit_s: float) -> Connection:
+def _login(address: Address, line: socket.socket, limit_s: float, hello: Hello) -> Connection:
     connection = Connection(
         address.host,
         user=address.user,
@@ -91,9 +114,8 @@ def _login(address: Address, line: socket.socket, limit_s: float) -> Connection:
         transport.set_keepalive(15)
         with transport.open_session(timeout=limit_s) as channel:
             channel.settimeout(limit_s)
-            channel.exec_command("exit 0")
-            if channel.recv_exit_status() != 0:
-                raise SSHException("the guest's shell does not work yet")
+            if not hello(channel):
+                raise SSHException("the guest does not do what it is told yet")
     except BaseException:
         connection.close()
         line.close()
@@ -106,7 +128,7 @@ def _host_key(text: str) -> tuple[str, PKey]:
     return kind, PKey.from_type_string(kind, base64.b64decode(encoded))
 
 
-def _greeted(address: Address, deadline: Deadline, watch: Watch) -> socket.socket | None:
+def _greeted(address: Address, deadline: Deadline, watch: Watch, stagger_s: float) -> socket.socket | None:
     """Return a socket on which sshd has sent its greeting, unread; None if *deadline* passed first."""
     lines: list[socket.socket] = []
     next_s = 0.0
@@ -114,7 +136,7 @@ def _greeted(address: Address, deadline: Deadline, watch: Watch) -> socket.socke
         while not deadline.passed:
             watch(0.0)
             if time.monotonic() >= next_s:
-                next_s = time.monotonic() + STAGGER_S
+                next_s = time.monotonic() + stagger_s
                 if len(lines) == ATTEMPTS_AT_ONCE:
                     lines.pop(0).close()
                 with suppress(OSError):  # QEMU may not listen yet, or no longer: watch() knows

@@ -149,6 +149,16 @@ def find_baked(definition: Definition) -> BakedImage | None:
     return newest
 
 
+def read_baked(directory: Path) -> BakedImage:
+    """Return the bake in a directory.
+
+    :raise HostError: there is none any more.
+    """
+    if said := _manifest(directory / "manifest.json"):
+        return BakedImage(directory=directory, manifest=said)
+    raise HostError(f"there is no baked image in {directory} any more")
+
+
 def all_baked() -> tuple[BakedImage, ...]:
     """Return every complete bake, whatever its definition says today."""
     return tuple(_baked())

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from vmtasks.freeze import DISK
 from vmtasks.spec import Machine
 from vmtasks.supervisor import CONSOLE_FD, QMP_FD
 
@@ -22,6 +23,8 @@ class Wires:
     control: str = f"socket,fd={QMP_FD}"
     console: str = f"socket,fd={CONSOLE_FD}"
 
+
+_OVERLAY = ("qemu-img", "create", "-q", "-f", "qcow2")
 
 BY_HAND = Wires(control="stdio", console="file,path=console.log")
 """For a command line that somebody pastes into a terminal."""
@@ -46,11 +49,15 @@ def qemu_argv(machine: Machine, *, disk: Path, wires: Wires = Wires()) -> tuple[
     )
 
 
-def overlay_argv(machine: Machine, overlay: Path) -> tuple[str, ...]:
-    """Return the command that lays a copy-on-write *overlay* over the machine's disk."""
-    return (
-        "qemu-img", "create", "-q", "-f", "qcow2", "-F", machine.disk_format, "-b", str(machine.disk), str(overlay),
-    )  # fmt: skip
+def overlay_argv(machine: Machine, overlay: Path, *, over: Path | None = None) -> tuple[str, ...]:
+    """Return the command that lays a copy-on-write *overlay* over the machine's disk, or *over* a frozen one."""
+    base, form = (machine.disk, machine.disk_format) if over is None else (over, "qcow2")
+    return (*_OVERLAY, "-F", form, "-b", str(base), str(overlay))
+
+
+def overlay_unseen_argv(base: Path, overlay: Path, size_bytes: int) -> tuple[str, ...]:
+    """Return the command that lays an *overlay* over a qcow2 disk that is not there yet, or that QEMU writes to."""
+    return (*_OVERLAY, "-u", "-F", "qcow2", "-b", str(base), str(overlay), str(size_bytes))
 
 
 def _board(machine: Machine) -> Iterator[str]:
@@ -58,7 +65,10 @@ def _board(machine: Machine) -> Iterator[str]:
     yield from ("-nodefaults", "-no-user-config")
     yield from ("-display", "none")
     # No keyboard, no SATA, no SMBus, no HPET: what is not there, the guest's kernel need not probe.
-    yield from ("-M", "q35,sata=off,smbus=off,i8042=off,usb=off,vmport=off,hpet=off")
+    backend = ",memory-backend=ram" if machine.ram else ""
+    yield from ("-M", f"q35,sata=off,smbus=off,i8042=off,usb=off,vmport=off,hpet=off{backend}")
+    # A guest whose kernel knows the device learns by it that it is a copy, and draws its random numbers anew.
+    yield from ("-device", "vmgenid,guid=auto")
     yield from ("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny")
 
 
@@ -72,6 +82,13 @@ def _accelerator(machine: Machine) -> Iterator[str]:
 
 def _memory(machine: Machine) -> Iterator[str]:
     yield from ("-m", f"{machine.memory_mib}M")
+    if machine.ram is not None:
+        share = "on" if machine.ram.shared else "off"
+        size = f"size={machine.memory_mib}M"
+        path = _quoted(str(machine.ram.file))
+        yield from ("-object", f"memory-backend-file,id=ram,{size},mem-path={path},share={share}")
+    if machine.waits:
+        yield from ("-incoming", "defer")
 
 
 def _kernel(machine: Machine) -> Iterator[str]:
@@ -87,8 +104,8 @@ def _disk(machine: Machine, disk: Path) -> Iterator[str]:
     # A throw-away disk need not survive a power cut of the host: no flushes. Both kinds give freed blocks back.
     cache = "unsafe" if machine.throw_away else "writeback"
     form = "qcow2" if machine.throw_away else machine.disk_format
-    yield from ("-drive", f"if=none,id=disk,file={_quoted(str(disk))},format={form},cache={cache},discard=unmap")
-    yield from ("-device", "virtio-blk-pci,drive=disk")
+    yield from ("-drive", f"if=none,id={DISK},file={_quoted(str(disk))},format={form},cache={cache},discard=unmap")
+    yield from ("-device", f"virtio-blk-pci,drive={DISK}")
     if machine.seed is not None:
         yield from ("-drive", f"if=none,id=seed,file={_quoted(str(machine.seed))},format=raw,readonly=on")
         yield from ("-device", "virtio-blk-pci,drive=seed")

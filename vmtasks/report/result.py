@@ -18,7 +18,8 @@ always as a whole, so that a run that was killed leaves a document that was true
 ``commands``
     ``{machine, command, status, duration_s, log}`` each; status is null if it was never learned.
 ``machines``
-    ``{machine, image, image_key, manifest, argv, accelerator, why_accelerator, attempt, console}`` each.
+    ``{machine, image, image_key, manifest, argv, accelerator, why_accelerator, start, why_start, attempt,
+    console}`` each.
 ``cases``
     ``{case, outcome, duration_s, sentence}`` each; outcome may also be ``"skipped"``.
 ``products``, ``notes``
@@ -91,6 +92,8 @@ class Machine:
     argv: tuple[str, ...]
     accelerator: str
     why_accelerator: str
+    start: str
+    why_start: str
     attempt: int
     console: Path | None
 
@@ -201,6 +204,8 @@ def _machine(event: e.MachineStarted) -> Machine:
         argv=event.argv,
         accelerator=event.accelerator,
         why_accelerator=event.why_accelerator,
+        start=event.start,
+        why_start=event.why_start,
         attempt=event.attempt,
         console=event.console,
     )

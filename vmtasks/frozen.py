@@ -1,0 +1,255 @@
+"""Frozen machines: where they are kept, how they are found again, and which go first when room is short.
+
+::
+
+    CACHE/frozen/KEY-SERIAL/    one frozen machine; renamed into place when it is complete, never written again
+        ram                     its memory, sparse; machines that start from here map it privately
+        state                   its devices
+        disk.qcow2              its disk, over the image's or over another frozen machine's
+        frozen.json             what it is
+        in-use                  locked (shared) by every machine that stands on it
+    CACHE/frozen/KEY.lock       locked by whoever makes KEY
+
+A template is an image, booted and settled; a checkpoint is a machine in the middle of its work. Both only save time:
+all of this may be removed whenever no machine stands on it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from vmtasks import events
+from vmtasks.config import HostSettings, cache_dir
+from vmtasks.errors import HostError
+
+Kind = Literal["template", "checkpoint"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frozen:
+    """A machine at rest. Its files are read-only by agreement."""
+
+    directory: Path
+    said: Mapping[str, Any]
+    """``kind``, ``name``, ``key``, ``made_s``, ``stands_on`` (paths of lock files), ``files``, and its maker's own."""
+
+    @property
+    def kind(self) -> Kind:
+        """What it was made for."""
+        return "template" if self.said["kind"] == "template" else "checkpoint"
+
+    @property
+    def name(self) -> str:
+        """The image's name, or what the checkpoint was called."""
+        return str(self.said["name"])
+
+    @property
+    def disk(self) -> Path:
+        """Its disk, qcow2."""
+        return self.directory / "disk.qcow2"
+
+    @property
+    def ram(self) -> Path:
+        """Its memory, a sparse file."""
+        return self.directory / "ram"
+
+    @property
+    def state(self) -> Path:
+        """Its devices' state, for QEMU to load."""
+        return self.directory / "state"
+
+    @property
+    def in_use(self) -> Path:
+        """The lock file that machines hold."""
+        return self.directory / "in-use"
+
+    @property
+    def holds(self) -> tuple[Path, ...]:
+        """The lock files of everything that a machine which starts from here stands on."""
+        return (self.in_use, *map(Path, self.said["stands_on"]))
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since it was frozen."""
+        return max(0.0, time.time() - float(self.said["made_s"]))
+
+    @property
+    def used_s(self) -> float:
+        """When it last served, in seconds since the epoch."""
+        with suppress(FileNotFoundError):
+            return self.in_use.stat().st_mtime
+        return 0.0
+
+    @property
+    def size_bytes(self) -> int:
+        """What it takes on disk."""
+        return sum(path.stat().st_blocks * 512 for path in self.directory.iterdir())
+
+    @property
+    def intact(self) -> bool:
+        """Whether its files are those that were made, and what it stands on is there."""
+        try:
+            return all(path.exists() for path in self.holds) and self.said["files"] == _stamps(self.directory)
+        except OSError:
+            return False
+
+    def touch(self) -> None:
+        """Remember that it serves."""
+        with suppress(OSError):  # pruned this very moment: whoever starts from it will notice
+            os.utime(self.in_use)
+
+    def drop(self) -> bool:
+        """Remove it; return whether that could be, which it cannot while a machine stands on it."""
+        with _lock(self.in_use, fcntl.LOCK_EX | fcntl.LOCK_NB) as free:
+            if free:
+                shutil.rmtree(self.directory, ignore_errors=True)
+            return free
+
+
+def frozen_dir() -> Path:
+    """Return the directory of frozen machines, which need not exist."""
+    return cache_dir() / "frozen"
+
+
+def find(key: str) -> Frozen | None:
+    """Return the newest frozen machine of that key; None if there is none. One that is damaged is dropped."""
+    found = sorted(_all(key), key=lambda frozen: float(frozen.said["made_s"]), reverse=True)
+    for frozen in found:
+        if frozen.intact:
+            return frozen
+        events.emit(events.Note(text=f"the {frozen.kind} of {frozen.name} is damaged: dropped", level="warning"))
+        frozen.drop()
+    return None
+
+
+def read(directory: Path) -> Frozen:
+    """Return the frozen machine in a directory.
+
+    :raise HostError: there is none, or it is damaged.
+    """
+    for one in _all(directory.name.partition("-")[0]):
+        if one.directory == directory and one.intact:
+            return one
+    raise HostError(f"there is no frozen machine in {directory}, or it is damaged")
+
+
+def all_frozen() -> tuple[Frozen, ...]:
+    """Return every frozen machine, the one that served last at the end."""
+    return tuple(sorted(_all(), key=lambda frozen: frozen.used_s))
+
+
+@contextmanager
+def only_maker(key: str) -> Iterator[None]:
+    """Be the only one who makes *key*, after waiting for whoever does so already.
+
+    :raise HostError: the cache cannot be written.
+    """
+    try:
+        frozen_dir().mkdir(parents=True, exist_ok=True)
+        with _lock(frozen_dir() / f"{key}.lock", fcntl.LOCK_EX):
+            yield
+    except PermissionError as problem:
+        raise HostError(f"cannot write to the cache {frozen_dir()}: {problem.strerror}") from problem
+
+
+@contextmanager
+def making(
+    key: str, kind: Kind, name: str, *, stands_on: tuple[Path, ...], **more: object
+) -> Iterator[tuple[Path, Path]]:
+    """Yield a directory to freeze a machine into, and the one that it becomes once the block has ended well.
+
+    :param stands_on: the lock files of what its disk is laid over.
+    """
+    final = frozen_dir() / f"{key}-{time.time_ns():x}"
+    beside = frozen_dir() / f".{key}_{os.getpid()}_{time.monotonic_ns():x}.part"
+    beside.mkdir(mode=0o700, parents=True)
+    try:
+        yield beside, final
+        now_s = time.time()
+        said = {"kind": kind, "name": name, "key": key, "made_s": now_s, "stands_on": [*map(str, stands_on)], **more}
+        said["files"] = _stamps(beside)
+        (beside / "in-use").touch(mode=0o600)
+        (beside / "frozen.json").write_text(json.dumps(said, indent=1) + "\n")
+        beside.rename(final)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def room_bytes(settings: HostSettings) -> int:
+    """Return how much frozen machines may take: what the settings say, or less where the disk has little left."""
+    free_bytes = shutil.disk_usage(cache_dir()).free
+    taken_bytes = sum(frozen.size_bytes for frozen in _all())
+    return min(settings.frozen_mib * 1024**2, int(settings.frozen_share * (free_bytes + taken_bytes)))
+
+
+def prune(limit_bytes: int) -> tuple[Frozen, ...]:
+    """Remove what no longer stands on anything, and then those that served longest ago, until the rest has room.
+
+    What another one or a machine stands on stays.
+
+    :return: those that were removed.
+    """
+    gone = [frozen for frozen in all_frozen() if not frozen.intact and frozen.drop()]
+    left = list(all_frozen())
+    taken_bytes = sum(frozen.size_bytes for frozen in left)
+    while taken_bytes > limit_bytes:
+        needed = {path for frozen in left for path in map(Path, frozen.said["stands_on"])}
+        size_bytes = 0
+        for frozen in [one for one in left if one.in_use not in needed]:
+            size_bytes = frozen.size_bytes
+            if frozen.drop():
+                left.remove(frozen)
+                gone.append(frozen)
+                break
+        else:
+            break  # all that is left is in use
+        taken_bytes -= size_bytes
+    _sweep()
+    return tuple(gone)
+
+
+def _stamps(directory: Path) -> dict[str, list[int]]:
+    """Return size and time of the last change of each file: what tells a whole one from one that was cut short."""
+    status = {name: (directory / name).stat() for name in ("ram", "state", "disk.qcow2")}
+    return {name: [one.st_size, one.st_mtime_ns] for name, one in status.items()}
+
+
+def _sweep() -> None:
+    """Remove what makers that were killed have left."""
+    for part in frozen_dir().glob(".*.part"):
+        pid = part.name.split("_")[1]
+        if not Path("/proc", pid).exists():
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def _all(key: str = "") -> Iterator[Frozen]:
+    for path in sorted(frozen_dir().glob(f"{key or '[!.]*'}-*/frozen.json")):
+        try:
+            said = json.loads(path.read_text())
+        except (OSError, ValueError):
+            said = None
+        if isinstance(said, dict) and {"kind", "name", "key", "made_s", "stands_on", "files"} <= said.keys():
+            yield Frozen(directory=path.parent, said=said)
+
+
+@contextmanager
+def _lock(path: Path, mode: int) -> Iterator[bool]:
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(fd, mode)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(fd)

@@ -1,0 +1,105 @@
+"""Templates: an image booted once and settled, from which every further machine is copied in a moment."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from vmtasks import events, frozen
+from vmtasks.deadline import Deadline
+from vmtasks.errors import InfrastructureError, TestFailed, TimeLimit
+from vmtasks.guest import Guest, sh
+from vmtasks.life import Berth, Origin, living
+from vmtasks.qemu.argv import qemu_argv
+from vmtasks.spec import Machine
+
+FORMAT = 1
+"""Part of every key: raise it when a template is made in another way."""
+_SETTLE_LIMIT_S = 120.0
+_SILENCE_LIMIT_S = 10.0
+_POLL_S = 0.02
+
+
+def origin_of(machine: Machine, berth: Berth, *, cold: bool, forkable: bool) -> Origin:
+    """Return what *machine* is to start from: its template, which is made if it is not there, or else its disk.
+
+    Whatever goes wrong with a template costs time and nothing else: the machine then boots cold, and says why.
+    """
+    if cold:
+        return Origin(why="as asked for", forkable=forkable)
+    if machine.extra:
+        return Origin(why="it has arguments of its own for QEMU", forkable=forkable)
+    key = key_of(machine, berth)
+    try:
+        template = frozen.find(key)
+        if template is None:
+            with frozen.only_maker(key):
+                template = frozen.find(key) or _made(key, machine, berth)
+    except (InfrastructureError, TestFailed, TimeLimit, OSError) as problem:
+        text = f"there is no template of {berth.image}: {problem}; booting cold"
+        events.emit(events.Note(machine=machine.name, text=text, level="warning"))
+        return Origin(why=f"there is no template: {problem}", forkable=forkable)
+    template.touch()
+    made = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(float(template.said["made_s"])))
+    return Origin(frozen=template, why=f"from the template of {berth.image} that was made at {made}", forkable=forkable)
+
+
+def key_of(machine: Machine, berth: Berth) -> str:
+    """Return the key of the machine's template: all that a frozen state depends on."""
+    nameless = replace(machine, name="", disk=Path("disk.qcow2"))
+    qemu = Path(shutil.which("qemu-system-x86_64") or "qemu-system-x86_64")
+    status = qemu.stat()  # another version is another file: asking QEMU itself takes as long as a clone
+    said = [
+        FORMAT, berth.baked.serial, qemu_argv(nameless, disk=nameless.disk), os.fspath(qemu.resolve()),
+        status.st_size, status.st_mtime_ns, _processor() if machine.accelerator == "kvm" else "",
+    ]  # fmt: skip
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
+
+
+def _made(key: str, machine: Machine, berth: Berth) -> frozen.Frozen:
+    """Boot the image, let it settle, and freeze it."""
+    maker = replace(machine, name=f"{machine.name}-template")
+    theirs = replace(berth, settings=replace(berth.settings, attempts=1), what=f"the template of {berth.image}")
+    with (
+        events.phase("template", machine=machine.name, detail=f"{berth.image}, made once"),
+        frozen.making(key, "template", berth.image, stands_on=(berth.baked.in_use,)) as (into, final),
+        living(maker, theirs, Origin(why="a template is made of it", forkable=True)) as guest,
+    ):
+        settle(guest)
+        guest.facts["freezer"].template(into)
+    made = frozen.read(final)
+    frozen.prune(frozen.room_bytes(berth.settings))
+    return made
+
+
+def settle(guest: Guest) -> None:
+    """Wait until the guest has nothing left to do, and have nothing in its memory but what a start needs.
+
+    :raise CommandFailed: it has no Perl, and so could not be woken.
+    """
+    guest.run(["systemctl", "is-system-running", "--wait"], timeout_s=_SETTLE_LIMIT_S)
+    guest.succeed(sh("sync; echo 3 >/proc/sys/vm/drop_caches"))
+    guest.wait_up()  # once more, for what a login reads from the disk
+    guest.query(["perl", "-e", "1"])
+    guest.close()
+    # A connection that is still there would be one to nobody in each copy.
+    deadline = Deadline.after(_SILENCE_LIMIT_S)
+    while "TCP[ESTABLISHED]" in guest.facts["freezer"].network() and not deadline.passed:
+        guest.watch(deadline.within(_POLL_S))
+
+
+def _processor() -> str:
+    """Return what this host's processor is: under KVM the guest sees it."""
+    words = [platform.machine()]
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith(("model name", "stepping", "microcode", "flags")):
+            words.append(line)
+        if not line:
+            break  # the others are alike
+    return "\n".join(words)
