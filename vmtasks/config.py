@@ -52,7 +52,7 @@ class HostSettings:
     )
     frozen_share: float = field(
         default=0.25,
-        metadata={"says": "the share of the free disk that these may take", "at_least": 0},
+        metadata={"says": "the share of the free disk for them", "at_least": 0, "env": "VMTASKS_FROZEN_SHARE"},
     )
     heartbeat_s: float = field(
         default=60.0,

@@ -30,7 +30,7 @@ from vmtasks.spec import Machine, Ram, Start
 from vmtasks.tail import last_lines, lines_of
 
 if TYPE_CHECKING:
-    from fabric import Connection
+    from vmtasks.guest.ssh import Connection
 
 START_LIMIT_S = 60.0
 _TURN_S = 0.5
@@ -135,7 +135,13 @@ def _attempt(machine: Machine, berth: Berth, origin: Origin, attempt: int) -> It
             freeze=freezer.checkpoint,
             logs=berth.logs,
             heartbeat_s=berth.settings.heartbeat_s,
-            facts={"ssh": ssh_line(berth.baked, port), "port": port, "console": console, "freezer": freezer},
+            facts={
+                "ssh": ssh_line(berth.baked, port),
+                "port": port,
+                "console": console,
+                "leash": leash,
+                "freezer": freezer,
+            },
         )
         news.booted = True
         events.emit(

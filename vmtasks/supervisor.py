@@ -40,6 +40,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import asdict
 
 from vmtasks import freeze
+from vmtasks.console import LAST_WORDS_BYTES, Console
 from vmtasks.qmp import Qmp, QmpError
 from vmtasks.slots import Claim, ClaimTooLargeError, Limits
 
@@ -54,11 +55,7 @@ CONSOLE_FD = 101
 CONTROL_LIMIT_S = 10.0
 QUIT_LIMIT_S = 5.0
 LOOK_S = 1.0
-CONSOLE_LIMIT_BYTES = 32 * 1024 * 1024
-LAST_WORDS_BYTES = 4096
 
-_PANIC = re.compile(rb"Kernel panic - not syncing[^\r\n]*(?=[\r\n])")  # the whole line: a UART sends it in crumbs
-_PANIC_BYTES = 1024
 _FORWARD = re.compile(r"^\s*TCP\[HOST_FORWARD\]\s+\d+\s+\S+\s+(\d+)\s+\S+\s+(\d+)", re.MULTILINE)
 _PR_SET_PDEATHSIG = 1
 
@@ -124,55 +121,6 @@ class Leash:
             tell("answer", id=request["id"], error="QEMU does not run yet")
 
 
-class Console:
-    """The guest's serial console: into a log of bounded size, watched for a panic."""
-
-    def __init__(self, line: socket.socket, path: str) -> None:
-        self.line = line
-        self._log = open(path, "ab", buffering=0)  # noqa: SIM115 - lives as long as the machine
-        self._room_bytes = CONSOLE_LIMIT_BYTES
-        self._tail = self._unsearched = b""
-        self._panicked = False
-        line.setblocking(False)
-
-    def fileno(self) -> int:
-        """Return the descriptor to select on."""
-        return self.line.fileno()
-
-    def pump(self) -> bool:
-        """Take in what has arrived and tell of a panic in it; return whether the line is still open."""
-        try:
-            data = self.line.recv(65536)
-        except BlockingIOError:
-            return True
-        except ConnectionResetError:
-            return False
-        with suppress(OSError):  # a full disk must not cost the machine: the console is evidence, not the run
-            self._log.write(data[: self._room_bytes])
-        self._room_bytes = max(0, self._room_bytes - len(data))
-        self._tail = (self._tail + data)[-LAST_WORDS_BYTES:]
-        if not self._panicked:  # once: a guest that prints it without end must not fill the caller's memory
-            self._look_for_panic(data)
-        return bool(data)
-
-    def _look_for_panic(self, data: bytes) -> None:
-        seen = self._unsearched + data
-        self._unsearched = seen[-_PANIC_BYTES:]  # the sign may be cut in two
-        if found := _PANIC.search(seen):
-            self._panicked = True
-            tell("panic", line=found[0].decode(errors="replace"))
-
-    def tail(self) -> str:
-        """Return the last that the guest said."""
-        return self._tail.decode(errors="replace")
-
-    def close(self) -> None:
-        """Take in what is left on the line, and close the log."""
-        while select.select([self], [], [], 0)[0] and self.pump():
-            pass
-        self._log.close()
-
-
 def die_with(parent: int) -> None:
     """In the child, before it becomes QEMU: be killed when the supervisor ends, however it ends."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -200,7 +148,7 @@ class Machine:
         os.dup2(serial.fileno(), CONSOLE_FD, inheritable=True)
         parent = os.getpid()
         self._log = plan["qemu_log"]
-        self.console = Console(screen, plan["console"])
+        self.console = Console(screen, plan["console"], lambda line: tell("panic", line=line))
         self.qmp = Qmp(ours)
         with theirs, serial, open(self._log, "ab") as log:
             self.process = subprocess.Popen(

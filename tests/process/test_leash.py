@@ -65,11 +65,11 @@ def nothing_is_left(plan: dict[str, Any]) -> bool:
 def test_machine_lives_as_long_as_the_block(plan: Plan, log: Path, ended: Ended) -> None:
     ours = plan()
     with leashed(ours, log=log) as leash:
-        said = [leash.next(LIMIT_S), leash.next(LIMIT_S)]
-        assert [word["event"] for word in said if word] == ["admitted", "started"]
+        said = [leash.next(LIMIT_S) for _ in range(4)]
+        assert [word["event"] for word in said if word] == ["admitted", "prepared", "greeted", "started"]
         assert leash.next(0.0) is None
         assert leash.gone is None
-        qemu_pid = said[1]["qemu_pid"] if said[1] else 0
+        qemu_pid = said[3]["qemu_pid"] if said[3] else 0
         assert not ended(qemu_pid, within_s=0)
     assert ended(qemu_pid, within_s=0)
     assert nothing_is_left(ours)

@@ -43,7 +43,14 @@ class StandIn:
     """Plays a guest that answers at once, and does as it is told."""
 
     def __init__(
-        self, name: str, connect: object, watch: Callable[[float], None], *, facts: dict[str, Any], **_: object
+        self,
+        name: str,
+        connection: object,
+        connect: object,
+        watch: Callable[[float], None],
+        *,
+        facts: dict[str, Any],
+        **_: object,
     ) -> None:
         self.name = name
         self.watch = watch
@@ -74,6 +81,7 @@ def qemu_of() -> int:
 @pytest.fixture
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(life, "Guest", StandIn)
+    monkeypatch.setattr(life, "connect", lambda *_: None)
 
 
 @pytest.fixture
@@ -163,6 +171,7 @@ def test_a_life(machine: Machine, berth: Berth, heard: list[events.Event], tmp_p
     assert guest.is_closed, "before the machine went"
     assert [event.phase for event in heard if isinstance(event, events.PhaseEnded)] == [
         "slot",
+        "prepare",
         "start",
         "boot",
         "stop",

@@ -21,8 +21,8 @@ import pytest
 
 import vmtasks
 from vmtasks import slots, supervisor
+from vmtasks.console import LAST_WORDS_BYTES, Console
 from vmtasks.deadline import Deadline
-from vmtasks.supervisor import Console
 
 LIMIT_S = 30.0
 PROMPT_S = 5.0
@@ -31,8 +31,9 @@ PACKAGE = Path(vmtasks.__file__).parent
 PROGRAM = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
-from vmtasks import supervisor
-vars(supervisor).update(json.loads(sys.argv[2]))
+from vmtasks import console, supervisor
+for name, value in json.loads(sys.argv[2]).items():
+    setattr(console if hasattr(console, name) else supervisor, name, value)
 supervisor.main()
 """
 HANGS = {"human-monitor-command": [["ignore"]]}
@@ -45,7 +46,7 @@ Ended = Callable[..., bool]
 class Supervisor:
     """A supervisor with a plan; what it says is read line by line.
 
-    :param limits: other values for the module's constants, for what would take long with the usual ones.
+    :param limits: other values for the modules' constants, for what would take long with the usual ones.
     """
 
     def __init__(self, plan: dict[str, Any], *more: dict[str, Any], home: Path = PACKAGE.parent, **limits: Any) -> None:
@@ -79,8 +80,14 @@ class Supervisor:
 
     def starts(self) -> dict[str, Any]:
         """Return the facts of its machine, once it runs."""
-        self.says("admitted")
+        self.prepares()
+        self.says("greeted")
         return self.says("started")
+
+    def prepares(self) -> None:
+        """Hear it until QEMU is about to start."""
+        self.says("admitted")
+        self.says("prepared")
 
     def asks(self, execute: str, **arguments: Any) -> None:
         """Have QEMU execute a command."""
@@ -140,8 +147,7 @@ def other_claim(plan: dict[str, Any]) -> slots.Claim:
 def test_from_plan_to_gone(supervise: Callable[..., Supervisor], plan: Plan) -> None:
     ours = plan()
     one = supervise(ours)
-    one.says("admitted")
-    facts = one.says("started")
+    facts = one.starts()
     assert facts["version"] == "7.2.22"
     socket.create_connection(("127.0.0.1", facts["ports"]["22"]), timeout=LIMIT_S).close()
 
@@ -311,7 +317,7 @@ def test_usual_limits_add_up_to_less_than_the_callers_patience() -> None:
 def test_qemu_that_ends_at_once_is_quoted(supervise: Callable[..., Supervisor], plan: Plan) -> None:
     ours = plan({"start": [["complain", "-drive: no such disk"], ["exit", 1]]})
     one = supervise(ours)
-    one.says("admitted")
+    one.prepares()
     last = one.ends()
     assert last == {
         "status": 1,
@@ -325,7 +331,7 @@ def test_qemu_that_ends_at_once_is_quoted(supervise: Callable[..., Supervisor], 
 def test_qemu_that_never_greets(supervise: Callable[..., Supervisor], plan: Plan) -> None:
     ours = plan({"start": [["ignore"]]})
     one = supervise(ours, CONTROL_LIMIT_S=0.2, QUIT_LIMIT_S=0.2)
-    one.says("admitted")
+    one.prepares()
     last = one.ends()
     assert (last["status"], last["error"]) == (-signal.SIGKILL, "QEMU did not send its greeting in time")
     assert nothing_is_left(ours)
@@ -333,7 +339,7 @@ def test_qemu_that_never_greets(supervise: Callable[..., Supervisor], plan: Plan
 
 def test_qemu_that_does_not_tell_its_ports(supervise: Callable[..., Supervisor], plan: Plan) -> None:
     one = supervise(plan(HANGS), CONTROL_LIMIT_S=0.2)
-    one.says("admitted")
+    one.prepares()
     assert one.ends()["error"] == "QEMU did not send the answer to human-monitor-command in time"
 
 
@@ -341,7 +347,7 @@ def test_qemu_that_does_not_tell_its_ports(supervise: Callable[..., Supervisor],
 def test_caller_that_goes_while_qemu_starts(supervise: Callable[..., Supervisor], plan: Plan, how: str) -> None:
     ours = plan({"start": [["ignore"]]})
     one = supervise(ours, CONTROL_LIMIT_S=LIMIT_S, QUIT_LIMIT_S=0.2)
-    one.says("admitted")
+    one.prepares()
     go(one, how)
     last = one.ends(PROMPT_S)
     assert last["error"] in {"", "stopped before QEMU ran"}
@@ -351,7 +357,7 @@ def test_caller_that_goes_while_qemu_starts(supervise: Callable[..., Supervisor]
 def test_no_qemu(supervise: Callable[..., Supervisor], plan: Plan, tmp_path: Path) -> None:
     ours = plan(argv=[str(tmp_path / "qemu-system-none"), "-nodefaults"])
     one = supervise(ours)
-    one.says("admitted")
+    one.prepares()
     assert one.ends() == {
         "status": None,
         "error": f"{tmp_path}/qemu-system-none: No such file or directory",
@@ -546,7 +552,7 @@ def test_console_flood_fills_no_disk_and_keeps_nobody_waiting(supervise: Callabl
     last = one.ends(PROMPT_S)
     assert log.stat().st_size == 100_000
     assert "all work and no play\n" in last["console"]
-    assert len(last["console"]) <= supervisor.LAST_WORDS_BYTES
+    assert len(last["console"]) <= LAST_WORDS_BYTES
 
 
 def test_panic_is_told_once_and_whole(supervise: Callable[..., Supervisor], plan: Plan) -> None:
@@ -562,35 +568,30 @@ def test_panic_is_told_once_and_whole(supervise: Callable[..., Supervisor], plan
     one.says("answer")
 
 
-@pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    lines: list[str] = []
-    monkeypatch.setattr(supervisor, "tell", lambda event, line: lines.append(f"{event}: {line}"))
-    return lines
-
-
 PANIC = b"Kernel panic - not syncing: Attempted to kill init!"
 
 
 @pytest.mark.parametrize("cut", [1, 6, 13, 25, 26, 27, 40, len(PANIC)])
-def test_panic_in_two_pieces_is_found_at_every_cut(told: list[str], tmp_path: Path, cut: int) -> None:
+def test_panic_in_two_pieces_is_found_at_every_cut(tmp_path: Path, cut: int) -> None:
+    told: list[str] = []
     guest, line = socket.socketpair()
     with guest, line:
-        console = Console(line, str(tmp_path / "console.log"))
+        console = Console(line, str(tmp_path / "console.log"), told.append)
         for piece in (b"x" * 5000 + PANIC[:cut], PANIC[cut:] + b"\r\n"):
             guest.sendall(piece)
             assert console.pump()
-        assert told == [f"panic: {PANIC.decode()}"]
+        assert told == [PANIC.decode()]
         guest.sendall(PANIC + b"\r\n")
         assert console.pump()
         assert len(told) == 1
         console.close()
 
 
-def test_console_that_cannot_be_logged_is_still_watched(told: list[str]) -> None:
+def test_console_that_cannot_be_logged_is_still_watched() -> None:
+    told: list[str] = []
     guest, line = socket.socketpair()
     with guest, line:
-        console = Console(line, "/dev/full")
+        console = Console(line, "/dev/full", told.append)
         guest.sendall(PANIC + b"\n")
         assert console.pump()
         assert len(told) == 1
@@ -600,7 +601,7 @@ def test_console_that_cannot_be_logged_is_still_watched(told: list[str]) -> None
 def test_console_that_somebody_else_keeps_open_is_closed_all_the_same(tmp_path: Path) -> None:
     guest, line = socket.socketpair()
     with guest, line:
-        console = Console(line, str(tmp_path / "console.log"))
+        console = Console(line, str(tmp_path / "console.log"), print)
         guest.sendall(b"last words")
         console.close()
         assert console.tail() == "last words"

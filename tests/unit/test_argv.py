@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from vmtasks.qemu.argv import BY_HAND, overlay_argv, qemu_argv
-from vmtasks.spec import DirectKernel, Machine, Network
+from vmtasks.qemu.argv import BY_HAND, overlay_argv, overlay_unseen_argv, qemu_argv
+from vmtasks.spec import DirectKernel, Machine, Network, Ram
 
 OVERLAY = Path("/run/m/disk.qcow2")
 MACHINE = Machine(
@@ -40,6 +40,7 @@ def test_the_whole_command_line_of_a_usual_machine() -> None:
         -nodefaults -no-user-config
         -display none
         -M q35,sata=off,smbus=off,i8042=off,usb=off,vmport=off,hpet=off
+        -device vmgenid,guid=auto
         -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny
         -accel tcg,thread=multi -cpu max
         -smp 2
@@ -144,3 +145,19 @@ def test_an_overlay_names_its_base_and_the_bases_format() -> None:
     assert value(argv, "-F") == "raw"
     assert value(argv, "-b") == "/a,b/disk.raw"  # qemu-img takes it as it is
     assert argv[-1] == str(OVERLAY)
+
+
+def test_memory_that_is_a_file() -> None:
+    argv = qemu_argv(replace(MACHINE, ram=Ram(file=Path("/a,b/ram"), shared=False), waits=True), disk=OVERLAY)
+    assert values(argv, "-object")[0] == "memory-backend-file,id=ram,size=1024M,mem-path=/a,,b/ram,share=off"
+    assert value(argv, "-M").endswith(",memory-backend=ram")
+    assert value(argv, "-incoming") == "defer"
+    argv = qemu_argv(replace(MACHINE, ram=Ram(file=Path("/ram"), shared=True)), disk=OVERLAY)
+    assert values(argv, "-object")[0].endswith(",share=on")
+    assert "-incoming" not in argv
+
+
+def test_an_overlay_over_a_frozen_disk() -> None:
+    argv = overlay_argv(replace(MACHINE, disk_format="raw"), OVERLAY, over=Path("/frozen/disk.qcow2"))
+    assert argv[-5:] == ("-F", "qcow2", "-b", "/frozen/disk.qcow2", str(OVERLAY))
+    assert overlay_unseen_argv(Path("/base"), OVERLAY, 4096)[-1] == "4096"

@@ -24,7 +24,21 @@ ROOT = Path(__file__).resolve().parents[2]
 # Imports go down, or stay on their floor. A name stands for a module and for everything inside it.
 FLOORS = [
     ("errors", "deadline", "events", "parallel", "interrupts", "bootstrap"),
-    ("slots", "host", "lease", "qmp", "supervisor", "config", "toml", "project", "spec", "tail", "dep8", "freeze"),
+    (
+        "slots",
+        "host",
+        "lease",
+        "qmp",
+        "supervisor",
+        "config",
+        "toml",
+        "project",
+        "spec",
+        "tail",
+        "dep8",
+        "freeze",
+        "console",
+    ),
     ("qemu", "image", "leash", "frozen"),
     ("guest",),
     ("machine", "life", "checkpoint", "template", "finish", "group", "apt", "source", "linger"),
@@ -47,6 +61,7 @@ ONLY_IN = {
 # These run before, or far from, everything that pip installs.
 ONLY_STANDARD_LIBRARY = {
     "vmtasks.bootstrap",
+    "vmtasks.console",
     "vmtasks.freeze",
     "vmtasks.host",
     "vmtasks.image.stage",

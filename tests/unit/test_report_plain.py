@@ -127,6 +127,8 @@ def test_everything_else_is_a_line_too() -> None:
         argv=(),
         accelerator="tcg",
         why_accelerator="no KVM",
+        start="clone",
+        why_start="from a template",
         ssh="ssh -p 1 root@localhost",
         at_s=AT_S,
     )

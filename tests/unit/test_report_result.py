@@ -42,6 +42,8 @@ def test_a_whole_run() -> None:
             argv=("qemu", "-m"),
             accelerator="tcg",
             why_accelerator="no KVM",
+            start="clone",
+            why_start="from a template",
             ssh="ssh",
             console=Path("/runs/1/console.log"),
         ),
@@ -78,6 +80,8 @@ def test_a_whole_run() -> None:
                 "argv": ["qemu", "-m"],
                 "accelerator": "tcg",
                 "why_accelerator": "no KVM",
+                "start": "clone",
+                "why_start": "from a template",
                 "attempt": 1,
                 "console": "/runs/1/console.log",
             }

@@ -31,6 +31,8 @@ LOGIN_LIMIT_S = 10.0
 one may take twice as long, for hosts that are slow."""
 RETRY_PAUSE_S = 0.1
 
+__all__ = ["Address", "Connection", "Hello", "Watch", "connect", "runs_commands"]
+
 Watch = Callable[[float], None]
 """Waits so many seconds for news of the machine, and raises if it is bad."""
 

@@ -1,0 +1,69 @@
+"""A guest's serial console, as its supervisor hears it. Standard library only, because it rides with that."""
+
+from __future__ import annotations
+
+import re
+import select
+from contextlib import suppress
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+CONSOLE_LIMIT_BYTES = 32 * 1024 * 1024
+"""How much of what the guest says the log holds, from the beginning."""
+LAST_WORDS_BYTES = 4096
+
+_PANIC = re.compile(rb"Kernel panic - not syncing[^\r\n]*(?=[\r\n])")  # the whole line: a UART sends it in crumbs
+_PANIC_BYTES = 1024
+
+
+class Console:
+    """The guest's serial console: into a log of bounded size, watched for a panic."""
+
+    def __init__(self, line: socket.socket, path: str, on_panic: Callable[[str], None]) -> None:
+        self.line = line
+        self._on_panic = on_panic
+        self._log = open(path, "ab", buffering=0)  # noqa: PTH123, SIM115 - lives as long as the machine; no pathlib here
+        self._room_bytes = CONSOLE_LIMIT_BYTES
+        self._tail = self._unsearched = b""
+        self._panicked = False
+        line.setblocking(False)
+
+    def fileno(self) -> int:
+        """Return the descriptor to select on."""
+        return self.line.fileno()
+
+    def pump(self) -> bool:
+        """Take in what has arrived and tell of a panic in it; return whether the line is still open."""
+        try:
+            data = self.line.recv(65536)
+        except BlockingIOError:
+            return True
+        except ConnectionResetError:
+            return False
+        with suppress(OSError):  # a full disk must not cost the machine: the console is evidence, not the run
+            self._log.write(data[: self._room_bytes])
+        self._room_bytes = max(0, self._room_bytes - len(data))
+        self._tail = (self._tail + data)[-LAST_WORDS_BYTES:]
+        if not self._panicked:  # once: a guest that prints it without end must not fill the caller's memory
+            self._look_for_panic(data)
+        return bool(data)
+
+    def _look_for_panic(self, data: bytes) -> None:
+        seen = self._unsearched + data
+        self._unsearched = seen[-_PANIC_BYTES:]  # the sign may be cut in two
+        if found := _PANIC.search(seen):
+            self._panicked = True
+            self._on_panic(found[0].decode(errors="replace"))
+
+    def tail(self) -> str:
+        """Return the last that the guest said."""
+        return self._tail.decode(errors="replace")
+
+    def close(self) -> None:
+        """Take in what is left on the line, and close the log."""
+        while select.select([self], [], [], 0)[0] and self.pump():
+            pass
+        self._log.close()
