@@ -401,6 +401,8 @@ def test_lease_that_cannot_be_written_ends_the_machine_first(
     one.says("admitted")
     resource.prlimit(one.process.pid, resource.RLIMIT_FSIZE, (0, 0))  # from now on its disk is as good as full
     gate.write_text("go\n")
+    one.says("prepared")
+    one.says("greeted")
     last = one.ends()
     assert (last["status"], last["error"]) == (0, "File too large")
     assert nothing_is_left(ours)
@@ -428,7 +430,7 @@ def test_log_that_cannot_be_written(
 ) -> None:
     ours = plan(**{which: str(tmp_path / "none" / "a.log")})
     one = supervise(ours)
-    one.says("admitted")
+    one.prepares()
     last = one.ends()
     assert (last["status"], last["error"]) == (None, f"{tmp_path}/none/a.log: No such file or directory")
     assert nothing_is_left(ours)
@@ -628,22 +630,25 @@ def test_qemu_has_nothing_of_the_callers(supervise: Callable[..., Supervisor], p
 # --- what travels ----------------------------------------------------------------------------------------------
 
 
+TRAVELLERS = ("supervisor", "qmp", "slots", "freeze", "console")
+
+
 @pytest.fixture
 def travelling(tmp_path: Path) -> Path:
     """Return a zip file with what the supervisor needs, and nothing else."""
     path = tmp_path / "supervisor.zip"
     with zipfile.ZipFile(path, "w") as archive:
-        for name in ("__init__", "supervisor", "qmp", "slots"):
+        for name in ("__init__", *TRAVELLERS):
             archive.write(PACKAGE / f"{name}.py", f"vmtasks/{name}.py")
     return path
 
 
-def test_it_needs_three_modules_and_the_standard_library(travelling: Path) -> None:
+def test_it_needs_five_modules_and_the_standard_library(travelling: Path) -> None:
     probe = f"import sys; sys.path.insert(0, {str(travelling)!r}); import vmtasks.supervisor; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-I", "-S", "-c", probe], capture_output=True, check=True, timeout=LIMIT_S)
     loaded = set(done.stdout.decode().split())
     ours = {name for name in loaded if name.partition(".")[0] == "vmtasks"}
-    assert ours == {"vmtasks", "vmtasks.supervisor", "vmtasks.qmp", "vmtasks.slots"}
+    assert ours == {"vmtasks", *(f"vmtasks.{name}" for name in TRAVELLERS)}
     assert {name.partition(".")[0] for name in loaded - ours} <= {*sys.stdlib_module_names, "__main__"}
 
 

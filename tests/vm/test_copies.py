@@ -1,0 +1,101 @@
+"""Copied machines: as good as freshly booted ones, each itself, and never handed out if their template is damaged."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from vmtasks import UsageError, boot, events, sh
+from vmtasks.frozen import Frozen, all_frozen
+
+
+@pytest.fixture
+def starts() -> Iterator[list[str]]:
+    """Yield how each machine started, but for those that templates are made of."""
+    heard: list[str] = []
+
+    def hear(event: events.Event) -> None:
+        if isinstance(event, events.MachineStarted) and not event.machine.endswith("-template"):
+            heard.append(event.start)
+
+    with events.listening(hear):
+        yield heard
+
+
+def template_of(image: str) -> Frozen:
+    return [frozen for frozen in all_frozen() if (frozen.kind, frozen.name) == ("template", image)][-1]
+
+
+def test_two_copies_are_themselves_and_as_good_as_new(starts: list[str], tmp_path: Path) -> None:
+    with boot("bookworm", logs=tmp_path) as left, boot("bookworm", logs=tmp_path) as right:
+        assert starts == ["clone", "clone"]
+        for what in (["cat", "/etc/machine-id"], ["hostname"], ["head", "-c", "16", "/proc/sys/kernel/random/uuid"]):
+            assert left.succeed(what) != right.succeed(what)
+        for guest in (left, right):
+            # The guest's clock is read between two looks at ours.
+            before_s = time.time()
+            guest_s = float(guest.query(["date", "+%s.%N"]))
+            assert before_s - 1 < guest_s < time.time() + 1
+            assert guest.succeed(["systemctl", "is-system-running"]) == "running\n"
+            assert guest.succeed(["hostname"]).strip() in guest.succeed(["getent", "hosts", "127.0.1.1"])
+            guest.succeed(["journalctl", "--boot", "--lines=1", "--quiet"])
+            guest.succeed(sh("touch /var/tmp/mine; timeout 5 bash -c 'echo >/dev/tcp/10.0.2.2/1' 2>&1 | grep refused"))
+        left.succeed(["rm", "/var/tmp/mine"])
+        right.succeed(["test", "-e", "/var/tmp/mine"])
+
+
+@pytest.mark.parametrize("name", ["ram", "state", "disk.qcow2"])
+def test_a_template_that_was_cut_short_is_dropped_and_made_anew(starts: list[str], name: str) -> None:
+    with boot("bookworm"):
+        damaged = template_of("bookworm")
+    path = damaged.directory / name
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size // 2)
+    with boot("bookworm") as guest:
+        assert guest.is_up()
+    assert starts == ["clone", "clone"]
+    assert not damaged.directory.exists()
+
+
+def test_a_template_that_qemu_refuses_costs_time_and_nothing_else(
+    starts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Frozen, "intact", True)
+    with boot("bookworm"):
+        damaged = template_of("bookworm")
+    damaged.state.write_bytes(b"no state at all" * 1000)
+    with boot("bookworm") as guest:
+        assert guest.is_up()
+    assert starts == ["clone", "cold"]
+    assert not damaged.directory.exists()
+
+
+def test_a_cold_start_can_be_asked_for(starts: list[str]) -> None:
+    with boot("bookworm", cold=True) as guest:
+        assert guest.is_up()
+    assert starts == ["cold"]
+
+
+def test_a_checkpoint_is_where_others_start_while_the_machine_goes_on(starts: list[str]) -> None:
+    with boot("bookworm", forkable=True) as parent:
+        parent.succeed(sh("echo before >/var/tmp/state; echo memory >/dev/shm/state"))
+        checkpoint = parent.checkpoint("half-way")
+        try:
+            parent.succeed(sh("echo after >/var/tmp/state; echo after >/dev/shm/state"))
+            with boot(checkpoint, name="child") as child:
+                assert child.succeed(["cat", "/var/tmp/state", "/dev/shm/state"]) == "before\nmemory\n"
+                assert child.succeed(["hostname"]).startswith("child-")
+                child.succeed(["rm", "/var/tmp/state"])
+            assert parent.succeed(["cat", "/var/tmp/state", "/dev/shm/state"]) == "after\nafter\n"
+        finally:
+            assert checkpoint.drop()
+    assert starts == ["clone", "fork"]
+
+
+def test_a_machine_that_was_not_meant_to_be_forked_says_how_it_could_be() -> None:
+    with boot("bookworm") as guest, pytest.raises(UsageError, match="not a file of its own") as refusal:
+        guest.checkpoint("never")
+    assert "forkable=True" in refusal.value.hint
