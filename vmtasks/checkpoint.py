@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -122,9 +124,10 @@ def digest(text: str) -> str:
 
 
 def machine_as_data(machine: Machine) -> dict[str, Any]:
-    """Return what :func:`machine_from` reads."""
+    """Return what :func:`machine_from` reads, as JSON has it."""
     said = asdict(machine)
-    return {name: said[name] for name in said if name not in ("ram", "waits", "seed", "throw_away")}
+    kept = {name: said[name] for name in said if name not in ("ram", "waits", "seed", "throw_away")}
+    return dict(json.loads(json.dumps(kept, default=os.fspath)))
 
 
 def machine_from(said: Mapping[str, Any]) -> Machine:

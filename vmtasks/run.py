@@ -58,6 +58,7 @@ class Flags:
     memory_mib: int = field(default=0, metadata={"help": "memory of each machine in MiB"})
     cpus: int = field(default=0, metadata={"help": "processors of each machine"})
     attempts: int = field(default=0, metadata={"help": "how often to try to boot"})
+    cold: bool = field(default=False, metadata={"help": "boot each machine from its disk, not from a template"})
     shell: bool = field(default=False, metadata={"help": "on failure, open a shell in the machine"})
     keep: bool = field(default=False, metadata={"help": "on failure, keep the machine until Ctrl-C, or for --keep-s"})
     keep_s: int = field(default=1800, metadata={"help": "how long --keep keeps a machine, in seconds"})
@@ -109,6 +110,7 @@ class Run:
             cpus=flags.cpus or (project.machine.cpus if project else None),
             accel=accelerator(flags.accel),
             attempts=flags.attempts or None,
+            cold=flags.cold,
         )
         if flags.dry_run:
             sys.stdout.write(shlex.join(argv_by_hand(image, wishes)) + "\n")

@@ -40,7 +40,7 @@ def test_two_copies_are_themselves_and_as_good_as_new(starts: list[str], tmp_pat
             guest_s = float(guest.query(["date", "+%s.%N"]))
             assert before_s - 1 < guest_s < time.time() + 1
             assert guest.succeed(["systemctl", "is-system-running"]) == "running\n"
-            assert guest.succeed(["hostname"]).strip() in guest.succeed(["getent", "hosts", "127.0.1.1"])
+            assert guest.succeed(sh('getent hosts "$(hostname)"')).startswith("127.0.1.1 ")
             guest.succeed(["journalctl", "--boot", "--lines=1", "--quiet"])
             guest.succeed(sh("touch /var/tmp/mine; timeout 5 bash -c 'echo >/dev/tcp/10.0.2.2/1' 2>&1 | grep refused"))
         left.succeed(["rm", "/var/tmp/mine"])
