@@ -191,30 +191,29 @@ def room_bytes(settings: HostSettings) -> int:
     return min(settings.frozen_mib * 1024**2, int(settings.frozen_share * (free_bytes + taken_bytes)))
 
 
-def prune(limit_bytes: int) -> tuple[Frozen, ...]:
-    """Remove what no longer stands on anything, and then those that served longest ago, until the rest has room.
+def prune(limit_bytes: int) -> tuple[tuple[Frozen, int], ...]:
+    """Remove what is damaged, and then those that served longest ago, until the rest has room.
 
     What another one or a machine stands on stays.
 
-    :return: those that were removed.
+    :return: those that were removed, and the bytes that each took.
     """
+    sizes = {frozen.directory: frozen.size_bytes for frozen in all_frozen()}
     gone = [frozen for frozen in all_frozen() if not frozen.intact and frozen.drop()]
-    left = list(all_frozen())
-    taken_bytes = sum(frozen.size_bytes for frozen in left)
-    while taken_bytes > limit_bytes:
-        needed = {path for frozen in left for path in map(Path, frozen.said["stands_on"])}
-        size_bytes = 0
-        for frozen in [one for one in left if one.in_use not in needed]:
-            size_bytes = frozen.size_bytes
-            if frozen.drop():
-                left.remove(frozen)
-                gone.append(frozen)
-                break
-        else:
+    left = [frozen for frozen in all_frozen() if frozen.directory in sizes]
+    busy: set[Path] = set()
+    while sum(sizes[frozen.directory] for frozen in left) > limit_bytes:
+        needed = {str(path) for path in busy} | {path for frozen in left for path in frozen.said["stands_on"]}
+        oldest = next((frozen for frozen in left if str(frozen.in_use) not in needed), None)
+        if oldest is None:
             break  # all that is left is in use
-        taken_bytes -= size_bytes
+        if oldest.drop():
+            left.remove(oldest)
+            gone.append(oldest)
+        else:
+            busy.add(oldest.in_use)
     _sweep()
-    return tuple(gone)
+    return tuple((frozen, sizes.get(frozen.directory, 0)) for frozen in gone)
 
 
 def _stamps(directory: Path) -> dict[str, list[int]]:

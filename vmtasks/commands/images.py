@@ -76,11 +76,23 @@ def show(_: Context, name: str, path: bool = False) -> None:
     auto_shortflags=False,
 )
 def prune(_: Context, everything: bool = False) -> None:
-    """Remove baked images that no definition asks for any more; never one that a machine stands on."""
+    """Remove images that no definition asks for any more, and templates and checkpoints beyond their bound.
+
+    Never one that a machine stands on. What stays of templates and checkpoints is listed, the one that served
+    longest ago first: that one goes next.
+    """
+    from vmtasks import frozen
+    from vmtasks.config import HostSettings
     from vmtasks.image.cache import prune as prune_cache
-    from vmtasks.report.table import mebibytes
+    from vmtasks.report.table import age, mebibytes, table
 
     freed_bytes, busy = prune_cache(everything=everything)
-    print(f"freed {mebibytes(freed_bytes)}")
+    gone = frozen.prune(0 if everything else frozen.room_bytes(HostSettings.load()))
+    print(f"freed {mebibytes(freed_bytes + sum(size_bytes for _, size_bytes in gone))}")
+    for one, _ in gone:
+        print(f"removed the {one.kind} {one.name}, made {age(one.age_s)} ago")
+    if left := frozen.all_frozen():
+        print(table(("KIND", "NAME", "AGE", "SIZE"),
+                    [(one.kind, one.name, age(one.age_s), mebibytes(one.size_bytes)) for one in left]))  # fmt: skip
     for baked in busy:
         print(f"kept {baked.serial}: a machine stands on it")
