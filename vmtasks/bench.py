@@ -199,7 +199,7 @@ def _boot_s(image: str) -> float:
         if isinstance(event, events.PhaseStarted) and event.phase == "start":
             began_s = time.monotonic()
 
-    with events.listening(notice), boot(image, what="a measurement of its boot") as guest:
+    with events.listening(notice), boot(image, cold=True, what="a measurement of its boot") as guest:
         guest.succeed(["true"])
         return time.monotonic() - began_s
 
