@@ -236,7 +236,9 @@ def test_make_test_in_vm_brings_out_everything_and_says_only_where(made: Done) -
 def test_make_test_in_vm_writes_everything_down(made: Done) -> None:
     result = made.result
     assert (result["outcome"], result["exit_code"], result["sentence"]) == ("passed", 0, "")
-    assert {"slot", "prepare", "start", "wake", "copy in", "copy out", "stop"} <= {phase["phase"] for phase in result["phases"]}
+    assert {"slot", "prepare", "start", "wake", "copy in", "copy out", "stop"} <= {
+        phase["phase"] for phase in result["phases"]
+    }
     assert [phase for phase in result["phases"] if phase["duration_s"] is None or phase["error"]] == []
     machines = [machine for machine in result["machines"] if not machine["machine"].endswith("-template")]
     assert [(machine["machine"], machine["image"], machine["start"]) for machine in machines] == [

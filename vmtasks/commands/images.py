@@ -89,8 +89,8 @@ def prune(_: Context, everything: bool = False) -> None:
     freed_bytes, busy = prune_cache(everything=everything)
     gone = frozen.prune(0 if everything else frozen.room_bytes(HostSettings.load()))
     print(f"freed {mebibytes(freed_bytes + sum(size_bytes for _, size_bytes in gone))}")
-    for one, _ in gone:
-        print(f"removed the {one.kind} {one.name}, made {age(one.age_s)} ago")
+    for one, size_bytes in gone:
+        print(f"removed the {one.kind} {one.name}: {mebibytes(size_bytes)}")
     if left := frozen.all_frozen():
         print(table(("KIND", "NAME", "AGE", "SIZE"),
                     [(one.kind, one.name, age(one.age_s), mebibytes(one.size_bytes)) for one in left]))  # fmt: skip
