@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import secrets
@@ -53,7 +52,7 @@ class Freezer:
                 f"cannot freeze {self._machine.name}: its memory is not a file of its own",
                 hint="boot it with forkable=True",
             )
-        key = digest(key) if key else secrets.token_hex(8)
+        key = frozen.key_for(key) if key else secrets.token_hex(8)
         self._count += 1
         overlay = self._disk.with_name(f"disk-{self._count}.qcow2")
         with (
@@ -116,11 +115,6 @@ class Freezer:
     def _size_bytes(self) -> int:
         (disk,) = (one for one in self._leash.qmp("query-block") if one["device"] == DISK)
         return int(disk["inserted"]["image"]["virtual-size"])
-
-
-def digest(text: str) -> str:
-    """Return a name for a file that stands for *text*."""
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def machine_as_data(machine: Machine) -> dict[str, Any]:

@@ -16,13 +16,13 @@ all of this may be removed whenever no machine stands on it.
 
 from __future__ import annotations
 
-import fcntl
+import hashlib
 import json
 import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -30,15 +30,15 @@ from typing import Any, Literal
 from vmtasks import events
 from vmtasks.config import HostSettings, cache_dir
 from vmtasks.errors import HostError
+from vmtasks.kept import Kept, alone, locked
 
 Kind = Literal["template", "checkpoint"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Frozen:
-    """A machine at rest. Its files are read-only by agreement."""
+class Frozen(Kept):
+    """A machine at rest."""
 
-    directory: Path
     said: Mapping[str, Any]
     """``kind``, ``name``, ``key``, ``made_s``, ``stands_on`` (paths of lock files), ``files``, and its maker's own."""
 
@@ -53,11 +53,6 @@ class Frozen:
         return str(self.said["name"])
 
     @property
-    def disk(self) -> Path:
-        """Its disk, qcow2."""
-        return self.directory / "disk.qcow2"
-
-    @property
     def ram(self) -> Path:
         """Its memory, a sparse file."""
         return self.directory / "ram"
@@ -66,11 +61,6 @@ class Frozen:
     def state(self) -> Path:
         """Its devices' state, for QEMU to load."""
         return self.directory / "state"
-
-    @property
-    def in_use(self) -> Path:
-        """The lock file that machines hold."""
-        return self.directory / "in-use"
 
     @property
     def holds(self) -> tuple[Path, ...]:
@@ -90,11 +80,6 @@ class Frozen:
         return 0.0
 
     @property
-    def size_bytes(self) -> int:
-        """What it takes on disk."""
-        return sum(path.stat().st_blocks * 512 for path in self.directory.iterdir())
-
-    @property
     def intact(self) -> bool:
         """Whether its files are those that were made, and what it stands on is there."""
         try:
@@ -109,7 +94,7 @@ class Frozen:
 
     def drop(self) -> bool:
         """Remove it; return whether that could be, which it cannot while a machine stands on it."""
-        with _lock(self.in_use, fcntl.LOCK_EX | fcntl.LOCK_NB) as free:
+        with locked(self.in_use) as free:
             if free:
                 shutil.rmtree(self.directory, ignore_errors=True)
             return free
@@ -118,6 +103,11 @@ class Frozen:
 def frozen_dir() -> Path:
     """Return the directory of frozen machines, which need not exist."""
     return cache_dir() / "frozen"
+
+
+def key_for(text: str) -> str:
+    """Return the key of what *text* says all of."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def find(key: str) -> Frozen | None:
@@ -136,9 +126,8 @@ def read(directory: Path) -> Frozen:
 
     :raise HostError: there is none, or it is damaged.
     """
-    for one in _all(directory.name.partition("-")[0]):
-        if one.directory == directory and one.intact:
-            return one
+    if (found := _read(directory)) and found.intact:
+        return found
     raise HostError(f"there is no frozen machine in {directory}, or it is damaged")
 
 
@@ -147,18 +136,12 @@ def all_frozen() -> tuple[Frozen, ...]:
     return tuple(sorted(_all(), key=lambda frozen: frozen.used_s))
 
 
-@contextmanager
-def only_maker(key: str) -> Iterator[None]:
-    """Be the only one who makes *key*, after waiting for whoever does so already.
+def only_maker(key: str) -> AbstractContextManager[bool]:
+    """Be the only one who makes *key*; yield whether somebody else had to be waited for.
 
     :raise HostError: the cache cannot be written.
     """
-    try:
-        frozen_dir().mkdir(parents=True, exist_ok=True)
-        with _lock(frozen_dir() / f"{key}.lock", fcntl.LOCK_EX):
-            yield
-    except PermissionError as problem:
-        raise HostError(f"cannot write to the cache {frozen_dir()}: {problem.strerror}") from problem
+    return alone(frozen_dir() / f"{key}.lock")
 
 
 @contextmanager
@@ -174,9 +157,10 @@ def making(
     beside.mkdir(mode=0o700, parents=True)
     try:
         yield beside, final
-        now_s = time.time()
-        said = {"kind": kind, "name": name, "key": key, "made_s": now_s, "stands_on": [*map(str, stands_on)], **more}
-        said["files"] = _stamps(beside)
+        said = {
+            "kind": kind, "name": name, "key": key, "made_s": time.time(), "stands_on": [*map(str, stands_on)],
+            "files": _stamps(beside), **more,
+        }  # fmt: skip
         (beside / "in-use").touch(mode=0o600)
         (beside / "frozen.json").write_text(json.dumps(said, indent=1) + "\n")
         beside.rename(final)
@@ -198,12 +182,13 @@ def prune(limit_bytes: int) -> tuple[tuple[Frozen, int], ...]:
 
     :return: those that were removed, and the bytes that each took.
     """
-    sizes = {frozen.directory: frozen.size_bytes for frozen in all_frozen()}
-    gone = [frozen for frozen in all_frozen() if not frozen.intact and frozen.drop()]
-    left = [frozen for frozen in all_frozen() if frozen.directory in sizes]
-    busy: set[Path] = set()
+    left = list(all_frozen())
+    sizes = {frozen.directory: frozen.size_bytes for frozen in left}
+    gone = [frozen for frozen in left if not frozen.intact and frozen.drop()]
+    left = [frozen for frozen in left if frozen not in gone]
+    busy: set[str] = set()
     while sum(sizes[frozen.directory] for frozen in left) > limit_bytes:
-        needed = {str(path) for path in busy} | {path for frozen in left for path in frozen.said["stands_on"]}
+        needed = busy.union(*(frozen.said["stands_on"] for frozen in left))
         oldest = next((frozen for frozen in left if str(frozen.in_use) not in needed), None)
         if oldest is None:
             break  # all that is left is in use
@@ -211,9 +196,9 @@ def prune(limit_bytes: int) -> tuple[tuple[Frozen, int], ...]:
             left.remove(oldest)
             gone.append(oldest)
         else:
-            busy.add(oldest.in_use)
+            busy.add(str(oldest.in_use))
     _sweep()
-    return tuple((frozen, sizes.get(frozen.directory, 0)) for frozen in gone)
+    return tuple((frozen, sizes[frozen.directory]) for frozen in gone)
 
 
 def _stamps(directory: Path) -> dict[str, list[int]]:
@@ -231,24 +216,15 @@ def _sweep() -> None:
 
 
 def _all(key: str = "") -> Iterator[Frozen]:
-    for path in sorted(frozen_dir().glob(f"{key or '[!.]*'}-*/frozen.json")):
-        try:
-            said = json.loads(path.read_text())
-        except (OSError, ValueError):
-            said = None
-        if isinstance(said, dict) and {"kind", "name", "key", "made_s", "stands_on", "files"} <= said.keys():
-            yield Frozen(directory=path.parent, said=said)
+    for path in sorted(frozen_dir().glob(f"{key or '[!.]*'}-*")):
+        if found := _read(path):
+            yield found
 
 
-@contextmanager
-def _lock(path: Path, mode: int) -> Iterator[bool]:
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def _read(directory: Path) -> Frozen | None:
     try:
-        try:
-            fcntl.flock(fd, mode)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(fd)
+        said = json.loads((directory / "frozen.json").read_text())
+    except (OSError, ValueError):
+        return None  # pruned this very moment, or damaged
+    whole = isinstance(said, dict) and {"kind", "name", "key", "made_s", "stands_on", "files"} <= said.keys()
+    return Frozen(directory=directory, said=said) if whole else None

@@ -110,7 +110,8 @@ def _attempt(machine: Machine, berth: Berth, origin: Origin, attempt: int) -> It
         directory.parent.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise HostError(f"cannot write to {problem.filename}: {problem.strerror}") from problem
-    plan = _plan(machine, berth, origin, directory, console)
+    form = start_form(machine, origin, directory)
+    plan = _plan(machine, form, berth, origin, directory=directory, console=console)
     with leashed(plan, log=logs / f"{machine.name}-supervisor.log" if berth.logs else Path(os.devnull)) as leash:
         news = _News(leash, machine.name, console)
         with events.phase("slot", machine=machine.name):
@@ -124,9 +125,8 @@ def _attempt(machine: Machine, berth: Berth, origin: Origin, attempt: int) -> It
         address = Address(port=port, identity=berth.baked.identity, host_key=berth.baked.host_key)
         connection = _first_connection(address, machine, berth, origin, news)
         about = {"image": berth.image, "baked": str(berth.baked.directory), "machine": machine_as_data(machine)}
-        freezer = Freezer(
-            start_form(machine, origin, directory), leash, stands_on=stands_on(berth, origin), about=about
-        )
+        freezer = Freezer(form, leash, stands_on=stands_on(berth, origin), about=about)
+        ssh = ssh_line(berth.baked, port)
         guest = Guest(
             machine.name,
             connection,
@@ -135,13 +135,7 @@ def _attempt(machine: Machine, berth: Berth, origin: Origin, attempt: int) -> It
             freeze=freezer.checkpoint,
             logs=berth.logs,
             heartbeat_s=berth.settings.heartbeat_s,
-            facts={
-                "ssh": ssh_line(berth.baked, port),
-                "port": port,
-                "console": console,
-                "leash": leash,
-                "freezer": freezer,
-            },
+            facts={"ssh": ssh, "port": port, "console": console, "leash": leash, "freezer": freezer},
         )
         news.booted = True
         events.emit(
@@ -155,7 +149,7 @@ def _attempt(machine: Machine, berth: Berth, origin: Origin, attempt: int) -> It
                 why_accelerator=berth.choice.why,
                 start=origin.kind,
                 why_start=origin.why,
-                ssh=shlex.join(ssh_line(berth.baked, port)),
+                ssh=shlex.join(ssh),
                 attempt=attempt,
                 console=console,
             )
@@ -273,8 +267,10 @@ def ssh_line(baked: BakedImage, port: int) -> list[str]:
     return ["ssh", "-F", "none", "-i", str(baked.identity), "-p", str(port), *words, "root@127.0.0.1"]
 
 
-def _plan(machine: Machine, berth: Berth, origin: Origin, directory: Path, console: Path) -> dict[str, Any]:
-    form, frozen = start_form(machine, origin, directory), origin.frozen
+def _plan(
+    machine: Machine, form: Machine, berth: Berth, origin: Origin, *, directory: Path, console: Path
+) -> dict[str, Any]:
+    frozen = origin.frozen
     settings = berth.settings
     usual = host.default_limits(emulated=berth.choice.accelerator == "tcg")
     return {

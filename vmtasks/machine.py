@@ -100,11 +100,11 @@ def boot_as(image: str | Frozen, wishes: Wishes, *, what: str = "", logs: Path |
     settings = host_settings(accel=wishes.accel, attempts=wishes.attempts)
     if isinstance(image, Frozen):
         machine, berth, origin = _fork_of(image, wishes, settings)
+        berth = replace(berth, what=what or f"a machine from {image.name}", logs=logs)
     else:
         baked, choice, machine = _prepared(image, wishes, settings)
-        berth = Berth(image=image, baked=baked, choice=choice, settings=settings)
-    berth = replace(berth, what=what or f"a machine from {image if isinstance(image, str) else image.name}", logs=logs)
-    if isinstance(image, str):
+        what = what or f"a machine from {image}"
+        berth = Berth(image=image, baked=baked, choice=choice, settings=settings, what=what, logs=logs)
         origin = origin_of(machine, berth, cold=wishes.cold, forkable=wishes.forkable)
     with living(machine, berth, origin) as guest:
         yield guest

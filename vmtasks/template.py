@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
@@ -59,7 +58,7 @@ def key_of(machine: Machine, berth: Berth) -> str:
         FORMAT, berth.baked.serial, qemu_argv(nameless, disk=nameless.disk), os.fspath(qemu.resolve()),
         status.st_size, status.st_mtime_ns, _processor() if machine.accelerator == "kvm" else "",
     ]  # fmt: skip
-    return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
+    return frozen.key_for(json.dumps(said))
 
 
 def _made(key: str, machine: Machine, berth: Berth) -> frozen.Frozen:

@@ -98,8 +98,8 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]
     monkeypatch.setenv("VMTASKS_CACHE", str(tmp_path / "cache"))
     plan_of = life._plan
 
-    def plan(*circumstances: Any) -> dict[str, Any]:
-        plan = plan_of(*circumstances)
+    def plan(*circumstances: Any, **files: Any) -> dict[str, Any]:
+        plan = plan_of(*circumstances, **files)
         return {**plan, "slot": {**plan["slot"], "directory": str(tmp_path / "queue")}}
 
     monkeypatch.setattr(life, "_plan", plan)

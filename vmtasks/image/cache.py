@@ -17,14 +17,13 @@ image, and nothing ever overwrites a disk that a machine runs from.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -32,22 +31,17 @@ from typing import Any
 from vmtasks.config import cache_dir
 from vmtasks.errors import HostError, UsageError
 from vmtasks.image.definition import Definition, find, names
+from vmtasks.kept import Kept, alone, locked
 
 RECIPE_VERSION = 1
 """Part of every key: raise it when the same definition is baked into something else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BakedImage:
-    """A complete bake. Its files are read-only by agreement."""
+class BakedImage(Kept):
+    """A complete bake."""
 
-    directory: Path
     manifest: Mapping[str, Any]
-
-    @property
-    def disk(self) -> Path:
-        """The base disk, qcow2."""
-        return self.directory / "disk.qcow2"
 
     @property
     def kernel(self) -> Path | None:
@@ -82,11 +76,6 @@ class BakedImage:
         return self.known_hosts.read_text().partition(" ")[2].strip()
 
     @property
-    def in_use(self) -> Path:
-        """The lock file that machines hold."""
-        return self.directory / "in-use"
-
-    @property
     def serial(self) -> str:
         """Which bake this is: two bakes of one key differ in it."""
         return self.directory.name
@@ -100,11 +89,6 @@ class BakedImage:
     def age_s(self) -> float:
         """Seconds since it was baked."""
         return max(0.0, time.time() - float(self.manifest["baked_s"]))
-
-    @property
-    def size_bytes(self) -> int:
-        """What it takes on disk."""
-        return sum(path.stat().st_blocks * 512 for path in self.directory.iterdir())
 
 
 def key_of(image: Definition) -> str:
@@ -180,7 +164,7 @@ def prune(*, everything: bool = False) -> tuple[int, tuple[BakedImage, ...]]:
     for baked in all_baked():
         if baked.serial in current:
             continue
-        with _try_lock(baked.in_use) as free:
+        with locked(baked.in_use) as free:
             if free:
                 freed_bytes += baked.size_bytes
                 shutil.rmtree(baked.directory)
@@ -193,7 +177,7 @@ def prune(*, everything: bool = False) -> tuple[int, tuple[BakedImage, ...]]:
 def sweep() -> None:
     """Remove what bakes that were killed have left beside the images."""
     for lock in images_dir().glob("*.lock"):
-        with _try_lock(lock) as free:
+        with locked(lock) as free:
             if free:
                 sweep_bake(lock.stem)
 
@@ -204,31 +188,12 @@ def sweep_bake(name: str) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
 
 
-@contextmanager
-def bake_lock(name: str) -> Iterator[bool]:
+def bake_lock(name: str) -> AbstractContextManager[bool]:
     """Be the only one that bakes *name*; yield whether somebody else had to be waited for.
 
     :raise HostError: the cache cannot be written.
     """
-    path = images_dir() / f"{name}.lock"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as problem:
-        raise HostError(
-            f"cannot write to the cache {images_dir()}: {problem.strerror}",
-            hint="make it writable, or name another with XDG_CACHE_HOME or VMTASKS_CACHE",
-        ) from problem
-    try:
-        waited = False
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            waited = True
-            fcntl.flock(fd, fcntl.LOCK_EX)
-        yield waited
-    finally:
-        os.close(fd)
+    return alone(images_dir() / f"{name}.lock")
 
 
 def _current(name: str) -> BakedImage | None:
@@ -268,17 +233,3 @@ def _stamp(path: Path) -> bytes:
     except OSError:
         return b""  # whoever bakes it will say so
     return f"\n{status.st_size} {status.st_mtime_ns}".encode()
-
-
-@contextmanager
-def _try_lock(path: Path) -> Iterator[bool]:
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(fd)
