@@ -222,7 +222,7 @@ def test_the_limit_counts_all_members_together(target: Path) -> None:
         archive.unpack(tar_of(entries), target, limit_bytes=1199)
 
 
-@pytest.mark.parametrize("cut", [0, 100, 512 + 100])
+@pytest.mark.parametrize("cut", [0, 100, 512 + 100, 512 + 1024, 512 + 1024 + 100])
 def test_a_stream_that_breaks_off_is_an_error(target: Path, cut: int) -> None:
     whole = tar_of([entry("file", b"x" * 1000)]).getvalue()
     with pytest.raises(HostError, match="cannot unpack what the guest sent: "):
@@ -233,6 +233,12 @@ def test_a_stream_that_breaks_off_is_an_error(target: Path, cut: int) -> None:
 def test_what_is_no_archive_is_an_error(target: Path, stream: bytes) -> None:
     with pytest.raises(HostError, match="cannot unpack what the guest sent: "):
         archive.unpack(io.BytesIO(stream), target)
+
+
+def test_a_header_that_is_none_does_not_end_the_archive_in_silence(target: Path) -> None:
+    first, second = (tar_of([entry(name, b"x" * 512)]).getvalue()[:1024] for name in ("one", "two"))
+    with pytest.raises(HostError, match="cannot unpack what the guest sent: "):
+        archive.unpack(io.BytesIO(first + b"?" + second[1:] + bytes(1024)), target)
 
 
 @pytest.mark.parametrize("mtime", ["nan", "1e300", "-1e300", "1e18"])

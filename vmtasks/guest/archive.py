@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import NoReturn, Protocol
+from typing import NoReturn, Protocol, Self
 
 from vmtasks.errors import HostError
 
@@ -40,6 +40,23 @@ class Source(Protocol):
 
 class _Refusal(Exception):
     """Why a member is left out."""
+
+
+class _Strict(tarfile.TarInfo):
+    """A header that must be one: to tarfile, whatever is none ends the archive, and files are lost in silence."""
+
+    @classmethod
+    def fromtarfile(cls, tarfile_: tarfile.TarFile) -> Self:
+        """Read the next header.
+
+        :raise ReadError: there is none, and no end of the archive either.
+        """
+        try:
+            return super().fromtarfile(tarfile_)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
+            raise
+        except tarfile.HeaderError as problem:
+            raise tarfile.ReadError(str(problem)) from problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +134,7 @@ def unpack(source: Source, target: Path, *, limit_bytes: int = EXTRACT_LIMIT_BYT
     try:
         target.mkdir(parents=True, exist_ok=True)
         top = target.resolve()
-        with tarfile.open(fileobj=source, mode="r|", errorlevel=1) as archive:  # type: ignore[call-overload]
+        with tarfile.open(fileobj=source, mode="r|", errorlevel=1, tarinfo=_Strict) as archive:  # type: ignore[call-overload]
             for member in archive:
                 room_bytes -= max(0, member.size)
                 if room_bytes < 0:
