@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from vmtasks import Guest, Project, Run, Source, UsageError, apt, at_once, recipe, sh
+from vmtasks import Guest, Project, Provisioning, Run, Source, UsageError, apt, at_once, recipe, sh
 
 # The date of the build is the one thing in a .buildinfo that is not made from what went in.
 _SETTLE = """# give the build the changelog's date, in .buildinfo and so in .changes
@@ -32,7 +32,8 @@ def build_deb(
     """Build Debian packages in a clean machine.
 
     Build-Depends are installed, dpkg-buildpackage builds as an ordinary user, lintian looks at the result; out
-    come the .deb files, .changes, .buildinfo and the build log. The same source gives the same bytes.
+    come the .deb files, .changes, .buildinfo and the build log. The same source gives the same bytes. The machine
+    with the Build-Depends is kept: the next build that asks for the same ones starts there.
 
     :param source: a directory with debian/ in it, a tarball of one, or a .dsc file.
     :param out: where the packages go; the run's own directory by default.
@@ -48,8 +49,16 @@ def build_deb(
     project = run.project(source, image)
     limit_s = project.commands.timeout_s
     target = run.out(out)
+    needs = origin.build_needs()
+    provisioning = Provisioning(
+        name=f"the build dependencies of {project.name}",
+        key=f"build dependencies: {needs}",
+        work=lambda guest: apt.build_dep_of(guest, needs, timeout_s=limit_s),
+    )
     with ExitStack() as machine:
-        guest = machine.enter_context(run.boot(project.images.build, name="build", project=project))
+        guest = machine.enter_context(
+            run.boot(project.images.build, name="build", project=project, provisioning=provisioning if needs else None)
+        )
         with run.case("build-deb"):
             tree = origin.deliver(guest)
             if not guest.glob(f"{tree}/debian/control"):

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vmtasks import apt, dep8, events
+    from vmtasks import apt, autopkgtest, events, packages
     from vmtasks.dep8 import Dep8Test
     from vmtasks.errors import (
         BootError,
@@ -19,14 +19,17 @@ if TYPE_CHECKING:
         HostError,
         Interrupted,
         TestFailed,
+        TestSkipped,
         TimeLimit,
         UsageError,
         VmtasksError,
     )
+    from vmtasks.frozen import Frozen
     from vmtasks.guest import Guest, Result, sh
     from vmtasks.machine import boot
     from vmtasks.parallel import at_once
     from vmtasks.project import Project, source_date_epoch
+    from vmtasks.provision import Provisioning
     from vmtasks.run import Run, recipe
     from vmtasks.source import Source
 
@@ -34,12 +37,14 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "boot": "machine",
+    "Frozen": "frozen",
     "Guest": "guest",
     "Result": "guest",
     "sh": "guest",
     "Dep8Test": "dep8",
     "at_once": "parallel",
     "Project": "project",
+    "Provisioning": "provision",
     "source_date_epoch": "project",
     "Source": "source",
     "Run": "run",
@@ -47,6 +52,7 @@ _HOMES = {
     "VmtasksError": "errors",
     "UsageError": "errors",
     "TestFailed": "errors",
+    "TestSkipped": "errors",
     "CommandFailed": "errors",
     "HostError": "errors",
     "BootError": "errors",
@@ -55,7 +61,7 @@ _HOMES = {
     "Interrupted": "errors",
 }
 
-_ROOMS = ("apt", "dep8", "events")
+_ROOMS = ("apt", "autopkgtest", "events", "packages")
 """Modules that recipes use as such."""
 
 __all__ = [
@@ -63,22 +69,26 @@ __all__ = [
     "CommandFailed",
     "ConnectionLost",
     "Dep8Test",
+    "Frozen",
     "Guest",
     "HostError",
     "Interrupted",
     "Project",
+    "Provisioning",
     "Result",
     "Run",
     "Source",
     "TestFailed",
+    "TestSkipped",
     "TimeLimit",
     "UsageError",
     "VmtasksError",
     "apt",
     "at_once",
+    "autopkgtest",
     "boot",
-    "dep8",
     "events",
+    "packages",
     "recipe",
     "sh",
     "source_date_epoch",

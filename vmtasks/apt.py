@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from vmtasks.guest import Guest, Result, sh
 
-APT = ("apt-get", "--yes", "--quiet", "-o", "Dpkg::Use-Pty=0", "-o", "APT::Install-Recommends=false")
+_USUAL = ("--yes", "--quiet", "-o", "Dpkg::Use-Pty=0", "-o", "APT::Install-Recommends=false")
 ENV = {"DEBIAN_FRONTEND": "noninteractive"}
 LOCAL_REPOSITORY = "/srv/vmtasks-repository"
 _LOCAL_LIST = "/etc/apt/sources.list.d/vmtasks.list"
@@ -22,12 +22,17 @@ _ONLY_LOCAL = (
 """Look at the local repository alone, and leave the cache of all others as it is."""
 
 
+def _apt_get(*words: str, only_local: bool = False) -> list[str]:
+    """Return a command line of apt-get; what it is to do comes first, for those who read along."""
+    return ["apt-get", *words, *_USUAL, *(_ONLY_LOCAL if only_local else ())]
+
+
 def update(guest: Guest) -> None:
     """Fetch the package lists.
 
     :raise CommandFailed: no mirror answered.
     """
-    guest.succeed([*APT, "update"], env=ENV)
+    guest.succeed(_apt_get("update"), env=ENV)
 
 
 def apt(guest: Guest, *arguments: str, timeout_s: float | None = None) -> Result:
@@ -35,11 +40,12 @@ def apt(guest: Guest, *arguments: str, timeout_s: float | None = None) -> Result
 
     :raise CommandFailed: it failed with those, too.
     """
-    first = guest.run([*APT, *arguments], env=ENV, timeout_s=timeout_s)
+    command = _apt_get(*arguments)
+    first = guest.run(command, env=ENV, timeout_s=timeout_s)
     if first.ok:
         return first
     update(guest)
-    return guest.run([*APT, *arguments], env=ENV, timeout_s=timeout_s, check=True)
+    return guest.run(command, env=ENV, timeout_s=timeout_s, check=True)
 
 
 def install(guest: Guest, packages: Sequence[str], *, timeout_s: float | None = None) -> None:
@@ -51,13 +57,25 @@ def install(guest: Guest, packages: Sequence[str], *, timeout_s: float | None = 
         apt(guest, "install", *packages, timeout_s=timeout_s)
 
 
-def build_dep(guest: Guest, tree: str, *, timeout_s: float | None = None) -> None:
-    """Install what debian/control of the source *tree* asks for; without apt where it is all there.
+def build_dep(guest: Guest, tree: str, *, timeout_s: float | None = None) -> bool:
+    """Install what debian/control of the source *tree* asks for, and return whether something was missing.
 
     :raise CommandFailed: apt cannot.
     """
-    if not guest.run(["dpkg-checkbuilddeps"], cwd=tree).ok:
-        apt(guest, "build-dep", tree, timeout_s=timeout_s)
+    if guest.run(["dpkg-checkbuilddeps"], cwd=tree).ok:
+        return False
+    apt(guest, "build-dep", tree, timeout_s=timeout_s)
+    return True
+
+
+def build_dep_of(guest: Guest, control: str, *, timeout_s: float | None = None) -> bool:
+    """Install what the text of a debian/control asks for, and return whether something was missing.
+
+    :raise CommandFailed: apt cannot.
+    """
+    with guest.tmp_dir() as room:
+        guest.query(sh(f"mkdir {room}/debian && cat >{room}/debian/control"), stdin=control.encode())
+        return build_dep(guest, room, timeout_s=timeout_s)
 
 
 def add_repository(guest: Guest, directory: str) -> None:
@@ -68,7 +86,7 @@ def add_repository(guest: Guest, directory: str) -> None:
     where = shlex.quote(directory)
     guest.query(sh(f"cd {where} && apt-ftparchive packages . >Packages && apt-ftparchive release . >Release"))
     guest.query(["tee", _LOCAL_LIST], stdin=f"deb [trusted=yes] file:{directory} ./\n".encode())
-    guest.succeed([*APT, *_ONLY_LOCAL, "-o", "APT::Get::List-Cleanup=0", "update"], env=ENV)
+    guest.succeed(_apt_get("update", "-o", "APT::Get::List-Cleanup=0", only_local=True), env=ENV)
 
 
 def remove_repository(guest: Guest) -> None:
@@ -83,7 +101,7 @@ def install_local(guest: Guest, packages: Sequence[str]) -> None:
 
     :raise CommandFailed: apt cannot, with the whole archive, either.
     """
-    if not guest.run([*APT, *_ONLY_LOCAL, "install", *packages], env=ENV).ok:
+    if not guest.run(_apt_get("install", *packages, only_local=True), env=ENV).ok:
         install(guest, packages)
 
 
@@ -92,4 +110,4 @@ def purge(guest: Guest, packages: Sequence[str]) -> None:
 
     :raise CommandFailed: apt cannot.
     """
-    guest.succeed([*APT, *_ONLY_LOCAL, "purge", *packages], env=ENV)
+    guest.succeed(_apt_get("purge", *packages, only_local=True), env=ENV)

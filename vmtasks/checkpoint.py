@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import secrets
+import shutil
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,13 @@ from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError, HostError, UsageError
 from vmtasks.freeze import DISK
 from vmtasks.frozen import Frozen
+from vmtasks.image.cache import BakedImage
 from vmtasks.leash import Leash
-from vmtasks.qemu.argv import overlay_unseen_argv
+from vmtasks.qemu.argv import overlay_unseen_argv, qemu_argv
 from vmtasks.spec import DirectKernel, Machine
 
+FORMAT = 1
+"""Part of every key: raise it when machines are frozen in another way."""
 FREEZE_LIMIT_S = 120.0
 
 
@@ -26,14 +31,16 @@ class Freezer:
     """Writes one running machine down, as often as it is asked to.
 
     :param machine: as it was started: its disk and its memory are those that QEMU has open.
+    :param basis: what every frozen state of it depends on, see :func:`basis_of`.
     :param stands_on: the lock files of what its disk is laid over.
     :param about: what a later start needs to know, as JSON has it.
     """
 
     def __init__(
-        self, machine: Machine, leash: Leash, *, stands_on: tuple[Path, ...], about: Mapping[str, object]
+        self, machine: Machine, leash: Leash, *, basis: str, stands_on: tuple[Path, ...], about: Mapping[str, object]
     ) -> None:
         self._machine = machine
+        self._basis = basis
         self._leash = leash
         self._stands_on = stands_on
         self._about = about
@@ -43,7 +50,7 @@ class Freezer:
     def checkpoint(self, name: str, key: str = "") -> Frozen:
         """Freeze the machine, and let it go on.
 
-        :param key: what it can be found by again; nothing finds one without.
+        :param key: what it can be found by again, on such a machine (:func:`key_of`); nothing finds one without.
         :raise UsageError: its memory is no file of its own.
         :raise HostError: the disk is full, or QEMU could not; the machine goes on all the same.
         """
@@ -52,7 +59,7 @@ class Freezer:
                 f"cannot freeze {self._machine.name}: its memory is not a file of its own",
                 hint="boot it with forkable=True",
             )
-        key = frozen.key_for(key) if key else secrets.token_hex(8)
+        key = key_of(self._basis, key or secrets.token_hex(16))
         self._count += 1
         overlay = self._disk.with_name(f"disk-{self._count}.qcow2")
         with (
@@ -66,9 +73,8 @@ class Freezer:
                 prepare=[overlay_unseen_argv(final / "disk.qcow2", overlay, self._size_bytes())],
                 overlay=overlay,
             )
-        made = frozen.read(final)
-        self._disk, self._stands_on = overlay, made.holds
-        return made
+        self._disk, self._stands_on = overlay, (final / "in-use", *self._stands_on)
+        return frozen.read(final)
 
     def template(self, into: Path) -> None:
         """Freeze the machine into a directory, for good: it has nothing but its end before it.
@@ -115,6 +121,34 @@ class Freezer:
     def _size_bytes(self) -> int:
         (disk,) = (one for one in self._leash.qmp("query-block") if one["device"] == DISK)
         return int(disk["inserted"]["image"]["virtual-size"])
+
+
+def basis_of(machine: Machine, baked: BakedImage) -> str:
+    """Return all that a frozen state of such a machine depends on, whatever has been done in it."""
+    nameless = replace(machine, name="", disk=Path("disk.qcow2"))
+    qemu = Path(shutil.which("qemu-system-x86_64") or "qemu-system-x86_64")
+    status = qemu.stat()  # another version is another file: asking QEMU itself takes as long as a clone
+    said = [
+        FORMAT, baked.serial, qemu_argv(nameless, disk=nameless.disk), os.fspath(qemu.resolve()),
+        status.st_size, status.st_mtime_ns, _processor() if machine.accelerator == "kvm" else "",
+    ]  # fmt: skip
+    return json.dumps(said)
+
+
+def key_of(basis: str, *more: str) -> str:
+    """Return the key of a frozen machine of that *basis*; *more* says what it has behind it."""
+    return frozen.key_for(json.dumps([basis, *more]))
+
+
+def _processor() -> str:
+    """Return what this host's processor is: under KVM the guest sees it."""
+    words = [platform.machine()]
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith(("model name", "stepping", "microcode", "flags")):
+            words.append(line)
+        if not line:
+            break  # the others are alike
+    return "\n".join(words)
 
 
 def machine_as_data(machine: Machine) -> dict[str, Any]:

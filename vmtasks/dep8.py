@@ -17,6 +17,7 @@ SUPPORTED = frozenset(
     }
 )  # fmt: skip
 """Restrictions that a machine of our own honours or has no need of."""
+_ISOLATION = frozenset({"breaks-testbed", "isolation-container", "isolation-machine"})
 SKIP_STATUS = 77
 """The exit status by which a test marked ``skippable`` says that it cannot run here."""
 
@@ -30,6 +31,15 @@ class Dep8Test:
     """A shell line, to be run at the root of the source tree."""
     depends: tuple[str, ...]
     restrictions: frozenset[str]
+    architectures: tuple[str, ...] = ()
+    """Where it runs, or with ``!`` where it does not; nothing: everywhere."""
+
+    def runs_on(self, architecture: str) -> bool:
+        """Tell whether it is meant for *architecture*, as dpkg names it."""
+        if f"!{architecture}" in self.architectures:
+            return False
+        wanted = [one for one in self.architectures if not one.startswith("!")]
+        return not wanted or not {"any", architecture}.isdisjoint(wanted)
 
     @property
     def unsupported(self) -> tuple[str, ...]:
@@ -38,8 +48,8 @@ class Dep8Test:
 
     @property
     def needs_own_machine(self) -> bool:
-        """Whether others cannot run where this one has run."""
-        return "breaks-testbed" in self.restrictions
+        """Whether it asks to be kept apart from all others."""
+        return not self.restrictions.isdisjoint(_ISOLATION)
 
 
 def parse(text: str, where: str) -> tuple[Dep8Test, ...]:
@@ -56,18 +66,21 @@ def parse(text: str, where: str) -> tuple[Dep8Test, ...]:
 
 
 def _tests(fields: dict[str, str], number: int, where: str) -> list[Dep8Test]:
+    if "test-command" in fields:
+        features = _words(fields.get("features", ""))
+        name = next((word[10:] for word in features if word.startswith("test-name=")), f"command{number + 1}")
+        commands = {name: fields["test-command"]}
+    elif "tests" in fields:
+        directory = fields.get("tests-directory", "debian/tests").strip()
+        commands = {name: f"exec {directory}/{name}" for name in _words(fields["tests"])}
+    else:
+        raise UsageError(f"{where}: a paragraph has neither 'Tests' nor 'Test-Command'")
     depends = tuple(part.strip() for part in fields.get("depends", "@").split(",") if part.strip())
     restrictions = frozenset(_words(fields.get("restrictions", "")))
-    directory = fields.get("tests-directory", "debian/tests").strip()
-    if "test-command" in fields:
-        name = next((word[10:] for word in _words(fields.get("features", "")) if word.startswith("test-name=")), "")
-        name = name or f"command{number + 1}"
-        return [Dep8Test(name=name, command=fields["test-command"], depends=depends, restrictions=restrictions)]
-    if "tests" not in fields:
-        raise UsageError(f"{where}: a paragraph has neither 'Tests' nor 'Test-Command'")
+    architectures = tuple(_words(fields.get("architecture", "")))
     return [
-        Dep8Test(name=name, command=f"exec {directory}/{name}", depends=depends, restrictions=restrictions)
-        for name in _words(fields["tests"])
+        Dep8Test(name=name, command=command, depends=depends, restrictions=restrictions, architectures=architectures)
+        for name, command in commands.items()
     ]
 
 

@@ -99,6 +99,13 @@ class TestFailed(VmtasksError):
     outcome = Outcome.FAILED
 
 
+class TestSkipped(VmtasksError):
+    """A test says that it cannot run here: ends a test case, and nothing else."""
+
+    __test__ = False
+    outcome = Outcome.PASSED
+
+
 class CommandFailed(TestFailed):
     """A guest command ended with another status than the caller wanted."""
 

@@ -8,7 +8,7 @@
         disk.qcow2              its disk, over the image's or over another frozen machine's
         frozen.json             what it is
         in-use                  locked (shared) by every machine that stands on it
-    CACHE/frozen/KEY.lock       locked by whoever makes KEY
+    CACHE/frozen/IMAGE.lock     locked by whoever makes a template of IMAGE
 
 A template is an image, booted and settled; a checkpoint is a machine in the middle of its work. Both only save time:
 all of this may be removed whenever no machine stands on it.
@@ -66,6 +66,11 @@ class Frozen(Kept):
     def holds(self) -> tuple[Path, ...]:
         """The lock files of everything that a machine which starts from here stands on."""
         return (self.in_use, *map(Path, self.said["stands_on"]))
+
+    @property
+    def made(self) -> str:
+        """When it was frozen, as people write it."""
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(float(self.said["made_s"])))
 
     @property
     def age_s(self) -> float:
@@ -136,12 +141,12 @@ def all_frozen() -> tuple[Frozen, ...]:
     return tuple(sorted(_all(), key=lambda frozen: frozen.used_s))
 
 
-def only_maker(key: str) -> AbstractContextManager[bool]:
-    """Be the only one who makes *key*; yield whether somebody else had to be waited for.
+def only_maker(name: str) -> AbstractContextManager[bool]:
+    """Be the only one who makes a template of the image *name*; yield whether somebody else had to be waited for.
 
     :raise HostError: the cache cannot be written.
     """
-    return alone(frozen_dir() / f"{key}.lock")
+    return alone(frozen_dir() / f"{name}.lock")
 
 
 @contextmanager
@@ -164,6 +169,7 @@ def making(
         (beside / "in-use").touch(mode=0o600)
         (beside / "frozen.json").write_text(json.dumps(said, indent=1) + "\n")
         beside.rename(final)
+        prune(room_bytes(HostSettings.load()))
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 

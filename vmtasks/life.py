@@ -9,11 +9,12 @@ import shlex
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vmtasks import events, host
-from vmtasks.checkpoint import Freezer, machine_as_data
+from vmtasks.checkpoint import Freezer, basis_of, machine_as_data
 from vmtasks.config import HostSettings, cache_dir
 from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError, ConnectionLost, HostError, VmtasksError
@@ -63,6 +64,8 @@ class Origin:
     """Why this and nothing quicker."""
     forkable: bool = False
     """Whether its memory is to be a file of its own, so that it can be frozen in turn."""
+    otherwise: Origin | None = None
+    """What to start from if *frozen* does not serve; None: nothing else is the same machine."""
 
     @property
     def kind(self) -> Start:
@@ -76,27 +79,37 @@ class Origin:
 def living(machine: Machine, berth: Berth, origin: Origin = Origin()) -> Iterator[Guest]:
     """Yield the guest of a running machine.
 
-    Boot failures, and only they, are tried again; every attempt keeps its own console log. A template that does
-    not serve is dropped, and the machine boots cold.
+    Boot failures, and only they, are tried again; every attempt keeps its own console log. A frozen machine that
+    does not serve is dropped where there is something else to start from, and is no attempt.
 
     :raise HostError: this host cannot run it.
     :raise BootError: it did not come up, in as many attempts as the settings allow.
     """
     with ExitStack() as stack:
         attempts = berth.settings.attempts
-        for attempt in range(1, attempts + 1):
+        for attempt in count(1):
             try:
                 guest = stack.enter_context(_attempt(machine, berth, origin, attempt))
                 break
-            except BootError as problem:
-                if attempt == attempts:
+            except (BootError, HostError) as problem:
+                if instead := _instead(origin, problem):
+                    origin = instead
+                    attempts += 1
+                elif attempt == attempts or isinstance(problem, HostError):
                     raise
-                if origin.kind == "clone" and origin.frozen is not None:
-                    origin.frozen.drop()
-                    origin = Origin(why=f"its template did not serve: {problem.sentence}", forkable=origin.forkable)
                 text = f"{problem.sentence}; trying again ({attempt + 1} of {attempts})"
                 events.emit(events.Note(machine=machine.name, text=text, level="warning"))
         yield guest
+
+
+def _instead(origin: Origin, problem: BootError | HostError) -> Origin | None:
+    """Return what to start from once *origin* has failed, if its frozen machine is to blame; it is dropped then."""
+    if origin.frozen is None or origin.otherwise is None:
+        return None
+    if isinstance(problem, HostError) and origin.frozen.intact:
+        return None
+    origin.frozen.drop()
+    return replace(origin.otherwise, why=f"the {origin.frozen.kind} did not serve: {problem.sentence}")
 
 
 @contextmanager
@@ -125,7 +138,8 @@ def _attempt(machine: Machine, berth: Berth, origin: Origin, attempt: int) -> It
         address = Address(port=port, identity=berth.baked.identity, host_key=berth.baked.host_key)
         connection = _first_connection(address, machine, berth, origin, news)
         about = {"image": berth.image, "baked": str(berth.baked.directory), "machine": machine_as_data(machine)}
-        freezer = Freezer(form, leash, stands_on=stands_on(berth, origin), about=about)
+        basis = basis_of(machine, berth.baked)
+        freezer = Freezer(form, leash, basis=basis, stands_on=stands_on(berth, origin), about=about)
         ssh = ssh_line(berth.baked, port)
         guest = Guest(
             machine.name,
@@ -135,7 +149,7 @@ def _attempt(machine: Machine, berth: Berth, origin: Origin, attempt: int) -> It
             freeze=freezer.checkpoint,
             logs=berth.logs,
             heartbeat_s=berth.settings.heartbeat_s,
-            facts={"ssh": ssh, "port": port, "console": console, "leash": leash, "freezer": freezer},
+            facts={"ssh": ssh, "port": port, "console": console, "leash": leash, "freezer": freezer, "origin": origin},
         )
         news.booted = True
         events.emit(

@@ -18,6 +18,7 @@ from vmtasks.image.bake import ensure
 from vmtasks.image.cache import BakedImage, read_baked
 from vmtasks.image.definition import Definition, find
 from vmtasks.life import Berth, Origin, living
+from vmtasks.provision import Provisioning, provisioned
 from vmtasks.qemu.accel import Choice, choose
 from vmtasks.qemu.argv import BY_HAND, qemu_argv
 from vmtasks.spec import DirectKernel, Machine, Network
@@ -95,8 +96,19 @@ def boot(
 
 
 @contextmanager
-def boot_as(image: str | Frozen, wishes: Wishes, *, what: str = "", logs: Path | None = None) -> Iterator[Guest]:
-    """Start a clean machine as :func:`boot` does, from wishes that came as one."""
+def boot_as(
+    image: str | Frozen,
+    wishes: Wishes,
+    *,
+    provisioning: Provisioning | None = None,
+    what: str = "",
+    logs: Path | None = None,
+) -> Iterator[Guest]:
+    """Start a clean machine as :func:`boot` does, from wishes that came as one.
+
+    :param provisioning: what :func:`vmtasks.provision.provision` is to be called with first in the block; a
+        machine that has it behind it is the one to start from. Not for a checkpoint, which is as it is.
+    """
     settings = host_settings(accel=wishes.accel, attempts=wishes.attempts)
     if isinstance(image, Frozen):
         machine, berth, origin = _fork_of(image, wishes, settings)
@@ -106,6 +118,8 @@ def boot_as(image: str | Frozen, wishes: Wishes, *, what: str = "", logs: Path |
         what = what or f"a machine from {image}"
         berth = Berth(image=image, baked=baked, choice=choice, settings=settings, what=what, logs=logs)
         origin = origin_of(machine, berth, cold=wishes.cold, forkable=wishes.forkable)
+        if provisioning is not None:
+            origin = provisioned(provisioning, machine, berth, origin)
     with living(machine, berth, origin) as guest:
         yield guest
 

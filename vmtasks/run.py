@@ -38,11 +38,23 @@ from invoke.exceptions import Exit
 from invoke.tasks import Task
 
 from vmtasks import events
-from vmtasks.errors import HostError, Interrupted, Outcome, TestFailed, TimeLimit, UsageError, VmtasksError, outcome_of
+from vmtasks.errors import (
+    HostError,
+    Interrupted,
+    Outcome,
+    TestFailed,
+    TestSkipped,
+    TimeLimit,
+    UsageError,
+    VmtasksError,
+    outcome_of,
+)
 
 if TYPE_CHECKING:
+    from vmtasks.frozen import Frozen
     from vmtasks.guest import Guest
     from vmtasks.project import Project
+    from vmtasks.provision import Provisioning
 
 OUTPUT = Path("build/vmtasks")
 """Where runs are written down, relative to the directory that a recipe is called from."""
@@ -95,13 +107,25 @@ class Run:
         return project
 
     @contextmanager
-    def boot(self, image: str, *, name: str = "", project: Project | None = None) -> Iterator[Guest]:
-        """Boot a clean machine for this run; see :func:`vmtasks.boot`.
+    def boot(
+        self,
+        image: str | Frozen,
+        *,
+        name: str = "",
+        project: Project | None = None,
+        provisioning: Provisioning | None = None,
+        forkable: bool = False,
+    ) -> Iterator[Guest]:
+        """Start a clean machine for this run; see :func:`vmtasks.boot`.
 
+        :param image: the name of an image, or a checkpoint.
         :param name: what to call it in output and logs.
         :param project: whose wishes for memory and processors count, where no flag says otherwise.
+        :param provisioning: work that the machine is to have behind it; it is done once and then kept.
+        :param forkable: whether ``guest.checkpoint`` is to serve.
         """
         from vmtasks.machine import Wishes, argv_by_hand, boot_as
+        from vmtasks.provision import provision
 
         flags = self.flags
         wishes = Wishes(
@@ -111,14 +135,17 @@ class Run:
             accel=accelerator(flags.accel),
             attempts=flags.attempts or None,
             cold=flags.cold,
+            forkable=forkable,
         )
-        if flags.dry_run:
+        if flags.dry_run and isinstance(image, str):
             sys.stdout.write(shlex.join(argv_by_hand(image, wishes)) + "\n")
             raise Exit(code=0)
-        what = f"{self.recipe} of {project.name if project else image}"
-        with boot_as(image, wishes, what=what, logs=self.directory) as guest:
+        what = f"{self.recipe} of {project.name if project else getattr(image, 'name', image)}"
+        with boot_as(image, wishes, provisioning=provisioning, what=what, logs=self.directory) as guest:
             self.console = guest.facts["console"]
             try:
+                if provisioning is not None:
+                    provision(guest, provisioning)
                 yield guest
             except (TestFailed, TimeLimit, UsageError) as problem:
                 self._linger(guest, problem)
@@ -126,7 +153,7 @@ class Run:
 
     @contextmanager
     def case(self, name: str, *, goes_on: Guest | None = None) -> Iterator[None]:
-        """Run the block as a test case: a row of the report.
+        """Run the block as a test case: a row of the report; ``TestSkipped`` ends it without a verdict.
 
         :param goes_on: the machine on which the run goes on after a failure, to fail at its end; where somebody
             asked for a look at the failure, they get it first. Without one a failure ends the run here.
@@ -136,6 +163,8 @@ class Run:
         problem: BaseException | None = None
         try:
             yield
+        except TestSkipped as skipped:
+            problem = skipped
         except TestFailed as failure:
             problem = failure
             self.failed[name] = failure
@@ -150,7 +179,7 @@ class Run:
             events.emit(
                 events.CaseEnded(
                     case=name,
-                    outcome=outcome_of(problem),
+                    outcome="skipped" if isinstance(problem, TestSkipped) else outcome_of(problem),
                     duration_s=time.monotonic() - began_s,
                     sentence=_sentence(problem),
                     evidence=getattr(problem, "evidence", ()),
@@ -159,8 +188,8 @@ class Run:
 
     def skip(self, name: str, why: str) -> None:
         """Report a test case that was not run."""
-        events.emit(events.CaseStarted(case=name))
-        events.emit(events.CaseEnded(case=name, outcome="skipped", duration_s=0.0, sentence=why))
+        with self.case(name):
+            raise TestSkipped(why)
 
     def product(self, path: Path) -> Path:
         """Announce a file for the user, and return it."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import lzma
 import re
 import shlex
+import tarfile
+import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,6 +22,12 @@ USER = "builder"
 """Who builds there."""
 
 _TARBALL = re.compile(r".+\.(tar(\.(gz|xz|bz2|zst))?|tgz|txz)")
+_COMMENT = re.compile(r"^#.*\n", re.MULTILINE)
+_BUILD_FIELD = re.compile(
+    r"^(?:Source|Build-(?:Depends|Conflicts)(?:-Arch|-Indep)?):.*(?:\n[ \t].*)*", re.MULTILINE | re.IGNORECASE
+)
+_CONTROL = re.compile(r"(\./)?[^/]+/debian/control")
+_CONTROL_LIMIT_BYTES = 1024 * 1024
 _CHECKSUM_LINE = re.compile(r"^ [0-9a-f]{64} \d+ (\S+)$", re.MULTILINE)
 
 
@@ -43,6 +53,22 @@ class Source:
         if _TARBALL.fullmatch(path.name):
             return cls(path=path, kind="tarball")
         raise UsageError(f"cannot build {path}: it is neither a directory, nor a tarball, nor a .dsc file")
+
+    def build_needs(self) -> str:
+        """Return what a Debian build of it needs to be there: the fields of debian/control that say so, as they are.
+
+        Nothing where it has no such file, or one that is out of our reach: then the tree in the guest tells.
+
+        Source: deb-src-control(5), and dsc(5), which repeats them.
+        """
+        match self.kind:
+            case "tree":
+                control = _text(self.path / "debian/control")
+            case "tarball":
+                control = _control_in(self.path)
+            case "dsc":
+                control = _text(self.path)
+        return "".join(f"{field}\n" for field in _BUILD_FIELD.findall(_COMMENT.sub("", control)))
 
     def deliver(self, guest: Guest) -> str:
         """Put the source into the guest's workshop and return the directory of its tree there.
@@ -81,6 +107,21 @@ class Source:
         guest.put(project.root, tree, files=tree_files(project.root), mtime_s=source_date_epoch(project.root))
         guest.query(["chown", "-R", f"{USER}:{USER}", tree])
         return tree
+
+
+def _text(path: Path) -> str:
+    with suppress(OSError):  # whoever needs it says so
+        return path.read_text(errors="replace")
+    return ""
+
+
+def _control_in(tarball: Path) -> str:
+    # It may be damaged, or packed in a way that Python does not know: the guest's tar has the last word on that.
+    with suppress(tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError), tarfile.open(tarball) as archive:
+        for member in archive:
+            if _CONTROL.fullmatch(member.name) and (file := archive.extractfile(member)):
+                return file.read(_CONTROL_LIMIT_BYTES).decode(errors="replace")
+    return ""
 
 
 def _parts(dsc: Path) -> tuple[Path, ...]:

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
-import platform
-import shutil
-import time
 from dataclasses import replace
-from pathlib import Path
 
 from vmtasks import events, frozen
+from vmtasks.checkpoint import basis_of, key_of
 from vmtasks.deadline import Deadline
 from vmtasks.errors import InfrastructureError, TestFailed, TimeLimit
 from vmtasks.guest import Guest, sh
 from vmtasks.life import Berth, Origin, living
-from vmtasks.qemu.argv import qemu_argv
 from vmtasks.spec import Machine
 
-FORMAT = 1
-"""Part of every key: raise it when a template is made in another way."""
 _SETTLE_LIMIT_S = 120.0
 _SILENCE_LIMIT_S = 10.0
 _POLL_S = 0.02
@@ -34,31 +26,19 @@ def origin_of(machine: Machine, berth: Berth, *, cold: bool, forkable: bool) -> 
         return Origin(why="as asked for", forkable=forkable)
     if machine.extra:
         return Origin(why="it has arguments of its own for QEMU", forkable=forkable)
-    key = key_of(machine, berth)
+    key = key_of(basis_of(machine, berth.baked))
     try:
         template = frozen.find(key)
         if template is None:
-            with frozen.only_maker(key):
+            with frozen.only_maker(berth.image):
                 template = frozen.find(key) or _made(key, machine, berth)
     except (InfrastructureError, TestFailed, TimeLimit, OSError) as problem:
         text = f"there is no template of {berth.image}: {problem}; booting cold"
         events.emit(events.Note(machine=machine.name, text=text, level="warning"))
         return Origin(why=f"there is no template: {problem}", forkable=forkable)
     template.touch()
-    made = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(float(template.said["made_s"])))
-    return Origin(frozen=template, why=f"from the template of {berth.image} that was made at {made}", forkable=forkable)
-
-
-def key_of(machine: Machine, berth: Berth) -> str:
-    """Return the key of the machine's template: all that a frozen state depends on."""
-    nameless = replace(machine, name="", disk=Path("disk.qcow2"))
-    qemu = Path(shutil.which("qemu-system-x86_64") or "qemu-system-x86_64")
-    status = qemu.stat()  # another version is another file: asking QEMU itself takes as long as a clone
-    said = [
-        FORMAT, berth.baked.serial, qemu_argv(nameless, disk=nameless.disk), os.fspath(qemu.resolve()),
-        status.st_size, status.st_mtime_ns, _processor() if machine.accelerator == "kvm" else "",
-    ]  # fmt: skip
-    return frozen.key_for(json.dumps(said))
+    why = f"from the template of {berth.image}, made {template.made}"
+    return Origin(frozen=template, why=why, forkable=forkable, otherwise=Origin(forkable=forkable))
 
 
 def _made(key: str, machine: Machine, berth: Berth) -> frozen.Frozen:
@@ -72,9 +52,7 @@ def _made(key: str, machine: Machine, berth: Berth) -> frozen.Frozen:
     ):
         settle(guest)
         guest.facts["freezer"].template(into)
-    made = frozen.read(final)
-    frozen.prune(frozen.room_bytes(berth.settings))
-    return made
+    return frozen.read(final)
 
 
 def settle(guest: Guest) -> None:
@@ -91,14 +69,3 @@ def settle(guest: Guest) -> None:
     deadline = Deadline.after(_SILENCE_LIMIT_S)
     while "TCP[ESTABLISHED]" in guest.facts["freezer"].network() and not deadline.passed:
         guest.watch(deadline.within(_POLL_S))
-
-
-def _processor() -> str:
-    """Return what this host's processor is: under KVM the guest sees it."""
-    words = [platform.machine()]
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith(("model name", "stepping", "microcode", "flags")):
-            words.append(line)
-        if not line:
-            break  # the others are alike
-    return "\n".join(words)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from recipes.build_deb import build_deb
-from vmtasks import Project, Result, Run
+from vmtasks import Result, Run
 from vmtasks.run import Flags
 
 LIMIT_S = 5.0
@@ -43,7 +43,7 @@ class OneSlot(Run):
     free = threading.Semaphore(1)
 
     @contextmanager
-    def boot(self, image: str, *, name: str = "", project: Project | None = None) -> Iterator[Any]:
+    def boot(self, image: Any, *, name: str = "", **_: Any) -> Iterator[Any]:
         assert self.free.acquire(timeout=LIMIT_S), f"{name} waits for a slot that its own run holds"
         try:
             yield Obliging()

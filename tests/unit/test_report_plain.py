@@ -140,7 +140,7 @@ def test_everything_else_is_a_line_too() -> None:
         e.Note(machine="m", text="look\x07", level="warning", at_s=AT_S),
     )
     assert [line.removeprefix("12:03:04 m  ") for line in lines] == [
-        "* bookworm (0123456789ab) answers; tcg: no KVM",
+        "* bookworm (0123456789ab) answers: clone, from a template; tcg, no KVM",
         "* a shell while it lives: ssh -p 1 root@localhost",
         "$ set -e …",
         "* case smoke",

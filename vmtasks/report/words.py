@@ -48,6 +48,7 @@ def named(event: PhaseStarted | PhaseEnded) -> str:
 
 
 def answers(event: MachineStarted) -> str:
-    """Say which image a machine runs and on what accelerator, and why on that."""
+    """Say which image a machine runs, how it started and on what accelerator, and why so."""
     image = f"{event.image} ({event.image_key[:12]})"
-    return f"{image} answers; {event.accelerator}: {event.why_accelerator}"
+    why = f", {event.why_start}" if event.why_start else ""
+    return f"{image} answers: {event.start}{why}; {event.accelerator}, {event.why_accelerator}"

@@ -1,0 +1,58 @@
+"""Provisioning: work that a machine has behind it when it is handed out, done once and then kept as a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from vmtasks import events, frozen
+from vmtasks.checkpoint import basis_of, key_of
+from vmtasks.errors import HostError
+from vmtasks.guest import Guest
+from vmtasks.life import Berth, Origin
+from vmtasks.spec import Machine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provisioning:
+    """What is to be done to a machine before its user gets it, and what its result depends on."""
+
+    name: str
+    """What the machine has then, as in "a machine with NAME"."""
+    key: str
+    """Everything that the result depends on, but for the image and the form of the machine."""
+    work: Callable[[Guest], bool]
+    """Does it, and returns whether there is anything to keep."""
+
+
+def provisioned(provisioning: Provisioning, machine: Machine, berth: Berth, origin: Origin) -> Origin:
+    """Return the checkpoint that has the work behind it; if there is none, *origin*, made fit for one.
+
+    A machine that was to boot cold does: what is not to start from a template is not to start from another's work.
+    """
+    if origin.frozen is None:
+        return origin
+    from_scratch = replace(origin, forkable=True)
+    kept = frozen.find(key_of(basis_of(machine, berth.baked), provisioning.key))
+    if kept is None:
+        return from_scratch
+    kept.touch()
+    why = f"from the machine with {kept.name}, made {kept.made}"
+    return Origin(frozen=kept, why=why, forkable=origin.forkable, otherwise=from_scratch)
+
+
+def provision(guest: Guest, provisioning: Provisioning) -> None:
+    """Do the work, unless the guest has it behind it, and keep the machine for others to start from.
+
+    That it cannot be kept costs the next one time, and is no error.
+    """
+    origin: Origin = guest.facts["origin"]
+    if origin.kind == "fork":
+        return
+    if not (provisioning.work(guest) and origin.forkable):
+        return
+    try:
+        guest.checkpoint(provisioning.name, provisioning.key)
+    except HostError as problem:
+        text = f"cannot keep the machine with {provisioning.name}: {problem}"
+        events.emit(events.Note(machine=guest.name, text=text, level="warning"))
