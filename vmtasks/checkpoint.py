@@ -22,7 +22,7 @@ from vmtasks.leash import Leash
 from vmtasks.qemu.argv import overlay_unseen_argv, qemu_argv
 from vmtasks.spec import DirectKernel, Machine
 
-FORMAT = 1
+FORMAT = 2
 """Part of every key: raise it when machines are frozen in another way."""
 FREEZE_LIMIT_S = 120.0
 
@@ -154,7 +154,7 @@ def _processor() -> str:
 def machine_as_data(machine: Machine) -> dict[str, Any]:
     """Return what :func:`machine_from` reads, as JSON has it."""
     said = asdict(machine)
-    kept = {name: said[name] for name in said if name not in ("ram", "waits", "seed", "throw_away")}
+    kept = {name: said[name] for name in said if name not in ("ram", "waits", "seed", "throw_away", "exchange")}
     return dict(json.loads(json.dumps(kept, default=os.fspath)))
 
 

@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,14 +21,16 @@ from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError, ConnectionLost, HostError, VmtasksError
 from vmtasks.frozen import Frozen
 from vmtasks.guest import Guest
+from vmtasks.guest.exchange import Exchange
+from vmtasks.guest.session import Session
 from vmtasks.guest.ssh import Address, connect
 from vmtasks.guest.wake import Wake
 from vmtasks.image.cache import BakedImage
 from vmtasks.leash import Leash, leashed
 from vmtasks.parallel import check_interrupted
 from vmtasks.qemu.accel import Choice
-from vmtasks.qemu.argv import SSH_PORT, overlay_argv, qemu_argv
-from vmtasks.spec import Machine, Ram, Start
+from vmtasks.qemu.argv import EXCHANGE, SSH_PORT, overlay_argv, qemu_argv
+from vmtasks.spec import EXCHANGE_BYTES, Machine, Ram, Start
 from vmtasks.tail import last_lines, lines_of
 
 if TYPE_CHECKING:
@@ -141,11 +144,10 @@ def _attempt(machine: Machine, berth: Berth, origin: Origin, attempt: int) -> It
         basis = basis_of(machine, berth.baked)
         freezer = Freezer(form, leash, basis=basis, stands_on=stands_on(berth, origin), about=about)
         ssh = ssh_line(berth.baked, port)
+        session = Session(machine.name, connection, lambda deadline: connect(address, deadline, news.watch), news.watch)
         guest = Guest(
-            machine.name,
-            connection,
-            lambda deadline: connect(address, deadline, news.watch),
-            news.watch,
+            session,
+            exchange=Exchange(form.exchange, partial(_moved_bytes, leash)) if form.exchange else None,
             freeze=freezer.checkpoint,
             logs=berth.logs,
             heartbeat_s=berth.settings.heartbeat_s,
@@ -177,7 +179,9 @@ def _attempt(machine: Machine, berth: Berth, origin: Origin, attempt: int) -> It
 
 def start_form(machine: Machine, origin: Origin, directory: Path) -> Machine:
     """Return *machine* as it is started from *origin* in a directory of its own: a pure function."""
-    own = replace(machine, disk=directory / "disk.qcow2", disk_format="qcow2") if machine.throw_away else machine
+    own = replace(machine, exchange=directory / "exchange")
+    if machine.throw_away:
+        own = replace(own, disk=directory / "disk.qcow2", disk_format="qcow2")
     if origin.forkable:
         own = replace(own, ram=Ram(file=directory / "ram", shared=True))
     elif origin.frozen is not None:
@@ -193,9 +197,9 @@ def stands_on(berth: Berth, origin: Origin) -> tuple[Path, ...]:
 def _first_connection(address: Address, machine: Machine, berth: Berth, origin: Origin, news: _News) -> Connection:
     """Return the connection that makes a machine ready: a copied one is woken over it."""
     if origin.frozen is None:
-        with events.phase("boot", machine=machine.name, detail="kernel and userland, until ssh answers"):
+        with events.phase("boot", machine=machine.name, detail="kernel and userland, until ssh answers"), news.shown():
             return connect(address, Deadline.after(berth.settings.boot_limit_s), news.watch)
-    with events.phase("wake", machine=machine.name, detail="ssh, clock, random numbers, name"):
+    with events.phase("wake", machine=machine.name, detail="ssh, clock, random numbers, name"), news.shown():
         wake = Wake(name=machine.name)
         return connect(address, Deadline.after(WAKE_LIMIT_S), news.watch, wake, stagger_s=WAKE_STAGGER_S)
 
@@ -264,8 +268,24 @@ class _News:
                     f"the disk of {self._machine} cannot be written: {reason}", hint="is the host's disk full?"
                 )
 
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Show the end of the console with whatever ends the block."""
+        try:
+            yield
+        except BootError as problem:
+            if problem.evidence:
+                raise
+            raise BootError(problem.sentence, evidence=self._evidence(), hint=problem.hint) from problem
+
     def _evidence(self) -> tuple[str, ...]:
         return last_lines(self._console)
+
+
+def _moved_bytes(leash: Leash) -> int:
+    """Return how much the guest has read from the exchange, and written to it."""
+    found = (one["stats"] for one in leash.qmp("query-blockstats") if one.get("device") == EXCHANGE)
+    return sum(int(stats["rd_bytes"]) + int(stats["wr_bytes"]) for stats in found)
 
 
 def ssh_line(baked: BakedImage, port: int) -> list[str]:
@@ -273,7 +293,7 @@ def ssh_line(baked: BakedImage, port: int) -> list[str]:
     options = {
         "IdentitiesOnly": "yes",
         "HostKeyAlias": "vmtasks",
-        "UserKnownHostsFile": str(baked.known_hosts),
+        "UserKnownHostsFile": f'"{baked.known_hosts}"',  # ssh splits it at blanks
         "StrictHostKeyChecking": "yes",
         "LogLevel": "ERROR",
     }
@@ -291,6 +311,7 @@ def _plan(
         "directory": str(directory),
         "argv": qemu_argv(form, disk=form.disk),
         "prepare": [overlay_argv(machine, form.disk, over=frozen.disk if frozen else None)] if form.throw_away else [],
+        "blank": [[str(form.exchange), EXCHANGE_BYTES]] if form.exchange else [],
         "copy": [[str(frozen.ram), str(form.ram.file)]] if frozen and form.ram and form.ram.shared else [],
         "load": str(frozen.state) if frozen else None,
         "hold": [*map(str, stands_on(berth, origin))],

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
 
 OUTPUT = Path("build/vmtasks")
 """Where runs are written down, relative to the directory that a recipe is called from."""
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _serials = count()
 """One `inv` can make several runs in a second."""
 
@@ -192,7 +193,13 @@ class Run:
             raise TestSkipped(why)
 
     def product(self, path: Path) -> Path:
-        """Announce a file for the user, and return it."""
+        """Announce a file for the user, and return it.
+
+        A name that a guest chose must not be two lines on standard output, or speak to the terminal.
+        """
+        if _CONTROL.search(str(path)):
+            events.emit(events.Note(text=f"a file with control characters in its name: {path!r}", level="warning"))
+            return path
         self.products.append(path)
         events.emit(events.Product(path=path))
         return path

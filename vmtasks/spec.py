@@ -12,6 +12,10 @@ Network = Literal["user", "restricted", "none"]
 Start = Literal["cold", "clone", "fork"]
 """How a machine starts: from its disk, from a template of its image, from a checkpoint of another machine."""
 DiskFormat = Literal["qcow2", "raw"]
+EXCHANGE_SERIAL = "vmtasks-exchange"
+"""By which a guest knows the disk that files travel on; virtio has room for 20 bytes."""
+EXCHANGE_BYTES = 32 * 1024**3
+"""How large that disk is; it is sparse, and empty but for the moments of a transfer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,5 +62,7 @@ class Machine:
     """None: memory of no file, which cannot be frozen."""
     waits: bool = False
     """Whether it stands still until a frozen state is given to it."""
+    exchange: Path | None = None
+    """A raw disk of :data:`EXCHANGE_BYTES` through which files travel; None: they go over ssh."""
     extra: tuple[str, ...] = ()
     """More arguments for QEMU, as they are."""

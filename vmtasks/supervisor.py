@@ -273,6 +273,9 @@ def supervise(plan: dict[str, Any], leash: Leash, stack: ExitStack) -> dict[str,
 
     for command in plan["prepare"]:
         subprocess.run(command, check=True, stdin=subprocess.DEVNULL, capture_output=True)
+    for path, size_bytes in plan["blank"]:
+        with open(path, "xb") as file:
+            file.truncate(size_bytes)
     for source, target in plan["copy"]:
         freeze.copy_extents(source, target)
     tell("prepared")
@@ -317,10 +320,11 @@ def main() -> NoReturn:
     """Read the plan from standard input and see one machine through its life.
 
     The plan's keys: ``directory`` (made for the machine, removed with it), ``argv`` (QEMU's), ``prepare``
-    (commands to run before it: the overlay), ``copy`` (pairs of sparse files, the second to be made of the first),
-    ``load`` (a frozen state for QEMU to go on from; null: it boots), ``hold`` (lock files of what the machine stands
-    on), ``slot`` (``directory``, ``machines``, ``memory_mib``, ``claim_mib``, ``what``), ``lease`` (what to write
-    down), ``console`` and ``qemu_log`` (files that receive the serial console, and QEMU's own messages).
+    (commands to run before it: the overlay), ``blank`` (empty sparse files to make, with their sizes), ``copy`` (pairs
+    of sparse files, the second to be made of the first), ``load`` (a frozen state for QEMU to go on from; null: it
+    boots), ``hold`` (lock files of what the machine stands on), ``slot`` (``directory``, ``machines``, ``memory_mib``,
+    ``claim_mib``, ``what``), ``lease`` (what to write down), ``console`` and ``qemu_log`` (files that receive the
+    serial console, and QEMU's own messages).
     """
 
     def let_go(*_: object) -> None:

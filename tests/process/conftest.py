@@ -29,6 +29,7 @@ def plan(tmp_path: Path) -> Callable[..., dict[str, Any]]:
             "directory": str(tmp_path / "machine"),
             "argv": [*command(script), *WIRES],
             "prepare": [],
+            "blank": [],
             "copy": [],
             "load": None,
             "hold": [],

@@ -16,6 +16,7 @@ from vmtasks.config import HostSettings
 from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError, ConnectionLost, HostError
 from vmtasks.guest import Guest
+from vmtasks.guest.session import Session
 from vmtasks.image.cache import BakedImage
 from vmtasks.lease import leases
 from vmtasks.life import Berth, living
@@ -44,16 +45,13 @@ class StandIn:
 
     def __init__(
         self,
-        name: str,
-        connection: object,
-        connect: object,
-        watch: Callable[[float], None],
+        session: Session,
         *,
         facts: dict[str, Any],
         **_: object,
     ) -> None:
-        self.name = name
-        self.watch = watch
+        self.name = session.machine
+        self.watch = session.watch
         self.facts = facts
         self.ran: list[list[str]] = []
         self.is_closed = False

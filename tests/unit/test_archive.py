@@ -7,7 +7,7 @@ import os
 import socket
 import tarfile
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -217,9 +217,31 @@ def test_more_than_the_limit_is_refused_before_it_is_written(target: Path) -> No
 
 def test_the_limit_counts_all_members_together(target: Path) -> None:
     entries = [entry(str(number), b"x" * 400) for number in range(3)]
-    assert len(archive.unpack(tar_of(entries), target, limit_bytes=1200)[0]) == 3
-    with pytest.raises(HostError, match="more than 1199 bytes"):
-        archive.unpack(tar_of(entries), target, limit_bytes=1199)
+    all_bytes = 3 * (512 + 400)
+    assert len(archive.unpack(tar_of(entries), target, limit_bytes=all_bytes)[0]) == 3
+    with pytest.raises(HostError, match=f"more than {all_bytes - 1} bytes"):
+        archive.unpack(tar_of(entries), target, limit_bytes=all_bytes - 1)
+
+
+def test_a_huge_header_is_refused_before_it_is_read(target: Path) -> None:
+    header = tarfile.TarInfo("x")
+    header.type = tarfile.XHDTYPE
+    header.size = 1024**3
+    stream = io.BytesIO(header.tobuf(tarfile.PAX_FORMAT))
+    with pytest.raises(HostError, match="a header of 1073741824 bytes"):
+        archive.unpack(stream, target)
+    assert stream.tell() <= 20 * 512
+
+
+def test_what_nobody_asked_for_is_left_out(target: Path) -> None:
+    made, refused = archive.unpack(
+        tar_of([entry("wanted", b"x"), entry("Makefile", b"x"), entry("d/wanted", b"x")]),
+        target,
+        place=lambda name: PurePosixPath("renamed") if name == PurePosixPath("wanted") else None,
+    )
+    assert made == [target / "renamed"]
+    assert len(refused) == 2
+    assert [path.name for path in target.rglob("*")] == ["renamed"]
 
 
 @pytest.mark.parametrize("cut", [0, 100, 512 + 100, 512 + 1024, 512 + 1024 + 100])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -19,7 +19,12 @@ from typing import NoReturn, Protocol, Self
 from vmtasks.errors import HostError
 
 EXTRACT_LIMIT_BYTES = 16 * 1024**3
+EXTENSION_LIMIT_BYTES = 1024 * 1024
 _COPY_BYTES = 1024 * 1024
+_EXTENSIONS = (
+    tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK,
+)  # fmt: skip
+"""Headers that speak of another one, and that tarfile takes into memory."""
 
 
 class Sink(Protocol):
@@ -44,6 +49,17 @@ class _Refusal(Exception):
 
 class _Strict(tarfile.TarInfo):
     """A header that must be one: to tarfile, whatever is none ends the archive, and files are lost in silence."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """Parse a header.
+
+        :raise ReadError: it announces a name or a comment that nobody needs: tarfile would read all of it.
+        """
+        header = super().frombuf(buf, encoding, errors)
+        if header.type in _EXTENSIONS and header.size > EXTENSION_LIMIT_BYTES:
+            raise tarfile.ReadError(f"a header of {header.size} bytes")
+        return header
 
     @classmethod
     def fromtarfile(cls, tarfile_: tarfile.TarFile) -> Self:
@@ -122,9 +138,17 @@ def pack(members: Iterable[Member], sink: Sink, *, mtime_s: int | None = None) -
                 _unreadable(problem)
 
 
-def unpack(source: Source, target: Path, *, limit_bytes: int = EXTRACT_LIMIT_BYTES) -> tuple[list[Path], list[str]]:
+def unpack(
+    source: Source,
+    target: Path,
+    *,
+    place: Callable[[PurePosixPath], PurePosixPath | None] = lambda name: name,
+    limit_bytes: int = EXTRACT_LIMIT_BYTES,
+) -> tuple[list[Path], list[str]]:
     """Extract a tar stream from a guest below *target*.
 
+    :param place: where a member of that name goes; None leaves it out.
+    :param limit_bytes: how much all of it may be, headers included.
     :return: the files and links that were made, and a sentence for each member that was left out.
     :raise HostError: the disk is full, *target* cannot be written, or the stream is more than *limit_bytes*.
     """
@@ -135,12 +159,13 @@ def unpack(source: Source, target: Path, *, limit_bytes: int = EXTRACT_LIMIT_BYT
         target.mkdir(parents=True, exist_ok=True)
         top = target.resolve()
         with tarfile.open(fileobj=source, mode="r|", errorlevel=1, tarinfo=_Strict) as archive:  # type: ignore[call-overload]
-            for member in archive:
-                room_bytes -= max(0, member.size)
+            for member in iter(archive.next, None):
+                archive.members.clear()  # tarfile would keep all of them
+                room_bytes -= tarfile.BLOCKSIZE + max(0, member.size)
                 if room_bytes < 0:
                     raise HostError(f"cannot take more than {limit_bytes} bytes out of the guest at once")
                 try:
-                    if path := _extract(archive, member, top):
+                    if path := _extract(archive, member, top, place):
                         made.append(path)
                 except _Refusal as why:
                     refused.append(f"left {member.name!r} in the guest: {why}")
@@ -154,12 +179,17 @@ def unpack(source: Source, target: Path, *, limit_bytes: int = EXTRACT_LIMIT_BYT
     return made, refused
 
 
-def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, top: Path) -> Path | None:
+def _extract(
+    archive: tarfile.TarFile,
+    member: tarfile.TarInfo,
+    top: Path,
+    place: Callable[[PurePosixPath], PurePosixPath | None],
+) -> Path | None:
     """Make one member, and return where; directories go without saying.
 
     :raise _Refusal: it is nothing that we make.
     """
-    path = _place(member, top)
+    path = _place(member, top, place)
     if member.isdir():
         if path != top:
             _make_directory(path, member)
@@ -177,13 +207,16 @@ def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, top: Path) -> Pa
     return path
 
 
-def _place(member: tarfile.TarInfo, top: Path) -> Path:
+def _place(member: tarfile.TarInfo, top: Path, place: Callable[[PurePosixPath], PurePosixPath | None]) -> Path:
     """Return where a member belongs, in a directory that is there and has no links on its way."""
-    name = PurePosixPath(member.name)
+    said = PurePosixPath(member.name)
     if "\0" in member.name + member.linkname:
         raise _Refusal("its name is none")
-    if name.is_absolute() or ".." in name.parts:
+    if said.is_absolute() or ".." in said.parts:
         raise _Refusal("its name leads outside")
+    name = place(said)
+    if name is None:
+        raise _Refusal("nobody asked for it")
     if not name.parts:
         return top
     # Resolved anew for every member: an earlier one may have made a link of one of the directories.

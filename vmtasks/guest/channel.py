@@ -7,6 +7,7 @@ still holds its output; so commands go over a channel of fabric's connection ins
 from __future__ import annotations
 
 import codecs
+import math
 import select
 import time
 from collections.abc import Callable
@@ -29,37 +30,44 @@ DRAIN_S = 0.5
 """How long to listen on after the command has ended and a child of its keeps its output open."""
 _CHUNK_BYTES = 65536
 _TURN_S = 0.25
+_FEED_TURN_S = 0.01
 _CONTINUATION = bytes(range(0x80, 0xC0))
 """The bytes that are not the first of a character in UTF-8."""
 
 
 class _End:
-    """The last :data:`KEEP_BYTES` of what went by."""
+    """The last *keep_bytes* of what went by."""
 
-    def __init__(self) -> None:
+    def __init__(self, keep_bytes: int) -> None:
         self.data = bytearray()  # and no list of pieces: a million small ones take far more memory than they hold
+        self._keep_bytes = keep_bytes
         self.left_out_bytes = 0
 
     def add(self, data: bytes) -> None:
         self.data += data
-        excess_bytes = len(self.data) - KEEP_BYTES
+        excess_bytes = len(self.data) - self._keep_bytes
         if excess_bytes > 0:
             del self.data[:excess_bytes]
             self.left_out_bytes += excess_bytes
 
 
 class Capture:
-    """One output stream: its end for the result, all of it for whoever listens."""
+    """One output stream: its end for the result, all of it for whoever listens, unless it is a *quiet* one."""
 
-    def __init__(self, machine: str, stream: events.Stream) -> None:
+    def __init__(
+        self, machine: str, stream: events.Stream, *, quiet: bool = False, keep_bytes: int | None = None
+    ) -> None:
         self._machine = machine
         self._stream = stream
+        self._quiet = quiet
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        self._end = _End()
+        self._end = _End(keep_bytes or KEEP_BYTES)
 
     def take(self, data: bytes, *, final: bool = False) -> None:
         """Take in one piece."""
         self._end.add(data)
+        if self._quiet:
+            return
         if text := self._decoder.decode(data, final):
             events.emit(events.Output(machine=self._machine, stream=self._stream, text=text))
 
@@ -80,7 +88,7 @@ class Log:
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._room_bytes = LOG_BYTES
-        self._end = _End()
+        self._end = _End(KEEP_BYTES)
 
     def write(self, data: bytes) -> None:
         """Take in one piece."""
@@ -116,15 +124,28 @@ def follow(
     command: str,
     *,
     deadline: Deadline,
-    heartbeat_s: float,
-    log: Path | None,
     watch: Callable[[], None],
+    stdin: bytes = b"",
+    heartbeat_s: float = math.inf,
+    log: Path | None = None,
+    quiet: bool = False,
+    keep_bytes: int | None = None,
 ) -> Outcome:
     """See a started command to its end.
 
     :param watch: called a few times a second; raises when the machine is in trouble.
+    :param stdin: what it reads; what it does not read is dropped.
+    :param quiet: whether its output is for the result alone.
+    :param keep_bytes: how much of each stream's end the result holds.
     """
-    follower = _Follower(channel, machine, command, heartbeat_s)
+    follower = _Follower(
+        channel,
+        stdin,
+        stdout=Capture(machine, "stdout", quiet=quiet, keep_bytes=keep_bytes),
+        stderr=Capture(machine, "stderr", quiet=quiet, keep_bytes=keep_bytes),
+        silent=lambda silent_s: events.emit(events.Silent(machine=machine, command=command, silent_s=silent_s)),
+        heartbeat_s=heartbeat_s,
+    )
     with ExitStack() as stack:
         if log is not None:
             follower.log = Log(log.open("wb"))
@@ -147,13 +168,22 @@ def follow(
 class _Follower:
     """The state of one command that is being followed."""
 
-    def __init__(self, channel: Channel, machine: str, command: str, heartbeat_s: float) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        stdin: bytes,
+        *,
+        stdout: Capture,
+        stderr: Capture,
+        silent: Callable[[float], None],
+        heartbeat_s: float,
+    ) -> None:
         self.channel = channel
-        self.machine = machine
-        self.command = command
-        self.heartbeat_s = heartbeat_s
-        self.stdout = Capture(machine, "stdout")
-        self.stderr = Capture(machine, "stderr")
+        self.stdout = stdout
+        self.stderr = stderr
+        self._silent = silent
+        self._heartbeat_s = heartbeat_s
+        self._input: memoryview | None = memoryview(stdin)
         self.log: Log | None = None
         self.group = 0
         self.ended = False
@@ -173,8 +203,10 @@ class _Follower:
 
     def turn(self, wait_s: float) -> None:
         """Wait a moment for output and take in what there is."""
+        self._feed()
         if not self._readable() and not self.channel.eof_received:
-            select.select([self.channel], [], [], wait_s)
+            # What the command reads from us makes no sound, so there is less to wait for while it does.
+            select.select([self.channel], [], [], wait_s if self._input is None else min(wait_s, _FEED_TURN_S))
         heard = False
         if self.channel.recv_ready():
             self._take(self.stdout, self._without_header(self.channel.recv(_CHUNK_BYTES)))
@@ -185,10 +217,9 @@ class _Follower:
         now_s = time.monotonic()
         if heard:
             self._heard_s = self._beat_s = now_s
-        elif now_s - self._beat_s >= self.heartbeat_s:
+        elif now_s - self._beat_s >= self._heartbeat_s:
             self._beat_s = now_s
-            silent_s = now_s - self._heard_s
-            events.emit(events.Silent(machine=self.machine, command=self.command, silent_s=silent_s))
+            self._silent(now_s - self._heard_s)
 
     def finish(self) -> None:
         """Take in the rest of what has arrived."""
@@ -196,6 +227,19 @@ class _Follower:
             self._take(self.stdout, self._header)
         self.stdout.take(b"", final=True)
         self.stderr.take(b"", final=True)
+
+    def _feed(self) -> None:
+        """Send as much of the input as the command takes now, and its end after the last of it."""
+        if self._input is None:
+            return
+        try:
+            while self._input and self.channel.send_ready():
+                self._input = self._input[self.channel.send(bytes(self._input[:_CHUNK_BYTES])) :]
+            if not self._input:
+                self._input = None
+                self.channel.shutdown_write()
+        except OSError:  # it has closed its standard input, or has ended: not every command reads all
+            self._input = None
 
     def _readable(self) -> bool:
         return self.channel.recv_ready() or self.channel.recv_stderr_ready()

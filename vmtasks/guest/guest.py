@@ -13,19 +13,16 @@ from vmtasks import events
 from vmtasks.deadline import Deadline
 from vmtasks.errors import CommandFailed, ConnectionLost, InfrastructureError, TimeLimit, UsageError
 from vmtasks.frozen import Frozen
-from vmtasks.guest import channel
+from vmtasks.guest.channel import follow
 from vmtasks.guest.command import Command, Result, display, remote_line, sh, short
+from vmtasks.guest.exchange import Exchange
+from vmtasks.guest.session import Session
 from vmtasks.guest.transfer import Transfer, quoted_glob
 
 if TYPE_CHECKING:
     from fabric import Connection
-    from paramiko.channel import Channel
 
-TERM_GRACE_S = 5.0
-"""How long a command that outlived its limit has between SIGTERM and SIGKILL."""
 _POLL_S = 0.25
-_QUERY_LIMIT_S = 120.0
-_OPEN_LIMIT_S = 60.0
 _SIGN_OF_LIFE_S = 5.0
 """A guest that runs nothing for that long counts as down, until it proves otherwise."""
 
@@ -33,10 +30,8 @@ _SIGN_OF_LIFE_S = 5.0
 class Guest:
     """A machine that answers, and everything that one can do with it.
 
-    :param name: what it is called in output and logs.
-    :param connection: one that has run a command.
-    :param connect: makes a new connection, within a deadline.
-    :param watch: waits so many seconds for news of the machine, and raises if they are bad.
+    :param session: the connection to it.
+    :param exchange: the disk through which files travel; None: they go over the connection.
     :param freeze: makes a checkpoint of a name and a key.
     :param logs: the directory that receives each command's output; None keeps no logs.
     :param facts: what is known of the machine, for who needs more than the verbs.
@@ -44,27 +39,34 @@ class Guest:
 
     def __init__(
         self,
-        name: str,
-        connection: Connection,
-        connect: Callable[[Deadline], Connection],
-        watch: Callable[[float], None],
+        session: Session,
         *,
+        exchange: Exchange | None = None,
         freeze: Callable[[str, str], Frozen] | None = None,
         logs: Path | None = None,
         heartbeat_s: float = 60.0,
         facts: Mapping[str, Any] | None = None,
     ) -> None:
-        self.name = name
+        self.name = session.machine
         self.facts: Mapping[str, Any] = facts or {}
+        self.limit_s: float | None = None
+        """How long each command may take, in seconds, where it is not given a limit of its own."""
         self.heartbeat_s = heartbeat_s
-        self._connect = connect
-        self.watch = watch
-        """Waits so many seconds for news of the machine, and raises if they are bad."""
+        """After how many seconds of silence a command gives a sign of life."""
         self._logs = logs
         self._count = 0
         self._freeze = freeze
-        self.connection = connection
+        self._session = session
+        self._files = Transfer(session=session, exchange=exchange)
+
+    @property
+    def connection(self) -> Connection:
         """The fabric Connection; for what the verbs do not offer."""
+        return self._session.connection
+
+    def watch(self, wait_s: float) -> None:
+        """Wait *wait_s* seconds for news of the machine, or less if there are some; raise if they are bad."""
+        self._session.watch(wait_s)
 
     # --- commands ---------------------------------------------------------------------------------------------
 
@@ -84,62 +86,24 @@ class Guest:
         :param command: an argument vector, or ``sh("a line for the shell")``.
         :param cwd: the directory to run in; the user's home by default.
         :param env: environment variables, over a clean environment.
-        :param timeout_s: seconds after which the command is ended: SIGTERM to all of it, then SIGKILL.
+        :param timeout_s: seconds after which the command is ended: SIGTERM to all of it, then SIGKILL. By default
+            the guest's ``limit_s``; 0 is no limit.
         :param stdin: what the command reads; nothing by default.
         :param check: whether another exit status than 0 is an error.
         :raise CommandFailed: *check*, and the exit status is not 0.
         :raise TimeLimit: the limit passed.
         :raise ConnectionLost: the machine is gone or no longer answers.
         """
-        shown = display(command)
-        line = remote_line(command, cwd=cwd, env=env or {}, user=user)
-        log = self._next_log(shown)
-        events.emit(events.CommandStarted(machine=self.name, command=shown, log=log))
-        began_s = time.monotonic()
-        status: int | None = None
-        try:
-            with self._started(line, within_s=timeout_s) as started:
-                started.sendall(stdin)
-                started.shutdown_write()
-                outcome = channel.follow(
-                    started,
-                    self.name,
-                    shown,
-                    deadline=Deadline.after(timeout_s),
-                    heartbeat_s=self.heartbeat_s,
-                    log=log,
-                    watch=lambda: self.watch(0.0),
-                )
-                if outcome.timed_out:
-                    self._end_group(outcome.group)
-            status = outcome.status
-        finally:
-            duration_s = time.monotonic() - began_s
-            events.emit(
-                events.CommandEnded(machine=self.name, command=shown, status=status, duration_s=duration_s, log=log)
+        timeout_s = self.limit_s if timeout_s is None else timeout_s
+        log = self._next_log(display(command))
+        with self._told(display(command), log) as told:
+            result = self._run(
+                command, log=log, quiet=False, cwd=cwd, env=env, user=user, timeout_s=timeout_s, stdin=stdin
             )
-        result = Result(
-            machine=self.name,
-            command=shown,
-            exit_status=-1 if status is None else status,
-            stdout=outcome.stdout.text(),
-            stderr=outcome.stderr.text(),
-            duration_s=duration_s,
-            truncated=outcome.stdout.truncated or outcome.stderr.truncated,
-            log=log,
-        )
-        if outcome.timed_out:
-            raise TimeLimit(
-                f"`{short(shown)}` on {self.name} did not end within {timeout_s:g} s", evidence=result.last_lines()
-            )
-        if status is None:
-            self.watch(1.0)  # the machine's own bad news, if there is any, says more than a broken connection
-            raise ConnectionLost(
-                f"the connection to {self.name} broke while it ran `{short(shown)}`", evidence=result.last_lines()
-            )
+            told(result.exit_status)
         if check and not result.ok:
             by = f"by signal {result.signal}" if result.signal else f"with status {result.exit_status}"
-            raise CommandFailed(f"`{short(shown)}` on {self.name} ended {by}", evidence=result.last_lines())
+            raise CommandFailed(f"`{short(result.command)}` on {self.name} ended {by}", evidence=result.last_lines())
         return result
 
     def succeed(self, command: Command, **options: Any) -> str:  # noqa: ANN401 - those of run()
@@ -166,13 +130,7 @@ class Guest:
 
         :raise CommandFailed: it ended with another status than 0.
         """
-        with self._started(remote_line(command, cwd=None, env={}, user="root")) as started:
-            started.sendall(stdin)
-            started.shutdown_write()
-            started.settimeout(_QUERY_LIMIT_S)
-            _, _, output = started.makefile("rb").read().partition(b"\n")
-            self._conclude(started, display(command))
-        return output.decode(errors="replace")
+        return self._session.query(command, stdin=stdin)
 
     # --- files ------------------------------------------------------------------------------------------------
 
@@ -189,7 +147,7 @@ class Guest:
             programs from data: for builds that must not depend on the checkout.
         :raise UsageError: there is no such file.
         """
-        self._transfer().put(source, target, files, mtime_s)
+        self._files.put(source, target, files, mtime_s)
 
     def get(self, source: str, target: Path | str) -> list[Path]:
         """Bring a file, a tree or what a glob matches out of the guest, and return the paths that were made.
@@ -199,7 +157,7 @@ class Guest:
 
         :raise CommandFailed: there is no such file.
         """
-        return self._transfer().get(source, target)
+        return self._files.get(source, target)
 
     def glob(self, pattern: str) -> list[str]:
         """Return the guest's paths that match *pattern*, sorted; none if there are none."""
@@ -220,22 +178,21 @@ class Guest:
     # --- waiting ----------------------------------------------------------------------------------------------
 
     def wait_until_succeeds(self, command: Command, *, timeout_s: float = 60.0, **options: Any) -> str:  # noqa: ANN401
-        """Repeat a command until it ends with status 0, and return its standard output.
+        """Repeat a command until it ends with status 0, and return its standard output; the tries are not shown.
 
         :raise TimeLimit: it did not within *timeout_s* seconds; the last try says what it saw.
         """
         deadline = Deadline.after(timeout_s)
-        while True:
-            result = self.run(command, timeout_s=max(deadline.left_s, 1.0), **options)
-            if result.ok:
-                return result.stdout
-            if deadline.passed:
-                raise TimeLimit(
-                    f"`{short(result.command)}` on {self.name} did not succeed within {timeout_s:g} s; "
-                    f"the last try ended with status {result.exit_status}",
-                    evidence=result.last_lines(),
-                )
-            self.watch(deadline.within(_POLL_S))
+        with events.phase("wait", machine=self.name, detail=short(display(command))):
+            while not (result := self._run(command, timeout_s=max(deadline.left_s, 1.0), **options)).ok:
+                if deadline.passed:
+                    raise TimeLimit(
+                        f"`{short(result.command)}` on {self.name} did not succeed within {timeout_s:g} s; "
+                        f"the last try ended with status {result.exit_status}",
+                        evidence=result.last_lines(),
+                    )
+                self.watch(deadline.within(_POLL_S))
+        return result.stdout
 
     def wait_for_unit(self, unit: str, *, timeout_s: float = 60.0) -> None:
         """Wait until a systemd unit is active.
@@ -271,7 +228,7 @@ class Guest:
     def is_up(self) -> bool:
         """Tell whether the guest runs a command."""
         try:
-            return self.run(["true"], timeout_s=_SIGN_OF_LIFE_S).ok
+            return self._run(["true"], timeout_s=_SIGN_OF_LIFE_S).ok
         except (InfrastructureError, TimeLimit):
             return False
 
@@ -280,8 +237,7 @@ class Guest:
 
         :raise BootError: it does not within *timeout_s* seconds.
         """
-        self.close()
-        self.connection = self._connect(Deadline.after(timeout_s))
+        self._session.renew(Deadline.after(timeout_s))
 
     def wait_down(self, *, timeout_s: float = 120.0) -> None:
         """Wait until the connection to the guest is gone.
@@ -336,12 +292,9 @@ class Guest:
 
     def close(self) -> None:
         """Close the connection; the machine goes on."""
-        self.connection.close()
+        self._session.close()
 
     # --- inside -----------------------------------------------------------------------------------------------
-
-    def _transfer(self) -> Transfer:
-        return Transfer(machine=self.name, start=self._started, conclude=self._conclude)
 
     def _next_log(self, shown: str) -> Path | None:
         if self._logs is None:
@@ -351,50 +304,67 @@ class Guest:
         return self._logs / f"{self.name}-{self._count:02d}-{slug or 'command'}.log"
 
     @contextmanager
-    def _started(self, line: str, *, within_s: float | None = None) -> Iterator[Channel]:
-        from paramiko.ssh_exception import SSHException
+    def _told(self, shown: str, log: Path | None) -> Iterator[Callable[[int], None]]:
+        """Tell of a command's beginning and end; its status, once there is one, is to be handed in."""
+        status: int | None = None
 
+        def learn(learned: int) -> None:
+            nonlocal status
+            status = learned
+
+        events.emit(events.CommandStarted(machine=self.name, command=shown, log=log))
+        began_s = time.monotonic()
         try:
-            started = self.connection.transport.open_session(timeout=min(within_s or _OPEN_LIMIT_S, _OPEN_LIMIT_S))
-        except (SSHException, EOFError, OSError, AttributeError) as problem:
-            self.watch(1.0)
-            raise ConnectionLost(f"{self.name} no longer answers: {problem or type(problem).__name__}") from problem
-        try:
-            started.exec_command(line)
-            yield started
-        except (SSHException, EOFError) as problem:
-            self.watch(1.0)
-            raise ConnectionLost(f"the connection to {self.name} broke: {problem or 'closed'}") from problem
+            yield learn
         finally:
-            started.close()
-
-    def _conclude(self, started: Channel, what: str) -> None:
-        """See one of our own commands out.
-
-        :raise CommandFailed: it failed.
-        """
-        started.settimeout(60.0)
-        complaints = started.makefile_stderr("rb").read().decode(errors="replace")
-        status = started.recv_exit_status()
-        if status == -1:
-            self.watch(1.0)
-            raise ConnectionLost(f"the connection to {self.name} broke in the middle of: {what}")
-        if status:
-            last = complaints.strip().splitlines()[-10:]
-            raise CommandFailed(
-                f"cannot {what} on {self.name}: {last[0] if last else f'status {status}'}", evidence=tuple(last)
+            duration_s = time.monotonic() - began_s
+            events.emit(
+                events.CommandEnded(machine=self.name, command=shown, status=status, duration_s=duration_s, log=log)
             )
 
-    def _end_group(self, group: int) -> None:
-        """End a command and all its children: kindly at first."""
-        if not group:
-            return
-        # Without `--` before the group: dash's kill does not know it.
-        tenths = int(TERM_GRACE_S * 10)
-        script = (
-            f"kill -TERM -{group} 2>/dev/null; i=0; "
-            f"while kill -0 -{group} 2>/dev/null && [ $i -lt {tenths} ]; do sleep 0.1; i=$((i+1)); done; "
-            f"kill -KILL -{group} 2>/dev/null; :"
+    def _run(
+        self,
+        command: Command,
+        *,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        user: str = "root",
+        timeout_s: float | None = None,
+        stdin: bytes = b"",
+        log: Path | None = None,
+        quiet: bool = True,
+    ) -> Result:
+        """Run a command; nobody hears what a *quiet* one prints.
+
+        :raise TimeLimit: the limit passed.
+        :raise ConnectionLost: the machine is gone or no longer answers.
+        """
+        shown = display(command)
+        began_s = time.monotonic()
+        with self._session.started(remote_line(command, cwd=cwd, env=env or {}, user=user), within_s=timeout_s) as ours:
+            outcome = follow(
+                ours, self.name, shown, deadline=Deadline.after(timeout_s), watch=lambda: self.watch(0.0),
+                stdin=stdin, heartbeat_s=self.heartbeat_s, log=log, quiet=quiet,
+            )  # fmt: skip
+            if outcome.timed_out:
+                self._session.end_group(outcome.group)
+        result = Result(
+            machine=self.name,
+            command=shown,
+            exit_status=-1 if outcome.status is None else outcome.status,
+            stdout=outcome.stdout.text(),
+            stderr=outcome.stderr.text(),
+            duration_s=time.monotonic() - began_s,
+            truncated=outcome.stdout.truncated or outcome.stderr.truncated,
+            log=log,
         )
-        with suppress(InfrastructureError, OSError):  # the time limit is the news; a machine beyond reach ends anyway
-            self.query(sh(script))
+        if outcome.timed_out:
+            raise TimeLimit(
+                f"`{short(shown)}` on {self.name} did not end within {timeout_s:g} s", evidence=result.last_lines()
+            )
+        if outcome.status is None:
+            self.watch(1.0)  # the machine's own bad news, if there is any, says more than a broken connection
+            raise ConnectionLost(
+                f"the connection to {self.name} broke while it ran `{short(shown)}`", evidence=result.last_lines()
+            )
+        return result

@@ -1,66 +1,115 @@
-"""Files between host and guest: a tar stream over a channel of the connection that is there anyway."""
+"""Files between host and guest: a tar stream over the connection, or an archive on the exchange where it is large."""
 
 from __future__ import annotations
 
 import glob
 import os
 import shlex
+import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from vmtasks import events
 from vmtasks.errors import UsageError
-from vmtasks.guest import archive
+from vmtasks.guest import archive, exchange
+from vmtasks.guest.exchange import Exchange
+from vmtasks.guest.session import NO_INPUT, Session
+from vmtasks.spec import EXCHANGE_BYTES
 
 if TYPE_CHECKING:
     from paramiko.channel import Channel
+
+_TURN_S = 0.5
+_PIECE_BYTES = 64 * 1024
+_PROGRESS_S = 1.0
+_BLOCKS = 2048
+"""How many tar blocks (of 512 bytes) the guest reads and writes at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transfer:
     """Both directions, for one machine.
 
-    :param start: starts a line of shell in the guest.
-    :param conclude: sees it to its end, and raises if it failed.
+    :param exchange: the disk for what is large; None where there is none.
     """
 
-    machine: str
-    start: Callable[[str], AbstractContextManager[Channel]]
-    conclude: Callable[[Channel, str], None]
+    session: Session
+    exchange: Exchange | None = None
 
     def put(self, source: Path | str, target: str, files: Iterable[Path] | None, mtime_s: int | None) -> None:
         """Send; see ``Guest.put``."""
         members, directory = members_of(source, target, files)
-        with self._phase("copy in", source, target), self.start(_tar_into(directory)) as channel:
-            sink = _Sink(channel, self.machine, archive.size_bytes(members))
-            with suppress(OSError):  # the guest's tar gave up: its words and its status come below
-                archive.pack(members, sink, mtime_s=mtime_s)
+        total_bytes = archive.size_bytes(members)
+        progress = _Progress("copy in", self.session.machine, total_bytes)
+        what = f"put {source} into {target}"
+        with self._phase("copy in", source, target):
+            if self.exchange is not None:
+                with self.exchange.lent(total_bytes) as disk:
+                    if disk is not None:
+                        archive.pack(members, disk, mtime_s=mtime_s)
+                        disk.flush()
+                        if self._unpacked_there(self.exchange, directory, what, progress):
+                            return
+            with self.session.started(_tar_into(directory)) as channel:
+                with suppress(OSError):  # the guest's tar gave up: its words and its status come below
+                    archive.pack(members, _Sink(channel, self.session.watch, progress), mtime_s=mtime_s)
+                channel.shutdown_write()
+                self.session.conclude(channel, what)
+
+    def _unpacked_there(self, disk: Exchange, directory: str, what: str, progress: _Progress) -> bool:
+        """Have the guest unpack the disk; return whether it has one."""
+        moved_bytes = disk.progress()
+        with self.session.started(_tar_from_exchange(directory)) as channel:
             channel.shutdown_write()
-            self.conclude(channel, f"put {source} into {target}")
+            if _Stream(channel, self.session.watch).read(1) != _BY_EXCHANGE:
+                disk.is_known = False
+                return False
+            self.session.conclude(channel, what, meanwhile=lambda: progress.at(moved_bytes))
+        return True
 
     def get(self, source: str, target: Path | str) -> list[Path]:
         """Receive; see ``Guest.get``."""
         wanted = Path(target)
         into = glob.has_magic(source) or str(target).endswith("/") or wanted.is_dir()
-        made: list[Path] = []
-        with self._phase("copy out", source, target), self.start(_tar_out_of(source)) as channel:
+        with self._phase("copy out", source, target):
+            if self.exchange is not None:
+                # How much it is, only the guest knows.
+                with self.exchange.lent(exchange.WORTH_BYTES) as disk:
+                    if disk is not None:
+                        return self._received(source, wanted, into=into, disk=disk)
+            return self._received(source, wanted, into=into, disk=None)
+
+    def _received(self, source: str, wanted: Path, *, into: bool, disk: BinaryIO | None) -> list[Path]:
+        what = f"get {source}"
+        progress = _Progress("copy out", self.session.machine)
+        with self.session.started(_tar_out_of(source, exchange_too=disk is not None)) as channel:
             channel.shutdown_write()
-            kind = channel.recv(1)
-            if kind:
-                below = wanted if kind == b"d" or into else wanted.parent
-                made, refused = archive.unpack(_Stream(channel, self.machine), below)
-                for sentence in refused:
-                    events.emit(events.Note(machine=self.machine, text=sentence, level="warning"))
-            self.conclude(channel, f"get {source}")
-        if kind == b"f" and not into and made and made[0].name != wanted.name:
-            made = [made[0].replace(wanted)]
+            stream = _Stream(channel, self.session.watch, progress)
+            kind, way = stream.read(1), stream.read(1)
+            if kind and way == _BY_EXCHANGE and disk is not None and self.exchange is not None:
+                moved_bytes = self.exchange.progress()
+                self.session.conclude(channel, what, meanwhile=lambda: progress.at(moved_bytes))
+                return self._unpacked_here(disk, source, wanted, kind, into=into)
+            made = self._unpacked_here(stream, source, wanted, kind, into=into) if kind else []
+            self.session.conclude(channel, what)
+        return made
+
+    def _unpacked_here(
+        self, stream: archive.Source, source: str, wanted: Path, kind: bytes, *, into: bool
+    ) -> list[Path]:
+        below = wanted if kind == _DIRECTORY or into else wanted.parent
+        place = _place(source, None if into else wanted.name) if kind == _FILE else _anywhere
+        made, refused = archive.unpack(stream, below, place=place)
+        for sentence in refused:
+            events.emit(events.Note(machine=self.session.machine, text=sentence, level="warning"))
         return made
 
     def _phase(self, name: str, source: object, target: object) -> AbstractContextManager[None]:
-        return events.phase(name, machine=self.machine, detail=f"{source} -> {target}")
+        return events.phase(name, machine=self.session.machine, detail=f"{source} -> {target}")
 
 
 def members_of(source: Path | str, target: str, files: Iterable[Path] | None) -> tuple[tuple[archive.Member, ...], str]:
@@ -91,67 +140,157 @@ def quoted_glob(pattern: str) -> str:
     return "".join(letter if letter in "*?[]-" or letter.isalnum() else shlex.quote(letter) for letter in pattern)
 
 
-@dataclass(slots=True)
-class _Sink:
-    """Writes to a command's standard input, and tells how far it is."""
+_DIRECTORY, _FILE = b"d", b"f"
+_BY_EXCHANGE = b"x"
+"""What the guest's side says first: what it sends, and that it is on the disk and not behind this."""
 
-    channel: Channel
-    machine: str
-    total_bytes: int
-    done_bytes: int = 0
+
+def _anywhere(name: PurePosixPath) -> PurePosixPath:
+    return name
+
+
+def _place(source: str, new_name: str | None) -> Callable[[PurePosixPath], PurePosixPath | None]:
+    """Return where members go: what was not asked for, nowhere, whatever the guest sends.
+
+    :param new_name: what the one file that was asked for is to be called; None: what it is called.
+    """
+    pattern = PurePosixPath(source).name
+
+    def place(name: PurePosixPath) -> PurePosixPath | None:
+        matches = fnmatchcase(name.parts[0], pattern) if glob.has_magic(source) else name.parts == (pattern,)
+        if not (name.parts and matches):
+            return None
+        return name if new_name is None else PurePosixPath(new_name)
+
+    return place
+
+
+class _Progress:
+    """Tells how far a transfer is: now and then, and not of one that is over in a moment."""
+
+    def __init__(self, phase: str, machine: str, total_bytes: int = 0) -> None:
+        self._phase = phase
+        self._machine = machine
+        self._total_bytes = total_bytes
+        self._next_s = time.monotonic() + _PROGRESS_S
+
+    def at(self, done_bytes: Callable[[], int]) -> None:
+        """Tell that so much is done, if it is time to."""
+        if time.monotonic() < self._next_s:
+            return
+        self._next_s = time.monotonic() + _PROGRESS_S
+        done, total = done_bytes(), self._total_bytes
+        events.emit(
+            events.Progress(
+                phase=self._phase, machine=self._machine, done=min(done, total) if total else done, total=total,
+                unit="bytes",
+            )
+        )  # fmt: skip
+
+
+class _Sink:
+    """Writes to a command's standard input, with an eye on the machine."""
+
+    def __init__(self, channel: Channel, watch: Callable[[float], None], progress: _Progress) -> None:
+        self._channel = channel
+        self._watch = watch
+        self._progress = progress
+        self._done_bytes = 0
+        channel.settimeout(_TURN_S)
 
     def write(self, data: bytes) -> int:
-        self.channel.sendall(data)
-        self.done_bytes += len(data)
-        _progress("copy in", self.machine, self.done_bytes, self.total_bytes)
+        rest = memoryview(data)
+        while rest:
+            with suppress(TimeoutError):  # the guest takes nothing just now
+                sent = self._channel.send(bytes(rest[:_PIECE_BYTES]))
+                if not sent:
+                    raise OSError("closed")
+                rest = rest[sent:]
+                self._done_bytes += sent
+            self._watch(0.0)
+            self._progress.at(lambda: self._done_bytes)
         return len(data)
 
 
-@dataclass(slots=True)
 class _Stream:
-    """Reads a command's standard output, and tells how far it is."""
+    """Reads a command's standard output, with an eye on the machine."""
 
-    channel: Channel
-    machine: str
-    done_bytes: int = 0
+    def __init__(self, channel: Channel, watch: Callable[[float], None], progress: _Progress | None = None) -> None:
+        self._channel = channel
+        self._watch = watch
+        self._progress = progress
+        self._done_bytes = 0
+        channel.settimeout(_TURN_S)
 
     def read(self, size: int) -> bytes:
-        data = b""
-        while len(data) < size and (piece := self.channel.recv(size - len(data))):
-            data += piece
-        self.done_bytes += len(data)
-        _progress("copy out", self.machine, self.done_bytes, 0)
-        return data
-
-
-def _progress(phase: str, machine: str, done_bytes: int, total_bytes: int) -> None:
-    events.emit(events.Progress(phase=phase, machine=machine, done=done_bytes, total=total_bytes, unit="bytes"))
+        data = bytearray()
+        while len(data) < size:
+            with suppress(TimeoutError):  # the guest has nothing to say just now
+                piece = self._channel.recv(size - len(data))
+                if not piece:
+                    break
+                data += piece
+            self._watch(0.0)
+        self._done_bytes += len(data)
+        if self._progress is not None:
+            self._progress.at(lambda: self._done_bytes)
+        return bytes(data)
 
 
 def _glob(pattern: str) -> list[Path]:
     return sorted(Path(name) for name in glob.glob(pattern))  # noqa: PTH207 - magic in a directory's name too
 
 
-def _tar_into(directory: str) -> str:
+def _tar_into(directory: str, *, source: str = "-") -> str:
     where = shlex.quote(directory)
-    return f"mkdir -p -- {where} && exec tar -x --no-same-owner -p -f - -C {where}"
+    return f"mkdir -p -- {where} && exec tar -x --no-same-owner -p -b {_BLOCKS} -f {source} -C {where}"
 
 
-def _tar_out_of(source: str) -> str:
-    """Return the guest's command; the first byte that it prints is ``d`` if *source* is a directory, else ``f``."""
+def _tar_from_exchange(directory: str) -> str:
+    """Return the guest's command; it prints ``x`` if it has the disk, and nothing if not."""
+    # The guest may hold blocks of an earlier transfer in its cache.
+    unpack = _tar_into(directory, source='"$d"')
+    return f"if {exchange.FIND}; then printf x; blockdev --flushbufs $d && {unpack}; fi"
+
+
+def _tar_out_of(source: str, *, exchange_too: bool) -> str:
+    """Return the guest's command.
+
+    The first byte that it prints is ``d`` if *source* is a directory, else ``f``; the second is ``x`` if the archive
+    is to be found on the disk once the command has ended, and ``s`` if it follows in the stream.
+    """
     where = shlex.quote(source)
     if glob.has_magic(source):
         # Each match goes under its own name, from the directory that it lies in.
+        all_matches = '"$@"'
         return (
-            f"set -- {quoted_glob(source)}; "
-            f'[ -e "$1" ] || {{ echo nothing matches {where} >&2; exit 1; }}; printf f; '
+            f"set -- {quoted_glob(source)}; k=f; "
+            f'[ -e "$1" ] || {{ echo nothing matches {where} >&2; exit {NO_INPUT}; }}; '
+            f"{_way(all_matches, exchange_too=exchange_too)}"
             'for f do shift; set -- "$@" -C "$(cd -- "$(dirname -- "$f")" && pwd)" "./$(basename -- "$f")"; done; '
-            'exec tar -c -f - "$@"'
+            f"{_PACK}"
         )
     parent, name = os.path.split(source.rstrip("/") or "/")
     file = f"-C {shlex.quote(parent or '.')} {shlex.quote('./' + name)}"
     return (
-        f"if [ -d {where} ]; then printf d; exec tar -c -f - -C {where} .; "
-        f"elif [ -e {where} ]; then printf f; exec tar -c -f - {file}; "
-        f"else echo there is no {where} >&2; exit 1; fi"
+        f"if [ -d {where} ]; then k=d; set -- -C {where} .; elif [ -e {where} ]; then k=f; set -- {file}; "
+        f"else echo there is no {where} >&2; exit {NO_INPUT}; fi; "
+        f"{_way(where, exchange_too=exchange_too)}{_PACK}"
     )
+
+
+_PACK = (
+    f'if [ "$d" ]; then tar -c -b {_BLOCKS} -f "$d" "$@"; r=$?; blockdev --flushbufs "$d" || exit; '
+    'else tar -c -f - "$@"; r=$?; fi; [ $r -le 1 ]'
+)
+"""Shell that packs what the arguments name, onto the disk ``d`` if there is one. tar's 1 means that a file, a log
+perhaps, was written to meanwhile."""
+
+
+def _way(paths: str, *, exchange_too: bool) -> str:
+    """Return shell that chooses the way, says it behind ``k``, and sets ``d`` to the disk if it is that."""
+    if not exchange_too:
+        return 'd=; printf "${k}s"; '
+    kib = f"n=$(du -skc --apparent-size -- {paths} 2>/dev/null | tail -n 1 | cut -f 1)"
+    fits = f'[ "${{n:-0}}" -ge {exchange.WORTH_BYTES >> 10} ] && [ "$n" -lt {EXCHANGE_BYTES >> 11} ]'
+    return f'd=; {kib}; if {fits} && {exchange.FIND}; then printf "${{k}}x"; else d=; printf "${{k}}s"; fi; '

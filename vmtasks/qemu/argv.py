@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vmtasks.freeze import DISK
-from vmtasks.spec import Machine
+from vmtasks.spec import EXCHANGE_SERIAL, Machine
 from vmtasks.supervisor import CONSOLE_FD, QMP_FD
 
 SSH_PORT = 22
@@ -24,6 +24,8 @@ class Wires:
     console: str = f"socket,fd={CONSOLE_FD}"
 
 
+EXCHANGE = "exchange"
+"""The name that QEMU's command line gives to the drive that files travel on."""
 _OVERLAY = ("qemu-img", "create", "-q", "-f", "qcow2")
 
 BY_HAND = Wires(control="stdio", console="file,path=console.log")
@@ -109,6 +111,9 @@ def _disk(machine: Machine, disk: Path) -> Iterator[str]:
     if machine.seed is not None:
         yield from ("-drive", f"if=none,id=seed,file={_quoted(str(machine.seed))},format=raw,readonly=on")
         yield from ("-device", "virtio-blk-pci,drive=seed")
+    if machine.exchange is not None:
+        yield from ("-drive", f"if=none,id={EXCHANGE},file={_quoted(str(machine.exchange))},format=raw,cache=unsafe")
+        yield from ("-device", f"virtio-blk-pci,drive={EXCHANGE},serial={EXCHANGE_SERIAL}")
 
 
 def _network(machine: Machine) -> Iterator[str]:

@@ -1,0 +1,261 @@
+"""The guest's verbs over real ssh, to a server that runs the commands here: everything but the machine."""
+
+from __future__ import annotations
+
+import io
+import socket
+import subprocess
+import tarfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import paramiko
+import pytest
+from fabric import Config, Connection
+
+from vmtasks import CommandFailed, ConnectionLost, Guest, HostError, TimeLimit, UsageError, events, sh
+from vmtasks.guest import session
+from vmtasks.guest.session import Session
+
+LIMIT_S = 20.0
+
+
+class Server(paramiko.ServerInterface):
+    """Lets everybody in, and runs each command as a child of this process."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, bytes] = {}
+        """Part of a command, and what to print instead of running it: what a hostile guest would."""
+
+    def check_auth_none(self, username: str) -> int:
+        return paramiko.AUTH_SUCCESSFUL
+
+    def get_allowed_auths(self, username: str) -> str:
+        return "none"
+
+    def check_channel_request(self, kind: str, chanid: int) -> int:
+        return paramiko.OPEN_SUCCEEDED
+
+    def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
+        threading.Thread(target=self.execute, args=(channel, command.decode()), daemon=True).start()
+        return True
+
+    def execute(self, channel: paramiko.Channel, command: str) -> None:
+        for part, answer in self.answers.items():
+            if part in command:
+                channel.sendall(answer)
+                channel.send_exit_status(0)
+                channel.shutdown_write()
+                channel.recv(1)  # the client closes; before that it wants to hear that the command was accepted
+                return
+        child = subprocess.Popen(
+            ["/bin/sh", "-c", command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        threading.Thread(target=self.feed, args=(channel, child), daemon=True).start()
+        complaints = threading.Thread(target=self.tell, args=(child.stderr, channel.sendall_stderr), daemon=True)
+        complaints.start()
+        self.tell(child.stdout, channel.sendall)
+        complaints.join()
+        with suppress(OSError):
+            channel.send_exit_status(abs(child.wait()))
+            channel.close()
+
+    def feed(self, channel: paramiko.Channel, child: subprocess.Popen[bytes]) -> None:
+        assert child.stdin is not None
+        with suppress(OSError), child.stdin:
+            while data := channel.recv(65536):
+                child.stdin.write(data)
+                child.stdin.flush()
+
+    def tell(self, stream: io.BufferedReader, send: Callable[[bytes], None]) -> None:
+        with suppress(OSError), stream:
+            while data := stream.read1(65536):
+                send(data)
+
+
+@pytest.fixture
+def server() -> Server:
+    return Server()
+
+
+@pytest.fixture
+def news() -> list[Exception]:
+    """Return what the machine's watcher is to raise, once there is something in it."""
+    return []
+
+
+@pytest.fixture
+def guest(server: Server, news: list[Exception], tmp_path: Path) -> Iterator[Guest]:
+    listener = socket.create_server(("127.0.0.1", 0))
+    transports: list[paramiko.Transport] = []
+
+    def serve() -> None:
+        with suppress(OSError):
+            line, _ = listener.accept()
+            transport = paramiko.Transport(line)
+            transports.append(transport)
+            transport.add_server_key(paramiko.RSAKey.generate(2048))
+            transport.start_server(server=server)
+
+    def watch(wait_s: float) -> None:
+        if news:
+            raise news[0]
+        threading.Event().wait(wait_s)
+
+    threading.Thread(target=serve, daemon=True).start()
+    connection = Connection(
+        "127.0.0.1",
+        user="root",
+        port=listener.getsockname()[1],
+        config=Config(overrides={"load_ssh_configs": False}),
+        connect_kwargs={"auth_strategy": Strategy(), "look_for_keys": False, "allow_agent": False},
+    )
+    connection.open()
+    ours = Session("m", connection, lambda _: connection, watch)
+    try:
+        yield Guest(ours, logs=tmp_path)
+    finally:
+        ours.close()
+        for transport in transports:
+            transport.close()
+        listener.close()
+
+
+class Strategy(paramiko.auth_strategy.AuthStrategy):
+    """Asks for no proof: the server wants none."""
+
+    def __init__(self) -> None:
+        super().__init__(ssh_config=paramiko.SSHConfig())
+
+    def get_sources(self) -> Iterator[paramiko.auth_strategy.AuthSource]:
+        yield paramiko.auth_strategy.NoneAuth("root")
+
+
+def tar_of(*names: str) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        for name in names:
+            member = tarfile.TarInfo(name)
+            member.size = 1
+            archive.addfile(member, io.BytesIO(b"x"))
+    return stream.getvalue()
+
+
+# ---- commands
+
+
+def test_input_that_nobody_reads_keeps_no_command_from_its_limit(guest: Guest) -> None:
+    with pytest.raises(TimeLimit, match="did not end within 1 s"):
+        guest.run(["sleep", str(LIMIT_S)], stdin=bytes(16 << 20), timeout_s=1)
+
+
+def test_a_command_need_not_read_its_input(guest: Guest) -> None:
+    assert guest.run(sh("exit 3"), stdin=bytes(8 << 20), timeout_s=LIMIT_S).exit_status == 3
+
+
+def test_input_and_output_flow_at_once(guest: Guest) -> None:
+    text = b"0123456789abcde\n" * (1 << 16)
+    assert guest.succeed(["cat"], stdin=text, timeout_s=LIMIT_S) == text.decode()
+
+
+def test_a_limit_of_the_guests_own_holds_for_each_command_that_has_none(guest: Guest) -> None:
+    guest.limit_s = 0.5
+    with pytest.raises(TimeLimit, match=r"within 0\.5 s"):
+        guest.run(["sleep", str(LIMIT_S)])
+    assert guest.run(["sleep", "0.6"], timeout_s=LIMIT_S).ok
+
+
+def test_a_question_has_bounded_answers_and_says_why_it_failed(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "QUERY_BYTES", 1 << 20)
+    assert guest.query(["cat"], stdin=b"asked") == "asked"
+    with pytest.raises(CommandFailed, match="printed more than 1 MiB"):
+        guest.query(sh("head -c 2000000 /dev/zero"))
+    with pytest.raises(CommandFailed, match=r"`echo no >&2; exit 1` on m failed: no") as failure:
+        guest.query(sh("echo no >&2; exit 1"))
+    assert failure.value.evidence == ("no",)
+
+
+def test_a_question_that_is_not_answered_is_a_lost_connection(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "QUERY_LIMIT_S", 0.5)
+    with pytest.raises(ConnectionLost, match=r"did not answer `sleep 20` within 0\.5 s"):
+        guest.query(["sleep", "20"])
+
+
+def test_tries_are_nobodys_business(guest: Guest, tmp_path: Path) -> None:
+    heard: list[events.Event] = []
+    with events.listening(heard.append):
+        guest.wait_until_succeeds(sh(f"echo x >>{tmp_path}/tries; [ $(wc -l <{tmp_path}/tries) -gt 2 ]"))
+    assert [type(event) for event in heard] == [events.PhaseStarted, events.PhaseEnded]
+    assert list(tmp_path.glob("*.log")) == []
+
+
+# ---- bad news
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        lambda guest, _: guest.run(["sleep", str(LIMIT_S)]),
+        lambda guest, _: guest.query(["sleep", str(LIMIT_S)]),
+        lambda guest, here: guest.put(here, str(here / "copy")),
+        lambda guest, here: guest.get(str(here / "pipe"), here / "copy"),
+    ],
+    ids=["run", "query", "put", "get"],
+)
+def test_bad_news_of_the_machine_ends_every_wait(
+    guest: Guest, server: Server, news: list[Exception], tmp_path: Path, verb: Callable[[Guest, Path], object]
+) -> None:
+    server.answers = {}
+    (tmp_path / "file").write_bytes(bytes(8 << 20))
+    subprocess.run(["mkfifo", tmp_path / "pipe"], check=True)
+    # tar would wait for ever: for the archive's rest, or for somebody who writes into the pipe.
+    news.append(ConnectionLost("the kernel of m panicked"))
+    with pytest.raises(ConnectionLost, match="panicked"):
+        verb(guest, tmp_path)
+
+
+# ---- files
+
+
+def test_files_go_there_and_back(guest: Guest, tmp_path: Path) -> None:
+    (tmp_path / "in" / "d").mkdir(parents=True)
+    (tmp_path / "in" / "d" / "file").write_bytes(b"content" * 100_000)
+    (tmp_path / "in" / "link").symlink_to("d/file")
+    guest.put(tmp_path / "in", str(tmp_path / "there"))
+    assert {path.name for path in guest.get(str(tmp_path / "there"), tmp_path / "back")} == {"file", "link"}
+    assert (tmp_path / "back" / "link").read_bytes() == b"content" * 100_000
+    assert guest.get(str(tmp_path / "there/d/*"), tmp_path / "more") == [tmp_path / "more" / "file"]
+    assert guest.get(str(tmp_path / "there/d/file"), tmp_path / "other name") == [tmp_path / "other name"]
+
+
+def test_what_is_not_there_is_the_askers_mistake_and_all_else_is_not(guest: Guest, tmp_path: Path) -> None:
+    for source in ("nowhere", "no*where"):
+        with pytest.raises(CommandFailed, match=r"(there is no|nothing matches) .*where"):
+            guest.get(str(tmp_path / source), tmp_path / "back")
+    (tmp_path / "file").touch()
+    with pytest.raises(HostError, match=r"cannot put .* on m: .*File exists"):
+        guest.put(tmp_path / "file", str(tmp_path / "file" / "below"))
+    with pytest.raises(UsageError, match="there is no such file"):
+        guest.put(tmp_path / "nowhere", "/tmp")
+
+
+def test_a_guest_that_sends_more_than_was_asked_for_is_not_believed(
+    guest: Guest, server: Server, tmp_path: Path
+) -> None:
+    server.answers = {"there/log": b"fs" + tar_of("./log", "./Makefile", ".git/hooks/post-checkout")}
+    (tmp_path / "log").write_text("of the host")
+    notes: list[events.Event] = []
+    with events.listening(notes.append):
+        assert guest.get("/there/log", tmp_path / "log.txt") == [tmp_path / "log.txt"]
+        server.answers = {"there/": b"fs" + tar_of("./one.deb", "./Makefile", "deb/x.deb")}
+        assert guest.get("/there/*.deb", tmp_path) == [tmp_path / "one.deb"]
+    assert (tmp_path / "log").read_text() == "of the host"
+    assert not (tmp_path / "Makefile").exists()
+    assert not (tmp_path / ".git").exists()
+    assert sum(isinstance(event, events.Note) for event in notes) == 4

@@ -1,0 +1,67 @@
+"""The exchange: a raw disk between host and guest, on which files travel as a tar archive.
+
+ssh enciphers and checks each byte, which takes a guest without KVM longer than all else about a large transfer. So
+each machine has a disk more, empty and sparse: one side writes an archive to its beginning, the other reads it there.
+The host sees it as a file, the guest as the block device whose serial is :data:`SERIAL`.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from vmtasks.spec import EXCHANGE_BYTES, EXCHANGE_SERIAL
+
+WORTH_BYTES = 256 * 1024
+"""What is smaller than this is sooner there over the connection that is open anyway."""
+
+FIND = (
+    '{ d=; for b in /sys/block/*; do if [ -e "$b/serial" ]; then s=; read -r s <"$b/serial"; '
+    f'[ "$s" = {EXCHANGE_SERIAL} ] && d=/dev/${{b##*/}}; fi; done; [ -b "$d" ] && command -v blockdev >/dev/null; }}'
+)
+"""Shell that sets ``d`` to the guest's name of the disk; fails where there is none that it can use."""
+
+
+class Exchange:
+    """The host's side of the disk.
+
+    :param path: the file that is the disk.
+    :param moved_bytes: how much the guest has read from it and written to it so far.
+    """
+
+    def __init__(self, path: Path, moved_bytes: Callable[[], int]) -> None:
+        self._path = path
+        self._moved_bytes = moved_bytes
+        self._busy = threading.Lock()
+        self.is_known = True
+        """Whether the guest has it, as far as we know."""
+
+    @contextmanager
+    def lent(self, size_bytes: int) -> Iterator[BinaryIO | None]:
+        """Yield the disk as a file, from its beginning, and empty it at the end.
+
+        None where it would not serve: the transfer is too small or too large for it, or another one has it.
+        """
+        fits = WORTH_BYTES <= size_bytes < EXCHANGE_BYTES
+        if not (fits and self.is_known and self._busy.acquire(blocking=False)):
+            yield None
+            return
+        try:
+            with self._path.open("r+b") as file:
+                try:
+                    yield file
+                finally:
+                    # Its blocks go back to the host's disk. The guest keeps none of them: it flushes before it reads.
+                    os.truncate(self._path, 0)
+                    os.truncate(self._path, EXCHANGE_BYTES)
+        finally:
+            self._busy.release()
+
+    def progress(self) -> Callable[[], int]:
+        """Return what tells how many bytes the guest has moved since now."""
+        before = self._moved_bytes()
+        return lambda: self._moved_bytes() - before

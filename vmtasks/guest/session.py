@@ -1,0 +1,158 @@
+"""The session: one ssh connection to a guest, and how commands begin and end over it.
+
+Whatever waits here watches the machine meanwhile: bad news of it end the wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from vmtasks.deadline import Deadline
+from vmtasks.errors import CommandFailed, ConnectionLost, HostError, InfrastructureError
+from vmtasks.guest.channel import Outcome, follow
+from vmtasks.guest.command import Command, display, remote_line, sh, short
+
+if TYPE_CHECKING:
+    from fabric import Connection
+    from paramiko.channel import Channel
+
+TERM_GRACE_S = 5.0
+"""How long a command that outlived its limit has between SIGTERM and SIGKILL."""
+QUERY_LIMIT_S = 900.0
+QUERY_BYTES = 16 * 1024 * 1024
+"""How much a small command may print."""
+NO_INPUT = 66
+"""How one of our own commands ends that finds nothing to work with (EX_NOINPUT, sysexits.h(3head))."""
+_OPEN_LIMIT_S = 60.0
+
+
+class Session:
+    """The connection to one machine.
+
+    :param machine: what the machine is called.
+    :param connection: one that has run a command.
+    :param connect: makes a new one, within a deadline.
+    :param watch: waits so many seconds for news of the machine, and raises if they are bad.
+    """
+
+    def __init__(
+        self,
+        machine: str,
+        connection: Connection,
+        connect: Callable[[Deadline], Connection],
+        watch: Callable[[float], None],
+    ) -> None:
+        self.machine = machine
+        self.connection = connection
+        self.watch = watch
+        self._connect = connect
+
+    def renew(self, deadline: Deadline) -> None:
+        """Connect anew.
+
+        :raise BootError: the machine does not let us in before *deadline*.
+        """
+        self.close()
+        self.connection = self._connect(deadline)
+
+    def close(self) -> None:
+        """Close the connection; the machine goes on."""
+        self.connection.close()
+
+    @contextmanager
+    def started(self, line: str, *, within_s: float | None = None) -> Iterator[Channel]:
+        """Start a line of shell, and yield its channel; it is closed at the end.
+
+        :raise ConnectionLost: the machine no longer answers, or stops to.
+        """
+        from paramiko.ssh_exception import SSHException
+
+        try:
+            channel = self.connection.transport.open_session(timeout=min(within_s or _OPEN_LIMIT_S, _OPEN_LIMIT_S))
+        except (SSHException, EOFError, OSError, AttributeError) as problem:
+            self.watch(1.0)
+            raise ConnectionLost(f"{self.machine} no longer answers: {problem or type(problem).__name__}") from problem
+        try:
+            channel.exec_command(line)
+            yield channel
+        except (SSHException, EOFError) as problem:
+            self.watch(1.0)
+            raise ConnectionLost(f"the connection to {self.machine} broke: {problem or 'closed'}") from problem
+        finally:
+            channel.close()
+
+    def query(self, command: Command, *, stdin: bytes = b"") -> str:
+        """Return what a small command prints; nobody hears of it.
+
+        :raise CommandFailed: it ended with another status than 0, or printed more than :data:`QUERY_BYTES`.
+        :raise ConnectionLost: it did not end within :data:`QUERY_LIMIT_S`.
+        """
+        what = f"`{short(display(command))}`"
+        with self.started(remote_line(command, cwd=None, env={}, user="root")) as channel:
+            outcome = self._see_out(channel, what, stdin=stdin, limit_s=QUERY_LIMIT_S)
+        if outcome.status:
+            sentence, evidence = _complaint(outcome, f"{what} on {self.machine} failed")
+            raise CommandFailed(sentence, evidence=evidence)
+        if outcome.stdout.truncated:
+            raise CommandFailed(f"{what} on {self.machine} printed more than {QUERY_BYTES >> 20} MiB")
+        return outcome.stdout.text()
+
+    def conclude(self, channel: Channel, what: str, *, meanwhile: Callable[[], None] = lambda: None) -> None:
+        """See one end of a transfer out, whose input has been sent.
+
+        :param what: what was to be done, as in "cannot WHAT".
+        :param meanwhile: called a few times a second.
+        :raise CommandFailed: it found nothing to work with.
+        :raise HostError: it failed otherwise: that is no fault of what is being tested.
+        """
+        outcome = self._see_out(channel, what, meanwhile=meanwhile)
+        if outcome.status:
+            error = CommandFailed if outcome.status == NO_INPUT else HostError
+            sentence, evidence = _complaint(outcome, f"cannot {what} on {self.machine}")
+            raise error(sentence, evidence=evidence)
+
+    def end_group(self, group: int) -> None:
+        """End a command and all its children: kindly at first."""
+        if not group:
+            return
+        # Without `--` before the group: dash's kill does not know it.
+        tenths = int(TERM_GRACE_S * 10)
+        script = (
+            f"kill -TERM -{group} 2>/dev/null; i=0; "
+            f"while kill -0 -{group} 2>/dev/null && [ $i -lt {tenths} ]; do sleep 0.1; i=$((i+1)); done; "
+            f"kill -KILL -{group} 2>/dev/null; :"
+        )
+        with suppress(InfrastructureError, OSError):  # the time limit is the news; a machine beyond reach ends anyway
+            self.query(sh(script))
+
+    def _see_out(
+        self,
+        channel: Channel,
+        what: str,
+        *,
+        stdin: bytes = b"",
+        limit_s: float | None = None,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> Outcome:
+        def watch() -> None:
+            self.watch(0.0)
+            meanwhile()
+
+        outcome = follow(
+            channel, self.machine, what, deadline=Deadline.after(limit_s), watch=watch, stdin=stdin,
+            quiet=True, keep_bytes=QUERY_BYTES,
+        )  # fmt: skip
+        if outcome.timed_out:
+            raise ConnectionLost(f"{self.machine} did not answer {what} within {limit_s:g} s")
+        if outcome.status is None:
+            self.watch(1.0)  # the machine's own bad news, if there is any, says more than a broken connection
+            raise ConnectionLost(f"the connection to {self.machine} broke in the middle of: {what}")
+        return outcome
+
+
+def _complaint(outcome: Outcome, sentence: str) -> tuple[str, tuple[str, ...]]:
+    """Return the sentence of an error, and its evidence: what the command had to say."""
+    last = tuple(outcome.stderr.text().strip().splitlines()[-10:])
+    return f"{sentence}: {last[0] if last else f'status {outcome.status}'}", last
