@@ -11,28 +11,35 @@
     CACHE/frozen/IMAGE.lock     locked by whoever makes a template of IMAGE
 
 A template is an image, booted and settled; a checkpoint is a machine in the middle of its work. Both only save time:
-all of this may be removed whenever no machine stands on it.
+all of this may be removed whenever no machine stands on it. A checkpoint that can be found again by nobody but its
+maker is the maker's until that ends.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from vmtasks import events
+from vmtasks import events, kept
 from vmtasks.config import HostSettings, cache_dir
 from vmtasks.errors import HostError
-from vmtasks.kept import Kept, alone, locked
+from vmtasks.kept import Kept
 
 Kind = Literal["template", "checkpoint"]
+
+_NAME = re.compile(r"[0-9a-f]{16}-[0-9a-f]+")
+_ours: dict[Path, int] = {}
+"""The checkpoints that only this process can find, and the locks on them, which it has until it ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,11 +105,10 @@ class Frozen(Kept):
             os.utime(self.in_use)
 
     def drop(self) -> bool:
-        """Remove it; return whether that could be, which it cannot while a machine stands on it."""
-        with locked(self.in_use) as free:
-            if free:
-                shutil.rmtree(self.directory, ignore_errors=True)
-            return free
+        """Remove it unless a machine stands on it, and return whether it is gone. What is ours, we let go of."""
+        if (fd := _ours.pop(self.directory, None)) is not None:
+            os.close(fd)
+        return Kept.drop(self)
 
 
 def frozen_dir() -> Path:
@@ -146,7 +152,7 @@ def only_maker(name: str) -> AbstractContextManager[bool]:
 
     :raise HostError: the cache cannot be written.
     """
-    return alone(frozen_dir() / f"{name}.lock")
+    return kept.alone(frozen_dir() / f"{name}.lock", other=f"another template of {name}")
 
 
 @contextmanager
@@ -156,29 +162,34 @@ def making(
     """Yield a directory to freeze a machine into, and the one that it becomes once the block has ended well.
 
     :param stands_on: the lock files of what its disk is laid over.
+    :param more: what else to write down of it, as JSON has it. With ``keep=False``, because nobody else can find it,
+        it is held until this process drops it or ends; whoever sweeps then removes it.
     """
     final = frozen_dir() / f"{key}-{time.time_ns():x}"
     beside = frozen_dir() / f".{key}_{os.getpid()}_{time.monotonic_ns():x}.part"
-    beside.mkdir(mode=0o700, parents=True)
-    try:
+    with kept.part(beside):
         yield beside, final
         said = {
             "kind": kind, "name": name, "key": key, "made_s": time.time(), "stands_on": [*map(str, stands_on)],
             "files": _stamps(beside), **more,
         }  # fmt: skip
-        (beside / "in-use").touch(mode=0o600)
         (beside / "frozen.json").write_text(json.dumps(said, indent=1) + "\n")
         beside.rename(final)
-        prune(room_bytes(HostSettings.load()))
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        if not more.get("keep", True):
+            _ours[final] = kept.hold(final / "in-use", fcntl.LOCK_SH)
+        prune(room_bytes(HostSettings.load()))  # which spares this one: we hold it until the block ends
 
 
 def room_bytes(settings: HostSettings) -> int:
     """Return how much frozen machines may take: what the settings say, or less where the disk has little left."""
-    free_bytes = shutil.disk_usage(cache_dir()).free
+    free_bytes = shutil.disk_usage(kept.nearest(cache_dir())).free
     taken_bytes = sum(frozen.size_bytes for frozen in _all())
     return min(settings.frozen_mib * 1024**2, int(settings.frozen_share * (free_bytes + taken_bytes)))
+
+
+def has_room(settings: HostSettings) -> bool:
+    """Return whether there is any use in making a frozen machine: where there is no room, none is kept."""
+    return room_bytes(settings) > 0
 
 
 def prune(limit_bytes: int) -> tuple[tuple[Frozen, int], ...]:
@@ -188,13 +199,14 @@ def prune(limit_bytes: int) -> tuple[tuple[Frozen, int], ...]:
 
     :return: those that were removed, and the bytes that each took.
     """
+    sweep()
     left = list(all_frozen())
     sizes = {frozen.directory: frozen.size_bytes for frozen in left}
     gone = [frozen for frozen in left if not frozen.intact and frozen.drop()]
     left = [frozen for frozen in left if frozen not in gone]
-    busy: set[str] = set()
+    busy = {str(directory / "in-use") for directory in tuple(_ours)}
     while sum(sizes[frozen.directory] for frozen in left) > limit_bytes:
-        needed = busy.union(*(frozen.said["stands_on"] for frozen in left))
+        needed = busy | _beneath(left)
         oldest = next((frozen for frozen in left if str(frozen.in_use) not in needed), None)
         if oldest is None:
             break  # all that is left is in use
@@ -203,22 +215,34 @@ def prune(limit_bytes: int) -> tuple[tuple[Frozen, int], ...]:
             gone.append(oldest)
         else:
             busy.add(str(oldest.in_use))
-    _sweep()
     return tuple((frozen, sizes[frozen.directory]) for frozen in gone)
+
+
+def sweep() -> tuple[Path, ...]:
+    """Remove what makers that were killed have left: half-made ones, and checkpoints that nobody can find any more.
+
+    :return: the directories that were removed.
+    """
+    damaged = [path for path in frozen_dir().glob("[!.]*") if _NAME.fullmatch(path.name) and _read(path) is None]
+    swept = [*kept.sweep(frozen_dir()), *(path for path in damaged if Kept(directory=path).drop())]
+    left = sorted(_all(), key=lambda frozen: float(frozen.said["made_s"]), reverse=True)
+    for frozen in tuple(left):  # the youngest first: it may be what keeps an older one
+        abandoned = not frozen.said.get("keep", True) and frozen.directory not in _ours
+        if abandoned and str(frozen.in_use) not in _beneath(left) and frozen.drop():
+            left.remove(frozen)
+            swept.append(frozen.directory)
+    return tuple(swept)
+
+
+def _beneath(those: Iterable[Frozen]) -> set[str]:
+    """Return the lock files of all that others stand on."""
+    return {path for frozen in those for path in frozen.said["stands_on"]}
 
 
 def _stamps(directory: Path) -> dict[str, list[int]]:
     """Return size and time of the last change of each file: what tells a whole one from one that was cut short."""
     status = {name: (directory / name).stat() for name in ("ram", "state", "disk.qcow2")}
     return {name: [one.st_size, one.st_mtime_ns] for name, one in status.items()}
-
-
-def _sweep() -> None:
-    """Remove what makers that were killed have left."""
-    for part in frozen_dir().glob(".*.part"):
-        pid = part.name.split("_")[1]
-        if not Path("/proc", pid).exists():
-            shutil.rmtree(part, ignore_errors=True)
 
 
 def _all(key: str = "") -> Iterator[Frozen]:

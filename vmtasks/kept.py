@@ -1,15 +1,25 @@
-"""What the cache keeps: directories that are complete or not there, and the locks that say who uses them."""
+"""What the cache keeps: directories that are complete or not there, and the locks that say who uses them.
+
+A directory is made under a name like ``.NAME.part``, and has its own once it is complete; on its way out it has such a
+name again. Whoever makes one or stands on one holds a shared flock(2) on the file ``in-use`` in it, which the kernel
+takes away together with its holder. Numbers of processes would tell less: they come again, and containers that share
+a cache have their own.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from vmtasks import events
 from vmtasks.errors import HostError
+
+_IN_USE = "in-use"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,50 +36,125 @@ class Kept:
     @property
     def in_use(self) -> Path:
         """The lock file that machines hold."""
-        return self.directory / "in-use"
+        return self.directory / _IN_USE
 
     @property
     def size_bytes(self) -> int:
         """What it takes on disk."""
-        return sum(path.stat().st_blocks * 512 for path in self.directory.iterdir())
+        total_bytes = 0
+        with suppress(FileNotFoundError):  # somebody removes it this very moment
+            for path in self.directory.iterdir():
+                total_bytes += path.stat().st_blocks * 512
+        return total_bytes
+
+    def drop(self) -> bool:
+        """Remove it unless somebody uses it, and return whether it is gone."""
+        with locked(self.in_use) as free:
+            if free:
+                aside = self.directory.with_name(f".{self.directory.name}.part")
+                with suppress(FileNotFoundError):  # somebody else was quicker
+                    self.directory.rename(aside)
+                    shutil.rmtree(aside, ignore_errors=True)
+        return not self.directory.exists()
+
+
+@contextmanager
+def part(path: Path) -> Iterator[None]:
+    """Make the directory *path*, named like ``.NAME.part``, and hold it until the block ends, under any name.
+
+    The block gives it its own name once it is complete; otherwise it is gone at the end.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _doorway(path.parent):
+        path.mkdir(mode=0o700)
+        fd = hold(path / _IN_USE, fcntl.LOCK_SH)
+    try:
+        yield
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+        os.close(fd)
+
+
+def sweep(directory: Path) -> tuple[Path, ...]:
+    """Remove the parts in *directory* that nobody works on any more, and return which they were."""
+    swept = []
+    if directory.is_dir():
+        with _doorway(directory):
+            for path in sorted(directory.glob(".*.part")):
+                with locked(path / _IN_USE) as free:
+                    if free:
+                        shutil.rmtree(path, ignore_errors=True)
+                        swept.append(path)
+    return tuple(swept)
+
+
+@contextmanager
+def _doorway(directory: Path) -> Iterator[None]:
+    """Have to oneself the moment in which a part is there and nobody holds it yet."""
+    fd = hold(directory / ".lock", fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        os.close(fd)
+
+
+def hold(path: Path, how: int) -> int:
+    """Take the flock(2) of *path*; return the descriptor, which has it until it is closed or this process ends.
+
+    :param how: ``LOCK_SH`` or ``LOCK_EX``, and ``LOCK_NB`` not to wait.
+    :raise BlockingIOError: somebody else has it.
+    :raise FileNotFoundError: the directory is gone.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, how)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[bool]:
-    """Hold the exclusive flock(2) of *path* if nobody else holds one; yield whether we got it."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """Hold the exclusive flock(2) of *path* if it can be had without waiting; yield whether we got it."""
     try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+        fd = hold(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, FileNotFoundError, NotADirectoryError):
+        yield False
+        return
+    try:
+        yield True
     finally:
         os.close(fd)
 
 
 @contextmanager
-def alone(path: Path) -> Iterator[bool]:
+def alone(path: Path, *, other: str) -> Iterator[bool]:
     """Be the only one who holds the lock file *path*; yield whether somebody else had to be waited for.
 
+    :param other: what is said to be waited for.
     :raise HostError: the cache cannot be written.
     """
+    waited = False
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fd = hold(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waited = True
+            events.emit(events.Note(text=f"waiting for {other}"))
+            fd = hold(path, fcntl.LOCK_EX)
     except OSError as problem:
         raise HostError(
             f"cannot write to the cache {path.parent}: {problem.strerror}",
             hint="make it writable, or name another with XDG_CACHE_HOME or VMTASKS_CACHE",
         ) from problem
     try:
-        waited = False
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            waited = True
-            fcntl.flock(fd, fcntl.LOCK_EX)
         yield waited
     finally:
         os.close(fd)
+
+
+def nearest(path: Path) -> Path:
+    """Return *path*, or where that is not there yet, the nearest directory above it that is."""
+    return next(one for one in (path, *path.parents) if os.access(one, os.F_OK))

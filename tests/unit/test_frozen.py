@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from vmtasks import events, frozen
-from vmtasks.frozen import Frozen, all_frozen, find, making, prune, read
+from vmtasks.config import HostSettings
+from vmtasks.frozen import Frozen, all_frozen, find, has_room, making, prune, read, room_bytes, sweep
 
 FILE_BYTES = 64 * 1024
 
@@ -25,21 +26,28 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def freeze(base: Path) -> Callable[..., Frozen]:
+def freeze(base: Path) -> Iterator[Callable[..., Frozen]]:
     serial = iter(range(100))
 
-    def made(key: str, *, stands_on: tuple[Path, ...] = ()) -> Frozen:
-        with making(key, "template", f"name of {key}", stands_on=(base, *stands_on), more="more") as (into, final):
+    def made(key: str, *, stands_on: tuple[Path, ...] = (), **more: object) -> Frozen:
+        with making(key, "template", f"name of {key}", stands_on=(base, *stands_on), **more) as (into, final):
             for name in ("ram", "state", "disk.qcow2"):
                 (into / name).write_bytes(b"x" * FILE_BYTES)
         os.utime(final / "in-use", (next(serial),) * 2)
         return read(final)
 
-    return made
+    yield made
+    while frozen._ours:
+        os.close(frozen._ours.popitem()[1])
+
+
+def left_by_its_maker(one: Frozen) -> None:
+    """Do what the kernel does when the maker ends."""
+    os.close(frozen._ours.pop(one.directory))
 
 
 def test_what_was_frozen_is_found_by_its_key(freeze: Callable[..., Frozen], base: Path) -> None:
-    made = freeze("k1")
+    made = freeze("k1", more="more")
     found = find("k1")
     assert found == made
     assert (made.kind, made.name, made.said["more"]) == ("template", "name of k1", "more")
@@ -52,7 +60,7 @@ def test_what_went_wrong_half_way_does_not_count(base: Path) -> None:
     with pytest.raises(FileNotFoundError), making("k1", "template", "name", stands_on=(base,)) as (into, _):
         (into / "ram").touch()
     assert find("k1") is None
-    assert not list(frozen.frozen_dir().iterdir())
+    assert not list(frozen.frozen_dir().glob("*k1*"))
 
 
 @pytest.mark.parametrize("name", ["ram", "state", "disk.qcow2"])
@@ -92,3 +100,87 @@ def test_what_is_in_use_or_stood_on_stays(freeze: Callable[..., Frozen]) -> None
     assert [one for one, _ in gone] == [above, below]
     assert all(size_bytes >= 3 * FILE_BYTES for _, size_bytes in gone)
     assert all_frozen() == (used,)
+
+
+def test_what_has_just_been_made_is_not_pruned_by_that(
+    freeze: Callable[..., Frozen], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = freeze("old")
+    monkeypatch.setenv("VMTASKS_FROZEN_MIB", "0")
+    made = freeze("made")
+    assert all_frozen() == (made,)
+    assert not old.directory.exists()
+    assert [one for one, _ in prune(0)] == [made], "it is as good as any other from then on"
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_worth_it"),
+    [(HostSettings(), True), (HostSettings(frozen_mib=0), False), (HostSettings(frozen_share=0), False)],
+)
+def test_room_is_known_before_there_is_a_cache(base: Path, settings: HostSettings, is_worth_it: bool) -> None:
+    assert base.parent.is_dir()
+    assert not frozen.cache_dir().exists()
+    assert bool(room_bytes(settings)) == has_room(settings) == is_worth_it
+
+
+def test_what_somebody_else_has_just_removed_is_gone(freeze: Callable[..., Frozen]) -> None:
+    one = freeze("one")
+    assert one.drop()
+    assert one.drop()
+    assert one.size_bytes == 0
+    assert not one.directory.exists()
+
+
+def test_what_a_machine_stands_on_is_not_dropped(freeze: Callable[..., Frozen]) -> None:
+    one = freeze("one")
+    with one.in_use.open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        assert not one.drop()
+        assert one.intact
+    assert one.drop()
+
+
+def test_what_a_killed_maker_left_is_swept(freeze: Callable[..., Frozen], base: Path) -> None:
+    whole = freeze("whole")
+    left = frozen.frozen_dir() / f".k1_{os.getpid()}_1.part"  # the number of a process that lives says nothing
+    left.mkdir()
+    (left / "ram").touch()
+    with making("k2", "template", "name", stands_on=(base,)) as (into, _):
+        assert sweep() == (left,)
+        assert into.exists()
+        for name in ("ram", "state", "disk.qcow2"):
+            (into / name).touch()
+    assert sweep() == ()
+    assert find("k2")
+    assert find("whole") == whole
+
+
+def test_one_that_says_nothing_of_itself_is_swept(freeze: Callable[..., Frozen]) -> None:
+    one = freeze("0123456789abcdef")
+    somebodys = frozen.frozen_dir() / "pictures-2024"
+    somebodys.mkdir()
+    (one.directory / "frozen.json").write_text("{")
+    assert sweep() == (one.directory,)
+    assert somebodys.exists()
+
+
+def test_what_only_its_maker_can_find_goes_with_it(freeze: Callable[..., Frozen]) -> None:
+    found_again = freeze("k1")
+    below = freeze("k2", keep=False)
+    above = freeze("k3", keep=False, stands_on=(below.in_use,))
+    assert sweep() == ()
+    assert [one for one, _ in prune(0)] == [found_again]
+    assert (below.intact, above.intact) == (True, True), "while it lives, they are nobody else's to remove"
+    left_by_its_maker(below)
+    assert sweep() == ()
+    left_by_its_maker(above)
+    with above.in_use.open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        assert sweep() == (), "a machine stands on it"
+    assert sweep() == (above.directory, below.directory)
+
+
+def test_the_maker_drops_what_is_its_own(freeze: Callable[..., Frozen]) -> None:
+    one = freeze("k1", keep=False)
+    assert one.drop()
+    assert not one.directory.exists()

@@ -16,6 +16,7 @@ from vmtasks.errors import HostError
 from vmtasks.image import cache
 from vmtasks.image.cache import BakedImage
 from vmtasks.image.definition import find
+from vmtasks.kept import part
 
 BASE = 'suite = "bookworm"\npackages = ["one"]\n'
 LAYER = 'from = "base"\n'
@@ -234,13 +235,18 @@ def test_a_layer_whose_parent_is_gone_does_not_count(kitchen: Kitchen) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}", '{"name": "base"}', "\x00", "\udcff"])
-def test_a_damaged_manifest_is_ignored(kitchen: Kitchen, text: str) -> None:
+def test_a_damaged_bake_does_not_count_and_is_pruned(kitchen: Kitchen, text: str) -> None:
     whole = kitchen.bake("base", at_s=1000.0)
     damaged = kitchen.bake("base", at_s=2000.0)
     (damaged.directory / "manifest.json").write_bytes(text.encode(errors="surrogateescape"))
     assert cache.find_baked(find("base")) == whole
     assert cache.all_baked() == (whole,)
-    assert cache.prune() == (0, ())
+    with held(damaged.in_use):
+        assert [baked.serial for baked in cache.prune()[1]] == [damaged.serial]
+    freed_bytes, busy = cache.prune()
+    assert freed_bytes >= 10_000
+    assert busy == ()
+    assert kitchen.there() == {whole.serial}
 
 
 def test_what_is_being_baked_does_not_count_even_when_it_is_nearly_done(kitchen: Kitchen) -> None:
@@ -313,35 +319,38 @@ def test_prune_everything_still_keeps_what_a_machine_stands_on(kitchen: Kitchen)
     assert kitchen.there() == set()
 
 
-def leftover(kitchen: Kitchen, name: str) -> Path:
-    path = kitchen.images / f".{name}_123.part"
-    (path / "scratch").mkdir(parents=True)
-    (path / "disk.raw").touch()
-    return path
+def test_prune_leaves_what_nobody_here_would_have_made(kitchen: Kitchen) -> None:
+    strangers = [kitchen.images / name for name in ("pictures-2024", "base", "notes-0123456789abcdef")]
+    for path in strangers:
+        path.mkdir(parents=True)
+    cache.prune(everything=True)
+    assert all(path.exists() for path in strangers)
 
 
-def test_prune_takes_what_killed_bakes_left(kitchen: Kitchen) -> None:
-    path = leftover(kitchen, "base")
-    (kitchen.images / "base.lock").touch()
-    cache.prune()
-    assert not path.exists()
+def test_prune_does_not_mind_another_that_is_quicker(kitchen: Kitchen, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = cache._on_disk
+    ours, theirs = kitchen.bake("gone", at_s=1.0, key="0" * 16), kitchen.bake("gone", at_s=2.0, key="0" * 16)
+
+    def listed_before_they_went() -> Iterator[BakedImage]:
+        found = list(here())
+        assert theirs.drop()
+        yield from found
+
+    monkeypatch.setattr(cache, "_on_disk", listed_before_they_went)
+    size_bytes = ours.size_bytes
+    assert cache.prune() == (size_bytes, ())
+    assert kitchen.there() == set()
 
 
-def test_prune_leaves_a_bake_that_is_at_work_alone(kitchen: Kitchen) -> None:
-    path, other = leftover(kitchen, "base"), leftover(kitchen, "layer")
-    (kitchen.images / "layer.lock").touch()
-    with cache.bake_lock("base"):
-        cache.prune()
-        assert path.exists()
-        assert not other.exists()
-
-
-def test_sweeping_one_name_leaves_the_names_that_begin_like_it(kitchen: Kitchen) -> None:
-    others = [leftover(kitchen, name) for name in ("base-build", "base.2", "a.base")]
-    mine = leftover(kitchen, "base")
-    cache.sweep_bake("base")
-    assert not mine.exists()
-    assert all(path.exists() for path in others)
+def test_prune_takes_what_killed_bakes_left_and_leaves_one_that_is_at_work_alone(kitchen: Kitchen) -> None:
+    left, at_work = (kitchen.images / f".{name}_{os.getpid()}.part" for name in ("base", "layer"))
+    (left / "scratch").mkdir(parents=True)
+    (left / "disk.raw").touch()
+    with part(at_work):
+        assert cache.prune() == (0, ())
+        assert kitchen.there() == {at_work.name}
+        at_work.rename(kitchen.images / "layer")
+    assert kitchen.there() == {"layer"}
 
 
 # ---- the lock

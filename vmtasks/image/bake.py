@@ -17,6 +17,7 @@ from vmtasks.errors import HostError
 from vmtasks.image import cache, debian, foreign
 from vmtasks.image.cache import BakedImage
 from vmtasks.image.definition import Definition, File
+from vmtasks.kept import part
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +71,6 @@ def _ensure_layer(
 
 def _bake(definition: Definition, parent: BakedImage | None, finish: Finisher, settings: HostSettings) -> BakedImage:
     images = cache.images_dir()
-    cache.sweep_bake(definition.name)
     key = cache.key_of(definition)
     began_s = time.time()
     final = images / f"{definition.name}-{key}-{int(began_s * 1000):x}"
@@ -84,23 +84,21 @@ def _bake(definition: Definition, parent: BakedImage | None, finish: Finisher, s
         "baked_s": began_s,
     }
     try:
-        out.mkdir(mode=0o700)
-        log.unlink(missing_ok=True)
-        work = _first_part(definition, parent, out, settings, log)
-        if work:
-            (out / "root.tar.zst").unlink(missing_ok=True)  # what the guest does to the disk is not in there
-            manifest["packages"] = finish(definition, BakedImage(directory=out, manifest=manifest), work)
-        else:
-            manifest["packages"] = json.loads((out / "packages.json").read_text())
-        for scaffold in ("packages.json", "seed.iso", "id_ed25519.pub", "ssh_host_key.pub"):
-            (out / scaffold).unlink(missing_ok=True)
-        (out / "in-use").touch(mode=0o600)
-        (out / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
-        out.rename(final)
+        cache.sweep()
+        with part(out):
+            log.unlink(missing_ok=True)
+            work = _first_part(definition, parent, out, settings, log)
+            if work:
+                (out / "root.tar.zst").unlink(missing_ok=True)  # what the guest does to the disk is not in there
+                manifest["packages"] = finish(definition, BakedImage(directory=out, manifest=manifest), work)
+            else:
+                manifest["packages"] = json.loads((out / "packages.json").read_text())
+            for scaffold in ("packages.json", "seed.iso", "id_ed25519.pub", "ssh_host_key.pub"):
+                (out / scaffold).unlink(missing_ok=True)
+            (out / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+            out.rename(final)
     except OSError as problem:
         raise HostError(f"cannot bake {definition.name} in {images}: {problem.strerror or problem}") from problem
-    finally:
-        shutil.rmtree(out, ignore_errors=True)
     return BakedImage(directory=final, manifest=manifest)
 
 

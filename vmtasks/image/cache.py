@@ -20,7 +20,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -31,10 +31,12 @@ from typing import Any
 from vmtasks.config import cache_dir
 from vmtasks.errors import HostError, UsageError
 from vmtasks.image.definition import Definition, find, names
-from vmtasks.kept import Kept, alone, locked
+from vmtasks.kept import Kept, alone
+from vmtasks.kept import sweep as sweep_parts
 
 RECIPE_VERSION = 1
 """Part of every key: raise it when the same definition is baked into something else."""
+_SERIAL = re.compile(r"[a-z0-9].*-[0-9a-f]{16}-[0-9a-f]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +151,7 @@ def all_baked() -> tuple[BakedImage, ...]:
 
 
 def prune(*, everything: bool = False) -> tuple[int, tuple[BakedImage, ...]]:
-    """Remove the bakes that no definition asks for any more, and what interrupted bakes left.
+    """Remove the bakes that are damaged or that no definition asks for any more, and what interrupted bakes left.
 
     :param everything: remove current ones as well.
     :return: the bytes freed, and what had to stay because a machine stands on it.
@@ -161,31 +163,21 @@ def prune(*, everything: bool = False) -> tuple[int, tuple[BakedImage, ...]]:
             if found := _current(name):
                 current.add(found.serial)
     freed_bytes, busy = 0, []
-    for baked in all_baked():
+    for baked in _on_disk():
         if baked.serial in current:
             continue
-        with locked(baked.in_use) as free:
-            if free:
-                freed_bytes += baked.size_bytes
-                shutil.rmtree(baked.directory)
-            else:
-                busy.append(baked)
+        size_bytes = baked.size_bytes
+        if baked.drop():
+            freed_bytes += size_bytes
+        else:
+            busy.append(baked)
     sweep()
     return freed_bytes, tuple(busy)
 
 
-def sweep() -> None:
-    """Remove what bakes that were killed have left beside the images."""
-    for lock in images_dir().glob("*.lock"):
-        with locked(lock) as free:
-            if free:
-                sweep_bake(lock.stem)
-
-
-def sweep_bake(name: str) -> None:
-    """Remove what interrupted bakes of *name* have left; the caller holds its lock."""
-    for leftover in images_dir().glob(f".{name}_*.part"):
-        shutil.rmtree(leftover, ignore_errors=True)
+def sweep() -> tuple[Path, ...]:
+    """Remove what bakes that were killed have left beside the images, and return the directories that it was."""
+    return sweep_parts(images_dir())
 
 
 def bake_lock(name: str) -> AbstractContextManager[bool]:
@@ -193,7 +185,7 @@ def bake_lock(name: str) -> AbstractContextManager[bool]:
 
     :raise HostError: the cache cannot be written.
     """
-    return alone(images_dir() / f"{name}.lock")
+    return alone(images_dir() / f"{name}.lock", other=f"another bake of {name}")
 
 
 def _current(name: str) -> BakedImage | None:
@@ -209,6 +201,13 @@ def _baked(name: str = "") -> Iterator[BakedImage]:
         said = _manifest(path)
         if said and name in ("", said["name"]):
             yield BakedImage(directory=path.parent, manifest=said)
+
+
+def _on_disk() -> Iterator[BakedImage]:
+    """Yield every bake, damaged ones too: what nobody else would have given such a name."""
+    for path in sorted(images_dir().glob("[!.]*")):
+        if _SERIAL.fullmatch(path.name) and path.is_dir():
+            yield BakedImage(directory=path, manifest=_manifest(path / "manifest.json") or {})
 
 
 def _manifest(path: Path) -> dict[str, Any] | None:
