@@ -8,14 +8,14 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from vmtasks import host, slots
 from vmtasks.bootstrap import PACKAGES, missing_packages
 from vmtasks.config import HostSettings, cache_dir
 from vmtasks.errors import HostError
-from vmtasks.qemu.accel import choose
+from vmtasks.kept import nearest
+from vmtasks.qemu.accel import PROGRAMS, choose
 
 OLDEST_QEMU = (7, 2)
 _ROOM_BYTES = 5 * 1024**3
@@ -54,9 +54,11 @@ def _packages() -> Iterator[Finding]:
 
 
 def _qemu() -> Iterator[Finding]:
+    for name, package in PROGRAMS.items():
+        if shutil.which(name) is None:
+            yield Finding(level="bad", says=f"there is no {name}", remedy=f"apt install {package}")
     program = shutil.which("qemu-system-x86_64")
     if program is None:
-        yield Finding(level="bad", says="there is no qemu-system-x86_64", remedy="apt install qemu-system-x86")
         return
     said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
     found = re.search(r"version (\d+)\.(\d+)(\S*)", said)
@@ -100,7 +102,7 @@ def _namespaces() -> Iterator[Finding]:
 
 def _room() -> Iterator[Finding]:
     cache = cache_dir()
-    there = next(path for path in (cache, *cache.parents) if path.exists())
+    there = nearest(cache)
     if not os.access(there, os.W_OK):
         yield Finding(
             level="bad", says=f"the cache {cache} cannot be written", remedy="set XDG_CACHE_HOME or VMTASKS_CACHE"
@@ -114,11 +116,7 @@ def _room() -> Iterator[Finding]:
         )
     else:
         yield Finding(level="good", says=says)
-    available_mib = next(
-        int(line.split()[1]) // 1024
-        for line in Path("/proc/meminfo").read_text().splitlines()
-        if "MemAvailable" in line
-    )
+    available_mib = host.memory_available_mib()
     if available_mib < _MEMORY_MIB:
         yield Finding(level="limited", says=f"only {available_mib} MiB of memory are available", remedy="end something")
 
@@ -132,7 +130,11 @@ def _slots() -> Iterator[Finding]:
     usual = host.default_limits(emulated=emulated)
     machines = settings.machines or usual.machines
     memory_mib = settings.memory_mib or usual.memory_mib
-    running = len(slots.tickets())
+    try:
+        running = len(slots.tickets())
+    except slots.SlotsUnavailableError as problem:
+        yield Finding(level="bad", says=str(problem), remedy=f"ls -ld {slots.default_directory()} says whose it is")
+        return
     yield Finding(
         level="good", says=f"{machines} machines may run at once, with {memory_mib} MiB together; {running} do now"
     )

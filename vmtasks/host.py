@@ -49,12 +49,26 @@ def memory_mib(root: str = "") -> int:
 
     :param root: where ``/proc`` and ``/sys`` are to be found.
     """
-    found = re.search(r"^MemTotal:\s+(\d+) kB", _text(f"{root}/proc/meminfo"), re.MULTILINE)
-    bounds_bytes = [int(found[1]) * 1024] if found else []
+    total_mib = _meminfo_mib(root, "MemTotal")
+    bounds_mib = [total_mib] if total_mib else []
     for group in _cgroups(root, "memory"):
         for text in (_text(f"{group}/memory.max"), _text(f"{group}/memory.limit_in_bytes")):
-            bounds_bytes += [int(text)] if text.isdecimal() else []  # "max" is no bound
-    return min(bounds_bytes, default=0) // _MIB
+            bounds_mib += [int(text) // _MIB] if text.isdecimal() else []  # "max" is no bound
+    return min(bounds_mib, default=0)
+
+
+def memory_available_mib(root: str = "") -> int:
+    """Return how much of that memory nothing else needs now, at most: what its cgroups hold already is not known.
+
+    :param root: where ``/proc`` and ``/sys`` are to be found.
+    """
+    return min(_meminfo_mib(root, "MemAvailable"), memory_mib(root))
+
+
+def _meminfo_mib(root: str, name: str) -> int:
+    """Return what the kernel says of the host's memory; 0 where it does not."""
+    found = re.search(rf"^{name}:\s+(\d+) kB", _text(f"{root}/proc/meminfo"), re.MULTILINE)
+    return int(found[1]) // 1024 if found else 0
 
 
 def _cpu_quota(group: str) -> float | None:

@@ -14,7 +14,9 @@ from vmtasks.slots import Limits
 def made_up(root: Path, **files: str) -> str:
     """Make a /proc and a /sys; ``__`` in a name stands for a slash."""
     (root / "proc/self").mkdir(parents=True)
-    (root / "proc/meminfo").write_text("MemTotal:        8388608 kB\nMemFree:         1 kB\n")
+    (root / "proc/meminfo").write_text(
+        "MemTotal:        8388608 kB\nMemFree:         1 kB\nMemAvailable:    4194304 kB\n"
+    )
     for name, text in files.items():
         path = root / "proc/self/cgroup" if name == "cgroup" else root / "sys/fs/cgroup" / name.replace("__", "/")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,6 +52,24 @@ def test_memory_is_what_the_cgroups_leave_of_it(tmp_path: Path, files: dict[str,
 
 
 @pytest.mark.parametrize(
+    ("files", "expected_mib"),
+    [
+        ({}, 4096),
+        ({"cgroup": "0::/job", "job__memory.max": str(6 << 30)}, 4096),
+        ({"cgroup": "0::/job", "job__memory.max": str(1 << 30)}, 1024),
+    ],
+)
+def test_available_is_no_more_than_the_cgroups_leave(tmp_path: Path, files: dict[str, str], expected_mib: int) -> None:
+    assert host.memory_available_mib(made_up(tmp_path, **files)) == expected_mib
+
+
+def test_a_kernel_that_does_not_tell_what_is_available_has_none(tmp_path: Path) -> None:
+    root = made_up(tmp_path)
+    (tmp_path / "proc/meminfo").write_text("MemTotal: 8388608 kB\n")
+    assert host.memory_available_mib(root) == 0
+
+
+@pytest.mark.parametrize(
     ("files", "expected"),
     [
         ({}, 8),
@@ -67,7 +87,7 @@ def test_cores_are_what_affinity_and_cgroups_leave(tmp_path: Path, files: dict[s
 
 def test_this_host_has_cores_and_memory() -> None:
     assert 1 <= host.cores() <= 8
-    assert host.memory_mib() > 0
+    assert 0 < host.memory_available_mib() <= host.memory_mib()
 
 
 @pytest.mark.parametrize(

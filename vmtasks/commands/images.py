@@ -36,11 +36,12 @@ def list_(_: Context) -> None:
 def bake(_: Context, name: str, refresh: bool = False) -> None:
     """Bake an image that is not there yet, or bake it anew."""
     from vmtasks.image.definition import find
+    from vmtasks.interrupts import signals_interrupt
     from vmtasks.machine import ensure_baked
     from vmtasks.report import reporting
 
     definition = find(name)
-    with reporting(None):
+    with reporting(None), signals_interrupt():
         ensure_baked(definition, refresh=refresh)
 
 
@@ -51,12 +52,13 @@ def show(_: Context, name: str, path: bool = False) -> None:
     """Show what an image is made of and what is in it."""
     from vmtasks.image.cache import find_baked, key_of
     from vmtasks.image.definition import find
+    from vmtasks.interrupts import signals_interrupt
     from vmtasks.machine import ensure_baked
     from vmtasks.report import reporting
 
     definition = find(name)
     if path:
-        with reporting(None):
+        with reporting(None), signals_interrupt():
             print(ensure_baked(definition).disk)
         return
     baked = find_baked(definition)

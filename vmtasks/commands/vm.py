@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 
 from invoke.context import Context
@@ -13,30 +14,35 @@ from invoke.tasks import task
 def ps(_: Context) -> None:
     """List the machines on this host, running and waiting, everybody's."""
     from vmtasks import slots
+    from vmtasks.errors import HostError
     from vmtasks.lease import leases
     from vmtasks.report.table import age, table
 
+    try:
+        tickets = slots.tickets()
+    except slots.SlotsUnavailableError as problem:
+        raise HostError(str(problem)) from problem
     ports = {
         lease.said.get("supervisor_pid"): lease.said.get("ports", {}).get("22", "") for lease in leases() if lease.alive
     }
     rows = [
         (ticket.state, ticket.user, str(ticket.pid), f"{ticket.memory_mib} MiB", age(time.time() - ticket.since_s),
          str(ports.get(ticket.pid, "")), ticket.what)
-        for ticket in slots.tickets()
+        for ticket in tickets
     ]  # fmt: skip
     print(table(("STATE", "USER", "PID", "MEMORY", "SINCE", "SSH PORT", "WHAT"), rows))
 
 
 @task
 def gc(_: Context) -> None:
-    """Sweep what machines that were killed have left; touches nothing that lives."""
-    from vmtasks.image.cache import sweep as sweep_images
+    """Sweep what machines, bakes and makers of templates that were killed have left; touches nothing that lives."""
+    from vmtasks import frozen
+    from vmtasks.image import cache
     from vmtasks.lease import sweep
 
-    swept = sweep()
-    sweep_images()
-    for lease in swept:
-        print(f"swept {lease.directory}")
+    swept = (*(lease.directory for lease in sweep()), *cache.sweep(), *frozen.sweep())
+    for directory in swept:
+        print(f"swept {directory}")
     if not swept:
         print("nothing to sweep")
 
@@ -52,12 +58,18 @@ def gc(_: Context) -> None:
 )
 def shell(_: Context, image: str, memory_mib: int = 0, cpus: int = 0, accel: str = "") -> None:
     """Open a shell in a clean machine; the machine goes when you leave it."""
+    from vmtasks.errors import UsageError
+    from vmtasks.flags import accelerator
     from vmtasks.interrupts import signals_interrupt
     from vmtasks.linger import shell as open_shell
     from vmtasks.machine import boot
     from vmtasks.report import reporting
-    from vmtasks.run import accelerator
 
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError(
+            "cannot open a shell: standard input and standard error are no terminal",
+            hint="what is to run in a machine without a person at it is a recipe: see docs/recipes.md",
+        )
     with (
         reporting(None),
         signals_interrupt(),

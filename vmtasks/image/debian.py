@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from vmtasks import events
+from vmtasks import events, host
 from vmtasks.config import HostSettings
 from vmtasks.errors import HostError
 from vmtasks.image import mirror, stage
@@ -76,7 +76,7 @@ def _plan(
     mirrors = mirror.find(definition.mirror or settings.mirror)
     return {
         "scratch": str(scratch),
-        "scratch_mib": _memory_available_mib() * 3 // 4,
+        "scratch_mib": _scratch_mib(),
         "out": str(out),
         "parent": str(parent.tree) if parent else None,
         "suite": definition.suite,
@@ -192,10 +192,9 @@ def _scratch(out: Path) -> Iterator[Path]:
         scratch.rmdir()
 
 
-def _memory_available_mib() -> int:
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) // 1024
+def _scratch_mib() -> int:
+    if scratch_mib := host.memory_available_mib() * 3 // 4:  # to a tmpfs, 0 is no bound
+        return scratch_mib
     raise HostError("cannot bake: /proc/meminfo does not tell how much memory there is")
 
 
