@@ -27,6 +27,7 @@ def build_deb(
     out: str = "",
     image: str = "",
     *,
+    project: Project | None = None,
     meanwhile: Callable[[list[Path]], object] = lambda _: None,
 ) -> list[Path]:
     """Build Debian packages in a clean machine.
@@ -38,22 +39,22 @@ def build_deb(
     :param source: a directory with debian/ in it, a tarball of one, or a .dsc file.
     :param out: where the packages go; the run's own directory by default.
     :param image: the image to build in, instead of the project's.
+    :param project: the project that *source* is a release of; its settings and, if need be, its debian/ are used.
     :param meanwhile: what to do with the packages while lintian, which takes its time, looks at them.
     """
-    origin = Source.of(Path(source))
+    origin = Source.of(Path(source), debian=project.root / "debian" if project else None)
     if origin.kind == "tree" and not (origin.path / "debian/control").is_file():
         raise UsageError(
             f"cannot build packages of {source}: it has no debian/control",
             hint="`inv test-in-vm` runs the project's own tests instead",
         )
-    project = run.project(source, image)
-    limit_s = project.commands.timeout_s
+    project = project or run.project(source, image)
     target = run.out(out)
     needs = origin.build_needs()
     provisioning = Provisioning(
         name=f"the build dependencies of {project.name}",
         key=f"build dependencies: {needs}",
-        work=lambda guest: apt.build_dep_of(guest, needs, timeout_s=limit_s),
+        work=lambda guest: apt.build_dep_of(guest, needs),
     )
     with ExitStack() as machine:
         guest = machine.enter_context(
@@ -63,10 +64,10 @@ def build_deb(
             tree = origin.deliver(guest)
             if not guest.glob(f"{tree}/debian/control"):
                 raise UsageError(f"cannot build packages of {source}: there is no debian/control in it")
-            apt.build_dep(guest, tree, timeout_s=limit_s)
+            apt.build_dep(guest, tree)
             build = guest.run(
                 ["dpkg-buildpackage", "--build=binary", "--no-sign"],
-                cwd=tree, user="builder", env=project.commands.env, timeout_s=limit_s, check=True,
+                cwd=tree, user="builder", env=project.commands.env, check=True,
             )  # fmt: skip
             guest.succeed(sh(_SETTLE), cwd=tree, user="builder")
             found = guest.get("/build/*.deb", target) + guest.get("/build/*.changes", target)
@@ -89,4 +90,4 @@ def _lintian(run: Run, guest: Guest, project: Project, changes: Path) -> None:
     with run.case("lintian", goes_on=guest):
         level = project.commands.lintian
         check = ["lintian", "--no-cfg", "--no-tag-display-limit", f"--fail-on={level}", f"/build/{changes.name}"]
-        guest.succeed(check, cwd="/build", user="builder", timeout_s=project.commands.timeout_s)
+        guest.succeed(check, cwd="/build", user="builder")

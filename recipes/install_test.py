@@ -94,14 +94,13 @@ class _Trial:
     def test(self, guest: Guest, tree: str, test: Dep8Test) -> None:
         """Run one of the package's own tests."""
         with self.run.case(f"debian/tests/{test.name}", goes_on=guest):
-            autopkgtest.run(guest, tree, test, self.new, self.project.commands.timeout_s)
+            autopkgtest.run(guest, tree, test, self.new, self.run.directory / f"artifacts-{test.name}")
 
     def use(self, guest: Guest, when: str = "") -> None:
         """Run the smoke command, if there is one."""
         if self.smoke:
-            commands = self.project.commands
             with self.run.case(f"smoke{when}", goes_on=guest):
-                guest.succeed(sh(self.smoke), user="builder", env=commands.env, timeout_s=commands.timeout_s)
+                guest.succeed(sh(self.smoke), user="builder", env=self.project.commands.env)
 
     def purge(self, guest: Guest, when: str = "") -> None:
         """Purge the packages."""
@@ -110,7 +109,7 @@ class _Trial:
 
     def upgrade(self, served: Frozen, old: packages.Packages) -> None:
         """Upgrade from older packages, in a machine of its own."""
-        with self.run.boot(served, name="upgrade") as guest, _logs_kept(self.run, guest):
+        with self.run.boot(served, name="upgrade", project=self.project) as guest, _logs_kept(self.run, guest):
             with self.run.case("install-old"):
                 packages.install_older(guest, old, self.new)
             with self.run.case("upgrade"):
@@ -120,7 +119,8 @@ class _Trial:
 
     def isolated(self, installed: Frozen, tree: str, test: Dep8Test) -> None:
         """Run one of the package's own tests in a machine of its own."""
-        with self.run.boot(installed, name=f"test-{test.name}") as guest, _logs_kept(self.run, guest):
+        name = f"test-{test.name}"
+        with self.run.boot(installed, name=name, project=self.project) as guest, _logs_kept(self.run, guest):
             self.test(guest, tree, test)
 
 

@@ -19,7 +19,13 @@ repack() {
         tar -x -C .repack -f "$tarball"
         tar -c -C .repack --sort=name --mtime="@$SOURCE_DATE_EPOCH" --clamp-mtime --owner=0 --group=0 --numeric-owner \\
             --mode=go=rX,u+rw,a-s --format=posix --pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime \\
-            $(ls -A .repack) | gzip -9 -n >.repacked
+            $(ls -A .repack) | case $tarball in
+                *gz) gzip -9 -n ;;
+                *xz) xz -6 ;;
+                *bz2) bzip2 -9 ;;
+                *zst) zstd -q -19 ;;
+                *) cat ;;
+            esac >.repacked
         mv .repacked "$tarball"
         rm -rf .repack/*
     done
@@ -56,12 +62,12 @@ def tarbake(run: Run, source: str = ".", out: str = "", image: str = "") -> list
         env = {"SOURCE_DATE_EPOCH": str(source_date_epoch(project.root)), "TZ": "UTC", **commands.env}
         patterns = [f"{tree}/{pattern}" for pattern in project.artifacts.dist]
         before = {path for pattern in patterns for path in guest.glob(pattern)}
-        guest.succeed(sh(commands.dist or _PLAIN), cwd=tree, user="builder", env=env, timeout_s=commands.timeout_s)
+        guest.succeed(sh(commands.dist or _PLAIN), cwd=tree, user="builder", env=env)
         made = [path for pattern in patterns for path in guest.glob(pattern) if path not in before]
         if not made:
             raise TestFailed(f"`{commands.dist}` made no {' or '.join(project.artifacts.dist)}")
-        gzipped = [path for path in made if path.endswith((".tar.gz", ".tgz"))]
-        guest.succeed(sh(f"{_REPACK}\nrepack {shlex.join(gzipped)}"), cwd=tree, user="builder", env=env)
+        repack = shlex.join(path for path in made if Source.is_tarball(path))
+        guest.succeed(sh(f"{_REPACK}\nrepack {repack}"), cwd=tree, user="builder", env=env)
         tarballs = [tarball for path in made for tarball in guest.get(path, target)]
     return [product for tarball in tarballs for product in (run.product(tarball), *_companions(run, tarball))]
 

@@ -26,13 +26,16 @@ def test_in_vm(run: Run, source: str = ".", out: str = "", image: str = "") -> N
     if not project.is_packaged:
         _own_tests(run, project, Path(out))
         return
-    tarball = next(path for path in tarbake(run, source=source, out=out, image=image) if path.name.endswith(".tar.gz"))
+    baked = tarbake(run, source=source, out=out, image=image)
+    tarball = next((path for path in baked if Source.is_tarball(path.name)), None)
+    if tarball is None:
+        raise UsageError(f"cannot build packages of what the dist command made: {baked[0].name} is no tarball")
 
     def try_them(packages: list[Path]) -> None:
         debs = [str(path) for path in packages if path.suffix == ".deb"]
         install_test(run, debs=debs, source=source, image=image)
 
-    build_deb(run, source=str(tarball), out=out, image=image or project.images.build, meanwhile=try_them)
+    build_deb(run, source=str(tarball), out=out, project=project, meanwhile=try_them)
 
 
 def _own_tests(run: Run, project: Project, out: Path) -> None:
@@ -47,7 +50,7 @@ def _own_tests(run: Run, project: Project, out: Path) -> None:
         tree = Source.of(project.root).deliver(guest)
         apt.install(guest, commands.packages)
         try:
-            guest.succeed(sh(commands.test), cwd=tree, user="builder", env=commands.env, timeout_s=commands.timeout_s)
+            guest.succeed(sh(commands.test), cwd=tree, user="builder", env=commands.env)
         finally:
             for path in (path for pattern in project.artifacts.test for path in guest.glob(f"{tree}/{pattern}")):
                 for made in guest.get(path, out):

@@ -6,15 +6,18 @@ where the archive has moved on since does the second try begin with it.
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 
+from vmtasks.errors import CommandFailed, HostError
 from vmtasks.guest import Guest, Result, sh
 
 _USUAL = ("--yes", "--quiet", "-o", "Dpkg::Use-Pty=0", "-o", "APT::Install-Recommends=false")
 ENV = {"DEBIAN_FRONTEND": "noninteractive"}
 LOCAL_REPOSITORY = "/srv/vmtasks-repository"
 _LOCAL_LIST = "/etc/apt/sources.list.d/vmtasks.list"
+_OUT_OF_REACH = re.compile(r"Failed to fetch|Temporary failure resolving|Could not (connect|resolve)|Unable to connect")
 _ONLY_LOCAL = (
     *("-o", f"Dir::Etc::SourceList={_LOCAL_LIST}", "-o", "Dir::Etc::SourceParts=-"),
     *("-o", "Dir::Cache::PkgCache=", "-o", "Dir::Cache::SrcPkgCache="),
@@ -30,52 +33,66 @@ def _apt_get(*words: str, only_local: bool = False) -> list[str]:
 def update(guest: Guest) -> None:
     """Fetch the package lists.
 
-    :raise CommandFailed: no mirror answered.
+    :raise HostError: no mirror answered.
     """
-    guest.succeed(_apt_get("update"), env=ENV)
+    _expect_archive(guest, guest.run(_apt_get("update"), env=ENV, check=True))  # which takes no answer for a success
 
 
-def apt(guest: Guest, *arguments: str, timeout_s: float | None = None) -> Result:
+def apt(guest: Guest, *arguments: str) -> Result:
     """Run apt-get; where it fails, once more with fresh package lists.
 
     :raise CommandFailed: it failed with those, too.
+    :raise HostError: no mirror answers, which is no fault of what is being tested.
     """
     command = _apt_get(*arguments)
-    first = guest.run(command, env=ENV, timeout_s=timeout_s)
+    first = guest.run(command, env=ENV)
     if first.ok:
         return first
     update(guest)
-    return guest.run(command, env=ENV, timeout_s=timeout_s, check=True)
+    second = guest.run(command, env=ENV)
+    if not second.ok:
+        _expect_archive(guest, second)
+        raise CommandFailed(f"apt-get cannot {arguments[0]} on {guest.name}", evidence=second.last_lines())
+    return second
 
 
-def install(guest: Guest, packages: Sequence[str], *, timeout_s: float | None = None) -> None:
+def _expect_archive(guest: Guest, result: Result) -> None:
+    if out_of_reach := [line for line in result.last_lines(50) if _OUT_OF_REACH.search(line)]:
+        raise HostError(
+            f"{guest.name} cannot reach Debian's archive: {out_of_reach[0].strip()}",
+            evidence=tuple(out_of_reach[-5:]),
+            hint="see that the host's network and the mirror work, and that the image does not forbid the guest's",
+        )
+
+
+def install(guest: Guest, packages: Sequence[str]) -> None:
     """Install packages, if there are any to install.
 
     :raise CommandFailed: apt cannot.
     """
     if packages:
-        apt(guest, "install", *packages, timeout_s=timeout_s)
+        apt(guest, "install", *packages)
 
 
-def build_dep(guest: Guest, tree: str, *, timeout_s: float | None = None) -> bool:
+def build_dep(guest: Guest, tree: str) -> bool:
     """Install what debian/control of the source *tree* asks for, and return whether something was missing.
 
     :raise CommandFailed: apt cannot.
     """
     if guest.run(["dpkg-checkbuilddeps"], cwd=tree).ok:
         return False
-    apt(guest, "build-dep", tree, timeout_s=timeout_s)
+    apt(guest, "build-dep", tree)
     return True
 
 
-def build_dep_of(guest: Guest, control: str, *, timeout_s: float | None = None) -> bool:
+def build_dep_of(guest: Guest, control: str) -> bool:
     """Install what the text of a debian/control asks for, and return whether something was missing.
 
     :raise CommandFailed: apt cannot.
     """
     with guest.tmp_dir() as room:
         guest.query(sh(f"mkdir {room}/debian && cat >{room}/debian/control"), stdin=control.encode())
-        return build_dep(guest, room, timeout_s=timeout_s)
+        return build_dep(guest, room)
 
 
 def add_repository(guest: Guest, directory: str) -> None:

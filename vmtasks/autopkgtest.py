@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Collection, Iterator
+from pathlib import Path
 
 from vmtasks import apt, dep8, events
 from vmtasks.dep8 import Dep8Test
 from vmtasks.errors import CommandFailed, TestFailed, TestSkipped
 from vmtasks.guest import Guest, sh
+
+_WORDS_OF_ITS_OWN = ("@", "@builddeps@", "@recommends@")
+"""What Depends may say that is no package: those under test are there; what they recommend is no condition here."""
 
 
 def tests_of(guest: Guest, tree: str) -> Iterator[tuple[Dep8Test, str]]:
@@ -25,33 +29,36 @@ def tests_of(guest: Guest, tree: str) -> Iterator[tuple[Dep8Test, str]]:
             yield test, "" if test.runs_on(architecture) else f"it is not for {architecture}"
 
 
-def run(guest: Guest, tree: str, test: Dep8Test, packages: Collection[str], limit_s: float) -> None:
+def run(guest: Guest, tree: str, test: Dep8Test, packages: Collection[str], artifacts: Path) -> None:
     """Run one test.
 
     :param packages: the names of those under test, which are installed.
+    :param artifacts: the host's directory for what the test leaves in AUTOPKGTEST_ARTIFACTS, made if there is any.
     :raise TestFailed: it failed, or what it depends on cannot be installed.
     :raise TestSkipped: it says that it cannot run here.
     """
     if "@builddeps@" in test.depends:
-        apt.build_dep(guest, tree, timeout_s=limit_s)
-    if missing := [word for word in test.depends if word not in packages and word not in ("@", "@builddeps@")]:
+        apt.build_dep(guest, tree)
+    if missing := [word for word in test.depends if word not in (*packages, *_WORDS_OF_ITS_OWN)]:
         try:
-            apt.apt(guest, "satisfy", *missing, timeout_s=limit_s)
+            apt.apt(guest, "satisfy", *missing)
         except CommandFailed as problem:
             if "skip-not-installable" in test.restrictions:
                 raise TestSkipped(f"it needs what cannot be installed: {', '.join(missing)}") from problem
             raise
-    with guest.tmp_dir() as room:
-        guest.query(["chmod", "1777", room])
+    with guest.tmp_dir() as room, guest.tmp_dir() as kept:
+        guest.query(["chmod", "1777", room, kept])
         env = {
             "AUTOPKGTEST_TMP": room,
             "ADTTMP": room,
-            "AUTOPKGTEST_ARTIFACTS": room,
+            "AUTOPKGTEST_ARTIFACTS": kept,
             "AUTOPKGTEST_NORMAL_USER": "builder",
         }
         user = "root" if "needs-root" in test.restrictions else "builder"
         line = sh(f"chmod a+x debian/tests/* 2>/dev/null; {test.command}")
-        result = guest.run(line, cwd=tree, user=user, env=env, timeout_s=limit_s)
+        result = guest.run(line, cwd=tree, user=user, env=env)
+        if guest.glob(f"{kept}/*"):
+            guest.get(kept, artifacts)
     if result.exit_status == dep8.SKIP_STATUS and "skippable" in test.restrictions:
         raise TestSkipped("it says that it cannot run here")
     if "flaky" in test.restrictions and not result.ok:

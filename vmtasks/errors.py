@@ -20,10 +20,13 @@ are ``invoke.Exit``, so that ``inv`` ends with a sentence and a status instead o
 from __future__ import annotations
 
 import errno
+import re
 from enum import StrEnum
 from typing import ClassVar
 
 from invoke.exceptions import Exit
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class Outcome(StrEnum):
@@ -77,7 +80,8 @@ class VmtasksError(Exit):
     def __init__(self, sentence: str, *, evidence: tuple[str, ...] = (), hint: str = "") -> None:
         # Invoke prints the message of an exception that nothing else has shown.
         lines = (sentence, *(f"  {line}" for line in evidence), *([hint] if hint else []))
-        super().__init__(message="\n".join(lines), code=self.outcome.exit_code)
+        # What a guest or its console said must not speak to the terminal.
+        super().__init__(message=_CONTROL.sub("?", "\n".join(lines)), code=self.outcome.exit_code)
         self.sentence = sentence
         self.evidence = evidence
         self.hint = hint

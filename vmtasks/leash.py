@@ -23,7 +23,8 @@ _PACKAGE_PARENT = Path(__file__).resolve().parent.parent
 _PROGRAM = "import sys; sys.path.insert(0, sys.argv.pop(1)); from vmtasks.supervisor import main; main()"
 
 SILENT_END = {
-    "event": "gone", "status": None, "error": "its supervisor ended without a word", "qemu": "", "console": "",
+    "event": "gone", "status": None, "by_itself": False, "error": "its supervisor ended without a word", "qemu": "",
+    "console": "",
 }  # fmt: skip
 STOP_LIMIT_S = 20.0
 """How long a supervisor may take to go once it was told to: more than its own limits add up to."""
@@ -106,6 +107,12 @@ class Leash:
         """
         self.ask(do="stop", limit_s=grace_s)
         self.let_go(grace_s + STOP_LIMIT_S)
+
+    def last(self) -> dict[str, Any]:
+        """Return the last word of a supervisor that has ended."""
+        while self.gone is None:
+            self._hear(STOP_LIMIT_S)
+        return self.gone
 
     def let_go(self, limit_s: float = STOP_LIMIT_S) -> None:
         """Close the supervisor's standard input, and see it out."""

@@ -132,6 +132,7 @@ def _attempt(machine: Machine, berth: Berth, origin: Origin, attempt: int) -> It
         news = _News(leash, machine.name, console)
         with events.phase("slot", machine=machine.name):
             news.wait_for("admitted", Deadline.after(None))
+        news.is_copy = origin.frozen is not None
         with events.phase("prepare", machine=machine.name, detail="disk"):
             news.wait_for("prepared", Deadline.after(START_LIMIT_S))
         with events.phase("start", machine=machine.name, detail=f"{origin.kind}, {berth.choice.accelerator}"):
@@ -174,7 +175,9 @@ def _attempt(machine: Machine, berth: Berth, origin: Origin, attempt: int) -> It
             yield guest
         finally:
             with events.phase("stop", machine=machine.name):
-                _end(machine, guest, leash)
+                went_well = _end(machine, guest, leash)
+        if not went_well:
+            raise HostError(f"{machine.name} did not power itself off, so its disk may not be whole")
 
 
 def start_form(machine: Machine, origin: Origin, directory: Path) -> Machine:
@@ -204,16 +207,21 @@ def _first_connection(address: Address, machine: Machine, berth: Berth, origin: 
         return connect(address, Deadline.after(WAKE_LIMIT_S), news.watch, wake, stagger_s=WAKE_STAGGER_S)
 
 
-def _end(machine: Machine, guest: Guest, leash: Leash) -> None:
-    """A throw-away machine is dropped; one whose disk is kept powers itself off, within a limit."""
+def _end(machine: Machine, guest: Guest, leash: Leash) -> bool:
+    """A throw-away machine is dropped; one whose disk is kept powers itself off, within a limit.
+
+    :return: whether that went as it should.
+    """
     if machine.throw_away:
         guest.close()
         leash.stop()
-        return
+        return True
     with suppress(VmtasksError):  # one that no longer listens is ended all the same, a line below
         guest.run(["systemctl", "--no-block", "poweroff"], timeout_s=POWER_OFF_LIMIT_S)
     guest.close()
     leash.stop(grace_s=POWER_OFF_LIMIT_S)
+    last = leash.last()
+    return bool(last["by_itself"] and last["status"] == 0)
 
 
 class _News:
@@ -224,6 +232,8 @@ class _News:
         self._machine = machine
         self._console = console
         self.booted = False
+        self.is_copy = False
+        """Whether a frozen machine may be to blame if this one does not start."""
 
     def watch(self, wait_s: float) -> None:
         """Let at most *wait_s* seconds pass, or less if there is news; raise if it is bad."""
@@ -258,7 +268,7 @@ class _News:
             case "panic":
                 raise trouble(f"the kernel of {self._machine} panicked: {said['line']}", evidence=self._evidence())
             case "gone" if said["status"] is None and not self.booted:
-                raise HostError(f"cannot start {self._machine}: {said['error']}")
+                raise (BootError if self.is_copy else HostError)(f"cannot start {self._machine}: {said['error']}")
             case "gone":
                 why = said["qemu"].strip() or said["error"] or f"QEMU ended with status {said['status']}"
                 raise trouble(f"{self._machine} is gone: {why}", evidence=lines_of(said["console"]))

@@ -10,6 +10,7 @@ from vmtasks import events
 from vmtasks.deadline import Deadline
 from vmtasks.errors import Interrupted, VmtasksError
 from vmtasks.guest import Guest
+from vmtasks.interrupts import signals_interrupt
 
 _LOOK_S = 5.0
 
@@ -30,14 +31,16 @@ def shell(guest: Guest, problem: VmtasksError | None = None) -> int:
         return subprocess.run([*guest.facts["ssh"][:1], "-t", *guest.facts["ssh"][1:]], check=False).returncode
 
 
-def keep(guest: Guest, limit_s: float) -> None:
+def keep(guest: Guest, limit_s: float | None) -> None:
     """Keep the machine until somebody interrupts, it ends by itself, or *limit_s* seconds have passed."""
     line = shlex.join(guest.facts["ssh"])
-    text = f"kept for {limit_s:g} s, or until Ctrl-C; get in with: {line}"
+    until = f"for {limit_s:g} s, or until Ctrl-C" if limit_s else "until Ctrl-C"
+    text = f"kept {until}; get in with: {line}"
     events.emit(events.Note(machine=guest.name, text=text))
     deadline = Deadline.after(limit_s)
     try:
-        while not deadline.passed:
-            guest.watch(deadline.within(_LOOK_S))
+        with signals_interrupt():  # the run goes on afterwards, and is to hear the next signal as well
+            while not deadline.passed:
+                guest.watch(deadline.within(_LOOK_S))
     except Interrupted:
         events.emit(events.Note(machine=guest.name, text="not kept any longer"))

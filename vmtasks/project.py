@@ -247,12 +247,14 @@ def _git(root: Path, *arguments: str) -> bytes | None:
     """Return what git says about *root*; None where there is no git, no checkout or no commit.
 
     The checkout may be somebody else's, and nothing of a project's runs on the host: so git is told to trust its
-    owner, and not to call the program that core.fsmonitor may name.
+    owner, not to call the program that core.fsmonitor may name, and to fetch nothing that is missing, which would call
+    the one of remote.NAME.uploadpack.
 
     :raise UsageError: git has another complaint.
     """
     # Variables such as GIT_DIR, which git sets for its hooks, would lead to another checkout.
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")} | {"LC_ALL": "C"}
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    environ |= {"LC_ALL": "C", "GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": "none"}
     argv = ["git", "-C", str(root), "-c", "safe.directory=*", "-c", "core.fsmonitor=false", *arguments]
     try:
         answer = subprocess.run(

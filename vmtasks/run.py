@@ -25,13 +25,14 @@ import sys
 import threading
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from functools import update_wrapper
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from invoke.context import Context
 from invoke.exceptions import Exit
@@ -49,6 +50,7 @@ from vmtasks.errors import (
     VmtasksError,
     outcome_of,
 )
+from vmtasks.flags import Flags, accelerator, option
 
 if TYPE_CHECKING:
     from vmtasks.frozen import Frozen
@@ -63,21 +65,6 @@ _serials = count()
 """One `inv` can make several runs in a second."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Flags:
-    """The options that every recipe has."""
-
-    accel: str = field(default="", metadata={"help": "accelerator: auto (try, the default), kvm or tcg"})
-    memory_mib: int = field(default=0, metadata={"help": "memory of each machine in MiB"})
-    cpus: int = field(default=0, metadata={"help": "processors of each machine"})
-    attempts: int = field(default=0, metadata={"help": "how often to try to boot"})
-    cold: bool = field(default=False, metadata={"help": "boot each machine from its disk, not from a template"})
-    shell: bool = field(default=False, metadata={"help": "on failure, open a shell in the machine"})
-    keep: bool = field(default=False, metadata={"help": "on failure, keep the machine until Ctrl-C, or for --keep-s"})
-    keep_s: int = field(default=1800, metadata={"help": "how long --keep keeps a machine, in seconds"})
-    dry_run: bool = field(default=False, metadata={"help": "print QEMU's command line instead of running it"})
-
-
 @dataclass(kw_only=True)
 class Run:
     """One call of a recipe: its options, its directory, and the machines and test cases that it has."""
@@ -90,6 +77,7 @@ class Run:
     console: Path | None = None
     _look: threading.Lock = field(default_factory=threading.Lock)
     """A person looks at one machine at a time, however many fail at once."""
+    _names: Counter[str] = field(default_factory=Counter)
 
     def project(self, source: str, image: str = "") -> Project:
         """Load the project at *source*, with an image that somebody chose over its own.
@@ -130,11 +118,11 @@ class Run:
 
         flags = self.flags
         wishes = Wishes(
-            name=name,
+            name=self._name_for(name or (image if isinstance(image, str) else image.name)),
             memory_mib=flags.memory_mib or (project.machine.memory_mib if project else None),
             cpus=flags.cpus or (project.machine.cpus if project else None),
             accel=accelerator(flags.accel),
-            attempts=flags.attempts or None,
+            attempts=flags.attempts,
             cold=flags.cold,
             forkable=forkable,
         )
@@ -144,6 +132,7 @@ class Run:
         what = f"{self.recipe} of {project.name if project else getattr(image, 'name', image)}"
         with boot_as(image, wishes, provisioning=provisioning, what=what, logs=self.directory) as guest:
             self.console = guest.facts["console"]
+            guest.limit_s = project.commands.timeout_s if project else None
             try:
                 if provisioning is not None:
                     provision(guest, provisioning)
@@ -230,6 +219,12 @@ class Run:
             if self.flags.keep:
                 keep(guest, self.flags.keep_s)
 
+    def _name_for(self, wish: str) -> str:
+        """Return a name that no other machine of this run has: its logs are called by it."""
+        with self._look:
+            self._names[wish] += 1
+            return wish if self._names[wish] == 1 else f"{wish}-{self._names[wish]}"
+
 
 class Recipe(Task[Callable[..., Any]]):
     """An Invoke task around a function of a run."""
@@ -246,7 +241,7 @@ class Recipe(Task[Callable[..., Any]]):
 
     def _as_task(self, body: Callable[..., Any]) -> Callable[..., Any]:
         def task(_: Context, **options: Any) -> Any:  # noqa: ANN401
-            flags = Flags(**{flag.name: options.pop(flag.name) for flag in fields(Flags)})
+            flags = Flags.taken_from(options)
             with recorded(body.__name__.replace("_", "-"), flags) as run:
                 return body(run, **options)
 
@@ -254,10 +249,7 @@ class Recipe(Task[Callable[..., Any]]):
         task.__doc__ = (inspect.getdoc(body) or "").partition(":param")[0].rstrip()  # the options' help has the rest
         # What is keyword-only is for recipes that call this one, and no option of the command line.
         own = [one for one in inspect.signature(body).parameters.values() if one.kind is not one.KEYWORD_ONLY]
-        common = [
-            inspect.Parameter(flag.name, inspect.Parameter.KEYWORD_ONLY, default=flag.default) for flag in fields(Flags)
-        ]
-        task.__signature__ = inspect.Signature([*own, *common])  # type: ignore[attr-defined]
+        task.__signature__ = inspect.Signature([*own, *map(option, fields(Flags))])  # type: ignore[attr-defined]
         return task
 
 
@@ -367,18 +359,6 @@ def _sentence(problem: BaseException | None) -> str:
     if outcome_of(problem) is Outcome.HOST:
         return f"cannot go on: {problem}"
     return f"{type(problem).__name__}: {problem}"
-
-
-def accelerator(wish: str) -> Literal["auto", "kvm", "tcg"] | None:
-    """Return the accelerator that an option asks for; None where it does not.
-
-    :raise UsageError: there is no such accelerator.
-    """
-    if wish in ("auto", "kvm", "tcg"):
-        return wish  # type: ignore[return-value]
-    if wish:
-        raise UsageError(f"there is no accelerator '{wish}'; known are 'auto', 'kvm' and 'tcg'")
-    return None
 
 
 def _help(body: Callable[..., Any]) -> dict[str, str]:

@@ -37,11 +37,19 @@ class Source:
 
     path: Path
     kind: Literal["tree", "tarball", "dsc"]
+    debian: Path | None = None
+    """The debian/ directory to build with where a tarball has none: upstream's releases need not."""
+
+    @staticmethod
+    def is_tarball(name: str) -> bool:
+        """Tell by its name whether a file is a tarball."""
+        return _TARBALL.fullmatch(name.rpartition("/")[2]) is not None
 
     @classmethod
-    def of(cls, path: Path) -> Source:
+    def of(cls, path: Path, *, debian: Path | None = None) -> Source:
         """Look at *path* and tell what it is.
 
+        :param debian: the debian/ directory to use where it is a tarball without one.
         :raise UsageError: it is not there, or nothing that can be built.
         """
         if path.is_dir():
@@ -50,8 +58,8 @@ class Source:
             raise UsageError(f"there is no source {path}", hint="--source takes a directory, a tarball or a .dsc file")
         if path.suffix == ".dsc":
             return cls(path=path, kind="dsc")
-        if _TARBALL.fullmatch(path.name):
-            return cls(path=path, kind="tarball")
+        if cls.is_tarball(path.name):
+            return cls(path=path, kind="tarball", debian=debian)
         raise UsageError(f"cannot build {path}: it is neither a directory, nor a tarball, nor a .dsc file")
 
     def build_needs(self) -> str:
@@ -65,7 +73,7 @@ class Source:
             case "tree":
                 control = _text(self.path / "debian/control")
             case "tarball":
-                control = _control_in(self.path)
+                control = _control_in(self.path) or (_text(self.debian / "control") if self.debian else "")
             case "dsc":
                 control = _text(self.path)
         return "".join(f"{field}\n" for field in _BUILD_FIELD.findall(_COMMENT.sub("", control)))
@@ -97,6 +105,8 @@ class Source:
             raise UsageError(f"cannot build {self.path}: it must hold one directory, and holds {len(found)}")
         tree = f"{WORKSHOP}/{found[0].rstrip('/').rpartition('/')[2]}"
         guest.query(["mv", found[0], tree])
+        if self.debian is not None and self.debian.is_dir() and not guest.glob(f"{tree}/debian"):
+            guest.put(self.debian, f"{tree}/debian", mtime_s=source_date_epoch(self.debian.parent))
         guest.query(["chown", "-R", f"{USER}:{USER}", tree])
         return tree
 

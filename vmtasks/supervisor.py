@@ -13,8 +13,8 @@ when it closes, for whatever reason, the machine is shut down. Its standard outp
 ``panic``             the console told of a kernel panic, the first: ``line``
 ``qemu``              an asynchronous event of QEMU's: ``name``, ``data``
 ``answer``            to the request ``id``: ``result`` or ``error``
-``gone``              QEMU has ended and nothing is left: ``status`` (null: it never ran), ``error``, the end of
-                      ``qemu``'s own messages and of the ``console``. The last line.
+``gone``              QEMU has ended and nothing is left: ``status`` (null: it never ran), whether ``by_itself``,
+                      ``error``, the end of ``qemu``'s own messages and of the ``console``. The last line.
 ====================  ======================================================================================
 
 QEMU dies with the supervisor (PR_SET_PDEATHSIG, prctl(2)), and locks and slots are flock(2) locks, which the
@@ -229,17 +229,20 @@ class Machine:
         """Give QEMU *limit_s* seconds to end of its own accord, while the console is kept flowing."""
         deadline_s = time.monotonic() + limit_s
         watched: list[Any] = [self.console, self.ended]
-        while (left_s := deadline_s - time.monotonic()) > 0:
+        while True:
+            left_s = max(0.0, deadline_s - time.monotonic())
             ready = select.select(watched, [], [], left_s)[0]
             if self.ended in ready:
                 return True
             if self.console in ready and not self.console.pump():
                 watched.remove(self.console)
-        return False
+            if not left_s:
+                return False
 
     def end(self, error: str = "") -> dict[str, Any]:
         """End QEMU: by ``quit``, which leaves its disk in order, or by force; return the last words on it."""
         deadline_s = time.monotonic() + QUIT_LIMIT_S
+        by_itself = self.wait_gone(0.0)
         with suppress(QmpError):  # it may have ended, or be beyond answering: then the kill below serves
             self.qmp.execute("quit", limit_s=QUIT_LIMIT_S)
         if not self.wait_gone(deadline_s - time.monotonic()):
@@ -249,7 +252,8 @@ class Machine:
         with open(self._log, "rb") as log:
             log.seek(max(0, os.fstat(log.fileno()).st_size - LAST_WORDS_BYTES))
             qemu = log.read().decode(errors="replace")
-        return {"status": status, "error": error, "qemu": qemu, "console": self.console.tail()}
+        console = self.console.tail()
+        return {"status": status, "by_itself": by_itself, "error": error, "qemu": qemu, "console": console}
 
 
 def supervise(plan: dict[str, Any], leash: Leash, stack: ExitStack) -> dict[str, Any]:
@@ -337,7 +341,7 @@ def main() -> NoReturn:
     for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(ignored, signal.SIG_IGN)  # the leash, not the terminal, says when to go
     leash = Leash(sys.stdin.fileno())
-    last: dict[str, Any] = {"status": None, "error": "", "qemu": "", "console": ""}
+    last: dict[str, Any] = {"status": None, "by_itself": False, "error": "", "qemu": "", "console": ""}
     try:
         with ExitStack() as stack:
             last |= supervise(leash.plan(), leash, stack)

@@ -161,7 +161,7 @@ def test_from_plan_to_gone(supervise: Callable[..., Supervisor], plan: Plan) -> 
     assert (ticket.what, ticket.state, ticket.pid) == ("a test", "running", one.process.pid)
 
     one.send({"do": "stop"})
-    assert one.ends() == {"status": 0, "error": "", "qemu": "", "console": ""}
+    assert one.ends() == {"status": 0, "by_itself": False, "error": "", "qemu": "", "console": ""}
     assert nothing_is_left(ours)
 
 
@@ -321,6 +321,7 @@ def test_qemu_that_ends_at_once_is_quoted(supervise: Callable[..., Supervisor], 
     last = one.ends()
     assert last == {
         "status": 1,
+        "by_itself": True,
         "error": "QEMU closed its control line",
         "qemu": "qemu-system-fake: -drive: no such disk\n",
         "console": "",
@@ -360,6 +361,7 @@ def test_no_qemu(supervise: Callable[..., Supervisor], plan: Plan, tmp_path: Pat
     one.prepares()
     assert one.ends() == {
         "status": None,
+        "by_itself": False,
         "error": f"{tmp_path}/qemu-system-none: No such file or directory",
         "qemu": "",
         "console": "",

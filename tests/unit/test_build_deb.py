@@ -12,7 +12,7 @@ import pytest
 
 from recipes.build_deb import build_deb
 from vmtasks import Result, Run
-from vmtasks.run import Flags
+from vmtasks.flags import Flags
 
 LIMIT_S = 5.0
 

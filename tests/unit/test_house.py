@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FLOORS = [
     ("errors", "deadline", "events", "parallel", "interrupts", "bootstrap"),
     ("slots", "host", "lease", "qmp", "supervisor", "config", "toml", "project", "spec", "tail", "dep8",
-     "freeze", "console", "kept"),
+     "freeze", "console", "kept", "flags"),
     ("qemu", "image", "leash", "frozen"),
     ("guest",),
     ("machine", "life", "checkpoint", "template", "provision", "finish", "group", "apt", "packages", "autopkgtest",

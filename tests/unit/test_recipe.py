@@ -172,11 +172,21 @@ def test_every_recipe_has_the_common_options(inv: Inv) -> None:
     shown = " ".join(inv("--help", "many").stdout.split())
     for option in (
         "--accel=STRING accelerator: auto",
-        "--memory-mib=INT memory",
+        "--memory-mib=STRING memory",
         "--shell on failure",
         "--dry-run print",
     ):
         assert option in shown
+
+
+@pytest.mark.parametrize(
+    ("option", "said"), [("--memory-mib", "0x10"), ("--attempts", "-1"), ("--cpus", "0"), ("--keep-s", "long")]
+)
+def test_a_number_that_is_none_is_a_usage(inv: Inv, option: str, said: str) -> None:
+    done = inv("greet", f"{option}={said}")
+    assert done.status == 64
+    assert f"{option} must be a number" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_the_list_has_the_first_sentence(inv: Inv) -> None:

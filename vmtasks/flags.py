@@ -1,0 +1,67 @@
+"""The options that every recipe has, and how they are read."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import Field, dataclass, field, fields
+from typing import Any, Literal
+
+from vmtasks.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flags:
+    """The options that every recipe has; a number that nobody gave is None."""
+
+    accel: str = field(default="", metadata={"help": "accelerator: auto (try, the default), kvm or tcg"})
+    memory_mib: int | None = field(default=None, metadata={"help": "memory of each machine in MiB", "at_least": 64})
+    cpus: int | None = field(default=None, metadata={"help": "processors of each machine", "at_least": 1})
+    attempts: int | None = field(default=None, metadata={"help": "how often to try to boot", "at_least": 1})
+    cold: bool = field(default=False, metadata={"help": "boot each machine from its disk, not from a template"})
+    shell: bool = field(default=False, metadata={"help": "on failure, open a shell in the machine"})
+    keep: bool = field(default=False, metadata={"help": "on failure, keep the machine until Ctrl-C, or for --keep-s"})
+    keep_s: int | None = field(
+        default=1800, metadata={"help": "how long --keep keeps a machine, in seconds", "at_least": 1}
+    )
+    dry_run: bool = field(default=False, metadata={"help": "print QEMU's command line instead of running it"})
+
+    @classmethod
+    def taken_from(cls, options: dict[str, Any]) -> Flags:
+        """Take the flags out of a command line's options.
+
+        :raise UsageError: a number is none, or too small.
+        """
+        said = {flag.name: options.pop(flag.name) for flag in fields(cls)}
+        numbers = {flag.name: _number(flag, said[flag.name]) for flag in fields(cls) if _is_number(flag)}
+        return cls(**{**said, **numbers})
+
+
+def option(flag: Field[Any]) -> inspect.Parameter:
+    """Return the option of a flag. Numbers are texts to Invoke, which has no sentence for one that is none."""
+    default = str(flag.default or "") if _is_number(flag) else flag.default
+    return inspect.Parameter(flag.name, inspect.Parameter.KEYWORD_ONLY, default=default)
+
+
+def accelerator(wish: str) -> Literal["auto", "kvm", "tcg"] | None:
+    """Return the accelerator that an option asks for; None where it does not.
+
+    :raise UsageError: there is no such accelerator.
+    """
+    if wish in ("auto", "kvm", "tcg"):
+        return wish  # type: ignore[return-value]
+    if wish:
+        raise UsageError(f"there is no accelerator '{wish}'; known are 'auto', 'kvm' and 'tcg'")
+    return None
+
+
+def _is_number(flag: Field[Any]) -> bool:
+    return "at_least" in flag.metadata
+
+
+def _number(flag: Field[Any], said: str) -> int | None:
+    if not said:
+        return None
+    least = flag.metadata["at_least"]
+    if not (said.isascii() and said.isdecimal() and int(said) >= least):
+        raise UsageError(f"--{flag.name.replace('_', '-')} must be a number, {least} or more, and not '{said}'")
+    return int(said)
