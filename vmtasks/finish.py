@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import shlex
+import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+from vmtasks import apt
 from vmtasks.config import HostSettings
 from vmtasks.errors import HostError, TestFailed
 from vmtasks.guest import Guest, sh
 from vmtasks.image.bake import GuestWork
 from vmtasks.image.cache import BakedImage
-from vmtasks.image.definition import Definition
+from vmtasks.image.definition import Definition, File, laid_over
 from vmtasks.life import Berth, living
 from vmtasks.qemu.accel import Choice
 from vmtasks.spec import Machine
-
-APT = "env DEBIAN_FRONTEND=noninteractive apt-get -y -q -o APT::Install-Recommends=false"
 
 
 def finisher(
@@ -41,20 +42,29 @@ def finisher(
 
 def _work(guest: Guest, work: GuestWork) -> dict[str, str]:
     if work.packages:
-        guest.succeed(sh(f"{APT} update && {APT} install {' '.join(work.packages)} && {APT} clean"))
+        apt.update(guest)
+        apt.install(guest, work.packages)
+        guest.succeed(["apt-get", "clean"])
     if work.tree:
-        guest.put(work.tree, "/")
+        # File by file, with git's modes: neither the directories that the image has nor a checkout's umask matter.
+        files = [path.relative_to(work.tree) for path in laid_over(work.tree)]
+        guest.put(work.tree, "/", files=files, mtime_s=int(time.time()))
     for file in work.files:
-        if file.source:
-            guest.put(work.home / Path(file.source), file.path)
-        else:
-            guest.succeed(
-                sh(f"mkdir -p \"$(dirname '{file.path}')\" && cat >'{file.path}'"), stdin=(file.content or "").encode()
-            )
-        guest.succeed(["chmod", file.mode, file.path])
+        _write(guest, file, work.home)
     for command in work.commands:
         guest.succeed(["/bin/sh", "-euxc", command])
     listed = guest.query(
         sh("command -v dpkg-query >/dev/null && dpkg-query -W -f '${binary:Package} ${Version}\\n'; sync")
     )
     return dict(line.split(" ", 1) for line in listed.splitlines())
+
+
+def _write(guest: Guest, file: File, home: Path) -> None:
+    """Put one file into the guest, in place of what is there."""
+    if file.source:
+        guest.put(home / file.source, file.path)
+    else:
+        path, above = shlex.quote(file.path), shlex.quote(str(PurePosixPath(file.path).parent))
+        line = f"mkdir -p -- {above} && rm -f -- {path} && cat >{path}"
+        guest.succeed(sh(line), stdin=(file.content or "").encode())
+    guest.succeed(["chmod", file.mode, file.path])

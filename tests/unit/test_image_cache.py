@@ -136,18 +136,32 @@ def test_the_key_changes_with_a_files_content_and_mode(kitchen: Kitchen, text: s
     assert kitchen.key("base") == keys[0], "the time of a change is no content"
 
 
+@pytest.mark.parametrize(("mode", "like"), [(0o600, 0o644), (0o664, 0o644), (0o700, 0o755), (0o775, 0o755)])
+def test_the_key_does_not_change_with_the_umask_of_a_checkout(kitchen: Kitchen, mode: int, like: int) -> None:
+    kitchen.say("base", 'suite = "bookworm"\ntree = "tree"\n')
+    file = kitchen.definitions / "tree" / "etc" / "f"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    keys = []
+    for file_mode, directory_mode in ((mode, 0o700), (like, 0o755)):
+        file.chmod(file_mode)
+        file.parent.chmod(directory_mode)
+        keys.append(kitchen.key("base"))
+    assert keys[0] == keys[1]
+
+
 def test_the_key_changes_with_a_files_name_and_a_links_target(kitchen: Kitchen) -> None:
     kitchen.say("base", 'suite = "bookworm"\ntree = "tree"\n')
     tree = kitchen.definitions / "tree"
     tree.mkdir()
     keys = {kitchen.key("base")}
-    for target in ("one", "two"):
+    for target in ("one", "two", "/"):
         (tree / "link").symlink_to(target)
         keys.add(kitchen.key("base"))
         (tree / "link").rename(tree / "other")
         keys.add(kitchen.key("base"))
         (tree / "other").unlink()
-    assert len(keys) == 5
+    assert len(keys) == 7
 
 
 def test_a_source_may_be_given_absolutely_and_have_any_name(kitchen: Kitchen, tmp_path: Path) -> None:

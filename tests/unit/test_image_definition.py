@@ -199,8 +199,10 @@ def test_sources_are_the_files_and_the_tree_in_order(say: Say, environ: dict[str
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
     (beside / "tree" / "dangling").symlink_to("nowhere")
+    (beside / "tree" / "lib").symlink_to("etc")
+    (beside / "tree" / "empty").mkdir()
     assert [str(source.relative_to(beside)) for source in read(path, environ).sources()] == [
-        "a.conf", "tree/dangling", "tree/etc/a", "tree/etc/b", "tree/z",
+        "a.conf", "tree/dangling", "tree/etc/a", "tree/etc/b", "tree/lib", "tree/z",
     ]  # fmt: skip
 
 

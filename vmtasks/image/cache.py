@@ -21,6 +21,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -107,7 +108,7 @@ def key_of(image: Definition) -> str:
         digest.update(json.dumps(said, sort_keys=True).encode())
         for path in definition.sources():
             name = os.path.relpath(path, definition.home.parent)
-            digest.update(os.fsencode(f"\n{name} {path.lstat().st_mode:o} ") + _content(path))
+            digest.update(os.fsencode(f"\n{name} {_mode(path):o} ") + _content(path))
         if definition.original is not None and definition.sha256 is None:
             digest.update(_stamp(definition.original))
     return digest.hexdigest()[:16]
@@ -216,6 +217,14 @@ def _manifest(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None  # pruned this very moment, or damaged
     return said if isinstance(said, dict) and {"name", "key", "parent", "baked_s"} <= said.keys() else None
+
+
+def _mode(path: Path) -> int:
+    """Return the mode that git would have: the umask of a checkout is nothing of the image's."""
+    mode = path.lstat().st_mode
+    if stat.S_ISREG(mode):
+        return stat.S_IFREG | (0o755 if mode & stat.S_IXUSR else 0o644)
+    return mode
 
 
 def _content(path: Path) -> bytes:

@@ -88,9 +88,12 @@ class Definition:
         """Return every file that goes into the image, besides the definition itself, in a fixed order."""
         beside = self.home.parent
         named = [beside / file.source for file in self.files if file.source]
-        if self.tree:
-            named += sorted(path for path in (beside / self.tree).rglob("*") if not path.is_dir())
-        return tuple(named)
+        return (*named, *laid_over(beside / self.tree)) if self.tree else tuple(named)
+
+
+def laid_over(tree: Path) -> tuple[Path, ...]:
+    """Return what of a directory is laid over ``/``, in a fixed order: files and links, as git has them."""
+    return tuple(sorted(path for path in tree.rglob("*") if path.is_symlink() or not path.is_dir()))
 
 
 def find(name: str, environ: Mapping[str, str] = os.environ, *, above: tuple[str, ...] = ()) -> Definition:

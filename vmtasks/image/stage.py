@@ -65,13 +65,39 @@ class Stage:
 
     def write(self, guest_path: str, content: str | bytes, mode: int = 0o644) -> None:
         """Write a file into the tree; never through a link that the tree holds."""
-        path = self.path(guest_path)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        if os.path.lexists(path):
-            os.unlink(path)
+        path = self.place(guest_path)
         with open(path, "wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
         os.chmod(path, mode)
+
+    def place(self, guest_path: str) -> str:
+        """Return where a path of the guest's is now, with its directory there and nothing in its place.
+
+        Directories that the tree has stay as they are.
+        """
+        path = self.path(guest_path)
+        above, tree = os.path.realpath(os.path.dirname(path)), os.path.realpath(self.tree)
+        if os.path.commonpath((above, tree)) != tree:
+            raise StageError(f"cannot write {guest_path}: a link on its way leads out of the tree that is being made")
+        os.makedirs(above, exist_ok=True)
+        if os.path.lexists(path):
+            os.unlink(path)
+        return path
+
+    def lay_over(self, overlay: str) -> None:
+        """Lay the files and links of a directory over the tree, with the modes that git has of them.
+
+        Those of its directories, and all that the umask of a checkout has to do with, are nothing of the image's.
+        """
+        for directory, names, files in os.walk(overlay):
+            for source in (os.path.join(directory, name) for name in [*names, *files]):
+                guest_path = "/" + os.path.relpath(source, overlay)
+                if os.path.islink(source):
+                    os.symlink(os.readlink(source), self.place(guest_path))
+                elif not os.path.isdir(source):
+                    path = self.place(guest_path)
+                    shutil.copyfile(source, path)
+                    os.chmod(path, 0o755 if os.stat(source).st_mode & 0o100 else 0o644)
 
     def make_tree(self) -> None:
         """Bootstrap a suite, or unpack the parent's tree."""
@@ -105,7 +131,7 @@ class Stage:
                 self.chroot(*APT, "update")
                 self.chroot(*APT, "install", *self.plan["packages"])
             if self.plan["overlay"]:
-                self.run("cp", "-R", "-P", "--preserve=mode,links", f"{self.plan['overlay']}/.", self.tree)
+                self.lay_over(self.plan["overlay"])
             for file in self.plan["files"]:
                 content = file["content"]
                 if content is None:
@@ -203,6 +229,7 @@ class Stage:
 
 def main() -> int:
     """Carry out the plan on standard input."""
+    os.umask(0o022)  # the caller's is nothing of the image's
     stage = Stage(json.load(sys.stdin))
     subprocess.run(
         ("mount", "-t", "tmpfs", "-o", f"mode=755,size={stage.plan['scratch_mib']}M", "tmpfs", stage.scratch),
