@@ -71,7 +71,11 @@ class HostSettings:
         for path in (system, user):
             if os.path.lexists(path) or (chosen and path == user):
                 settings = toml.load(cls, path, over=settings)
-        return toml.override(settings, environ)
+        settings = toml.override(settings, environ)
+        if settings.frozen_share > 1:
+            said = f"frozen_share (VMTASKS_FROZEN_SHARE) must be at most 1, not {settings.frozen_share:g}"
+            raise UsageError(f"{said}: it is the share of the free disk for templates and checkpoints")
+        return settings
 
 
 def cache_dir(environ: Mapping[str, str] = os.environ) -> Path:

@@ -26,7 +26,7 @@ find / -xdev \\( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path 
 def find(names: Sequence[str]) -> Packages:
     """Return the packages of .deb files, .changes files and directories of them.
 
-    :raise UsageError: one is none of these, or not there, or there are no packages at all.
+    :raise UsageError: one is none of these, or not there, there are two of one package, or no packages at all.
     """
     found: list[Path] = []
     for name in names or ["."]:
@@ -41,7 +41,16 @@ def find(names: Sequence[str]) -> Packages:
             raise UsageError(f"cannot install {name}: it is neither a .deb file, nor a .changes file, nor a directory")
     if missing := [str(path) for path in found if not path.is_file()]:
         raise UsageError(f"cannot install {missing[0]}: there is no such file")
-    packages = {path.name.split("_")[0]: path for path in found if "-dbgsym_" not in path.name}
+    packages: Packages = {}
+    for path in found:
+        if "-dbgsym_" in path.name:
+            continue
+        first = packages.setdefault(path.name.split("_")[0], path)
+        if first.resolve() != path.resolve():
+            raise UsageError(
+                f"cannot install {first} and {path}: they are one package",
+                hint="name the file that is meant, or the .changes file of its build",
+            )
     if not packages:
         raise UsageError(
             f"there are no packages in {', '.join(names) or 'this directory'}", hint="`inv build-deb` makes some"

@@ -95,6 +95,9 @@ def test_vmtasks_config_must_exist(tmp_path: Path, system: Path) -> None:
         ("VMTASKS_SLOTS", "0", "VMTASKS_SLOTS must be a whole number of at least 1"),
         ("VMTASKS_SLOTS", "many", "VMTASKS_SLOTS must be a whole number of at least 1"),
         ("VMTASKS_ACCEL", "hvf", 'VMTASKS_ACCEL must be one of "auto", "kvm", "tcg"'),
+        ("VMTASKS_FROZEN_SHARE", "1.01", r"VMTASKS_FROZEN_SHARE\) must be at most 1, not 1.01"),
+        ("VMTASKS_FROZEN_SHARE", "inf", r"VMTASKS_FROZEN_SHARE\) must be at most 1, not inf"),
+        ("VMTASKS_FROZEN_SHARE", "nan", "VMTASKS_FROZEN_SHARE must be a number of at least 0"),
         ("VMTASKS_BOOT_LIMIT_S", "-1", "VMTASKS_BOOT_LIMIT_S must be a number of at least 0"),
     ],
 )
