@@ -7,7 +7,7 @@ import pwd
 import secrets
 import shlex
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
@@ -133,10 +133,11 @@ def _attempt(machine: Machine, berth: Berth, origin: Origin, attempt: int) -> It
         with events.phase("slot", machine=machine.name):
             news.wait_for("admitted", Deadline.after(None))
         news.is_copy = origin.frozen is not None
-        with events.phase("prepare", machine=machine.name, detail="disk"):
+        with events.phase("overlay", machine=machine.name, detail="disk"):
             news.wait_for("prepared", Deadline.after(START_LIMIT_S))
         with events.phase("start", machine=machine.name, detail=f"{origin.kind}, {berth.choice.accelerator}"):
             news.wait_for("greeted", Deadline.after(START_LIMIT_S))
+        with events.phase("load", machine=machine.name, detail="state") if news.is_copy else nullcontext():
             started = news.wait_for("started", Deadline.after(START_LIMIT_S))
         port = int(started["ports"][str(SSH_PORT)])
         address = Address(port=port, identity=berth.baked.identity, host_key=berth.baked.host_key)
@@ -199,12 +200,19 @@ def stands_on(berth: Berth, origin: Origin) -> tuple[Path, ...]:
 
 def _first_connection(address: Address, machine: Machine, berth: Berth, origin: Origin, news: _News) -> Connection:
     """Return the connection that makes a machine ready: a copied one is woken over it."""
-    if origin.frozen is None:
-        with events.phase("boot", machine=machine.name, detail="kernel and userland, until ssh answers"), news.shown():
-            return connect(address, Deadline.after(berth.settings.boot_limit_s), news.watch)
-    with events.phase("wake", machine=machine.name, detail="ssh, clock, random numbers, name"), news.shown():
-        wake = Wake(name=machine.name)
-        return connect(address, Deadline.after(WAKE_LIMIT_S), news.watch, wake, stagger_s=WAKE_STAGGER_S)
+    with news.shown(), ExitStack() as phases:
+
+        def enter(phase: str, detail: str) -> None:
+            phases.close()
+            phases.enter_context(events.phase(phase, machine=machine.name, detail=detail))
+
+        if origin.frozen is not None:
+            enter("ssh", "and the machine's own clock, random numbers and name")
+            wake = Wake(name=machine.name)
+            return connect(address, Deadline.after(WAKE_LIMIT_S), news.watch, wake, stagger_s=WAKE_STAGGER_S)
+        enter("boot", "kernel and userland")
+        limit = Deadline.after(berth.settings.boot_limit_s)
+        return connect(address, limit, news.watch, on_greeting=lambda: enter("ssh", "the first command"))
 
 
 def _end(machine: Machine, guest: Guest, leash: Leash) -> bool:

@@ -229,24 +229,24 @@ class Machine:
         """Give QEMU *limit_s* seconds to end of its own accord, while the console is kept flowing."""
         deadline_s = time.monotonic() + limit_s
         watched: list[Any] = [self.console, self.ended]
-        while True:
-            left_s = max(0.0, deadline_s - time.monotonic())
+        while (left_s := deadline_s - time.monotonic()) > 0:
             ready = select.select(watched, [], [], left_s)[0]
             if self.ended in ready:
                 return True
             if self.console in ready and not self.console.pump():
                 watched.remove(self.console)
-            if not left_s:
-                return False
+        return False
 
     def end(self, error: str = "") -> dict[str, Any]:
         """End QEMU: by ``quit``, which leaves its disk in order, or by force; return the last words on it."""
         deadline_s = time.monotonic() + QUIT_LIMIT_S
-        by_itself = self.wait_gone(0.0)
+        by_itself = True
         with suppress(QmpError):  # it may have ended, or be beyond answering: then the kill below serves
             self.qmp.execute("quit", limit_s=QUIT_LIMIT_S)
+            by_itself = False
         if not self.wait_gone(deadline_s - time.monotonic()):
             self.process.kill()
+            by_itself = False
         status = self.process.wait()
         self.console.close()
         with open(self._log, "rb") as log:

@@ -79,7 +79,7 @@ def qemu_of() -> int:
 @pytest.fixture
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(life, "Guest", StandIn)
-    monkeypatch.setattr(life, "connect", lambda *_: None)
+    monkeypatch.setattr(life, "connect", lambda *_, **__: None)
 
 
 @pytest.fixture
@@ -169,7 +169,7 @@ def test_a_life(machine: Machine, berth: Berth, heard: list[events.Event], tmp_p
     assert guest.is_closed, "before the machine went"
     assert [event.phase for event in heard if isinstance(event, events.PhaseEnded)] == [
         "slot",
-        "prepare",
+        "overlay",
         "start",
         "boot",
         "stop",

@@ -236,7 +236,7 @@ def test_make_test_in_vm_brings_out_everything_and_says_only_where(made: Done) -
 def test_make_test_in_vm_writes_everything_down(made: Done) -> None:
     result = made.result
     assert (result["outcome"], result["exit_code"], result["sentence"]) == ("passed", 0, "")
-    assert {"slot", "prepare", "start", "wake", "copy in", "copy out", "stop"} <= {
+    assert {"slot", "overlay", "start", "load", "ssh", "copy in", "copy out", "stop"} <= {
         phase["phase"] for phase in result["phases"]
     }
     assert [phase for phase in result["phases"] if phase["duration_s"] is None or phase["error"]] == []

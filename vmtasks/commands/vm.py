@@ -33,6 +33,28 @@ def ps(_: Context) -> None:
     print(table(("STATE", "USER", "PID", "MEMORY", "SINCE", "SSH PORT", "WHAT"), rows))
 
 
+@task(
+    help={"recipe": "only runs of this recipe", "last": "how many runs (default: 20)"},
+    auto_shortflags=False,
+)
+def times(_: Context, recipe: str = "", last: str = "20") -> None:
+    """Show where the time of the last runs went: seconds by phase, added up over the machines of each."""
+    from vmtasks.errors import UsageError
+    from vmtasks.report.table import table
+    from vmtasks.report.times import PHASES, Times, history
+    from vmtasks.run import OUTPUT
+
+    if not (last.isdecimal() and int(last)):
+        raise UsageError(f"--last must be a number, 1 or more, and not '{last}'")
+    rows = []
+    for run in history(OUTPUT, recipe, int(last)):
+        seconds = Times.of(run).seconds
+        others_s = sum(seconds[name] for name in seconds if name not in PHASES)
+        cells = [*(seconds[name] for name in PHASES), others_s, run["duration_s"] or 0.0]
+        rows.append((run["started"][:19], run["recipe"], run["outcome"], *(f"{cell:.2f}" for cell in cells)))
+    print(table(("STARTED (UTC)", "RECIPE", "OUTCOME", *(name.upper() for name in PHASES), "OTHER", "IN ALL"), rows))
+
+
 @task
 def gc(_: Context) -> None:
     """Sweep what machines, bakes and makers of templates that were killed have left; touches nothing that lives."""

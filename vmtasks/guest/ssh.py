@@ -66,10 +66,12 @@ def connect(
     hello: Hello = runs_commands,
     *,
     stagger_s: float = STAGGER_S,
+    on_greeting: Callable[[], None] = lambda: None,
 ) -> Connection:
     """Return a connection that has run a command.
 
     :param hello: that command.
+    :param on_greeting: called whenever sshd has greeted, before we log in.
     :param stagger_s: after how many seconds to try once more beside an attempt that got no answer yet.
     :raise BootError: *deadline* passed, the guest does not let us in, or somebody else answers.
     """
@@ -79,6 +81,7 @@ def connect(
         line = _greeted(address, deadline, watch, stagger_s)
         if line is None:
             break
+        on_greeting()
         try:
             return _login(address, line, deadline.within(login_limit_s), hello)
         except BadHostKeyException as problem:

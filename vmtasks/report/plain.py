@@ -20,6 +20,7 @@ from vmtasks.errors import Outcome
 from vmtasks.report.guest_text import WholeLines, harmless, one_line
 from vmtasks.report.sink import Sink
 from vmtasks.report.summary import Line, summary
+from vmtasks.report.times import Times
 from vmtasks.report.words import answers, duration, how_far, named, near, share
 
 _PROGRESS_EVERY_S = 10
@@ -35,10 +36,12 @@ class Plain:
         self._lines = WholeLines()
         self._width = 0
         self._started: e.RunStarted | None = None
+        self._times = Times()
         self._shown: dict[tuple[str, str], tuple[float, float]] = {}  # when and how far each phase was last shown
 
     def __call__(self, event: e.Event) -> None:  # noqa: C901, PLR0912 - one branch for each kind of event
         """Hear an event."""
+        self._times(event)
         match event:
             case e.Output():
                 self._print(event, "|", self._lines.add(event))
@@ -73,7 +76,7 @@ class Plain:
                 self._say(event, f"{event.recipe} began; logs and results go to {near(event.directory)}")
             case e.RunEnded():
                 self.flush()
-                text = "\n".join(_written(line) for line in summary(self._started, event))
+                text = "\n".join(_written(line) for line in summary(self._started, event, self._times.text()))
                 self._stream.write(text + "\n" if event.outcome == Outcome.PASSED else f"\n{text}\n")
 
     def flush(self) -> None:

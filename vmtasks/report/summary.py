@@ -40,20 +40,23 @@ class Line:
     """What a fact is about."""
 
 
-def summary(started: RunStarted | None, ended: RunEnded) -> tuple[Line, ...]:
-    """Say how a run ended: one line for a pass, else all that is needed to go on from there."""
+def summary(started: RunStarted | None, ended: RunEnded, times: str = "") -> tuple[Line, ...]:
+    """Say how a run ended: one line for a pass, else all that is needed to go on from there.
+
+    :param times: where the time went.
+    """
     recipe = started.recipe if started else "the run"
     took_s = ended.at_s - started.at_s if started else 0.0
     headline = f"{recipe} {_verdict(ended.outcome)} {duration(took_s)}"
     if ended.outcome == Outcome.PASSED:
         results = f"; results in {near(started.directory)}" if started else ""
-        return (Line("good", headline + results),)
+        return (*([Line("fact", times, label="times")] if times else []), Line("good", headline + results))
     sentence = harmless(ended.sentence).strip()
     return (
         Line("bad", f"{headline}: {sentence}" if sentence else headline),
         *_quoted("The last lines of its output:", ended.evidence, _EVIDENCE_LINES),
         *_quoted("The last lines of the console:", ended.console, _CONSOLE_LINES),
-        *_facts(started, ended),
+        *_facts(started, ended, times),
     )
 
 
@@ -69,10 +72,11 @@ def _quoted(heading: str, texts: tuple[str, ...], at_most: int) -> list[Line]:
     return [Line("gap"), Line("heading", heading), *quotes] if quotes else []
 
 
-def _facts(started: RunStarted | None, ended: RunEnded) -> list[Line]:
+def _facts(started: RunStarted | None, ended: RunEnded, times: str) -> list[Line]:
     facts = {
         "blame": "the machinery, not the project" if _is_infrastructure(ended.outcome) else "",
         "try": harmless(ended.hint),
+        "times": times,
         "logs": near(started.directory) if started else "",
         "repeat": started.repeat if started else "",
         "shell": ended.shell,

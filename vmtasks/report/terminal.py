@@ -25,6 +25,7 @@ from vmtasks.report.junit import SKIPPED
 from vmtasks.report.region import ASCII, FINE, Names, Running, row
 from vmtasks.report.sink import Sink
 from vmtasks.report.summary import Line, summary
+from vmtasks.report.times import Times
 from vmtasks.report.words import answers, duration, named, near
 
 HANDED_OVER = "shell"
@@ -74,6 +75,7 @@ class Terminal:
         self._announced: set[str] = set()
         self._logs: dict[str, Path | None] = {}
         self._started: e.RunStarted | None = None
+        self._times = Times()
 
     def __call__(self, event: e.Event) -> None:
         """Hear an event."""
@@ -112,6 +114,7 @@ class Terminal:
             self._console.show_cursor(True)  # also where a second Ctrl-C has cut the region's own end short
 
     def _handle(self, event: e.Event) -> None:  # noqa: C901, PLR0912 - one branch for each kind of event
+        self._times(event)
         match event:
             case e.RunStarted():
                 self._started = event
@@ -194,7 +197,7 @@ class Terminal:
     def _run_ended(self, event: e.RunEnded) -> None:
         self.close()
         mark = self._glyphs.good if event.outcome == Outcome.PASSED else self._glyphs.bad
-        for line in summary(self._started, event):
+        for line in summary(self._started, event, self._times.text()):
             self._console.print(_written(line, mark, self._glyphs.edge))
 
     def _say(self, *parts: Part) -> None:
