@@ -46,6 +46,8 @@ class Freezer:
         self._about = about
         self._disk = machine.disk
         self._count = 0
+        self.stood_still_s = 0.0
+        """How long the machine stood while it was last frozen."""
 
     def checkpoint(self, name: str, key: str = "") -> Frozen:
         """Freeze the machine, and let it go on.
@@ -59,12 +61,16 @@ class Freezer:
                 f"cannot freeze {self._machine.name}: its memory is not a file of its own",
                 hint="boot it with forkable=True",
             )
+        findable = bool(key)
         key = key_of(self._basis, key or secrets.token_hex(16))
         self._count += 1
         overlay = self._disk.with_name(f"disk-{self._count}.qcow2")
         with (
             events.phase("checkpoint", machine=self._machine.name, detail=name),
-            frozen.making(key, "checkpoint", name, stands_on=self._stands_on, **self._about) as (into, final),
+            frozen.making(key, "checkpoint", name, stands_on=self._stands_on, keep=findable, **self._about) as (
+                into,
+                final,
+            ),
         ):
             self._freeze(
                 link=[(self._disk, into / "disk.qcow2")],
@@ -72,6 +78,7 @@ class Freezer:
                 state=into / "state",
                 prepare=[overlay_unseen_argv(final / "disk.qcow2", overlay, self._size_bytes())],
                 overlay=overlay,
+                hold=[into / "in-use"],
             )
         self._disk, self._stands_on = overlay, (final / "in-use", *self._stands_on)
         return frozen.read(final)
@@ -90,6 +97,7 @@ class Freezer:
             state=into / "state",
             prepare=[],
             overlay=None,
+            hold=[],
         )
 
     def network(self) -> str:
@@ -104,9 +112,10 @@ class Freezer:
         state: Path,
         prepare: list[tuple[str, ...]],
         overlay: Path | None,
+        hold: list[Path],
     ) -> None:
         try:
-            self._leash.request(
+            self.stood_still_s = self._leash.request(
                 Deadline.after(FREEZE_LIMIT_S),
                 do="freeze",
                 link=[[*map(str, pair)] for pair in link],
@@ -114,6 +123,7 @@ class Freezer:
                 state=str(state),
                 prepare=prepare,
                 overlay=str(overlay) if overlay else None,
+                hold=[*map(str, hold)],
             )
         except BootError as problem:
             raise HostError(f"cannot freeze {self._machine.name}: {problem}") from problem

@@ -216,7 +216,10 @@ class Machine:
     def answer(self, request: dict[str, Any], leash: Leash) -> Any:  # noqa: ANN401 - whatever QEMU returns
         """Return what a request asks for."""
         if request["do"] == "freeze":
-            return freeze.freeze(self.qmp, request, lambda left_s: leash.slack(left_s, self.qmp))
+            stood_still_s = freeze.freeze(self.qmp, request, lambda left_s: leash.slack(left_s, self.qmp))
+            for path in request["hold"]:  # its disk lies over the frozen one from now on
+                hold(path, fcntl.LOCK_SH)
+            return stood_still_s
         return self.qmp.execute(request["execute"], request.get("arguments"), limit_s=CONTROL_LIMIT_S)
 
     def tell_events(self) -> None:

@@ -26,6 +26,8 @@ def origin_of(machine: Machine, berth: Berth, *, cold: bool, forkable: bool) -> 
         return Origin(why="as asked for", forkable=forkable)
     if machine.extra:
         return Origin(why="it has arguments of its own for QEMU", forkable=forkable)
+    if not frozen.has_room(berth.settings):
+        return Origin(why="there is no room for templates (frozen_mib, frozen_share)", forkable=forkable)
     key = key_of(basis_of(machine, berth.baked))
     try:
         template = frozen.find(key)
