@@ -109,14 +109,12 @@ def boot_as(
     :param provisioning: what :func:`vmtasks.provision.provision` is to be called with first in the block; a
         machine that has it behind it is the one to start from. Not for a checkpoint, which is as it is.
     """
-    settings = host_settings(accel=wishes.accel, attempts=wishes.attempts)
     if isinstance(image, Frozen):
-        machine, berth, origin = _fork_of(image, wishes, settings)
+        machine, berth, origin = fork_of(image, wishes)
         berth = replace(berth, what=what or f"a machine from {image.name}", logs=logs)
     else:
-        baked, choice, machine = _prepared(image, wishes, settings)
-        what = what or f"a machine from {image}"
-        berth = Berth(image=image, baked=baked, choice=choice, settings=settings, what=what, logs=logs)
+        machine, berth = berth_of(image, wishes)
+        berth = replace(berth, what=what or f"a machine from {image}", logs=logs)
         origin = origin_of(machine, berth, cold=wishes.cold, forkable=wishes.forkable)
         if provisioning is not None:
             origin = provisioned(provisioning, machine, berth, origin)
@@ -124,7 +122,7 @@ def boot_as(
         yield guest
 
 
-def _fork_of(checkpoint: Frozen, wishes: Wishes, settings: HostSettings) -> tuple[Machine, Berth, Origin]:
+def fork_of(checkpoint: Frozen, wishes: Wishes) -> tuple[Machine, Berth, Origin]:
     """Return what a machine from *checkpoint* is made of: all but its name was settled when that was frozen.
 
     :raise UsageError: something else is wished for.
@@ -137,6 +135,7 @@ def _fork_of(checkpoint: Frozen, wishes: Wishes, settings: HostSettings) -> tupl
         if wish and wish != getattr(machine, setting):
             raise UsageError(f"cannot give {checkpoint.name} another {setting}: a frozen machine is as it was")
     baked = read_baked(Path(checkpoint.said["baked"]))
+    settings = host_settings(accel=wishes.accel, attempts=wishes.attempts)
     choice = Choice(accelerator=machine.accelerator, why="the frozen machine's")
     berth = Berth(image=checkpoint.said["image"], baked=baked, choice=choice, settings=settings)
     checkpoint.touch()
@@ -151,12 +150,17 @@ def argv_by_hand(image: str, wishes: Wishes) -> tuple[str, ...]:
 
     :raise UsageError: there is no such image.
     """
+    machine, berth = berth_of(image, wishes)
+    return (*qemu_argv(machine, disk=berth.baked.disk, wires=BY_HAND), "-snapshot")
+
+
+def berth_of(image: str, wishes: Wishes) -> tuple[Machine, Berth]:
+    """Return the machine that *wishes* make of an image, which is baked if need be, and what is around it.
+
+    :raise UsageError: there is no such image, or it has no network.
+    :raise HostError: this host cannot bake it.
+    """
     settings = host_settings(accel=wishes.accel, attempts=wishes.attempts)
-    baked, _, machine = _prepared(image, wishes, settings)
-    return (*qemu_argv(machine, disk=baked.disk, wires=BY_HAND), "-snapshot")
-
-
-def _prepared(image: str, wishes: Wishes, settings: HostSettings) -> tuple[BakedImage, Choice, Machine]:
     definition = find(image)
     choice = choose(settings.accel)
     baked = ensure_baked(definition, settings=settings)
@@ -165,7 +169,7 @@ def _prepared(image: str, wishes: Wishes, settings: HostSettings) -> tuple[Baked
         raise UsageError(
             f'cannot boot {image} without a network: ssh could not reach it; "restricted" reaches nothing else'
         )
-    return baked, choice, machine
+    return machine, Berth(image=image, baked=baked, choice=choice, settings=settings)
 
 
 def host_settings(*, accel: Literal["auto", "kvm", "tcg"] | None = None, attempts: int | None = None) -> HostSettings:

@@ -174,8 +174,7 @@ class Machine:
         leash.slack(CONTROL_LIMIT_S, self.qmp)
         version = self.qmp.greet(deadline_s - time.monotonic())
         network = self.qmp.human("info usernet", limit_s=deadline_s - time.monotonic())
-        ports = {guest: int(host) for host, guest in _FORWARD.findall(network)}
-        return {"qemu_pid": self.process.pid, "version": version, "ports": ports}
+        return {"qemu_pid": self.process.pid, "version": version, "ports": ports_of(network)}
 
     def watch(self, leash: Leash) -> None:
         """Serve the caller's requests until QEMU has ended.
@@ -257,6 +256,11 @@ class Machine:
             qemu = log.read().decode(errors="replace")
         console = self.console.tail()
         return {"status": status, "by_itself": by_itself, "error": error, "qemu": qemu, "console": console}
+
+
+def ports_of(network: str) -> dict[str, int]:
+    """Return the ports that QEMU picked, by those of the guest, from what ``info usernet`` says."""
+    return {guest: int(host) for host, guest in _FORWARD.findall(network)}
 
 
 def supervise(plan: dict[str, Any], leash: Leash, stack: ExitStack) -> dict[str, Any]:

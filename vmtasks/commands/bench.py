@@ -7,16 +7,17 @@ from invoke.tasks import task
 
 
 @task(
+    iterable=["only"],
     help={
-        "runs": "how often each image boots",
-        "gigabyte_mib": "how much a guest prints while memory is measured, in MiB",
-        "example": "measure a second `make test-in-vm` of the example as well (default: yes)",
+        "runs": "how often each machine starts and each transfer is made (default: 5)",
+        "output_mib": "how much a guest prints while memory is measured, in MiB (default: 1024)",
+        "only": "measure this alone: list, start, cold, crowd, files, memory, build, example, bake; may be repeated",
     },
     auto_shortflags=False,
 )
-def bench(_: Context, runs: int = 3, gigabyte_mib: int = 1024, example: bool = True) -> None:
+def bench(_: Context, only: list[str], runs: int = 5, output_mib: int = 1024) -> None:
     """Measure speed and memory side by side; prints ratios within one run, and fails because of none."""
-    from vmtasks.bench import HEADINGS, measure, write
+    from vmtasks.bench import HEADINGS, Scope, measure, write
     from vmtasks.interrupts import signals_interrupt
     from vmtasks.report import reporting
     from vmtasks.report.table import table
@@ -25,7 +26,7 @@ def bench(_: Context, runs: int = 3, gigabyte_mib: int = 1024, example: bool = T
     taken = []
     try:
         with reporting(None), signals_interrupt():
-            for measurement in measure(runs=runs, gigabyte_mib=gigabyte_mib, example=example):
+            for measurement in measure(Scope(runs=runs, output_mib=output_mib, only=tuple(only))):
                 taken.append(measurement)  # noqa: PERF402 - what has been measured is told even if the next one fails
     finally:
         if taken:
