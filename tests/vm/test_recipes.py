@@ -325,6 +325,11 @@ def unpacked(dsc: Path, target: Path) -> Path:
 
 # ---- install-test
 
+INSTALLED_AND_UPGRADED = [
+    *("install", "smoke", "purge"),
+    *("install-old", "upgrade", "smoke after the upgrade", "purge after the upgrade"),
+]
+
 
 def test_a_failed_smoke_test_is_told_and_an_upgrade_is_one(made: Done, room: Path, tmp_path: Path) -> None:
     deb = products(made)["greeting_1.2.0_amd64.deb"]
@@ -352,8 +357,8 @@ def test_a_failed_smoke_test_is_told_and_an_upgrade_is_one(made: Done, room: Pat
     assert any("smoke and mirrors" in line for line in last_screen if "repeat" not in line and "shell" not in line)
 
     assert upgraded.passed()
-    assert upgraded.cases == dict.fromkeys(["install-old", "upgrade", "smoke", "purge"], "passed")
-    assert " upgrade greeting:amd64 1.1.0 1.2.0\n" in (upgraded.directory / "install-logs" / "dpkg.log").read_text()
+    assert upgraded.cases == dict.fromkeys(INSTALLED_AND_UPGRADED, "passed")
+    assert " upgrade greeting:amd64 1.1.0 1.2.0\n" in (upgraded.directory / "upgrade-logs" / "dpkg.log").read_text()
 
 
 def test_a_package_from_debians_archive_is_installed_and_upgraded(
@@ -377,8 +382,65 @@ def test_a_package_from_debians_archive_is_installed_and_upgraded(
     assert not (installed.directory / "leftovers.txt").exists()
 
     assert upgraded.passed()
-    assert upgraded.cases == dict.fromkeys(["install-old", "upgrade", "smoke", "purge"], "passed")
-    assert f" {version}+newer\n" in (upgraded.directory / "install-logs" / "dpkg.log").read_text()
+    assert upgraded.cases == dict.fromkeys(INSTALLED_AND_UPGRADED, "passed")
+    assert f" {version}+newer\n" in (upgraded.directory / "upgrade-logs" / "dpkg.log").read_text()
+
+
+NEEDY = {
+    "debian/changelog": (
+        "needy (1.0) unstable; urgency=medium\n\n  * First.\n\n"
+        " -- A Tester <tester@example.org>  Thu, 01 Jan 2026 00:00:00 +0000\n"
+    ),
+    "debian/control": (
+        "Source: needy\nMaintainer: A Tester <tester@example.org>\nBuild-Depends: ed\n\n"
+        "Package: needy\nArchitecture: all\nDescription: needs an editor to be built\n"
+    ),
+    "debian/rules": (
+        "#!/usr/bin/make -f\nbuild clean binary-arch:\nbinary: binary-indep\nbinary-indep:\n"
+        "\tmkdir -p debian/tmp/DEBIAN debian/tmp/usr/share/needy\n"
+        "\tprintf 'a\\nwords\\n.\\nw debian/tmp/usr/share/needy/words\\n' | ed -s\n"
+        "\tdpkg-gencontrol\n\tdpkg-deb --root-owner-group --build debian/tmp ..\n"
+    ),
+    "debian/tests/control": (
+        "Test-Command: test -e /usr/share/needy/words && ! test -e /var/tmp/broken\nFeatures: test-name=shared\n\n"
+        "Test-Command: rm /usr/share/needy/words && touch /var/tmp/broken\nFeatures: test-name=breaks\n"
+        "Restrictions: breaks-testbed, needs-root\n\n"
+        "Test-Command: test -e /usr/share/needy/words && echo mine >$AUTOPKGTEST_ARTIFACTS/note\n"
+        "Features: test-name=alone\nRestrictions: isolation-machine\n\n"
+        "Test-Command: exit 77\nFeatures: test-name=not-today\nRestrictions: skippable\n\n"
+        "Test-Command: false\nFeatures: test-name=elsewhere\nArchitecture: !amd64\n"
+    ),
+    "vmtasks.toml": '[commands]\nlintian = "none"\nsmoke = "test -e /usr/share/needy/words"\n',
+}
+
+
+def test_what_is_needed_to_build_is_installed_once_and_tests_that_ask_for_it_are_alone(tmp_path: Path) -> None:
+    for name, text in NEEDY.items():
+        path = tmp_path / "needy" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (tmp_path / "needy" / "debian" / "rules").chmod(0o755)
+    (first,) = all_of(inv(tmp_path, "build-deb", "--source", "needy"))
+    (second,) = all_of(inv(tmp_path, "build-deb", "--source", "needy"))
+    assert first.passed()
+    assert second.passed()
+    assert not [one for one in second.result["commands"] if one["command"].startswith("apt-get")]
+    (machine,) = second.result["machines"]
+    assert machine["start"] == "fork"
+    assert "the build dependencies of needy" in machine["why_start"]
+    (deb,) = [path for path in products(second).values() if path.suffix == ".deb"]
+    assert sha256(deb) == sha256(products(first)[deb.name])
+
+    (tried,) = all_of(inv(tmp_path, "install-test", "--debs", deb, "--source", "needy"))
+    assert tried.passed()
+    assert tried.cases == {
+        **dict.fromkeys(["install", "smoke", "purge"], "passed"),
+        **{f"debian/tests/{name}": "passed" for name in ("shared", "breaks", "alone")},
+        **{f"debian/tests/{name}": "skipped" for name in ("not-today", "elsewhere")},
+    }
+    starts = {machine["machine"]: machine["start"] for machine in tried.result["machines"]}
+    assert starts == {**starts, "install": "clone", "test-breaks": "fork", "test-alone": "fork"}
+    assert (tried.directory / "artifacts-alone" / "note").read_text() == "mine\n"
 
 
 # ---- test-in-vm of a project that is no package
