@@ -22,7 +22,7 @@ from vmtasks.leash import Leash
 from vmtasks.qemu.argv import overlay_unseen_argv, qemu_argv
 from vmtasks.spec import DirectKernel, Machine
 
-FORMAT = 2
+FORMAT = 3
 """Part of every key: raise it when machines are frozen in another way."""
 FREEZE_LIMIT_S = 120.0
 
@@ -73,29 +73,30 @@ class Freezer:
             ),
         ):
             self._freeze(
+                into,
+                final,
                 link=[(self._disk, into / "disk.qcow2")],
-                copy=[(self._machine.ram.file, into / "ram")],
-                state=into / "state",
-                prepare=[overlay_unseen_argv(final / "disk.qcow2", overlay, self._size_bytes())],
+                copy=[(into / "overlay", overlay), (self._machine.ram.file, into / "ram")],
                 overlay=overlay,
                 hold=[into / "in-use"],
             )
         self._disk, self._stands_on = overlay, (final / "in-use", *self._stands_on)
         return frozen.read(final)
 
-    def template(self, into: Path) -> None:
+    def template(self, into: Path, final: Path) -> None:
         """Freeze the machine into a directory, for good: it has nothing but its end before it.
 
+        :param final: where the directory will be then.
         :raise HostError: the disk is full, or QEMU could not.
         """
         ram = self._machine.ram
         if ram is None:
             raise AssertionError("a template is made of a machine whose memory is a file")
         self._freeze(
+            into,
+            final,
             link=[(self._disk, into / "disk.qcow2"), (ram.file, into / "ram")],
             copy=[],
-            state=into / "state",
-            prepare=[],
             overlay=None,
             hold=[],
         )
@@ -106,11 +107,11 @@ class Freezer:
 
     def _freeze(
         self,
+        into: Path,
+        final: Path,
         *,
         link: list[tuple[Path, Path]],
         copy: list[tuple[Path, Path]],
-        state: Path,
-        prepare: list[tuple[str, ...]],
         overlay: Path | None,
         hold: list[Path],
     ) -> None:
@@ -120,8 +121,8 @@ class Freezer:
                 do="freeze",
                 link=[[*map(str, pair)] for pair in link],
                 copy=[[*map(str, pair)] for pair in copy],
-                state=str(state),
-                prepare=prepare,
+                state=str(into / "state"),
+                prepare=[overlay_unseen_argv(final / "disk.qcow2", into / "overlay", self._size_bytes())],
                 overlay=str(overlay) if overlay else None,
                 hold=[*map(str, hold)],
             )

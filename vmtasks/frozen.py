@@ -6,6 +6,7 @@
         ram                     its memory, sparse; machines that start from here map it privately
         state                   its devices
         disk.qcow2              its disk, over the image's or over another frozen machine's
+        overlay                 an empty disk over that one; machines that start from here copy it
         frozen.json             what it is
         in-use                  locked (shared) by every machine that stands on it
     CACHE/frozen/IMAGE.lock     locked by whoever makes a template of IMAGE
@@ -68,6 +69,11 @@ class Frozen(Kept):
     def state(self) -> Path:
         """Its devices' state, for QEMU to load."""
         return self.directory / "state"
+
+    @property
+    def overlay(self) -> Path:
+        """An empty disk over its own."""
+        return self.directory / "overlay"
 
     @property
     def holds(self) -> tuple[Path, ...]:
@@ -241,7 +247,7 @@ def _beneath(those: Iterable[Frozen]) -> set[str]:
 
 def _stamps(directory: Path) -> dict[str, list[int]]:
     """Return size and time of the last change of each file: what tells a whole one from one that was cut short."""
-    status = {name: (directory / name).stat() for name in ("ram", "state", "disk.qcow2")}
+    status = {name: (directory / name).stat() for name in ("ram", "state", "disk.qcow2", "overlay")}
     return {name: [one.st_size, one.st_mtime_ns] for name, one in status.items()}
 
 

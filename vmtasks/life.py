@@ -328,9 +328,9 @@ def _plan(
     return {
         "directory": str(directory),
         "argv": qemu_argv(form, disk=form.disk),
-        "prepare": [overlay_argv(machine, form.disk, over=frozen.disk if frozen else None)] if form.throw_away else [],
+        "prepare": [overlay_argv(machine, form.disk)] if form.throw_away and not frozen else [],
         "blank": [[str(form.exchange), EXCHANGE_BYTES]] if form.exchange else [],
-        "copy": [[str(frozen.ram), str(form.ram.file)]] if frozen and form.ram and form.ram.shared else [],
+        "copy": [[*map(str, pair)] for pair in _copies(form, frozen)] if frozen else [],
         "load": str(frozen.state) if frozen else None,
         "hold": [*map(str, stands_on(berth, origin))],
         "slot": {
@@ -353,6 +353,13 @@ def _plan(
         "console": str(console),
         "qemu_log": str(console.with_name(console.name.replace("console", "qemu"))),
     }
+
+
+def _copies(form: Machine, frozen: Frozen) -> Iterator[tuple[Path, Path]]:
+    """Yield what a machine that starts from a frozen one has a copy of."""
+    yield frozen.overlay, form.disk
+    if form.ram and form.ram.shared:
+        yield frozen.ram, form.ram.file
 
 
 def _user() -> str:

@@ -28,8 +28,8 @@ import pwd
 import re
 import stat
 import time
+from collections import namedtuple
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,36 +62,44 @@ class SlotsUnavailableError(OSError):
     """The queue cannot be used: its directory is not what it should be, or cannot be written."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ticket:
+# No dataclasses in this module: each machine's supervisor imports it, and they would take as long as all else.
+class Ticket(namedtuple("Ticket", ("seq", "state", "user", "uid", "pid", "what", "memory_mib", "since_s"))):  # noqa: PYI024
     """What a live claim says of itself to all others."""
 
-    seq: int
-    state: str
-    """:data:`WAITING` or :data:`RUNNING`."""
-    user: str
-    """The name that the claimant gives; *uid* is what the kernel says."""
-    uid: int
-    pid: int
-    what: str
-    memory_mib: int
-    since_s: float
-    """Since when it has been in this state, in seconds since the epoch."""
+    __slots__ = ()
+    if TYPE_CHECKING:
+        seq: int
+        state: str
+        """:data:`WAITING` or :data:`RUNNING`."""
+        user: str
+        """The name that the claimant gives; *uid* is what the kernel says."""
+        uid: int
+        pid: int
+        what: str
+        memory_mib: int
+        since_s: float
+        """Since when it has been in this state, in seconds since the epoch."""
 
     def __str__(self) -> str:
         return f"{self.what} of {self.user} ({self.state}, {self.memory_mib} MiB, pid {self.pid})"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(namedtuple("Limits", ("machines", "memory_mib"))):  # noqa: PYI024
     """How many machines may run at once, and how much memory they may have together."""
 
-    machines: int
-    memory_mib: int
+    __slots__ = ()
+    if TYPE_CHECKING:
+        machines: int
+        memory_mib: int
 
-    def __post_init__(self) -> None:
-        if self.machines < 1:
-            raise ValueError(f"cannot share out {self.machines} machines: at least one must be allowed to run")
+    def __new__(cls, *, machines: int, memory_mib: int) -> Self:
+        """Make them.
+
+        :raise ValueError: no machine could ever run.
+        """
+        if machines < 1:
+            raise ValueError(f"cannot share out {machines} machines: at least one must be allowed to run")
+        return super().__new__(cls, machines, memory_mib)
 
     def admit(self, memory_mib: int, ahead: Sequence[Ticket]) -> bool:
         """Tell whether a claim of *memory_mib* may run, with those tickets ahead of it."""

@@ -30,14 +30,12 @@ import json
 import os
 import re
 import select
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
 from contextlib import ExitStack, suppress
-from dataclasses import asdict
 
 from vmtasks import freeze
 from vmtasks.console import LAST_WORDS_BYTES, Console
@@ -268,7 +266,7 @@ def supervise(plan: dict[str, Any], leash: Leash, stack: ExitStack) -> dict[str,
     directory = plan["directory"]
     os.makedirs(directory, mode=0o700)
     if not plan.get("keep_directory"):
-        stack.callback(shutil.rmtree, directory, ignore_errors=True)
+        stack.callback(remove, directory)
     unseen = os.path.join(directory, "lease.new")
     lease = hold(unseen, fcntl.LOCK_EX)
     write_lease(lease, plan)
@@ -279,7 +277,7 @@ def supervise(plan: dict[str, Any], leash: Leash, stack: ExitStack) -> dict[str,
     slot = plan["slot"]
     limits = Limits(machines=slot["machines"], memory_mib=slot["memory_mib"])
     claim = stack.enter_context(Claim(slot["what"], slot["claim_mib"], limits, directory=slot["directory"]))
-    claim.wait(lambda ahead: tell("waiting", ahead=[asdict(ticket) for ticket in ahead]), pause=leash.slack)
+    claim.wait(lambda ahead: tell("waiting", ahead=[ticket._asdict() for ticket in ahead]), pause=leash.slack)
     tell("admitted")
 
     for command in plan["prepare"]:
@@ -304,6 +302,13 @@ def supervise(plan: dict[str, Any], leash: Leash, stack: ExitStack) -> dict[str,
     except LeashClosed:
         return machine.end()
     return machine.end()
+
+
+def remove(directory: str) -> None:
+    """Remove the machine's directory and all that is in it."""
+    import shutil  # it comes with three compressors, which no machine's start should wait for
+
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 def write_lease(fd: int, plan: dict[str, Any], **more: object) -> None:

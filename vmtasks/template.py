@@ -53,7 +53,7 @@ def _made(key: str, machine: Machine, berth: Berth) -> frozen.Frozen:
         living(maker, theirs, Origin(why="a template is made of it", forkable=True)) as guest,
     ):
         settle(guest)
-        guest.facts["freezer"].template(into)
+        guest.facts["freezer"].template(into, final)
     return frozen.read(final)
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from vmtasks import frozen
 
 with frozen.making("0123456789abcdef", "checkpoint", "name", stands_on=(), keep=False) as (into, final):
-    for name in ("ram", "state", "disk.qcow2"):
+    for name in ("ram", "state", "disk.qcow2", "overlay"):
         (into / name).touch()
     print(into, flush=True)
     sys.stdin.readline()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vmtasks.qemu.argv import BY_HAND, overlay_argv, overlay_unseen_argv, qemu_argv
+from vmtasks.qemu.argv import BY_HAND, overlay_argv, qemu_argv
 from vmtasks.spec import DirectKernel, Machine, Network, Ram
 
 OVERLAY = Path("/run/m/disk.qcow2")
@@ -155,9 +155,3 @@ def test_memory_that_is_a_file() -> None:
     argv = qemu_argv(replace(MACHINE, ram=Ram(file=Path("/ram"), shared=True)), disk=OVERLAY)
     assert values(argv, "-object")[0].endswith(",share=on")
     assert "-incoming" not in argv
-
-
-def test_an_overlay_over_a_frozen_disk() -> None:
-    argv = overlay_argv(replace(MACHINE, disk_format="raw"), OVERLAY, over=Path("/frozen/disk.qcow2"))
-    assert argv[-5:] == ("-F", "qcow2", "-b", "/frozen/disk.qcow2", str(OVERLAY))
-    assert overlay_unseen_argv(Path("/base"), OVERLAY, 4096)[-1] == "4096"

@@ -31,7 +31,7 @@ def freeze(base: Path) -> Iterator[Callable[..., Frozen]]:
 
     def made(key: str, *, stands_on: tuple[Path, ...] = (), **more: object) -> Frozen:
         with making(key, "template", f"name of {key}", stands_on=(base, *stands_on), **more) as (into, final):
-            for name in ("ram", "state", "disk.qcow2"):
+            for name in ("ram", "state", "disk.qcow2", "overlay"):
                 (into / name).write_bytes(b"x" * FILE_BYTES)
         os.utime(final / "in-use", (next(serial),) * 2)
         return read(final)
@@ -63,7 +63,7 @@ def test_what_went_wrong_half_way_does_not_count(base: Path) -> None:
     assert not list(frozen.frozen_dir().glob("*k1*"))
 
 
-@pytest.mark.parametrize("name", ["ram", "state", "disk.qcow2"])
+@pytest.mark.parametrize("name", ["ram", "state", "disk.qcow2", "overlay"])
 def test_a_damaged_one_is_dropped_with_a_word(freeze: Callable[..., Frozen], name: str) -> None:
     notes: list[events.Event] = []
     path = freeze("k1").directory / name
@@ -148,7 +148,7 @@ def test_what_a_killed_maker_left_is_swept(freeze: Callable[..., Frozen], base: 
     with making("k2", "template", "name", stands_on=(base,)) as (into, _):
         assert sweep() == (left,)
         assert into.exists()
-        for name in ("ram", "state", "disk.qcow2"):
+        for name in ("ram", "state", "disk.qcow2", "overlay"):
             (into / name).touch()
     assert sweep() == ()
     assert find("k2")

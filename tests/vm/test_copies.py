@@ -47,7 +47,7 @@ def test_two_copies_are_themselves_and_as_good_as_new(starts: list[str], tmp_pat
         right.succeed(["test", "-e", "/var/tmp/mine"])
 
 
-@pytest.mark.parametrize("name", ["ram", "state", "disk.qcow2"])
+@pytest.mark.parametrize("name", ["ram", "state", "disk.qcow2", "overlay"])
 def test_a_template_that_was_cut_short_is_dropped_and_made_anew(starts: list[str], name: str) -> None:
     with boot("bookworm"):
         damaged = template_of("bookworm")

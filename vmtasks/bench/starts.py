@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -201,8 +201,9 @@ def _by_hand(machine: Machine, berth: Berth, origin: Origin) -> Start:
         directory = Path(room)
         form = start_form(machine, origin, directory)
         began_s = time.monotonic()
-        over = origin.frozen.disk if origin.frozen else None
-        subprocess.run(overlay_argv(machine, form.disk, over=over), check=True)
+        frozen = origin.frozen
+        over = replace(machine, disk=frozen.disk, disk_format="qcow2") if frozen else machine
+        subprocess.run(overlay_argv(over, form.disk), check=True)
         with (directory / "exchange").open("wb") as exchange:
             exchange.truncate(EXCHANGE_BYTES)
         ours, theirs = socket.socketpair()
@@ -215,8 +216,8 @@ def _by_hand(machine: Machine, berth: Berth, origin: Origin) -> Start:
             try:
                 qmp = Qmp(ours)
                 qmp.greet(_LIMIT_S)
-                if origin.frozen:
-                    freeze.load(qmp, str(origin.frozen.state), lambda wait_s: _news_of(qmp, wait_s))
+                if frozen:
+                    freeze.load(qmp, str(frozen.state), lambda wait_s: _news_of(qmp, wait_s))
                 running_s = time.monotonic() - began_s
                 port = ports_of(qmp.human("info usernet", limit_s=_LIMIT_S))[str(SSH_PORT)]
                 ssh = [*ssh_line(berth.baked, port), "-o", "ConnectTimeout=1", "true"]

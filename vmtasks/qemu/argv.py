@@ -51,10 +51,9 @@ def qemu_argv(machine: Machine, *, disk: Path, wires: Wires = Wires()) -> tuple[
     )
 
 
-def overlay_argv(machine: Machine, overlay: Path, *, over: Path | None = None) -> tuple[str, ...]:
-    """Return the command that lays a copy-on-write *overlay* over the machine's disk, or *over* a frozen one."""
-    base, form = (machine.disk, machine.disk_format) if over is None else (over, "qcow2")
-    return (*_OVERLAY, "-F", form, "-b", str(base), str(overlay))
+def overlay_argv(machine: Machine, overlay: Path) -> tuple[str, ...]:
+    """Return the command that lays a copy-on-write *overlay* over the machine's disk."""
+    return (*_OVERLAY, "-F", machine.disk_format, "-b", str(machine.disk), str(overlay))
 
 
 def overlay_unseen_argv(base: Path, overlay: Path, size_bytes: int) -> tuple[str, ...]:
