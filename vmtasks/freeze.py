@@ -62,13 +62,21 @@ def freeze(qmp: Qmp, order: dict[str, Any], wait: Wait) -> float:
     return time.monotonic() - began_s
 
 
-def load(qmp: Qmp, state: str, wait: Wait) -> None:
+def load(qmp: Qmp, state: str, wait: Wait, note: tuple[str, int, str] | None = None) -> None:
     """Give a state to a machine that waits for one (``-incoming defer``), and let it go on.
 
+    :param note: a file of the guest's, where in it, and what to write there together with the time, at the last moment.
     :raise QmpError: QEMU refuses it: it is damaged, or from another machine.
     :raise OSError: there is no such file.
     """
     _migrate(qmp, "migrate-incoming", os.open(state, os.O_RDONLY | os.O_CLOEXEC), wait)
+    if note:
+        path, at, text = note
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.pwrite(fd, f"{text} {time.time():.6f}\n".encode(), at)
+        finally:
+            os.close(fd)
     qmp.execute("cont", limit_s=_LIMIT_S)
 
 

@@ -30,7 +30,7 @@ from vmtasks.leash import Leash, leashed
 from vmtasks.parallel import check_interrupted
 from vmtasks.qemu.accel import Choice
 from vmtasks.qemu.argv import EXCHANGE, SSH_PORT, overlay_argv, qemu_argv
-from vmtasks.spec import EXCHANGE_BYTES, Machine, Ram, Start
+from vmtasks.spec import EXCHANGE_BYTES, NOTE_AT, Machine, Ram, Start
 from vmtasks.tail import last_lines, lines_of
 
 if TYPE_CHECKING:
@@ -127,7 +127,8 @@ def _attempt(machine: Machine, berth: Berth, origin: Origin, attempt: int) -> It
     except OSError as problem:
         raise HostError(f"cannot write to {problem.filename}: {problem.strerror}") from problem
     form = start_form(machine, origin, directory)
-    plan = _plan(machine, form, berth, origin, directory=directory, console=console)
+    wake = Wake(name=machine.name) if origin.frozen else None
+    plan = _plan(machine, form, berth, origin, wake, directory=directory, console=console)
     with leashed(plan, log=logs / f"{machine.name}-supervisor.log" if berth.logs else Path(os.devnull)) as leash:
         news = _News(leash, machine.name, console)
         with events.phase("slot", machine=machine.name):
@@ -141,15 +142,18 @@ def _attempt(machine: Machine, berth: Berth, origin: Origin, attempt: int) -> It
             started = news.wait_for("started", Deadline.after(START_LIMIT_S))
         port = int(started["ports"][str(SSH_PORT)])
         address = Address(port=port, identity=berth.baked.identity, host_key=berth.baked.host_key)
-        connection = _first_connection(address, machine, berth, origin, news)
+        connection = _first_connection(address, machine, berth, wake, news)
         about = {"image": berth.image, "baked": str(berth.baked.directory), "machine": machine_as_data(machine)}
         basis = basis_of(machine, berth.baked)
         freezer = Freezer(form, leash, basis=basis, stands_on=stands_on(berth, origin), about=about)
         ssh = ssh_line(berth.baked, port)
+        exchange = Exchange(form.exchange, partial(_moved_bytes, leash)) if form.exchange else None
+        if wake and exchange:
+            exchange.empty()  # what random numbers began with is nobody's business any more
         session = Session(machine.name, connection, lambda deadline: connect(address, deadline, news.watch), news.watch)
         guest = Guest(
             session,
-            exchange=Exchange(form.exchange, partial(_moved_bytes, leash)) if form.exchange else None,
+            exchange=exchange,
             freeze=freezer.checkpoint,
             logs=berth.logs,
             heartbeat_s=berth.settings.heartbeat_s,
@@ -198,7 +202,7 @@ def stands_on(berth: Berth, origin: Origin) -> tuple[Path, ...]:
     return (berth.baked.in_use,) if origin.frozen is None else origin.frozen.holds
 
 
-def _first_connection(address: Address, machine: Machine, berth: Berth, origin: Origin, news: _News) -> Connection:
+def _first_connection(address: Address, machine: Machine, berth: Berth, wake: Wake | None, news: _News) -> Connection:
     """Return the connection that makes a machine ready: a copied one is woken over it."""
     with news.shown(), ExitStack() as phases:
 
@@ -206,9 +210,8 @@ def _first_connection(address: Address, machine: Machine, berth: Berth, origin: 
             phases.close()
             phases.enter_context(events.phase(phase, machine=machine.name, detail=detail))
 
-        if origin.frozen is not None:
+        if wake is not None:
             enter("ssh", "and the machine's own clock, random numbers and name")
-            wake = Wake(name=machine.name)
             return connect(address, Deadline.after(WAKE_LIMIT_S), news.watch, wake, stagger_s=WAKE_STAGGER_S)
         enter("boot", "kernel and userland")
         limit = Deadline.after(berth.settings.boot_limit_s)
@@ -320,7 +323,7 @@ def ssh_line(baked: BakedImage, port: int) -> list[str]:
 
 
 def _plan(
-    machine: Machine, form: Machine, berth: Berth, origin: Origin, *, directory: Path, console: Path
+    machine: Machine, form: Machine, berth: Berth, origin: Origin, wake: Wake | None, *, directory: Path, console: Path
 ) -> dict[str, Any]:
     frozen = origin.frozen
     settings = berth.settings
@@ -332,6 +335,7 @@ def _plan(
         "blank": [[str(form.exchange), EXCHANGE_BYTES]] if form.exchange else [],
         "copy": [[*map(str, pair)] for pair in _copies(form, frozen)] if frozen else [],
         "load": str(frozen.state) if frozen else None,
+        "note": [str(form.exchange), NOTE_AT, wake.note] if wake and form.exchange else None,
         "hold": [*map(str, stands_on(berth, origin))],
         "slot": {
             "directory": None,

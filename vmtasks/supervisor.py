@@ -293,7 +293,7 @@ def supervise(plan: dict[str, Any], leash: Leash, stack: ExitStack) -> dict[str,
         facts = machine.greet(leash)
         tell("greeted")
         if plan["load"]:
-            freeze.load(machine.qmp, plan["load"], lambda left_s: leash.slack(left_s, machine.qmp))
+            freeze.load(machine.qmp, plan["load"], lambda left_s: leash.slack(left_s, machine.qmp), plan["note"])
         write_lease(lease, plan, **facts)
         tell("started", **facts)
         machine.watch(leash)
@@ -338,9 +338,10 @@ def main() -> NoReturn:
     The plan's keys: ``directory`` (made for the machine, removed with it), ``argv`` (QEMU's), ``prepare``
     (commands to run before it: the overlay), ``blank`` (empty sparse files to make, with their sizes), ``copy`` (pairs
     of sparse files, the second to be made of the first), ``load`` (a frozen state for QEMU to go on from; null: it
-    boots), ``hold`` (lock files of what the machine stands on), ``slot`` (``directory``, ``machines``, ``memory_mib``,
-    ``claim_mib``, ``what``), ``lease`` (what to write down), ``console`` and ``qemu_log`` (files that receive the
-    serial console, and QEMU's own messages).
+    boots), ``note`` (what to leave in a file for a machine that does: see :func:`vmtasks.freeze.load`), ``hold`` (lock
+    files of what the machine stands on), ``slot`` (``directory``, ``machines``, ``memory_mib``, ``claim_mib``,
+    ``what``), ``lease`` (what to write down), ``console`` and ``qemu_log`` (files that receive the serial console, and
+    QEMU's own messages).
     """
 
     def let_go(*_: object) -> None:

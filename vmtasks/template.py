@@ -9,6 +9,7 @@ from vmtasks.checkpoint import basis_of, key_of
 from vmtasks.deadline import Deadline
 from vmtasks.errors import InfrastructureError, TestFailed, TimeLimit
 from vmtasks.guest import Guest, sh
+from vmtasks.guest.wake import doze
 from vmtasks.life import Berth, Origin, living
 from vmtasks.spec import Machine
 
@@ -66,6 +67,7 @@ def settle(guest: Guest) -> None:
     guest.succeed(sh("sync; echo 3 >/proc/sys/vm/drop_caches"))
     guest.wait_up()  # once more, for what a login reads from the disk
     guest.query(["perl", "-e", "1"])
+    guest.query(doze())
     guest.close()
     # A connection that is still there would be one to nobody in each copy.
     deadline = Deadline.after(_SILENCE_LIMIT_S)

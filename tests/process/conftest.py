@@ -32,6 +32,7 @@ def plan(tmp_path: Path) -> Callable[..., dict[str, Any]]:
             "blank": [],
             "copy": [],
             "load": None,
+            "note": None,
             "hold": [],
             "slot": {
                 "directory": str(tmp_path / "queue"),

@@ -10,6 +10,7 @@ import pytest
 
 from vmtasks import UsageError, boot, events, sh
 from vmtasks.frozen import Frozen, all_frozen
+from vmtasks.guest.exchange import FIND
 
 
 @pytest.fixture
@@ -82,17 +83,62 @@ def test_a_cold_start_can_be_asked_for(starts: list[str]) -> None:
 def test_a_checkpoint_is_where_others_start_while_the_machine_goes_on(starts: list[str]) -> None:
     with boot("bookworm", forkable=True) as parent:
         parent.succeed(sh("echo before >/var/tmp/state; echo memory >/dev/shm/state"))
+        connection = parent.connection
         checkpoint = parent.checkpoint("half-way")
-        try:
-            parent.succeed(sh("echo after >/var/tmp/state; echo after >/dev/shm/state"))
-            with boot(checkpoint, name="child") as child:
-                assert child.succeed(["cat", "/var/tmp/state", "/dev/shm/state"]) == "before\nmemory\n"
-                assert child.succeed(["hostname"]).startswith("child-")
-                child.succeed(["rm", "/var/tmp/state"])
-            assert parent.succeed(["cat", "/var/tmp/state", "/dev/shm/state"]) == "after\nafter\n"
-        finally:
-            assert checkpoint.drop()
+        parent.succeed(sh("echo after >/var/tmp/state; echo after >/dev/shm/state"))
+        assert parent.connection is connection
+        with boot(checkpoint, name="child") as child:
+            assert child.succeed(["cat", "/var/tmp/state", "/dev/shm/state"]) == "before\nmemory\n"
+            assert child.succeed(["hostname"]).startswith("child-")
+            child.succeed(["rm", "/var/tmp/state"])
+        assert parent.succeed(["cat", "/var/tmp/state", "/dev/shm/state"]) == "after\nafter\n"
+        assert not checkpoint.drop(), "the parent's disk lies over it"
+    assert checkpoint.drop()
     assert starts == ["clone", "fork"]
+
+
+def test_a_copy_wakes_up_by_itself_and_nobody_dozes_on(tmp_path: Path) -> None:
+    with boot("bookworm", logs=tmp_path) as guest:
+        assert guest.query(["cat", "/run/vmtasks-awake"]) == guest.query(["cat", "/etc/machine-id"])
+        assert guest.query(["cat", "/etc/hosts"]).count("127.0.1.1") == 2, "the image's name, and its own, told once"
+        guest.fail(["pgrep", "perl"])
+        guest.fail(["test", "-e", "/run/vmtasks-dozing"])
+        exchange = f"$({FIND} && echo $d)"
+        tail = guest.query(sh(f"d={exchange}; blockdev --flushbufs $d; tail -c 4096 $d | tr -d '\\0' | wc -c"))
+        assert tail == "0\n", "what the random numbers began with is gone"
+
+
+def content(tree: Path) -> dict[str, tuple[int, object]]:
+    paths = [path for path in tree.rglob("*") if path.is_symlink() or path.is_file()]
+    return {
+        str(path.relative_to(tree)): (path.lstat().st_mode, path.readlink() if path.is_symlink() else path.read_bytes())
+        for path in paths
+    }
+
+
+@pytest.mark.parametrize("way", ["disk", "ssh"])
+def test_trees_and_large_files_go_there_and_back(way: str, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    for number in range(50):
+        (tree / f"d{number % 3}").mkdir(parents=True, exist_ok=True)
+        (tree / f"d{number % 3}" / f"f{number}").write_bytes(bytes([number]) * 20_000)
+    (tree / "link").symlink_to("d1")
+    (tree / "d0" / "f0").chmod(0o755)
+    with boot("bookworm") as guest:
+        if way == "ssh":
+            guest._files.exchange.is_known = False  # type: ignore[union-attr]
+        before = guest.facts["leash"].qmp("query-blockstats")
+        for again in range(2):  # the second time, nothing of the first is to be seen
+            guest.put(tree, f"/srv/tree{again}")
+            assert guest.query(["readlink", f"/srv/tree{again}/link"]) == "d1\n"
+            guest.get(f"/srv/tree{again}", tmp_path / f"back{again}")
+            assert content(tmp_path / f"back{again}") == content(tree)
+            guest.succeed(sh(f"rm -r /srv/tree{again}/d1"))
+        moved = [
+            sum(one["stats"][key] for one in stats if one["device"] == "exchange" for key in ("rd_bytes", "wr_bytes"))
+            for stats in (before, guest.facts["leash"].qmp("query-blockstats"))
+        ]
+        assert (moved[1] - moved[0] > 4_000_000) == (way == "disk")
 
 
 def test_a_machine_that_was_not_meant_to_be_forked_says_how_it_could_be() -> None:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from vmtasks.spec import EXCHANGE_BYTES, EXCHANGE_SERIAL
+from vmtasks.spec import EXCHANGE_BYTES, EXCHANGE_SERIAL, NOTE_AT
 
 WORTH_BYTES = 256 * 1024
 """What is smaller than this is sooner there over the connection that is open anyway."""
@@ -46,7 +46,7 @@ class Exchange:
 
         None where it would not serve: the transfer is too small or too large for it, or another one has it.
         """
-        fits = WORTH_BYTES <= size_bytes < EXCHANGE_BYTES
+        fits = WORTH_BYTES <= size_bytes < NOTE_AT
         if not (fits and self.is_known and self._busy.acquire(blocking=False)):
             yield None
             return
@@ -55,11 +55,14 @@ class Exchange:
                 try:
                     yield file
                 finally:
-                    # Its blocks go back to the host's disk. The guest keeps none of them: it flushes before it reads.
-                    os.truncate(self._path, 0)
-                    os.truncate(self._path, EXCHANGE_BYTES)
+                    self.empty()
         finally:
             self._busy.release()
+
+    def empty(self) -> None:
+        """Give its blocks back to the host's disk. The guest keeps none of them: it flushes before it reads."""
+        os.truncate(self._path, 0)
+        os.truncate(self._path, EXCHANGE_BYTES)
 
     def progress(self) -> Callable[[], int]:
         """Return what tells how many bytes the guest has moved since now."""

@@ -1,10 +1,13 @@
 """The first thing that a copied machine does: become itself, and no longer the one that it was copied from.
 
 A machine that goes on from a frozen state has the clock, the random numbers, the machine-id and the host name of
-the moment when it was frozen. One small Perl program (perl-base is essential in Debian) sets all four right, as the
-command whose answer proves that the machine is ready: a machine that was not woken is never handed out.
+the moment when it was frozen. A few lines of Perl (perl-base is essential in Debian) set all four right. In a copy of
+a template they are there already: a process that dozes since before the template was frozen, looks at the end of the
+exchange for a note that says who it is now, obeys, and ends. So a copy wakes up while its sshd still greets. In others,
+and wherever nobody dozed, the same lines come over ssh. Either way the command that proves the machine ready tells
+that it was woken: one that was not is never handed out.
 
-Sources: machine-id(5), random(4) for the ioctl RNDRESEEDCRNG, settimeofday(2).
+Sources: machine-id(5), random(4) for the ioctl RNDRESEEDCRNG, settimeofday(2), linux/fs.h for BLKFLSBUF.
 """
 
 from __future__ import annotations
@@ -15,28 +18,72 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from vmtasks.guest.command import Shell, sh
+from vmtasks.guest.exchange import FIND
+from vmtasks.spec import NOTE_AT
+
 if TYPE_CHECKING:
     from paramiko.channel import Channel
 
-# The clock comes last and over a line of its own: how long it took to get there does not count then.
-_PROGRAM = r"""
-my ($seed, $id, $name) = @ARGV;
+_AWAKE = "/run/vmtasks-awake"
+"""A file in the guest: the machine-id of the one who was last woken."""
+_DOZING = "/run/vmtasks-dozing"
+
+# Waking up twice does no harm: all of it says who the machine is, and not what to change.
+_WAKE = r"""
 sub put { my ($mode, $path, $text) = @_; open my $f, $mode, $path or die "$path: $!\n"; print $f $text; close $f }
-open my $random, "+>", "/dev/urandom" or die "/dev/urandom: $!\n";
-syswrite $random, pack("H*", $seed);
-ioctl $random, 0x5207, 0;
-open my $f, "<", "/etc/machine-id" or die "/etc/machine-id: $!\n"; chomp(my $old = <$f> // "");
-put ">", "/etc/machine-id", "$id\n";
-for my $logs ("/run/log/journal", "/var/log/journal") { symlink $old, "$logs/$id" if -d "$logs/$old" }
-put ">", "/proc/sys/kernel/hostname", $name;
-put ">", "/etc/hostname", "$name\n";
-put ">>", "/etc/hosts", "127.0.1.1 $name\n";
+sub become {
+    my ($seed, $id, $name) = @_;
+    open my $random, "+>", "/dev/urandom" or die "/dev/urandom: $!\n";
+    syswrite $random, pack("H*", $seed);
+    ioctl $random, 0x5207, 0;
+    open my $f, "<", "/etc/machine-id" or die "/etc/machine-id: $!\n"; chomp(my $old = <$f> // "");
+    put ">", "/etc/machine-id", "$id\n";
+    for my $logs ("/run/log/journal", "/var/log/journal") { symlink $old, "$logs/$id" if -d "$logs/$old" }
+    put ">", "/proc/sys/kernel/hostname", $name;
+    put ">", "/etc/hostname", "$name\n";
+    put ">>", "/etc/hosts", "127.0.1.1 $name\n";
+}
+sub now {
+    my ($whole, $micro) = split /\./, shift;
+    my $wide = length(pack("p", "")) == 8;  # amd64, or i386: another number of the call, and narrower fields
+    syscall($wide ? 164 : 79, pack($wide ? "q2" : "l2", $whole, $micro), 0) == 0 or die "settimeofday: $!\n";
+}
+"""
+# The clock comes last and over a line of its own: how long it took to get there does not count then.
+_OVER_SSH = (
+    _WAKE
+    + r"""
+become(@ARGV);
 $| = 1; print "now?\n";
-my ($whole, $micro) = split /\./, <STDIN>;
-my $wide = length(pack("p", "")) == 8;  # amd64, or i386: another number of the call, and narrower fields
-syscall($wide ? 164 : 79, pack($wide ? "q2" : "l2", $whole, $micro), 0) == 0 or die "settimeofday: $!\n";
+now(scalar <STDIN>);
 print "awake\n";
 """
+)
+# Here the note itself is as young as the copy: it is written when all is there for the machine to go on.
+_DOZE = (
+    _WAKE
+    + r"""
+my ($disk, $at, $dozing, $awake) = @ARGV;
+open my $f, "<", $disk or die "$disk: $!\n";
+put ">", $dozing, "";
+while (1) {
+    ioctl $f, 0x1261, 0;
+    sysseek $f, $at, 0;
+    sysread $f, my $note, 512;
+    if ($note =~ /^wake (\w+) (\w+) (\S+) ([\d.]+)\n/) { now($4); become($1, $2, $3); put ">", $awake, "$2\n"; last }
+    select undef, undef, undef, 0.01;
+}
+unlink $dozing;
+"""
+)
+
+
+def doze() -> Shell:
+    """Return the command that leaves a dozer behind in a machine that is about to be frozen as a template."""
+    words = shlex.join(["perl", "-e", _DOZE])
+    wait = f"n=0; until [ -e {_DOZING} ] || [ $n -gt 500 ]; do sleep 0.02; n=$((n+1)); done"
+    return sh(f'{FIND} || exit 0; setsid {words} "$d" {NOTE_AT} {_DOZING} {_AWAKE} </dev/null >/dev/null 2>&1 & {wait}')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,15 +100,24 @@ class Wake:
         """Two machines of one name are two hosts."""
         return f"{self.name}-{self.machine_id[:4]}"
 
+    @property
+    def note(self) -> str:
+        """What the dozer is to read, but for the time."""
+        return f"wake {self.seed} {self.machine_id} {self.hostname}"
+
     def __call__(self, channel: Channel) -> bool:
-        """Wake the machine at the other end; return whether it did as it was told.
+        """See that the machine at the other end is awake, or wake it; return whether it did as it was told.
 
         :param channel: a fresh session, with a time limit of its own.
         """
-        words = ["perl", "-e", _PROGRAM, self.seed, self.machine_id, self.hostname]
-        channel.exec_command(shlex.join(words))
+        program = shlex.join(["perl", "-e", _OVER_SSH, self.seed, self.machine_id, self.hostname])
+        channel.exec_command(
+            f'{{ read -r id <{_AWAKE}; }} 2>/dev/null; if [ "$id" = {self.machine_id} ]; then echo awake; '
+            f"else exec {program}; fi"
+        )
         with channel.makefile("rb") as answers:
-            if answers.readline() != b"now?\n":
-                return False
-            channel.sendall(f"{time.time():.6f}\n".encode())
-            return bool(answers.readline() == b"awake\n")
+            answer = answers.readline()
+            if answer == b"now?\n":
+                channel.sendall(f"{time.time():.6f}\n".encode())
+                answer = answers.readline()
+            return bool(answer == b"awake\n")
