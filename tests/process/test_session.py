@@ -62,7 +62,7 @@ class Server(paramiko.ServerInterface):
         complaints.start()
         self.tell(child.stdout, channel.sendall)
         complaints.join()
-        with suppress(OSError):
+        with suppress(OSError, EOFError):
             channel.send_exit_status(abs(child.wait()))
             channel.close()
 
@@ -74,7 +74,7 @@ class Server(paramiko.ServerInterface):
                 child.stdin.flush()
 
     def tell(self, stream: io.BufferedReader, send: Callable[[bytes], None]) -> None:
-        with suppress(OSError), stream:
+        with suppress(OSError, EOFError), stream:  # EOFError: the client has gone
             while data := stream.read1(65536):
                 send(data)
 

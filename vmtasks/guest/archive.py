@@ -19,12 +19,8 @@ from typing import NoReturn, Protocol, Self
 from vmtasks.errors import HostError
 
 EXTRACT_LIMIT_BYTES = 16 * 1024**3
-EXTENSION_LIMIT_BYTES = 1024 * 1024
+HEADER_LIMIT_BYTES = 1024 * 1024
 _COPY_BYTES = 1024 * 1024
-_EXTENSIONS = (
-    tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK,
-)  # fmt: skip
-"""Headers that speak of another one, and that tarfile takes into memory."""
 
 
 class Sink(Protocol):
@@ -47,19 +43,31 @@ class _Refusal(Exception):
     """Why a member is left out."""
 
 
+class _Bounded:
+    """A stream in which no header is larger than anybody needs: tarfile takes all of one into memory."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self.expect(0)
+
+    def expect(self, size_bytes: int) -> None:
+        """Let so many bytes pass, and then the headers of one more member."""
+        self._left_bytes = size_bytes + HEADER_LIMIT_BYTES
+
+    def read(self, size: int) -> bytes:
+        """Read on.
+
+        :raise ReadError: a header is too large.
+        """
+        data = self._source.read(size)
+        self._left_bytes -= len(data)
+        if self._left_bytes < 0:
+            raise tarfile.ReadError(f"a header is more than {HEADER_LIMIT_BYTES >> 20} MiB")
+        return data
+
+
 class _Strict(tarfile.TarInfo):
     """A header that must be one: to tarfile, whatever is none ends the archive, and files are lost in silence."""
-
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        """Parse a header.
-
-        :raise ReadError: it announces a name or a comment that nobody needs: tarfile would read all of it.
-        """
-        header = super().frombuf(buf, encoding, errors)
-        if header.type in _EXTENSIONS and header.size > EXTENSION_LIMIT_BYTES:
-            raise tarfile.ReadError(f"a header of {header.size} bytes")
-        return header
 
     @classmethod
     def fromtarfile(cls, tarfile_: tarfile.TarFile) -> Self:
@@ -158,9 +166,11 @@ def unpack(
     try:
         target.mkdir(parents=True, exist_ok=True)
         top = target.resolve()
-        with tarfile.open(fileobj=source, mode="r|", errorlevel=1, tarinfo=_Strict) as archive:  # type: ignore[call-overload]
+        bounded = _Bounded(source)
+        with tarfile.open(fileobj=bounded, mode="r|", errorlevel=1, tarinfo=_Strict) as archive:  # type: ignore[call-overload]
             for member in iter(archive.next, None):
                 archive.members.clear()  # tarfile would keep all of them
+                bounded.expect(max(0, member.size))
                 room_bytes -= tarfile.BLOCKSIZE + max(0, member.size)
                 if room_bytes < 0:
                     raise HostError(f"cannot take more than {limit_bytes} bytes out of the guest at once")
