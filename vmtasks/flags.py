@@ -32,7 +32,11 @@ class Flags:
         :raise UsageError: a number is none, or too small.
         """
         said = {flag.name: options.pop(flag.name) for flag in fields(cls)}
-        numbers = {flag.name: _number(flag, said[flag.name]) for flag in fields(cls) if _is_number(flag)}
+        numbers = {
+            flag.name: number(flag.name, said[flag.name], at_least=flag.metadata["at_least"])
+            for flag in fields(cls)
+            if _is_number(flag)
+        }
         return cls(**{**said, **numbers})
 
 
@@ -40,6 +44,18 @@ def option(flag: Field[Any]) -> inspect.Parameter:
     """Return the option of a flag. Numbers are texts to Invoke, which has no sentence for one that is none."""
     default = str(flag.default or "") if _is_number(flag) else flag.default
     return inspect.Parameter(flag.name, inspect.Parameter.KEYWORD_ONLY, default=default)
+
+
+def number(name: str, said: str, *, at_least: int) -> int | None:
+    """Return the number that an option gives; None where it gives none.
+
+    :raise UsageError: it is no number, or too small.
+    """
+    if not said:
+        return None
+    if not (said.isascii() and said.isdecimal() and int(said) >= at_least):
+        raise UsageError(f"--{name.replace('_', '-')} must be a number, {at_least} or more, and not '{said}'")
+    return int(said)
 
 
 def accelerator(wish: str) -> Literal["auto", "kvm", "tcg"] | None:
@@ -56,12 +72,3 @@ def accelerator(wish: str) -> Literal["auto", "kvm", "tcg"] | None:
 
 def _is_number(flag: Field[Any]) -> bool:
     return "at_least" in flag.metadata
-
-
-def _number(flag: Field[Any], said: str) -> int | None:
-    if not said:
-        return None
-    least = flag.metadata["at_least"]
-    if not (said.isascii() and said.isdecimal() and int(said) >= least):
-        raise UsageError(f"--{flag.name.replace('_', '-')} must be a number, {least} or more, and not '{said}'")
-    return int(said)

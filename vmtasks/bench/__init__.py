@@ -45,11 +45,9 @@ GROUPS: dict[str, Callable[[Scope], Rows]] = {
 def measure(scope: Scope) -> Iterator[Measurement]:
     """Take the measurements, one after the other.
 
-    :raise UsageError: there is no such group, a number makes no sense, or this is no checkout.
+    :raise UsageError: there is no such group, or this is no checkout.
     :raise HostError: something could not be measured.
     """
-    if scope.runs < 1 or scope.output_mib < 1:
-        raise UsageError("cannot measure less than one run and one MiB")
     if unknown := [name for name in scope.only if name not in GROUPS]:
         raise UsageError(f"there is nothing called {unknown[0]} to measure; known are {', '.join(GROUPS)}")
     checkout()

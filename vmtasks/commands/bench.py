@@ -15,18 +15,24 @@ from invoke.tasks import task
     },
     auto_shortflags=False,
 )
-def bench(_: Context, only: list[str], runs: int = 5, output_mib: int = 1024) -> None:
+def bench(_: Context, only: list[str], runs: str = "5", output_mib: str = "1024") -> None:
     """Measure speed and memory side by side; prints ratios within one run, and fails because of none."""
     from vmtasks.bench import HEADINGS, Scope, measure, write
+    from vmtasks.flags import number
     from vmtasks.interrupts import signals_interrupt
     from vmtasks.report import reporting
     from vmtasks.report.table import table
     from vmtasks.run import OUTPUT
 
+    scope = Scope(
+        runs=number("runs", runs, at_least=1) or 1,
+        output_mib=number("output-mib", output_mib, at_least=1) or 1,
+        only=tuple(only),
+    )
     taken = []
     try:
         with reporting(None), signals_interrupt():
-            for measurement in measure(Scope(runs=runs, output_mib=output_mib, only=tuple(only))):
+            for measurement in measure(scope):
                 taken.append(measurement)  # noqa: PERF402 - what has been measured is told even if the next one fails
     finally:
         if taken:

@@ -39,15 +39,13 @@ def ps(_: Context) -> None:
 )
 def times(_: Context, recipe: str = "", last: str = "20") -> None:
     """Show where the time of the last runs went: seconds by phase, added up over the machines of each."""
-    from vmtasks.errors import UsageError
+    from vmtasks.flags import number
     from vmtasks.report.table import table
     from vmtasks.report.times import PHASES, Times, history
     from vmtasks.run import OUTPUT
 
-    if not (last.isdecimal() and int(last)):
-        raise UsageError(f"--last must be a number, 1 or more, and not '{last}'")
     rows = []
-    for run in history(OUTPUT, recipe, int(last)):
+    for run in history(OUTPUT, recipe, number("last", last, at_least=1) or 1):
         seconds = Times.of(run).seconds
         others_s = sum(seconds[name] for name in seconds if name not in PHASES)
         cells = [*(seconds[name] for name in PHASES), others_s, run["duration_s"] or 0.0]
@@ -78,10 +76,10 @@ def gc(_: Context) -> None:
     },
     auto_shortflags=False,
 )
-def shell(_: Context, image: str, memory_mib: int = 0, cpus: int = 0, accel: str = "") -> None:
+def shell(_: Context, image: str, memory_mib: str = "", cpus: str = "", accel: str = "") -> None:
     """Open a shell in a clean machine; the machine goes when you leave it."""
     from vmtasks.errors import UsageError
-    from vmtasks.flags import accelerator
+    from vmtasks.flags import accelerator, number
     from vmtasks.interrupts import signals_interrupt
     from vmtasks.linger import shell as open_shell
     from vmtasks.machine import boot
@@ -92,12 +90,11 @@ def shell(_: Context, image: str, memory_mib: int = 0, cpus: int = 0, accel: str
             "cannot open a shell: standard input and standard error are no terminal",
             hint="what is to run in a machine without a person at it is a recipe: see docs/recipes.md",
         )
+    size_mib, processors = number("memory-mib", memory_mib, at_least=64), number("cpus", cpus, at_least=1)
     with (
         reporting(None),
         signals_interrupt(),
-        boot(
-            image, memory_mib=memory_mib or None, cpus=cpus or None, accel=accelerator(accel), what="a shell"
-        ) as guest,
+        boot(image, memory_mib=size_mib, cpus=processors, accel=accelerator(accel), what="a shell") as guest,
     ):
         status = open_shell(guest)
     raise Exit(code=status)
