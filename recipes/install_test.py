@@ -56,11 +56,11 @@ def install_test(
         )
         machine.enter_context(_logs_kept(run, guest))
         before = packages.files(guest)
-        packages.serve(guest, new)
         beside: list[Callable[[], object]] = []
         if upgrade_from:
-            served = _checkpoint(guest, "served packages", checkpoints)
-            beside.append(lambda: trial.upgrade(served, old))
+            clean = _checkpoint(guest, "no packages yet", checkpoints)
+            beside.append(lambda: trial.upgrade(clean, old))
+        packages.serve(guest, new)
         with run.case("install"):
             packages.install(guest, new)
         tree, tests = _tests(run, guest, Source.of(Path(source))) if source else ("", [])
@@ -107,11 +107,12 @@ class _Trial:
         with self.run.case(f"purge{when}"):
             packages.purge(guest, self.new)
 
-    def upgrade(self, served: Frozen, old: packages.Packages) -> None:
-        """Upgrade from older packages, in a machine of its own."""
-        with self.run.boot(served, name="upgrade", project=self.project) as guest, _logs_kept(self.run, guest):
+    def upgrade(self, clean: Frozen, old: packages.Packages) -> None:
+        """Upgrade from older packages, in a machine of its own, whose apt does not know the new ones at first."""
+        with self.run.boot(clean, name="upgrade", project=self.project) as guest, _logs_kept(self.run, guest):
             with self.run.case("install-old"):
                 packages.install_older(guest, old, self.new)
+            packages.serve(guest, self.new)
             with self.run.case("upgrade"):
                 packages.install(guest, self.new)
             self.use(guest, " after the upgrade")

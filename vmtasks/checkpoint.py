@@ -22,7 +22,7 @@ from vmtasks.leash import Leash
 from vmtasks.qemu.argv import overlay_unseen_argv, qemu_argv
 from vmtasks.spec import DirectKernel, Machine
 
-FORMAT = 4
+FORMAT = 5
 """Part of every key: raise it when machines are frozen in another way."""
 FREEZE_LIMIT_S = 120.0
 
@@ -46,6 +46,8 @@ class Freezer:
         self._about = about
         self._disk = machine.disk
         self._count = 0
+        self._half_way = False
+        """Whether QEMU writes over a frozen disk that never came to its lasting place."""
         self.stood_still_s = 0.0
         """How long the machine stood while it was last frozen."""
 
@@ -61,25 +63,28 @@ class Freezer:
                 f"cannot freeze {self._machine.name}: its memory is not a file of its own",
                 hint="boot it with forkable=True",
             )
-        findable = bool(key)
+        if self._half_way:
+            raise HostError(f"cannot freeze {self._machine.name} again: the last time, that did not come to its end")
+        said = {"keep": bool(key), **self._about}
         key = key_of(self._basis, key or secrets.token_hex(16))
         self._count += 1
         overlay = self._disk.with_name(f"disk-{self._count}.qcow2")
-        with (
-            events.phase("checkpoint", machine=self._machine.name, detail=name),
-            frozen.making(key, "checkpoint", name, stands_on=self._stands_on, keep=findable, **self._about) as (
-                into,
-                final,
-            ),
-        ):
-            self._freeze(
-                into,
-                final,
-                link=[(self._disk, into / "disk.qcow2")],
-                copy=[(into / "overlay", overlay), (self._machine.ram.file, into / "ram")],
-                overlay=overlay,
-                hold=[into / "in-use"],
-            )
+        ram = self._machine.ram.file
+        making = frozen.making(key, "checkpoint", name, stands_on=self._stands_on, **said)
+        try:
+            with events.phase("checkpoint", machine=self._machine.name, detail=name), making as (into, final):
+                self._freeze(
+                    into,
+                    final,
+                    link=[(self._disk, into / "disk.qcow2")],
+                    copy=[(into / "overlay", overlay), (ram, into / "ram")],
+                    overlay=overlay,
+                    hold=[into / "in-use"],
+                )
+                self._half_way = True
+        except OSError as problem:
+            raise HostError(f"cannot freeze {self._machine.name}: {problem.strerror or problem}") from problem
+        self._half_way = False
         self._disk, self._stands_on = overlay, (final / "in-use", *self._stands_on)
         return frozen.read(final)
 

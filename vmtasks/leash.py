@@ -5,12 +5,14 @@ As long as the leash is held the machine may live; letting go, on purpose or by 
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import queue
 import subprocess
 import sys
 import threading
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -26,25 +28,29 @@ SILENT_END = {
     "event": "gone", "status": None, "by_itself": False, "error": "its supervisor ended without a word", "qemu": "",
     "console": "",
 }  # fmt: skip
+_TURN_S = 0.25
 STOP_LIMIT_S = 20.0
 """How long a supervisor may take to go once it was told to: more than its own limits add up to."""
 
 
 class Leash:
-    """A running supervisor. What it says comes out of :meth:`next`, in order."""
+    """A running supervisor. What it says comes out of :meth:`next`, in order; answers to requests do not."""
 
     def __init__(self, process: subprocess.Popen[bytes], words: queue.SimpleQueue[dict[str, Any]]) -> None:
         self._process = process
         self._words = words
-        self._serial = 0
-        self._held_back: list[dict[str, Any]] = []
+        self._serials = itertools.count()
+        self._asking = threading.Lock()
+        self._answers: dict[int, dict[str, Any]] = {}
+        """Those that nobody has taken yet, by their requests."""
+        self._held_back: deque[dict[str, Any]] = deque()
         self.gone: dict[str, Any] | None = None
         """The supervisor's last words, once it has said them."""
 
     def next(self, wait_s: float) -> dict[str, Any] | None:
         """Return the next thing the supervisor says; None if it says nothing for *wait_s* seconds."""
-        if self._held_back:
-            return self._held_back.pop(0)
+        with suppress(IndexError):
+            return self._held_back.popleft()
         return self._hear(wait_s)
 
     def expect(self, event: str, deadline: Deadline) -> dict[str, Any]:
@@ -68,24 +74,23 @@ class Leash:
         return self.request(Deadline.after(limit_s), do="qmp", execute=command, arguments=arguments or {})
 
     def request(self, deadline: Deadline, **request: object) -> Any:  # noqa: ANN401
-        """Have the supervisor do something, and return its answer.
+        """Have the supervisor do something, and return its answer; any thread may.
 
         :raise BootError: it could not, did not answer in time, or is gone.
         """
         what = request.get("execute", request["do"])
-        self._serial += 1
-        self.ask(id=self._serial, **request)
+        serial = next(self._serials)
+        self.ask(id=serial, **request)
         while not deadline.passed:
-            said = self._hear(deadline.left_s)
-            if said is None:
-                break
-            if said["event"] == "answer" and said["id"] == self._serial:
-                if "error" in said:
-                    raise BootError(f"cannot have QEMU execute {what}: {said['error']}")
-                return said["result"]
-            self._held_back.append(said)
-            if said["event"] == "gone":
-                break
+            said = self._hear(deadline.within(_TURN_S))  # an answer may also be heard by whoever else listens
+            if (answer := self._answers.pop(serial, None)) is not None:
+                if "error" in answer:
+                    raise BootError(f"cannot have QEMU execute {what}: {answer['error']}")
+                return answer["result"]
+            if said is not None:
+                self._held_back.append(said)
+                if said["event"] == "gone":
+                    break
         raise BootError(f"cannot have QEMU execute {what}: no answer")
 
     def ask(self, **request: object) -> None:
@@ -95,7 +100,7 @@ class Leash:
             raise AssertionError("a leash is a pipe")
         if stdin.closed:  # let go of: there is nobody to ask
             return
-        with suppress(BrokenPipeError):  # its last words say more than this would
+        with self._asking, suppress(BrokenPipeError):  # its last words say more than this would
             stdin.write(json.dumps(request).encode() + b"\n")
             stdin.flush()
 
@@ -136,6 +141,9 @@ class Leash:
         try:
             said = self._words.get(timeout=min(wait_s, threading.TIMEOUT_MAX))
         except queue.Empty:
+            return None
+        if said["event"] == "answer":
+            self._answers[said["id"]] = said
             return None
         if said["event"] == "gone":
             self.gone = said

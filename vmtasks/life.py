@@ -304,8 +304,11 @@ class _News:
 
 
 def _moved_bytes(leash: Leash) -> int:
-    """Return how much the guest has read from the exchange, and written to it."""
-    found = (one["stats"] for one in leash.qmp("query-blockstats") if one.get("device") == EXCHANGE)
+    """Return how much the guest has read from the exchange, and written to it; 0 where QEMU does not say."""
+    try:
+        found = [one["stats"] for one in leash.qmp("query-blockstats") if one.get("device") == EXCHANGE]
+    except BootError:  # it is for show: if the machine is gone, whoever watches it says so
+        return 0
     return sum(int(stats["rd_bytes"]) + int(stats["wr_bytes"]) for stats in found)
 
 

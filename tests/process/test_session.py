@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import socket
 import subprocess
 import tarfile
@@ -17,7 +18,9 @@ from fabric import Config, Connection
 
 from vmtasks import CommandFailed, ConnectionLost, Guest, HostError, TimeLimit, UsageError, events, sh
 from vmtasks.guest import session
+from vmtasks.guest.exchange import Exchange
 from vmtasks.guest.session import Session
+from vmtasks.spec import EXCHANGE_BYTES
 
 LIMIT_S = 20.0
 
@@ -28,6 +31,11 @@ class Server(paramiko.ServerInterface):
     def __init__(self) -> None:
         self.answers: dict[str, bytes] = {}
         """Part of a command, and what to print instead of running it: what a hostile guest would."""
+        self.ran: list[str] = []
+        self.is_deaf = False
+        """Whether it never says that it will run a command."""
+        self.started = threading.Event()
+        self.over = threading.Event()
 
     def check_auth_none(self, username: str) -> int:
         return paramiko.AUTH_SUCCESSFUL
@@ -39,6 +47,11 @@ class Server(paramiko.ServerInterface):
         return paramiko.OPEN_SUCCEEDED
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
+        self.ran.append(command.decode())
+        self.started.set()
+        if self.is_deaf:
+            self.over.wait(LIMIT_S)
+            return False
         threading.Thread(target=self.execute, args=(channel, command.decode()), daemon=True).start()
         return True
 
@@ -104,7 +117,7 @@ def guest(server: Server, news: list[Exception], tmp_path: Path) -> Iterator[Gue
             transport.start_server(server=server)
 
     def watch(wait_s: float) -> None:
-        if news:
+        if news and server.started.is_set():
             raise news[0]
         threading.Event().wait(wait_s)
 
@@ -118,9 +131,13 @@ def guest(server: Server, news: list[Exception], tmp_path: Path) -> Iterator[Gue
     )
     connection.open()
     ours = Session("m", connection, lambda _: connection, watch)
+    exchange = tmp_path / "exchange"
+    exchange.touch()
+    os.truncate(exchange, EXCHANGE_BYTES)
     try:
-        yield Guest(ours, logs=tmp_path)
+        yield Guest(ours, exchange=Exchange(exchange, lambda: 0), logs=tmp_path)
     finally:
+        server.over.set()
         ours.close()
         for transport in transports:
             transport.close()
@@ -198,12 +215,23 @@ def test_tries_are_nobodys_business(guest: Guest, tmp_path: Path) -> None:
 # ---- bad news
 
 
+def test_a_command_that_is_never_taken_up_ends_at_its_limit_and_with_bad_news(
+    guest: Guest, server: Server, news: list[Exception]
+) -> None:
+    server.is_deaf = True
+    with pytest.raises(ConnectionLost, match="no answer within 1 s"):
+        guest.run(["true"], timeout_s=1)
+    news.append(ConnectionLost("the kernel of m panicked"))
+    with pytest.raises(ConnectionLost, match="panicked"):
+        guest.run(["true"])
+
+
 @pytest.mark.parametrize(
     "verb",
     [
         lambda guest, _: guest.run(["sleep", str(LIMIT_S)]),
         lambda guest, _: guest.query(["sleep", str(LIMIT_S)]),
-        lambda guest, here: guest.put(here, str(here / "copy")),
+        lambda guest, here: guest.put(here / "file", str(here / "copy")),
         lambda guest, here: guest.get(str(here / "pipe"), here / "copy"),
     ],
     ids=["run", "query", "put", "get"],
@@ -211,13 +239,12 @@ def test_tries_are_nobodys_business(guest: Guest, tmp_path: Path) -> None:
 def test_bad_news_of_the_machine_ends_every_wait(
     guest: Guest, server: Server, news: list[Exception], tmp_path: Path, verb: Callable[[Guest, Path], object]
 ) -> None:
-    server.answers = {}
-    (tmp_path / "file").write_bytes(bytes(8 << 20))
-    subprocess.run(["mkfifo", tmp_path / "pipe"], check=True)
-    # tar would wait for ever: for the archive's rest, or for somebody who writes into the pipe.
-    news.append(ConnectionLost("the kernel of m panicked"))
+    (tmp_path / "file").write_bytes(bytes(64 << 20))
+    subprocess.run(["mkfifo", tmp_path / "pipe"], check=True)  # tar would wait for ever for somebody who writes
+    news.append(ConnectionLost("the kernel of m panicked"))  # which comes once the command has started
     with pytest.raises(ConnectionLost, match="panicked"):
         verb(guest, tmp_path)
+    assert server.ran
 
 
 # ---- files
@@ -259,3 +286,63 @@ def test_a_guest_that_sends_more_than_was_asked_for_is_not_believed(
     assert not (tmp_path / "Makefile").exists()
     assert not (tmp_path / ".git").exists()
     assert sum(isinstance(event, events.Note) for event in notes) == 4
+
+
+# ---- the exchange
+
+
+def test_a_guest_without_the_disk_gets_its_files_over_ssh(guest: Guest, server: Server, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "file").write_bytes(b"x" * (1 << 20))
+    for target in ("one", "two"):
+        guest.put(tmp_path / "in", str(tmp_path / target))
+        assert (tmp_path / target / "file").stat().st_size == 1 << 20
+    asked = [command for command in server.ran if "blockdev" in command]
+    assert len(asked) == 1, "it is not asked again"
+    assert is_empty(tmp_path / "exchange")
+
+
+def test_what_is_small_does_not_go_by_disk(guest: Guest, server: Server, tmp_path: Path) -> None:
+    (tmp_path / "small").write_bytes(b"x" * 1000)
+    guest.put(tmp_path / "small", str(tmp_path / "there"))
+    assert not [command for command in server.ran if "blockdev" in command]
+
+
+def test_what_the_guest_has_packed_is_read_from_the_disk(guest: Guest, server: Server, tmp_path: Path) -> None:
+    with (tmp_path / "exchange").open("r+b") as disk:
+        disk.write(tar_of("./log", "./Makefile"))
+    server.answers = {"there/log": b"fx"}
+    assert guest.get("/there/log", tmp_path / "log.txt") == [tmp_path / "log.txt"]
+    assert not (tmp_path / "Makefile").exists()
+    assert is_empty(tmp_path / "exchange")
+
+
+def test_a_file_that_shrinks_while_it_is_sent_is_no_defect(guest: Guest, tmp_path: Path) -> None:
+    def shrinking(*_: object, **__: object) -> None:
+        raise OSError("unexpected end of data")
+
+    (tmp_path / "file").write_bytes(bytes(1 << 20))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vmtasks.guest.archive.pack", shrinking)
+        with pytest.raises(HostError, match="unexpected end of data"):
+            guest.put(tmp_path / "file", str(tmp_path / "there"))
+    guest.put(tmp_path / "file", str(tmp_path / "there"))  # and once more, over ssh
+
+
+def test_the_disk_is_lent_to_one_at_a_time_and_to_nobody_after_trouble(tmp_path: Path) -> None:
+    path = tmp_path / "disk"
+    path.touch()
+    exchange = Exchange(path, lambda: 0)
+    with exchange.lent(1 << 20) as first, exchange.lent(1 << 20) as second, exchange.lent(10) as small:
+        assert first is not None
+        assert (second, small) == (None, None)
+        first.write(b"x" * 5000)
+    assert is_empty(path)
+    with pytest.raises(ZeroDivisionError), exchange.lent(1 << 20):
+        raise ZeroDivisionError
+    with exchange.lent(1 << 20) as disk:
+        assert disk is None
+
+
+def is_empty(path: Path) -> bool:
+    return path.stat().st_size == EXCHANGE_BYTES and path.stat().st_blocks == 0

@@ -383,7 +383,10 @@ def test_a_package_from_debians_archive_is_installed_and_upgraded(
 
     assert upgraded.passed()
     assert upgraded.cases == dict.fromkeys(INSTALLED_AND_UPGRADED, "passed")
-    assert f" {version}+newer\n" in (upgraded.directory / "upgrade-logs" / "dpkg.log").read_text()
+    assert (
+        f" upgrade cowsay:all {version} {version}+newer\n"
+        in (upgraded.directory / "upgrade-logs" / "dpkg.log").read_text()
+    )
 
 
 NEEDY = {

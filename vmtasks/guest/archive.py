@@ -182,7 +182,7 @@ def unpack(
                 except (FileExistsError, NotADirectoryError):
                     refused.append(f"left {member.name!r} in the guest: something else stands in its place")
         refused += _remove_escapes(made, top)
-    except tarfile.TarError as problem:
+    except (tarfile.TarError, ValueError) as problem:
         raise HostError(f"cannot unpack what the guest sent: {problem}") from problem
     except OSError as problem:
         raise HostError(f"cannot write to {target}: {problem.strerror or problem}") from problem

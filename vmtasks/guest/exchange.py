@@ -54,6 +54,9 @@ class Exchange:
             with self._path.open("r+b") as file:
                 try:
                     yield file
+                except BaseException:
+                    self.is_known = False  # the guest's tar may still be at work there
+                    raise
                 finally:
                     self.empty()
         finally:

@@ -13,6 +13,7 @@ from vmtasks.deadline import Deadline
 from vmtasks.errors import CommandFailed, ConnectionLost, HostError, InfrastructureError
 from vmtasks.guest.channel import Outcome, follow
 from vmtasks.guest.command import Command, display, remote_line, sh, short
+from vmtasks.guest.watched import watched
 
 if TYPE_CHECKING:
     from fabric import Connection
@@ -69,15 +70,16 @@ class Session:
         """
         from paramiko.ssh_exception import SSHException
 
+        limit_s = min(within_s or _OPEN_LIMIT_S, _OPEN_LIMIT_S)
         try:
-            channel = self.connection.transport.open_session(timeout=min(within_s or _OPEN_LIMIT_S, _OPEN_LIMIT_S))
+            channel = self.connection.transport.open_session(timeout=limit_s)
         except (SSHException, EOFError, OSError, AttributeError) as problem:
             self.watch(1.0)
             raise ConnectionLost(f"{self.machine} no longer answers: {problem or type(problem).__name__}") from problem
         try:
-            channel.exec_command(line)
+            watched(lambda: channel.exec_command(line), within_s=limit_s, watch=self.watch, give_up=channel.close)
             yield channel
-        except (SSHException, EOFError) as problem:
+        except (SSHException, EOFError, TimeoutError) as problem:
             self.watch(1.0)
             raise ConnectionLost(f"the connection to {self.machine} broke: {problem or 'closed'}") from problem
         finally:

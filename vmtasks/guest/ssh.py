@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from paramiko.ssh_exception import AuthenticationException, BadHostKeyException,
 
 from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError
+from vmtasks.guest.watched import watched
 
 if TYPE_CHECKING:
     from paramiko.channel import Channel
@@ -83,7 +85,9 @@ def connect(
             break
         on_greeting()
         try:
-            return _login(address, line, deadline.within(login_limit_s), hello)
+            limit_s = deadline.within(login_limit_s)
+            login = partial(_login, address, line, limit_s, hello)
+            return watched(login, within_s=limit_s, watch=watch, give_up=line.close)
         except BadHostKeyException as problem:
             raise BootError("cannot trust the guest: another machine answers on its port") from problem
         except AuthenticationException as problem:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import shlex
@@ -14,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO
 
 from vmtasks import events
-from vmtasks.errors import UsageError
+from vmtasks.errors import HostError, UsageError
 from vmtasks.guest import archive, exchange
 from vmtasks.guest.exchange import Exchange
 from vmtasks.guest.session import NO_INPUT, Session
@@ -49,16 +50,25 @@ class Transfer:
         with self._phase("copy in", source, target):
             if self.exchange is not None:
                 with self.exchange.lent(total_bytes) as disk:
-                    if disk is not None:
-                        archive.pack(members, disk, mtime_s=mtime_s)
-                        disk.flush()
-                        if self._unpacked_there(self.exchange, directory, what, progress):
-                            return
+                    is_packed = disk is not None and self._packed_here(members, disk, mtime_s)
+                    if is_packed and self._unpacked_there(self.exchange, directory, what, progress):
+                        return
             with self.session.started(_tar_into(directory)) as channel:
                 with suppress(OSError):  # the guest's tar gave up: its words and its status come below
                     archive.pack(members, _Sink(channel, self.session.watch, progress), mtime_s=mtime_s)
                 channel.shutdown_write()
                 self.session.conclude(channel, what)
+
+    def _packed_here(self, members: Iterable[archive.Member], disk: BinaryIO, mtime_s: int | None) -> bool:
+        """Pack onto the disk; return whether the host has room for that: over ssh, none is needed."""
+        try:
+            archive.pack(members, _Watched(disk, self.session.watch), mtime_s=mtime_s)
+            disk.flush()
+        except OSError as problem:
+            if problem.errno == errno.ENOSPC:
+                return False
+            raise HostError(f"cannot send the files to {self.session.machine}: {problem}") from problem
+        return True
 
     def _unpacked_there(self, disk: Exchange, directory: str, what: str, progress: _Progress) -> bool:
         """Have the guest unpack the disk; return whether it has one."""
@@ -137,7 +147,7 @@ def members_of(source: Path | str, target: str, files: Iterable[Path] | None) ->
 
 def quoted_glob(pattern: str) -> str:
     """Quote everything of a pattern but what makes it one, for the guest's shell."""
-    return "".join(letter if letter in "*?[]-" or letter.isalnum() else shlex.quote(letter) for letter in pattern)
+    return "".join(letter if letter in "*?[]-!^" or letter.isalnum() else shlex.quote(letter) for letter in pattern)
 
 
 _DIRECTORY, _FILE = b"d", b"f"
@@ -157,8 +167,10 @@ def _place(source: str, new_name: str | None) -> Callable[[PurePosixPath], PureP
     pattern = PurePosixPath(source).name
 
     def place(name: PurePosixPath) -> PurePosixPath | None:
-        matches = fnmatchcase(name.parts[0], pattern) if glob.has_magic(source) else name.parts == (pattern,)
-        if not (name.parts and matches):
+        # A pattern that matches nothing is, to the guest's shell, the name of a file.
+        is_it = name.parts == (pattern,)
+        matches = glob.has_magic(source) and name.parts and fnmatchcase(name.parts[0], pattern)
+        if not (is_it or matches):
             return None
         return name if new_name is None else PurePosixPath(new_name)
 
@@ -186,6 +198,18 @@ class _Progress:
                 unit="bytes",
             )
         )  # fmt: skip
+
+
+class _Watched:
+    """Writes to a file, with an eye on the machine."""
+
+    def __init__(self, file: BinaryIO, watch: Callable[[float], None]) -> None:
+        self._file = file
+        self._watch = watch
+
+    def write(self, data: bytes) -> int:
+        self._watch(0.0)
+        return self._file.write(data)
 
 
 class _Sink:

@@ -7,7 +7,8 @@ exchange for a note that says who it is now, obeys, and ends. So a copy wakes up
 and wherever nobody dozed, the same lines come over ssh. Either way the command that proves the machine ready tells
 that it was woken: one that was not is never handed out.
 
-Sources: machine-id(5), random(4) for the ioctl RNDRESEEDCRNG, settimeofday(2), linux/fs.h for BLKFLSBUF.
+Sources: clock_gettime(2), settimeofday(2), machine-id(5), random(4) for the ioctl RNDRESEEDCRNG, linux/fs.h for
+BLKFLSBUF.
 """
 
 from __future__ import annotations
@@ -44,34 +45,51 @@ sub become {
     put ">", "/etc/hostname", "$name\n";
     put ">>", "/etc/hosts", "127.0.1.1 $name\n";
 }
+my $wide = length(pack("p", "")) == 8;  # amd64, or i386: other numbers of the calls, and narrower fields
 sub now {
-    my ($whole, $micro) = split /\./, shift;
-    my $wide = length(pack("p", "")) == 8;  # amd64, or i386: another number of the call, and narrower fields
-    syscall($wide ? 164 : 79, pack($wide ? "q2" : "l2", $whole, $micro), 0) == 0 or die "settimeofday: $!\n";
+    my $now = shift; my $whole = int $now;
+    my $time = pack($wide ? "q2" : "l2", $whole, int(($now - $whole) * 1e6));
+    syscall($wide ? 164 : 79, $time, 0) == 0 or die "settimeofday: $!\n";
 }
 """
 # The clock comes last and over a line of its own: how long it took to get there does not count then.
 _OVER_SSH = (
     _WAKE
     + r"""
+my $dozing = pop;
+unlink $dozing;
 become(@ARGV);
 $| = 1; print "now?\n";
 now(scalar <STDIN>);
 print "awake\n";
 """
 )
-# Here the note itself is as young as the copy: it is written when all is there for the machine to go on.
+# Here the time is that of the moment when the copy went on. Its clocks stood until then, so what they have moved since
+# the last look, before it was frozen, is how long it took to get there.
 _DOZE = (
     _WAKE
     + r"""
 my ($disk, $at, $dozing, $awake) = @ARGV;
 open my $f, "<", $disk or die "$disk: $!\n";
 put ">", $dozing, "";
-while (1) {
+sub ticks {
+    my $ticks = "\0" x 16;
+    syscall($wide ? 228 : 265, 1, $ticks);
+    my ($whole, $nano) = unpack $wide ? "q2" : "l2", $ticks;
+    return $whole + $nano / 1e9;
+}
+my $seen = ticks();
+while (-e $dozing) {
     ioctl $f, 0x1261, 0;
     sysseek $f, $at, 0;
     sysread $f, my $note, 512;
-    if ($note =~ /^wake (\w+) (\w+) (\S+) ([\d.]+)\n/) { now($4); become($1, $2, $3); put ">", $awake, "$2\n"; last }
+    if ($note =~ /^wake (\w+) (\w+) (\S+) ([\d.]+)\n/) {
+        now($4 + ticks() - $seen);
+        become($1, $2, $3);
+        put ">", $awake, "$2\n";
+        last;
+    }
+    $seen = ticks();
     select undef, undef, undef, 0.01;
 }
 unlink $dozing;
@@ -110,7 +128,7 @@ class Wake:
 
         :param channel: a fresh session, with a time limit of its own.
         """
-        program = shlex.join(["perl", "-e", _OVER_SSH, self.seed, self.machine_id, self.hostname])
+        program = shlex.join(["perl", "-e", _OVER_SSH, self.seed, self.machine_id, self.hostname, _DOZING])
         channel.exec_command(
             f'{{ read -r id <{_AWAKE}; }} 2>/dev/null; if [ "$id" = {self.machine_id} ]; then echo awake; '
             f"else exec {program}; fi"

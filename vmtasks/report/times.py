@@ -57,7 +57,7 @@ class Times:
 
     def names(self) -> list[str]:
         """Return the phases that there were, in the order of a machine's life."""
-        return [*(name for name in PHASES if name in self.seconds), *(set(self.seconds) - set(PHASES))]
+        return sorted(self.seconds, key=lambda name: PHASES.index(name) if name in PHASES else len(PHASES))
 
     def text(self) -> str:
         """Say it in one line; nothing where there was no machine."""
