@@ -70,16 +70,27 @@ class Session:
         """
         from paramiko.ssh_exception import SSHException
 
+        opened: list[Channel] = []
+
+        def begin() -> Channel:
+            channel: Channel = self.connection.transport.open_session(timeout=limit_s)
+            opened.append(channel)
+            channel.exec_command(line)
+            return channel
+
+        def give_up() -> None:
+            for channel in opened:
+                channel.close()
+
         limit_s = min(within_s or _OPEN_LIMIT_S, _OPEN_LIMIT_S)
         try:
-            channel = self.connection.transport.open_session(timeout=limit_s)
+            channel = watched(begin, within_s=limit_s, watch=self.watch, give_up=give_up)
         except (SSHException, EOFError, OSError, AttributeError) as problem:
             self.watch(1.0)
             raise ConnectionLost(f"{self.machine} no longer answers: {problem or type(problem).__name__}") from problem
         try:
-            watched(lambda: channel.exec_command(line), within_s=limit_s, watch=self.watch, give_up=channel.close)
             yield channel
-        except (SSHException, EOFError, TimeoutError) as problem:
+        except (SSHException, EOFError) as problem:
             self.watch(1.0)
             raise ConnectionLost(f"the connection to {self.machine} broke: {problem or 'closed'}") from problem
         finally:
