@@ -7,11 +7,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vmtasks import (
     ConnectionLost,
     Dep8Test,
-    Frozen,
     Guest,
     Project,
     Run,
@@ -24,6 +24,9 @@ from vmtasks import (
     recipe,
     sh,
 )
+
+if TYPE_CHECKING:
+    from vmtasks import Frozen
 
 _LOGS = "journalctl --boot --no-pager >journal.log; cp -f /var/log/dpkg.log /var/log/apt/term.log . 2>/dev/null; :"
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from vmtasks import events, frozen
-from vmtasks.checkpoint import basis_of, key_of
+from vmtasks import events
 from vmtasks.errors import HostError
-from vmtasks.guest import Guest
-from vmtasks.life import Berth, Origin
-from vmtasks.spec import Machine
+
+if TYPE_CHECKING:  # recipes name what they provision when they are listed, long before there is a machine
+    from vmtasks.guest import Guest
+    from vmtasks.life import Berth, Origin
+    from vmtasks.spec import Machine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +32,9 @@ def provisioned(provisioning: Provisioning, machine: Machine, berth: Berth, orig
 
     A machine that was to boot cold does: what is not to start from a template is not to start from another's work.
     """
+    from vmtasks import frozen
+    from vmtasks.checkpoint import basis_of, key_of
+
     if origin.frozen is None:
         return origin
     from_scratch = replace(origin, forkable=True)
@@ -38,7 +43,7 @@ def provisioned(provisioning: Provisioning, machine: Machine, berth: Berth, orig
         return from_scratch
     kept.touch()
     why = f"from the machine with {kept.name}, made {kept.made}"
-    return Origin(frozen=kept, why=why, forkable=origin.forkable, otherwise=from_scratch)
+    return replace(origin, frozen=kept, why=why, otherwise=from_scratch)
 
 
 def provision(guest: Guest, provisioning: Provisioning) -> None:

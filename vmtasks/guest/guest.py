@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from vmtasks import events
 from vmtasks.deadline import Deadline
 from vmtasks.errors import CommandFailed, ConnectionLost, InfrastructureError, TimeLimit, UsageError
-from vmtasks.frozen import Frozen
 from vmtasks.guest.channel import follow
 from vmtasks.guest.command import Command, Result, display, remote_line, sh, short
 from vmtasks.guest.exchange import Exchange
@@ -21,6 +20,8 @@ from vmtasks.guest.transfer import Transfer, quoted_glob
 
 if TYPE_CHECKING:
     from fabric import Connection
+
+    from vmtasks.frozen import Frozen
 
 _POLL_S = 0.25
 _SIGN_OF_LIFE_S = 5.0
