@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import tomllib
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -427,6 +428,29 @@ def test_nothing_of_the_project_runs_on_the_host(tmp_path: Path) -> None:
     (tmp_path / "ran").unlink()
     assert names(root) == ["a"]
     source_date_epoch(root)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_git_fetches_nothing_that_a_checkout_lacks(tmp_path: Path) -> None:
+    root = checkout(tmp_path / "root", {"a": "", "below/b": ""})
+    for name, value in (
+        ("core.repositoryFormatVersion", "1"),
+        ("extensions.partialClone", "origin"),
+        ("remote.origin.promisor", "true"),
+        ("remote.origin.url", str(tmp_path / "nowhere")),
+        ("remote.origin.uploadpack", f"touch '{tmp_path}/ran'; false"),
+    ):
+        git(root, "config", name, value)
+    tree = subprocess.run(["git", "rev-parse", "HEAD:below"], cwd=root, capture_output=True, text=True, check=True)
+    lost = tree.stdout.strip()
+    (root / ".git" / "objects" / lost[:2] / lost[2:]).unlink()
+    subprocess.run(["git", "ls-tree", "-r", "HEAD"], cwd=root, capture_output=True, check=False)
+    assert (tmp_path / "ran").exists(), "the trap must work without our care"
+    (tmp_path / "ran").unlink()
+    with suppress(UsageError):  # it may complain, and must not fetch
+        source_date_epoch(root)
+    with suppress(UsageError):
+        tree_files(root)
     assert not (tmp_path / "ran").exists()
 
 

@@ -6,12 +6,18 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
+from vmtasks import Run
+from vmtasks.flags import Flags
+from vmtasks.machine import Wishes
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -395,3 +401,20 @@ def test_trouble_with_the_machine_ends_the_run_also_in_a_case_that_need_not_pass
 def test_a_dry_run_writes_nothing_down(inv: Inv, tmp_path: Path) -> None:
     assert inv("greet", "--dry-run").status == 0
     assert not (tmp_path / "build").exists()
+
+
+def test_two_machines_of_one_run_have_two_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[str] = []
+
+    @contextmanager
+    def boot_as(image: str, wishes: Wishes, **_: object) -> Iterator[Any]:
+        started.append(wishes.name)
+        yield SimpleNamespace(facts={"console": tmp_path / "console.log"}, limit_s=None)
+
+    monkeypatch.setattr("vmtasks.machine.boot_as", boot_as)
+    run = Run(recipe="many", flags=Flags(), directory=tmp_path)
+    with run.boot("bookworm"), run.boot("bookworm"), run.boot("bookworm", name="other"):
+        pass
+    with run.boot("bookworm"):
+        pass
+    assert started == ["bookworm", "bookworm-2", "other", "bookworm-3"]

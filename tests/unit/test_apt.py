@@ -1,0 +1,57 @@
+"""apt in a guest: what is the project's fault, and what is not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from vmtasks import CommandFailed, HostError, Result, apt
+
+UNREACHABLE = "Err:1 http://mirror.invalid x\nW: Failed to fetch http://mirror.invalid/x  Could not connect\n"
+
+
+class Stub:
+    """A guest whose apt-get answers as it is told to, by the word that says what it is to do."""
+
+    name = "m"
+
+    def __init__(self, **answers: tuple[int, str]) -> None:
+        self.answers = answers
+        self.ran: list[str] = []
+
+    def run(self, command: Sequence[str], **_: Any) -> Result:
+        self.ran.append(command[1])
+        status, text = self.answers.get(command[1], (0, ""))
+        return Result(machine="m", command="", exit_status=status, stdout=text, stderr="", duration_s=0.0)
+
+
+def apt_in(guest: Stub) -> None:
+    apt.install(guest, ["thing"])  # type: ignore[arg-type]
+
+
+def test_what_works_needs_no_lists() -> None:
+    guest = Stub()
+    apt_in(guest)
+    assert guest.ran == ["install"]
+
+
+def test_a_package_that_is_not_there_is_the_projects_fault() -> None:
+    guest = Stub(install=(100, "E: Unable to locate package thing\n"))
+    with pytest.raises(CommandFailed, match="apt-get cannot install on m") as failure:
+        apt_in(guest)
+    assert guest.ran == ["install", "update", "install"]
+    assert failure.value.evidence == ("E: Unable to locate package thing",)
+
+
+def test_a_mirror_out_of_reach_is_not_although_apt_calls_that_a_success() -> None:
+    guest = Stub(install=(100, "E: Unable to locate package thing\n"), update=(0, UNREACHABLE))
+    with pytest.raises(HostError, match="m cannot reach Debian's archive: W: Failed to fetch"):
+        apt_in(guest)
+
+
+def test_a_mirror_that_goes_away_meanwhile_is_not_either() -> None:
+    guest = Stub(install=(100, UNREACHABLE))
+    with pytest.raises(HostError, match="cannot reach Debian's archive"):
+        apt_in(guest)
