@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import platform
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -31,13 +32,19 @@ class Freezer:
     """Writes one running machine down, as often as it is asked to.
 
     :param machine: as it was started: its disk and its memory are those that QEMU has open.
-    :param basis: what every frozen state of it depends on, see :func:`basis_of`.
+    :param basis: returns what every frozen state of it depends on, see :func:`basis_of`.
     :param stands_on: the lock files of what its disk is laid over.
     :param about: what a later start needs to know, as JSON has it.
     """
 
     def __init__(
-        self, machine: Machine, leash: Leash, *, basis: str, stands_on: tuple[Path, ...], about: Mapping[str, object]
+        self,
+        machine: Machine,
+        leash: Leash,
+        *,
+        basis: Callable[[], str],
+        stands_on: tuple[Path, ...],
+        about: Mapping[str, object],
     ) -> None:
         self._machine = machine
         self._basis = basis
@@ -66,7 +73,7 @@ class Freezer:
         if self._half_way:
             raise HostError(f"cannot freeze {self._machine.name} again: the last time, that did not come to its end")
         said = {"keep": bool(key), **self._about}
-        key = key_of(self._basis, key or secrets.token_hex(16))
+        key = key_of(self._basis(), key or secrets.token_hex(16))
         self._count += 1
         overlay = self._disk.with_name(f"disk-{self._count}.qcow2")
         ram = self._machine.ram.file
@@ -158,12 +165,10 @@ def key_of(basis: str, *more: str) -> str:
 
 def _processor() -> str:
     """Return what this host's processor is: under KVM the guest sees it."""
-    words = [platform.machine()]
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith(("model name", "stepping", "microcode", "flags")):
-            words.append(line)
-        if not line:
-            break  # the others are alike
+    telling = ("model name", "stepping", "microcode", "flags")
+    with Path("/proc/cpuinfo").open() as processors:
+        first = itertools.takewhile(str.strip, processors)  # the others are alike, and there may be many
+        words = [platform.machine(), *(line.rstrip("\n") for line in first if line.startswith(telling))]
     return "\n".join(words)
 
 

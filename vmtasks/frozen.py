@@ -194,8 +194,13 @@ def room_bytes(settings: HostSettings) -> int:
 
 
 def has_room(settings: HostSettings) -> bool:
-    """Return whether there is any use in making a frozen machine: where there is no room, none is kept."""
-    return room_bytes(settings) > 0
+    """Return whether there is any use in making a frozen machine: where there is no room, none is kept.
+
+    Each start asks, so it is found out without a look at all that is kept, but where the disk is full.
+    """
+    if not (settings.frozen_mib and settings.frozen_share):
+        return False
+    return shutil.disk_usage(kept.nearest(cache_dir())).free * settings.frozen_share >= 1 or room_bytes(settings) > 0
 
 
 def prune(limit_bytes: int) -> tuple[tuple[Frozen, int], ...]:

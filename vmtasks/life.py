@@ -144,7 +144,7 @@ def _attempt(machine: Machine, berth: Berth, origin: Origin, attempt: int) -> It
         address = Address(port=port, identity=berth.baked.identity, host_key=berth.baked.host_key)
         connection = _first_connection(address, machine, berth, wake, news)
         about = {"image": berth.image, "baked": str(berth.baked.directory), "machine": machine_as_data(machine)}
-        basis = basis_of(machine, berth.baked)
+        basis = partial(basis_of, machine, berth.baked)
         freezer = Freezer(form, leash, basis=basis, stands_on=stands_on(berth, origin), about=about)
         ssh = ssh_line(berth.baked, port)
         exchange = Exchange(form.exchange, partial(_moved_bytes, leash)) if form.exchange else None

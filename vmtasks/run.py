@@ -25,7 +25,6 @@ import sys
 import threading
 import time
 import traceback
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
@@ -77,7 +76,8 @@ class Run:
     console: Path | None = None
     _look: threading.Lock = field(default_factory=threading.Lock)
     """A person looks at one machine at a time, however many fail at once."""
-    _names: Counter[str] = field(default_factory=Counter)
+    _names: dict[str, Iterator[int]] = field(default_factory=dict)
+    """The numbers of the next machines of each name."""
 
     def project(self, source: str, image: str = "") -> Project:
         """Load the project at *source*, with an image that somebody chose over its own.
@@ -117,8 +117,9 @@ class Run:
         from vmtasks.provision import provision
 
         flags = self.flags
+        origin = image if isinstance(image, str) else image.name
         wishes = Wishes(
-            name=self._name_for(name or (image if isinstance(image, str) else image.name)),
+            name=self._name_for(name or origin),
             memory_mib=flags.memory_mib or (project.machine.memory_mib if project else None),
             cpus=flags.cpus or (project.machine.cpus if project else None),
             accel=accelerator(flags.accel),
@@ -129,7 +130,7 @@ class Run:
         if flags.dry_run and isinstance(image, str):
             sys.stdout.write(shlex.join(argv_by_hand(image, wishes)) + "\n")
             raise Exit(code=0)
-        what = f"{self.recipe} of {project.name if project else getattr(image, 'name', image)}"
+        what = f"{self.recipe} of {project.name if project else origin}"
         with boot_as(image, wishes, provisioning=provisioning, what=what, logs=self.directory) as guest:
             self.console = guest.facts["console"]
             guest.limit_s = project.commands.timeout_s if project else None
@@ -221,9 +222,8 @@ class Run:
 
     def _name_for(self, wish: str) -> str:
         """Return a name that no other machine of this run has: its logs are called by it."""
-        with self._look:
-            self._names[wish] += 1
-            return wish if self._names[wish] == 1 else f"{wish}-{self._names[wish]}"
+        number = next(self._names.setdefault(wish, count(1)))
+        return wish if number == 1 else f"{wish}-{number}"
 
 
 class Recipe(Task[Callable[..., Any]]):

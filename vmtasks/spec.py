@@ -16,6 +16,8 @@ EXCHANGE_SERIAL = "vmtasks-exchange"
 """By which a guest knows the disk that files travel on; virtio has room for 20 bytes."""
 EXCHANGE_BYTES = 32 * 1024**3
 """How large that disk is; it is sparse, and empty but for the moments of a transfer."""
+MAKER = "-template"
+"""What the name of a machine ends in that a template is made of."""
 NOTE_AT = EXCHANGE_BYTES - 4096
 """Where on that disk a copied machine finds who it is."""
 

@@ -11,7 +11,7 @@ from vmtasks.errors import InfrastructureError, TestFailed, TimeLimit
 from vmtasks.guest import Guest, sh
 from vmtasks.guest.wake import doze
 from vmtasks.life import Berth, Origin, living
-from vmtasks.spec import Machine
+from vmtasks.spec import MAKER, Machine
 
 _SETTLE_LIMIT_S = 120.0
 _SILENCE_LIMIT_S = 10.0
@@ -46,7 +46,7 @@ def origin_of(machine: Machine, berth: Berth, *, cold: bool, forkable: bool) -> 
 
 def _made(key: str, machine: Machine, berth: Berth) -> frozen.Frozen:
     """Boot the image, let it settle, and freeze it."""
-    maker = replace(machine, name=f"{machine.name}-template")
+    maker = replace(machine, name=f"{machine.name}{MAKER}")
     theirs = replace(berth, settings=replace(berth.settings, attempts=1), what=f"the template of {berth.image}")
     with (
         events.phase("template", machine=machine.name, detail=f"{berth.image}, made once"),

@@ -317,6 +317,15 @@ def test_what_the_guest_has_packed_is_read_from_the_disk(guest: Guest, server: S
     assert is_empty(tmp_path / "exchange")
 
 
+def test_the_disk_goes_on_serving_after_a_file_that_was_not_there(guest: Guest, server: Server, tmp_path: Path) -> None:
+    with pytest.raises(CommandFailed, match="there is no"):
+        guest.get(str(tmp_path / "nowhere"), tmp_path / "back")
+    server.ran.clear()
+    (tmp_path / "large").write_bytes(b"x" * (1 << 20))
+    guest.put(tmp_path / "large", str(tmp_path / "there"))
+    assert "blockdev" in server.ran[0]
+
+
 def test_a_file_that_shrinks_while_it_is_sent_is_no_defect(guest: Guest, tmp_path: Path) -> None:
     def shrinking(*_: object, **__: object) -> None:
         raise OSError("unexpected end of data")

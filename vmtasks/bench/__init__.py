@@ -6,7 +6,7 @@ defect.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from vmtasks.bench import files, host, starts
@@ -51,9 +51,6 @@ def measure(scope: Scope) -> Iterator[Measurement]:
     if unknown := [name for name in scope.only if name not in GROUPS]:
         raise UsageError(f"there is nothing called {unknown[0]} to measure; known are {', '.join(GROUPS)}")
     checkout()
-    yield from _all(measured(scope) for name, measured in GROUPS.items() if name in (scope.only or GROUPS))
-
-
-def _all(groups: Iterable[Rows]) -> Iterator[Measurement]:
-    for group in groups:
-        yield from group
+    for name, measured in GROUPS.items():
+        if name in (scope.only or GROUPS):
+            yield from measured(scope)

@@ -56,13 +56,11 @@ class Measurement:
 Rows = Iterable[Measurement]
 
 
-def at_most(what: str, limit: float, ours: Samples, *, unit: str = "s", against: Samples = ()) -> Measurement:
-    """Return a measurement that is not to be more than *limit*; *against* is for comparison."""
-    return Measurement(
-        what=what, unit=unit, ours=ours, against=against,
-        ratio=median(ours) / median(against) if against else None,
-        target=f"at most {limit:g} {unit}".rstrip(), reached=median(ours) <= limit,
-    )  # fmt: skip
+def at_most(what: str, limit: float | None, ours: Samples, *, unit: str = "s") -> Measurement:
+    """Return a measurement that is not to be more than *limit*; None: there is no target."""
+    target = "" if limit is None else f"at most {limit:g} {unit}".rstrip()
+    reached = None if limit is None else median(ours) <= limit
+    return Measurement(what=what, unit=unit, ours=ours, target=target, reached=reached)
 
 
 def slower(what: str, at_most_times: float | None, ours: Samples, against: Samples) -> Measurement:

@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from vmtasks import events, freeze
-from vmtasks.bench.measurement import Measurement, Rows, Samples, at_most, bake, faster, in_turn, phase_seconds, slower
+from vmtasks.bench.measurement import Rows, Samples, at_most, bake, faster, in_turn, phase_seconds, slower
 from vmtasks.config import cache_dir
 from vmtasks.errors import HostError
 from vmtasks.frozen import Frozen
@@ -121,11 +121,12 @@ def crowds() -> Rows:
     for size in CROWD:
         taken = [_crowd(size) for _ in range(_CROWD_RUNS)]
         running_s, pss_mib = tuple(one for one, _ in taken), tuple(mib for _, all_ in taken for mib in all_)
-        is_eight = size == CROWD[-1]
+        running_limit_s, pss_limit_mib = (
+            (EIGHT_RUN_AT_MOST_S, EIGHT_PSS_AT_MOST_MIB) if size == CROWD[-1] else (None, None)
+        )
         what = f"{size} clones at once run" if size > 1 else "one clone runs, measured like the next ones"
-        yield at_most(what, EIGHT_RUN_AT_MOST_S, running_s) if is_eight else _plain(what, "s", running_s)
-        what = f"memory (PSS) of each of {size}"
-        yield (at_most(what, EIGHT_PSS_AT_MOST_MIB, pss_mib, unit="MiB") if is_eight else _plain(what, "MiB", pss_mib))
+        yield at_most(what, running_limit_s, running_s)
+        yield at_most(f"memory (PSS) of each of {size}", pss_limit_mib, pss_mib, unit="MiB")
 
 
 def _crowd(size: int) -> tuple[float, Samples]:
@@ -164,10 +165,6 @@ def _pss_mib(guest: Guest) -> float:
     pid = next(one.said["qemu_pid"] for one in leases() if one.said.get("ports", {}).get(str(SSH_PORT)) == port)
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
-
-
-def _plain(what: str, unit: str, samples: Samples) -> Measurement:
-    return Measurement(what=what, unit=unit, ours=samples)
 
 
 def _starts_in_turn(runs: int, ours: Callable[[], Start], bare: Callable[[], Start]) -> tuple[list[Start], list[Start]]:

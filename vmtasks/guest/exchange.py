@@ -2,7 +2,8 @@
 
 ssh enciphers and checks each byte, which takes a guest without KVM longer than all else about a large transfer. So
 each machine has a disk more, empty and sparse: one side writes an archive to its beginning, the other reads it there.
-The host sees it as a file, the guest as the block device whose serial is :data:`SERIAL`.
+The host sees it as a file, the guest as the block device whose serial is
+:data:`EXCHANGE_SERIAL`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from vmtasks.errors import CommandFailed
 from vmtasks.spec import EXCHANGE_BYTES, EXCHANGE_SERIAL, NOTE_AT
 
 WORTH_BYTES = 256 * 1024
@@ -54,6 +56,8 @@ class Exchange:
             with self._path.open("r+b") as file:
                 try:
                     yield file
+                except CommandFailed:
+                    raise  # the guest has said so itself, and is done with the disk
                 except BaseException:
                     self.is_known = False  # the guest's tar may still be at work there
                     raise

@@ -283,7 +283,7 @@ class Guest:
         Any number of machines start from there with ``boot(checkpoint)``.
 
         :param name: what to call it in output.
-        :param key: what ``frozen.find`` finds it by in later runs; nothing does without.
+        :param key: what later runs find it by, on the same image and form of machine; nothing does without.
         :raise UsageError: the machine was not booted with ``forkable=True``.
         :raise HostError: the disk is full, or QEMU could not; the machine goes on all the same.
         """

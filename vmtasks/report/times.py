@@ -12,11 +12,10 @@ from typing import Any
 from vmtasks import events as e
 from vmtasks.report.guest_text import one_line
 from vmtasks.report.words import duration
+from vmtasks.spec import MAKER
 
 PHASES = ("slot", "overlay", "start", "load", "boot", "ssh", "copy in", "commands", "copy out", "stop")
 """What each machine goes through; whatever else there was comes behind these."""
-_PARTS_OF_ANOTHER = "-template"
-"""How machines are called whose phases are all part of one: the making of a template."""
 
 
 @dataclass(kw_only=True)
@@ -46,12 +45,12 @@ class Times:
 
     def phase(self, machine: str, name: str, duration_s: float) -> None:
         """Add a phase."""
-        if not machine.endswith(_PARTS_OF_ANOTHER):
+        if not machine.endswith(MAKER):  # all that it does is part of one phase of another machine's
             self.seconds[name] += duration_s  # type: ignore[assignment]
 
     def command(self, machine: str, shown: str, duration_s: float) -> None:
         """Add a command."""
-        if not machine.endswith(_PARTS_OF_ANOTHER):
+        if not machine.endswith(MAKER):
             self.phase(machine, "commands", duration_s)
             self.longest = max(self.longest, (duration_s, shown))
 
