@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from tests.process.supervised import LIMIT_S, Supervisor
 from vmtasks.testing.fake_qemu import Script, command
 
-LIMIT_S = 30.0
 WIRES = (
     *("-chardev", "socket,id=control,fd=100", "-chardev", "socket,id=console,fd=101"),
     *("-netdev", "user,id=net,hostfwd=tcp:127.0.0.1:0-:22"),
@@ -63,3 +63,18 @@ def ended() -> Iterator[Callable[..., bool]]:
             return bool(select.select([watched[pid]], [], [], within_s)[0])
 
         yield ended
+
+
+@pytest.fixture
+def supervise() -> Iterator[Callable[..., Supervisor]]:
+    """Yield what starts a supervisor; all of them are gone in the end."""
+    started: list[Supervisor] = []
+
+    def start(plan: dict[str, Any], *more: dict[str, Any], **limits: Any) -> Supervisor:
+        started.append(Supervisor(plan, *more, **limits))
+        return started[-1]
+
+    yield start
+    for one in started:
+        with one.process as process:
+            process.kill()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -14,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.process.supervised import Lines
 from vmtasks import slots
-from vmtasks.deadline import Deadline
 
 LIMIT_S = 30.0
 NOBODY = 65534
@@ -90,19 +89,11 @@ class Claimant:
 
     def __init__(self, argv: list[str]) -> None:
         self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        self._received = b""
+        self._lines = Lines(self.process)
 
     def says(self) -> list[object]:
         """Return the next line, or fail."""
-        assert self.process.stdout
-        deadline = Deadline.after(LIMIT_S)
-        while b"\n" not in self._received:
-            assert select.select([self.process.stdout], [], [], deadline.left_s)[0], "it says nothing"
-            data = os.read(self.process.stdout.fileno(), 65536)
-            assert data, self.process.communicate()[1].decode()
-            self._received += data
-        line, self._received = self._received.split(b"\n", 1)
-        return list(json.loads(line))
+        return list(self._lines.next(LIMIT_S))
 
     def let_go(self) -> None:
         """Close the leash; return when the process has ended."""

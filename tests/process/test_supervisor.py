@@ -7,119 +7,29 @@ import json
 import os
 import re
 import resource
-import select
 import signal
 import socket
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import vmtasks
+from tests.process.supervised import LIMIT_S, PACKAGE, PROGRAM, Supervisor
 from vmtasks import slots, supervisor
 from vmtasks.console import LAST_WORDS_BYTES, Console
 from vmtasks.deadline import Deadline
 
-LIMIT_S = 30.0
 PROMPT_S = 5.0
 """How soon a machine is gone after its caller is."""
-PACKAGE = Path(vmtasks.__file__).parent
-PROGRAM = """
-import json, sys
-sys.path.insert(0, sys.argv[1])
-from vmtasks import console, supervisor
-for name, value in json.loads(sys.argv[2]).items():
-    setattr(console if hasattr(console, name) else supervisor, name, value)
-supervisor.main()
-"""
 HANGS = {"human-monitor-command": [["ignore"]]}
 """The script of a QEMU that hangs as soon as it has greeted."""
 
 Plan = Callable[..., dict[str, Any]]
 Ended = Callable[..., bool]
-
-
-class Supervisor:
-    """A supervisor with a plan; what it says is read line by line.
-
-    :param limits: other values for the modules' constants, for what would take long with the usual ones.
-    """
-
-    def __init__(self, plan: dict[str, Any], *more: dict[str, Any], home: Path = PACKAGE.parent, **limits: Any) -> None:
-        argv = [sys.executable, "-I", "-S", "-c", PROGRAM, str(home), json.dumps(limits)]
-        self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        self._received = b""
-        self.send(plan, *more)
-
-    def send(self, *requests: dict[str, Any]) -> None:
-        """Send all requests in one piece."""
-        assert self.process.stdin
-        os.write(self.process.stdin.fileno(), b"".join(json.dumps(r).encode() + b"\n" for r in requests))
-
-    def hear(self, within_s: float = LIMIT_S) -> dict[str, Any]:
-        """Return the next thing said, whatever it is."""
-        assert self.process.stdout
-        deadline = Deadline.after(within_s)
-        while b"\n" not in self._received:
-            assert select.select([self.process.stdout], [], [], deadline.left_s)[0], "it says nothing"
-            data = os.read(self.process.stdout.fileno(), 65536)
-            assert data, self.process.communicate()[1].decode()
-            self._received += data
-        line, self._received = self._received.split(b"\n", 1)
-        return dict(json.loads(line))
-
-    def says(self, event: str, within_s: float = LIMIT_S) -> dict[str, Any]:
-        """Return the next thing said, which is an *event*."""
-        said = self.hear(within_s)
-        assert said.pop("event") == event, said
-        return said
-
-    def starts(self) -> dict[str, Any]:
-        """Return the facts of its machine, once it runs."""
-        self.prepares()
-        self.says("greeted")
-        return self.says("started")
-
-    def prepares(self) -> None:
-        """Hear it until QEMU is about to start."""
-        self.says("admitted")
-        self.says("prepared")
-
-    def asks(self, execute: str, **arguments: Any) -> None:
-        """Have QEMU execute a command."""
-        self.send({"do": "qmp", "id": execute, "execute": execute, "arguments": arguments})
-
-    def let_go(self) -> None:
-        """Close its standard input."""
-        assert self.process.stdin
-        self.process.stdin.close()
-
-    def ends(self, within_s: float = LIMIT_S) -> dict[str, Any]:
-        """Return its last words, which nothing follows."""
-        last = self.says("gone", within_s)
-        assert self.process.stdout
-        assert self.process.stdout.read() == b""
-        assert self.process.wait(LIMIT_S) == 0
-        return last
-
-
-@pytest.fixture
-def supervise() -> Iterator[Callable[..., Supervisor]]:
-    """Yield what starts a supervisor; all of them are gone in the end."""
-    started: list[Supervisor] = []
-
-    def start(plan: dict[str, Any], *more: dict[str, Any], **limits: Any) -> Supervisor:
-        started.append(Supervisor(plan, *more, **limits))
-        return started[-1]
-
-    yield start
-    for one in started:
-        with one.process as process:
-            process.kill()
 
 
 def is_locked(path: Path) -> bool:

@@ -1,0 +1,108 @@
+"""A supervisor as a process, and how any process is listened to that says one JSON value a line."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import vmtasks
+from vmtasks.deadline import Deadline
+
+LIMIT_S = 30.0
+PACKAGE = Path(vmtasks.__file__).parent
+PROGRAM = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+from vmtasks import console, supervisor
+for name, value in json.loads(sys.argv[2]).items():
+    setattr(console if hasattr(console, name) else supervisor, name, value)
+supervisor.main()
+"""
+
+
+class Lines:
+    """What a process says, line by line."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self._received = b""
+
+    def next(self, within_s: float = LIMIT_S) -> Any:
+        """Return the next line, or fail."""
+        assert self._process.stdout
+        deadline = Deadline.after(within_s)
+        while b"\n" not in self._received:
+            assert select.select([self._process.stdout], [], [], deadline.left_s)[0], "it says nothing"
+            data = os.read(self._process.stdout.fileno(), 65536)
+            assert data, self._process.communicate()[1].decode()
+            self._received += data
+        line, self._received = self._received.split(b"\n", 1)
+        return json.loads(line)
+
+
+class Supervisor:
+    """A supervisor with a plan; what it says is read line by line.
+
+    :param limits: other values for the modules' constants, for what would take long with the usual ones.
+    """
+
+    def __init__(self, plan: dict[str, Any], *more: dict[str, Any], home: Path = PACKAGE.parent, **limits: Any) -> None:
+        argv = [sys.executable, "-I", "-S", "-c", PROGRAM, str(home), json.dumps(limits)]
+        self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self._lines = Lines(self.process)
+        self.send(plan, *more)
+
+    def send(self, *requests: dict[str, Any]) -> None:
+        """Send all requests in one piece."""
+        assert self.process.stdin
+        os.write(self.process.stdin.fileno(), b"".join(json.dumps(r).encode() + b"\n" for r in requests))
+
+    def hear(self, within_s: float = LIMIT_S) -> dict[str, Any]:
+        """Return the next thing said, whatever it is."""
+        return dict(self._lines.next(within_s))
+
+    def says(self, event: str, within_s: float = LIMIT_S) -> dict[str, Any]:
+        """Return the next thing said, which is an *event*."""
+        said = self.hear(within_s)
+        assert said.pop("event") == event, said
+        return said
+
+    def hears(self, event: str, within_s: float = LIMIT_S) -> dict[str, Any]:
+        """Return the next *event*, whatever is said before it."""
+        deadline = Deadline.after(within_s)
+        while (said := self.hear(deadline.left_s)).pop("event") != event:
+            pass
+        return said
+
+    def starts(self) -> dict[str, Any]:
+        """Return the facts of its machine, once it runs."""
+        self.prepares()
+        self.says("greeted")
+        return self.says("started")
+
+    def prepares(self) -> None:
+        """Hear it until QEMU is about to start."""
+        self.says("admitted")
+        self.says("prepared")
+
+    def asks(self, execute: str, **arguments: Any) -> None:
+        """Have QEMU execute a command."""
+        self.send({"do": "qmp", "id": execute, "execute": execute, "arguments": arguments})
+
+    def let_go(self) -> None:
+        """Close its standard input."""
+        assert self.process.stdin
+        self.process.stdin.close()
+
+    def ends(self, within_s: float = LIMIT_S) -> dict[str, Any]:
+        """Return its last words, which nothing follows."""
+        last = self.says("gone", within_s)
+        assert self.process.stdout
+        assert self.process.stdout.read() == b""
+        assert self.process.wait(LIMIT_S) == 0
+        return last
