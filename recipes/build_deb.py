@@ -67,7 +67,7 @@ def build_deb(
             apt.build_dep(guest, tree)
             build = guest.run(
                 ["dpkg-buildpackage", "--build=binary", "--no-sign"],
-                cwd=tree, user="builder", env=project.commands.env, check=True,
+                cwd=tree, user="builder", env=project.commands.env, env_from=project.commands.env_from, check=True,
             )  # fmt: skip
             guest.succeed(sh(_SETTLE), cwd=tree, user="builder")
             found = guest.get("/build/*.deb", target) + guest.get("/build/*.changes", target)

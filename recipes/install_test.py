@@ -103,7 +103,8 @@ class _Trial:
         """Run the smoke command, if there is one."""
         if self.smoke:
             with self.run.case(f"smoke{when}", goes_on=guest):
-                guest.succeed(sh(self.smoke), user="builder", env=self.project.commands.env)
+                commands = self.project.commands
+                guest.succeed(sh(self.smoke), user="builder", env=commands.env, env_from=commands.env_from)
 
     def purge(self, guest: Guest, when: str = "") -> None:
         """Purge the packages."""

@@ -62,7 +62,7 @@ def tarbake(run: Run, source: str = ".", out: str = "", image: str = "") -> list
         env = {"SOURCE_DATE_EPOCH": str(source_date_epoch(project.root)), "TZ": "UTC", **commands.env}
         patterns = [f"{tree}/{pattern}" for pattern in project.artifacts.dist]
         before = {path for pattern in patterns for path in guest.glob(pattern)}
-        guest.succeed(sh(commands.dist or _PLAIN), cwd=tree, user="builder", env=env)
+        guest.succeed(sh(commands.dist or _PLAIN), cwd=tree, user="builder", env=env, env_from=commands.env_from)
         made = [path for pattern in patterns for path in guest.glob(pattern) if path not in before]
         if not made:
             raise TestFailed(f"`{commands.dist}` made no {' or '.join(project.artifacts.dist)}")
@@ -73,7 +73,8 @@ def tarbake(run: Run, source: str = ".", out: str = "", image: str = "") -> list
 
 
 def _companions(run: Run, tarball: Path) -> list[Path]:
-    digest = hashlib.sha256(tarball.read_bytes()).hexdigest()
+    with tarball.open("rb") as content:
+        digest = hashlib.file_digest(content, "sha256").hexdigest()
     checksum = tarball.with_name(f"{tarball.name}.sha256")
     checksum.write_text(f"{digest}  {tarball.name}\n")
     with tarfile.open(tarball) as archive:

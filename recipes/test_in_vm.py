@@ -50,7 +50,7 @@ def _own_tests(run: Run, project: Project, out: Path) -> None:
         tree = Source.of(project.root).deliver(guest)
         apt.install(guest, commands.packages)
         try:
-            guest.succeed(sh(commands.test), cwd=tree, user="builder", env=commands.env)
+            guest.succeed(sh(commands.test), cwd=tree, user="builder", env=commands.env, env_from=commands.env_from)
         finally:
             for path in (path for pattern in project.artifacts.test for path in guest.glob(f"{tree}/{pattern}")):
                 for made in guest.get(path, out):

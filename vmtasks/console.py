@@ -16,19 +16,29 @@ CONSOLE_LIMIT_BYTES = 32 * 1024 * 1024
 LAST_WORDS_BYTES = 4096
 
 _PANIC = re.compile(rb"Kernel panic - not syncing[^\r\n]*(?=[\r\n])")  # the whole line: a UART sends it in crumbs
-_PANIC_BYTES = 1024
+_OUT_OF_MEMORY = re.compile(rb"Out of memory: Killed process \d+ \([^)\r\n]*\)")
+_SIGN_BYTES = 1024
 
 
 class Console:
-    """The guest's serial console: into a log of bounded size, watched for a panic."""
+    """The guest's serial console: into a log of bounded size, watched for what its kernel says of a bad end.
 
-    def __init__(self, line: socket.socket, path: str, on_panic: Callable[[str], None]) -> None:
+    :param on_panic: told of its first panic.
+    :param on_out_of_memory: told of the first process that it killed for want of memory.
+    """
+
+    def __init__(
+        self,
+        line: socket.socket,
+        path: str,
+        on_panic: Callable[[str], None],
+        on_out_of_memory: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self.line = line
-        self._on_panic = on_panic
+        self._signs = {_PANIC: on_panic, _OUT_OF_MEMORY: on_out_of_memory}
         self._log = open(path, "ab", buffering=0)  # noqa: PTH123, SIM115 - lives as long as the machine; no pathlib here
         self._room_bytes = CONSOLE_LIMIT_BYTES
         self._tail = self._unsearched = b""
-        self._panicked = False
         line.setblocking(False)
 
     def fileno(self) -> int:
@@ -36,7 +46,7 @@ class Console:
         return self.line.fileno()
 
     def pump(self) -> bool:
-        """Take in what has arrived and tell of a panic in it; return whether the line is still open."""
+        """Take in what has arrived and tell of the signs in it; return whether the line is still open."""
         try:
             data = self.line.recv(65536)
         except BlockingIOError:
@@ -47,16 +57,16 @@ class Console:
             self._log.write(data[: self._room_bytes])
         self._room_bytes = max(0, self._room_bytes - len(data))
         self._tail = (self._tail + data)[-LAST_WORDS_BYTES:]
-        if not self._panicked:  # once: a guest that prints it without end must not fill the caller's memory
-            self._look_for_panic(data)
+        self._look_for_signs(data)
         return bool(data)
 
-    def _look_for_panic(self, data: bytes) -> None:
+    def _look_for_signs(self, data: bytes) -> None:
         seen = self._unsearched + data
-        self._unsearched = seen[-_PANIC_BYTES:]  # the sign may be cut in two
-        if found := _PANIC.search(seen):
-            self._panicked = True
-            self._on_panic(found[0].decode(errors="replace"))
+        self._unsearched = seen[-_SIGN_BYTES:]  # a sign may be cut in two
+        for sign in tuple(self._signs):
+            if found := sign.search(seen):
+                # Once: a guest that prints it without end must not fill the caller's memory.
+                self._signs.pop(sign)(found[0].decode(errors="replace"))
 
     def tail(self) -> str:
         """Return the last that the guest said."""

@@ -18,6 +18,8 @@ SUPPORTED = frozenset(
 )  # fmt: skip
 """Restrictions that a machine of our own honours or has no need of."""
 _ISOLATION = frozenset({"breaks-testbed", "isolation-container", "isolation-machine"})
+_NAME = re.compile(r"[!-.0-~]+")
+"""What a test may be called: files on the host and rows of reports are, too."""
 SKIP_STATUS = 77
 """The exit status by which a test marked ``skippable`` says that it cannot run here."""
 
@@ -56,7 +58,7 @@ def parse(text: str, where: str) -> tuple[Dep8Test, ...]:
     """Read debian/tests/control.
 
     :param where: what messages call the file.
-    :raise UsageError: a paragraph names no test, or a line is no field.
+    :raise UsageError: a paragraph names no test, or one that cannot be called so, or a line is no field.
     """
     tests: list[Dep8Test] = []
     for paragraph in re.split(r"\n\s*\n", re.sub(r"(?m)^#.*\n?", "", text)):
@@ -75,6 +77,9 @@ def _tests(fields: dict[str, str], number: int, where: str) -> list[Dep8Test]:
         commands = {name: f"exec {directory}/{name}" for name in _words(fields["tests"])}
     else:
         raise UsageError(f"{where}: a paragraph has neither 'Tests' nor 'Test-Command'")
+    for name in commands:
+        if not _NAME.fullmatch(name):
+            raise UsageError(f"{where}: a test cannot be called {name[:80]!r}: only ASCII, and no '/'")
     depends = tuple(part.strip() for part in fields.get("depends", "@").split(",") if part.strip())
     restrictions = frozenset(_words(fields.get("restrictions", "")))
     architectures = tuple(_words(fields.get("architecture", "")))

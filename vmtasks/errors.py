@@ -8,6 +8,7 @@
     │   └── CommandFailed     1   ... and this is the command that did
     ├── InfrastructureError       the machinery, not the project: look at the host, or try again
     │   ├── HostError        69   this host cannot: no QEMU, no disk space, no network while baking
+    │   │   └── StillRunning 69   ... or it had to end a machine that was to power itself off
     │   ├── BootError        69   the guest never answered, panicked, or its QEMU died
     │   └── ConnectionLost   69   the guest answered, and then no longer did
     ├── TimeLimit           124   a limit that somebody set has passed
@@ -122,6 +123,10 @@ class HostError(InfrastructureError):
     """This host cannot do what is asked of it."""
 
     outcome = Outcome.HOST
+
+
+class StillRunning(HostError):
+    """A machine whose disk is kept did not power itself off: what its guest had not written yet is lost."""
 
 
 class BootError(InfrastructureError):

@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 
 from vmtasks import apt
+from vmtasks.berth import Berth
 from vmtasks.config import HostSettings
 from vmtasks.errors import HostError, TestFailed
 from vmtasks.guest import Guest, sh
 from vmtasks.image.bake import GuestWork
 from vmtasks.image.cache import BakedImage
 from vmtasks.image.definition import Definition, File, laid_over
-from vmtasks.life import Berth, living
+from vmtasks.life import living
 from vmtasks.qemu.accel import Choice
 from vmtasks.spec import Machine
 
@@ -26,8 +27,9 @@ def finisher(
 
     def finish(definition: Definition, baked: BakedImage, work: GuestWork) -> Mapping[str, str]:
         machine = machine_of(definition, baked, choice, throw_away=False, seed=work.seed)
+        what = f"baking {definition.name}"
         berth = Berth(
-            image=definition.name, baked=baked, choice=choice, settings=settings, what=f"baking {definition.name}"
+            image=definition.name, baked=baked, access=baked.access, choice=choice, settings=settings, what=what
         )
         with living(machine, berth) as guest:
             try:

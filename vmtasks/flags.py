@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import Field, dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from vmtasks.errors import UsageError
+from vmtasks.spec import Network
+
+Word = TypeVar("Word", bound=str)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,6 +17,7 @@ class Flags:
     """The options that every recipe has; a number that nobody gave is None."""
 
     accel: str = field(default="", metadata={"help": "accelerator: auto (try, the default), kvm or tcg"})
+    network: str = field(default="", metadata={"help": "what each machine reaches: user (all), restricted or none"})
     memory_mib: int | None = field(default=None, metadata={"help": "memory of each machine in MiB", "at_least": 64})
     cpus: int | None = field(default=None, metadata={"help": "processors of each machine", "at_least": 1})
     attempts: int | None = field(default=None, metadata={"help": "how often to try to boot", "at_least": 1})
@@ -63,10 +67,24 @@ def accelerator(wish: str) -> Literal["auto", "kvm", "tcg"] | None:
 
     :raise UsageError: there is no such accelerator.
     """
-    if wish in ("auto", "kvm", "tcg"):
-        return wish  # type: ignore[return-value]
+    return _one_of(("auto", "kvm", "tcg"), wish, "accelerator")
+
+
+def network(wish: str) -> Network | None:
+    """Return the network that an option asks for; None where it does not.
+
+    :raise UsageError: there is no such network.
+    """
+    return _one_of(("user", "restricted", "none"), wish, "network")
+
+
+def _one_of(known: tuple[Word, ...], wish: str, what: str) -> Word | None:
+    for word in known:
+        if word == wish:
+            return word
     if wish:
-        raise UsageError(f"there is no accelerator '{wish}'; known are 'auto', 'kvm' and 'tcg'")
+        *others, last = (f"'{word}'" for word in known)
+        raise UsageError(f"there is no {what} '{wish}'; known are {', '.join(others)} and {last}")
     return None
 
 

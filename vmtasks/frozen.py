@@ -34,6 +34,7 @@ from typing import Any, Literal
 from vmtasks import events, kept
 from vmtasks.config import HostSettings, cache_dir
 from vmtasks.errors import HostError
+from vmtasks.janitor import entrust
 from vmtasks.kept import Kept
 
 Kind = Literal["template", "checkpoint"]
@@ -169,7 +170,7 @@ def making(
 
     :param stands_on: the lock files of what its disk is laid over.
     :param more: what else to write down of it, as JSON has it. With ``keep=False``, because nobody else can find it,
-        it is held until this process drops it or ends; whoever sweeps then removes it.
+        it is held until this process drops it or ends, and goes then.
     """
     final = frozen_dir() / f"{key}-{time.time_ns():x}"
     beside = frozen_dir() / f".{key}_{os.getpid()}_{time.monotonic_ns():x}.part"
@@ -180,8 +181,11 @@ def making(
             "files": _stamps(beside), **more,
         }  # fmt: skip
         (beside / "frozen.json").write_text(json.dumps(said, indent=1) + "\n")
+        only_ours = not more.get("keep", True)
+        if only_ours:
+            entrust(final)
         beside.rename(final)
-        if not more.get("keep", True):
+        if only_ours:
             _ours[final] = kept.hold(final / "in-use", fcntl.LOCK_SH)
         prune(room_bytes(HostSettings.load()))  # which spares this one: we hold it until the block ends
 

@@ -1,9 +1,9 @@
 """What the cache keeps: directories that are complete or not there, and the locks that say who uses them.
 
 A directory is made under a name like ``.NAME.part``, and has its own once it is complete; on its way out it has such a
-name again. Whoever makes one or stands on one holds a shared flock(2) on the file ``in-use`` in it, which the kernel
-takes away together with its holder. Numbers of processes would tell less: they come again, and containers that share
-a cache have their own.
+name again. What has one when the process that works on it ends, is removed. Whoever makes one or stands on one holds a
+shared flock(2) on the file ``in-use`` in it, which the kernel takes away together with its holder. Numbers of processes
+would tell less: they come again, and containers that share a cache have their own.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 
 from vmtasks import events
 from vmtasks.errors import HostError
+from vmtasks.janitor import entrust
 
 _IN_USE = "in-use"
 
@@ -52,6 +53,7 @@ class Kept:
         with locked(self.in_use) as free:
             if free:
                 aside = self.directory.with_name(f".{self.directory.name}.part")
+                entrust(aside)
                 with suppress(FileNotFoundError):  # somebody else was quicker
                     self.directory.rename(aside)
                     shutil.rmtree(aside, ignore_errors=True)
@@ -62,9 +64,11 @@ class Kept:
 def part(path: Path) -> Iterator[None]:
     """Make the directory *path*, named like ``.NAME.part``, and hold it until the block ends, under any name.
 
-    The block gives it its own name once it is complete; otherwise it is gone at the end.
+    The block gives it its own name once it is complete; otherwise it is gone at the end, even if that is this
+    process's own.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    entrust(path)
     with _doorway(path.parent):
         path.mkdir(mode=0o700)
         fd = hold(path / _IN_USE, fcntl.LOCK_SH)

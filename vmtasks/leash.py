@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import queue
+import shutil
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ from typing import IO, Any
 
 from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError, HostError
+from vmtasks.janitor import entrust
 
 _PACKAGE_PARENT = Path(__file__).resolve().parent.parent
 _PROGRAM = "import sys; sys.path.insert(0, sys.argv.pop(1)); from vmtasks.supervisor import main; main()"
@@ -104,13 +106,14 @@ class Leash:
             stdin.write(json.dumps(request).encode() + b"\n")
             stdin.flush()
 
-    def stop(self, *, grace_s: float = 0.0) -> None:
+    def stop(self, *, grace_s: float = 0.0, keep: bool = False) -> None:
         """End the machine and wait until nothing is left of it.
 
         :param grace_s: seconds to let QEMU end of its own accord first (the guest is powering off).
+        :param keep: whether the plan's scratch files are to stay.
         :raise HostError: the supervisor did not go, and was killed; the kernel took QEMU with it.
         """
-        self.ask(do="stop", limit_s=grace_s)
+        self.ask(do="stop", limit_s=grace_s, keep=keep)
         self.let_go(grace_s + STOP_LIMIT_S)
 
     def last(self) -> dict[str, Any]:
@@ -132,7 +135,7 @@ class Leash:
             self._process.wait()
             raise HostError(
                 f"cannot end the machine: its supervisor (pid {self._process.pid}) did not go in {limit_s:g} s",
-                hint="it was killed, and QEMU with it; `inv vm.gc` sweeps what it left",
+                hint="it was killed, and QEMU with it",
             ) from None
 
     def _hear(self, wait_s: float) -> dict[str, Any] | None:
@@ -151,8 +154,8 @@ class Leash:
 
 
 @contextmanager
-def leashed(plan: Mapping[str, object], *, log: Path) -> Iterator[Leash]:
-    """Run a supervisor for as long as the block lasts.
+def leashed(plan: Mapping[str, Any], *, log: Path) -> Iterator[Leash]:
+    """Run a supervisor for as long as the block lasts; what it was killed before it could remove, goes as well.
 
     :param plan: see ``vmtasks.supervisor.main``.
     :param log: receives what the supervisor itself has to complain about.
@@ -172,12 +175,25 @@ def leashed(plan: Mapping[str, object], *, log: Path) -> Iterator[Leash]:
     listener = threading.Thread(target=_listen, args=(process.stdout, words), name="leash", daemon=True)
     listener.start()
     leash = Leash(process, words)
+    if not plan.get("keep_directory"):
+        entrust(Path(plan["directory"]))  # for the case that both of us are killed
     with ExitStack() as stack:
+        stack.callback(_sweep_after, process, plan)
         stack.enter_context(process.stdout)
         stack.callback(listener.join)
         stack.callback(leash.let_go)
         leash.ask(**plan)
         yield leash
+
+
+def _sweep_after(process: subprocess.Popen[bytes], plan: Mapping[str, Any]) -> None:
+    """Remove what a supervisor has left, if it was killed; QEMU no longer writes there, for it was killed before."""
+    if (process.poll() or 0) >= 0:
+        return
+    if not plan.get("keep_directory"):
+        shutil.rmtree(plan["directory"], ignore_errors=True)
+    for path in plan["scratch"]:
+        Path(path).unlink(missing_ok=True)
 
 
 def _listen(stdout: IO[bytes], words: queue.SimpleQueue[dict[str, Any]]) -> None:

@@ -2,84 +2,49 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import secrets
 import shlex
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vmtasks import events, host
+from vmtasks.berth import Berth, Keeping, Origin, copies_of, stands_on, start_form
 from vmtasks.checkpoint import Freezer, basis_of, machine_as_data
-from vmtasks.config import HostSettings, cache_dir
+from vmtasks.config import cache_dir
 from vmtasks.deadline import Deadline
-from vmtasks.errors import BootError, ConnectionLost, HostError, VmtasksError
-from vmtasks.frozen import Frozen
+from vmtasks.errors import BootError, HostError, StillRunning, VmtasksError
+from vmtasks.freeze import copy_extents
 from vmtasks.guest import Guest
 from vmtasks.guest.exchange import Exchange
 from vmtasks.guest.session import Session
-from vmtasks.guest.ssh import Address, connect
+from vmtasks.guest.ssh import Address, connect, pinned, ssh_line
 from vmtasks.guest.wake import Wake
-from vmtasks.image.cache import BakedImage
 from vmtasks.leash import Leash, leashed
-from vmtasks.parallel import check_interrupted
-from vmtasks.qemu.accel import Choice
+from vmtasks.news import TURN_S, News
 from vmtasks.qemu.argv import EXCHANGE, SSH_PORT, overlay_argv, qemu_argv
-from vmtasks.spec import EXCHANGE_BYTES, NOTE_AT, Machine, Ram, Start
-from vmtasks.tail import last_lines, lines_of
+from vmtasks.spec import EXCHANGE_BYTES, NOTE_AT, Machine
 
 if TYPE_CHECKING:
     from vmtasks.guest.ssh import Connection
 
 START_LIMIT_S = 60.0
-_TURN_S = 0.5
-POWER_OFF_LIMIT_S = 90.0
+FROM_DISK = Origin()
 WAKE_LIMIT_S = 60.0
 WAKE_STAGGER_S = 5.0
 """A copied machine listens already: a second attempt beside the first would only slow that down."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Berth:
-    """Everything around a machine that is not the machine: where it comes from and what it may use."""
-
-    image: str
-    baked: BakedImage
-    choice: Choice
-    settings: HostSettings
-    what: str = ""
-    """What it is for, in the words that others on this host read while they wait."""
-    logs: Path | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
-    """What a machine starts from."""
-
-    frozen: Frozen | None = None
-    """None: it boots from its disk."""
-    why: str = ""
-    """Why this and nothing quicker."""
-    forkable: bool = False
-    """Whether its memory is to be a file of its own, so that it can be frozen in turn."""
-    otherwise: Origin | None = None
-    """What to start from if *frozen* does not serve; None: nothing else is the same machine."""
-
-    @property
-    def kind(self) -> Start:
-        """How such a start is called."""
-        if self.frozen is None:
-            return "cold"
-        return "clone" if self.frozen.kind == "template" else "fork"
-
-
 @contextmanager
-def living(machine: Machine, berth: Berth, origin: Origin = Origin()) -> Iterator[Guest]:
+def living(machine: Machine, berth: Berth, origin: Origin = FROM_DISK) -> Iterator[Guest]:
     """Yield the guest of a running machine.
 
     Boot failures, and only they, are tried again; every attempt keeps its own console log. A frozen machine that
@@ -120,7 +85,9 @@ def _attempt(machine: Machine, berth: Berth, origin: Origin, attempt: int) -> It
     directory = cache_dir() / "machines" / f"{machine.name}-{os.getpid()}-{secrets.token_hex(4)}"
     logs = berth.logs.absolute() if berth.logs else directory.parent
     suffix = f"-{attempt}" if attempt > 1 else ""
-    console = logs / f"{machine.name}-console{suffix}.log" if berth.logs else directory / "console.log"
+    own = logs / f"{machine.name}-console{suffix}.log" if berth.logs else directory / "console.log"
+    console = berth.console.absolute() if berth.console else own
+    qemu_log = own.with_name(own.name.replace("console", "qemu"))
     try:
         logs.mkdir(parents=True, exist_ok=True)
         directory.parent.mkdir(parents=True, exist_ok=True)
@@ -128,25 +95,27 @@ def _attempt(machine: Machine, berth: Berth, origin: Origin, attempt: int) -> It
         raise HostError(f"cannot write to {problem.filename}: {problem.strerror}") from problem
     form = start_form(machine, origin, directory)
     wake = Wake(name=machine.name) if origin.frozen else None
-    plan = _plan(machine, form, berth, origin, wake, directory=directory, console=console)
-    with leashed(plan, log=logs / f"{machine.name}-supervisor.log" if berth.logs else Path(os.devnull)) as leash:
-        news = _News(leash, machine.name, console)
+    files = {"directory": directory, "console": console, "qemu_log": qemu_log}
+    plan = _plan(machine, form, berth, origin, wake) | {name: str(path) for name, path in files.items()}
+    supervisor_log = logs / f"{machine.name}-supervisor.log" if berth.logs else Path(os.devnull)
+    with leashed(plan, log=supervisor_log) as leash, _one_log(berth.console, leash, attempt):
+        news = News(leash, machine.name, console)
         with events.phase("slot", machine=machine.name):
             news.wait_for("admitted", Deadline.after(None))
         news.is_copy = origin.frozen is not None
         with events.phase("overlay", machine=machine.name, detail="disk"):
-            news.wait_for("prepared", Deadline.after(START_LIMIT_S))
+            news.wait_for("prepared", Deadline.after(None if berth.keeping.copy else START_LIMIT_S))
         with events.phase("start", machine=machine.name, detail=f"{origin.kind}, {berth.choice.accelerator}"):
             news.wait_for("greeted", Deadline.after(START_LIMIT_S))
         with events.phase("load", machine=machine.name, detail="state") if news.is_copy else nullcontext():
             started = news.wait_for("started", Deadline.after(START_LIMIT_S))
         port = int(started["ports"][str(SSH_PORT)])
-        address = Address(port=port, identity=berth.baked.identity, host_key=berth.baked.host_key)
+        address = Address(port=port, access=berth.access)
         connection = _first_connection(address, machine, berth, wake, news)
-        about = {"image": berth.image, "baked": str(berth.baked.directory), "machine": machine_as_data(machine)}
-        basis = partial(basis_of, machine, berth.baked)
-        freezer = Freezer(form, leash, basis=basis, stands_on=stands_on(berth, origin), about=about)
-        ssh = ssh_line(berth.baked, port)
+        if berth.access.known_hosts is None:
+            address = replace(address, access=pinned(berth.access, connection, directory / "known_hosts"))
+        freezer = _freezer(machine, form, leash, berth, origin)
+        ssh = ssh_line(address)
         exchange = Exchange(form.exchange, partial(_moved_bytes, leash)) if form.exchange else None
         if wake and exchange:
             exchange.empty()  # what random numbers began with is nobody's business any more
@@ -154,18 +123,26 @@ def _attempt(machine: Machine, berth: Berth, origin: Origin, attempt: int) -> It
         guest = Guest(
             session,
             exchange=exchange,
-            freeze=freezer.checkpoint,
+            freeze=freezer.checkpoint if freezer else None,
             logs=berth.logs,
             heartbeat_s=berth.settings.heartbeat_s,
-            facts={"ssh": ssh, "port": port, "console": console, "leash": leash, "freezer": freezer, "origin": origin},
+            facts={
+                "ssh": ssh,
+                "address": address,
+                "directory": directory,
+                "console": console,
+                "leash": leash,
+                "freezer": freezer,
+                "origin": origin,
+            },
         )
         news.booted = True
         events.emit(
             events.MachineStarted(
                 machine=machine.name,
                 image=berth.image,
-                image_key=berth.baked.key,
-                manifest=berth.baked.manifest,
+                image_key=berth.baked.key if berth.baked else "",
+                manifest=berth.baked.manifest if berth.baked else {},
                 argv=tuple(str(word) for word in plan["argv"]),
                 accelerator=berth.choice.accelerator,
                 why_accelerator=berth.choice.why,
@@ -176,33 +153,44 @@ def _attempt(machine: Machine, berth: Berth, origin: Origin, attempt: int) -> It
                 console=console,
             )
         )
+        went_well = False
         try:
             yield guest
+            went_well = True
         finally:
             with events.phase("stop", machine=machine.name):
-                went_well = _end(machine, guest, leash)
-        if not went_well:
-            raise HostError(f"{machine.name} did not power itself off, so its disk may not be whole")
+                # What ends badly, or because somebody has had enough, does not wait for a guest to power off.
+                power_off = went_well and not machine.throw_away
+                _end(guest, leash, berth.keeping if power_off else None)
 
 
-def start_form(machine: Machine, origin: Origin, directory: Path) -> Machine:
-    """Return *machine* as it is started from *origin* in a directory of its own: a pure function."""
-    own = replace(machine, exchange=directory / "exchange")
-    if machine.throw_away:
-        own = replace(own, disk=directory / "disk.qcow2", disk_format="qcow2")
-    if origin.forkable:
-        own = replace(own, ram=Ram(file=directory / "ram", shared=True))
-    elif origin.frozen is not None:
-        own = replace(own, ram=Ram(file=origin.frozen.ram, shared=False))
-    return replace(own, waits=origin.frozen is not None)
+@contextmanager
+def _one_log(console: Path | None, leash: Leash, attempt: int) -> Iterator[None]:
+    """Where one file has the console of every attempt, part them there, and add what QEMU had to say."""
+    if console is None:
+        yield
+        return
+    if attempt > 1:
+        with console.open("a") as file:
+            file.write(f"\n--- attempt {attempt} ---\n")
+    try:
+        yield
+    finally:
+        leash.stop()
+        if said := leash.last()["qemu"]:
+            with console.open("a") as file:
+                file.write(f"\n{said}")
 
 
-def stands_on(berth: Berth, origin: Origin) -> tuple[Path, ...]:
-    """Return the lock files of everything that the machine's disk is laid over."""
-    return (berth.baked.in_use,) if origin.frozen is None else origin.frozen.holds
+def _freezer(machine: Machine, form: Machine, leash: Leash, berth: Berth, origin: Origin) -> Freezer | None:
+    if berth.baked is None:
+        return None
+    about = {"image": berth.image, "baked": str(berth.baked.directory), "machine": machine_as_data(machine)}
+    basis = partial(basis_of, machine, berth.baked)
+    return Freezer(form, leash, basis=basis, stands_on=stands_on(berth, origin), about=about)
 
 
-def _first_connection(address: Address, machine: Machine, berth: Berth, wake: Wake | None, news: _News) -> Connection:
+def _first_connection(address: Address, machine: Machine, berth: Berth, wake: Wake | None, news: News) -> Connection:
     """Return the connection that makes a machine ready: a copied one is woken over it."""
     with news.shown(), ExitStack() as phases:
 
@@ -215,92 +203,55 @@ def _first_connection(address: Address, machine: Machine, berth: Berth, wake: Wa
             return connect(address, Deadline.after(WAKE_LIMIT_S), news.watch, wake, stagger_s=WAKE_STAGGER_S)
         enter("boot", "kernel and userland")
         limit = Deadline.after(berth.settings.boot_limit_s)
+        first_look_s = time.monotonic() + berth.first_look_s
+        while (wait_s := first_look_s - time.monotonic()) > 0 and not limit.passed:
+            news.watch(limit.within(min(wait_s, TURN_S)))
         return connect(address, limit, news.watch, on_greeting=lambda: enter("ssh", "the first command"))
 
 
-def _end(machine: Machine, guest: Guest, leash: Leash) -> bool:
-    """A throw-away machine is dropped; one whose disk is kept powers itself off, within a limit.
+def _end(guest: Guest, leash: Leash, keeping: Keeping | None) -> None:
+    """End the machine at once, or let it power itself off, within a limit.
 
-    :return: whether that went as it should.
+    :raise StillRunning: it did not.
     """
-    if machine.throw_away:
+    if keeping is None:
         guest.close()
         leash.stop()
-        return True
-    with suppress(VmtasksError):  # one that no longer listens is ended all the same, a line below
-        guest.run(["systemctl", "--no-block", "poweroff"], timeout_s=POWER_OFF_LIMIT_S)
+        return
+    deadline = Deadline.after(keeping.power_off_limit_s)
+    asked = False
+    with suppress(VmtasksError):  # one that no longer listens still has a power button, and is ended all the same
+        asked = keeping.power_off is not None and guest.run(keeping.power_off, timeout_s=deadline.limit_s).ok
+    if not asked:
+        with suppress(BootError):
+            leash.qmp("system_powerdown")
     guest.close()
-    leash.stop(grace_s=POWER_OFF_LIMIT_S)
+    leash.stop(grace_s=deadline.left_s, keep=True)
     last = leash.last()
-    return bool(last["by_itself"] and last["status"] == 0)
+    if last["status"] is not None:  # else its supervisor was killed, and nobody knows what the disk is worth
+        for work, place in keeping.move:
+            _move(work, place)
+    if not (last["by_itself"] and last["status"] == 0):
+        raise StillRunning(
+            f"{guest.name} did not power itself off within {keeping.power_off_limit_s:g} s: its disk may not be whole"
+        )
 
 
-class _News:
-    """What the supervisor says, turned into progress or into the right exception."""
-
-    def __init__(self, leash: Leash, machine: str, console: Path) -> None:
-        self._leash = leash
-        self._machine = machine
-        self._console = console
-        self.booted = False
-        self.is_copy = False
-        """Whether a frozen machine may be to blame if this one does not start."""
-
-    def watch(self, wait_s: float) -> None:
-        """Let at most *wait_s* seconds pass, or less if there is news; raise if it is bad."""
-        check_interrupted()
-        while (said := self._leash.next(wait_s)) is not None:
-            self._consider(said)
-            wait_s = 0.0
-
-    def wait_for(self, event: str, deadline: Deadline) -> dict[str, Any]:
-        """Return the next *event*.
-
-        :raise BootError: the machine ended first, or *deadline* passed.
-        """
-        while not deadline.passed:
-            check_interrupted()
-            said = self._leash.next(deadline.within(_TURN_S))
-            if said is not None and said["event"] == event:
-                return said
-            if said is not None:
-                self._consider(said)
-        raise BootError(f"{self._machine}: QEMU was not ready within {deadline.limit_s:g} s", evidence=self._evidence())
-
-    def _consider(self, said: dict[str, Any]) -> None:
-        trouble = ConnectionLost if self.booted else BootError
-        match said["event"]:
-            case "waiting":
-                ahead = said["ahead"]
-                first = ahead[0]
-                text = f"waiting for a slot behind {first['what']} of {first['user']} (pid {first['pid']})"
-                more = f", and {len(ahead) - 1} more" if len(ahead) > 1 else ""
-                events.emit(events.Note(machine=self._machine, text=text + more))
-            case "panic":
-                raise trouble(f"the kernel of {self._machine} panicked: {said['line']}", evidence=self._evidence())
-            case "gone" if said["status"] is None and not self.booted:
-                raise (BootError if self.is_copy else HostError)(f"cannot start {self._machine}: {said['error']}")
-            case "gone":
-                why = said["qemu"].strip() or said["error"] or f"QEMU ended with status {said['status']}"
-                raise trouble(f"{self._machine} is gone: {why}", evidence=lines_of(said["console"]))
-            case "qemu" if said["name"] == "BLOCK_IO_ERROR":
-                reason = said["data"].get("reason", "input/output error")
-                raise HostError(
-                    f"the disk of {self._machine} cannot be written: {reason}", hint="is the host's disk full?"
-                )
-
-    @contextmanager
-    def shown(self) -> Iterator[None]:
-        """Show the end of the console with whatever ends the block."""
+def _move(work: Path, place: Path) -> None:
+    """Move a disk, to another file system if need be; *place* is a whole disk at every moment, the old or the new."""
+    try:
         try:
-            yield
-        except BootError as problem:
-            if problem.evidence:
+            work.replace(place)
+        except OSError as problem:
+            if problem.errno != errno.EXDEV:
                 raise
-            raise BootError(problem.sentence, evidence=self._evidence(), hint=problem.hint) from problem
-
-    def _evidence(self) -> tuple[str, ...]:
-        return last_lines(self._console)
+            beside = place.with_name(f".{place.name}.part")
+            beside.unlink(missing_ok=True)
+            copy_extents(str(work), str(beside))
+            beside.replace(place)
+            work.unlink()
+    except OSError as problem:
+        raise HostError(f"cannot move {work} to {place}: {problem.strerror}") from problem
 
 
 def _moved_bytes(leash: Leash) -> int:
@@ -312,31 +263,19 @@ def _moved_bytes(leash: Leash) -> int:
     return sum(int(stats["rd_bytes"]) + int(stats["wr_bytes"]) for stats in found)
 
 
-def ssh_line(baked: BakedImage, port: int) -> list[str]:
-    """Return the command line of an ordinary ssh into the guest, its host key checked."""
-    options = {
-        "IdentitiesOnly": "yes",
-        "HostKeyAlias": "vmtasks",
-        "UserKnownHostsFile": f'"{baked.known_hosts}"',  # ssh splits it at blanks
-        "StrictHostKeyChecking": "yes",
-        "LogLevel": "ERROR",
-    }
-    words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
-    return ["ssh", "-F", "none", "-i", str(baked.identity), "-p", str(port), *words, "root@127.0.0.1"]
-
-
-def _plan(
-    machine: Machine, form: Machine, berth: Berth, origin: Origin, wake: Wake | None, *, directory: Path, console: Path
-) -> dict[str, Any]:
+def _plan(machine: Machine, form: Machine, berth: Berth, origin: Origin, wake: Wake | None) -> dict[str, Any]:
+    """Return the supervisor's orders, but for the names of its own files."""
     frozen = origin.frozen
     settings = berth.settings
     usual = host.default_limits(emulated=berth.choice.accelerator == "tcg")
     return {
-        "directory": str(directory),
         "argv": qemu_argv(form, disk=form.disk),
-        "prepare": [overlay_argv(machine, form.disk)] if form.throw_away and not frozen else [],
+        "prepare": [overlay_argv(machine.disk, machine.disk_format, form.disk)]
+        if form.throw_away and not frozen
+        else berth.keeping.prepare,
         "blank": [[str(form.exchange), EXCHANGE_BYTES]] if form.exchange else [],
-        "copy": [[*map(str, pair)] for pair in _copies(form, frozen)] if frozen else [],
+        "copy": [[*map(str, pair)] for pair in (copies_of(form, frozen) if frozen else berth.keeping.copy)],
+        "scratch": [str(work) for work, _ in berth.keeping.move],
         "load": str(frozen.state) if frozen else None,
         "note": [str(form.exchange), NOTE_AT, wake.note] if wake and form.exchange else None,
         "hold": [*map(str, stands_on(berth, origin))],
@@ -354,19 +293,8 @@ def _plan(
             "what": berth.what,
             "caller_pid": os.getpid(),
             "memory_mib": machine.memory_mib,
-            "identity": str(berth.baked.identity),
-            "known_hosts": str(berth.baked.known_hosts),
         },
-        "console": str(console),
-        "qemu_log": str(console.with_name(console.name.replace("console", "qemu"))),
     }
-
-
-def _copies(form: Machine, frozen: Frozen) -> Iterator[tuple[Path, Path]]:
-    """Yield what a machine that starts from a frozen one has a copy of."""
-    yield frozen.overlay, form.disk
-    if form.ram and form.ram.shared:
-        yield frozen.ram, form.ram.file
 
 
 def _user() -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from vmtasks.berth import Berth, Origin
 from vmtasks.checkpoint import machine_from
 from vmtasks.config import HostSettings
 from vmtasks.errors import UsageError
@@ -17,7 +18,7 @@ from vmtasks.guest import Guest
 from vmtasks.image.bake import ensure
 from vmtasks.image.cache import BakedImage, read_baked
 from vmtasks.image.definition import Definition, find
-from vmtasks.life import Berth, Origin, living
+from vmtasks.life import living
 from vmtasks.provision import Provisioning, provisioned
 from vmtasks.qemu.accel import Choice, choose
 from vmtasks.qemu.argv import BY_HAND, qemu_argv
@@ -137,7 +138,8 @@ def fork_of(checkpoint: Frozen, wishes: Wishes) -> tuple[Machine, Berth, Origin]
     baked = read_baked(Path(checkpoint.said["baked"]))
     settings = host_settings(accel=wishes.accel, attempts=wishes.attempts)
     choice = Choice(accelerator=machine.accelerator, why="the frozen machine's")
-    berth = Berth(image=checkpoint.said["image"], baked=baked, choice=choice, settings=settings)
+    image = checkpoint.said["image"]
+    berth = Berth(image=image, baked=baked, access=baked.access, choice=choice, settings=settings)
     checkpoint.touch()
     return machine, berth, Origin(frozen=checkpoint, why=f"from {checkpoint.name}", forkable=wishes.forkable)
 
@@ -150,14 +152,14 @@ def argv_by_hand(image: str, wishes: Wishes) -> tuple[str, ...]:
 
     :raise UsageError: there is no such image.
     """
-    machine, berth = berth_of(image, wishes)
-    return (*qemu_argv(machine, disk=berth.baked.disk, wires=BY_HAND), "-snapshot")
+    machine, _ = berth_of(image, wishes)
+    return (*qemu_argv(machine, disk=machine.disk, wires=BY_HAND), "-snapshot")
 
 
 def berth_of(image: str, wishes: Wishes) -> tuple[Machine, Berth]:
     """Return the machine that *wishes* make of an image, which is baked if need be, and what is around it.
 
-    :raise UsageError: there is no such image, or it has no network.
+    :raise UsageError: there is no such image.
     :raise HostError: this host cannot bake it.
     """
     settings = host_settings(accel=wishes.accel, attempts=wishes.attempts)
@@ -165,11 +167,7 @@ def berth_of(image: str, wishes: Wishes) -> tuple[Machine, Berth]:
     choice = choose(settings.accel)
     baked = ensure_baked(definition, settings=settings)
     machine = machine_of(definition, baked, choice, wishes)
-    if machine.network == "none":
-        raise UsageError(
-            f'cannot boot {image} without a network: ssh could not reach it; "restricted" reaches nothing else'
-        )
-    return machine, Berth(image=image, baked=baked, choice=choice, settings=settings)
+    return machine, Berth(image=image, baked=baked, access=baked.access, choice=choice, settings=settings)
 
 
 def host_settings(*, accel: Literal["auto", "kvm", "tcg"] | None = None, attempts: int | None = None) -> HostSettings:

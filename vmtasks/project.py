@@ -19,6 +19,7 @@ from typing import Any, Literal
 from vmtasks import toml
 from vmtasks.config import image_dirs
 from vmtasks.errors import HostError, UsageError
+from vmtasks.spec import Network
 
 _GIT_LIMIT_S = 120.0
 _OUR_OUTPUT = Path("build/vmtasks")
@@ -71,13 +72,16 @@ class Images:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """How large a machine the project needs; None leaves it to the image."""
+    """What machine the project needs; None leaves it to the image."""
 
     memory_mib: int | None = field(
         default=None, metadata={"says": "memory in MiB", "at_least": 64, "env": "VMTASKS_MEMORY_MIB"}
     )
     cpus: int | None = field(
         default=None, metadata={"says": "virtual processors", "at_least": 1, "env": "VMTASKS_CPUS"}
+    )
+    network: Network | None = field(
+        default=None, metadata={"says": "what the machine reaches", "env": "VMTASKS_NETWORK"}
     )
 
 
@@ -97,6 +101,9 @@ class Commands:
         default="error", metadata={"says": "the least that lintian fails on", "env": "VMTASKS_LINTIAN"}
     )
     env: dict[str, str] = field(default_factory=dict, metadata={"says": "the commands' environment"})
+    env_from: tuple[str, ...] = field(
+        default=(), metadata={"says": "names of the host's variables", "env": "VMTASKS_ENV_FROM"}
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

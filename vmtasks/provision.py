@@ -10,8 +10,8 @@ from vmtasks import events
 from vmtasks.errors import HostError
 
 if TYPE_CHECKING:  # recipes name what they provision when they are listed, long before there is a machine
+    from vmtasks.berth import Berth, Origin
     from vmtasks.guest import Guest
-    from vmtasks.life import Berth, Origin
     from vmtasks.spec import Machine
 
 
@@ -35,7 +35,7 @@ def provisioned(provisioning: Provisioning, machine: Machine, berth: Berth, orig
     from vmtasks import frozen
     from vmtasks.checkpoint import basis_of, key_of
 
-    if origin.frozen is None:
+    if origin.frozen is None or berth.baked is None:
         return origin
     from_scratch = replace(origin, forkable=True)
     kept = frozen.find(key_of(basis_of(machine, berth.baked), provisioning.key))

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+MESSAGE_LIMIT_BYTES = 16 * 1024 * 1024
+
+
 class QmpError(OSError):
     """QEMU refused a command, closed the line, did not answer in time, or sent what is no message."""
 
@@ -93,8 +96,8 @@ class Qmp:
 
     def _answer(self, deadline_s: float, *, awaiting: str) -> dict[str, Any]:
         while not self._answers:
-            left_s = max(0.0, deadline_s - time.monotonic())
-            if not select.select([self.line], [], [], left_s)[0]:
+            left_s = deadline_s - time.monotonic()  # which passes also while there are events and no answer
+            if left_s < 0 or not select.select([self.line], [], [], left_s)[0]:
                 raise QmpError(f"QEMU did not send {awaiting} in time")
             self._receive()
         return self._answers.pop(0)
@@ -110,6 +113,8 @@ class Qmp:
         if not data:
             raise QmpError("QEMU closed its control line")
         *lines, self._received = (self._received + data).split(b"\n")
+        if len(self._received) > MESSAGE_LIMIT_BYTES:
+            raise QmpError(f"QEMU sent a message of more than {MESSAGE_LIMIT_BYTES >> 20} MiB")
         for line in lines:
             message = _parsed(line)
             (self.events if "event" in message else self._answers).append(message)

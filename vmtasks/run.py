@@ -49,7 +49,7 @@ from vmtasks.errors import (
     VmtasksError,
     outcome_of,
 )
-from vmtasks.flags import Flags, accelerator, option
+from vmtasks.flags import Flags, accelerator, network, option
 
 if TYPE_CHECKING:
     from vmtasks.frozen import Frozen
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 
 OUTPUT = Path("build/vmtasks")
 """Where runs are written down, relative to the directory that a recipe is called from."""
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\udc80-\udc9f]")
 _serials = count()
 """One `inv` can make several runs in a second."""
 
@@ -109,19 +109,24 @@ class Run:
 
         :param image: the name of an image, or a checkpoint.
         :param name: what to call it in output and logs.
-        :param project: whose wishes for memory and processors count, where no flag says otherwise.
+        :param project: whose wishes for the machine count, where no flag says otherwise, and whose secrets are kept out
+            of all output.
         :param provisioning: work that the machine is to have behind it; it is done once and then kept.
         :param forkable: whether ``guest.checkpoint`` is to serve.
+        :raise UsageError: a variable that *project* wants of the host's environment is not set.
         """
+        from vmtasks import secret
         from vmtasks.machine import Wishes, argv_by_hand, boot_as
         from vmtasks.provision import provision
 
         flags = self.flags
+        secrets = secret.values(project.commands.env_from if project else ())
         origin = image if isinstance(image, str) else image.name
         wishes = Wishes(
             name=self._name_for(name or origin),
             memory_mib=flags.memory_mib or (project.machine.memory_mib if project else None),
             cpus=flags.cpus or (project.machine.cpus if project else None),
+            network=network(flags.network) or (project.machine.network if project else None),
             accel=accelerator(flags.accel),
             attempts=flags.attempts,
             cold=flags.cold,
@@ -133,6 +138,7 @@ class Run:
         what = f"{self.recipe} of {project.name if project else origin}"
         with boot_as(image, wishes, provisioning=provisioning, what=what, logs=self.directory) as guest:
             self.console = guest.facts["console"]
+            guest.mask(secrets.values())
             guest.limit_s = project.commands.timeout_s if project else None
             try:
                 if provisioning is not None:

@@ -11,7 +11,8 @@ Architecture = Literal["amd64", "i386"]
 Network = Literal["user", "restricted", "none"]
 Start = Literal["cold", "clone", "fork"]
 """How a machine starts: from its disk, from a template of its image, from a checkpoint of another machine."""
-DiskFormat = Literal["qcow2", "raw"]
+Hardware = Literal["lean", "pc"]
+"""What our own images need and no more, or what QEMU takes for a PC: IDE disks, a VGA card."""
 EXCHANGE_SERIAL = "vmtasks-exchange"
 """By which a guest knows the disk that files travel on; virtio has room for 20 bytes."""
 EXCHANGE_BYTES = 32 * 1024**3
@@ -32,6 +33,17 @@ class DirectKernel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """How to get into a guest, and whom to expect there."""
+
+    user: str = "root"
+    identity: Path | None = None
+    """The private key that it lets in; None: those that ssh(1) would offer, of the agent and of ``~/.ssh``."""
+    known_hosts: Path | None = None
+    """Its host key, under the alias ``vmtasks``, as sshd(8) has such files; None: who answers first is our guest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ram:
     """A file that is the guest's memory."""
 
@@ -44,17 +56,25 @@ class Ram:
 class Machine:
     """Everything that QEMU's command line is made from.
 
-    ``network``: ``user`` reaches the outside through QEMU's user network; ``restricted`` has the forwarded
-    ssh port and nothing else; ``none`` has no network card at all (and so no ssh either).
+    ``network``: ``user`` reaches the outside through QEMU's user network; ``restricted`` and ``none``, which are the
+    same, reach nothing, and are reached through the forwarded ssh port alone.
     """
 
     name: str
     disk: Path
-    disk_format: DiskFormat = "qcow2"
+    disk_format: str = "qcow2"
+    """As qemu-img calls it."""
     architecture: Architecture = "amd64"
     memory_mib: int = 1024
     cpus: int = 2
     accelerator: Accelerator = "tcg"
+    hardware: Hardware = "lean"
+    cpu: str = ""
+    """QEMU's name of a processor and its features; empty: all that the accelerator has."""
+    card: str = "virtio-net-pci"
+    """QEMU's name of the network card."""
+    ssh_port: int = 0
+    """The host's port that leads to the guest's sshd; 0: the kernel picks one."""
     boot: DirectKernel | None = None
     """None boots from the disk, through the firmware."""
     network: Network = "user"

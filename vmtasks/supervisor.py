@@ -11,6 +11,7 @@ when it closes, for whatever reason, the machine is shut down. Its standard outp
 ``greeted``           QEMU runs
 ``started``           the guest runs: ``qemu_pid``, ``version`` and ``ports`` (guest port to host port)
 ``panic``             the console told of a kernel panic, the first: ``line``
+``out-of-memory``     the console told of a process that was killed for want of memory, the first: ``line``
 ``qemu``              an asynchronous event of QEMU's: ``name``, ``data``
 ``answer``            to the request ``id``: ``result`` or ``error``
 ``gone``              QEMU has ended and nothing is left: ``status`` (null: it never ran), whether ``by_itself``,
@@ -18,13 +19,13 @@ when it closes, for whatever reason, the machine is shut down. Its standard outp
 ====================  ======================================================================================
 
 QEMU dies with the supervisor (PR_SET_PDEATHSIG, prctl(2)), and locks and slots are flock(2) locks, which the
-kernel releases: even ``kill -9`` on the supervisor leaves no machine, only a directory that ``inv vm.gc``
-sweeps. QEMU never gets the caller's standard streams, so it can never keep a pipe of the caller's open.
+kernel releases: even ``kill -9`` on the supervisor leaves no machine, only files, which its caller
+removes. QEMU has no privileges, not even root's, and never gets the caller's standard streams, so it can never keep
+a pipe of the caller's open.
 """
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import json
 import os
@@ -38,6 +39,7 @@ import time
 from contextlib import ExitStack, suppress
 
 from vmtasks import freeze
+from vmtasks.child import die_with, give_up_privileges
 from vmtasks.console import LAST_WORDS_BYTES, Console
 from vmtasks.qmp import Qmp, QmpError
 from vmtasks.slots import Claim, ClaimTooLargeError, Limits
@@ -55,7 +57,6 @@ QUIT_LIMIT_S = 5.0
 LOOK_S = 1.0
 
 _FORWARD = re.compile(r"^\s*TCP\[HOST_FORWARD\]\s+\d+\s+\S+\s+(\d+)\s+\S+\s+(\d+)", re.MULTILINE)
-_PR_SET_PDEATHSIG = 1
 
 
 class LeashClosed(Exception):
@@ -76,6 +77,8 @@ class Leash:
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._received = b""
+        self.keeps = False
+        """Whether the caller wants what the machine has written."""
 
     def fileno(self) -> int:
         """Return the descriptor to select on."""
@@ -119,11 +122,10 @@ class Leash:
             tell("answer", id=request["id"], error="QEMU does not run yet")
 
 
-def die_with(parent: int) -> None:
-    """In the child, before it becomes QEMU: be killed when the supervisor ends, however it ends."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before the kernel was told
-        os._exit(1)
+def confine(parent: int) -> None:
+    """In the child, before it becomes QEMU: be killed when the supervisor ends, and have no privileges until then."""
+    die_with(parent)
+    give_up_privileges()
 
 
 def hold(path: str, mode: int) -> int:
@@ -146,7 +148,12 @@ class Machine:
         os.dup2(serial.fileno(), CONSOLE_FD, inheritable=True)
         parent = os.getpid()
         self._log = plan["qemu_log"]
-        self.console = Console(screen, plan["console"], lambda line: tell("panic", line=line))
+        self.console = Console(
+            screen,
+            plan["console"],
+            on_panic=lambda line: tell("panic", line=line),
+            on_out_of_memory=lambda line: tell("out-of-memory", line=line),
+        )
         self.qmp = Qmp(ours)
         with theirs, serial, open(self._log, "ab") as log:
             self.process = subprocess.Popen(
@@ -156,7 +163,7 @@ class Machine:
                 stderr=log,
                 pass_fds=(QMP_FD, CONSOLE_FD),
                 cwd=plan["directory"],
-                preexec_fn=lambda: die_with(parent),  # noqa: PLW1509 - there is but one thread here
+                preexec_fn=lambda: confine(parent),  # noqa: PLW1509 - there is but one thread here
             )
         os.close(QMP_FD)
         os.close(CONSOLE_FD)
@@ -201,6 +208,7 @@ class Machine:
         """Do what one request asks for."""
         if request["do"] == "stop":
             self.wait_gone(request.get("limit_s", 0.0))
+            leash.keeps = request.get("keep", False)
             raise LeashClosed
         try:
             tell("answer", id=request["id"], result=self.answer(request, leash))
@@ -280,6 +288,8 @@ def supervise(plan: dict[str, Any], leash: Leash, stack: ExitStack) -> dict[str,
     claim.wait(lambda ahead: tell("waiting", ahead=[ticket._asdict() for ticket in ahead]), pause=leash.slack)
     tell("admitted")
 
+    for path in plan["scratch"]:
+        stack.callback(discard, path, leash)
     for command in plan["prepare"]:
         subprocess.run(command, check=True, stdin=subprocess.DEVNULL, capture_output=True)
     for path, size_bytes in plan["blank"]:
@@ -311,6 +321,13 @@ def remove(directory: str) -> None:
     shutil.rmtree(directory, ignore_errors=True)
 
 
+def discard(path: str, leash: Leash) -> None:
+    """Remove a file, if it is there, unless the caller wants it."""
+    with suppress(FileNotFoundError):
+        if not leash.keeps:
+            os.unlink(path)
+
+
 def write_lease(fd: int, plan: dict[str, Any], **more: object) -> None:
     """Write down whose machine this is; the lock on the file tells whether it still lives."""
     lease = {**plan["lease"], "supervisor_pid": os.getpid(), "since_s": time.time(), "argv": plan["argv"], **more}
@@ -337,7 +354,8 @@ def main() -> NoReturn:
 
     The plan's keys: ``directory`` (made for the machine, removed with it), ``argv`` (QEMU's), ``prepare``
     (commands to run before it: the overlay), ``blank`` (empty sparse files to make, with their sizes), ``copy`` (pairs
-    of sparse files, the second to be made of the first), ``load`` (a frozen state for QEMU to go on from; null: it
+    of sparse files, the second to be made of the first), ``scratch`` (files that go at the end, unless the request to
+    stop says ``keep``), ``load`` (a frozen state for QEMU to go on from; null: it
     boots), ``note`` (what to leave in a file for a machine that does: see :func:`vmtasks.freeze.load`), ``hold`` (lock
     files of what the machine stands on), ``slot`` (``directory``, ``machines``, ``memory_mib``, ``claim_mib``,
     ``what``), ``lease`` (what to write down), ``console`` and ``qemu_log`` (files that receive the serial console, and
@@ -346,13 +364,16 @@ def main() -> NoReturn:
 
     def let_go(*_: object) -> None:
         """Make the leash end, so that there is one way to go and it is taken between two steps, never in one."""
+        on_signal(signal.SIG_IGN)  # one was enough
         nothing = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nothing, sys.stdin.fileno())
         os.close(nothing)
 
-    signal.signal(signal.SIGTERM, let_go)
-    for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
-        signal.signal(ignored, signal.SIG_IGN)  # the leash, not the terminal, says when to go
+    def on_signal(action: Any) -> None:  # noqa: ANN401 - whatever signal.signal takes
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+            signal.signal(number, action)
+
+    on_signal(let_go)  # a terminal's signals do not come here: whoever sends one means us
     leash = Leash(sys.stdin.fileno())
     last: dict[str, Any] = {"status": None, "by_itself": False, "error": "", "qemu": "", "console": ""}
     try:

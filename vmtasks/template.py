@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from vmtasks import events, frozen
+from vmtasks.berth import Berth, Origin
 from vmtasks.checkpoint import basis_of, key_of
 from vmtasks.deadline import Deadline
 from vmtasks.errors import InfrastructureError, TestFailed, TimeLimit
 from vmtasks.guest import Guest, sh
 from vmtasks.guest.wake import doze
-from vmtasks.life import Berth, Origin, living
+from vmtasks.life import living
 from vmtasks.spec import MAKER, Machine
 
 _SETTLE_LIMIT_S = 120.0
@@ -25,6 +27,8 @@ def origin_of(machine: Machine, berth: Berth, *, cold: bool, forkable: bool) -> 
     """
     if cold:
         return Origin(why="as asked for", forkable=forkable)
+    if berth.baked is None:
+        return Origin(why="its image is somebody else's", forkable=forkable)
     if machine.extra:
         return Origin(why="it has arguments of its own for QEMU", forkable=forkable)
     if not frozen.has_room(berth.settings):
@@ -34,7 +38,7 @@ def origin_of(machine: Machine, berth: Berth, *, cold: bool, forkable: bool) -> 
         template = frozen.find(key)
         if template is None:
             with frozen.only_maker(berth.image):
-                template = frozen.find(key) or _made(key, machine, berth)
+                template = frozen.find(key) or _made(key, machine, berth, berth.baked.in_use)
     except (InfrastructureError, TestFailed, TimeLimit, OSError) as problem:
         text = f"there is no template of {berth.image}: {problem}; booting cold"
         events.emit(events.Note(machine=machine.name, text=text, level="warning"))
@@ -44,13 +48,13 @@ def origin_of(machine: Machine, berth: Berth, *, cold: bool, forkable: bool) -> 
     return Origin(frozen=template, why=why, forkable=forkable, otherwise=Origin(forkable=forkable))
 
 
-def _made(key: str, machine: Machine, berth: Berth) -> frozen.Frozen:
+def _made(key: str, machine: Machine, berth: Berth, in_use: Path) -> frozen.Frozen:
     """Boot the image, let it settle, and freeze it."""
     maker = replace(machine, name=f"{machine.name}{MAKER}")
     theirs = replace(berth, settings=replace(berth.settings, attempts=1), what=f"the template of {berth.image}")
     with (
         events.phase("template", machine=machine.name, detail=f"{berth.image}, made once"),
-        frozen.making(key, "template", berth.image, stands_on=(berth.baked.in_use,)) as (into, final),
+        frozen.making(key, "template", berth.image, stands_on=(in_use,)) as (into, final),
         living(maker, theirs, Origin(why="a template is made of it", forkable=True)) as guest,
     ):
         settle(guest)

@@ -31,6 +31,7 @@ def plan(tmp_path: Path) -> Callable[..., dict[str, Any]]:
             "prepare": [],
             "blank": [],
             "copy": [],
+            "scratch": [],
             "load": None,
             "note": None,
             "hold": [],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import signal
 import subprocess
 import sys
@@ -10,17 +12,21 @@ from pathlib import Path
 
 import pytest
 
-from vmtasks import events, frozen, kept
+from vmtasks import events, frozen, janitor, kept
+from vmtasks.deadline import Deadline
 
+PROMPT_S = 5.0
 PACKAGE_PARENT = Path(kept.__file__).resolve().parents[1]
 MAKER = """
 import sys
 from pathlib import Path
-from vmtasks import frozen
+from vmtasks import frozen, janitor
 
-with frozen.making("0123456789abcdef", "checkpoint", "name", stands_on=(), keep=False) as (into, final):
+keep = sys.argv[1:] == ["keep"]
+with frozen.making("0123456789abcdef", "checkpoint", "name", stands_on=(), keep=keep) as (into, final):
     for name in ("ram", "state", "disk.qcow2", "overlay"):
         (into / name).touch()
+    print(janitor._janitor().pid, flush=True)
     print(into, flush=True)
     sys.stdin.readline()
 print(final, flush=True)
@@ -37,6 +43,7 @@ with kept.alone(Path(sys.argv[1]), other="nobody"):
 """
 
 Start = Callable[..., "subprocess.Popen[str]"]
+Ended = Callable[..., bool]
 
 
 @pytest.fixture
@@ -47,7 +54,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     def started(program: str, *words: str) -> subprocess.Popen[str]:
         argv = [sys.executable, "-c", program, *words]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        processes.append(subprocess.Popen(argv, cwd=PACKAGE_PARENT, text=True, **pipes))
+        processes.append(subprocess.Popen(argv, cwd=PACKAGE_PARENT, text=True, start_new_session=True, **pipes))
         return processes[-1]
 
     yield started
@@ -72,9 +79,90 @@ def end(process: subprocess.Popen[str]) -> None:
     process.wait()
 
 
-def test_a_half_made_one_is_swept_once_its_maker_is_gone(start: Start) -> None:
+def kill(pid: int, ended: Ended) -> None:
+    ended(pid, within_s=0)
+    os.kill(pid, signal.SIGKILL)
+    assert ended(pid)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT])
+@pytest.mark.parametrize("whole_group", [True, False], ids=["group", "process"])
+def test_a_half_made_one_goes_with_its_maker(
+    start: Start, ended: Ended, number: signal.Signals, whole_group: bool
+) -> None:
     maker = start(MAKER)
-    part = Path(says(maker))
+    janitor_pid, part = int(says(maker)), Path(says(maker))
+    assert not ended(janitor_pid, within_s=0)
+    assert (part / "ram").exists()
+    (os.killpg if whole_group else os.kill)(maker.pid, number)
+    assert ended(janitor_pid, within_s=PROMPT_S)
+    assert not part.exists()
+
+
+def test_a_complete_one_stays(start: Start, ended: Ended) -> None:
+    maker = start(MAKER, "keep")
+    janitor_pid, _ = int(says(maker)), says(maker)
+    assert not ended(janitor_pid, within_s=0)
+    go_on(maker)
+    made = Path(says(maker))
+    end(maker)
+    assert ended(janitor_pid, within_s=PROMPT_S)
+    assert [one.directory for one in frozen.all_frozen()] == [made]
+
+
+@pytest.mark.parametrize("is_killed", [True, False])
+def test_a_checkpoint_without_a_key_goes_with_its_maker(start: Start, ended: Ended, is_killed: bool) -> None:
+    maker = start(MAKER)
+    janitor_pid, _ = int(says(maker)), says(maker)
+    assert not ended(janitor_pid, within_s=0)
+    go_on(maker)
+    made = Path(says(maker))
+    assert frozen.read(made).name == "name"
+    end(maker) if is_killed else go_on(maker)
+    assert ended(janitor_pid, within_s=PROMPT_S)
+    assert not made.exists()
+
+
+def test_a_janitor_cannot_be_told_to_end(start: Start, ended: Ended) -> None:
+    maker = start(MAKER)
+    janitor_pid, part = int(says(maker)), Path(says(maker))
+    signals = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
+    status = Path(f"/proc/{janitor_pid}/status")
+    deadline = Deadline.after(PROMPT_S)
+    while not all(int(status.read_text().partition("SigIgn:")[2].split()[0], 16) >> (n - 1) & 1 for n in signals):
+        assert not deadline.passed, "it listens"
+    for number in signals:
+        os.kill(janitor_pid, number)
+    assert not ended(janitor_pid, within_s=0)
+    end(maker)
+    assert ended(janitor_pid, within_s=PROMPT_S)
+    assert not part.exists()
+
+
+def test_whoever_reads_the_maker_waits_for_no_janitor(start: Start) -> None:
+    maker = start(MAKER)
+    janitor_pid, part = int(says(maker)), Path(says(maker))
+    os.kill(janitor_pid, signal.SIGSTOP)
+    end(maker)
+    assert says(maker) == ""
+    assert part.exists()
+    os.kill(janitor_pid, signal.SIGKILL)
+
+
+def test_a_path_that_would_be_read_as_two_is_nobodys_to_remove(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Listens:
+        stdin = io.BytesIO()
+
+    monkeypatch.setattr(janitor, "_janitor", Listens)
+    for name in ("precious\nx", "a part"):
+        janitor.entrust(Path("/cache", name))
+    assert Listens.stdin.getvalue() == b"/cache/a part\n"
+
+
+def test_a_half_made_one_whose_janitor_was_killed_is_swept(start: Start, ended: Ended) -> None:
+    maker = start(MAKER)
+    janitor_pid, part = int(says(maker)), Path(says(maker))
+    kill(janitor_pid, ended)
     assert frozen.sweep() == ()
     assert (part / "ram").exists()
     end(maker)
@@ -82,8 +170,9 @@ def test_a_half_made_one_is_swept_once_its_maker_is_gone(start: Start) -> None:
     assert not part.exists()
 
 
-def test_a_checkpoint_without_a_key_goes_after_its_maker(start: Start) -> None:
+def test_a_checkpoint_without_a_key_whose_makers_janitor_was_killed_is_swept(start: Start, ended: Ended) -> None:
     maker = start(MAKER)
+    kill(int(says(maker)), ended)
     says(maker)
     go_on(maker)
     made = Path(says(maker))

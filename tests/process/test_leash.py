@@ -158,8 +158,8 @@ def test_stop_gives_grace(plan: Plan, log: Path) -> None:
         assert (leash.next(LIMIT_S) or {})["status"] == 0
 
 
-def test_killed_supervisor_is_told_of_like_any_end(plan: Plan, log: Path, ended: Ended) -> None:
-    ours = plan()
+def test_killed_supervisor_is_told_of_like_any_end(plan: Plan, log: Path, tmp_path: Path, ended: Ended) -> None:
+    ours = plan(blank=[[str(tmp_path / "disk.part"), 1]], scratch=[str(tmp_path / "disk.part"), str(tmp_path / "none")])
     with leashed(ours, log=log) as leash:
         qemu_pid = start(leash)["qemu_pid"]
         assert not ended(qemu_pid, within_s=0)
@@ -168,6 +168,18 @@ def test_killed_supervisor_is_told_of_like_any_end(plan: Plan, log: Path, ended:
         assert (last["event"], last["status"]) == ("gone", None)
         assert last["error"] == "its supervisor ended without a word"
         assert ended(qemu_pid, within_s=PROMPT_S)
+        assert Path(ours["directory"]).exists()
+        assert (tmp_path / "disk.part").exists()
+    assert nothing_is_left(ours)
+    assert not (tmp_path / "disk.part").exists()
+
+
+def test_killed_supervisor_whose_directory_is_to_be_kept(plan: Plan, log: Path) -> None:
+    ours = plan(keep_directory=True)
+    with leashed(ours, log=log) as leash:
+        start(leash)
+        os.kill(supervisor_of(ours), signal.SIGKILL)
+    assert [path.name for path in Path(ours["directory"]).iterdir()] == ["lease.json"]
 
 
 def test_supervisor_that_does_not_go_is_killed_and_its_machine_with_it(plan: Plan, log: Path, ended: Ended) -> None:
@@ -180,6 +192,7 @@ def test_supervisor_that_does_not_go_is_killed_and_its_machine_with_it(plan: Pla
             leash.let_go(0.2)
         assert ended(qemu_pid, within_s=PROMPT_S)
         assert slots.tickets(ours["slot"]["directory"]) == ()
+    assert nothing_is_left(ours)
     assert "leash" not in {thread.name for thread in threading.enumerate()}
 
 
@@ -265,3 +278,19 @@ def test_reader_of_the_callers_pipe_waits_for_no_machine(
     assert not ended(qemu_pid, within_s=0)
     os.kill(supervisor_pid, signal.SIGKILL)
     assert ended(qemu_pid, within_s=PROMPT_S)
+
+
+def test_caller_and_supervisor_that_are_killed_at_once(
+    caller: Callable[[dict[str, Any]], subprocess.Popen[bytes]], plan: Plan, ended: Ended
+) -> None:
+    ours = plan()
+    process = caller(ours)
+    assert process.stdout
+    qemu_pid = int(process.stdout.readline())
+    assert not ended(qemu_pid, within_s=0)
+    os.kill(supervisor_of(ours), signal.SIGKILL)
+    process.kill()
+    deadline = Deadline.after(PROMPT_S)
+    assert ended(qemu_pid, within_s=deadline.left_s)
+    while not nothing_is_left(ours):
+        assert not deadline.passed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,15 @@ from typing import Any
 import pytest
 
 from vmtasks import events, life, slots
+from vmtasks.berth import Berth
 from vmtasks.config import HostSettings
 from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError, ConnectionLost, HostError
-from vmtasks.guest import Guest
+from vmtasks.guest import Guest, Result
 from vmtasks.guest.session import Session
 from vmtasks.image.cache import BakedImage
 from vmtasks.lease import leases
-from vmtasks.life import Berth, living
+from vmtasks.life import living
 from vmtasks.qemu.accel import Choice
 from vmtasks.spec import Machine
 from vmtasks.testing.fake_qemu import Script, command
@@ -53,14 +54,15 @@ class StandIn:
         self.name = session.machine
         self.watch = session.watch
         self.facts = facts
-        self.ran: list[list[str]] = []
+        self.ran: list[Sequence[str]] = []
         self.is_closed = False
 
-    def run(self, command: list[str], **_: object) -> None:
+    def run(self, command: Sequence[str], **_: object) -> Result:
         """Note the command; the one that powers the machine off does."""
         self.ran.append(command)
         if "poweroff" in command:
             os.kill(qemu_of(), signal.SIGTERM)
+        return Result(machine=self.name, command="", exit_status=0, stdout="", stderr="", duration_s=0.0)
 
     def close(self) -> None:
         """Note it."""
@@ -124,6 +126,7 @@ def berth(tmp_path: Path) -> Berth:
     return Berth(
         image="bookworm",
         baked=baked,
+        access=baked.access,
         choice=Choice(accelerator="tcg", why="a test"),
         settings=HostSettings(machines=1, memory_mib=1000, boot_limit_s=LIMIT_S),
         what="a test",
@@ -161,7 +164,7 @@ def test_a_life(machine: Machine, berth: Berth, heard: list[events.Event], tmp_p
     with living(machine, berth) as guest:
         qemu_pid = qemu_of()
         assert not ended(qemu_pid, within_s=0)
-        assert lease()["ports"] == {"22": guest.facts["port"]}
+        assert lease()["ports"] == {"22": guest.facts["address"].port}
         assert (lease()["image"], lease()["caller_pid"]) == ("bookworm", os.getpid())
         guest.watch(0.0)
     assert ended(qemu_pid, within_s=0)
@@ -200,7 +203,7 @@ def test_only_a_machine_whose_disk_is_kept_powers_itself_off(
         leash = guest.facts["leash"]
     last = leash.next(LIMIT_S)
     assert (last["event"], last["status"]) == ("gone", 9 if throw_away else 0)
-    assert guest.ran == ([] if throw_away else [["systemctl", "--no-block", "poweroff"]])
+    assert guest.ran == ([] if throw_away else [("systemctl", "--no-block", "poweroff")])
 
 
 @pytest.mark.usefixtures("host", "stand_in")

@@ -6,10 +6,12 @@ import json
 import socket
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
+from vmtasks import qmp as qmp_module
 from vmtasks.qmp import Qmp, QmpError
 from vmtasks.testing.fake_qemu import Script, command
 
@@ -162,6 +164,30 @@ def test_garbage_is_an_error_of_ours_and_what_follows_is_heard(ends: tuple[Qmp, 
         qmp.pump()
     far.says({"return": "fine", "id": 2})
     assert qmp.execute("query-status", limit_s=LIMIT_S) == "fine"
+
+
+def test_a_flood_of_events_does_not_put_off_the_limit(ends: tuple[Qmp, FarEnd]) -> None:
+    qmp, far = ends
+    far.line.setblocking(False)
+    with suppress(BlockingIOError):  # more lies there than is read at once
+        while True:
+            far.says(*[event("NOISE")] * 100)
+    with pytest.raises(QmpError, match="did not send the answer to query-status in time"):
+        qmp.execute("query-status", limit_s=0.0)
+    qmp.pump()
+    before = len(qmp.events)
+    qmp.pump()
+    assert len(qmp.events) > before, "it did not read on until there was silence"
+
+
+def test_a_message_without_end_fills_no_memory(ends: tuple[Qmp, FarEnd], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(qmp_module, "MESSAGE_LIMIT_BYTES", 1 << 16)
+    qmp, far = ends
+    far.says(b"x" * (1 << 16))
+    qmp.pump()  # so much is read at once
+    far.says(b"x")
+    with pytest.raises(QmpError, match="QEMU sent a message of more than 0 MiB"):
+        qmp.pump()
 
 
 @pytest.mark.parametrize("answer", [{"id": 1}, {"id": 1, "error": "why"}, {"id": 1, "error": {}}])

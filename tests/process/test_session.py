@@ -8,17 +8,20 @@ import socket
 import subprocess
 import tarfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import paramiko
 import pytest
 from fabric import Config, Connection
 
 from vmtasks import CommandFailed, ConnectionLost, Guest, HostError, TimeLimit, UsageError, events, sh
-from vmtasks.guest import session
+from vmtasks.guest import pulse, session
 from vmtasks.guest.exchange import Exchange
+from vmtasks.guest.pulse import Pulse
 from vmtasks.guest.session import Session
 from vmtasks.spec import EXCHANGE_BYTES
 
@@ -34,6 +37,10 @@ class Server(paramiko.ServerInterface):
         self.ran: list[str] = []
         self.is_deaf = False
         """Whether it never says that it will run a command."""
+        self.hangs = threading.Event()
+        """Once it is set, it answers nothing any more, from the next sign of life that it is asked for."""
+        self.asked = 0
+        """How often it was asked for one."""
         self.started = threading.Event()
         self.over = threading.Event()
 
@@ -54,6 +61,12 @@ class Server(paramiko.ServerInterface):
             return False
         threading.Thread(target=self.execute, args=(channel, command.decode()), daemon=True).start()
         return True
+
+    def check_global_request(self, kind: str, msg: paramiko.Message) -> bool:
+        self.asked += 1
+        if self.hangs.is_set():
+            self.over.wait(LIMIT_S)
+        return False
 
     def execute(self, channel: paramiko.Channel, command: str) -> None:
         for part, answer in self.answers.items():
@@ -101,6 +114,14 @@ def server() -> Server:
 def news() -> list[Exception]:
     """Return what the machine's watcher is to raise, once there is something in it."""
     return []
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the machine asked for signs of life often, and not waited for long."""
+    monkeypatch.setattr(session, "PULSE_S", 0.05)
+    monkeypatch.setattr(session, "SILENCE_LIMIT_S", 0.8)
+    monkeypatch.setattr(session, "END_LIMIT_S", 0.4)
 
 
 @pytest.fixture
@@ -212,6 +233,74 @@ def test_tries_are_nobodys_business(guest: Guest, tmp_path: Path) -> None:
     assert list(tmp_path.glob("*.log")) == []
 
 
+# ---- secrets
+
+
+def test_a_secret_reaches_its_command_and_nothing_else(
+    guest: Guest, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOKEN", "tkn-0123456789\nsecond line")
+    heard: list[events.Event] = []
+    line = f'printf "%s/" "$TOKEN" >{tmp_path}/there; cat >>{tmp_path}/there; echo "$TOKEN"; echo "$TOKEN" >&2'
+    with events.listening(heard.append):
+        result = guest.run(sh(line), stdin=b"its own input", env_from=("TOKEN",), timeout_s=LIMIT_S)
+    assert (tmp_path / "there").read_text() == "tkn-0123456789\nsecond line/its own input"
+    assert result.stdout == result.stderr == "***\n"
+    assert result.log is not None
+    assert result.log.read_text() == "***\n***\n"
+    everything = f"{server.ran} {heard} {result}"
+    assert "0123456789" not in everything
+    assert "second line" not in everything
+
+
+def test_what_a_guest_once_got_no_later_command_shows(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKEN", "tkn-0123456789")
+    guest.succeed(["true"], env_from=("TOKEN",))
+    assert guest.succeed(["echo", "tkn-" + "0123456789"]) == "***\n"
+    assert guest.query(["echo", "it is tkn-0123456789"]) == "it is ***\n"
+    with pytest.raises(CommandFailed, match=r"failed: no \*\*\*"):
+        guest.query(sh("echo no tkn-0123$((45678))9 >&2; false"))
+
+
+def test_a_secret_that_comes_piece_by_piece_is_hidden_and_a_prompt_is_not_held_back(
+    guest: Guest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TOKEN", "tkn-0123456789")
+    heard: list[str] = []
+
+    def hear(event: events.Event) -> None:
+        if isinstance(event, events.Output):
+            heard.append(event.text)
+            (tmp_path / "go on").touch()
+
+    wait = f"until [ -e '{tmp_path}/go on' ]; do sleep 0.05; done"
+    with events.listening(hear):
+        guest.run(sh(f"printf 'is it: tkn-01'; {wait}; printf '23456789 or tkn-?'"), env_from=("TOKEN",), timeout_s=20)
+    assert heard[0] == "is it: "
+    assert "".join(heard) == "is it: *** or tkn-?"
+
+
+def test_a_variable_that_is_not_set_is_said_before_anything_runs(
+    guest: Guest, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TOKEN", raising=False)
+    with pytest.raises(UsageError, match="the variable TOKEN: it is not set here"):
+        guest.run(["true"], env_from=("TOKEN",))
+    assert server.ran == []
+
+
+# ---- what a hostile guest may say
+
+
+def test_a_guest_that_never_ends_its_first_line_fills_no_memory(guest: Guest, server: Server) -> None:
+    server.answers = {"echo $$": b"7" * (1 << 20)}
+    pieces: list[int] = []
+    with events.listening(lambda event: pieces.append(len(event.text)) if isinstance(event, events.Output) else None):
+        result = guest.run(["true"], timeout_s=LIMIT_S)
+    assert result.stdout == "7" * (1 << 20), "it is output like any other"
+    assert max(pieces) <= 65536
+
+
 # ---- bad news
 
 
@@ -245,6 +334,61 @@ def test_bad_news_of_the_machine_ends_every_wait(
     with pytest.raises(ConnectionLost, match="panicked"):
         verb(guest, tmp_path)
     assert server.ran
+
+
+# ---- signs of life
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_machine_that_hangs_is_a_lost_connection_without_any_limit(guest: Guest, server: Server) -> None:
+    server.hangs.set()
+    with pytest.raises(ConnectionLost, match=r"m has not answered for 0\.8 s"):
+        guest.run(["sleep", str(LIMIT_S)])
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_machine_that_answers_may_be_silent_for_long(guest: Guest, server: Server) -> None:
+    assert guest.run(["sleep", "2"]).ok
+    assert server.asked > 3
+    before = server.asked
+    guest.close()
+    for _ in range(20):
+        guest.watch(0.05)  # somebody may still wait for the machine's end
+    assert server.asked == before
+
+
+@pytest.mark.usefixtures("impatient")
+def test_an_answer_that_comes_late_comes(guest: Guest, server: Server) -> None:
+    server.hangs.set()
+    threading.Timer(0.5, server.over.set).start()
+    assert guest.run(["sleep", "2"]).ok
+    assert server.asked > 1
+
+
+def test_time_in_which_nobody_looked_says_nothing_of_the_machine(
+    guest: Guest, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(monotonic=lambda: now_s)
+    monkeypatch.setattr(pulse, "time", clock)
+    now_s = 0.0
+    asks = Pulse(guest.connection, every_s=15)
+    server.hangs.set()
+    now_s = 15.0
+    assert asks.look() == 0
+    for now_s in (15.5, 16.0, 16.5):
+        silent_s = asks.look()
+    assert silent_s == 1.5
+    now_s = 3600.0  # we were stopped, as by Ctrl-Z, and have heard nothing of what came meanwhile
+    assert asks.look() == 2.5
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_limit_that_passes_on_a_machine_that_hangs_is_told_as_both_and_at_once(guest: Guest, server: Server) -> None:
+    threading.Timer(0.4, server.hangs.set).start()
+    began_s = time.monotonic()
+    with pytest.raises(TimeLimit, match=r"did not end within 1 s, and m no longer answers"):
+        guest.run(["sleep", str(LIMIT_S)], timeout_s=1)
+    assert time.monotonic() - began_s < 5
 
 
 # ---- files
@@ -286,6 +430,11 @@ def test_a_guest_that_sends_more_than_was_asked_for_is_not_believed(
     assert not (tmp_path / "Makefile").exists()
     assert not (tmp_path / ".git").exists()
     assert sum(isinstance(event, events.Note) for event in notes) == 4
+
+
+def test_a_guest_that_names_files_which_nobody_asked_for_is_not_believed(guest: Guest, server: Server) -> None:
+    server.answers = {"for f in": b"/build/x/one.tar.gz\n/root/.bashrc\n/build/../etc/one.tar.gz\n/build/x/.tar.gz/y\n"}
+    assert guest.glob("/build/*/*.tar.gz") == ["/build/x/one.tar.gz"]
 
 
 # ---- the exchange

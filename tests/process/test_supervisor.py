@@ -162,26 +162,19 @@ def test_killed_supervisor_takes_its_machine_along(
     assert not is_locked(Path(ours["directory"], "lease.json")), "what is left is known to be dead"
 
 
-def test_sigterm_is_a_clean_end(supervise: Callable[..., Supervisor], plan: Plan, ended: Ended) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
+def test_signal_is_a_clean_end(
+    supervise: Callable[..., Supervisor], plan: Plan, ended: Ended, number: signal.Signals
+) -> None:
     ours = plan()
     one = supervise(ours)
     qemu_pid = one.starts()["qemu_pid"]
     assert not ended(qemu_pid, within_s=0)
-    one.process.terminate()
+    one.process.send_signal(number)
+    one.process.send_signal(number)
     assert one.ends(PROMPT_S)["status"] == 0
     assert ended(qemu_pid, within_s=0)
     assert nothing_is_left(ours)
-
-
-def test_signals_of_a_terminal_change_nothing(supervise: Callable[..., Supervisor], plan: Plan) -> None:
-    one = supervise(plan())
-    one.starts()
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
-        one.process.send_signal(number)
-    one.asks("query-status")
-    assert one.says("answer")["result"]["running"] is True
-    one.send({"do": "stop"})
-    assert one.ends()["status"] == 0
 
 
 def test_stop_gives_a_machine_time_to_end_by_itself(supervise: Callable[..., Supervisor], plan: Plan) -> None:
@@ -539,10 +532,32 @@ def test_qemu_has_nothing_of_the_callers(supervise: Callable[..., Supervisor], p
     assert not [name for name in has.values() if name.startswith(locks)], "a lock that it kept would outlive us"
 
 
+def test_qemu_has_no_privileges_whoever_calls(supervise: Callable[..., Supervisor], plan: Plan) -> None:
+    status = Path(f"/proc/{supervise(plan()).starts()['qemu_pid']}/status").read_text()
+    has = dict(re.findall(r"^(\w+):\s+([0-9a-f]+)$", status, re.MULTILINE))
+    assert {name: int(has[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapAmb", "NoNewPrivs")} == {
+        "CapInh": 0, "CapPrm": 0, "CapEff": 0, "CapAmb": 0, "NoNewPrivs": 1,
+    }  # fmt: skip
+    if os.geteuid() == 0:
+        assert int(has["CapBnd"], 16) == 0
+
+
+def test_qemu_has_no_privileges_where_the_kernel_lets_nobody_bound_them() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root has privileges to lose")
+    probe = (
+        "import os, sys; sys.path.insert(0, sys.argv[1]); from vmtasks.child import give_up_privileges; "
+        "give_up_privileges(); os.execlp('grep', 'grep', 'CapEff', '/proc/self/status')"
+    )
+    line = ["setpriv", "--bounding-set=-setpcap", sys.executable, "-I", "-S", "-c", probe, str(PACKAGE.parent)]
+    done = subprocess.run(line, capture_output=True, check=True, timeout=LIMIT_S)
+    assert int(done.stdout.split()[1], 16) == 0
+
+
 # --- what travels ----------------------------------------------------------------------------------------------
 
 
-TRAVELLERS = ("supervisor", "qmp", "slots", "freeze", "console")
+TRAVELLERS = ("supervisor", "child", "qmp", "slots", "freeze", "console")
 
 
 @pytest.fixture
@@ -555,7 +570,7 @@ def travelling(tmp_path: Path) -> Path:
     return path
 
 
-def test_it_needs_five_modules_and_the_standard_library(travelling: Path) -> None:
+def test_it_needs_six_modules_and_the_standard_library(travelling: Path) -> None:
     probe = f"import sys; sys.path.insert(0, {str(travelling)!r}); import vmtasks.supervisor; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-I", "-S", "-c", probe], capture_output=True, check=True, timeout=LIMIT_S)
     loaded = set(done.stdout.decode().split())

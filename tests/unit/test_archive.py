@@ -182,6 +182,101 @@ def test_what_a_guest_may_not_do_is_left_out_and_said(target: Path, entries: lis
     assert made[-1] == target / "last", "what follows comes all the same"
 
 
+GNU_SPARSE = b"S"
+TIB = 1024**4
+
+
+def sparse(name: str, claimed_bytes: int, *, stored: bytes = b"") -> bytes:
+    """Return a member as GNU tar writes one with holes in its own format; its real size is anything."""
+    info = tarfile.TarInfo(name)
+    info.type, info.size = GNU_SPARSE, len(stored)
+    header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    header[345:500] = bytes(155)
+    header[483:495] = (0o200 << 88 | claimed_bytes).to_bytes(12, "big")
+    header[148:156] = b"%06o\0 " % (256 + sum(header[:148]) + sum(header[156:512]))
+    return bytes(header) + stored.ljust(-len(stored) % 512 + len(stored), b"\0")
+
+
+def pax_sparse(version: str, claimed_bytes: int) -> Entry:
+    """Return a member with holes as GNU tar writes one in the format of POSIX."""
+    size = str(claimed_bytes)
+    return {
+        "0.0": with_headers(entry("huge", b"x" * 512), **{"GNU.sparse.size": size, "GNU.sparse.numblocks": "1"}),
+        "0.1": with_headers(
+            entry("huge", b"x" * 512),
+            **{"GNU.sparse.map": "0,512", "GNU.sparse.size": size, "GNU.sparse.name": "huge"},
+        ),
+        "1.0": with_headers(
+            entry("huge", b"1\n0\n512\n".ljust(512, b"\0") + b"x" * 512),
+            **{
+                "GNU.sparse.major": "1",
+                "GNU.sparse.minor": "0",
+                "GNU.sparse.name": "huge",
+                "GNU.sparse.realsize": size,
+            },
+        ),
+    }[version]
+
+
+def test_sparse_files_of_any_kind_are_left_out_and_what_follows_comes(target: Path) -> None:
+    after = tar_of([entry("last", b"x")]).getvalue()
+    for size in (0, 512, 10 * TIB):
+        stream = io.BytesIO(sparse("huge", size, stored=b"x" * 100) + after)
+        made, refused = archive.unpack(stream, target)
+        assert (made, refused) == (
+            [target / "last"], ["left 'huge' in the guest: it is sparse, and takes more room than it came with"],
+        )  # fmt: skip
+    for version in ("0.0", "0.1", "1.0"):
+        made, refused = archive.unpack(tar_of([pax_sparse(version, 10 * TIB), entry("last", b"x")]), target)
+        assert made == [target / "last"]
+        assert "it is sparse" in refused[0]
+    assert content_below(target) == {"last": b"x"}
+
+
+def test_a_sparse_file_makes_no_room_for_a_huge_header(target: Path) -> None:
+    header = tarfile.TarInfo("x")
+    header.type, header.size = tarfile.XHDTYPE, 1024**3
+    stream = io.BytesIO(sparse("huge", 8 * 1024**3) + header.tobuf(tarfile.PAX_FORMAT) + bytes(64 << 20))
+    with pytest.raises(HostError, match="a header is more than 1 MiB"):
+        archive.unpack(stream, target)
+    assert stream.tell() < 2 << 20
+
+
+def test_a_size_that_holds_for_all_members_is_not_believed(target: Path) -> None:
+    stream = io.BytesIO()
+    with tarfile.open(
+        fileobj=stream, mode="w", format=tarfile.PAX_FORMAT, pax_headers={"size": str(8 * 1024**3)}
+    ) as tar:
+        tar.addfile(tarfile.TarInfo("file"))
+    stream.write(bytes(64 << 20))
+    stream.seek(0)
+    with pytest.raises(HostError, match="cannot unpack what the guest sent: "):
+        archive.unpack(stream, target)
+    assert stream.tell() < 2 << 20
+
+
+def test_headers_upon_headers_are_an_error_of_the_guests(target: Path) -> None:
+    header = tarfile.TarInfo("g")
+    header.type, header.size = tarfile.XGLTYPE, 512
+    stream = io.BytesIO((header.tobuf(tarfile.PAX_FORMAT) + b"9 a=b\n".ljust(512, b"\0")) * 1000)
+    with pytest.raises(HostError, match="cannot unpack what the guest sent: "):
+        archive.unpack(stream, target)
+
+
+def test_names_are_counted_with_the_directories_on_their_way(target: Path) -> None:
+    entries = [entry("a"), entry("b/c/d"), entry("b/c/e")]
+    assert len(archive.unpack(tar_of(entries), target, limit_names=7)[0]) == 3
+    with pytest.raises(HostError, match="cannot take more than 6 names out of the guest at once"):
+        archive.unpack(tar_of(entries), target, limit_names=6)
+
+
+def test_any_number_of_refusals_is_told_in_a_few_sentences(target: Path) -> None:
+    _, refused = archive.unpack(tar_of(entry(f"../{'long' * 1000}{number}") for number in range(1000)), target)
+    assert refused[-1] == "left 980 more in the guest"
+    assert len(refused) == 21
+    assert len(refused[0]) < 300
+
+
 @pytest.mark.usefixtures("unpacked")
 def test_a_link_that_was_there_before_is_not_written_through(target: Path) -> None:
     target.mkdir()
@@ -217,7 +312,7 @@ def test_more_than_the_limit_is_refused_before_it_is_written(target: Path) -> No
 
 def test_the_limit_counts_all_members_together(target: Path) -> None:
     entries = [entry(str(number), b"x" * 400) for number in range(3)]
-    all_bytes = 3 * (512 + 400)
+    all_bytes = 3 * (512 + 512)
     assert len(archive.unpack(tar_of(entries), target, limit_bytes=all_bytes)[0]) == 3
     with pytest.raises(HostError, match=f"more than {all_bytes - 1} bytes"):
         archive.unpack(tar_of(entries), target, limit_bytes=all_bytes - 1)

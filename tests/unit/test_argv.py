@@ -79,18 +79,11 @@ def test_memory_and_processors() -> None:
     assert value(argv, "-smp") == "4"
 
 
-@pytest.mark.parametrize(("network", "is_restricted"), [("user", False), ("restricted", True)])
+@pytest.mark.parametrize(("network", "is_restricted"), [("user", False), ("restricted", True), ("none", True)])
 def test_a_restricted_network_keeps_the_forwarded_port(network: Network, is_restricted: bool) -> None:
     netdev = value(qemu_argv(replace(MACHINE, network=network), disk=OVERLAY), "-netdev")
     assert "hostfwd=tcp:127.0.0.1:0-:22" in netdev.split(",")
     assert ("restrict=on" in netdev.split(",")) == is_restricted
-
-
-def test_no_network_is_no_card() -> None:
-    argv = qemu_argv(replace(MACHINE, network="none"), disk=OVERLAY)
-    assert value(argv, "-nic") == "none"
-    assert "-netdev" not in argv
-    assert not any(device.startswith("virtio-net") for device in values(argv, "-device"))
 
 
 def test_a_kept_disk_is_written_with_flushes_and_in_its_own_format() -> None:
@@ -138,8 +131,7 @@ def test_extra_arguments_come_last_and_as_they_are() -> None:
 
 
 def test_an_overlay_names_its_base_and_the_bases_format() -> None:
-    machine = replace(MACHINE, disk=Path("/a,b/disk.raw"), disk_format="raw")
-    argv = overlay_argv(machine, OVERLAY)
+    argv = overlay_argv(Path("/a,b/disk.raw"), "raw", OVERLAY)
     assert argv[:2] == ("qemu-img", "create")
     assert value(argv, "-f") == "qcow2"
     assert value(argv, "-F") == "raw"

@@ -73,3 +73,12 @@ def test_what_names_no_test_is_refused(text: str, says: str) -> None:
     with pytest.raises(UsageError) as refusal:
         dep8.parse(text, WHERE)
     assert refusal.value.sentence == f"{WHERE}: {says}"
+
+
+@pytest.mark.parametrize("name", ["../../evil", "/etc/evil", "evil\x1b[2J", "evil\x9b", "turned\u202eround"])
+def test_what_could_lead_elsewhere_or_speak_to_a_terminal_is_no_name(name: str) -> None:
+    for control in (f"Tests: fine {name}", f"Test-Command: true\nFeatures: test-name={name}"):
+        with pytest.raises(UsageError, match="debian/tests/control: a test cannot be called '"):
+            dep8.parse(control, WHERE)
+    (test,) = dep8.parse("Tests: usual-name_1.2+b~c:d", WHERE)
+    assert test.name == "usual-name_1.2+b~c:d"

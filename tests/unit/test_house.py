@@ -24,14 +24,14 @@ ROOT = Path(__file__).resolve().parents[2]
 # Imports go down, or stay on their floor. A name stands for a module and for everything inside it.
 # fmt: off
 FLOORS = [
-    ("errors", "deadline", "events", "parallel", "interrupts", "bootstrap"),
+    ("errors", "deadline", "events", "parallel", "interrupts", "caller", "janitor", "bootstrap"),
     ("slots", "host", "lease", "qmp", "supervisor", "config", "toml", "project", "spec", "tail", "dep8",
-     "freeze", "console", "kept", "flags"),
+     "freeze", "console", "child", "secret", "kept", "flags", "attendant", "hostcommand"),
     ("qemu", "image", "leash", "frozen"),
     ("guest",),
-    ("machine", "life", "checkpoint", "template", "provision", "finish", "apt", "packages", "autopkgtest",
-     "source", "linger"),
-    ("report", "doctor", "run", "bench", "testing"),
+    ("machine", "life", "berth", "news", "checkpoint", "template", "provision", "finish", "apt", "packages",
+     "autopkgtest", "source", "linger"),
+    ("report", "doctor", "run", "runvm", "bench", "testing"),
     ("commands", "recipes"),
     ("tasks",),
 ]
@@ -50,7 +50,9 @@ ONLY_IN = {
 }
 # These run before, or far from, everything that pip installs.
 ONLY_STANDARD_LIBRARY = {
+    "vmtasks.attendant",
     "vmtasks.bootstrap",
+    "vmtasks.child",
     "vmtasks.console",
     "vmtasks.freeze",
     "vmtasks.host",

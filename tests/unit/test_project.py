@@ -83,7 +83,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
             "vmtasks.toml": """
             name = "hello"
             images = { build = "trixie-build", install = "trixie" }
-            machine = { memory_mib = 2048, cpus = 1 }
+            machine = { memory_mib = 2048, cpus = 1, network = "none" }
             [commands]
             dist = "make release"
             test = "make check"
@@ -91,6 +91,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
             timeout_s = 60
             packages = ["bison"]
             env = { KEY = "value" }
+            env_from = ["TOKEN"]
             [artifacts]
             dist = ["*.tar.xz"]
             test = ["log/*"]
@@ -101,7 +102,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         root=tmp_path,
         name="hello",
         images=Images(build="trixie-build", install="trixie"),
-        machine=Machine(memory_mib=2048, cpus=1),
+        machine=Machine(memory_mib=2048, cpus=1, network="none"),
         commands=Commands(
             dist="make release",
             test="make check",
@@ -109,6 +110,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
             timeout_s=60.0,
             packages=("bison",),
             env={"KEY": "value"},
+            env_from=("TOKEN",),
         ),
         artifacts=Artifacts(dist=("*.tar.xz",), test=("log/*",)),
     )

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from vmtasks import HostError, Provisioning, events
+from vmtasks.berth import Origin
 from vmtasks.frozen import Frozen
-from vmtasks.life import Origin
 from vmtasks.provision import provision
 
 TEMPLATE = Frozen(directory=Path("t"), said={"kind": "template", "name": "bookworm"})

@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
-from vmtasks import Run
-from vmtasks.flags import Flags
+from vmtasks import Run, UsageError
+from vmtasks.flags import Flags, network
 from vmtasks.machine import Wishes
+from vmtasks.project import Commands, Machine, Project
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -398,6 +399,12 @@ def test_trouble_with_the_machine_ends_the_run_also_in_a_case_that_need_not_pass
 # ---- a dry run
 
 
+def test_an_unknown_network_is_a_usage_error() -> None:
+    assert [network(wish) for wish in ("", "none")] == [None, "none"]
+    with pytest.raises(UsageError, match="there is no network 'off'; known are 'user', 'restricted' and 'none'"):
+        network("off")
+
+
 def test_a_dry_run_writes_nothing_down(inv: Inv, tmp_path: Path) -> None:
     assert inv("greet", "--dry-run").status == 0
     assert not (tmp_path / "build").exists()
@@ -409,7 +416,7 @@ def test_two_machines_of_one_run_have_two_names(tmp_path: Path, monkeypatch: pyt
     @contextmanager
     def boot_as(image: str, wishes: Wishes, **_: object) -> Iterator[Any]:
         started.append(wishes.name)
-        yield SimpleNamespace(facts={"console": tmp_path / "console.log"}, limit_s=None)
+        yield SimpleNamespace(facts={"console": tmp_path / "console.log"}, limit_s=None, mask=lambda _: None)
 
     monkeypatch.setattr("vmtasks.machine.boot_as", boot_as)
     run = Run(recipe="many", flags=Flags(), directory=tmp_path)
@@ -418,3 +425,33 @@ def test_two_machines_of_one_run_have_two_names(tmp_path: Path, monkeypatch: pyt
     with run.boot("bookworm"):
         pass
     assert started == ["bookworm", "bookworm-2", "other", "bookworm-3"]
+
+
+def test_a_machine_is_as_its_project_wants_it_and_shows_none_of_its_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[Wishes] = []
+    masked: list[bytes] = []
+
+    @contextmanager
+    def boot_as(image: str, wishes: Wishes, **_: object) -> Iterator[Any]:
+        started.append(wishes)
+        yield SimpleNamespace(facts={"console": tmp_path / "console.log"}, limit_s=None, mask=masked.extend)
+
+    monkeypatch.setattr("vmtasks.machine.boot_as", boot_as)
+    monkeypatch.setenv("TOKEN", "hush")
+    project = Project(
+        root=tmp_path, name="p", machine=Machine(network="none", cpus=3), commands=Commands(env_from=("TOKEN",))
+    )
+    for flags in (Flags(), Flags(network="user", cpus=1)):
+        with Run(recipe="r", flags=flags, directory=tmp_path).boot("bookworm", project=project):
+            pass
+    assert [(wishes.network, wishes.cpus) for wishes in started] == [("none", 3), ("user", 1)]
+    assert masked == [b"hush", b"hush"]
+    monkeypatch.delenv("TOKEN")
+    with (
+        pytest.raises(UsageError, match="the variable TOKEN: it is not set"),
+        Run(recipe="r", flags=Flags(), directory=tmp_path).boot("bookworm", project=project),
+    ):
+        pass
+    assert len(started) == 2, "before anything boots"

@@ -10,19 +10,20 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from vmtasks import events, freeze
 from vmtasks.bench.measurement import Rows, Samples, at_most, bake, faster, in_turn, phase_seconds, slower
+from vmtasks.berth import Berth, Origin, start_form
 from vmtasks.config import cache_dir
 from vmtasks.errors import HostError
 from vmtasks.frozen import Frozen
 from vmtasks.guest import Guest
+from vmtasks.guest.ssh import Address, ssh_line
 from vmtasks.guest.wake import Wake
 from vmtasks.lease import leases
-from vmtasks.life import Berth, Origin, ssh_line, start_form
 from vmtasks.machine import Wishes, berth_of, fork_of
 from vmtasks.parallel import at_once
 from vmtasks.qemu.argv import SSH_PORT, Wires, overlay_argv, qemu_argv
@@ -161,7 +162,7 @@ def _crowd(size: int) -> tuple[float, Samples]:
 
 def _pss_mib(guest: Guest) -> float:
     """Return the memory of the guest's QEMU, what it shares with others in parts (proc(5), smaps_rollup)."""
-    port = guest.facts["port"]
+    port = guest.facts["address"].port
     pid = next(one.said["qemu_pid"] for one in leases() if one.said.get("ports", {}).get(str(SSH_PORT)) == port)
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
@@ -202,8 +203,8 @@ def _by_hand(machine: Machine, berth: Berth, origin: Origin) -> Start:
         form = start_form(machine, origin, directory)
         began_s = time.monotonic()
         frozen = origin.frozen
-        over = replace(machine, disk=frozen.disk, disk_format="qcow2") if frozen else machine
-        subprocess.run(overlay_argv(over, form.disk), check=True)
+        over = frozen.disk if frozen else machine.disk
+        subprocess.run(overlay_argv(over, "qcow2", form.disk), check=True)
         with (directory / "exchange").open("wb") as exchange:
             exchange.truncate(EXCHANGE_BYTES)
         ours, theirs = socket.socketpair()
@@ -220,7 +221,7 @@ def _by_hand(machine: Machine, berth: Berth, origin: Origin) -> Start:
                     freeze.load(qmp, str(frozen.state), lambda wait_s: _news_of(qmp, wait_s), _note(form))
                 running_s = time.monotonic() - began_s
                 port = ports_of(qmp.human("info usernet", limit_s=_LIMIT_S))[str(SSH_PORT)]
-                ssh = [*ssh_line(berth.baked, port), "-o", "ConnectTimeout=1", "true"]
+                ssh = [*ssh_line(Address(port=port, access=berth.access)), "-o", "ConnectTimeout=1", "true"]
                 while subprocess.run(ssh, stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode:
                     if time.monotonic() - began_s > _LIMIT_S:
                         raise HostError("cannot measure QEMU by hand: its guest does not answer")

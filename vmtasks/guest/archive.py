@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import tarfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -19,8 +19,13 @@ from typing import NoReturn, Protocol, Self
 from vmtasks.errors import HostError
 
 EXTRACT_LIMIT_BYTES = 16 * 1024**3
+EXTRACT_LIMIT_NAMES = 1_000_000
+"""How many names an archive may have in all; each directory on the way to a member counts as well, as it is made."""
 HEADER_LIMIT_BYTES = 1024 * 1024
 _COPY_BYTES = 1024 * 1024
+_REFUSALS = 20
+_SHOWN = 200
+"""So many members that were left out are named, with so much of their names: a guest can send any number."""
 
 
 class Sink(Protocol):
@@ -41,6 +46,23 @@ class Source(Protocol):
 
 class _Refusal(Exception):
     """Why a member is left out."""
+
+
+class _Refused:
+    """The members that were left out: the first ones by name, and how many more."""
+
+    def __init__(self) -> None:
+        self._named: list[str] = []
+        self._more = 0
+
+    def add(self, name: str, why: object) -> None:
+        if len(self._named) < _REFUSALS:
+            self._named.append(f"left {name[:_SHOWN]!r} in the guest: {why}")
+        else:
+            self._more += 1
+
+    def sentences(self) -> list[str]:
+        return [*self._named, *([f"left {self._more} more in the guest"] if self._more else [])]
 
 
 class _Bounded:
@@ -152,17 +174,19 @@ def unpack(
     *,
     place: Callable[[PurePosixPath], PurePosixPath | None] = lambda name: name,
     limit_bytes: int = EXTRACT_LIMIT_BYTES,
+    limit_names: int = EXTRACT_LIMIT_NAMES,
 ) -> tuple[list[Path], list[str]]:
     """Extract a tar stream from a guest below *target*.
 
     :param place: where a member of that name goes; None leaves it out.
     :param limit_bytes: how much all of it may be, headers included.
-    :return: the files and links that were made, and a sentence for each member that was left out.
-    :raise HostError: the disk is full, *target* cannot be written, or the stream is more than *limit_bytes*.
+    :param limit_names: how many names there may be in it.
+    :return: the files and links that were made, and a sentence for each member that was left out, up to a number.
+    :raise HostError: the disk is full, *target* cannot be written, or the stream goes over a limit.
     """
     made: list[Path] = []
-    refused: list[str] = []
-    room_bytes = limit_bytes
+    refused = _Refused()
+    names = 0
     try:
         target.mkdir(parents=True, exist_ok=True)
         top = target.resolve()
@@ -170,23 +194,27 @@ def unpack(
         with tarfile.open(fileobj=bounded, mode="r|", errorlevel=1, tarinfo=_Strict) as archive:  # type: ignore[call-overload]
             for member in iter(archive.next, None):
                 archive.members.clear()  # tarfile would keep all of them
-                bounded.expect(max(0, member.size))
-                room_bytes -= tarfile.BLOCKSIZE + max(0, member.size)
-                if room_bytes < 0:
+                # The size that a member says need not be what it takes in the stream: it may be sparse.
+                bounded.expect(max(0, archive.offset - member.offset_data))
+                if archive.offset > limit_bytes:
                     raise HostError(f"cannot take more than {limit_bytes} bytes out of the guest at once")
+                names += 1 + member.name.count("/")
+                if names > limit_names:
+                    raise HostError(f"cannot take more than {limit_names} names out of the guest at once")
                 try:
                     if path := _extract(archive, member, top, place):
                         made.append(path)
                 except _Refusal as why:
-                    refused.append(f"left {member.name!r} in the guest: {why}")
+                    refused.add(member.name, why)
                 except (FileExistsError, NotADirectoryError):
-                    refused.append(f"left {member.name!r} in the guest: something else stands in its place")
-        refused += _remove_escapes(made, top)
-    except (tarfile.TarError, ValueError) as problem:
+                    refused.add(member.name, "something else stands in its place")
+        made = _without_escapes(made, top, refused)
+    # tarfile calls itself for each header of a member.
+    except (tarfile.TarError, ValueError, RecursionError) as problem:
         raise HostError(f"cannot unpack what the guest sent: {problem}") from problem
     except OSError as problem:
         raise HostError(f"cannot write to {target}: {problem.strerror or problem}") from problem
-    return made, refused
+    return made, refused.sentences()
 
 
 def _extract(
@@ -210,6 +238,8 @@ def _extract(
         _make_symlink(path, member, top)
     elif member.islnk():
         _make_link(path, member, top)
+    elif member.issparse():
+        raise _Refusal("it is sparse, and takes more room than it came with")
     elif member.isreg():
         _make_file(path, member, archive)
     else:
@@ -271,12 +301,13 @@ def _make_file(path: Path, member: tarfile.TarInfo, archive: tarfile.TarFile) ->
         os.utime(path, (member.mtime, member.mtime))
 
 
-def _remove_escapes(made: list[Path], top: Path) -> Iterator[str]:
+def _without_escapes(made: list[Path], top: Path, refused: _Refused) -> list[Path]:
     """Remove the links that lead outside by now: a later member may have made a link of a directory on their way."""
-    for path in [path for path in made if path.is_symlink() and not _stays_inside(path, top)]:
-        path.unlink(missing_ok=True)
-        made.remove(path)
-        yield f"left {str(path.relative_to(top))!r} in the guest: it is a link that leads outside"
+    escaped = {path for path in made if path.is_symlink() and not _stays_inside(path, top)}
+    for path in sorted(escaped):
+        path.unlink()
+        refused.add(str(path.relative_to(top)), "it is a link that leads outside")
+    return [path for path in made if path not in escaped]
 
 
 def _stays_inside(path: Path, top: Path) -> bool:

@@ -10,7 +10,7 @@ import codecs
 import math
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING
 
 from vmtasks import events
 from vmtasks.deadline import Deadline
+from vmtasks.secret import Mask
 
 if TYPE_CHECKING:
     from paramiko.channel import Channel
@@ -31,6 +32,8 @@ DRAIN_S = 0.5
 _CHUNK_BYTES = 65536
 _TURN_S = 0.25
 _FEED_TURN_S = 0.01
+_GROUP_BYTES = 20
+"""No number of a process is as long: who says more in its place must not fill the memory."""
 _CONTINUATION = bytes(range(0x80, 0xC0))
 """The bytes that are not the first of a character in UTF-8."""
 
@@ -52,24 +55,34 @@ class _End:
 
 
 class Capture:
-    """One output stream: its end for the result, all of it for whoever listens, unless it is a *quiet* one."""
+    """One output stream: its end for the result, all of it for whoever listens, unless it is a *quiet* one.
+
+    There are stars where *secrets* would stand.
+    """
 
     def __init__(
-        self, machine: str, stream: events.Stream, *, quiet: bool = False, keep_bytes: int | None = None
+        self,
+        machine: str,
+        stream: events.Stream,
+        *,
+        quiet: bool = False,
+        keep_bytes: int | None = None,
+        secrets: Iterable[bytes] = (),
     ) -> None:
+        self._mask = Mask(secrets)
         self._machine = machine
         self._stream = stream
         self._quiet = quiet
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._end = _End(keep_bytes or KEEP_BYTES)
 
-    def take(self, data: bytes, *, final: bool = False) -> None:
-        """Take in one piece."""
-        self._end.add(data)
-        if self._quiet:
-            return
-        if text := self._decoder.decode(data, final):
+    def take(self, data: bytes, *, final: bool = False) -> bytes:
+        """Take in one piece, and return what can be shown by now."""
+        shown = self._mask.take(data, final=final)
+        self._end.add(shown)
+        if not self._quiet and (text := self._decoder.decode(shown, final)):
             events.emit(events.Output(machine=self._machine, stream=self._stream, text=text))
+        return shown
 
     @property
     def truncated(self) -> bool:
@@ -130,6 +143,7 @@ def follow(
     log: Path | None = None,
     quiet: bool = False,
     keep_bytes: int | None = None,
+    secrets: Iterable[bytes] = (),
 ) -> Outcome:
     """See a started command to its end.
 
@@ -137,12 +151,13 @@ def follow(
     :param stdin: what it reads; what it does not read is dropped.
     :param quiet: whether its output is for the result alone.
     :param keep_bytes: how much of each stream's end the result holds.
+    :param secrets: what its output is not to show, anywhere.
     """
     follower = _Follower(
         channel,
         stdin,
-        stdout=Capture(machine, "stdout", quiet=quiet, keep_bytes=keep_bytes),
-        stderr=Capture(machine, "stderr", quiet=quiet, keep_bytes=keep_bytes),
+        stdout=Capture(machine, "stdout", quiet=quiet, keep_bytes=keep_bytes, secrets=secrets),
+        stderr=Capture(machine, "stderr", quiet=quiet, keep_bytes=keep_bytes, secrets=secrets),
         silent=lambda silent_s: events.emit(events.Silent(machine=machine, command=command, silent_s=silent_s)),
         heartbeat_s=heartbeat_s,
     )
@@ -223,10 +238,8 @@ class _Follower:
 
     def finish(self) -> None:
         """Take in the rest of what has arrived."""
-        if self._header:
-            self._take(self.stdout, self._header)
-        self.stdout.take(b"", final=True)
-        self.stderr.take(b"", final=True)
+        self._take(self.stdout, self._header or b"", final=True)
+        self._take(self.stderr, b"", final=True)
 
     def _feed(self) -> None:
         """Send as much of the input as the command takes now, and its end after the last of it."""
@@ -244,19 +257,22 @@ class _Follower:
     def _readable(self) -> bool:
         return self.channel.recv_ready() or self.channel.recv_stderr_ready()
 
-    def _take(self, capture: Capture, data: bytes) -> None:
-        capture.take(data)
-        if self.log is not None and data:
-            self.log.write(data)
+    def _take(self, capture: Capture, data: bytes, *, final: bool = False) -> None:
+        shown = capture.take(data, final=final)
+        if self.log is not None and shown:
+            self.log.write(shown)
 
     def _without_header(self, data: bytes) -> bytes:
         """Take the process group, which is the first line, off standard output."""
         if self._header is None:
             return data
-        self._header += data
-        line, newline, rest = self._header.partition(b"\n")
-        if not newline:
+        said = self._header + data
+        line, newline, rest = said.partition(b"\n")
+        if not newline and len(said) <= _GROUP_BYTES:
+            self._header = said
             return b""
         self._header = None
-        self.group = int(line) if line.isdigit() else 0
+        if not (line.isdigit() and len(line) <= _GROUP_BYTES):  # a guest that is not what it was
+            return said
+        self.group = int(line)
         return rest

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vmtasks import secret
 from vmtasks.errors import UsageError
 
 _PLACES = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/games:/usr/games"
@@ -77,12 +78,15 @@ def short(shown: str) -> str:
     return first if not rest and len(first) <= _SHORT else first[: _SHORT - 3] + "..."
 
 
-def remote_line(command: Command, *, cwd: str | None, env: Mapping[str, str], user: str) -> str:
+def remote_line(
+    command: Command, *, cwd: str | None, env: Mapping[str, str], user: str, env_from: Iterable[str] = ()
+) -> str:
     """Return the one line that sshd hands to root's shell.
 
     Its first line of output is the number of the process group, so that a command which outlives its limit
     can be killed with all its children: sshd makes each command the leader of a session of its own.
 
+    :param env_from: the names of variables whose values come first on its standard input.
     :raise UsageError: *command* is a plain string, or empty.
     """
     if isinstance(command, str | bytes) or not isinstance(command, (Sequence, Shell)):
@@ -90,7 +94,7 @@ def remote_line(command: Command, *, cwd: str | None, env: Mapping[str, str], us
     if not isinstance(command, Shell) and not command:
         raise UsageError("cannot run an empty list of arguments")
     settings = [f"{name}={value}" for name, value in {**DEFAULT_ENV, **env}.items()]
-    words = ["/usr/bin/env", *settings]
+    words = ["/usr/bin/env", *settings, *secret.receiver(env_from)]
     words += ["/bin/sh", "-c", command.line] if isinstance(command, Shell) else list(command)
     change = f"cd -- {shlex.quote(cwd)} && " if cwd else "cd ~ && " if user == "root" else f"cd ~{user} && "
     switch = ""

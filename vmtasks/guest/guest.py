@@ -6,10 +6,10 @@ import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from vmtasks import events
+from vmtasks import events, secret
 from vmtasks.deadline import Deadline
 from vmtasks.errors import CommandFailed, ConnectionLost, InfrastructureError, TimeLimit, UsageError
 from vmtasks.guest.channel import follow
@@ -80,6 +80,7 @@ class Guest:
         user: str = "root",
         timeout_s: float | None = None,
         stdin: bytes = b"",
+        env_from: Iterable[str] = (),
         check: bool = False,
     ) -> Result:
         """Run a command and return what came of it, whatever its exit status.
@@ -90,17 +91,21 @@ class Guest:
         :param timeout_s: seconds after which the command is ended: SIGTERM to all of it, then SIGKILL. By default
             the guest's ``limit_s``; 0 is no limit.
         :param stdin: what the command reads; nothing by default.
+        :param env_from: the names of variables of this host's environment that it gets too. Their values go in unseen,
+            and whatever a command of this guest prints from then on has ``***`` in their place.
         :param check: whether another exit status than 0 is an error.
         :raise CommandFailed: *check*, and the exit status is not 0.
         :raise TimeLimit: the limit passed.
         :raise ConnectionLost: the machine is gone or no longer answers.
+        :raise UsageError: a variable of *env_from* is not set.
         """
         timeout_s = self.limit_s if timeout_s is None else timeout_s
         log = self._next_log(display(command))
         with self._told(display(command), log) as told:
             result = self._run(
-                command, log=log, quiet=False, cwd=cwd, env=env, user=user, timeout_s=timeout_s, stdin=stdin
-            )
+                command, log=log, quiet=False, cwd=cwd, env=env, user=user, timeout_s=timeout_s, stdin=stdin,
+                env_from=env_from,
+            )  # fmt: skip
             told(result.exit_status)
         if check and not result.ok:
             by = f"by signal {result.signal}" if result.signal else f"with status {result.exit_status}"
@@ -133,6 +138,10 @@ class Guest:
         """
         return self._session.query(command, stdin=stdin)
 
+    def mask(self, secrets: Iterable[bytes]) -> None:
+        """Have ``***`` stand for *secrets* in all that commands print from now on."""
+        self._session.secrets.update(secrets)
+
     # --- files ------------------------------------------------------------------------------------------------
 
     def put(
@@ -161,9 +170,9 @@ class Guest:
         return self._files.get(source, target)
 
     def glob(self, pattern: str) -> list[str]:
-        """Return the guest's paths that match *pattern*, sorted; none if there are none."""
+        """Return the guest's paths that match *pattern*, sorted; none if there are none, whatever the guest says."""
         listed = self.query(sh(f'for f in {quoted_glob(pattern)}; do [ -e "$f" ] && printf \'%s\\n\' "$f"; done; :'))
-        return sorted(listed.splitlines())
+        return sorted(path for path in listed.splitlines() if PurePosixPath(path).match(pattern))
 
     @contextmanager
     def tmp_dir(self) -> Iterator[str]:
@@ -332,6 +341,7 @@ class Guest:
         user: str = "root",
         timeout_s: float | None = None,
         stdin: bytes = b"",
+        env_from: Iterable[str] = (),
         log: Path | None = None,
         quiet: bool = True,
     ) -> Result:
@@ -342,13 +352,16 @@ class Guest:
         """
         shown = display(command)
         began_s = time.monotonic()
-        with self._session.started(remote_line(command, cwd=cwd, env=env or {}, user=user), within_s=timeout_s) as ours:
+        given = secret.values(env_from)
+        self.mask(given.values())
+        line = remote_line(command, cwd=cwd, env=env or {}, user=user, env_from=given)
+        with self._session.started(line, within_s=timeout_s) as ours:
             outcome = follow(
                 ours, self.name, shown, deadline=Deadline.after(timeout_s), watch=lambda: self.watch(0.0),
-                stdin=stdin, heartbeat_s=self.heartbeat_s, log=log, quiet=quiet,
+                stdin=secret.sent(given) + stdin, heartbeat_s=self.heartbeat_s, log=log, quiet=quiet,
+                secrets=tuple(self._session.secrets),
             )  # fmt: skip
-            if outcome.timed_out:
-                self._session.end_group(outcome.group)
+            was_ended = outcome.timed_out and self._session.end_group(outcome.group)
         result = Result(
             machine=self.name,
             command=shown,
@@ -360,8 +373,10 @@ class Guest:
             log=log,
         )
         if outcome.timed_out:
+            more = "" if was_ended else f", and {self.name} no longer answers"
             raise TimeLimit(
-                f"`{short(shown)}` on {self.name} did not end within {timeout_s:g} s", evidence=result.last_lines()
+                f"`{short(shown)}` on {self.name} did not end within {timeout_s:g} s{more}",
+                evidence=result.last_lines(),
             )
         if outcome.status is None:
             self.watch(1.0)  # the machine's own bad news, if there is any, says more than a broken connection

@@ -13,20 +13,28 @@ from vmtasks.deadline import Deadline
 from vmtasks.errors import CommandFailed, ConnectionLost, HostError, InfrastructureError
 from vmtasks.guest.channel import Outcome, follow
 from vmtasks.guest.command import Command, display, remote_line, sh, short
+from vmtasks.guest.pulse import Pulse
 from vmtasks.guest.watched import watched
 
 if TYPE_CHECKING:
     from fabric import Connection
     from paramiko.channel import Channel
 
+PULSE_S = 15.0
+"""How often the machine is asked whether it still answers."""
+SILENCE_LIMIT_S = 120.0
+"""How long it may owe an answer: hosts are slow, and being frozen takes a machine some seconds."""
 TERM_GRACE_S = 5.0
 """How long a command that outlived its limit has between SIGTERM and SIGKILL."""
+END_LIMIT_S = 20.0
+"""How long a machine may take to end a command: one that hangs never does."""
 QUERY_LIMIT_S = 900.0
 QUERY_BYTES = 16 * 1024 * 1024
 """How much a small command may print."""
 NO_INPUT = 66
 """How one of our own commands ends that finds nothing to work with (EX_NOINPUT, sysexits.h(3head))."""
 _OPEN_LIMIT_S = 60.0
+_NEVER = Deadline.after(None)
 
 
 class Session:
@@ -47,8 +55,23 @@ class Session:
     ) -> None:
         self.machine = machine
         self.connection = connection
-        self.watch = watch
         self._connect = connect
+        self.secrets: set[bytes] = set()
+        """What commands print with stars in its place."""
+        self._watch = watch
+        self._pulse = Pulse(connection, every_s=PULSE_S)
+
+    def watch(self, wait_s: float) -> None:
+        """Wait *wait_s* seconds for news of the machine, or less if there are some; raise if they are bad.
+
+        :raise ConnectionLost: it has not answered for :data:`SILENCE_LIMIT_S`.
+        """
+        self._watch(wait_s)
+        if self._pulse.look() >= SILENCE_LIMIT_S:
+            raise ConnectionLost(
+                f"{self.machine} has not answered for {SILENCE_LIMIT_S:g} s",
+                hint="it hangs or has lost its network: its console may tell",
+            )
 
     def renew(self, deadline: Deadline) -> None:
         """Connect anew.
@@ -57,6 +80,7 @@ class Session:
         """
         self.close()
         self.connection = self._connect(deadline)
+        self._pulse = Pulse(self.connection, every_s=PULSE_S)
 
     def close(self) -> None:
         """Close the connection; the machine goes on."""
@@ -96,15 +120,17 @@ class Session:
         finally:
             channel.close()
 
-    def query(self, command: Command, *, stdin: bytes = b"") -> str:
+    def query(self, command: Command, *, stdin: bytes = b"", limit_s: float | None = None) -> str:
         """Return what a small command prints; nobody hears of it.
 
+        :param limit_s: how long it may take; :data:`QUERY_LIMIT_S` by default.
         :raise CommandFailed: it ended with another status than 0, or printed more than :data:`QUERY_BYTES`.
-        :raise ConnectionLost: it did not end within :data:`QUERY_LIMIT_S`.
+        :raise ConnectionLost: it did not end within its limit.
         """
         what = f"`{short(display(command))}`"
-        with self.started(remote_line(command, cwd=None, env={}, user="root")) as channel:
-            outcome = self._see_out(channel, what, stdin=stdin, limit_s=QUERY_LIMIT_S)
+        deadline = Deadline.after(limit_s or QUERY_LIMIT_S)
+        with self.started(remote_line(command, cwd=None, env={}, user="root"), within_s=deadline.limit_s) as channel:
+            outcome = self._see_out(channel, what, stdin=stdin, deadline=deadline)
         if outcome.status:
             sentence, evidence = _complaint(outcome, f"{what} on {self.machine} failed")
             raise CommandFailed(sentence, evidence=evidence)
@@ -126,10 +152,13 @@ class Session:
             sentence, evidence = _complaint(outcome, f"cannot {what} on {self.machine}")
             raise error(sentence, evidence=evidence)
 
-    def end_group(self, group: int) -> None:
-        """End a command and all its children: kindly at first."""
+    def end_group(self, group: int) -> bool:
+        """End a command and all its children, kindly at first; return whether the machine did so.
+
+        :param group: its process group; 0: it never told, and there is nothing to end.
+        """
         if not group:
-            return
+            return True
         # Without `--` before the group: dash's kill does not know it.
         tenths = int(TERM_GRACE_S * 10)
         script = (
@@ -137,8 +166,11 @@ class Session:
             f"while kill -0 -{group} 2>/dev/null && [ $i -lt {tenths} ]; do sleep 0.1; i=$((i+1)); done; "
             f"kill -KILL -{group} 2>/dev/null; :"
         )
-        with suppress(InfrastructureError, OSError):  # the time limit is the news; a machine beyond reach ends anyway
-            self.query(sh(script))
+        # The time limit is the news; a machine beyond reach, or one without memory for a shell, ends anyway.
+        with suppress(InfrastructureError, CommandFailed, OSError):
+            self.query(sh(script), limit_s=END_LIMIT_S)
+            return True
+        return False
 
     def _see_out(
         self,
@@ -146,7 +178,7 @@ class Session:
         what: str,
         *,
         stdin: bytes = b"",
-        limit_s: float | None = None,
+        deadline: Deadline = _NEVER,
         meanwhile: Callable[[], None] = lambda: None,
     ) -> Outcome:
         def watch() -> None:
@@ -154,11 +186,11 @@ class Session:
             meanwhile()
 
         outcome = follow(
-            channel, self.machine, what, deadline=Deadline.after(limit_s), watch=watch, stdin=stdin,
-            quiet=True, keep_bytes=QUERY_BYTES,
+            channel, self.machine, what, deadline=deadline, watch=watch, stdin=stdin,
+            quiet=True, keep_bytes=QUERY_BYTES, secrets=tuple(self.secrets),
         )  # fmt: skip
         if outcome.timed_out:
-            raise ConnectionLost(f"{self.machine} did not answer {what} within {limit_s:g} s")
+            raise ConnectionLost(f"{self.machine} did not answer {what} within {deadline.limit_s:g} s")
         if outcome.status is None:
             self.watch(1.0)  # the machine's own bad news, if there is any, says more than a broken connection
             raise ConnectionLost(f"the connection to {self.machine} broke in the middle of: {what}")

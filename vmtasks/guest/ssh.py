@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import base64
+import logging
 import select
 import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fabric import Config, Connection
-from paramiko import Ed25519Key, PKey, RejectPolicy
+from paramiko import AutoAddPolicy, Ed25519Key, PKey, RejectPolicy
 from paramiko.ssh_exception import AuthenticationException, BadHostKeyException, SSHException
 
 from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError
 from vmtasks.guest.watched import watched
+from vmtasks.spec import Access
 
 if TYPE_CHECKING:
     from paramiko.channel import Channel
@@ -32,8 +34,17 @@ LOGIN_LIMIT_S = 10.0
 """How long a first login may take: one that began on a guest which is just going down never ends. Each further
 one may take twice as long, for hosts that are slow."""
 RETRY_PAUSE_S = 0.1
+KEYS_PATIENCE_S = 60.0
+"""How long somebody else's image may refuse our keys: while it boots, pam_nologin(8) lets nobody but root in, and
+some have the keys written at their first boot."""
+HOST_ALIAS = "vmtasks"
+"""What a guest is called in files of host keys: its port is another one each time."""
 
-__all__ = ["Address", "Connection", "Hello", "Watch", "connect", "runs_commands"]
+KEYS_PAUSE_S = 1.0
+_REFUSED = "it accepts none of your ssh keys"
+logging.getLogger("paramiko").addHandler(logging.NullHandler())  # or it prints, where nobody has set logging up
+
+__all__ = ["Address", "Connection", "Hello", "Watch", "connect", "pinned", "runs_commands", "ssh_line", "ssh_options"]
 
 Watch = Callable[[float], None]
 """Waits so many seconds for news of the machine, and raises if it is bad."""
@@ -44,11 +55,8 @@ class Address:
     """Where a guest is reached, and how both sides know each other."""
 
     port: int
-    identity: Path
-    host_key: str
-    """``ssh-ed25519 BASE64``: who does not hold it is not our guest."""
+    access: Access
     host: str = "127.0.0.1"
-    user: str = "root"
 
 
 Hello = Callable[["Channel"], bool]
@@ -79,6 +87,8 @@ def connect(
     """
     trouble = "nothing answered"
     login_limit_s = LOGIN_LIMIT_S
+    access = address.access
+    patience = deadline
     while not deadline.passed:
         line = _greeted(address, deadline, watch, stagger_s)
         if line is None:
@@ -91,7 +101,16 @@ def connect(
         except BadHostKeyException as problem:
             raise BootError("cannot trust the guest: another machine answers on its port") from problem
         except AuthenticationException as problem:
-            raise BootError("cannot log in: the guest does not accept the image's key") from problem
+            if access.identity is not None:
+                raise BootError("cannot log in: the guest does not accept the image's key") from problem
+            if trouble != _REFUSED:
+                trouble, patience = _REFUSED, Deadline.after(KEYS_PATIENCE_S)
+            elif patience.passed:
+                raise BootError(
+                    f"cannot log in as {access.user}: the guest accepts none of your ssh keys",
+                    hint=f"its {access.user} must let you in without a password; --user names another account",
+                ) from problem
+            watch(KEYS_PAUSE_S)
         except (SSHException, EOFError, OSError) as problem:
             trouble = str(problem) or type(problem).__name__
             login_limit_s *= 2
@@ -100,28 +119,23 @@ def connect(
 
 
 def _login(address: Address, line: socket.socket, limit_s: float, hello: Hello) -> Connection:
+    access = address.access
     connection = Connection(
         address.host,
-        user=address.user,
+        user=access.user,
         port=address.port,
-        config=Config(overrides={"load_ssh_configs": False}),
-        connect_kwargs={
-            "sock": line,
-            "pkey": Ed25519Key.from_private_key_file(str(address.identity)),
-            "allow_agent": False,
-            "look_for_keys": False,
-            "banner_timeout": limit_s,
-            "auth_timeout": limit_s,
-        },
+        config=Config(overrides={"load_ssh_configs": access.identity is None}),
+        connect_kwargs={"sock": line, "banner_timeout": limit_s, "auth_timeout": limit_s, **_keys(access)},
     )
-    connection.client.set_missing_host_key_policy(RejectPolicy())
-    name = f"[{address.host}]:{address.port}"
-    connection.client.get_host_keys().add(name, *_host_key(address.host_key))
+    if access.known_hosts is None:
+        connection.client.set_missing_host_key_policy(AutoAddPolicy())
+    else:
+        connection.client.set_missing_host_key_policy(RejectPolicy())
+        name = f"[{address.host}]:{address.port}"
+        connection.client.get_host_keys().add(name, *_host_key(access.known_hosts))
     try:
         connection.open()
-        transport = connection.transport
-        transport.set_keepalive(15)
-        with transport.open_session(timeout=limit_s) as channel:
+        with connection.transport.open_session(timeout=limit_s) as channel:
             channel.settimeout(limit_s)
             if not hello(channel):
                 raise SSHException("the guest does not do what it is told yet")
@@ -132,8 +146,41 @@ def _login(address: Address, line: socket.socket, limit_s: float, hello: Hello) 
     return connection
 
 
-def _host_key(text: str) -> tuple[str, PKey]:
-    kind, encoded = text.split()[:2]
+def pinned(access: Access, connection: Connection, path: Path) -> Access:
+    """Return how to get into the guest that we are connected to and no other: its host key is written to *path*."""
+    key: PKey = connection.transport.get_remote_server_key()
+    path.write_text(f"{HOST_ALIAS} {key.get_name()} {key.get_base64()}\n")
+    return replace(access, known_hosts=path)
+
+
+def ssh_options(access: Access) -> dict[str, str]:
+    """Return what ssh_config(5) needs to say so that ssh trusts the guest, whose host key is known, and no other."""
+    options = {
+        "HostKeyAlias": HOST_ALIAS,
+        "UserKnownHostsFile": f'"{access.known_hosts}"',  # ssh splits it at blanks
+        "StrictHostKeyChecking": "yes",
+        "LogLevel": "ERROR",
+    }
+    return {"IdentitiesOnly": "yes", **options} if access.identity else options
+
+
+def ssh_line(address: Address) -> list[str]:
+    """Return the command line of an ordinary ssh into the guest, whose host key is known."""
+    access = address.access
+    words = [word for name, value in ssh_options(access).items() for word in ("-o", f"{name}={value}")]
+    key = ["-F", "none", "-i", str(access.identity)] if access.identity else []
+    return ["ssh", *key, "-p", str(address.port), *words, f"{access.user}@{address.host}"]
+
+
+def _keys(access: Access) -> dict[str, Any]:
+    if access.identity is None:  # whatever ssh(1) would offer
+        return {"allow_agent": True, "look_for_keys": True}
+    key = Ed25519Key.from_private_key_file(str(access.identity))
+    return {"pkey": key, "allow_agent": False, "look_for_keys": False}
+
+
+def _host_key(known_hosts: Path) -> tuple[str, PKey]:
+    _, kind, encoded = known_hosts.read_text().split()[:3]
     return kind, PKey.from_type_string(kind, base64.b64decode(encoded))
 
 

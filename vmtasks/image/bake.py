@@ -74,7 +74,7 @@ def _bake(definition: Definition, parent: BakedImage | None, finish: Finisher, s
     key = cache.key_of(definition)
     began_s = time.time()
     final = images / f"{definition.name}-{key}-{int(began_s * 1000):x}"
-    out = images / f".{definition.name}_{os.getpid()}.part"  # no name has such a line in it
+    out = images / f".{definition.name}_{os.getpid()}_{time.monotonic_ns():x}.part"  # no name has such a line in it
     log = images / f"{definition.name}.bake.log"
     manifest: dict[str, Any] = {
         "name": definition.name,

@@ -34,6 +34,7 @@ from vmtasks.errors import HostError, UsageError
 from vmtasks.image.definition import Definition, find, names
 from vmtasks.kept import Kept, alone
 from vmtasks.kept import sweep as sweep_parts
+from vmtasks.spec import Access
 
 RECIPE_VERSION = 1
 """Part of every key: raise it when the same definition is baked into something else."""
@@ -74,9 +75,9 @@ class BakedImage(Kept):
         return self.directory / "known_hosts"
 
     @property
-    def host_key(self) -> str:
-        """The guest's host key, as ``ssh-ed25519 BASE64``."""
-        return self.known_hosts.read_text().partition(" ")[2].strip()
+    def access(self) -> Access:
+        """How to get into a guest that runs it."""
+        return Access(identity=self.identity, known_hosts=self.known_hosts)
 
     @property
     def serial(self) -> str:

@@ -173,7 +173,7 @@ def _hint(evidence: tuple[str, ...]) -> str:
 def _to_qcow2(out: Path) -> None:
     raw, disk = out / "disk.raw", out / "disk.qcow2"
     result = subprocess.run(
-        ["qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(raw), str(disk)],
+        ["setpriv", "--pdeathsig", "KILL", "qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(raw), str(disk)],
         capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     if result.returncode:

@@ -112,7 +112,7 @@ def _check_sum(definition: Definition, found: str) -> None:
 
 def _convert(source: Path, disk: Path) -> None:
     result = subprocess.run(
-        ["qemu-img", "convert", "-O", "qcow2", str(source), str(disk)],
+        ["setpriv", "--pdeathsig", "KILL", "qemu-img", "convert", "-O", "qcow2", str(source), str(disk)],
         capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     if result.returncode:

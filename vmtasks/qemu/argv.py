@@ -51,9 +51,9 @@ def qemu_argv(machine: Machine, *, disk: Path, wires: Wires = Wires()) -> tuple[
     )
 
 
-def overlay_argv(machine: Machine, overlay: Path) -> tuple[str, ...]:
-    """Return the command that lays a copy-on-write *overlay* over the machine's disk."""
-    return (*_OVERLAY, "-F", machine.disk_format, "-b", str(machine.disk), str(overlay))
+def overlay_argv(disk: Path, disk_format: str, overlay: Path) -> tuple[str, ...]:
+    """Return the command that lays a copy-on-write *overlay* over a disk that stays as it is."""
+    return (*_OVERLAY, "-F", disk_format, "-b", str(disk), str(overlay))
 
 
 def overlay_unseen_argv(base: Path, overlay: Path, size_bytes: int) -> tuple[str, ...]:
@@ -63,21 +63,23 @@ def overlay_unseen_argv(base: Path, overlay: Path, size_bytes: int) -> tuple[str
 
 def _board(machine: Machine) -> Iterator[str]:
     yield from ("-name", f"guest={_quoted(machine.name)},debug-threads=on")
-    yield from ("-nodefaults", "-no-user-config")
-    yield from ("-display", "none")
-    # No keyboard, no SATA, no SMBus, no HPET: what is not there, the guest's kernel need not probe.
-    backend = ",memory-backend=ram" if machine.ram else ""
-    yield from ("-M", f"q35,sata=off,smbus=off,i8042=off,usb=off,vmport=off,hpet=off{backend}")
-    # A guest whose kernel knows the device learns by it that it is a copy, and draws its random numbers anew.
-    yield from ("-device", "vmgenid,guid=auto")
+    if machine.hardware == "pc":
+        yield from ("-no-user-config", "-display", "none", "-monitor", "none", "-parallel", "none")
+        yield from ("-M", "pc")
+    else:
+        yield from ("-nodefaults", "-no-user-config", "-display", "none")
+        # No keyboard, no SATA, no SMBus, no HPET: what is not there, the guest's kernel need not probe.
+        backend = ",memory-backend=ram" if machine.ram else ""
+        yield from ("-M", f"q35,sata=off,smbus=off,i8042=off,usb=off,vmport=off,hpet=off{backend}")
+        # A guest whose kernel knows the device learns by it that it is a copy, and draws its random numbers anew.
+        yield from ("-device", "vmgenid,guid=auto")
     yield from ("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny")
 
 
 def _accelerator(machine: Machine) -> Iterator[str]:
-    if machine.accelerator == "kvm":
-        yield from ("-accel", "kvm", "-cpu", "host")
-    else:
-        yield from ("-accel", "tcg,thread=multi", "-cpu", "max")
+    kvm = machine.accelerator == "kvm"
+    yield from ("-accel", "kvm" if kvm else "tcg,thread=multi")
+    yield from ("-cpu", machine.cpu or ("host" if kvm else "max"))
     yield from ("-smp", str(machine.cpus))
 
 
@@ -105,8 +107,10 @@ def _disk(machine: Machine, disk: Path) -> Iterator[str]:
     # A throw-away disk need not survive a power cut of the host: no flushes. Both kinds give freed blocks back.
     cache = "unsafe" if machine.throw_away else "writeback"
     form = "qcow2" if machine.throw_away else machine.disk_format
-    yield from ("-drive", f"if=none,id={DISK},file={_quoted(str(disk))},format={form},cache={cache},discard=unmap")
-    yield from ("-device", f"virtio-blk-pci,drive={DISK}")
+    bus = "ide,index=0" if machine.hardware == "pc" else "none"
+    yield from ("-drive", f"if={bus},id={DISK},file={_quoted(str(disk))},format={form},cache={cache},discard=unmap")
+    if machine.hardware == "lean":
+        yield from ("-device", f"virtio-blk-pci,drive={DISK}")
     if machine.seed is not None:
         yield from ("-drive", f"if=none,id=seed,file={_quoted(str(machine.seed))},format=raw,readonly=on")
         yield from ("-device", "virtio-blk-pci,drive=seed")
@@ -116,13 +120,14 @@ def _disk(machine: Machine, disk: Path) -> Iterator[str]:
 
 
 def _network(machine: Machine) -> Iterator[str]:
-    if machine.network == "none":
-        yield from ("-nic", "none")
-        return
     # Port 0: the kernel picks a free one and QEMU is asked which, so there is nothing to guess and to collide with.
-    restrict = ",restrict=on" if machine.network == "restricted" else ""
-    yield from ("-netdev", f"user,id=net,hostfwd=tcp:127.0.0.1:0-:{SSH_PORT}{restrict}")
-    yield from ("-device", "virtio-net-pci,netdev=net,romfile=")
+    restrict = "" if machine.network == "user" else ",restrict=on"
+    network = f"user,id=net,hostfwd=tcp:127.0.0.1:{machine.ssh_port}-:{SSH_PORT}{restrict}"
+    if machine.hardware == "pc":  # a card of the board's own is where PCs have it, and guests call it by its place
+        yield from ("-nic", f"{network},model={machine.card}")
+    else:
+        yield from ("-netdev", network)
+        yield from ("-device", f"{machine.card},netdev=net,romfile=")
 
 
 def _entropy() -> Iterator[str]:

@@ -65,7 +65,7 @@ class Plain:
             case e.MachineStarted():
                 self._machine(event)
             case e.CaseStarted():
-                self._say(event, f"case {event.case}")
+                self._say(event, f"case {one_line(event.case)}")
             case e.CaseEnded():
                 self._case(event)
             case e.Note():
@@ -106,7 +106,7 @@ class Plain:
 
     def _case(self, event: e.CaseEnded) -> None:
         sentence = f": {one_line(event.sentence)}" if event.sentence else ""
-        self._say(event, f"case {event.case}: {event.outcome} after {duration(event.duration_s)}{sentence}")
+        self._say(event, f"case {one_line(event.case)}: {event.outcome} after {duration(event.duration_s)}{sentence}")
 
     def _say(self, event: e.Event, text: str, *, mark: str = "*") -> None:
         self._print(event, mark, harmless(text) + "\n")

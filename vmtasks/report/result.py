@@ -32,6 +32,7 @@ only. Times of beginning and end are the wall clock's. Paths are absolute.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import UTC, datetime
@@ -47,6 +48,8 @@ RUNNING = "running"
 
 _WRITE_EVERY_S = 1.0
 _EVIDENCE_LINES = 200
+_OBEYED = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+"""What JSON itself lets stand in a text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,8 +263,9 @@ class Record:
         return must or due
 
     def text(self) -> str:
-        """Return the document as JSON."""
-        return json.dumps(self._result, default=_plain, ensure_ascii=False, indent=2) + "\n"
+        """Return the document as JSON: what a terminal would obey is there as JSON's escapes."""
+        text = json.dumps(self._result, default=_plain, ensure_ascii=False, indent=2) + "\n"
+        return _OBEYED.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def _plain(value: object) -> object:

@@ -8,7 +8,7 @@ from typing import TextIO
 
 
 class Sink(io.TextIOBase):
-    """A text stream on which writing never fails: a reader that went away must not end the run.
+    """A text stream on which writing never fails: whether the run ends with its reader is decided elsewhere.
 
     A character that the stream's encoding lacks becomes a question mark. After the first error of the
     stream, everything is thrown away.

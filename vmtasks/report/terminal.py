@@ -139,7 +139,7 @@ class Terminal:
             case e.Silent():
                 self._flush(event.machine)  # a prompt, perhaps, that waits for an answer that will not come
             case e.CaseStarted():
-                self._begin(("case", event.machine, event.case), f"case {event.case}")
+                self._begin(("case", event.machine, event.case), f"case {one_line(event.case)}")
             case e.CaseEnded():
                 self._case_ended(event)
             case e.Note():
@@ -187,12 +187,13 @@ class Terminal:
 
     def _case_ended(self, event: e.CaseEnded) -> None:
         self._running.pop(("case", event.machine, event.case), None)
+        case = f"case {one_line(event.case)}"
         if event.outcome == SKIPPED:
             reason = f"  skipped{': ' if event.sentence else ''}{one_line(event.sentence)}"
-            self._say(f"{self._glyphs.skipped} ", self._names(event.machine), f"case {event.case}", (reason, "dim"))
+            self._say(f"{self._glyphs.skipped} ", self._names(event.machine), case, (reason, "dim"))
             return
         why = "" if event.outcome == Outcome.PASSED else f"{event.outcome}: {event.sentence}".removesuffix(": ")
-        self._over(event.machine, f"case {event.case}", event.duration_s, why=why)
+        self._over(event.machine, case, event.duration_s, why=why)
 
     def _run_ended(self, event: e.RunEnded) -> None:
         self.close()

@@ -1,0 +1,59 @@
+"""The pulse: whether the machine at the other end of a connection still answers.
+
+A machine that hangs, or has lost its network, looks like one whose command has nothing to say. So whoever waits for it
+has it asked now and then, as ServerAliveInterval of ssh_config(5) does.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from paramiko.ssh_exception import SSHException
+
+if TYPE_CHECKING:
+    from fabric import Connection
+    from paramiko import Transport
+
+_LOOK_S = 1.0
+"""How much of the time between two looks counts: whoever does not run, as after Ctrl-Z, hears no answer either."""
+
+
+class Pulse:
+    """The questions over one connection; nothing is asked while nobody looks.
+
+    :param every_s: how long after a question the next one is due, if that was answered.
+    """
+
+    def __init__(self, connection: Connection, *, every_s: float) -> None:
+        self._connection = connection
+        self._every_s = every_s
+        self._question: threading.Thread | None = None
+        self._looked_s = time.monotonic()
+        self._due_s = self._looked_s + every_s
+        self._unanswered_s = 0.0
+
+    def look(self) -> float:
+        """Ask if it is time to; return for how many seconds a question has waited for its answer."""
+        now_s = time.monotonic()
+        passed_s, self._looked_s = min(now_s - self._looked_s, _LOOK_S), now_s
+        if self._question is not None and self._question.is_alive():
+            self._unanswered_s += passed_s
+            return self._unanswered_s
+        self._unanswered_s = 0.0
+        if now_s >= self._due_s and (transport := self._connection.transport) is not None:
+            self._due_s = now_s + self._every_s
+            self._question = threading.Thread(target=_ask, args=(transport,), name="pulse", daemon=True)
+            self._question.start()
+        return 0.0
+
+
+def _ask(transport: Transport) -> None:
+    """Return when the other side has answered, or the connection is closed."""
+    with suppress(EOFError, OSError):  # it is being closed
+        while transport.is_active():
+            with suppress(SSHException):  # it was to agree on new keys first, and did not in half a minute
+                transport.global_request("keepalive@openssh.com")  # refused, but that is an answer
+                return

@@ -1,0 +1,89 @@
+"""What a supervisor says of its machine, turned into progress, or into the right exception."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from vmtasks import events
+from vmtasks.deadline import Deadline
+from vmtasks.errors import BootError, ConnectionLost, HostError
+from vmtasks.leash import Leash
+from vmtasks.parallel import check_interrupted
+from vmtasks.tail import last_lines, lines_of
+
+TURN_S = 0.5
+"""How long to wait for news at a time: an interrupt is to be noticed."""
+
+
+class News:
+    """What one supervisor has to say."""
+
+    def __init__(self, leash: Leash, machine: str, console: Path) -> None:
+        self._leash = leash
+        self._machine = machine
+        self._console = console
+        self.booted = False
+        self.is_copy = False
+        """Whether a frozen machine may be to blame if this one does not start."""
+
+    def watch(self, wait_s: float) -> None:
+        """Let at most *wait_s* seconds pass, or less if there is news; raise if it is bad."""
+        check_interrupted()
+        while (said := self._leash.next(wait_s)) is not None:
+            self._consider(said)
+            wait_s = 0.0
+
+    def wait_for(self, event: str, deadline: Deadline) -> dict[str, Any]:
+        """Return the next *event*.
+
+        :raise BootError: the machine ended first, or *deadline* passed.
+        """
+        while not deadline.passed:
+            check_interrupted()
+            said = self._leash.next(deadline.within(TURN_S))
+            if said is not None and said["event"] == event:
+                return said
+            if said is not None:
+                self._consider(said)
+        raise BootError(f"{self._machine}: QEMU was not ready within {deadline.limit_s:g} s", evidence=self._evidence())
+
+    def _consider(self, said: dict[str, Any]) -> None:
+        trouble = ConnectionLost if self.booted else BootError
+        match said["event"]:
+            case "waiting":
+                ahead = said["ahead"]
+                first = ahead[0]
+                text = f"waiting for a slot behind {first['what']} of {first['user']} (pid {first['pid']})"
+                more = f", and {len(ahead) - 1} more" if len(ahead) > 1 else ""
+                events.emit(events.Note(machine=self._machine, text=text + more))
+            case "panic":
+                raise trouble(f"the kernel of {self._machine} panicked: {said['line']}", evidence=self._evidence())
+            case "out-of-memory":
+                text = f"the kernel of {self._machine} says: {said['line']}; --memory-mib gives it more"
+                events.emit(events.Note(machine=self._machine, text=text, level="warning"))
+            case "gone" if said["status"] is None and not self.booted:
+                raise (BootError if self.is_copy else HostError)(f"cannot start {self._machine}: {said['error']}")
+            case "gone":
+                why = said["qemu"].strip() or said["error"] or f"QEMU ended with status {said['status']}"
+                raise trouble(f"{self._machine} is gone: {why}", evidence=lines_of(said["console"]))
+            case "qemu" if said["name"] == "BLOCK_IO_ERROR":
+                reason = said["data"].get("reason", "input/output error")
+                raise HostError(
+                    f"the disk of {self._machine} cannot be written: {reason}", hint="is the host's disk full?"
+                )
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Show the end of the console with whatever ends the block."""
+        try:
+            yield
+        except BootError as problem:
+            if problem.evidence:
+                raise
+            raise BootError(problem.sentence, evidence=self._evidence(), hint=problem.hint) from problem
+
+    def _evidence(self) -> tuple[str, ...]:
+        return last_lines(self._console)

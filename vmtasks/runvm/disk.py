@@ -1,0 +1,137 @@
+"""The image that runvm is given: what it is, what it stands on, and the machine that it makes."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from vmtasks.berth import Berth, Keeping
+from vmtasks.errors import HostError, UsageError
+from vmtasks.image.cache import BakedImage, images_dir, read_baked
+from vmtasks.image.definition import find
+from vmtasks.machine import host_settings, machine_of
+from vmtasks.qemu.accel import choose
+from vmtasks.qemu.argv import overlay_argv
+from vmtasks.runvm.options import Call
+from vmtasks.spec import Access, Machine
+
+_USUAL_CPU = "qemu32,-nx"
+
+
+def machine_for(call: Call) -> tuple[Machine, Berth]:
+    """Return the machine that a call of runvm asks for, and what is around it.
+
+    :raise UsageError: there is no such image, or the call contradicts itself.
+    :raise HostError: this host cannot run it, or cannot read the image.
+    """
+    options, image = call.options, call.image.absolute()
+    base = Path(options.base_image).absolute() if options.base_image else None
+    settings = replace(host_settings(attempts=max(1, options.kvm_retries)), boot_limit_s=options.startup_timeout)
+    choice = choose(settings.accel)
+    chain = _chain(base, f"there is no base image {base}") if base else _chain(image, f"there is no image {image}")
+    baked = _baked_of(chain)
+    if baked:
+        definition = find(str(baked.manifest["name"]))
+        machine = machine_of(definition, baked, choice, throw_away=False)
+        access = baked.access
+        if options.user not in ("", access.user):
+            access = replace(access, user=options.user, identity=None)
+    else:
+        machine = Machine(
+            name="", disk=image, accelerator=choice.accelerator, hardware="pc", card="virtio", throw_away=False
+        )
+        access = Access(user=options.user or getpass.getuser())
+    disk, keeping = _keeping(call, image, base, chain, access)
+    cpu = options.cpu or ("" if baked else _USUAL_CPU)
+    if choice.accelerator == "tcg" and cpu.partition(",")[0] == "host":
+        cpu = cpu.replace("host", "max", 1)
+    machine = replace(
+        machine,
+        name=call.image.stem,
+        disk=disk,
+        disk_format="qcow2" if base else str(chain[0]["format"]),
+        memory_mib=options.memory,
+        cpus=options.smp,
+        cpu=cpu,
+        card=machine.card if options.netdev == "virtio" else options.netdev,
+        ssh_port=options.port,
+        extra=options.kvm,
+    )
+    return machine, Berth(
+        image=str(base or image),
+        baked=baked,
+        access=access,
+        choice=choice,
+        settings=settings,
+        keeping=keeping,
+        what=f"runvm {call.image.name}",
+        console=Path(options.logfile) if options.logfile else None,
+        first_look_s=options.initial_sleep,
+    )
+
+
+def _keeping(
+    call: Call, image: Path, base: Path | None, chain: list[dict[str, Any]], access: Access
+) -> tuple[Path, Keeping]:
+    """Return where the disk is while the machine runs, and how it gets there and back.
+
+    :param chain: the disk that there is, and what it stands on.
+    """
+    options = call.options
+    work = Path(options.work_image).absolute() if options.work_image else image
+    beneath = {Path(one["filename"]).resolve() for one in (chain if base else chain[1:])}
+    for path in {image, work}:
+        if path.resolve() in beneath:
+            raise UsageError(f"cannot make {path.name} anew: it is a base image of what is to take its place")
+        if path.resolve().is_relative_to(images_dir().resolve()):
+            raise UsageError(
+                f"cannot write to {path}: it is an image of vmtasks, which others stand on",
+                hint=f"runvm --base-image={path} {call.image.name} lays one of your own over it",
+            )
+        if not path.parent.is_dir():
+            raise UsageError(f"there is no directory {path.parent} for an image")
+    moved = work != image
+    return work, Keeping(
+        prepare=(overlay_argv(base, str(chain[0]["format"]), work),) if base else (),
+        copy=((image, work),) if moved and not base else (),
+        move=((work, image),) if moved else (),
+        power_off=_power_off(call, access.user),
+        power_off_limit_s=options.shutdown_timeout,
+    )
+
+
+def _power_off(call: Call, user: str) -> tuple[str, ...] | None:
+    """Return the command that shuts the guest down; Windows is left to its power button."""
+    if call.options.windows:
+        return None
+    # FreeBSD halts and stays on where it is not told to power off.
+    is_freebsd = "freebsd" in f"{call.options.base_image} {call.image}".lower()
+    shutdown = ("/sbin/shutdown", "-p" if is_freebsd else "-h", "now")
+    return shutdown if user == "root" else ("sudo", "-n", *shutdown)
+
+
+def _chain(image: Path, absent: str) -> list[dict[str, Any]]:
+    """Return what qemu-img knows of an image and of all that it stands on, the nearest first."""
+    if not image.exists():
+        raise UsageError(absent)
+    argv = ["qemu-img", "info", "--force-share", "--backing-chain", "--output=json", str(image)]
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    except FileNotFoundError as problem:
+        raise HostError(
+            "cannot look at an image: qemu-img is not installed", hint="apt install qemu-utils"
+        ) from problem
+    if done.returncode:
+        raise HostError(f"cannot use {image}: {done.stderr.strip().removeprefix('qemu-img: ')}")
+    found: list[dict[str, Any]] = json.loads(done.stdout)
+    return found
+
+
+def _baked_of(chain: list[dict[str, Any]]) -> BakedImage | None:
+    """Return our own image that a disk is, or stands on; None if it has nothing to do with us."""
+    lowest = Path(chain[-1]["filename"]).resolve()
+    return read_baked(lowest.parent) if lowest.parent.parent == images_dir().resolve() else None
