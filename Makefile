@@ -43,6 +43,10 @@ check: setup ## Every test and linter that this project has about itself, real m
 check-fast: setup ## The tests that need no machine: some seconds
 	@.venv/bin/python -m pytest tests/unit tests/process $(ARGS)
 
+.PHONY: torture
+torture: setup ## Lose processes of real runs in N random ways, and see that nothing is left: N=200 SEED=
+	@.venv/bin/python -m tests.torture --trials $(or $(N),200) $(call option,--seed,$(SEED)) $(ARGS)
+
 .PHONY: bench
 bench: setup ## Measure speed and memory; prints ratios within one run
 	@$(INV) bench $(ARGS)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-import tarfile
 from pathlib import Path
 
 from vmtasks import Run, Source, TestFailed, apt, recipe, sh, source_date_epoch
@@ -68,17 +67,20 @@ def tarbake(run: Run, source: str = ".", out: str = "", image: str = "") -> list
             raise TestFailed(f"`{commands.dist}` made no {' or '.join(project.artifacts.dist)}")
         repack = shlex.join(path for path in made if Source.is_tarball(path))
         guest.succeed(sh(f"{_REPACK}\nrepack {repack}"), cwd=tree, user="builder", env=env)
-        tarballs = [tarball for path in made for tarball in guest.get(path, target)]
-    return [product for tarball in tarballs for product in (run.product(tarball), *_companions(run, tarball))]
+        products = []
+        for path in made:
+            # Looked at in the guest: what was made there is not to be trusted here.
+            first = guest.query(sh(f"tar --list --file={shlex.quote(path)} | head -n 1"))
+            for tarball in guest.get(path, target):
+                products += [run.product(tarball), *_companions(run, tarball, first.partition("/")[0])]
+    return products
 
 
-def _companions(run: Run, tarball: Path) -> list[Path]:
+def _companions(run: Run, tarball: Path, top: str) -> list[Path]:
     with tarball.open("rb") as content:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
     checksum = tarball.with_name(f"{tarball.name}.sha256")
     checksum.write_text(f"{digest}  {tarball.name}\n")
-    with tarfile.open(tarball) as archive:
-        first = archive.next()
     name = tarball.with_name("distdirname.txt")
-    name.write_text((first.name.split("/")[0] if first else "") + "\n")
+    name.write_text(top.strip() + "\n")
     return [run.product(checksum), run.product(name)]

@@ -34,7 +34,8 @@ def find(names: Sequence[str]) -> Packages:
         if path.is_dir():
             found += sorted(path.glob("*.deb"))
         elif path.suffix == ".changes" and path.is_file():
-            found += [path.with_name(word) for word in path.read_text().split() if word.endswith(".deb")]
+            words = path.read_text(errors="replace").split()
+            found += [path.with_name(Path(word).name) for word in words if word.endswith(".deb")]
         elif path.suffix == ".deb":
             found.append(path)
         else:

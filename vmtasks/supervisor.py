@@ -18,10 +18,9 @@ when it closes, for whatever reason, the machine is shut down. Its standard outp
                       ``error``, the end of ``qemu``'s own messages and of the ``console``. The last line.
 ====================  ======================================================================================
 
-QEMU dies with the supervisor (PR_SET_PDEATHSIG, prctl(2)), and locks and slots are flock(2) locks, which the
-kernel releases: even ``kill -9`` on the supervisor leaves no machine, only files, which its caller
-removes. QEMU has no privileges, not even root's, and never gets the caller's standard streams, so it can never keep
-a pipe of the caller's open.
+QEMU dies with the supervisor (PR_SET_PDEATHSIG, prctl(2)), and locks and slots are flock(2) locks, which the kernel
+releases: even ``kill -9`` on the supervisor leaves no machine, only files, which its caller removes. QEMU has no
+privileges, not even root's, and never gets the caller's standard streams, so it can never keep a pipe of theirs open.
 """
 
 from __future__ import annotations
@@ -53,7 +52,9 @@ CONSOLE_FD = 101
 """Where QEMU finds its control line and its serial console: the numbers that the argv names, beyond those in use."""
 
 CONTROL_LIMIT_S = 10.0
-QUIT_LIMIT_S = 5.0
+QUIT_LIMIT_S = 3.0
+EXIT_LIMIT_S = 0.5
+"""How long a QEMU may take to go that never came to greet: it has failed, or nobody waits for it any more."""
 LOOK_S = 1.0
 
 _FORWARD = re.compile(r"^\s*TCP\[HOST_FORWARD\]\s+\d+\s+\S+\s+(\d+)\s+\S+\s+(\d+)", re.MULTILINE)
@@ -148,6 +149,7 @@ class Machine:
         os.dup2(serial.fileno(), CONSOLE_FD, inheritable=True)
         parent = os.getpid()
         self._log = plan["qemu_log"]
+        self._greeted = False
         self.console = Console(
             screen,
             plan["console"],
@@ -162,7 +164,7 @@ class Machine:
                 stdout=log,
                 stderr=log,
                 pass_fds=(QMP_FD, CONSOLE_FD),
-                cwd=plan["directory"],
+                cwd=plan.get("cwd") or plan["directory"],
                 preexec_fn=lambda: confine(parent),  # noqa: PLW1509 - there is but one thread here
             )
         os.close(QMP_FD)
@@ -178,6 +180,7 @@ class Machine:
         deadline_s = time.monotonic() + CONTROL_LIMIT_S
         leash.slack(CONTROL_LIMIT_S, self.qmp)
         version = self.qmp.greet(deadline_s - time.monotonic())
+        self._greeted = True
         network = self.qmp.human("info usernet", limit_s=deadline_s - time.monotonic())
         return {"qemu_pid": self.process.pid, "version": version, "ports": ports_of(network)}
 
@@ -247,10 +250,10 @@ class Machine:
 
     def end(self, error: str = "") -> dict[str, Any]:
         """End QEMU: by ``quit``, which leaves its disk in order, or by force; return the last words on it."""
-        deadline_s = time.monotonic() + QUIT_LIMIT_S
+        deadline_s = time.monotonic() + (QUIT_LIMIT_S if self._greeted else EXIT_LIMIT_S)
         by_itself = True
         with suppress(QmpError):  # it may have ended, or be beyond answering: then the kill below serves
-            self.qmp.execute("quit", limit_s=QUIT_LIMIT_S)
+            self.qmp.execute("quit", limit_s=deadline_s - time.monotonic())
             by_itself = False
         if not self.wait_gone(deadline_s - time.monotonic()):
             self.process.kill()
@@ -311,7 +314,9 @@ def supervise(plan: dict[str, Any], leash: Leash, stack: ExitStack) -> dict[str,
         return machine.end(cause(problem))
     except LeashClosed:
         return machine.end()
-    return machine.end()
+    last = machine.end()
+    leash.keeps = last["status"] == 0  # it powered itself off: what becomes of its disk is the caller's business
+    return last
 
 
 def remove(directory: str) -> None:
@@ -352,14 +357,14 @@ def failure(problem: subprocess.CalledProcessError) -> str:
 def main() -> NoReturn:
     """Read the plan from standard input and see one machine through its life.
 
-    The plan's keys: ``directory`` (made for the machine, removed with it), ``argv`` (QEMU's), ``prepare``
-    (commands to run before it: the overlay), ``blank`` (empty sparse files to make, with their sizes), ``copy`` (pairs
-    of sparse files, the second to be made of the first), ``scratch`` (files that go at the end, unless the request to
-    stop says ``keep``), ``load`` (a frozen state for QEMU to go on from; null: it
-    boots), ``note`` (what to leave in a file for a machine that does: see :func:`vmtasks.freeze.load`), ``hold`` (lock
-    files of what the machine stands on), ``slot`` (``directory``, ``machines``, ``memory_mib``, ``claim_mib``,
-    ``what``), ``lease`` (what to write down), ``console`` and ``qemu_log`` (files that receive the serial console, and
-    QEMU's own messages).
+    The plan's keys: ``directory`` (made for the machine, removed with it), ``argv`` (QEMU's), ``cwd`` (where it runs;
+    there by default), ``prepare`` (commands to run before it: the overlay), ``blank`` (empty sparse files to make, with
+    their sizes), ``copy`` (pairs of sparse files, the second to be made of the first), ``scratch`` (files that go at
+    the end, unless the request to stop says ``keep``, or QEMU has ended by itself, with status 0), ``load`` (a frozen
+    state for QEMU to go on from; null: it boots), ``note`` (what to leave in a file for a machine that does: see
+    :func:`vmtasks.freeze.load`), ``hold`` (lock files of what the machine stands on), ``slot`` (``directory``,
+    ``machines``, ``memory_mib``, ``claim_mib``, ``what``), ``lease`` (what to write down), ``console`` and ``qemu_log``
+    (files that receive the serial console, and QEMU's own messages).
     """
 
     def let_go(*_: object) -> None:
