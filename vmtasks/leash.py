@@ -48,6 +48,8 @@ class Leash:
         self._held_back: deque[dict[str, Any]] = deque()
         self.gone: dict[str, Any] | None = None
         """The supervisor's last words, once it has said them."""
+        self.keeps = False
+        """Whether the plan's scratch files are to stay."""
 
     def next(self, wait_s: float) -> dict[str, Any] | None:
         """Return the next thing the supervisor says; None if it says nothing for *wait_s* seconds."""
@@ -113,6 +115,7 @@ class Leash:
         :param keep: whether the plan's scratch files are to stay.
         :raise HostError: the supervisor did not go, and was killed; the kernel took QEMU with it.
         """
+        self.keeps |= keep
         self.ask(do="stop", limit_s=grace_s, keep=keep)
         self.let_go(grace_s + STOP_LIMIT_S)
 
@@ -178,7 +181,7 @@ def leashed(plan: Mapping[str, Any], *, log: Path) -> Iterator[Leash]:
     if not plan.get("keep_directory"):
         entrust(Path(plan["directory"]))  # for the case that both of us are killed
     with ExitStack() as stack:
-        stack.callback(_sweep_after, process, plan)
+        stack.callback(_sweep_after, leash, process, plan)
         stack.enter_context(process.stdout)
         stack.callback(listener.join)
         stack.callback(leash.let_go)
@@ -186,14 +189,14 @@ def leashed(plan: Mapping[str, Any], *, log: Path) -> Iterator[Leash]:
         yield leash
 
 
-def _sweep_after(process: subprocess.Popen[bytes], plan: Mapping[str, Any]) -> None:
-    """Remove what a supervisor has left, if it was killed; QEMU no longer writes there, for it was killed before."""
-    if (process.poll() or 0) >= 0:
-        return
-    if not plan.get("keep_directory"):
+def _sweep_after(leash: Leash, process: subprocess.Popen[bytes], plan: Mapping[str, Any]) -> None:
+    """Remove what a supervisor has left: all, if it was killed (QEMU was before it); a disk that nobody asked for."""
+    was_killed = (process.poll() or 0) < 0
+    if was_killed and not plan.get("keep_directory"):
         shutil.rmtree(plan["directory"], ignore_errors=True)
-    for path in plan["scratch"]:
-        Path(path).unlink(missing_ok=True)
+    if was_killed or not leash.keeps:
+        for path in plan.get("scratch", ()):
+            Path(path).unlink(missing_ok=True)
 
 
 def _listen(stdout: IO[bytes], words: queue.SimpleQueue[dict[str, Any]]) -> None:

@@ -7,6 +7,7 @@ import os
 import pwd
 import secrets
 import shlex
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
@@ -102,12 +103,11 @@ def _attempt(machine: Machine, berth: Berth, origin: Origin, attempt: int) -> It
         news = News(leash, machine.name, console)
         with events.phase("slot", machine=machine.name):
             news.wait_for("admitted", Deadline.after(None))
-        news.is_copy = origin.frozen is not None
         with events.phase("overlay", machine=machine.name, detail="disk"):
             news.wait_for("prepared", Deadline.after(None if berth.keeping.copy else START_LIMIT_S))
         with events.phase("start", machine=machine.name, detail=f"{origin.kind}, {berth.choice.accelerator}"):
             news.wait_for("greeted", Deadline.after(START_LIMIT_S))
-        with events.phase("load", machine=machine.name, detail="state") if news.is_copy else nullcontext():
+        with events.phase("load", machine=machine.name, detail="state") if origin.frozen else nullcontext():
             started = news.wait_for("started", Deadline.after(START_LIMIT_S))
         port = int(started["ports"][str(SSH_PORT)])
         address = Address(port=port, access=berth.access)
@@ -240,6 +240,8 @@ def _end(guest: Guest, leash: Leash, keeping: Keeping | None) -> None:
 def _move(work: Path, place: Path) -> None:
     """Move a disk, to another file system if need be; *place* is a whole disk at every moment, the old or the new."""
     try:
+        if place.exists():  # who may read it is not for us to change
+            shutil.copymode(place, work)
         try:
             work.replace(place)
         except OSError as problem:
@@ -248,6 +250,7 @@ def _move(work: Path, place: Path) -> None:
             beside = place.with_name(f".{place.name}.part")
             beside.unlink(missing_ok=True)
             copy_extents(str(work), str(beside))
+            shutil.copymode(work, beside)
             beside.replace(place)
             work.unlink()
     except OSError as problem:
@@ -270,6 +273,7 @@ def _plan(machine: Machine, form: Machine, berth: Berth, origin: Origin, wake: W
     usual = host.default_limits(emulated=berth.choice.accelerator == "tcg")
     return {
         "argv": qemu_argv(form, disk=form.disk),
+        "cwd": str(Path.cwd()) if form.extra else None,  # a caller's own arguments may name files beside the caller
         "prepare": [overlay_argv(machine.disk, machine.disk_format, form.disk)]
         if form.throw_away and not frozen
         else berth.keeping.prepare,

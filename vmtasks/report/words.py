@@ -49,6 +49,6 @@ def named(event: PhaseStarted | PhaseEnded) -> str:
 
 def answers(event: MachineStarted) -> str:
     """Say which image a machine runs, how it started and on what accelerator, and why so."""
-    image = f"{event.image} ({event.image_key[:12]})"
+    image = f"{event.image} ({event.image_key[:12]})" if event.image_key else event.image
     why = f", {event.why_start}" if event.why_start else ""
     return f"{image} answers: {event.start}{why}; {event.accelerator}, {event.why_accelerator}"

@@ -94,9 +94,14 @@ def _keeping(
             )
         if not path.parent.is_dir():
             raise UsageError(f"there is no directory {path.parent} for an image")
-    moved = work != image
+    moved = work.resolve() != image.resolve()
+    prepare: tuple[tuple[str, ...], ...] = ()
+    if base:
+        prepare = (overlay_argv(base, str(chain[0]["format"]), work),)
+    elif moved:  # a host that crashed may have left one there
+        prepare = (("rm", "-f", "--", str(work)),)
     return work, Keeping(
-        prepare=(overlay_argv(base, str(chain[0]["format"]), work),) if base else (),
+        prepare=prepare,
         copy=((image, work),) if moved and not base else (),
         move=((work, image),) if moved else (),
         power_off=_power_off(call, access.user),

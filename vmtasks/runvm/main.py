@@ -53,6 +53,7 @@ _TAIL = """
 In what it is more than MariaDB's runvm
   - It looks for ssh at once and is done when ssh answers: --initial-sleep is 0 unless given.
   - Who has the port is never shut down, unless it is a machine of ours whose caller is gone; it is named and awaited.
+  - No image is written over that is seen to carry another one: not its own base, and none of vmtasks.
   - The log file keeps what every attempt to boot has said. The console of a boot that failed is shown.
   - No machine is left behind, not even after kill -9, and neither is a host command's child in the background. A run
     that is interrupted ends at once: its image is whole as after a power cut. There is no PID file.

@@ -1,0 +1,228 @@
+"""What runvm makes of the image that it is given: real images, and the machine as data; nothing boots."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from vmtasks.berth import Berth
+from vmtasks.errors import HostError, UsageError
+from vmtasks.qemu.argv import qemu_argv
+from vmtasks.runvm.disk import machine_for
+from vmtasks.runvm.options import parse
+from vmtasks.spec import Machine
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VMTASKS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("VMTASKS_ACCEL", "tcg")
+    monkeypatch.setenv("USER", "me")
+    monkeypatch.setenv("LOGNAME", "me")
+
+
+def create(path: str, *, form: str = "qcow2", over: str = "", over_form: str = "qcow2") -> Path:
+    backing = ["-b", over, "-F", over_form] if over else ["-u"]
+    size = [] if over else ["1M"]
+    subprocess.run(["qemu-img", "create", "-q", "-f", form, *backing, path, *size], check=True)
+    return Path(path).absolute()
+
+
+@pytest.fixture
+def ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the disk of a baked image, with the least that a bake consists of."""
+    definitions = tmp_path / "definitions"
+    definitions.mkdir()
+    (definitions / "mine.toml").write_text('suite = "bookworm"\nmemory_mib = 512\nkernel_options = "audit=0"\n')
+    monkeypatch.setenv("VMTASKS_IMAGES", str(definitions))
+    baked = tmp_path / "cache" / "images" / "mine-0123456789abcdef-1"
+    baked.mkdir(parents=True)
+    for name in ("vmlinuz", "initrd", "id_ed25519", "known_hosts", "in-use"):
+        (baked / name).touch()
+    (baked / "manifest.json").write_text(json.dumps({"name": "mine", "key": "0123", "parent": None, "baked_s": 0}))
+    return create(str(baked / "disk.qcow2"))
+
+
+def made(*words: str) -> tuple[Machine, Berth]:
+    call = parse(words)
+    assert call
+    return machine_for(call)
+
+
+def options_of(machine: Machine) -> list[tuple[str, str]]:
+    return list(pairwise(qemu_argv(machine, disk=machine.disk)))
+
+
+def refusal(*words: str) -> str:
+    with pytest.raises(UsageError) as raised:
+        made(*words)
+    return raised.value.sentence
+
+
+def test_a_foreign_image_boots_in_place_from_the_first_ide_disk_of_a_pc() -> None:
+    image = create("jammy.qcow2")
+    machine, berth = made("--port=2300", "jammy.qcow2")
+    options = options_of(machine)
+    assert ("-M", "pc") in options
+    assert ("-boot", "c") in options
+    assert (
+        "-drive",
+        f"if=ide,index=0,id=disk,file={image},format=qcow2,cache=writeback,discard=unmap",
+    ) in options
+    assert ("-nic", "user,id=net,hostfwd=tcp:127.0.0.1:2300-:22,model=virtio") in options
+    assert ("-cpu", "qemu32,-nx") in options
+    assert ("-smp", "2") in options
+    assert ("-m", "2047M") in options
+    assert not machine.throw_away
+    assert berth.access.user == "me"
+    assert berth.access.identity is None
+    assert (berth.keeping.prepare, berth.keeping.copy, berth.keeping.move) == ((), (), ())
+    assert berth.keeping.power_off == ("sudo", "-n", "/sbin/shutdown", "-h", "now")
+
+
+def test_a_raw_image_stays_raw_and_is_called_so_as_a_base() -> None:
+    create("disk.img", form="raw")
+    machine, _ = made("disk.img")
+    assert machine.disk_format == "raw"
+    machine, berth = made("--base-image=disk.img", "tmp.qcow2")
+    assert machine.disk_format == "qcow2"
+    (overlay,) = berth.keeping.prepare
+    assert ("-F", "raw") in pairwise(overlay)
+
+
+def test_what_is_asked_for_is_what_qemu_gets() -> None:
+    create("old.qcow2")
+    machine, berth = made(
+        "--user=root", "-cpu=qemu64,+sse4.2", "--smp=4", "--mem=512", "--netdev=e1000", "--kvm=-hdb", "--kvm=more.img",
+        "--startup-timeout=600", "--shutdown-timeout=7", "--kvm-retries=5", "--initial-sleep=3", "--logfile=kernel.log",
+        "old.qcow2",
+    )  # fmt: skip
+    options = options_of(machine)
+    assert ("-cpu", "qemu64,+sse4.2") in options
+    assert ("-smp", "4") in options
+    assert ("-m", "512M") in options
+    assert ("-nic", "user,id=net,hostfwd=tcp:127.0.0.1:2222-:22,model=e1000") in options
+    assert options[-1] == ("-hdb", "more.img"), "what the caller adds comes last"
+    assert (berth.settings.boot_limit_s, berth.settings.attempts, berth.first_look_s) == (600.0, 5, 3.0)
+    assert berth.keeping.power_off_limit_s == 7.0
+    assert berth.keeping.power_off == ("/sbin/shutdown", "-h", "now")
+    assert berth.console == Path("kernel.log")
+
+
+def test_without_kvm_the_hosts_processor_is_the_best_that_can_be_emulated() -> None:
+    create("new.qcow2")
+    machine, _ = made("--cpu=host,-kvmclock", "new.qcow2")
+    assert ("-cpu", "max,-kvmclock") in options_of(machine)
+
+
+@pytest.mark.parametrize(
+    ("words", "shutdown"),
+    [
+        (["freebsd-9.qcow2"], ("sudo", "-n", "/sbin/shutdown", "-p", "now")),
+        (["--windows", "freebsd-9.qcow2"], None),
+    ],
+)
+def test_how_a_guest_is_shut_down(words: list[str], shutdown: object) -> None:
+    create("freebsd-9.qcow2")
+    _, berth = made(*words)
+    assert berth.keeping.power_off == shutdown
+
+
+def test_a_base_image_has_the_image_made_anew_over_it() -> None:
+    base = create("base.qcow2")
+    Path("tmp.qcow2").write_text("of an earlier run")
+    machine, berth = made("-b", "base.qcow2", "tmp.qcow2")
+    subprocess.run(berth.keeping.prepare[0], check=True)
+    info = json.loads(subprocess.check_output(["qemu-img", "info", "--output=json", machine.disk]))
+    assert machine.disk == Path("tmp.qcow2").absolute()
+    assert (info["backing-filename"], info["backing-filename-format"]) == (str(base), "qcow2")
+
+
+def test_a_work_image_is_where_the_machine_works_and_goes_to_its_place() -> None:
+    create("base.qcow2")
+    image, work = Path("tmp.qcow2").absolute(), Path("fast.qcow2").absolute()
+    machine, berth = made("-b", "base.qcow2", "--work-image=fast.qcow2", "tmp.qcow2")
+    assert machine.disk == work
+    assert (berth.keeping.copy, berth.keeping.move) == ((), ((work, image),))
+    create("tmp.qcow2")
+    machine, berth = made("--work-image=fast.qcow2", "tmp.qcow2")
+    assert machine.disk == work
+    assert (berth.keeping.copy, berth.keeping.move) == (((image, work),), ((work, image),))
+
+
+@pytest.mark.parametrize("same", ["tmp.qcow2", "./down/../tmp.qcow2", "link.qcow2"])
+def test_a_work_image_that_is_the_image_is_none(same: str) -> None:
+    Path("down").mkdir()
+    create("tmp.qcow2")
+    Path("link.qcow2").symlink_to("tmp.qcow2")
+    _, berth = made(f"--work-image={same}", "tmp.qcow2")
+    assert (berth.keeping.prepare, berth.keeping.copy, berth.keeping.move) == ((), (), ())
+
+
+def test_an_image_of_ours_has_its_own_kernel_and_keys_also_as_the_base_of_a_base(ours: Path) -> None:
+    create("first.qcow2", over=str(ours))
+    for words in (["-b", str(ours), "tmp.qcow2"], ["first.qcow2"], ["--base-image=first.qcow2", "tmp.qcow2"]):
+        machine, berth = made(*words)
+        options = options_of(machine)
+        assert ("-kernel", str(ours.parent / "vmlinuz")) in options
+        assert any(option == "-append" and value.endswith(" audit=0") for option, value in options)
+        assert ("-cpu", "max") in options
+        assert ("-m", "2047M") in options
+        assert not machine.throw_away
+        assert machine.disk.parent == Path.cwd()
+        assert berth.baked
+        assert berth.access.user == "root"
+        assert berth.access.identity == ours.parent / "id_ed25519"
+
+
+def test_another_user_of_an_image_of_ours_has_keys_of_their_own_and_the_host_key_is_known(ours: Path) -> None:
+    _, berth = made("-u", "buildbot", "-b", str(ours), "tmp.qcow2")
+    assert (berth.access.user, berth.access.identity) == ("buildbot", None)
+    assert berth.access.known_hosts == ours.parent / "known_hosts"
+    assert berth.keeping.power_off
+    assert berth.keeping.power_off[0] == "sudo"
+
+
+def test_images_that_are_not_there() -> None:
+    image, base = Path("tmp.qcow2").absolute(), Path("base.qcow2").absolute()
+    assert refusal("tmp.qcow2") == f"there is no image {image}"
+    assert refusal("-b", "base.qcow2", "tmp.qcow2") == f"there is no base image {base}"
+    create("base.qcow2")
+    assert refusal("-b", "base.qcow2", "no/tmp.qcow2").startswith("there is no directory")
+    assert refusal("-b", "base.qcow2", "--work-image=no/w.qcow2", "tmp.qcow2").startswith("there is no directory")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-b", "base.qcow2", "base.qcow2"],
+        ["-b", "base.qcow2", "./link.qcow2"],
+        ["-b", "base.qcow2", "--work-image=base.qcow2", "tmp.qcow2"],
+        ["-b", "second.qcow2", "base.qcow2"],
+        ["--work-image=base.qcow2", "second.qcow2"],
+    ],
+)
+def test_no_base_image_is_ever_written_over(words: list[str]) -> None:
+    create("base.qcow2")
+    create("second.qcow2", over="base.qcow2")
+    Path("link.qcow2").symlink_to("base.qcow2")
+    assert "is a base image of what is to take its place" in refusal(*words)
+
+
+def test_a_baked_image_is_nobodys_to_write_to(ours: Path) -> None:
+    create("base.qcow2")
+    for words in ([str(ours)], ["-b", "base.qcow2", str(ours)]):
+        assert refusal(*words) == f"cannot write to {ours}: it is an image of vmtasks, which others stand on"
+
+
+def test_a_file_that_qemu_img_cannot_read() -> None:
+    base = create("base.qcow2")
+    create("tmp.qcow2", over="base.qcow2")
+    base.unlink()
+    with pytest.raises(HostError, match=r"cannot use .*tmp\.qcow2: .*base\.qcow2.*No such file"):
+        made("tmp.qcow2")
