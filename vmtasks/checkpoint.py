@@ -149,11 +149,13 @@ class Freezer:
 def basis_of(machine: Machine, baked: BakedImage) -> str:
     """Return all that a frozen state of such a machine depends on, whatever has been done in it."""
     nameless = replace(machine, name="", disk=Path("disk.qcow2"))
+    disk = baked.disk.stat()  # one that was written to since is another
     qemu = Path(shutil.which("qemu-system-x86_64") or "qemu-system-x86_64")
     status = qemu.stat()  # another version is another file: asking QEMU itself takes as long as a clone
     said = [
-        FORMAT, baked.serial, qemu_argv(nameless, disk=nameless.disk), os.fspath(qemu.resolve()),
-        status.st_size, status.st_mtime_ns, _processor() if machine.accelerator == "kvm" else "",
+        FORMAT, baked.serial, disk.st_size, disk.st_mtime_ns, qemu_argv(nameless, disk=nameless.disk),
+        os.fspath(qemu.resolve()), status.st_size, status.st_mtime_ns,
+        _processor() if machine.accelerator == "kvm" else "",
     ]  # fmt: skip
     return json.dumps(said)
 

@@ -102,13 +102,12 @@ def _namespaces() -> Iterator[Finding]:
 
 def _room() -> Iterator[Finding]:
     cache = cache_dir()
-    there = nearest(cache)
-    if not os.access(there, os.W_OK):
-        yield Finding(
-            level="bad", says=f"the cache {cache} cannot be written", remedy="set XDG_CACHE_HOME or VMTASKS_CACHE"
-        )
-        return
-    free_bytes = shutil.disk_usage(there).free
+    for place in (cache, *(cache / name for name in ("images", "frozen", "machines"))):  # another user's, after a sudo
+        if not os.access(nearest(place), os.W_OK):
+            remedy = "chown it to this user, or set XDG_CACHE_HOME or VMTASKS_CACHE"
+            yield Finding(level="bad", says=f"the cache {place} cannot be written", remedy=remedy)
+            return
+    free_bytes = shutil.disk_usage(nearest(cache)).free
     says = f"{free_bytes / 1024**3:.0f} GiB are free for images in {cache}"
     if free_bytes < _ROOM_BYTES:
         yield Finding(

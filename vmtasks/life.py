@@ -161,7 +161,7 @@ def _attempt(machine: Machine, berth: Berth, origin: Origin, attempt: int) -> It
             with events.phase("stop", machine=machine.name):
                 # What ends badly, or because somebody has had enough, does not wait for a guest to power off.
                 power_off = went_well and not machine.throw_away
-                _end(guest, leash, berth.keeping if power_off else None)
+                _end(guest, leash, berth.keeping if power_off else None, listens=not news.panicked)
 
 
 @contextmanager
@@ -209,9 +209,10 @@ def _first_connection(address: Address, machine: Machine, berth: Berth, wake: Wa
         return connect(address, limit, news.watch, on_greeting=lambda: enter("ssh", "the first command"))
 
 
-def _end(guest: Guest, leash: Leash, keeping: Keeping | None) -> None:
+def _end(guest: Guest, leash: Leash, keeping: Keeping | None, *, listens: bool) -> None:
     """End the machine at once, or let it power itself off, within a limit.
 
+    :param listens: whether there is a kernel to power it off.
     :raise StillRunning: it did not.
     """
     if keeping is None:
@@ -219,22 +220,27 @@ def _end(guest: Guest, leash: Leash, keeping: Keeping | None) -> None:
         leash.stop()
         return
     deadline = Deadline.after(keeping.power_off_limit_s)
-    asked = False
-    with suppress(VmtasksError):  # one that no longer listens still has a power button, and is ended all the same
-        asked = keeping.power_off is not None and guest.run(keeping.power_off, timeout_s=deadline.limit_s).ok
-    if not asked:
-        with suppress(BootError):
+    if listens and not _asked_to_power_off(guest, keeping):
+        with suppress(BootError):  # it is gone already
             leash.qmp("system_powerdown")
     guest.close()
-    leash.stop(grace_s=deadline.left_s, keep=True)
+    leash.stop(grace_s=deadline.left_s if listens else 0.0, keep=True)
     last = leash.last()
     if last["status"] is not None:  # else its supervisor was killed, and nobody knows what the disk is worth
         for work, place in keeping.move:
             _move(work, place)
     if not (last["by_itself"] and last["status"] == 0):
-        raise StillRunning(
-            f"{guest.name} did not power itself off within {keeping.power_off_limit_s:g} s: its disk may not be whole"
-        )
+        limit = f"within {keeping.power_off_limit_s:g} s" if listens else "any more"
+        raise StillRunning(f"{guest.name} did not power itself off {limit}: its disk may not be whole")
+
+
+def _asked_to_power_off(guest: Guest, keeping: Keeping) -> bool:
+    if keeping.power_off is None:
+        return False
+    try:
+        return guest.run(keeping.power_off, timeout_s=keeping.power_off_limit_s).ok
+    except VmtasksError:  # whoever no longer listens to that still has a power button
+        return False
 
 
 def _move(work: Path, place: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from vmtasks.tail import last_lines, lines_of
 
 TURN_S = 0.5
 """How long to wait for news at a time: an interrupt is to be noticed."""
+_FULL = "is the host's disk full?"
 
 
 class News:
@@ -26,8 +28,7 @@ class News:
         self._machine = machine
         self._console = console
         self.booted = False
-        self.is_copy = False
-        """Whether a frozen machine may be to blame if this one does not start."""
+        self.panicked = False
 
     def watch(self, wait_s: float) -> None:
         """Let at most *wait_s* seconds pass, or less if there is news; raise if it is bad."""
@@ -60,20 +61,24 @@ class News:
                 more = f", and {len(ahead) - 1} more" if len(ahead) > 1 else ""
                 events.emit(events.Note(machine=self._machine, text=text + more))
             case "panic":
+                self.panicked = True
                 raise trouble(f"the kernel of {self._machine} panicked: {said['line']}", evidence=self._evidence())
             case "out-of-memory":
                 text = f"the kernel of {self._machine} says: {said['line']}; --memory-mib gives it more"
                 events.emit(events.Note(machine=self._machine, text=text, level="warning"))
             case "gone" if said["status"] is None and not self.booted:
-                raise (BootError if self.is_copy else HostError)(f"cannot start {self._machine}: {said['error']}")
+                raise HostError(f"cannot start {self._machine}: {said['error']}")
+            case "gone" if said["status"] == -signal.SIGBUS:  # its memory is a file, which could not grow, or shrank
+                raise HostError(f"{self._machine} is gone: there was no room for its memory on the disk", hint=_FULL)
             case "gone":
-                why = said["qemu"].strip() or said["error"] or f"QEMU ended with status {said['status']}"
+                why = said["qemu"].strip() or said["error"] or _end_of_qemu(said["status"])
                 raise trouble(f"{self._machine} is gone: {why}", evidence=lines_of(said["console"]))
             case "qemu" if said["name"] == "BLOCK_IO_ERROR":
-                reason = said["data"].get("reason", "input/output error")
-                raise HostError(
-                    f"the disk of {self._machine} cannot be written: {reason}", hint="is the host's disk full?"
-                )
+                about = said["data"]
+                is_read = about.get("operation") == "read"
+                done, hint = ("read", "see the host's dmesg") if is_read else ("written", _FULL)
+                reason = about.get("reason", "input/output error")
+                raise HostError(f"the disk of {self._machine} cannot be {done}: {reason}", hint=hint)
 
     @contextmanager
     def shown(self) -> Iterator[None]:
@@ -87,3 +92,8 @@ class News:
 
     def _evidence(self) -> tuple[str, ...]:
         return last_lines(self._console)
+
+
+def _end_of_qemu(status: int) -> str:
+    """Say how it ended that has nothing to say of it."""
+    return f"QEMU was killed by {signal.Signals(-status).name}" if status < 0 else f"QEMU ended with status {status}"

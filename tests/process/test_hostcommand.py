@@ -284,11 +284,15 @@ def test_attendant_that_does_not_go_is_killed_and_told_of(monkeypatch: pytest.Mo
 
 
 def test_nothing_of_ours_is_left_behind() -> None:
-    before = set(Path("/proc/self/fd").iterdir())
+    files, children = set(Path("/proc/self/fd").iterdir()), own_children()
     with host_commands() as host:
         sh(host, "true")
-    assert set(Path("/proc/self/fd").iterdir()) == before
-    assert os.getpid() not in parents().values()
+    assert set(Path("/proc/self/fd").iterdir()) == files
+    assert own_children() == children
+
+
+def own_children() -> set[int]:
+    return {pid for pid, parent in parents().items() if parent == os.getpid()}
 
 
 @pytest.mark.parametrize("whole_group", [True, False], ids=["group", "process"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from vmtasks import events, life, slots
 from vmtasks.berth import Berth
 from vmtasks.config import HostSettings
 from vmtasks.deadline import Deadline
-from vmtasks.errors import BootError, ConnectionLost, HostError
+from vmtasks.errors import BootError, ConnectionLost, HostError, StillRunning
 from vmtasks.guest import Guest, Result
 from vmtasks.guest.session import Session
 from vmtasks.image.cache import BakedImage
@@ -282,6 +283,19 @@ def test_full_disk_of_the_host_is_the_hosts_and_not_tried_again(
     assert nothing_is_left(tmp_path)
 
 
+def test_disk_that_cannot_be_read_is_the_hosts_as_well(
+    host: Callable[..., None], machine: Machine, berth: Berth
+) -> None:
+    host(
+        {"human-monitor-command": [["event", "BLOCK_IO_ERROR", {"operation": "read", "reason": "Input/output error"}]]}
+    )
+    with (
+        pytest.raises(HostError, match="the disk of guest cannot be read: Input/output error"),
+        living(machine, berth),
+    ):
+        pytest.fail("it booted")
+
+
 def not_twice(event: events.Event) -> None:
     assert not isinstance(event, events.Note), "it is asked twice"
 
@@ -324,7 +338,7 @@ def test_logs_that_cannot_be_written(machine: Machine, berth: Berth, tmp_path: P
 @pytest.mark.parametrize(
     ("of", "sentence"),
     [
-        ("qemu_pid", "guest is gone: QEMU "),
+        ("qemu_pid", "guest is gone: QEMU was killed by SIGKILL"),
         ("supervisor_pid", "guest is gone: its supervisor ended without a word"),
     ],
 )
@@ -338,6 +352,28 @@ def test_machine_that_is_killed_while_it_serves_is_a_lost_connection(
     assert raised.value.sentence.startswith(sentence)
 
 
+@pytest.mark.usefixtures("host", "stand_in")
+def test_machine_whose_memory_finds_no_room_on_the_disk_is_the_hosts(machine: Machine, berth: Berth) -> None:
+    with living(machine, berth) as guest:
+        os.kill(lease()["qemu_pid"], signal.SIGBUS)
+        with pytest.raises(HostError, match="guest is gone: there was no room for its memory on the disk"):
+            watch_until_it_raises(guest)
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_process_that_is_killed_for_want_of_memory_is_told_and_the_machine_goes_on(
+    host: Callable[..., None], machine: Machine, berth: Berth, heard: list[events.Event]
+) -> None:
+    host({"cont": [["say", "[   21.0] Out of memory: Killed process 271 (cc1) total-vm:900760kB\n"]]})
+    with living(machine, berth) as guest:
+        guest.facts["leash"].qmp("cont")
+        deadline = Deadline.after(LIMIT_S)
+        while not notes(heard) and not deadline.passed:
+            guest.watch(deadline.within(0.1))
+    said = "the kernel of guest says: Out of memory: Killed process 271 (cc1)"
+    assert notes(heard) == [f"{said}; --memory-mib gives it more"]
+
+
 @pytest.mark.usefixtures("stand_in")
 def test_panic_while_it_serves_is_a_lost_connection(host: Callable[..., None], machine: Machine, berth: Berth) -> None:
     host({"cont": [["say", "Kernel panic - not syncing: Fatal exception\n"]]})
@@ -345,3 +381,18 @@ def test_panic_while_it_serves_is_a_lost_connection(host: Callable[..., None], m
         guest.facts["leash"].qmp("cont")
         with pytest.raises(ConnectionLost, match="the kernel of guest panicked"):
             watch_until_it_raises(guest)
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_machine_that_has_panicked_is_not_asked_to_power_off(
+    host: Callable[..., None], machine: Machine, berth: Berth
+) -> None:
+    host({"cont": [["say", "Kernel panic - not syncing: Fatal exception\n"]]})
+    stack = ExitStack()
+    guest = stack.enter_context(living(replace(machine, throw_away=False), berth))
+    guest.facts["leash"].qmp("cont")
+    with pytest.raises(ConnectionLost):
+        watch_until_it_raises(guest)
+    with pytest.raises(StillRunning, match="did not power itself off any more"):
+        stack.close()
+    assert guest.ran == []

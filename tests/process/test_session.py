@@ -19,7 +19,7 @@ import pytest
 from fabric import Config, Connection
 
 from vmtasks import CommandFailed, ConnectionLost, Guest, HostError, TimeLimit, UsageError, events, sh
-from vmtasks.guest import pulse, session
+from vmtasks.guest import archive, pulse, session, transfer
 from vmtasks.guest.exchange import Exchange
 from vmtasks.guest.pulse import Pulse
 from vmtasks.guest.session import Session
@@ -368,18 +368,11 @@ def test_an_answer_that_comes_late_comes(guest: Guest, server: Server) -> None:
 def test_time_in_which_nobody_looked_says_nothing_of_the_machine(
     guest: Guest, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = SimpleNamespace(monotonic=lambda: now_s)
-    monkeypatch.setattr(pulse, "time", clock)
-    now_s = 0.0
-    asks = Pulse(guest.connection, every_s=15)
+    clock = [0.0, 15.0, 15.5, 16.0, 16.5, 3600.0]  # we were stopped, as by Ctrl-Z
+    monkeypatch.setattr(pulse, "time", SimpleNamespace(monotonic=lambda: clock.pop(0)))
     server.hangs.set()
-    now_s = 15.0
-    assert asks.look() == 0
-    for now_s in (15.5, 16.0, 16.5):
-        silent_s = asks.look()
-    assert silent_s == 1.5
-    now_s = 3600.0  # we were stopped, as by Ctrl-Z, and have heard nothing of what came meanwhile
-    assert asks.look() == 2.5
+    asks = Pulse(guest.connection, every_s=15)
+    assert [asks.look() for _ in range(5)] == [0, 0.5, 1.0, 1.5, 2.5]
 
 
 @pytest.mark.usefixtures("impatient")
@@ -389,6 +382,23 @@ def test_a_limit_that_passes_on_a_machine_that_hangs_is_told_as_both_and_at_once
     with pytest.raises(TimeLimit, match=r"did not end within 1 s, and m no longer answers"):
         guest.run(["sleep", str(LIMIT_S)], timeout_s=1)
     assert time.monotonic() - began_s < 5
+
+
+def test_bad_news_that_comes_once_ends_a_transfer_to_a_guest_that_takes_nothing_more(tmp_path: Path) -> None:
+    class Full:
+        def settimeout(self, _: float) -> None: ...
+
+        def send(self, _: bytes) -> int:
+            raise TimeoutError
+
+    def watch(_: float) -> None:
+        raise news.pop()
+
+    news = [ConnectionLost("the kernel of m panicked")]
+    (tmp_path / "file").write_bytes(bytes(1 << 20))
+    sink = transfer._Sink(Full(), watch, transfer._Progress("copy in", "m"))  # type: ignore[arg-type]
+    with pytest.raises(ConnectionLost, match="panicked"):
+        archive.pack(archive.walk(tmp_path / "file"), sink)
 
 
 # ---- files

@@ -40,6 +40,7 @@ class Kitchen:
         directory = self.images / f"{name}-{key}-{int(at_s * 1000):x}"
         directory.mkdir(parents=True)
         manifest = {"name": name, "key": key, "parent": parent.serial if parent else None, "baked_s": at_s}
+        manifest["disk_bytes"] = 10_000
         (directory / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
         (directory / "disk.qcow2").write_bytes(b"x" * 10_000)
         (directory / "in-use").touch()
@@ -261,6 +262,15 @@ def test_a_damaged_bake_does_not_count_and_is_pruned(kitchen: Kitchen, text: str
     assert freed_bytes >= 10_000
     assert busy == ()
     assert kitchen.there() == {whole.serial}
+
+
+def test_a_bake_whose_disk_was_cut_short_does_not_count(kitchen: Kitchen) -> None:
+    baked = kitchen.bake("base")
+    assert cache.read_baked(baked.directory) == baked
+    os.truncate(baked.disk, 9_999)
+    assert cache.find_baked(find("base")) is None
+    with pytest.raises(HostError, match="or it is damaged"):
+        cache.read_baked(baked.directory)
 
 
 def test_what_is_being_baked_does_not_count_even_when_it_is_nearly_done(kitchen: Kitchen) -> None:

@@ -135,7 +135,6 @@ def _login(address: Address, line: socket.socket, limit_s: float, hello: Hello) 
         connection.client.get_host_keys().add(name, *_host_key(access.known_hosts))
     try:
         connection.open()
-        connection.transport.set_keepalive(15)  # a guest that has booted anew refuses what it does not know
         with connection.transport.open_session(timeout=limit_s) as channel:
             channel.settimeout(limit_s)
             if not hello(channel):

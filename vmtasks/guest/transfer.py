@@ -220,18 +220,24 @@ class _Sink:
         self._watch = watch
         self._progress = progress
         self._done_bytes = 0
+        self._is_over = False
+        """Whether there was bad news, which may come once only: tarfile then writes an end to the archive first."""
         channel.settimeout(_TURN_S)
 
     def write(self, data: bytes) -> int:
         rest = memoryview(data)
-        while rest:
+        while rest and not self._is_over:
             with suppress(TimeoutError):  # the guest takes nothing just now
                 sent = self._channel.send(bytes(rest[:_PIECE_BYTES]))
                 if not sent:
                     raise OSError("closed")
                 rest = rest[sent:]
                 self._done_bytes += sent
-            self._watch(0.0)
+            try:
+                self._watch(0.0)
+            except BaseException:
+                self._is_over = True
+                raise
             self._progress.at(lambda: self._done_bytes)
         return len(data)
 

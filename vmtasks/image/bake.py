@@ -95,6 +95,7 @@ def _bake(definition: Definition, parent: BakedImage | None, finish: Finisher, s
                 manifest["packages"] = json.loads((out / "packages.json").read_text())
             for scaffold in ("packages.json", "seed.iso", "id_ed25519.pub", "ssh_host_key.pub"):
                 (out / scaffold).unlink(missing_ok=True)
+            manifest["disk_bytes"] = (out / "disk.qcow2").stat().st_size
             (out / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
             out.rename(final)
     except OSError as problem:

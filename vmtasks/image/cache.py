@@ -144,7 +144,7 @@ def read_baked(directory: Path) -> BakedImage:
     """
     if said := _manifest(directory / "manifest.json"):
         return BakedImage(directory=directory, manifest=said)
-    raise HostError(f"there is no baked image in {directory} any more")
+    raise HostError(f"there is no baked image in {directory} any more, or it is damaged")
 
 
 def all_baked() -> tuple[BakedImage, ...]:
@@ -215,9 +215,13 @@ def _on_disk() -> Iterator[BakedImage]:
 def _manifest(path: Path) -> dict[str, Any] | None:
     try:
         said = json.loads(path.read_text())
+        disk_bytes = path.with_name("disk.qcow2").stat().st_size
     except (OSError, ValueError):
         return None  # pruned this very moment, or damaged
-    return said if isinstance(said, dict) and {"name", "key", "parent", "baked_s"} <= said.keys() else None
+    if not isinstance(said, dict) or not {"name", "key", "parent", "baked_s"} <= said.keys():
+        return None
+    # To QEMU, a disk that was cut short has zeros there. (Its time would say nothing: caches are copied.)
+    return said if said.get("disk_bytes", disk_bytes) == disk_bytes else None
 
 
 def _mode(path: Path) -> int:

@@ -1,0 +1,38 @@
+"""What is found out about a host, and what to do about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vmtasks import doctor
+
+
+@pytest.mark.parametrize(
+    ("says", "level", "found"),
+    [
+        ("QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7)", "good", "QEMU 7.2.22"),
+        ("QEMU emulator version 10.0.2", "good", "QEMU 10.0.2"),
+        ("QEMU emulator version 5.2.0 (Debian 1:5.2+dfsg-11)", "bad", "QEMU 5.2 is too old"),
+        ("", "bad", "does not tell its version"),
+    ],
+)
+def test_a_qemu_is_new_enough_or_not(
+    says: str, level: str, found: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("qemu-system-x86_64", "qemu-img"):
+        (tmp_path / name).write_text(f"#!/bin/sh\necho '{says}'\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (finding,) = doctor._qemu()
+    assert finding.level == level
+    assert found in finding.says
+
+
+def test_without_qemu_each_program_is_named_with_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert [(finding.level, finding.says, finding.remedy) for finding in doctor._qemu()] == [
+        ("bad", "there is no qemu-system-x86_64", "apt install qemu-system-x86"),
+        ("bad", "there is no qemu-img", "apt install qemu-utils"),
+    ]
