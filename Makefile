@@ -37,6 +37,7 @@ $(RECIPES): setup
 
 .PHONY: check
 check: setup ## Every test and linter that this project has about itself, real machines included
+	@$(PYTHON) -I vmtasks/bootstrap.py buildbot
 	@.venv/bin/python -m pytest tests $(ARGS)
 
 .PHONY: check-fast
@@ -59,6 +60,10 @@ lock: ## Pin requirements.lock anew (Python 3.11, the oldest that is supported; 
 		--extra dev --build-deps-for editable --allow-unsafe --strip-extras --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 		--output-file requirements.lock pyproject.toml
+	@CUSTOM_COMPILE_COMMAND='make lock' build/lock/bin/pip-compile --quiet --upgrade \
+		--extra buildbot-tests --constraint requirements.lock --allow-unsafe --strip-extras --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+		--output-file requirements-buildbot.lock pyproject.toml
 
 .PHONY: clean
 clean: ## Remove results and .venv; the images' cache stays (inv images.prune)

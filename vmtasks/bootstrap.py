@@ -25,6 +25,8 @@ from types import MappingProxyType
 
 ROOT = Path(__file__).resolve().parent.parent
 OLDEST_PYTHON = (3, 11)
+EXTRAS = ("buildbot",)
+"""What not every command needs: requirements-NAME.lock."""
 
 PACKAGES: Mapping[str, str] = MappingProxyType(
     {
@@ -197,20 +199,41 @@ def build_venv(root: Path) -> None:
     :raise Unready: if venv or pip fails.
     """
     venv = root / ".venv"
-    pip = [str(venv / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
     _stamp(root).unlink(missing_ok=True)  # whatever is interrupted from here on does not pass for a whole venv
     say(f"making .venv with Python {sys.version.split()[0]}")
     _step("make .venv", [sys.executable, "-m", "venv", "--clear", str(venv)])
-    say("installing the Python packages of requirements.lock")
-    _step(
-        "install the Python packages of requirements.lock",
-        [*pip, "--require-hashes", "--no-deps", "--requirement", str(root / "requirements.lock")],
-    )
+    _install(root, "requirements.lock")
     _step(
         "install vmtasks into .venv",
-        [*pip, "--no-index", "--no-deps", "--no-build-isolation", "--editable", str(root)],
+        [*_pip(root), "--no-index", "--no-deps", "--no-build-isolation", "--editable", str(root)],
     )
     _stamp(root).write_text(fingerprint(root), encoding="ascii")
+
+
+def add_extra(root: Path, name: str) -> None:
+    """Have in ``.venv`` what requirements-NAME.lock says, too.
+
+    :raise Unready: if pip fails.
+    """
+    lock = f"requirements-{name}.lock"
+    stamp = root / f".venv/{name}-stamp"
+    expected = hashlib.sha256(fingerprint(root).encode() + (root / lock).read_bytes()).hexdigest()
+    if not stamp.exists() or stamp.read_text(encoding="ascii") != expected:
+        _install(root, lock)
+        stamp.write_text(expected, encoding="ascii")
+
+
+def _install(root: Path, lock: str) -> None:
+    say(f"installing the Python packages of {lock}")
+    _step(
+        f"install the Python packages of {lock}",
+        [*_pip(root), "--require-hashes", "--no-deps", "--requirement", str(root / lock)],
+    )
+
+
+def _pip(root: Path) -> list[str]:
+    python = str(root / ".venv/bin/python")
+    return [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
 
 
 def _stamp(root: Path) -> Path:
@@ -260,9 +283,10 @@ def alone(path: Path) -> Iterator[None]:
         yield
 
 
-def make_ready(root: Path) -> None:
+def make_ready(root: Path, extras: Sequence[str] = ()) -> None:
     """Install and build whatever is missing, and nothing else.
 
+    :param extras: for which requirements-NAME.lock counts, too.
     :raise Unready: if this host cannot be made ready.
     """
     if sys.version_info < OLDEST_PYTHON:
@@ -271,22 +295,24 @@ def make_ready(root: Path) -> None:
             f"cannot use Python {sys.version.split()[0]}: vmtasks needs {oldest} or newer",
             hint="name a newer one: make PYTHON=python3.12 …",
         )
-    if is_built(root) and not missing_packages():
+    if is_built(root) and not missing_packages() and not extras:
         return
     with alone(root / ".venv.lock"):
         if missing := missing_packages():
             install_packages(missing)
         if not is_built(root):
             build_venv(root)
+        for name in extras:
+            add_extra(root, name)
 
 
 def main(arguments: Sequence[str]) -> int:
     """Make the checkout around this file ready; return the exit status."""
-    if arguments:
-        say("usage: python3 vmtasks/bootstrap.py (it takes no arguments)")
+    if not set(arguments) <= set(EXTRAS):
+        say(f"usage: python3 vmtasks/bootstrap.py [{'|'.join(EXTRAS)}]")
         return os.EX_USAGE
     try:
-        make_ready(ROOT)
+        make_ready(ROOT, arguments)
     except Unready as problem:
         say(str(problem))
         for line in problem.evidence:

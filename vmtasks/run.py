@@ -57,8 +57,6 @@ if TYPE_CHECKING:
     from vmtasks.project import Project
     from vmtasks.provision import Provisioning
 
-OUTPUT = Path("build/vmtasks")
-"""Where runs are written down, relative to the directory that a recipe is called from."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\udc80-\udc9f]")
 _serials = count()
 """One `inv` can make several runs in a second."""
@@ -284,7 +282,7 @@ def recorded(name: str, flags: Flags) -> Iterator[Run]:
     from vmtasks.interrupts import signals_interrupt
     from vmtasks.report import reporting
 
-    run = Run(recipe=name, flags=flags, directory=_new_directory(name) if not flags.dry_run else OUTPUT)
+    run = Run(recipe=name, flags=flags, directory=_new_directory(name) if not flags.dry_run else output())
     if flags.dry_run:
         yield run
         return
@@ -339,19 +337,25 @@ def _end(run: Run, problem: BaseException, repeat: str) -> None:
     )
 
 
+def output() -> Path:
+    """Return where runs are written down, relative to the directory that a recipe is called from."""
+    return Path(os.environ.get("VMTASKS_RESULTS") or "build/vmtasks")
+
+
 def _new_directory(name: str) -> Path:
     """Make the directory of this run, and let ``latest`` lead to it."""
+    home = output()
     stamp = time.strftime("%Y%m%d-%H%M%S")
     serial = next(_serials)
-    path = OUTPUT / (f"{name}-{stamp}-{os.getpid()}" + (f".{serial}" if serial else ""))
-    latest = OUTPUT / "latest"
+    path = home / (f"{name}-{stamp}-{os.getpid()}" + (f".{serial}" if serial else ""))
+    latest = home / "latest"
     try:
         path.mkdir(parents=True)
-        beside = OUTPUT / f".latest.{os.getpid()}"
+        beside = home / f".latest.{os.getpid()}"
         beside.symlink_to(path.name)
         beside.replace(latest)
     except OSError as problem:
-        raise HostError(f"cannot write results to {OUTPUT.absolute()}: {problem.strerror}") from problem
+        raise HostError(f"cannot write results to {home.absolute()}: {problem.strerror}") from problem
     return path
 
 

@@ -122,7 +122,21 @@ def test_one_make_at_a_time(tmp_path: Path) -> None:
 
 def test_arguments_are_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert bootstrap.main(["--fast"]) == 64
-    assert "no arguments" in capsys.readouterr().err
+    assert "[buildbot]" in capsys.readouterr().err
+
+
+def test_an_extra_is_installed_once_and_anew_with_another_lock(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    finish_venv(checkout)
+    lock = checkout / "requirements-buildbot.lock"
+    lock.write_text("buildbot==4\n")
+    installed: list[str] = []
+    monkeypatch.setattr(bootstrap, "_step", lambda _, argv: installed.append(argv[-1]))
+    bootstrap.add_extra(checkout, "buildbot")
+    bootstrap.add_extra(checkout, "buildbot")
+    assert installed == [str(lock)]
+    lock.write_text("buildbot==5\n")
+    bootstrap.add_extra(checkout, "buildbot")
+    assert installed == [str(lock)] * 2
 
 
 def test_an_old_python_is_told_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

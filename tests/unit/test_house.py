@@ -31,7 +31,7 @@ FLOORS = [
     ("guest",),
     ("machine", "life", "berth", "news", "checkpoint", "template", "provision", "finish", "apt", "packages",
      "autopkgtest", "source", "linger"),
-    ("report", "doctor", "run", "runvm", "bench", "testing"),
+    ("report", "doctor", "run", "runvm", "bench", "testing", "buildbot"),
     ("commands", "recipes"),
     ("tasks",),
 ]
@@ -45,6 +45,7 @@ THE_DOOR = "vmtasks"  # imports nothing until it is asked, so it stands on no fl
 # Who may import what comes from outside.
 ONLY_IN = {
     "rich": "vmtasks.report",
+    "buildbot": "vmtasks.buildbot",
     "fabric": "vmtasks.guest",
     "paramiko": "vmtasks.guest",
 }
@@ -260,7 +261,7 @@ def test_recipes_leave_each_others_inside_alone() -> None:
 
 def test_foreign_packages_stay_in_their_rooms() -> None:
     hold(
-        "rich is for vmtasks.report only, fabric and paramiko for vmtasks.guest only.",
+        "rich is for vmtasks.report only, fabric and paramiko for vmtasks.guest, buildbot for vmtasks.buildbot.",
         (
             where(one)
             for one in all_imports()
@@ -319,16 +320,33 @@ def test_no_file_names_a_registry_or_somebodys_machine() -> None:
     )
 
 
-def test_the_lock_pins_every_dependency() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    wanted = [
-        *project["project"]["dependencies"],
-        *project["project"]["optional-dependencies"]["dev"],
-        *project["build-system"]["requires"],
+def pinned(lock: Path) -> list[tuple[str, str]]:
+    return re.findall(r"^([\w.-]+)==(\S+)", lock.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def test_the_locks_pin_every_dependency() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    project = settings["project"]
+    extras = project["optional-dependencies"]
+    wanted = {
+        "requirements.lock": [*project["dependencies"], *extras["dev"], *settings["build-system"]["requires"]],
+        "requirements-buildbot.lock": [*extras["buildbot"], *extras["buildbot-tests"]],
+    }
+    missing = [
+        f"{lock}: {name}"
+        for lock, requirements in wanted.items()
+        for name in (re.split(r"[^\w.-]", requirement)[0] for requirement in requirements)
+        if name not in dict(pinned(ROOT / lock))
     ]
-    pinned = set(re.findall(r"^([\w.-]+)==", (ROOT / "requirements.lock").read_text(encoding="utf-8"), re.MULTILINE))
-    names = [re.split(r"[^\w.-]", requirement)[0] for requirement in wanted]
-    hold("requirements.lock pins what pyproject.toml asks for: run `make lock`.", (n for n in names if n not in pinned))
+    hold("The locks pin what pyproject.toml asks for: run `make lock`.", missing)
+
+
+def test_the_locks_agree() -> None:
+    versions: dict[str, set[str]] = {}
+    for lock in ROOT.glob("requirements*.lock"):
+        for name, version in pinned(lock):
+            versions.setdefault(name, set()).add(version)
+    hold("One package, one version: run `make lock`.", (name for name, found in versions.items() if len(found) > 1))
 
 
 # The checks above are worth something only if they can fail.

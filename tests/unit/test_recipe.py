@@ -317,6 +317,13 @@ def test_latest_leads_to_the_last_run(inv: Inv) -> None:
     assert not second.latest.readlink().is_absolute(), "the tree can be moved"
 
 
+def test_results_go_where_they_are_wanted(inv: Inv, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VMTASKS_RESULTS", "else where")
+    assert inv("greet").status == 0
+    assert (tmp_path / "else where/latest/result.json").exists()
+    assert not (tmp_path / "build").exists()
+
+
 def test_results_that_cannot_be_written_are_the_hosts_fault(inv: Inv, tmp_path: Path) -> None:
     (tmp_path / "build").write_text("a file where a directory belongs")
     done = inv("greet")

@@ -22,7 +22,7 @@ def bench(_: Context, only: list[str], runs: str = "5", output_mib: str = "1024"
     from vmtasks.interrupts import signals_interrupt
     from vmtasks.report import reporting
     from vmtasks.report.table import table
-    from vmtasks.run import OUTPUT
+    from vmtasks.run import output
 
     scope = Scope(
         runs=number("runs", runs, at_least=1) or 1,
@@ -37,4 +37,4 @@ def bench(_: Context, only: list[str], runs: str = "5", output_mib: str = "1024"
     finally:
         if taken:
             print(table(HEADINGS, (measurement.cells() for measurement in taken)))
-            write(taken, OUTPUT / "bench.json")
+            write(taken, output() / "bench.json")

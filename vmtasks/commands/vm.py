@@ -42,10 +42,10 @@ def times(_: Context, recipe: str = "", last: str = "20") -> None:
     from vmtasks.flags import number
     from vmtasks.report.table import table
     from vmtasks.report.times import PHASES, Times, history
-    from vmtasks.run import OUTPUT
+    from vmtasks.run import output
 
     rows = []
-    for run in history(OUTPUT, recipe, number("last", last, at_least=1) or 1):
+    for run in history(output(), recipe, number("last", last, at_least=1) or 1):
         seconds = Times.of(run).seconds
         others_s = sum(seconds[name] for name in seconds if name not in PHASES)
         cells = [*(seconds[name] for name in PHASES), others_s, run["duration_s"] or 0.0]

@@ -1,0 +1,200 @@
+"""A Buildbot: a master with the configuration of examples/buildbot, a worker, and what one asks over the REST API."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from vmtasks.deadline import Deadline
+
+Found = TypeVar("Found")
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+LIMIT_S = 60.0
+AGAIN_S = 0.1
+RESULTS = ("success", "warnings", "failure", "skipped", "exception", "retry", "cancelled")
+
+
+def until(what: str, look: Callable[[], Found], within_s: float = LIMIT_S) -> Found:
+    """Return what *look* finds, as soon as it finds something."""
+    deadline = Deadline.after(within_s)
+    while not (found := look()):
+        assert not deadline.passed, f"within {within_s:g} s there was no {what}"
+        time.sleep(AGAIN_S)
+    return found
+
+
+@dataclass(kw_only=True)
+class Farm:
+    """A master and a worker below *home*, both running until they are told to stop."""
+
+    home: Path
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    ports: dict[str, int] = field(default_factory=dict)
+
+    def create(self) -> None:
+        """Make the directories of a master and of a worker, a project, and a checkout of vmtasks without machines."""
+        master = self.home / "master"
+        _call(str(BIN / "buildbot"), "create-master", "--quiet", str(master))
+        (master / "master.cfg").symlink_to(ROOT / "examples/buildbot/master.cfg")
+        (self.home / "password").write_text("secret\n")
+        project = self.home / "project"
+        project.mkdir()
+        (project / "README").write_text("a project\n")
+        git = ("git", "-C", str(project), "-c", "user.name=Me", "-c", "user.email=me@example.org")
+        _call(*git, "init", "--quiet", "--initial-branch=master")
+        _call(*git, "add", "README")
+        _call(*git, "commit", "--quiet", "--message=begin")
+        checkout = self.home / "vmtasks"
+        checkout.mkdir()
+        (checkout / "Makefile").write_text(
+            f"test-in-vm:\n\t@{BIN}/inv test-in-vm --source '$(PROJECT)' --image '$(IMAGE)'\n"
+            "build-deb:\n\t@echo no results; exit 3\n"
+        )
+        (checkout / "tasks.py").write_text(Path(__file__).with_name("machineless.py").read_text())
+
+    def start_master(self) -> None:
+        """Start the master, at the ports that it had before, and wait until it answers."""
+        environ = {
+            "PROJECT": str(self.home / "project"),
+            "VMTASKS": str(self.home / "vmtasks"),
+            "PASSWORD_FILE": str(self.home / "password"),
+            "PORT": f"tcp:{self.ports.get('BuildbotSite', 0)}:interface=127.0.0.1",
+            "WORKER_PORT": f"tcp:{self.ports.get('PBServerFactory', 0)}:interface=127.0.0.1",
+        }
+        log = self._start("master", "buildbot", environ)
+        for factory in ("BuildbotSite", "PBServerFactory"):
+            said = until(f"port of {factory}", lambda name=factory: re.search(rf"{name} starting on (\d+)", log()))
+            self.ports[factory] = int(said[1])
+        until("master that runs", lambda: "BuildMaster is running" in log())
+
+    def start_worker(self) -> None:
+        """Start the worker, and wait until the master knows it."""
+        worker = self.home / "worker"
+        if not worker.exists():
+            address = f"127.0.0.1:{self.ports['PBServerFactory']}"
+            _call(
+                str(BIN / "buildbot-worker"),
+                "create-worker",
+                "--quiet",
+                "--maxdelay=1",
+                str(worker),
+                address,
+                "big",
+                "secret",
+            )
+        self._start("worker", "buildbot-worker", {})
+        self.wait_for_worker()
+
+    def wait_for_worker(self) -> None:
+        """Wait until the worker is connected."""
+        until("worker", lambda: any(one["connected_to"] for one in self.get("workers")))
+
+    def end(self, name: str, *, kill: bool = False) -> None:
+        """End the process and wait for it."""
+        process = self.processes.pop(name)
+        (process.kill if kill else process.terminate)()
+        process.wait(LIMIT_S)
+
+    def get(self, path: str) -> list[dict[str, Any]]:
+        """Return what the master says of *path*."""
+        with urllib.request.urlopen(f"{self._api}/{path}", timeout=LIMIT_S) as answer:  # noqa: S310 - our own master
+            (found,) = (value for key, value in json.load(answer).items() if key != "meta")
+        return list(found)
+
+    def text(self, path: str) -> str:
+        """Return what the master has at *path*, as it is."""
+        with urllib.request.urlopen(f"{self._api}/{path}", timeout=LIMIT_S) as answer:  # noqa: S310 - our own master
+            return str(answer.read().decode())
+
+    def control(self, path: str, method: str, **parameters: Any) -> Any:
+        """Have the master do something."""
+        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}).encode()
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"{self._api}/{path}", body, headers)  # noqa: S310 - our own master
+        with urllib.request.urlopen(request, timeout=LIMIT_S) as answer:  # noqa: S310
+            return json.load(answer)["result"]
+
+    def force(self, builder: str, behaviour: str = "", **properties: Any) -> int:
+        """Ask for a build, and return the number of the request.
+
+        :param behaviour: what the run is to do; see machineless.py.
+        """
+        self.behave(behaviour)
+        (builderid,) = (one["builderid"] for one in self.get("builders") if one["name"] == builder)
+        _, requests = self.control("forceschedulers/force", "force", builderid=builderid, **properties)
+        return int(*requests.values())
+
+    def behave(self, behaviour: str) -> None:
+        """Say what the next run does."""
+        (self.home / "vmtasks/behaviour").write_text(behaviour)
+
+    def builds(self, request: int) -> list[dict[str, Any]]:
+        """Return the builds of a request, the first one first."""
+        return self.get(f"builds?buildrequestid={request}&order=buildid")
+
+    def ended(self, request: int) -> list[tuple[str, str]]:
+        """Return the results of a request's builds, with what is said of each, once the request is complete."""
+        until("end of the builds", lambda: self.get(f"buildrequests/{request}")[0]["complete"])
+        return [(RESULTS[build["results"]], build["state_string"]) for build in self.builds(request)]
+
+    def step(self, build: dict[str, Any], name: str = "test-in-vm") -> dict[str, Any]:
+        """Return a step of a build; nothing where there is none so far."""
+        steps = self.get(f"builds/{build['buildid']}/steps")
+        return next((step for step in steps if step["name"] == name), {})
+
+    def logs(self, step: dict[str, Any]) -> dict[str, str]:
+        """Return the logs of a step by name."""
+        logs = self.get(f"steps/{step['stepid']}/logs") if step else []
+        return {log["name"]: self.text(f"logs/{log['logid']}/raw") for log in logs}
+
+    def waits(self, request: int) -> dict[str, Any]:
+        """Return the last build of a request, once its run is in a phase that only a signal ends."""
+
+        def waiting() -> dict[str, Any]:
+            builds = self.builds(request)
+            is_there = builds and "boot" in self.step(builds[-1]).get("state_string", "")
+            return builds[-1] if is_there else {}
+
+        return until("run that waits", waiting)
+
+    def runs(self) -> list[Path]:
+        """Return the documents of the runs on the worker."""
+        return sorted((self.home / "worker").glob("*/vmtasks/*/latest/result.json"))
+
+    @property
+    def _api(self) -> str:
+        return f"http://127.0.0.1:{self.ports['BuildbotSite']}/api/v2"
+
+    def _start(self, name: str, program: str, environ: dict[str, str]) -> Callable[[], str]:
+        """Start a process in its directory, and return what reads what it has logged since."""
+        log = self.home / name / "twistd.log"
+        begin = log.stat().st_size if log.exists() else 0
+        self.processes[name] = process = subprocess.Popen(
+            [BIN / program, "start", "--nodaemon", self.home / name],
+            env={**os.environ, **environ},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
+
+        def said() -> str:
+            text = log.read_bytes()[begin:].decode() if log.exists() else ""
+            assert process.poll() is None, text
+            return text
+
+        return said
+
+
+def _call(*argv: str) -> None:
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

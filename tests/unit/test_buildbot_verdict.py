@@ -1,0 +1,109 @@
+"""What a Buildbot is told of a run."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from vmtasks import events as e
+from vmtasks.buildbot.verdict import judge, read, shown
+from vmtasks.errors import Outcome
+from vmtasks.report.result import Record
+
+
+def document(**said: Any) -> dict[str, Any]:
+    return {
+        "schema": 1,
+        "recipe": "test-in-vm",
+        "outcome": "passed",
+        "sentence": "",
+        "duration_s": 89.4,
+        "phases": [{"machine": "test", "phase": "boot", "duration_s": 9.0}],
+        "commands": [],
+        "products": ["/b/a.tar.gz"],
+        **said,
+    }
+
+
+@pytest.mark.parametrize(
+    ("outcome", "results"),
+    [
+        ("passed", "success"),
+        ("test-failed", "failure"),
+        ("usage", "failure"),
+        ("time-limit", "failure"),
+        ("host", "retry"),
+        ("boot", "retry"),
+        ("connection-lost", "retry"),
+        ("internal-error", "retry"),
+        ("running", "retry"),
+        ("interrupted", "cancelled"),
+        ("of a version to come", "exception"),
+    ],
+)
+def test_each_outcome_has_its_result(outcome: str, results: str) -> None:
+    assert judge(document(outcome=outcome), retries=0, max_retries=1).results == results
+
+
+def test_no_outcome_is_forgotten() -> None:
+    said = {outcome: judge(document(outcome=outcome), retries=0, max_retries=1).results for outcome in Outcome}
+    assert "exception" not in said.values()
+
+
+def test_a_pass_is_told_with_its_times_and_products() -> None:
+    verdict = judge(document(), retries=0, max_retries=2)
+    assert verdict.sentence == "test-in-vm passed in 1 min 29 s"
+    assert verdict.times == "boot 9.0 s"
+    assert verdict.products == ("/b/a.tar.gz",)
+
+
+def test_retries_are_counted_and_then_given_up() -> None:
+    lost = document(outcome="boot", sentence="cannot boot test: it is silent\nand dark")
+    told = [judge(lost, retries=retries, max_retries=2) for retries in range(3)]
+    assert [one.results for one in told] == ["retry", "retry", "exception"]
+    assert [one.sentence for one in told] == [
+        "test-in-vm: cannot boot test: it is silent … (attempt 1 of 3)",
+        "test-in-vm: cannot boot test: it is silent … (attempt 2 of 3)",
+        "test-in-vm: cannot boot test: it is silent … (attempt 3 of 3)",
+    ]
+    assert judge(lost, retries=0, max_retries=0).results == "exception"
+
+
+def test_a_run_that_was_killed_says_so() -> None:
+    assert judge(document(outcome="running"), retries=0, max_retries=0).sentence == (
+        "test-in-vm: was killed before it could say how it ended (attempt 1 of 1)"
+    )
+
+
+def test_what_a_run_writes_is_read(tmp_path: Any) -> None:
+    record = Record(tmp_path / "result.json")
+    record.hear(e.RunStarted(recipe="tarbake", directory=tmp_path, repeat="inv tarbake"))
+    record.hear(e.RunEnded(outcome="passed"))
+    written = read(record.text())
+    assert written
+    assert judge(written, retries=0, max_retries=0).sentence == "tarbake passed in 0.0 s"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", json.dumps({"schema": 2}), '{"outcome": "passed"}'])
+def test_no_other_document_is_read(text: str) -> None:
+    assert read(text) is None
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("10:44:06 test  * boot (bookworm): done in 9.4 s", "test: boot (bookworm): done in 9.4 s"),
+        ("10:44:07 test  $ make check", "test: make check"),
+        ("10:44:12       * case test: passed after 6.5 s", "case test: passed after 6.5 s"),
+        ("10:44:12 * test-in-vm began", "test-in-vm began"),
+        ("10:44:12 * * is a line", "* is a line"),
+        ("10:44:07 test  | cc -o parrot parrot.c", ""),
+        ("10:44:07 test  | 10:44:07 test  * passed", ""),
+        ("vmtasks: making .venv", ""),
+        ("", ""),
+    ],
+)
+def test_what_the_run_says_is_told_from_what_a_guest_prints(line: str, said: str) -> None:
+    assert shown(line) == said
