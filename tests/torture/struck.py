@@ -56,7 +56,7 @@ class Struck:
         else:
             nothing, (out, out_theirs), (err, err_theirs) = os.open(os.devnull, os.O_RDONLY), os.pipe(), os.pipe()
             inner, self._ends = (nothing, out_theirs, err_theirs), {"stdout": out, "stderr": err}
-        # With nothing behind its line, the shell would become what it calls. It is hung up as usual under nohup(1), too.
+        # With nothing behind its line, the shell would become what it calls. It is hung up as usual under nohup(1).
         self.shell = subprocess.Popen(
             ["setsid", *(["--ctty"] if on_terminal else []), "env", "--default-signal", "sh", "-c", f"{line}; exit $?"],
             stdin=inner[0], stdout=inner[1], stderr=inner[2], cwd=cwd, env=environ,
