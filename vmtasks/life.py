@@ -107,6 +107,7 @@ def _attempt(machine: Machine, berth: Berth, origin: Origin, attempt: int) -> It
             news.wait_for("prepared", Deadline.after(None if berth.keeping.copy else START_LIMIT_S))
         with events.phase("start", machine=machine.name, detail=f"{origin.kind}, {berth.choice.accelerator}"):
             news.wait_for("greeted", Deadline.after(START_LIMIT_S))
+            news.greeted = True
         with events.phase("load", machine=machine.name, detail="state") if origin.frozen else nullcontext():
             started = news.wait_for("started", Deadline.after(START_LIMIT_S))
         port = int(started["ports"][str(SSH_PORT)])

@@ -27,6 +27,8 @@ class News:
         self._leash = leash
         self._machine = machine
         self._console = console
+        self.greeted = False
+        """Whether QEMU has come to run: one that has not refuses what it was told, and would again."""
         self.booted = False
         self.panicked = False
 
@@ -72,6 +74,8 @@ class News:
                 raise HostError(f"{self._machine} is gone: there was no room for its memory on the disk", hint=_FULL)
             case "gone":
                 why = said["qemu"].strip() or said["error"] or _end_of_qemu(said["status"])
+                if said["by_itself"] and not self.greeted:
+                    raise HostError(f"cannot start {self._machine}: {why}", hint="`inv doctor` looks at this host")
                 raise trouble(f"{self._machine} is gone: {why}", evidence=lines_of(said["console"]))
             case "qemu" if said["name"] == "BLOCK_IO_ERROR":
                 about = said["data"]

@@ -244,18 +244,37 @@ def test_panic_is_tried_again_as_often_as_allowed(
     assert nothing_is_left(tmp_path)
 
 
-@pytest.mark.usefixtures("stand_in")
+@pytest.mark.usefixtures("host", "stand_in")
 def test_second_attempt_may_do(
-    host: Callable[..., None], machine: Machine, berth: Berth, heard: list[events.Event], tmp_path: Path
+    machine: Machine, berth: Berth, heard: list[events.Event], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    host({"start": [["complain", "cannot allocate memory"], ["exit", 1]]}, {})
+    problems = [BootError("the guest did not answer")]
+
+    def connect(*_: object, **__: object) -> None:
+        if problems:
+            raise problems.pop()
+
+    monkeypatch.setattr(life, "connect", connect)
     with living(machine, berth):
-        assert len(notes(heard)) == 1
-        assert "guest is gone: qemu-system-fake: cannot allocate memory; trying again" in notes(heard)[0]
+        assert notes(heard) == ["the guest did not answer; trying again (2 of 3)"]
     (started,) = (event for event in heard if isinstance(event, events.MachineStarted))
     assert started.attempt == 2
     assert started.console == tmp_path / "logs" / "guest-console-2.log"
     assert nothing_is_left(tmp_path)
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_qemu_that_refuses_is_not_asked_again(
+    host: Callable[..., None], machine: Machine, berth: Berth, heard: list[events.Event]
+) -> None:
+    host({"start": [["complain", "no such device"], ["exit", 1]]}, {})
+    with (
+        pytest.raises(HostError, match="cannot start guest: qemu-system-fake: no such device") as raised,
+        living(machine, berth),
+    ):
+        pytest.fail("it booted")
+    assert "inv doctor" in raised.value.hint
+    assert notes(heard) == []
 
 
 @pytest.mark.usefixtures("host")

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from vmtasks import events
 from vmtasks.berth import Berth
 from vmtasks.errors import (
-    BootError,
     ConnectionLost,
     HostError,
     InfrastructureError,
@@ -136,7 +135,7 @@ def _on_its_port(call: Call, machine: Machine, berth: Berth) -> Iterator[Guest]:
             try:
                 guest = stack.enter_context(living(machine, berth))
                 break
-            except BootError as problem:
+            except HostError as problem:
                 if last or _PORT_TAKEN not in problem.sentence:
                     raise
         yield guest
