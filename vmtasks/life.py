@@ -194,10 +194,14 @@ def _freezer(machine: Machine, form: Machine, leash: Leash, berth: Berth, origin
 def _first_connection(address: Address, machine: Machine, berth: Berth, wake: Wake | None, news: News) -> Connection:
     """Return the connection that makes a machine ready: a copied one is woken over it."""
     with news.shown(), ExitStack() as phases:
+        phase = ""
 
-        def enter(phase: str, detail: str) -> None:
-            phases.close()
-            phases.enter_context(events.phase(phase, machine=machine.name, detail=detail))
+        def enter(next_phase: str, detail: str) -> None:
+            nonlocal phase
+            if next_phase != phase:  # a guest may greet many a time before it lets us in
+                phase = next_phase
+                phases.close()
+                phases.enter_context(events.phase(phase, machine=machine.name, detail=detail))
 
         if wake is not None:
             enter("ssh", "and the machine's own clock, random numbers and name")

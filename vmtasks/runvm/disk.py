@@ -14,7 +14,7 @@ from vmtasks.errors import HostError, UsageError
 from vmtasks.image.cache import BakedImage, images_dir, read_baked
 from vmtasks.image.definition import find
 from vmtasks.machine import host_settings, machine_of
-from vmtasks.qemu.accel import choose
+from vmtasks.qemu.accel import Choice, choose
 from vmtasks.qemu.argv import overlay_argv
 from vmtasks.runvm.options import Call
 from vmtasks.spec import Access, Machine
@@ -34,19 +34,9 @@ def machine_for(call: Call) -> tuple[Machine, Berth]:
     choice = choose(settings.accel)
     chain = _chain(base, f"there is no base image {base}") if base else _chain(image, f"there is no image {image}")
     baked = _baked_of(chain)
-    if baked:
-        definition = find(str(baked.manifest["name"]))
-        machine = machine_of(definition, baked, choice, throw_away=False)
-        access = baked.access
-        if options.user not in ("", access.user):
-            access = replace(access, user=options.user, identity=None)
-    else:
-        machine = Machine(
-            name="", disk=image, accelerator=choice.accelerator, hardware="pc", card="virtio", throw_away=False
-        )
-        access = Access(user=options.user or getpass.getuser())
+    machine, access = _ours(baked, choice, options.user) if baked else _somebody_elses(image, choice, options.user)
     disk, keeping = _keeping(call, image, base, chain, access)
-    cpu = options.cpu or ("" if baked else _USUAL_CPU)
+    cpu = options.cpu or machine.cpu
     if choice.accelerator == "tcg" and cpu.partition(",")[0] == "host":
         cpu = cpu.replace("host", "max", 1)
     machine = replace(
@@ -72,6 +62,21 @@ def machine_for(call: Call) -> tuple[Machine, Berth]:
         console=Path(options.logfile) if options.logfile else None,
         first_look_s=options.initial_sleep,
     )
+
+
+def _ours(baked: BakedImage, choice: Choice, user: str) -> tuple[Machine, Access]:
+    machine = machine_of(find(str(baked.manifest["name"])), baked, choice, throw_away=False)
+    if user in ("", baked.access.user):
+        return machine, baked.access
+    return machine, replace(baked.access, user=user, identity=None)
+
+
+def _somebody_elses(disk: Path, choice: Choice, user: str) -> tuple[Machine, Access]:
+    machine = Machine(
+        name="", disk=disk, accelerator=choice.accelerator, hardware="pc", cpu=_USUAL_CPU, card="virtio",
+        throw_away=False,
+    )  # fmt: skip
+    return machine, Access(user=user or getpass.getuser())
 
 
 def _keeping(
