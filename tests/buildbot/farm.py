@@ -39,6 +39,7 @@ class Farm:
     """A master and a worker below *home*, both running until they are told to stop."""
 
     home: Path
+    config: Path = ROOT / "examples/buildbot/master.cfg"
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     ports: dict[str, int] = field(default_factory=dict)
 
@@ -46,7 +47,7 @@ class Farm:
         """Make the directories of a master and of a worker, a project, and a checkout of vmtasks without machines."""
         master = self.home / "master"
         _call(str(BIN / "buildbot"), "create-master", "--quiet", str(master))
-        (master / "master.cfg").symlink_to(ROOT / "examples/buildbot/master.cfg")
+        (master / "master.cfg").symlink_to(self.config)
         (self.home / "password").write_text("secret\n")
         project = self.home / "project"
         project.mkdir()

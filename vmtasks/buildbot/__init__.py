@@ -1,1 +1,1 @@
-"""Buildbot: a step that calls make and understands what the run left. See docs/buildbot.md."""
+"""Buildbot: a step that calls make, and a worker that exists only while it builds. See docs/buildbot.md."""

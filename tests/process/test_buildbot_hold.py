@@ -1,0 +1,46 @@
+"""The process that holds a machine for a Buildbot's master, as far as it comes without one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.process.supervised import LIMIT_S, Lines
+
+
+@contextmanager
+def hold(image: str, **environ: str) -> Iterator[subprocess.Popen[bytes]]:
+    argv = [sys.executable, "-m", "vmtasks.buildbot.hold"]
+    with subprocess.Popen(
+        argv, env={**os.environ, **environ}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdin
+        order = {"image": image, "name": "vm1", "password": "a password", "port": 9}
+        process.stdin.write(json.dumps(order).encode() + b"\n")
+        process.stdin.flush()
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_an_image_that_is_not_there_is_told_on_standard_output() -> None:
+    with hold("bookwrm") as process:
+        said = Lines(process).next()
+        assert (said["event"], said["outcome"]) == ("failed", "usage")
+        assert "there is no image 'bookwrm'; did you mean 'bookworm'?" in said["said"]
+        assert process.wait(LIMIT_S) == 64
+
+
+def test_the_end_of_standard_input_ends_it_whatever_it_waits_for(tmp_path: Path) -> None:
+    settings = tmp_path / "config.toml"
+    os.mkfifo(settings)
+    with hold("bookworm", VMTASKS_CONFIG=str(settings)) as process, settings.open("w"):
+        assert process.stdin
+        process.stdin.close()
+        assert process.wait(LIMIT_S) == 130
