@@ -1,14 +1,23 @@
-"""What all tests share."""
+"""What all tests share: they run alike, however pytest was called."""
 
 from __future__ import annotations
 
+import os
 import signal
 
 import pytest
 
 
 @pytest.fixture(autouse=True, scope="session")
-def hangups_are_heard_below() -> None:
-    """Under nohup(1), too, the processes that tests start are hung up as usual: a handler does not outlive exec."""
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
-        signal.signal(signal.SIGHUP, lambda *_: None)
+def _signals_are_heard_below() -> None:
+    """Under nohup(1) or as a job in the background, too, what tests start is ended as usual: exec drops handlers."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _makes_variables_stay_with_it() -> None:
+    """What `make check` was given is not for the makes that tests call."""
+    for name in ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "ARGS"):
+        os.environ.pop(name, None)
