@@ -61,20 +61,28 @@ def watched(tell: Callable[[str], None]) -> Iterator[None]:
 
 
 def _callers() -> dict[int, str]:
-    """Return the names, by number, of our parent and, below make, of all up to the process that called it."""
+    """Return the names, by number, of our parent and, below make, of all up to the process that called it.
+
+    A make beyond our session does not count: who began a session between it and us let go of it.
+    """
     above: dict[int, str] = {}
+    up_to = 1
     pid = os.getppid()
     with suppress(OSError):  # ended just now, or hidden from us
         while pid > 1:  # the end of init needs no watching, and 0 is somebody outside of our container
-            above[pid], pid = _name_and_parent(pid)
-    makes = [place for place, name in enumerate(above.values()) if name in _MAKES]
-    return dict([*above.items()][: makes[-1] + 2 if makes else 1])
+            name, parent, session = _name_parent_and_session(pid)
+            above[pid] = name
+            pid = parent
+            if name in _MAKES and session == os.getsid(0):
+                up_to = len(above) + 1
+    return dict([*above.items()][:up_to])
 
 
-def _name_and_parent(pid: int) -> tuple[str, int]:
+def _name_parent_and_session(pid: int) -> tuple[str, int, int]:
     """Return what proc(5) tells of a process in /proc/PID/stat."""
     before, _, after = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")
-    return before.partition("(")[2], int(after.split()[1])
+    _, parent, _, session, *_ = after.split()
+    return before.partition("(")[2], int(parent), int(session)
 
 
 def _is_orphan() -> bool:
