@@ -104,7 +104,7 @@ def test_a_run_writes_no_secret_down_whatever_its_commands_do_with_it(tmp_path: 
     assert below(tmp_path) == []
     result = json.loads((tmp_path / "build/vmtasks/latest/result.json").read_text())
     assert result["evidence"] == ["***"]
-    assert result["machines"][0]["start"] == "clone"
+    assert result["machines"][0]["start"] == "clone", result["machines"][0]["why_start"]
     assert any("restrict=on" in word for word in result["machines"][0]["argv"])
 
 
