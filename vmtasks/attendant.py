@@ -188,7 +188,8 @@ def main() -> NoReturn:
     """
     control, group = socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2])
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM, signal.SIGCHLD):
-        signal.signal(number, lambda *_: None)  # the leash says when to go; commands would inherit SIG_IGN
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup(1) is meant for the commands, too
+            signal.signal(number, lambda *_: None)  # the leash says when to go; commands would inherit SIG_IGN
     adopt_orphans()
     guard = os.getpid()
     worker = os.fork()

@@ -37,7 +37,7 @@ def watched(tell: Callable[[str], None]) -> Iterator[None]:
         watch(over, select.POLLIN, "")
         callers = _callers()
         for pid, name in callers.items():
-            with suppress(ProcessLookupError):  # ended just now, which the second look tells
+            with suppress(OSError):  # ended just now, which the second look tells; or this kernel cannot
                 watch(os.pidfd_open(pid), select.POLLIN, f"{name} (pid {pid}), which called us, has ended")
         for fd, name in _OUTPUTS.items():
             with suppress(OSError):  # closed from the start: nobody was ever meant to read it
@@ -63,26 +63,23 @@ def watched(tell: Callable[[str], None]) -> Iterator[None]:
 def _callers() -> dict[int, str]:
     """Return the names, by number, of our parent and, below make, of all up to the process that called it.
 
-    A make beyond our session does not count: who began a session between it and us let go of it.
+    Whoever is beyond our session does not count: who began it has let go of them.
     """
     above: dict[int, str] = {}
     up_to = 1
     pid = os.getppid()
     with suppress(OSError):  # ended just now, or hidden from us
-        while pid > 1:  # the end of init needs no watching, and 0 is somebody outside of our container
-            name, parent, session = _name_parent_and_session(pid)
-            above[pid] = name
-            pid = parent
-            if name in _MAKES and session == os.getsid(0):
+        while pid > 1 and os.getsid(pid) == os.getsid(0):  # the end of init needs no watching; 0 is outside of us
+            above[pid], pid = _name_and_parent(pid)
+            if [*above.values()][-1] in _MAKES:
                 up_to = len(above) + 1
     return dict([*above.items()][:up_to])
 
 
-def _name_parent_and_session(pid: int) -> tuple[str, int, int]:
+def _name_and_parent(pid: int) -> tuple[str, int]:
     """Return what proc(5) tells of a process in /proc/PID/stat."""
     before, _, after = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")
-    _, parent, _, session, *_ = after.split()
-    return before.partition("(")[2], int(parent), int(session)
+    return before.partition("(")[2], int(after.split()[1])
 
 
 def _is_orphan() -> bool:
@@ -91,4 +88,9 @@ def _is_orphan() -> bool:
     MAKELEVEL alone says nothing: whatever was started in a shell below make has it, years later. But a child is in its
     parent's session, or leads one of its own; in any other case it has lost a parent.
     """
-    return "MAKELEVEL" in os.environ and os.getsid(0) not in (os.getpid(), os.getsid(os.getppid()))
+    if "MAKELEVEL" not in os.environ or os.getsid(0) == os.getpid():
+        return False
+    try:
+        return os.getsid(os.getppid()) != os.getsid(0)
+    except ProcessLookupError:  # this very moment
+        return True

@@ -30,6 +30,7 @@ DISK = "disk"
 _STATE_FD = "state"
 _LIMIT_S = 10.0
 _PIECE_BYTES = 4 * 1024 * 1024
+_STRETCH_BYTES = 256 * 1024 * 1024
 _CAPABILITIES = [{"capability": name, "state": True} for name in ("x-ignore-shared", "events")]
 
 
@@ -80,9 +81,10 @@ def load(qmp: Qmp, state: str, wait: Wait, note: tuple[str, int, str] | None = N
     qmp.execute("cont", limit_s=_LIMIT_S)
 
 
-def copy_extents(source: str, target: str) -> None:
+def copy_extents(source: str, target: str, look: Callable[[], None] = lambda: None) -> None:
     """Copy what is in a sparse file to a new one, without its holes, and without its bytes where the disk can.
 
+    :param look: called again and again; if it raises, or anything goes wrong, there is no *target*.
     :raise OSError: the disk is full, or *source* cannot be read.
     """
     old = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
@@ -93,7 +95,10 @@ def copy_extents(source: str, target: str) -> None:
             end = 0
             while (start := _next_data(old, end)) is not None:
                 end = os.lseek(old, start, os.SEEK_HOLE)
-                _copy(old, new, start, end)
+                _copy(old, new, start, end, look)
+        except BaseException:
+            os.unlink(target)  # noqa: PTH108 - no pathlib, as in the supervisor
+            raise
         finally:
             os.close(new)
     finally:
@@ -109,10 +114,11 @@ def _next_data(fd: int, at: int) -> int | None:
         raise
 
 
-def _copy(source: int, target: int, start: int, end: int) -> None:
+def _copy(source: int, target: int, start: int, end: int, look: Callable[[], None]) -> None:
     while start < end:
+        look()
         try:
-            done = os.copy_file_range(source, target, end - start, start, start)
+            done = os.copy_file_range(source, target, min(end - start, _STRETCH_BYTES), start, start)
         except OSError as problem:
             if problem.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
                 raise

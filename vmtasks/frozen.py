@@ -34,7 +34,7 @@ from typing import Any, Literal
 from vmtasks import events, kept
 from vmtasks.config import HostSettings, cache_dir
 from vmtasks.errors import HostError
-from vmtasks.janitor import entrust
+from vmtasks.janitor import SPARED, entrust
 from vmtasks.kept import Kept
 
 Kind = Literal["template", "checkpoint"]
@@ -184,6 +184,9 @@ def making(
         only_ours = not more.get("keep", True)
         if only_ours:
             entrust(final)
+        else:
+            for below in {path.parent for path in stands_on} & _ours.keys():
+                (below / SPARED).touch()  # for as long as this one is kept, which sweeps and prunes see to
         beside.rename(final)
         if only_ours:
             _ours[final] = kept.hold(final / "in-use", fcntl.LOCK_SH)

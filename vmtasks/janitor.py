@@ -17,8 +17,13 @@ from pathlib import Path
 _PROGRAM = """
 trap '' HUP INT QUIT TERM
 while IFS= read -r path; do set -- "$@" "$path"; done
+for path; do
+    shift; [ -e "$path/spared" ] || set -- "$@" "$path"
+done
 for _ in 1 2 3 4 5 6 7 8 9 10; do rm -rf -- "$@" && break; sleep 0.2; done
 """
+SPARED = "spared"
+"""A directory with a file of this name in it stays."""
 _one_at_a_time = threading.Lock()
 
 

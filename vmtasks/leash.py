@@ -117,7 +117,9 @@ class Leash:
         """
         self.keeps |= keep
         self.ask(do="stop", limit_s=grace_s, keep=keep)
-        self.let_go(grace_s + STOP_LIMIT_S)
+        with suppress(subprocess.TimeoutExpired):  # held until then: an interrupt lets go of it, and is noticed
+            self._process.wait(grace_s + STOP_LIMIT_S)
+        self.let_go()
 
     def last(self) -> dict[str, Any]:
         """Return the last word of a supervisor that has ended."""

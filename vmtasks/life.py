@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import pwd
 import secrets
 import shlex
 import shutil
@@ -22,7 +21,7 @@ from vmtasks.berth import Berth, Keeping, Origin, copies_of, stands_on, start_fo
 from vmtasks.checkpoint import Freezer, basis_of, machine_as_data
 from vmtasks.config import cache_dir
 from vmtasks.deadline import Deadline
-from vmtasks.errors import BootError, HostError, StillRunning, VmtasksError
+from vmtasks.errors import BootError, HostError, InfrastructureError, StillRunning, TestFailed, TimeLimit
 from vmtasks.freeze import copy_extents
 from vmtasks.guest import Guest
 from vmtasks.guest.exchange import Exchange
@@ -32,6 +31,7 @@ from vmtasks.guest.wake import Wake
 from vmtasks.leash import Leash, leashed
 from vmtasks.news import TURN_S, News
 from vmtasks.qemu.argv import EXCHANGE, SSH_PORT, overlay_argv, qemu_argv
+from vmtasks.slots import own_name
 from vmtasks.spec import EXCHANGE_BYTES, NOTE_AT, Machine
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def _attempt(machine: Machine, berth: Berth, origin: Origin, attempt: int) -> It
             with events.phase("stop", machine=machine.name):
                 # What ends badly, or because somebody has had enough, does not wait for a guest to power off.
                 power_off = went_well and not machine.throw_away
-                _end(guest, leash, berth.keeping if power_off else None, listens=not news.panicked)
+                _end(guest, leash, berth.keeping if power_off else None, listens=news.listens)
 
 
 @contextmanager
@@ -224,7 +224,7 @@ def _end(guest: Guest, leash: Leash, keeping: Keeping | None, *, listens: bool) 
         guest.close()
         leash.stop()
         return
-    deadline = Deadline.after(keeping.power_off_limit_s)
+    deadline = Deadline.after(keeping.power_off_limit_s or 1e-3)  # to a deadline, 0 is no limit
     if listens and not _asked_to_power_off(guest, keeping):
         with suppress(BootError):  # it is gone already
             leash.qmp("system_powerdown")
@@ -244,7 +244,7 @@ def _asked_to_power_off(guest: Guest, keeping: Keeping) -> bool:
         return False
     try:
         return guest.run(keeping.power_off, timeout_s=keeping.power_off_limit_s).ok
-    except VmtasksError:  # whoever no longer listens to that still has a power button
+    except (InfrastructureError, TestFailed, TimeLimit):  # whoever no longer listens still has a power button
         return False
 
 
@@ -304,16 +304,9 @@ def _plan(machine: Machine, form: Machine, berth: Berth, origin: Origin, wake: W
         "lease": {
             "name": machine.name,
             "image": berth.image,
-            "user": _user(),
+            "user": own_name(),
             "what": berth.what,
             "caller_pid": os.getpid(),
             "memory_mib": machine.memory_mib,
         },
     }
-
-
-def _user() -> str:
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # a container's user need not have a name
-        return str(os.getuid())

@@ -30,7 +30,8 @@ class News:
         self.greeted = False
         """Whether QEMU has come to run: one that has not refuses what it was told, and would again."""
         self.booted = False
-        self.panicked = False
+        self.listens = True
+        """Whether the guest may still do what it is told."""
 
     def watch(self, wait_s: float) -> None:
         """Let at most *wait_s* seconds pass, or less if there is news; raise if it is bad."""
@@ -63,7 +64,7 @@ class News:
                 more = f", and {len(ahead) - 1} more" if len(ahead) > 1 else ""
                 events.emit(events.Note(machine=self._machine, text=text + more))
             case "panic":
-                self.panicked = True
+                self.listens = False
                 raise trouble(f"the kernel of {self._machine} panicked: {said['line']}", evidence=self._evidence())
             case "out-of-memory":
                 text = f"the kernel of {self._machine} says: {said['line']}; --memory-mib gives it more"
@@ -78,6 +79,7 @@ class News:
                     raise HostError(f"cannot start {self._machine}: {why}", hint="`inv doctor` looks at this host")
                 raise trouble(f"{self._machine} is gone: {why}", evidence=lines_of(said["console"]))
             case "qemu" if said["name"] == "BLOCK_IO_ERROR":
+                self.listens = False  # QEMU has stopped it
                 about = said["data"]
                 is_read = about.get("operation") == "read"
                 done, hint = ("read", "see the host's dmesg") if is_read else ("written", _FULL)

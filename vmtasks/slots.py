@@ -157,7 +157,7 @@ class Claim:
             )
         self.memory_mib = memory_mib
         self.limits = limits
-        self._about = {"user": _own_name(), "pid": os.getpid(), "what": _plain(what), "memory_mib": memory_mib}
+        self._about = {"user": own_name(), "pid": os.getpid(), "what": _plain(what), "memory_mib": memory_mib}
         self._ahead: tuple[Ticket, ...] = ()
         self._ticket = self._queue = -1
         self._seq = 0
@@ -262,7 +262,8 @@ def _plain(text: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text[:_LETTERS])
 
 
-def _own_name() -> str:
+def own_name() -> str:
+    """Return this user's name, or number where there is none."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:  # a container's user need not have one

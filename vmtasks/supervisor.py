@@ -40,6 +40,7 @@ from contextlib import ExitStack, suppress
 from vmtasks import freeze
 from vmtasks.child import die_with, give_up_privileges
 from vmtasks.console import LAST_WORDS_BYTES, Console
+from vmtasks.prepare import failure, prepare
 from vmtasks.qmp import Qmp, QmpError
 from vmtasks.slots import Claim, ClaimTooLargeError, Limits
 
@@ -107,7 +108,7 @@ class Leash:
         *lines, self._received = (self._received + data).split(b"\n")
         return [json.loads(line) for line in lines if line.strip()]
 
-    def slack(self, wait_s: float, *until: Qmp) -> None:
+    def slack(self, wait_s: float, *until: Qmp | int) -> None:
         """Let *wait_s* seconds pass before QEMU serves, less if one of *until* can be read or the caller goes.
 
         :raise LeashClosed: standard input has ended, or asks us to stop.
@@ -210,7 +211,7 @@ class Machine:
     def serve(self, request: dict[str, Any], leash: Leash) -> None:
         """Do what one request asks for."""
         if request["do"] == "stop":
-            self.wait_gone(request.get("limit_s", 0.0))
+            self.wait_gone(request.get("limit_s", 0.0), leash)
             leash.keeps = request.get("keep", False)
             raise LeashClosed
         try:
@@ -236,14 +237,20 @@ class Machine:
             tell("qemu", name=event["event"], data=event.get("data", {}))
         self.qmp.events.clear()
 
-    def wait_gone(self, limit_s: float) -> bool:
-        """Give QEMU *limit_s* seconds to end of its own accord, while the console is kept flowing."""
+    def wait_gone(self, limit_s: float, *leash: Leash) -> bool:
+        """Give QEMU *limit_s* seconds to end of its own accord, while the console is kept flowing.
+
+        :raise LeashClosed: the caller on the *leash*, if one is given, is gone.
+        """
         deadline_s = time.monotonic() + limit_s
-        watched: list[Any] = [self.console, self.ended]
+        watched: list[Any] = [self.console, self.ended, *leash]
         while (left_s := deadline_s - time.monotonic()) > 0:
-            ready = select.select(watched, [], [], left_s)[0]
+            ready = select.select(watched, [], [], min(left_s, LOOK_S))[0]
             if self.ended in ready:
                 return True
+            for caller in leash:
+                if caller in ready:
+                    caller.requests()
             if self.console in ready and not self.console.pump():
                 watched.remove(self.console)
         return False
@@ -291,15 +298,9 @@ def supervise(plan: dict[str, Any], leash: Leash, stack: ExitStack) -> dict[str,
     claim.wait(lambda ahead: tell("waiting", ahead=[ticket._asdict() for ticket in ahead]), pause=leash.slack)
     tell("admitted")
 
-    for path in plan["scratch"]:
+    prepare(plan, leash.slack)
+    for path in plan["scratch"]:  # only now: what could not be made anew is somebody else's
         stack.callback(discard, path, leash)
-    for command in plan["prepare"]:
-        subprocess.run(command, check=True, stdin=subprocess.DEVNULL, capture_output=True)
-    for path, size_bytes in plan["blank"]:
-        with open(path, "xb") as file:
-            file.truncate(size_bytes)
-    for source, target in plan["copy"]:
-        freeze.copy_extents(source, target)
     tell("prepared")
     machine = Machine(plan)
     try:
@@ -335,7 +336,8 @@ def discard(path: str, leash: Leash) -> None:
 
 def write_lease(fd: int, plan: dict[str, Any], **more: object) -> None:
     """Write down whose machine this is; the lock on the file tells whether it still lives."""
-    lease = {**plan["lease"], "supervisor_pid": os.getpid(), "since_s": time.time(), "argv": plan["argv"], **more}
+    pids = {"supervisor_pid": os.getpid(), "pid_namespace": os.readlink("/proc/self/ns/pid")}
+    lease = {**plan["lease"], **pids, "since_s": time.time(), "argv": plan["argv"], **more}
     content = json.dumps(lease, indent=1).encode()
     os.pwrite(fd, content, 0)
     os.ftruncate(fd, len(content))
@@ -346,12 +348,6 @@ def cause(problem: OSError) -> str:
     if problem.strerror is None:  # one of ours, which is a sentence already
         return str(problem)
     return f"{problem.filename}: {problem.strerror}" if problem.filename else problem.strerror
-
-
-def failure(problem: subprocess.CalledProcessError) -> str:
-    """Say how a program that we called ended, and what it said."""
-    words = problem.stderr.decode(errors="replace").strip()
-    return f"{problem.cmd[0]} ended with status {problem.returncode}: {words}"
 
 
 def main() -> NoReturn:

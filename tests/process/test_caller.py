@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import select
 import signal
 import socket
 import subprocess
@@ -85,7 +86,9 @@ class Tree:
     def go_on(self) -> None:
         self._line.send(b".")
 
-    def hear(self) -> dict[str, Any]:
+    def hear(self, within_s: float = LIMIT_S) -> dict[str, Any]:
+        if not select.select([self._line], [], [], within_s)[0]:
+            raise TimeoutError
         return dict(json.loads(self._words.readline()))
 
     def ends(self) -> str:
@@ -185,6 +188,9 @@ def test_what_is_above_the_caller_does_not_count(tree: Callable[..., Tree]) -> N
     one = tree("sh -c '$RUN; true'; true")
     one.begin()
     one.top.kill()
+    one.top.wait(LIMIT_S)
+    with pytest.raises(TimeoutError):
+        one.hear(within_s=0.5)
     one.go_on()
     assert one.ends() == "by itself"
 

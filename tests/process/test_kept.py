@@ -32,6 +32,19 @@ with frozen.making("0123456789abcdef", "checkpoint", "name", stands_on=(), keep=
 print(final, flush=True)
 sys.stdin.readline()
 """
+TWO = """
+import sys
+from vmtasks import frozen, janitor
+
+held = ()
+for key, keep in (("0123456789abcdef", False), ("fedcba9876543210", True)):
+    with frozen.making(key, "checkpoint", "name", stands_on=held, keep=keep) as (into, final):
+        for name in ("ram", "state", "disk.qcow2", "overlay"):
+            (into / name).touch()
+    held = (final / "in-use",)
+print(janitor._janitor().pid, flush=True)
+sys.stdin.readline()
+"""
 BAKER = """
 import sys
 from pathlib import Path
@@ -97,6 +110,18 @@ def test_a_half_made_one_goes_with_its_maker(
     (os.killpg if whole_group else os.kill)(maker.pid, number)
     assert ended(janitor_pid, within_s=PROMPT_S)
     assert not part.exists()
+
+
+def test_what_a_kept_one_stands_on_stays_with_it(start: Start, ended: Ended) -> None:
+    maker = start(TWO)
+    janitor_pid = int(says(maker))
+    assert not ended(janitor_pid, within_s=0)
+    maker.kill()
+    assert ended(janitor_pid, within_s=PROMPT_S)
+    assert len(frozen.all_frozen()) == 2
+    (unnamed,) = [one for one in frozen.all_frozen() if not one.said["keep"]]
+    assert frozen.sweep() == ()
+    assert unnamed.directory.exists()
 
 
 def test_a_complete_one_stays(start: Start, ended: Ended) -> None:

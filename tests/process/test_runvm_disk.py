@@ -12,6 +12,7 @@ import pytest
 from vmtasks.berth import Berth
 from vmtasks.errors import HostError, UsageError
 from vmtasks.qemu.argv import qemu_argv
+from vmtasks.runvm import disk
 from vmtasks.runvm.disk import machine_for
 from vmtasks.runvm.options import parse
 from vmtasks.spec import Machine
@@ -22,8 +23,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VMTASKS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("VMTASKS_ACCEL", "tcg")
-    monkeypatch.setenv("USER", "me")
-    monkeypatch.setenv("LOGNAME", "me")
+    monkeypatch.setattr(disk, "own_name", lambda: "me")
 
 
 def create(path: str, *, form: str = "qcow2", over: str = "", over_form: str = "qcow2") -> Path:

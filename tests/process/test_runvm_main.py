@@ -6,18 +6,23 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.process.supervised import LIMIT_S
 from vmtasks import events, life
 from vmtasks.errors import BootError
 from vmtasks.guest import Result
 from vmtasks.guest.session import Session
 from vmtasks.lease import leases
+from vmtasks.leash import Leash
 from vmtasks.runvm.main import runvm
 from vmtasks.testing.fake_qemu import Script, command
 
@@ -376,6 +381,42 @@ def test_a_work_image_may_be_on_another_disk() -> None:
         assert not list(Path(fast).iterdir())
     assert Path("tmp.qcow2").stat().st_mode == Path("image.qcow2").stat().st_mode
     subprocess.run(["qemu-img", "check", "-q", "tmp.qcow2"], check=True)
+
+
+def test_a_guest_that_gets_no_time_to_shut_down_is_ended_and_its_image_kept(plays: Callable[..., None]) -> None:
+    plays({"SIGTERM": [["ignore"]]})
+    words = ["-b", "image.qcow2", "--work-image=work.qcow2", "--shutdown-timeout=0", "tmp.qcow2"]
+    assert run(*words, "true") == 0
+    assert Path("tmp.qcow2").exists()
+    assert not Path("work.qcow2").exists()
+
+
+def test_two_do_not_write_to_one_image(said: Said) -> None:
+    second = f"{sys.executable} -c 'import sys; from vmtasks.runvm.main import runvm; sys.exit(runvm(sys.argv[1:]))'"
+    words = "--port=0 --memory=64 --exit-codes=typed"
+    Path("other.qcow2").write_bytes(Path("image.qcow2").read_bytes())
+    for image in ("--work-image=work.qcow2 other.qcow2", "image.qcow2", "-b other.qcow2 image.qcow2"):
+        line = f"= {second} {words} {image} true; test $? = 69"
+        assert run("--work-image=work.qcow2", "image.qcow2", line) == 0
+    assert said().count("another runvm does") == 3
+
+
+def test_an_interrupt_ends_a_shutdown_that_takes_its_time(
+    plays: Callable[..., None], said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plays({"SIGTERM": [["ignore"]]})
+    stop = Leash.stop
+
+    def interrupted(leash: Leash, **options: Any) -> None:
+        threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGTERM)).start()
+        stop(leash, **options)
+
+    monkeypatch.setattr(Leash, "stop", interrupted)
+    began_s = time.monotonic()
+    assert run("--exit-codes=typed", "--shutdown-timeout=600", "image.qcow2", "true") == 130
+    assert time.monotonic() - began_s < LIMIT_S
+    assert "runvm: interrupted by SIGTERM" in said()
+    assert leases() == ()
 
 
 @pytest.mark.parametrize(("how", "status"), [("classic", 1), ("typed", 130)])

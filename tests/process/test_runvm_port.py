@@ -29,7 +29,7 @@ for name in sys.argv[3:]:
 server = socket.create_server(("127.0.0.1", 0))
 port = server.getsockname()[1]
 said = {"name": "tmp", "what": "runvm tmp.qcow2", "caller_pid": int(caller), "supervisor_pid": os.getpid(),
-        "ports": {"22": port}}
+        "ports": {"22": port}, "pid_namespace": os.environ.get("ANOTHER") or os.readlink("/proc/self/ns/pid")}
 with open(f"{directory}/lease.json", "w") as lease:
     json.dump(said, lease)
     lease.flush()
@@ -160,6 +160,15 @@ def test_a_stray_that_was_stopped_goes_as_well(machines: Path) -> None:
         supervisor.send_signal(signal.SIGSTOP)
         wait_until_free(number, limit_s=LIMIT_S)
         assert supervisor.wait(LIMIT_S) == -signal.SIGTERM
+
+
+def test_a_machine_of_another_container_is_left_alone(machines: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What its processes are called there says nothing here."""
+    monkeypatch.setenv("ANOTHER", "pid:[1]")
+    with machine(machines, gone_pid()) as (process, number):
+        with pytest.raises(HostError, match="machine tmp"):
+            wait_until_free(number, limit_s=0.5)
+        assert process.poll() is None
 
 
 def test_what_a_dead_machine_has_written_down_ends_nobody(machines: Path, listener: socket.socket) -> None:

@@ -281,6 +281,23 @@ def test_preparation_that_fails_is_quoted(supervise: Callable[..., Supervisor], 
     assert nothing_is_left(ours)
 
 
+@pytest.mark.parametrize("how", ["leash", "stop", "SIGTERM", "SIGKILL"])
+def test_preparation_ends_when_nobody_waits_for_it(
+    supervise: Callable[..., Supervisor], plan: Plan, ended: Ended, tmp_path: Path, how: str
+) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    one = supervise(plan(prepare=[["/bin/sh", "-c", f"echo $$ >'{gate}'; exec sleep 600"]]))
+    one.says("admitted")
+    pid = int(gate.read_text())
+    assert not ended(pid, within_s=0)
+    if how == "SIGKILL":
+        one.process.kill()
+    else:
+        go(one, how)
+    assert ended(pid, within_s=PROMPT_S)
+
+
 def test_preparation_that_cannot_be_run_is_named(supervise: Callable[..., Supervisor], plan: Plan) -> None:
     one = supervise(plan(prepare=[["qemu-img-none", "create"]]))
     one.says("admitted")
@@ -557,7 +574,7 @@ def test_qemu_has_no_privileges_where_the_kernel_lets_nobody_bound_them() -> Non
 # --- what travels ----------------------------------------------------------------------------------------------
 
 
-TRAVELLERS = ("supervisor", "child", "qmp", "slots", "freeze", "console")
+TRAVELLERS = ("supervisor", "prepare", "child", "qmp", "slots", "freeze", "console")
 
 
 @pytest.fixture
@@ -570,7 +587,7 @@ def travelling(tmp_path: Path) -> Path:
     return path
 
 
-def test_it_needs_six_modules_and_the_standard_library(travelling: Path) -> None:
+def test_it_needs_few_modules_and_the_standard_library(travelling: Path) -> None:
     probe = f"import sys; sys.path.insert(0, {str(travelling)!r}); import vmtasks.supervisor; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-I", "-S", "-c", probe], capture_output=True, check=True, timeout=LIMIT_S)
     loaded = set(done.stdout.decode().split())

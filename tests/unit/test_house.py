@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FLOORS = [
     ("errors", "deadline", "events", "parallel", "interrupts", "caller", "janitor", "bootstrap"),
     ("slots", "host", "lease", "qmp", "supervisor", "config", "toml", "project", "spec", "tail", "dep8",
-     "freeze", "console", "child", "secret", "kept", "flags", "attendant", "hostcommand"),
+     "freeze", "prepare", "console", "child", "secret", "kept", "flags", "attendant", "hostcommand"),
     ("qemu", "image", "leash", "frozen"),
     ("guest",),
     ("machine", "life", "berth", "news", "checkpoint", "template", "provision", "finish", "apt", "packages",
@@ -58,6 +58,7 @@ ONLY_STANDARD_LIBRARY = {
     "vmtasks.freeze",
     "vmtasks.host",
     "vmtasks.image.stage",
+    "vmtasks.prepare",
     "vmtasks.qmp",
     "vmtasks.slots",
     "vmtasks.supervisor",

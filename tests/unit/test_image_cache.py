@@ -319,6 +319,18 @@ def test_prune_takes_the_bakes_of_a_broken_definition(kitchen: Kitchen) -> None:
     assert kitchen.there() == set()
 
 
+def test_prune_keeps_what_somebodys_disk_stands_on(kitchen: Kitchen, tmp_path: Path) -> None:
+    used = kitchen.bake("base", key="0123456789abcdef")
+    disk = tmp_path / "vm install.qcow2"
+    used.lay_under(disk)
+    disk.touch()
+    _, busy = cache.prune(everything=True)
+    assert [baked.serial for baked in busy] == [used.serial]
+    disk.unlink()
+    cache.prune(everything=True)
+    assert kitchen.there() == set()
+
+
 def test_prune_keeps_what_a_machine_stands_on(kitchen: Kitchen) -> None:
     used = kitchen.bake("base", key="0123456789abcdef")
     unused = kitchen.bake("base", key="fedcba9876543210")

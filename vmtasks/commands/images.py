@@ -97,4 +97,4 @@ def prune(_: Context, everything: bool = False) -> None:
         print(table(("KIND", "NAME", "AGE", "SIZE"),
                     [(one.kind, one.name, age(one.age_s), mebibytes(one.size_bytes)) for one in left]))  # fmt: skip
     for baked in busy:
-        print(f"kept {baked.serial}: a machine stands on it")
+        print(f"kept {baked.serial}: a machine stands on it, or a disk that runvm made")

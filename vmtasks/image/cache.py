@@ -9,6 +9,7 @@
         id_ed25519, known_hosts         how to get in, and whom to expect there
         manifest.json                   what is in it
         in-use                          locked (shared) by every machine that stands on it
+        layers                          the disks elsewhere that stand on it, as long as they are there
     CACHE/images/NAME.lock              locked by whoever bakes NAME
 
 KEY is a hash over the definition, the files it names, and its ancestors; so a changed definition is another
@@ -38,6 +39,8 @@ from vmtasks.spec import Access
 
 RECIPE_VERSION = 1
 """Part of every key: raise it when the same definition is baked into something else."""
+_LAYERS = "layers"
+"""A file with the names of disks elsewhere that stand on a bake."""
 _SERIAL = re.compile(r"[a-z0-9].*-[0-9a-f]{16}-[0-9a-f]+")
 
 
@@ -78,6 +81,20 @@ class BakedImage(Kept):
     def access(self) -> Access:
         """How to get into a guest that runs it."""
         return Access(identity=self.identity, known_hosts=self.known_hosts)
+
+    def lay_under(self, disk: Path) -> None:
+        """Note that a *disk* elsewhere stands on this one, for as long as there is such a file."""
+        with (self.directory / _LAYERS).open("a") as file:
+            file.write(f"{disk}\n")
+
+    @property
+    def is_laid_under(self) -> bool:
+        """Whether a disk elsewhere stands on this one."""
+        try:
+            disks = (self.directory / _LAYERS).read_text().splitlines()
+        except FileNotFoundError:
+            return False
+        return any(os.path.exists(disk) for disk in disks)  # noqa: PTH110 - a line may be anything
 
     @property
     def serial(self) -> str:
@@ -156,7 +173,7 @@ def prune(*, everything: bool = False) -> tuple[int, tuple[BakedImage, ...]]:
     """Remove the bakes that are damaged or that no definition asks for any more, and what interrupted bakes left.
 
     :param everything: remove current ones as well.
-    :return: the bytes freed, and what had to stay because a machine stands on it.
+    :return: the bytes freed, and what had to stay because a machine stands on it, or a disk that somebody keeps.
     """
     defined = set(names())
     current = set()
@@ -169,7 +186,7 @@ def prune(*, everything: bool = False) -> tuple[int, tuple[BakedImage, ...]]:
         if baked.serial in current:
             continue
         size_bytes = baked.size_bytes
-        if baked.drop():
+        if not baked.is_laid_under and baked.drop():
             freed_bytes += size_bytes
         else:
             busy.append(baked)

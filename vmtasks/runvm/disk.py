@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-import getpass
+import hashlib
 import json
+import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from vmtasks.berth import Berth, Keeping
+from vmtasks.config import cache_dir
 from vmtasks.errors import HostError, UsageError
 from vmtasks.image.cache import BakedImage, images_dir, read_baked
 from vmtasks.image.definition import find
+from vmtasks.kept import locked
 from vmtasks.machine import host_settings, machine_of
 from vmtasks.qemu.accel import Choice, choose
 from vmtasks.qemu.argv import overlay_argv
 from vmtasks.runvm.options import Call
+from vmtasks.slots import own_name
 from vmtasks.spec import Access, Machine
 
 _USUAL_CPU = "qemu32,-nx"
@@ -64,6 +70,23 @@ def machine_for(call: Call) -> tuple[Machine, Berth]:
     )
 
 
+@contextmanager
+def reserved(machine: Machine, berth: Berth) -> Iterator[None]:
+    """Be the only runvm that writes to the machine's image, wherever that is meanwhile.
+
+    :raise HostError: another one does.
+    """
+    locks = cache_dir() / "runvm"
+    written = {machine.disk, *(place for _, place in berth.keeping.move)}
+    with ExitStack() as stack:
+        locks.mkdir(parents=True, exist_ok=True)
+        for path in written:
+            name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()
+            if not stack.enter_context(locked(locks / f"{name}.lock")):
+                raise HostError(f"cannot write to {path}: another runvm does", hint="each needs an image of its own")
+        yield
+
+
 def _ours(baked: BakedImage, choice: Choice, user: str) -> tuple[Machine, Access]:
     machine = machine_of(find(str(baked.manifest["name"])), baked, choice, throw_away=False)
     if user in ("", baked.access.user):
@@ -76,7 +99,7 @@ def _somebody_elses(disk: Path, choice: Choice, user: str) -> tuple[Machine, Acc
         name="", disk=disk, accelerator=choice.accelerator, hardware="pc", cpu=_USUAL_CPU, card="virtio",
         throw_away=False,
     )  # fmt: skip
-    return machine, Access(user=user or getpass.getuser())
+    return machine, Access(user=user or own_name())
 
 
 def _keeping(
@@ -100,6 +123,11 @@ def _keeping(
         if not path.parent.is_dir():
             raise UsageError(f"there is no directory {path.parent} for an image")
     moved = work.resolve() != image.resolve()
+    if moved and not base and _is_relative(chain) and work.parent.resolve() != image.parent.resolve():
+        raise UsageError(
+            f"cannot run {image.name} in {work.parent}: it names its base image relative to where it is",
+            hint=f"qemu-img rebase -u -F FORMAT -b BASE {image} with the whole path of BASE mends that",
+        )
     prepare: tuple[tuple[str, ...], ...] = ()
     if base:
         prepare = (overlay_argv(base, str(chain[0]["format"]), work),)
@@ -108,10 +136,14 @@ def _keeping(
     return work, Keeping(
         prepare=prepare,
         copy=((image, work),) if moved and not base else (),
-        move=((work, image),) if moved else (),
+        move=((work, image.resolve()),) if moved else (),
         power_off=_power_off(call, access.user),
         power_off_limit_s=options.shutdown_timeout,
     )
+
+
+def _is_relative(chain: list[dict[str, Any]]) -> bool:
+    return not str(chain[0].get("backing-filename", "/")).startswith("/")
 
 
 def _power_off(call: Call, user: str) -> tuple[str, ...] | None:

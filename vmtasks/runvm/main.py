@@ -26,7 +26,7 @@ from vmtasks.interrupts import signals_interrupt
 from vmtasks.life import living
 from vmtasks.report.plain import Plain
 from vmtasks.report.sink import Sink
-from vmtasks.runvm.disk import machine_for
+from vmtasks.runvm.disk import machine_for, reserved
 from vmtasks.runvm.options import USAGE, Call, described, parse
 from vmtasks.runvm.port import wait_until_free
 from vmtasks.runvm.steps import Step, step_of
@@ -117,9 +117,11 @@ def _carried_out(call: Call) -> Verdict:
                 berth.console.write_bytes(b"")
             except OSError as problem:
                 raise HostError(f"cannot write the log file {berth.console}: {problem.strerror}") from problem
+        if berth.baked:
+            berth.baked.lay_under(call.image.absolute())
         verdict = Verdict()
         try:
-            with _on_its_port(call, machine, berth) as guest:
+            with reserved(machine, berth), _on_its_port(call, machine, berth) as guest:
                 verdict = _run(call, guest, host)
         except StillRunning as problem:
             events.emit(events.Note(machine=machine.name, text=problem.sentence, level="warning"))
