@@ -2,7 +2,6 @@
 # products, so every recipe is silent. Options are variables: make test-in-vm PROJECT="my project" VM_DEBUG=1
 
 PYTHON  ?= python3
-PROJECT ?= examples/hello
 # Each file in recipes/ is a target of its own, so that adding a recipe means adding one file.
 RECIPES := $(subst _,-,$(filter-out __init__ test_in_vm,$(patsubst recipes/%.py,%,$(wildcard recipes/*.py))))
 
@@ -29,11 +28,11 @@ setup: ## Make this host ready: system packages and .venv; whatever is there sta
 
 .PHONY: test-in-vm
 test-in-vm: setup ## Build, package, install and test PROJECT in clean machines
-	@$(INV) test-in-vm --source $(call quote,$(PROJECT)) $(OPTIONS)
+	@$(INV) test-in-vm --source $(call quote,$(or $(PROJECT),$(SOURCE),examples/hello)) $(OPTIONS)
 
 .PHONY: $(RECIPES)
 $(RECIPES): setup
-	@$(INV) $@ $(call option,--source,$(SOURCE)) $(call option,--debs,$(DEBS)) $(OPTIONS)
+	@$(INV) $@ $(call option,--source,$(or $(SOURCE),$(PROJECT))) $(call option,--debs,$(DEBS)) $(OPTIONS)
 
 .PHONY: check
 check: setup ## Every test and linter that this project has about itself, real machines included

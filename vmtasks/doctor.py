@@ -130,7 +130,7 @@ def _slots() -> Iterator[Finding]:
     machines = settings.machines or usual.machines
     memory_mib = settings.memory_mib or usual.memory_mib
     try:
-        running = len(slots.tickets())
+        running = sum(ticket.state == slots.RUNNING for ticket in slots.tickets())
     except slots.SlotsUnavailableError as problem:
         yield Finding(level="bad", says=str(problem), remedy=f"ls -ld {slots.default_directory()} says whose it is")
         return

@@ -17,6 +17,9 @@ from vmtasks.runvm.disk import machine_for
 from vmtasks.runvm.options import parse
 from vmtasks.spec import Machine
 
+BOOTABLE = ("-c", "write -P 0x55 510 1", "-c", "write -P 0xaa 511 1")
+"""What qemu-io is to do to a disk that a BIOS would take for one that boots."""
+
 
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,6 +33,8 @@ def create(path: str, *, form: str = "qcow2", over: str = "", over_form: str = "
     backing = ["-b", over, "-F", over_form] if over else ["-u"]
     size = [] if over else ["1M"]
     subprocess.run(["qemu-img", "create", "-q", "-f", form, *backing, path, *size], check=True)
+    if not over:
+        subprocess.run(["qemu-io", "-f", form, *BOOTABLE, path], check=True, stdout=subprocess.DEVNULL)
     return Path(path).absolute()
 
 
@@ -188,6 +193,15 @@ def test_another_user_of_an_image_of_ours_has_keys_of_their_own_and_the_host_key
     assert berth.keeping.power_off[0] == "sudo"
 
 
+def test_a_disk_that_no_bios_would_boot_is_refused_at_once() -> None:
+    Path("text.qcow2").write_text("hello\n")
+    with pytest.raises(UsageError, match=r"text\.qcow2: it has no boot loader"):
+        made("text.qcow2")
+    with pytest.raises(UsageError, match=r"text\.qcow2: it has no boot loader"):
+        made("-b", "text.qcow2", "tmp.qcow2")
+    assert made("--kvm=-cdrom", "--kvm=my.iso", "text.qcow2")
+
+
 def test_images_that_are_not_there() -> None:
     image, base = Path("tmp.qcow2").absolute(), Path("base.qcow2").absolute()
     assert refusal("tmp.qcow2") == f"there is no image {image}"
@@ -211,7 +225,7 @@ def test_no_base_image_is_ever_written_over(words: list[str]) -> None:
     create("base.qcow2")
     create("second.qcow2", over="base.qcow2")
     Path("link.qcow2").symlink_to("base.qcow2")
-    assert "is a base image of what is to take its place" in refusal(*words)
+    assert "anew: what takes its place would stand on it" in refusal(*words)
 
 
 def test_a_baked_image_is_nobodys_to_write_to(ours: Path) -> None:

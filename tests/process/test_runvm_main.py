@@ -110,6 +110,8 @@ def plays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None
 
     monkeypatch.setattr(life, "_plan", plan)
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "image.qcow2", "1M"], check=True)
+    signature = ["-c", "write -P 0x55 510 1", "-c", "write -P 0xaa 511 1"]
+    subprocess.run(["qemu-io", *signature, "image.qcow2"], check=True, stdout=subprocess.DEVNULL)
 
     def play(*played: Script) -> None:
         for number, script in enumerate(played):

@@ -112,7 +112,8 @@ def connect(
                 ) from problem
             watch(KEYS_PAUSE_S)
         except (SSHException, EOFError, OSError) as problem:
-            trouble = str(problem) or type(problem).__name__
+            if trouble != _REFUSED:  # which tells more than that the time is up
+                trouble = str(problem) or type(problem).__name__
             login_limit_s *= 2
             watch(RETRY_PAUSE_S)
     raise BootError(f"the guest did not answer over ssh within {deadline.limit_s:g} s ({trouble})")

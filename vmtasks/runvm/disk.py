@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from vmtasks.berth import Berth, Keeping
@@ -25,6 +26,8 @@ from vmtasks.runvm.options import Call
 from vmtasks.slots import own_name
 from vmtasks.spec import Access, Machine
 
+_BOOT_ARGUMENTS = ("kernel", "cdrom", "boot", "bios", "pflash", "drive", "fda")
+"""Arguments of QEMU's with which it may boot from something else than the first disk."""
 _USUAL_CPU = "qemu32,-nx"
 
 
@@ -40,6 +43,8 @@ def machine_for(call: Call) -> tuple[Machine, Berth]:
     choice = choose(settings.accel)
     chain = _chain(base, f"there is no base image {base}") if base else _chain(image, f"there is no image {image}")
     baked = _baked_of(chain)
+    if not (baked or _boots_otherwise(options.kvm)):
+        _check_boots(base or image, str(chain[0]["format"]))
     machine, access = _ours(baked, choice, options.user) if baked else _somebody_elses(image, choice, options.user)
     disk, keeping = _keeping(call, image, base, chain, access)
     cpu = options.cpu or machine.cpu
@@ -114,7 +119,7 @@ def _keeping(
     beneath = {Path(one["filename"]).resolve() for one in (chain if base else chain[1:])}
     for path in {image, work}:
         if path.resolve() in beneath:
-            raise UsageError(f"cannot make {path.name} anew: it is a base image of what is to take its place")
+            raise UsageError(f"cannot make {path.name} anew: what takes its place would stand on it")
         if path.resolve().is_relative_to(images_dir().resolve()):
             raise UsageError(
                 f"cannot write to {path}: it is an image of vmtasks, which others stand on",
@@ -171,6 +176,27 @@ def _chain(image: Path, absent: str) -> list[dict[str, Any]]:
         raise HostError(f"cannot use {image}: {done.stderr.strip().removeprefix('qemu-img: ')}")
     found: list[dict[str, Any]] = json.loads(done.stdout)
     return found
+
+
+def _boots_otherwise(arguments: tuple[str, ...]) -> bool:
+    return any(word.lstrip("-").partition("=")[0] in _BOOT_ARGUMENTS for word in arguments)
+
+
+def _check_boots(disk: Path, form: str) -> None:
+    """See that a BIOS would find something to start in the first sector.
+
+    :raise UsageError: it would not, and QEMU would sit there until the limit.
+    """
+    with TemporaryDirectory() as room:
+        sector = Path(room, "sector")
+        words = ["bs=512", "count=1", f"if={disk}", f"of={sector}"]
+        subprocess.run(["qemu-img", "dd", "-U", "-f", form, "-O", "raw", *words], check=False, capture_output=True)
+        if sector.exists() and sector.read_bytes()[510:512] == b"\x55\xaa":
+            return
+    raise UsageError(
+        f"cannot boot {disk}: it has no boot loader in its first sector",
+        hint="a disk that stands on an image of vmtasks boots where that image is in the cache (VMTASKS_CACHE)",
+    )
 
 
 def _baked_of(chain: list[dict[str, Any]]) -> BakedImage | None:

@@ -21,6 +21,7 @@ from vmtasks.errors import (
     outcome_of,
 )
 from vmtasks.guest import Guest
+from vmtasks.guest.command import short
 from vmtasks.hostcommand import HostCommands, host_commands
 from vmtasks.interrupts import signals_interrupt
 from vmtasks.life import living
@@ -165,7 +166,7 @@ def _run_one(step: Step, call: Call, guest: Guest, host: HostCommands, env: Mapp
             if status == SSH_FAILED and not guest.is_up():
                 raise ConnectionLost(f"{guest.name} no longer answers")
     except TimeLimit as problem:
-        _complain(problem)
+        _complain(TimeLimit(f"`{short(step.line)}` did not end within {limit_s:g} s"))
         return Verdict(status=problem.outcome.exit_code, outcome=problem.outcome)
     except InfrastructureError as problem:
         _complain(problem)

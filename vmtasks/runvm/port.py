@@ -21,6 +21,7 @@ from vmtasks.lease import leases
 _POLL_S = 0.2
 _STRAY_GRACE_S = 5.0
 _LISTENING = "0A"
+_FIRST_FOR_ALL = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 _SOCKET = re.compile(r"socket:\[(\d+)\]")
 
 
@@ -40,6 +41,10 @@ def wait_until_free(port: int, *, limit_s: float) -> None:
 
     :raise HostError: the port is not free within *limit_s* seconds, or not to be had at all.
     """
+    if 0 < port < int(_FIRST_FOR_ALL.read_text()):
+        raise HostError(
+            f"cannot have port {port}: one so low needs a privilege, and QEMU has none", hint="try --port=0"
+        )
     deadline, named = Deadline.after(limit_s or 1e-9), ""
     stray_ends = Deadline.after(_STRAY_GRACE_S)
     while not _is_free(port):
