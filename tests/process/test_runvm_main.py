@@ -341,6 +341,12 @@ def test_a_guest_that_is_lost_is_255_or_69_and_what_always_runs_still_does(said:
     assert "image is gone" in said()
 
 
+def test_a_host_command_ends_with_the_machine_and_what_always_runs_does_not() -> None:
+    kill = "= kill -9 $(cat qemu.pid); exec sleep 600"
+    assert run("image.qcow2", WRITE_PID, kill, "!= sleep 0.5; touch always") == 255
+    assert Path("always").exists()
+
+
 def test_a_status_of_255_of_a_guest_that_is_there_is_the_commands_own() -> None:
     assert run("--exit-codes=typed", "image.qcow2", "exit 255") == 1
     assert run("image.qcow2", "exit 255") == 255

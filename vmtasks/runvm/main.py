@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -150,19 +150,33 @@ def _run(call: Call, guest: Guest, host: HostCommands) -> Verdict:
     verdict = Verdict()
     for step in map(step_of, call.commands):
         if verdict.outcome is Outcome.PASSED or step.always:
-            one = _run_one(step, call, guest, host, env)
+            # A machine that is lost ends what runs, but not what always runs on the host after it.
+            watch = _ignore if step.on_host and verdict.outcome.is_infrastructure else guest.watch
+            one = _run_one(step, call, guest, host, env=env, watch=watch)
             verdict = one if verdict.outcome is Outcome.PASSED else verdict
     return verdict
 
 
-def _run_one(step: Step, call: Call, guest: Guest, host: HostCommands, env: Mapping[str, str]) -> Verdict:
+def _ignore(_: float) -> None:
+    pass
+
+
+def _run_one(
+    step: Step,
+    call: Call,
+    guest: Guest,
+    host: HostCommands,
+    *,
+    env: Mapping[str, str],
+    watch: Callable[[float], None],
+) -> Verdict:
     _tell(f"{'=' if step.on_host else '+'} {step.line}")
     limit_s = call.options.command_timeout
     try:
         if step.on_host:
-            status = host.run(["/bin/sh", "-c", step.line], env=env, timeout_s=limit_s)
+            status = host.run(["/bin/sh", "-c", step.line], env=env, timeout_s=limit_s, watch=watch)
         else:
-            status = host.run(_ssh(step, call, guest), timeout_s=limit_s, watch=guest.watch)
+            status = host.run(_ssh(step, call, guest), timeout_s=limit_s, watch=watch)
             if status == SSH_FAILED and not guest.is_up():
                 raise ConnectionLost(f"{guest.name} no longer answers")
     except TimeLimit as problem:
@@ -170,7 +184,8 @@ def _run_one(step: Step, call: Call, guest: Guest, host: HostCommands, env: Mapp
         return Verdict(status=problem.outcome.exit_code, outcome=problem.outcome)
     except InfrastructureError as problem:
         _complain(problem)
-        return Verdict(status=FAILED if step.on_host else SSH_FAILED, outcome=problem.outcome)
+        is_hosts = step.on_host and not isinstance(problem, ConnectionLost)
+        return Verdict(status=FAILED if is_hosts else SSH_FAILED, outcome=problem.outcome)
     _tell(f"Command exit {status}")
     return Verdict(status=status, outcome=Outcome.FAILED) if status else Verdict()
 
