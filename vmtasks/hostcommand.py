@@ -19,18 +19,15 @@ import select
 import shlex
 import socket
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
+from vmtasks.alone import argv_of
 from vmtasks.attendant import PACKET_BYTES
 from vmtasks.deadline import Deadline
 from vmtasks.errors import HostError, TimeLimit
 
-_PACKAGE_PARENT = Path(__file__).resolve().parent.parent
-_PROGRAM = "import sys; sys.path.insert(0, sys.argv.pop(1)); from vmtasks.attendant import main; main()"
 _TURN_S = 0.25
 _STOP_LIMIT_S = 20.0
 """How long an attendant may take to end what there is: more than its own limits add up to."""
@@ -101,10 +98,8 @@ def host_commands() -> Iterator[HostCommands]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         fd = theirs.fileno()
-        arguments = [os.fspath(_PACKAGE_PARENT), str(fd), str(os.getpgrp())]
-        attendant = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _PROGRAM, *arguments], pass_fds=[fd], process_group=0
-        )
+        argv = argv_of("vmtasks.attendant", str(fd), str(os.getpgrp()))
+        attendant = subprocess.Popen(argv, pass_fds=[fd], process_group=0)
     with attendant, ours:
         try:
             yield HostCommands(ours)

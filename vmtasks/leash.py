@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import queue
 import shutil
 import subprocess
-import sys
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -19,12 +17,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from vmtasks.alone import argv_of
 from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError, HostError
 from vmtasks.janitor import entrust
-
-_PACKAGE_PARENT = Path(__file__).resolve().parent.parent
-_PROGRAM = "import sys; sys.path.insert(0, sys.argv.pop(1)); from vmtasks.supervisor import main; main()"
 
 SILENT_END = {
     "event": "gone", "status": None, "by_itself": False, "error": "its supervisor ended without a word", "qemu": "",
@@ -167,7 +163,7 @@ def leashed(plan: Mapping[str, Any], *, log: Path) -> Iterator[Leash]:
     """
     with log.open("ab") as complaints:
         process = subprocess.Popen(
-            [sys.executable, "-E", "-S", "-s", "-c", _PROGRAM, os.fspath(_PACKAGE_PARENT)],
+            argv_of("vmtasks.supervisor"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=complaints,

@@ -224,7 +224,8 @@ def _end(guest: Guest, leash: Leash, keeping: Keeping | None, *, listens: bool) 
         guest.close()
         leash.stop()
         return
-    deadline = Deadline.after(keeping.power_off_limit_s or 1e-3)  # to a deadline, 0 is no limit
+    listens = listens and keeping.power_off_limit_s > 0  # one that is given no time need not be asked
+    deadline = Deadline.after(keeping.power_off_limit_s)
     if listens and not _asked_to_power_off(guest, keeping):
         with suppress(BootError):  # it is gone already
             leash.qmp("system_powerdown")

@@ -13,10 +13,5 @@ from tests.buildbot.farm import Farm
 def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
     farm = Farm(home=tmp_path_factory.mktemp("farm"))
     farm.create()
-    try:
-        farm.start_master()
-        farm.start_worker()
+    with farm.running(kill=True):
         yield farm
-    finally:
-        for name in list(farm.processes):
-            farm.end(name, kill=True)

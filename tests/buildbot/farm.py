@@ -9,7 +9,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -63,6 +64,21 @@ class Farm:
             "build-deb:\n\t@echo no results; exit 3\n"
         )
         (checkout / "tasks.py").write_text(Path(__file__).with_name("machineless.py").read_text())
+
+    @contextmanager
+    def running(self, *, with_worker: bool = True, kill: bool = False) -> Iterator[Farm]:
+        """Have it run for as long as the block lasts.
+
+        :param kill: whether it is killed then, and not ended in order.
+        """
+        try:
+            self.start_master()
+            if with_worker:
+                self.start_worker()
+            yield self
+        finally:
+            for name in list(self.processes):
+                self.end(name, kill=kill)
 
     def start_master(self) -> None:
         """Start the master, at the ports that it had before, and wait until it answers."""

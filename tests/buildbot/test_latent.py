@@ -18,12 +18,8 @@ from vmtasks.buildbot.latent import VMLatentWorker
 def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
     farm = Farm(home=tmp_path_factory.mktemp("farm"), config=Path(__file__).with_name("latent_master.cfg"))
     farm.create()
-    try:
-        farm.start_master()
+    with farm.running(with_worker=False):
         yield farm
-    finally:
-        for name in list(farm.processes):
-            farm.end(name)
 
 
 def machines(farm: Farm) -> list[Path]:

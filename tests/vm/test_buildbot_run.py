@@ -31,13 +31,8 @@ def farm(tmp_path: Path) -> Iterator[Farm]:
     subprocess.run([*git, "add", "."], check=True)
     subprocess.run([*git, "commit", "--quiet", "--message=greet"], check=True)
     (tmp_path / "vmtasks/Makefile").write_text(f"test-in-vm:\n\t@$(MAKE) --no-print-directory -C '{ROOT}' $@\n")
-    try:
-        farm.start_master()
-        farm.start_worker()
+    with farm.running():
         yield farm
-    finally:
-        for name in list(farm.processes):
-            farm.end(name)
 
 
 def test_buildbot_and_a_developer_make_the_same_products_of_a_commit(farm: Farm) -> None:
