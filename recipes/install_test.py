@@ -26,8 +26,9 @@ from vmtasks import (
 )
 
 if TYPE_CHECKING:
-    from vmtasks import Frozen
+    from vmtasks import Checkpoint
 
+_ONE_MACHINE = "it needs a machine of its own that starts where this one is, which cannot be had there"
 _LOGS = "journalctl --boot --no-pager >journal.log; cp -f /var/log/dpkg.log /var/log/apt/term.log . 2>/dev/null; :"
 
 
@@ -60,7 +61,9 @@ def install_test(
         machine.enter_context(_logs_kept(run, guest))
         before = packages.files(guest)
         beside: list[Callable[[], object]] = []
-        if upgrade_from:
+        if upgrade_from and not guest.can_fork:
+            run.skip("upgrade", _ONE_MACHINE)
+        elif upgrade_from:
             clean = _checkpoint(guest, "no packages yet", checkpoints)
             beside.append(lambda: trial.upgrade(clean, old))
         packages.serve(guest, new)
@@ -68,7 +71,10 @@ def install_test(
             packages.install(guest, new)
         tree, tests = _tests(run, guest, Source.of(Path(source))) if source else ("", [])
         alone = [test for test in tests if test.needs_own_machine]
-        if alone:
+        if not guest.can_fork:
+            for test in alone:
+                run.skip(f"debian/tests/{test.name}", _ONE_MACHINE)
+        elif alone:
             installed = _checkpoint(guest, "installed packages", checkpoints)
             beside += [partial(trial.isolated, installed, tree, test) for test in alone]
 
@@ -111,7 +117,7 @@ class _Trial:
         with self.run.case(f"purge{when}"):
             packages.purge(guest, self.new)
 
-    def upgrade(self, clean: Frozen, old: packages.Packages) -> None:
+    def upgrade(self, clean: Checkpoint, old: packages.Packages) -> None:
         """Upgrade from older packages, in a machine of its own, whose apt does not know the new ones at first."""
         with self.run.boot(clean, name="upgrade", project=self.project) as guest, _logs_kept(self.run, guest):
             with self.run.case("install-old"):
@@ -122,7 +128,7 @@ class _Trial:
             self.use(guest, " after the upgrade")
             self.purge(guest, " after the upgrade")
 
-    def isolated(self, installed: Frozen, tree: str, test: Dep8Test) -> None:
+    def isolated(self, installed: Checkpoint, tree: str, test: Dep8Test) -> None:
         """Run one of the package's own tests in a machine of its own."""
         name = f"test-{test.name}"
         with self.run.boot(installed, name=name, project=self.project) as guest, _logs_kept(self.run, guest):
@@ -141,7 +147,7 @@ def _tests(run: Run, guest: Guest, origin: Source) -> tuple[str, list[Dep8Test]]
     return tree, runnable
 
 
-def _checkpoint(guest: Guest, name: str, stack: ExitStack) -> Frozen:
+def _checkpoint(guest: Guest, name: str, stack: ExitStack) -> Checkpoint:
     """Freeze the guest, for as long as *stack* lives."""
     checkpoint = guest.checkpoint(name)
     stack.callback(checkpoint.drop)

@@ -24,20 +24,23 @@ if TYPE_CHECKING:
         UsageError,
         VmtasksError,
     )
-    from vmtasks.frozen import Frozen
     from vmtasks.guest import Guest, Result, sh
     from vmtasks.machine import boot
     from vmtasks.parallel import at_once
     from vmtasks.project import Project, source_date_epoch
+    from vmtasks.provider import Provider, Wishes
     from vmtasks.provision import Provisioning
     from vmtasks.run import Run, recipe
     from vmtasks.source import Source
+    from vmtasks.spec import Checkpoint
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "boot": "machine",
-    "Frozen": "frozen",
+    "Checkpoint": "spec",
+    "Provider": "provider",
+    "Wishes": "provider",
     "Guest": "guest",
     "Result": "guest",
     "sh": "guest",
@@ -66,14 +69,15 @@ _ROOMS = ("apt", "autopkgtest", "events", "packages")
 
 __all__ = [
     "BootError",
+    "Checkpoint",
     "CommandFailed",
     "ConnectionLost",
     "Dep8Test",
-    "Frozen",
     "Guest",
     "HostError",
     "Interrupted",
     "Project",
+    "Provider",
     "Provisioning",
     "Result",
     "Run",
@@ -83,6 +87,7 @@ __all__ = [
     "TimeLimit",
     "UsageError",
     "VmtasksError",
+    "Wishes",
     "apt",
     "at_once",
     "autopkgtest",

@@ -28,6 +28,7 @@ _PACKAGE = Path(__file__).resolve().parent
 class HostSettings:
     """What holds on this host, whatever the project."""
 
+    on: str = field(default="", metadata={"says": "where machines run", "env": "VMTASKS_ON"})
     machines: int | None = field(
         default=None,
         metadata={"says": "machines at a time", "at_least": 1, "env": "VMTASKS_SLOTS"},

@@ -16,6 +16,9 @@ Word = TypeVar("Word", bound=str)
 class Flags:
     """The options that every recipe has; a number that nobody gave is None."""
 
+    on: str = field(
+        default="", metadata={"help": "where machines run: here, USER@HOST, ssh://USER@HOST or ec2 (docs/providers.md)"}
+    )
     accel: str = field(default="", metadata={"help": "accelerator: auto (try, the default), kvm or tcg"})
     network: str = field(default="", metadata={"help": "what each machine reaches: user (all), restricted or none"})
     memory_mib: int | None = field(default=None, metadata={"help": "memory of each machine in MiB", "at_least": 64})

@@ -36,6 +36,7 @@ from vmtasks.config import HostSettings, cache_dir
 from vmtasks.errors import HostError
 from vmtasks.janitor import SPARED, entrust
 from vmtasks.kept import Kept
+from vmtasks.spec import HERE
 
 Kind = Literal["template", "checkpoint"]
 
@@ -60,6 +61,11 @@ class Frozen(Kept):
     def name(self) -> str:
         """The image's name, or what the checkpoint was called."""
         return str(self.said["name"])
+
+    @property
+    def on(self) -> str:
+        """The host that has it."""
+        return HERE
 
     @property
     def ram(self) -> Path:

@@ -1,58 +1,26 @@
-"""``boot()``: the one way to a machine."""
+"""``boot()``: the one way to a machine, wherever it comes from."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from vmtasks.berth import Berth, Origin
-from vmtasks.checkpoint import machine_from
 from vmtasks.config import HostSettings
 from vmtasks.errors import UsageError
-from vmtasks.finish import finisher
-from vmtasks.frozen import Frozen
 from vmtasks.guest import Guest
-from vmtasks.image.bake import ensure
-from vmtasks.image.cache import BakedImage, read_baked
-from vmtasks.image.definition import Definition, find
-from vmtasks.life import living
-from vmtasks.provision import Provisioning, provisioned
-from vmtasks.qemu.accel import Choice, choose
-from vmtasks.qemu.argv import BY_HAND, qemu_argv
-from vmtasks.spec import DirectKernel, Machine, Network
-from vmtasks.template import origin_of
-
-KERNEL_OPTIONS = "root=/dev/vda rw console=ttyS0 quiet net.ifnames=0 tsc=reliable no_timer_check"
-"""No probing of a clock that QEMU guarantees, no waiting for disks by name: what a machine needs and no more."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wishes:
-    """What a caller may ask of a machine; what is not asked for, the image and the host's settings say."""
-
-    name: str = ""
-    """What to call it; the image's name by default."""
-    memory_mib: int | None = None
-    cpus: int | None = None
-    network: Network | None = None
-    accel: Literal["auto", "kvm", "tcg"] | None = None
-    attempts: int | None = None
-    cold: bool = False
-    """Boot from the disk, whatever templates there are."""
-    forkable: bool = False
-    """Whether ``guest.checkpoint`` is to serve; it costs some tenths of a second at the start."""
-    extra: tuple[str, ...] = ()
-    """More arguments for QEMU."""
+from vmtasks.provider import Provider, Wishes
+from vmtasks.provision import Provisioning
+from vmtasks.spec import HERE, Checkpoint, Network
 
 
 @contextmanager
 def boot(
-    image: str | Frozen,
+    image: str | Checkpoint,
     *,
     name: str = "",
+    on: str = "",
     memory_mib: int | None = None,
     cpus: int | None = None,
     network: Network | None = None,
@@ -72,17 +40,19 @@ def boot(
 
     :param image: the name of an image, or what ``guest.checkpoint`` returned.
     :param name: what to call the machine; the image's name by default.
+    :param on: where it is to run: see docs/providers.md; where the host's settings say by default.
     :param cold: boot from the disk, whatever templates there are.
     :param forkable: whether ``guest.checkpoint`` is to serve; it costs some tenths of a second.
     :param extra: more arguments for QEMU; such a machine boots cold.
     :param what: what it is for, for those who wait for a slot.
     :param logs: the directory for the console and for the output of each command.
     :raise UsageError: there is no such image.
-    :raise HostError: this host cannot bake or run it.
+    :raise HostError: the machine cannot be baked or run there.
     :raise BootError: it did not come up, in as many attempts as allowed.
     """
     wishes = Wishes(
         name=name,
+        on=on,
         memory_mib=memory_mib,
         cpus=cpus,
         network=network,
@@ -98,7 +68,7 @@ def boot(
 
 @contextmanager
 def boot_as(
-    image: str | Frozen,
+    image: str | Checkpoint,
     wishes: Wishes,
     *,
     provisioning: Provisioning | None = None,
@@ -110,108 +80,19 @@ def boot_as(
     :param provisioning: what :func:`vmtasks.provision.provision` is to be called with first in the block; a
         machine that has it behind it is the one to start from. Not for a checkpoint, which is as it is.
     """
-    if isinstance(image, Frozen):
-        machine, berth, origin = fork_of(image, wishes)
-        berth = replace(berth, what=what or f"a machine from {image.name}", logs=logs)
-    else:
-        machine, berth = berth_of(image, wishes)
-        berth = replace(berth, what=what or f"a machine from {image}", logs=logs)
-        origin = origin_of(machine, berth, cold=wishes.cold, forkable=wishes.forkable)
-        if provisioning is not None:
-            origin = provisioned(provisioning, machine, berth, origin)
-    with living(machine, berth, origin) as guest:
+    on = (wishes.on or HostSettings.load().on) if isinstance(image, str) else image.on
+    what = what or f"a machine from {image if isinstance(image, str) else image.name}"
+    with provider_of(on).machine(image, wishes, provisioning=provisioning, what=what, logs=logs) as guest:
         yield guest
 
 
-def fork_of(checkpoint: Frozen, wishes: Wishes) -> tuple[Machine, Berth, Origin]:
-    """Return what a machine from *checkpoint* is made of: all but its name was settled when that was frozen.
+def provider_of(on: str) -> Provider:
+    """Return whoever has machines at a place that ``--on`` names; empty is this host.
 
-    :raise UsageError: something else is wished for.
-    :raise HostError: the image that it stands on is gone.
+    :raise UsageError: nobody has.
     """
-    frozen_machine = machine_from(checkpoint.said["machine"])
-    machine = replace(frozen_machine, name=wishes.name or frozen_machine.name)
-    for setting in ("memory_mib", "cpus", "network", "extra"):
-        wish = getattr(wishes, setting)
-        if wish and wish != getattr(machine, setting):
-            raise UsageError(f"cannot give {checkpoint.name} another {setting}: a frozen machine is as it was")
-    baked = read_baked(Path(checkpoint.said["baked"]))
-    settings = host_settings(accel=wishes.accel, attempts=wishes.attempts)
-    choice = Choice(accelerator=machine.accelerator, why="the frozen machine's")
-    image = checkpoint.said["image"]
-    berth = Berth(image=image, baked=baked, access=baked.access, choice=choice, settings=settings)
-    checkpoint.touch()
-    return machine, berth, Origin(frozen=checkpoint, why=f"from {checkpoint.name}", forkable=wishes.forkable)
+    if on in ("", HERE):
+        from vmtasks.providers.qemu import Qemu
 
-
-def argv_by_hand(image: str, wishes: Wishes) -> tuple[str, ...]:
-    """Return the command line of the machine that :func:`boot` would start, to be pasted into a terminal.
-
-    QEMU's control line is on its standard input there, its console goes to ``console.log``, and ``-snapshot``
-    stands for the overlay. The image is baked if it is not there: a command line that names no file helps nobody.
-
-    :raise UsageError: there is no such image.
-    """
-    machine, _ = berth_of(image, wishes)
-    return (*qemu_argv(machine, disk=machine.disk, wires=BY_HAND), "-snapshot")
-
-
-def berth_of(image: str, wishes: Wishes) -> tuple[Machine, Berth]:
-    """Return the machine that *wishes* make of an image, which is baked if need be, and what is around it.
-
-    :raise UsageError: there is no such image.
-    :raise HostError: this host cannot bake it.
-    """
-    settings = host_settings(accel=wishes.accel, attempts=wishes.attempts)
-    definition = find(image)
-    choice = choose(settings.accel)
-    baked = ensure_baked(definition, settings=settings)
-    machine = machine_of(definition, baked, choice, wishes)
-    return machine, Berth(image=image, baked=baked, access=baked.access, choice=choice, settings=settings)
-
-
-def host_settings(*, accel: Literal["auto", "kvm", "tcg"] | None = None, attempts: int | None = None) -> HostSettings:
-    """Return the host's settings with the caller's wishes over them.
-
-    :raise UsageError: a settings file or variable is not right.
-    """
-    settings = HostSettings.load()
-    return replace(settings, accel=accel or settings.accel, attempts=attempts or settings.attempts)
-
-
-def ensure_baked(definition: Definition, *, settings: HostSettings | None = None, refresh: bool = False) -> BakedImage:
-    """Return the baked image of a definition, after baking it if need be.
-
-    :param refresh: bake it anew, with today's packages.
-    :raise HostError: this host cannot bake it.
-    """
-    settings = settings or HostSettings.load()
-    finish = finisher(settings, choose(settings.accel), machine_of)
-    return ensure(definition, finish, settings, refresh=refresh)
-
-
-def machine_of(
-    definition: Definition,
-    baked: BakedImage,
-    choice: Choice,
-    wishes: Wishes = Wishes(),
-    *,
-    seed: Path | None = None,
-    throw_away: bool = True,
-) -> Machine:
-    """Return the machine that a baked image makes: a pure function."""
-    kernel = baked.kernel
-    options = f"{KERNEL_OPTIONS} {definition.kernel_options}".strip()
-    return Machine(
-        name=wishes.name or definition.name,
-        disk=baked.disk,
-        architecture=definition.architecture,
-        memory_mib=wishes.memory_mib or definition.memory_mib,
-        cpus=wishes.cpus or definition.cpus,
-        accelerator=choice.accelerator,
-        boot=DirectKernel(kernel=kernel, initrd=baked.initrd, command_line=options) if kernel else None,
-        network=wishes.network or definition.network,
-        seed=seed,
-        throw_away=throw_away,
-        extra=wishes.extra,
-    )
+        return Qemu()
+    raise UsageError(f"cannot have machines on '{on}'; known are '{HERE}'", hint="see docs/providers.md")

@@ -83,6 +83,7 @@ class Machine:
     network: Network | None = field(
         default=None, metadata={"says": "what the machine reaches", "env": "VMTASKS_NETWORK"}
     )
+    on: str = field(default="", metadata={"says": "where the machine runs", "env": "VMTASKS_ON"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,10 +51,10 @@ def provision(guest: Guest, provisioning: Provisioning) -> None:
 
     That it cannot be kept costs the next one time, and is no error.
     """
-    origin: Origin = guest.facts["origin"]
-    if origin.kind == "fork":
+    origin: Origin | None = guest.facts.get("origin")
+    if origin is not None and origin.kind == "fork":
         return
-    if not (provisioning.work(guest) and origin.forkable):
+    if not (provisioning.work(guest) and origin is not None and origin.forkable):
         return
     try:
         guest.checkpoint(provisioning.name, provisioning.key)

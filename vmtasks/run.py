@@ -52,10 +52,10 @@ from vmtasks.errors import (
 from vmtasks.flags import Flags, accelerator, network, option
 
 if TYPE_CHECKING:
-    from vmtasks.frozen import Frozen
     from vmtasks.guest import Guest
     from vmtasks.project import Project
     from vmtasks.provision import Provisioning
+    from vmtasks.spec import Checkpoint
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\udc80-\udc9f]")
 _serials = count()
@@ -96,7 +96,7 @@ class Run:
     @contextmanager
     def boot(
         self,
-        image: str | Frozen,
+        image: str | Checkpoint,
         *,
         name: str = "",
         project: Project | None = None,
@@ -114,7 +114,8 @@ class Run:
         :raise UsageError: a variable that *project* wants of the host's environment is not set.
         """
         from vmtasks import secret
-        from vmtasks.machine import Wishes, argv_by_hand, boot_as
+        from vmtasks.machine import boot_as
+        from vmtasks.provider import Wishes
         from vmtasks.provision import provision
 
         flags = self.flags
@@ -122,6 +123,7 @@ class Run:
         origin = image if isinstance(image, str) else image.name
         wishes = Wishes(
             name=self._name_for(name or origin),
+            on=flags.on or (project.machine.on if project else ""),
             memory_mib=flags.memory_mib or (project.machine.memory_mib if project else None),
             cpus=flags.cpus or (project.machine.cpus if project else None),
             network=network(flags.network) or (project.machine.network if project else None),
@@ -131,11 +133,13 @@ class Run:
             forkable=forkable,
         )
         if flags.dry_run and isinstance(image, str):
+            from vmtasks.providers.qemu import argv_by_hand
+
             sys.stdout.write(shlex.join(argv_by_hand(image, wishes)) + "\n")
             raise Exit(code=0)
         what = f"{self.recipe} of {project.name if project else origin}"
         with boot_as(image, wishes, provisioning=provisioning, what=what, logs=self.directory) as guest:
-            self.console = guest.facts["console"]
+            self.console = guest.facts.get("console")
             guest.mask(secrets.values())
             guest.limit_s = project.commands.timeout_s if project else None
             try:

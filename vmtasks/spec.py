@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 Accelerator = Literal["kvm", "tcg"]
 Architecture = Literal["amd64", "i386"]
@@ -13,6 +13,8 @@ Start = Literal["cold", "clone", "fork"]
 """How a machine starts: from its disk, from a template of its image, from a checkpoint of another machine."""
 Hardware = Literal["lean", "pc"]
 """What our own images need and no more, or what QEMU takes for a PC: IDE disks, a VGA card."""
+HERE = "here"
+"""What this host is called where machines may be elsewhere."""
 EXCHANGE_SERIAL = "vmtasks-exchange"
 """By which a guest knows the disk that files travel on; virtio has room for 20 bytes."""
 EXCHANGE_BYTES = 32 * 1024**3
@@ -90,3 +92,18 @@ class Machine:
     """A raw disk of :data:`EXCHANGE_BYTES` through which files travel; None: they go over ssh."""
     extra: tuple[str, ...] = ()
     """More arguments for QEMU, as they are."""
+
+
+class Checkpoint(Protocol):
+    """A machine as it was, for others to start from."""
+
+    @property
+    def name(self) -> str:
+        """What it was called when it was made."""
+
+    @property
+    def on(self) -> str:
+        """Where it is, as ``--on`` has it: machines that start from it run there and nowhere else."""
+
+    def drop(self) -> bool:
+        """Remove it unless a machine stands on it, and return whether it is gone."""

@@ -19,7 +19,7 @@ from vmtasks import slots
 from vmtasks.deadline import Deadline
 from vmtasks.errors import HostError
 from vmtasks.image.definition import find
-from vmtasks.machine import ensure_baked
+from vmtasks.providers.qemu import ensure_baked
 
 GONE_LIMIT_S = 5.0
 """The promise."""

@@ -17,6 +17,7 @@ from vmtasks import doctor, frozen, machine, slots
 from vmtasks.commands import images, vm
 from vmtasks.errors import HostError, Interrupted, UsageError
 from vmtasks.image import cache
+from vmtasks.providers import qemu
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +52,7 @@ def test_a_signal_interrupts_a_bake_and_all_that_is_to_be_cleared_away_is(
     # What kills without an exception would take the tests along.
     before = signal.signal(number, lambda *_: pytest.fail("nobody minds the signal"))
     try:
-        monkeypatch.setattr(machine, "ensure_baked", baked)
+        monkeypatch.setattr(qemu, "ensure_baked", baked)
         with pytest.raises(Interrupted) as caught:
             call()
     finally:

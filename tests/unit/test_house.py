@@ -30,7 +30,7 @@ FLOORS = [
     ("qemu", "image", "leash", "frozen"),
     ("guest",),
     ("machine", "life", "berth", "news", "checkpoint", "template", "provision", "finish", "apt", "packages",
-     "autopkgtest", "source", "linger"),
+     "autopkgtest", "source", "linger", "provider", "providers"),
     ("report", "doctor", "run", "runvm", "bench", "testing", "buildbot"),
     ("commands", "recipes"),
     ("tasks",),

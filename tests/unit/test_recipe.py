@@ -17,8 +17,8 @@ import pytest
 
 from vmtasks import Run, UsageError
 from vmtasks.flags import Flags, network
-from vmtasks.machine import Wishes
 from vmtasks.project import Commands, Machine, Project
+from vmtasks.provider import Wishes
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -19,7 +19,7 @@ from vmtasks.config import cache_dir
 from vmtasks.frozen import all_frozen
 from vmtasks.image.cache import BakedImage
 from vmtasks.image.definition import find
-from vmtasks.machine import ensure_baked
+from vmtasks.providers.qemu import ensure_baked
 
 WORK = """
 import json, sys

@@ -18,7 +18,7 @@ from vmtasks import HostError, boot, sh
 from vmtasks.deadline import Deadline
 from vmtasks.image.cache import find_baked, images_dir
 from vmtasks.image.definition import find
-from vmtasks.machine import ensure_baked
+from vmtasks.providers.qemu import ensure_baked
 
 
 @pytest.mark.parametrize(("name", "machine", "release"), [("trixie", "x86_64", "13"), ("bookworm-i386", "i686", "12")])
@@ -133,7 +133,7 @@ def test_a_damaged_image_is_told(images: Path, tmp_path: Path) -> None:
 BAKE = """
 import sys
 from vmtasks.image.definition import find
-from vmtasks.machine import ensure_baked
+from vmtasks.providers.qemu import ensure_baked
 print(ensure_baked(find(sys.argv[1])).disk)
 """
 

@@ -13,7 +13,7 @@ import pytest
 from tests.buildbot.farm import Farm, until
 from vmtasks.image.definition import find
 from vmtasks.lease import Lease, leases
-from vmtasks.machine import ensure_baked
+from vmtasks.providers.qemu import ensure_baked
 
 LIMIT_S = 300.0
 CONFIG = Path(__file__).parents[1] / "buildbot/latent_master.cfg"

@@ -20,7 +20,7 @@ from vmtasks.deadline import Deadline
 from vmtasks.image.cache import images_dir
 from vmtasks.image.definition import find
 from vmtasks.lease import leases
-from vmtasks.machine import ensure_baked
+from vmtasks.providers.qemu import ensure_baked
 
 RUNVM = Path(sys.executable).with_name("runvm")
 LIMIT_S = 300.0

@@ -132,7 +132,7 @@ def call(command: Sequence[str], log: Path, *, cwd: Path = ROOT) -> None:
 def bake(*images: str) -> None:
     """Bake what is not baked yet, so that this is no part of what is measured."""
     from vmtasks.image.definition import find
-    from vmtasks.machine import ensure_baked
+    from vmtasks.providers.qemu import ensure_baked
 
     for image in images:
         ensure_baked(find(image))

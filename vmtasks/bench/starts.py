@@ -24,8 +24,9 @@ from vmtasks.guest import Guest
 from vmtasks.guest.ssh import Address, ssh_line
 from vmtasks.guest.wake import Wake
 from vmtasks.lease import leases
-from vmtasks.machine import Wishes, berth_of, fork_of
 from vmtasks.parallel import at_once
+from vmtasks.provider import Wishes
+from vmtasks.providers.qemu import berth_of, fork_of
 from vmtasks.qemu.argv import SSH_PORT, Wires, overlay_argv, qemu_argv
 from vmtasks.qmp import Qmp
 from vmtasks.spec import EXCHANGE_BYTES, NOTE_AT, Machine
@@ -102,7 +103,7 @@ def starts(runs: int) -> Rows:
         before = parent.connection
         stood_still_s = []
         for _ in range(runs):
-            checkpoint = parent.checkpoint("bench")
+            checkpoint = parent.facts["freezer"].checkpoint("bench")
             checkpoints.callback(checkpoint.drop)  # once the parent has ended: its disk lies over it
             stood_still_s.append(float(parent.facts["freezer"].stood_still_s))
         parent.succeed(["true"])

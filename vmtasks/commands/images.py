@@ -37,7 +37,7 @@ def bake(_: Context, name: str, refresh: bool = False) -> None:
     """Bake an image that is not there yet, or bake it anew."""
     from vmtasks.image.definition import find
     from vmtasks.interrupts import signals_interrupt
-    from vmtasks.machine import ensure_baked
+    from vmtasks.providers.qemu import ensure_baked
     from vmtasks.report import reporting
 
     definition = find(name)
@@ -53,7 +53,7 @@ def show(_: Context, name: str, path: bool = False) -> None:
     from vmtasks.image.cache import find_baked, key_of
     from vmtasks.image.definition import find
     from vmtasks.interrupts import signals_interrupt
-    from vmtasks.machine import ensure_baked
+    from vmtasks.providers.qemu import ensure_baked
     from vmtasks.report import reporting
 
     definition = find(name)

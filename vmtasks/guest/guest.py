@@ -21,7 +21,7 @@ from vmtasks.guest.transfer import Transfer, quoted_glob
 if TYPE_CHECKING:
     from fabric import Connection
 
-    from vmtasks.frozen import Frozen
+    from vmtasks.spec import Checkpoint
 
 _POLL_S = 0.25
 _SIGN_OF_LIFE_S = 5.0
@@ -43,7 +43,7 @@ class Guest:
         session: Session,
         *,
         exchange: Exchange | None = None,
-        freeze: Callable[[str, str], Frozen] | None = None,
+        freeze: Callable[[str, str], Checkpoint] | None = None,
         logs: Path | None = None,
         heartbeat_s: float = 60.0,
         facts: Mapping[str, Any] | None = None,
@@ -286,18 +286,23 @@ class Guest:
         """Return the number of processors that are online."""
         return int(self.query(["nproc", "--all"]))
 
-    def checkpoint(self, name: str, key: str = "") -> Frozen:
+    @property
+    def can_fork(self) -> bool:
+        """Whether other machines can start from a checkpoint of this one, if it was booted with ``forkable=True``."""
+        return self._freeze is not None
+
+    def checkpoint(self, name: str, key: str = "") -> Checkpoint:
         """Freeze the machine as it is, commands that run in it and all, and let it go on.
 
         Any number of machines start from there with ``boot(checkpoint)``.
 
         :param name: what to call it in output.
         :param key: what later runs find it by, on the same image and form of machine; nothing does without.
-        :raise UsageError: the machine was not booted with ``forkable=True``.
+        :raise UsageError: the machine was not booted with ``forkable=True``, or cannot fork wherever it runs.
         :raise HostError: the disk is full, or QEMU could not; the machine goes on all the same.
         """
         if self._freeze is None:
-            raise UsageError(f"cannot freeze {self.name}: it is no virtual machine of ours")
+            raise UsageError(f"cannot freeze {self.name}: whoever runs it cannot do that")
         return self._freeze(name, key)
 
     def close(self) -> None:

@@ -19,7 +19,7 @@ from vmtasks.errors import HostError, UsageError
 from vmtasks.image.cache import BakedImage, images_dir, read_baked
 from vmtasks.image.definition import find
 from vmtasks.kept import locked
-from vmtasks.machine import host_settings, machine_of
+from vmtasks.providers.qemu import host_settings, machine_of
 from vmtasks.qemu.accel import Choice, choose
 from vmtasks.qemu.argv import overlay_argv
 from vmtasks.runvm.options import Call
