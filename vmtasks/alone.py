@@ -6,10 +6,11 @@ import os
 import sys
 from pathlib import Path
 
-_PACKAGE_PARENT = Path(__file__).resolve().parent.parent
+PACKAGE_PARENT = os.fspath(Path(__file__).resolve().parent.parent)
+"""The directory that this package is in."""
 
 
-def argv_of(module: str, *arguments: str) -> list[str]:
+def argv_of(module: str, *arguments: str, package_parent: str = PACKAGE_PARENT) -> list[str]:
     """Return the command line that calls ``main()`` of one of our modules."""
     program = f"import sys; sys.path.insert(0, sys.argv.pop(1)); from {module} import main; main()"
-    return [sys.executable, "-I", "-S", "-c", program, os.fspath(_PACKAGE_PARENT), *arguments]
+    return [sys.executable, "-I", "-S", "-c", program, package_parent, *arguments]

@@ -10,6 +10,7 @@ from vmtasks.config import HostSettings
 from vmtasks.frozen import Frozen
 from vmtasks.guest.command import Command
 from vmtasks.image.cache import BakedImage
+from vmtasks.place import THIS_HOST, Place
 from vmtasks.qemu.accel import Choice
 from vmtasks.spec import Access, Machine, Ram, Start
 
@@ -39,6 +40,8 @@ class Berth:
     access: Access
     choice: Choice
     settings: HostSettings
+    place: Place = THIS_HOST
+    """The host that runs it; *baked* is there, and so is all that it starts from."""
     keeping: Keeping = Keeping()
     what: str = ""
     """What it is for, in the words that others on this host read while they wait."""

@@ -20,6 +20,7 @@ from vmtasks.freeze import DISK
 from vmtasks.frozen import Frozen
 from vmtasks.image.cache import BakedImage
 from vmtasks.leash import Leash
+from vmtasks.place import THIS_HOST, Place
 from vmtasks.qemu.argv import overlay_unseen_argv, qemu_argv
 from vmtasks.spec import DirectKernel, Machine
 
@@ -35,6 +36,7 @@ class Freezer:
     :param basis: returns what every frozen state of it depends on, see :func:`basis_of`.
     :param stands_on: the lock files of what its disk is laid over.
     :param about: what a later start needs to know, as JSON has it.
+    :param place: the host that it runs on.
     """
 
     def __init__(
@@ -45,10 +47,12 @@ class Freezer:
         basis: Callable[[], str],
         stands_on: tuple[Path, ...],
         about: Mapping[str, object],
+        place: Place = THIS_HOST,
     ) -> None:
         self._machine = machine
         self._basis = basis
         self._leash = leash
+        self._place = place
         self._stands_on = stands_on
         self._about = about
         self._disk = machine.disk
@@ -77,7 +81,7 @@ class Freezer:
         self._count += 1
         overlay = self._disk.with_name(f"disk-{self._count}.qcow2")
         ram = self._machine.ram.file
-        making = frozen.making(key, "checkpoint", name, stands_on=self._stands_on, **said)
+        making = self._place.within(frozen.making, key, "checkpoint", name, stands_on=self._stands_on, **said)
         try:
             with events.phase("checkpoint", machine=self._machine.name, detail=name), making as (into, final):
                 self._freeze(
@@ -93,7 +97,7 @@ class Freezer:
             raise HostError(f"cannot freeze {self._machine.name}: {problem.strerror or problem}") from problem
         self._half_way = False
         self._disk, self._stands_on = overlay, (final / "in-use", *self._stands_on)
-        return frozen.read(final)
+        return self._place.call(frozen.read, final)
 
     def template(self, into: Path, final: Path) -> None:
         """Freeze the machine into a directory, for good: it has nothing but its end before it.

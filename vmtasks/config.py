@@ -29,6 +29,7 @@ class HostSettings:
     """What holds on this host, whatever the project."""
 
     on: str = field(default="", metadata={"says": "where machines run", "env": "VMTASKS_ON"})
+    ssh: str = field(default="ssh", metadata={"says": "the ssh that reaches other hosts", "env": "VMTASKS_SSH"})
     machines: int | None = field(
         default=None,
         metadata={"says": "machines at a time", "at_least": 1, "env": "VMTASKS_SLOTS"},
@@ -58,6 +59,11 @@ class HostSettings:
     heartbeat_s: float = field(
         default=60.0,
         metadata={"says": "silence before a sign of life in seconds", "at_least": 1, "env": "VMTASKS_HEARTBEAT_S"},
+    )
+
+    ec2_ttl_s: float = field(
+        default=4 * 3600.0,
+        metadata={"says": "how long a machine may live on EC2 in seconds", "at_least": 60, "env": "VMTASKS_EC2_TTL_S"},
     )
 
     @classmethod

@@ -25,18 +25,23 @@ class Console:
 
     :param on_panic: told of its first panic.
     :param on_out_of_memory: told of the first process that it killed for want of memory.
+    :param path: the log; None: its reader is elsewhere.
+    :param on_text: told what would go into a log, where there is none.
     """
 
     def __init__(
         self,
         line: socket.socket,
-        path: str,
+        path: str | None,
         on_panic: Callable[[str], None],
         on_out_of_memory: Callable[[str], None] = lambda _: None,
+        on_text: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.line = line
         self._signs = {_PANIC: on_panic, _OUT_OF_MEMORY: on_out_of_memory}
-        self._log = open(path, "ab", buffering=0)  # noqa: PTH123, SIM115 - lives as long as the machine; no pathlib here
+        # It lives as long as the machine. (No pathlib here.)
+        self._log = open(path, "ab", buffering=0) if path else None  # noqa: PTH123, SIM115
+        self._on_text = on_text
         self._room_bytes = CONSOLE_LIMIT_BYTES
         self._tail = self._unsearched = b""
         line.setblocking(False)
@@ -53,12 +58,19 @@ class Console:
             return True
         except ConnectionResetError:
             return False
-        with suppress(OSError):  # a full disk must not cost the machine: the console is evidence, not the run
-            self._log.write(data[: self._room_bytes])
+        if logged := data[: self._room_bytes]:
+            self._keep(logged)
         self._room_bytes = max(0, self._room_bytes - len(data))
         self._tail = (self._tail + data)[-LAST_WORDS_BYTES:]
         self._look_for_signs(data)
         return bool(data)
+
+    def _keep(self, data: bytes) -> None:
+        if self._log is None:
+            self._on_text(data.decode("latin-1"))  # one letter a byte: pieces may be cut anywhere
+            return
+        with suppress(OSError):  # a full disk must not cost the machine: the console is evidence, not the run
+            self._log.write(data)
 
     def _look_for_signs(self, data: bytes) -> None:
         seen = self._unsearched + data
@@ -76,4 +88,5 @@ class Console:
         """Take in what is left on the line, and close the log."""
         while select.select([self], [], [], 0)[0] and self.pump():
             pass
-        self._log.close()
+        if self._log is not None:
+            self._log.close()

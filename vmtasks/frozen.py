@@ -36,7 +36,6 @@ from vmtasks.config import HostSettings, cache_dir
 from vmtasks.errors import HostError
 from vmtasks.janitor import SPARED, entrust
 from vmtasks.kept import Kept
-from vmtasks.spec import HERE
 
 Kind = Literal["template", "checkpoint"]
 
@@ -64,8 +63,8 @@ class Frozen(Kept):
 
     @property
     def on(self) -> str:
-        """The host that has it."""
-        return HERE
+        """The host that has it, as ``--on`` names it."""
+        return self.place.name
 
     @property
     def ram(self) -> Path:
@@ -107,6 +106,8 @@ class Frozen(Kept):
     @property
     def intact(self) -> bool:
         """Whether its files are those that were made, and what it stands on is there."""
+        if not self.place.is_here:
+            return self.place.call(_is_intact, self)
         try:
             return all(path.exists() for path in self.holds) and self.said["files"] == _stamps(self.directory)
         except OSError:
@@ -114,12 +115,15 @@ class Frozen(Kept):
 
     def touch(self) -> None:
         """Remember that it serves."""
+        if not self.place.is_here:
+            self.place.call(Frozen.touch, self)
+            return
         with suppress(OSError):  # pruned this very moment: whoever starts from it will notice
             os.utime(self.in_use)
 
     def drop(self) -> bool:
         """Remove it unless a machine stands on it, and return whether it is gone. What is ours, we let go of."""
-        if (fd := _ours.pop(self.directory, None)) is not None:
+        if self.place.is_here and (fd := _ours.pop(self.directory, None)) is not None:
             os.close(fd)
         return Kept.drop(self)
 
@@ -256,6 +260,17 @@ def sweep() -> tuple[Path, ...]:
             left.remove(frozen)
             swept.append(frozen.directory)
     return tuple(swept)
+
+
+def let_go() -> None:
+    """Remove the checkpoints that only this process can find."""
+    for directory in tuple(_ours):
+        if found := _read(directory):
+            found.drop()
+
+
+def _is_intact(frozen: Frozen) -> bool:
+    return frozen.intact
 
 
 def _beneath(those: Iterable[Frozen]) -> set[str]:

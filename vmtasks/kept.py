@@ -13,12 +13,13 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from vmtasks import events
 from vmtasks.errors import HostError
 from vmtasks.janitor import entrust
+from vmtasks.place import THIS_HOST, Place
 
 _IN_USE = "in-use"
 
@@ -28,6 +29,8 @@ class Kept:
     """A complete directory of the cache with a disk in it. Its files are read-only by agreement."""
 
     directory: Path
+    place: Place = field(default=THIS_HOST, compare=False, repr=False)
+    """The host that it is on."""
 
     @property
     def disk(self) -> Path:
@@ -50,6 +53,8 @@ class Kept:
 
     def drop(self) -> bool:
         """Remove it unless somebody uses it, and return whether it is gone."""
+        if not self.place.is_here:
+            return self.place.call(type(self).drop, self)
         with locked(self.in_use) as free:
             if free:
                 aside = self.directory.with_name(f".{self.directory.name}.part")

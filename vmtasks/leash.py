@@ -17,10 +17,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from vmtasks.alone import argv_of
 from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError, HostError
 from vmtasks.janitor import entrust
+from vmtasks.place import THIS_HOST, Place
 
 SILENT_END = {
     "event": "gone", "status": None, "by_itself": False, "error": "its supervisor ended without a word", "qemu": "",
@@ -155,15 +155,16 @@ class Leash:
 
 
 @contextmanager
-def leashed(plan: Mapping[str, Any], *, log: Path) -> Iterator[Leash]:
+def leashed(plan: Mapping[str, Any], *, log: Path, place: Place = THIS_HOST) -> Iterator[Leash]:
     """Run a supervisor for as long as the block lasts; what it was killed before it could remove, goes as well.
 
     :param plan: see ``vmtasks.supervisor.main``.
     :param log: receives what the supervisor itself has to complain about.
+    :param place: where it runs; files of another host are removed there.
     """
     with log.open("ab") as complaints:
         process = subprocess.Popen(
-            argv_of("vmtasks.supervisor"),
+            place.supervisor(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=complaints,
@@ -176,10 +177,11 @@ def leashed(plan: Mapping[str, Any], *, log: Path) -> Iterator[Leash]:
     listener = threading.Thread(target=_listen, args=(process.stdout, words), name="leash", daemon=True)
     listener.start()
     leash = Leash(process, words)
-    if not plan.get("keep_directory"):
+    if place.is_here and not plan.get("keep_directory"):
         entrust(Path(plan["directory"]))  # for the case that both of us are killed
     with ExitStack() as stack:
-        stack.callback(_sweep_after, leash, process, plan)
+        if place.is_here:
+            stack.callback(_sweep_after, leash, process, plan)
         stack.enter_context(process.stdout)
         stack.callback(listener.join)
         stack.callback(leash.let_go)

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 from vmtasks import events, host
 from vmtasks.berth import Berth, Keeping, Origin, copies_of, stands_on, start_form
 from vmtasks.checkpoint import Freezer, basis_of, machine_as_data
-from vmtasks.config import cache_dir
 from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError, HostError, InfrastructureError, StillRunning, TestFailed, TimeLimit
 from vmtasks.freeze import copy_extents
@@ -83,23 +82,15 @@ def _instead(origin: Origin, problem: BootError | HostError) -> Origin | None:
 
 @contextmanager
 def _attempt(machine: Machine, berth: Berth, origin: Origin, attempt: int) -> Iterator[Guest]:
-    directory = cache_dir() / "machines" / f"{machine.name}-{os.getpid()}-{secrets.token_hex(4)}"
-    logs = berth.logs.absolute() if berth.logs else directory.parent
-    suffix = f"-{attempt}" if attempt > 1 else ""
-    own = logs / f"{machine.name}-console{suffix}.log" if berth.logs else directory / "console.log"
-    console = berth.console.absolute() if berth.console else own
-    qemu_log = own.with_name(own.name.replace("console", "qemu"))
-    try:
-        logs.mkdir(parents=True, exist_ok=True)
-        directory.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise HostError(f"cannot write to {problem.filename}: {problem.strerror}") from problem
+    place = berth.place
+    directory = place.cache() / "machines" / f"{machine.name}-{os.getpid()}-{secrets.token_hex(4)}"
+    console, qemu_log = _log_files(machine, berth, directory, attempt)
     form = start_form(machine, origin, directory)
     wake = Wake(name=machine.name) if origin.frozen else None
     files = {"directory": directory, "console": console, "qemu_log": qemu_log}
     plan = _plan(machine, form, berth, origin, wake) | {name: str(path) for name, path in files.items()}
-    supervisor_log = logs / f"{machine.name}-supervisor.log" if berth.logs else Path(os.devnull)
-    with leashed(plan, log=supervisor_log) as leash, _one_log(berth.console, leash, attempt):
+    supervisor_log = berth.logs / f"{machine.name}-supervisor.log" if berth.logs else Path(os.devnull)
+    with leashed(plan, log=supervisor_log, place=place) as leash, _one_log(berth.console, leash, attempt):
         news = News(leash, machine.name, console)
         with events.phase("slot", machine=machine.name):
             news.wait_for("admitted", Deadline.after(None))
@@ -117,7 +108,8 @@ def _attempt(machine: Machine, berth: Berth, origin: Origin, attempt: int) -> It
             address = replace(address, access=pinned(berth.access, connection, directory / "known_hosts"))
         freezer = _freezer(machine, form, leash, berth, origin)
         ssh = ssh_line(address)
-        exchange = Exchange(form.exchange, partial(_moved_bytes, leash)) if form.exchange else None
+        # The file of another host's disk is out of reach: files go over ssh there.
+        exchange = Exchange(form.exchange, partial(_moved_bytes, leash)) if form.exchange and place.is_here else None
         if wake and exchange:
             exchange.empty()  # what random numbers began with is nobody's business any more
         session = Session(machine.name, connection, lambda deadline: connect(address, deadline, news.watch), news.watch)
@@ -165,6 +157,26 @@ def _attempt(machine: Machine, berth: Berth, origin: Origin, attempt: int) -> It
                 _end(guest, leash, berth.keeping if power_off else None, listens=news.listens)
 
 
+def _log_files(machine: Machine, berth: Berth, directory: Path, attempt: int) -> tuple[Path, Path]:
+    """Return the files of this host that receive the console and what QEMU says: among the logs, or in *directory*.
+
+    :raise HostError: they cannot be written.
+    """
+    suffix = f"-{attempt}" if attempt > 1 else ""
+    is_here = berth.place.is_here
+    if berth.logs:
+        own = berth.logs.absolute() / f"{machine.name}-console{suffix}.log"
+    else:
+        own = directory / "console.log" if is_here else Path(os.devnull)
+    try:
+        for parent in (berth.logs, directory.parent if is_here else None):
+            if parent:
+                parent.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise HostError(f"cannot write to {problem.filename}: {problem.strerror}") from problem
+    return berth.console.absolute() if berth.console else own, own.with_name(own.name.replace("console", "qemu"))
+
+
 @contextmanager
 def _one_log(console: Path | None, leash: Leash, attempt: int) -> Iterator[None]:
     """Where one file has the console of every attempt, part them there, and add what QEMU had to say."""
@@ -187,8 +199,8 @@ def _freezer(machine: Machine, form: Machine, leash: Leash, berth: Berth, origin
     if berth.baked is None:
         return None
     about = {"image": berth.image, "baked": str(berth.baked.directory), "machine": machine_as_data(machine)}
-    basis = partial(basis_of, machine, berth.baked)
-    return Freezer(form, leash, basis=basis, stands_on=stands_on(berth, origin), about=about)
+    basis = partial(berth.place.call, basis_of, machine, berth.baked)
+    return Freezer(form, leash, basis=basis, stands_on=stands_on(berth, origin), about=about, place=berth.place)
 
 
 def _first_connection(address: Address, machine: Machine, berth: Berth, wake: Wake | None, news: News) -> Connection:
@@ -282,7 +294,7 @@ def _plan(machine: Machine, form: Machine, berth: Berth, origin: Origin, wake: W
     """Return the supervisor's orders, but for the names of its own files."""
     frozen = origin.frozen
     settings = berth.settings
-    usual = host.default_limits(emulated=berth.choice.accelerator == "tcg")
+    usual = berth.place.call(host.default_limits, emulated=berth.choice.accelerator == "tcg")
     return {
         "argv": qemu_argv(form, disk=form.disk),
         "cwd": str(Path.cwd()) if form.extra else None,  # a caller's own arguments may name files beside the caller

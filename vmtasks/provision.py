@@ -38,7 +38,8 @@ def provisioned(provisioning: Provisioning, machine: Machine, berth: Berth, orig
     if origin.frozen is None or berth.baked is None:
         return origin
     from_scratch = replace(origin, forkable=True)
-    kept = frozen.find(key_of(basis_of(machine, berth.baked), provisioning.key))
+    key = key_of(berth.place.call(basis_of, machine, berth.baked), provisioning.key)
+    kept = berth.place.call(frozen.find, key)
     if kept is None:
         return from_scratch
     kept.touch()

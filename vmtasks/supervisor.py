@@ -12,6 +12,7 @@ when it closes, for whatever reason, the machine is shut down. Its standard outp
 ``started``           the guest runs: ``qemu_pid``, ``version`` and ``ports`` (guest port to host port)
 ``panic``             the console told of a kernel panic, the first: ``line``
 ``out-of-memory``     the console told of a process that was killed for want of memory, the first: ``line``
+``console``           the console, where the plan names no file for it: ``text``, one letter for each byte
 ``qemu``              an asynchronous event of QEMU's: ``name``, ``data``
 ``answer``            to the request ``id``: ``result`` or ``error``
 ``gone``              QEMU has ended and nothing is left: ``status`` (null: it never ran), whether ``by_itself``,
@@ -156,6 +157,7 @@ class Machine:
             plan["console"],
             on_panic=lambda line: tell("panic", line=line),
             on_out_of_memory=lambda line: tell("out-of-memory", line=line),
+            on_text=lambda text: tell("console", text=text),
         )
         self.qmp = Qmp(ours)
         with theirs, serial, open(self._log, "ab") as log:
@@ -360,7 +362,7 @@ def main() -> NoReturn:
     state for QEMU to go on from; null: it boots), ``note`` (what to leave in a file for a machine that does: see
     :func:`vmtasks.freeze.load`), ``hold`` (lock files of what the machine stands on), ``slot`` (``directory``,
     ``machines``, ``memory_mib``, ``claim_mib``, ``what``), ``lease`` (what to write down), ``console`` and ``qemu_log``
-    (files that receive the serial console, and QEMU's own messages).
+    (files that receive the serial console, and QEMU's own messages; a ``console`` that is null is told instead).
     """
 
     def let_go(*_: object) -> None:

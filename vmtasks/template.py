@@ -31,14 +31,15 @@ def origin_of(machine: Machine, berth: Berth, *, cold: bool, forkable: bool) -> 
         return Origin(why="its image is somebody else's", forkable=forkable)
     if machine.extra:
         return Origin(why="it has arguments of its own for QEMU", forkable=forkable)
-    if not frozen.has_room(berth.settings):
+    place = berth.place
+    if not place.call(frozen.has_room, berth.settings):
         return Origin(why="there is no room for templates (frozen_mib, frozen_share)", forkable=forkable)
-    key = key_of(basis_of(machine, berth.baked))
+    key = key_of(place.call(basis_of, machine, berth.baked))
     try:
-        template = frozen.find(key)
+        template = place.call(frozen.find, key)
         if template is None:
-            with frozen.only_maker(berth.image):
-                template = frozen.find(key) or _made(key, machine, berth, berth.baked.in_use)
+            with place.within(frozen.only_maker, berth.image):
+                template = place.call(frozen.find, key) or _made(key, machine, berth, berth.baked.in_use)
     except (InfrastructureError, TestFailed, TimeLimit, OSError) as problem:
         text = f"there is no template of {berth.image}: {problem}; booting cold"
         events.emit(events.Note(machine=machine.name, text=text, level="warning"))
@@ -54,12 +55,12 @@ def _made(key: str, machine: Machine, berth: Berth, in_use: Path) -> frozen.Froz
     theirs = replace(berth, settings=replace(berth.settings, attempts=1), what=f"the template of {berth.image}")
     with (
         events.phase("template", machine=machine.name, detail=f"{berth.image}, made once"),
-        frozen.making(key, "template", berth.image, stands_on=(in_use,)) as (into, final),
+        berth.place.within(frozen.making, key, "template", berth.image, stands_on=(in_use,)) as (into, final),
         living(maker, theirs, Origin(why="a template is made of it", forkable=True)) as guest,
     ):
         settle(guest)
         guest.facts["freezer"].template(into, final)
-    return frozen.read(final)
+    return berth.place.call(frozen.read, final)
 
 
 def settle(guest: Guest) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -16,14 +16,15 @@ from vmtasks.finish import finisher
 from vmtasks.frozen import Frozen
 from vmtasks.guest import Guest
 from vmtasks.image.bake import ensure
-from vmtasks.image.cache import BakedImage, read_baked
+from vmtasks.image.cache import BakedImage, images_dir, read_baked
 from vmtasks.image.definition import Definition, find
 from vmtasks.life import living
+from vmtasks.place import THIS_HOST, Place
 from vmtasks.provider import Wishes
 from vmtasks.provision import Provisioning, provisioned
 from vmtasks.qemu.accel import Choice, choose
 from vmtasks.qemu.argv import BY_HAND, qemu_argv
-from vmtasks.spec import Checkpoint, DirectKernel, Machine
+from vmtasks.spec import HERE, Checkpoint, DirectKernel, Machine
 from vmtasks.template import origin_of
 
 KERNEL_OPTIONS = "root=/dev/vda rw console=ttyS0 quiet net.ifnames=0 tsc=reliable no_timer_check"
@@ -33,8 +34,11 @@ KERNEL_OPTIONS = "root=/dev/vda rw console=ttyS0 quiet net.ifnames=0 tsc=reliabl
 NO_WISHES = Wishes()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Qemu:
-    """Machines that QEMU runs."""
+    """Machines that QEMU runs, on this host or on one that ssh reaches."""
+
+    on: str = HERE
 
     @contextmanager
     def machine(
@@ -48,7 +52,7 @@ class Qemu:
     ) -> Iterator[Guest]:
         """Yield the guest of a clean machine; see :class:`vmtasks.provider.Provider`."""
         if isinstance(image, str):
-            machine, berth = berth_of(image, wishes)
+            machine, berth = berth_of(image, wishes, place_of(self.on))
             origin = origin_of(machine, berth, cold=wishes.cold, forkable=wishes.forkable)
             if provisioning is not None:
                 origin = provisioned(provisioning, machine, berth, origin)
@@ -72,11 +76,13 @@ def fork_of(checkpoint: Frozen, wishes: Wishes) -> tuple[Machine, Berth, Origin]
         wish = getattr(wishes, setting)
         if wish and wish != getattr(machine, setting):
             raise UsageError(f"cannot give {checkpoint.name} another {setting}: a frozen machine is as it was")
-    baked = read_baked(Path(checkpoint.said["baked"]))
-    settings = host_settings(accel=wishes.accel, attempts=wishes.attempts)
+    place = checkpoint.place
+    baked = place.call(read_baked, Path(checkpoint.said["baked"]))
+    settings = settings_of(place, wishes)
     choice = Choice(accelerator=machine.accelerator, why="the frozen machine's")
     image = checkpoint.said["image"]
-    berth = Berth(image=image, baked=baked, access=baked.access, choice=choice, settings=settings)
+    access = baked.access if place.is_here else replace(baked, directory=images_dir() / baked.serial).access
+    berth = Berth(image=image, baked=baked, access=access, choice=choice, settings=settings, place=place)
     checkpoint.touch()
     return machine, berth, Origin(frozen=checkpoint, why=f"from {checkpoint.name}", forkable=wishes.forkable)
 
@@ -93,18 +99,61 @@ def argv_by_hand(image: str, wishes: Wishes) -> tuple[str, ...]:
     return (*qemu_argv(machine, disk=machine.disk, wires=BY_HAND), "-snapshot")
 
 
-def berth_of(image: str, wishes: Wishes) -> tuple[Machine, Berth]:
+def place_of(on: str) -> Place:
+    """Return the host of that name.
+
+    :raise UsageError: it cannot be a host's name.
+    :raise HostError: it cannot be reached.
+    """
+    if on == HERE:
+        return THIS_HOST
+    from vmtasks.far.host import far_host
+
+    return far_host(on)
+
+
+def settings_of(place: Place, wishes: Wishes) -> HostSettings:
+    """Return the settings that hold for a machine there: how much of a host may be had, its own say.
+
+    :raise UsageError: a settings file or variable is not right, here or there.
+    """
+    ours = host_settings(accel=wishes.accel, attempts=wishes.attempts)
+    if place.is_here:
+        return ours
+    theirs = place.call(HostSettings.load)
+    return replace(theirs, accel=wishes.accel or theirs.accel, attempts=ours.attempts, heartbeat_s=ours.heartbeat_s)
+
+
+def berth_of(image: str, wishes: Wishes, place: Place = THIS_HOST) -> tuple[Machine, Berth]:
     """Return the machine that *wishes* make of an image, which is baked if need be, and what is around it.
 
     :raise UsageError: there is no such image.
     :raise HostError: this host cannot bake it.
     """
-    settings = host_settings(accel=wishes.accel, attempts=wishes.attempts)
     definition = find(image)
-    choice = choose(settings.accel)
-    baked = ensure_baked(definition, settings=settings)
-    machine = machine_of(definition, baked, choice, wishes)
-    return machine, Berth(image=image, baked=baked, access=baked.access, choice=choice, settings=settings)
+    settings = settings_of(place, wishes)
+    choice = place.call(choose, settings.accel)
+    own = ensure_baked(definition)
+    machine = machine_of(definition, own, choice, wishes)
+    baked = own
+    if not place.is_here:
+        from vmtasks.far.host import far_host
+        from vmtasks.far.send import sent
+
+        baked = sent(far_host(place.name), own)
+        machine = moved(machine, baked.directory)
+    berth = Berth(image=image, baked=baked, access=own.access, choice=choice, settings=settings, place=place)
+    return machine, berth
+
+
+def moved(machine: Machine, directory: Path) -> Machine:
+    """Return *machine* as it is made of an image in another directory."""
+    kernel = machine.boot
+    return replace(
+        machine,
+        disk=directory / machine.disk.name,
+        boot=kernel and replace(kernel, kernel=directory / kernel.kernel.name, initrd=directory / kernel.initrd.name),
+    )
 
 
 def host_settings(*, accel: Literal["auto", "kvm", "tcg"] | None = None, attempts: int | None = None) -> HostSettings:

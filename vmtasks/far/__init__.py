@@ -1,0 +1,17 @@
+"""A bigger host, over ssh: QEMU runs there, and nothing is installed there for it but QEMU and python3.
+
+::
+
+    here                                            there
+    caller ── relay ── ssh ─────────────── sshd ── tether ── supervisor ── QEMU       one for each machine
+    caller ── relay ── ssh (the same link) ─ sshd ── tether ── steward                one for each caller
+
+The supervisor is the one that runs here for machines of this host. A relay stands in for it at our end, and a tether
+holds it at the other: a blank line every :data:`BEAT_S` seconds goes all the way, and where none arrives for
+:data:`SILENCE_S` seconds, the leash is let go of. The steward does there what is to be done to that host's files.
+"""
+
+BEAT_S = 2.0
+"""How often a relay says that it is there."""
+SILENCE_S = 8.0
+"""How long either end waits for a sign of the other."""

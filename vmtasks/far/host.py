@@ -1,0 +1,216 @@
+"""A host that ssh reaches, as a place for machines."""
+
+from __future__ import annotations
+
+import atexit
+import itertools
+import json
+import os
+import re
+import shlex
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any, ParamSpec, TypeVar
+
+from vmtasks import errors, events
+from vmtasks.alone import argv_of
+from vmtasks.config import HostSettings
+from vmtasks.errors import HostError, UsageError
+from vmtasks.far import SILENCE_S, parcel, wire
+from vmtasks.janitor import entrust
+from vmtasks.place import Place
+
+Options = ParamSpec("Options")
+Result = TypeVar("Result")
+
+ARCHITECTURE = "x86_64"
+_NAME = re.compile(r"(?:[\w.-]+@)?[A-Za-z0-9][\w.:-]*")
+"""What ssh takes for a host, and neither ssh nor a shell for anything else."""
+_CONNECT_LIMIT_S = 10
+_PROBES = 2
+_CLOSE_LIMIT_S = 15.0
+_hosts: dict[str, FarHost] = {}
+_connecting = threading.Lock()
+
+
+def far_host(name: str) -> FarHost:
+    """Return the host that ssh(1) knows by *name*, ``[USER@]HOST``; one link serves all of this process.
+
+    :raise UsageError: it cannot be a host's name.
+    :raise HostError: it cannot be reached, or cannot run our machines.
+    """
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"cannot have machines on '{name}': that is no [USER@]HOST")
+    with _connecting:
+        host = _hosts.get(name)
+        if host is None or host.is_lost:
+            host = _hosts[name] = FarHost(name)
+        return host
+
+
+class FarHost(Place):
+    """Another host, and the link to it, which lasts until this process ends."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._directory = Path(tempfile.mkdtemp(prefix="vmtasks-", dir=os.environ.get("XDG_RUNTIME_DIR")))
+        entrust(self._directory)
+        self._parcel = self._directory / "code.zip"
+        self._parcel.write_bytes(parcel.parcel())
+        self._serials = itertools.count(1)
+        self._asked: dict[int, Future[Any]] = {}
+        self._lock = threading.Lock()
+        self._about: Future[dict[str, str]] = Future()
+        self._end: HostError | None = None
+        with events.phase("link", detail=name):
+            self._steward = subprocess.Popen(
+                self._relay("vmtasks.far.steward", master=True),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                cwd="/",
+                start_new_session=True,  # Ctrl-C is for us; it ends with the pipe
+            )
+            atexit.register(self.close)
+            threading.Thread(target=self._listen, args=(self._steward.stdout,), name="steward", daemon=True).start()
+            about = self._about.result()
+        if about["processor"] != ARCHITECTURE:
+            self.close()
+            processor = about["processor"]
+            raise HostError(f"cannot run machines on {name}: its processor is {processor}, not {ARCHITECTURE}")
+        self._cache, self._code = Path(about["cache"]), about["code"]
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the link is no more."""
+        return self._end is not None
+
+    def cache(self) -> Path:
+        """Return the directory there of what can be made again."""
+        return self._cache
+
+    def call(self, function: Callable[Options, Result], *args: Options.args, **options: Options.kwargs) -> Result:
+        """Call *function* there: one of our own that needs nothing but the standard library, with plain data.
+
+        :raise HostError: the link broke, or *function* says so.
+        """
+        answer: Result = self._ask("call", function, args, options)[1].result()
+        return answer
+
+    def within(
+        self,
+        manager: Callable[Options, AbstractContextManager[Result]],
+        *args: Options.args,
+        **options: Options.kwargs,
+    ) -> AbstractContextManager[Result]:
+        """Return a block that is within the block of *manager* there; an error leaves that as an error, too."""
+
+        @contextmanager
+        def block() -> Iterator[Result]:
+            serial, entered = self._ask("enter", manager, args, options)
+            failed = True
+            try:
+                yield entered.result()
+                failed = False
+            finally:
+                if not self.is_lost:  # else all was left there when the link broke
+                    self._send(do="leave", block=serial, failed=failed)[1].result()
+
+        return block()
+
+    def supervisor(self) -> list[str]:
+        """Return the command line of a relay to a supervisor there."""
+        return self._relay("vmtasks.supervisor")
+
+    def receiver(self, serial: str) -> list[str]:
+        """Return the command line that takes in the image *serial* there; see :mod:`vmtasks.far.receive`."""
+        return [*self._ssh(), self.name, parcel.command(self._code, "vmtasks.far.receive", serial)]
+
+    def close(self) -> None:
+        """End the link, and see that nothing of ours is left there."""
+        if self._steward.stdin and not self._steward.stdin.closed:
+            with suppress(BrokenPipeError):
+                self._steward.stdin.close()
+        with suppress(subprocess.TimeoutExpired):  # it ends by itself, and takes everything along
+            self._steward.wait(_CLOSE_LIMIT_S)
+
+    def _relay(self, program: str, *, master: bool = False) -> list[str]:
+        if master:
+            command = parcel.first_command("vmtasks.far.tether", program)
+        else:
+            command = parcel.command(self._code, "vmtasks.far.tether", program)
+        return argv_of("vmtasks.far.relay", self.name, command, str(self._parcel), *self._ssh(master=master))
+
+    def _ssh(self, *, master: bool = False) -> list[str]:
+        options = {
+            "BatchMode": "yes",
+            "ConnectTimeout": str(_CONNECT_LIMIT_S),
+            "ServerAliveInterval": f"{SILENCE_S / (_PROBES + 1):.0f}",
+            "ServerAliveCountMax": str(_PROBES),
+            "ControlMaster": "yes" if master else "no",
+            "ControlPath": str(self._directory / "link"),
+            "ControlPersist": "no",
+            "ForwardAgent": "no",
+            "RequestTTY": "no",
+        }
+        words = (word for name, value in options.items() for word in ("-o", f"{name}={value}"))
+        return [*shlex.split(HostSettings.load().ssh), *words]
+
+    def _ask(self, do: str, function: Any, args: Any, options: Any) -> tuple[int, Future[Any]]:  # noqa: ANN401
+        name = f"{function.__module__}:{function.__qualname__}"
+        return self._send(do=do, name=name, args=wire.packed(list(args)), options=wire.packed(dict(options)))
+
+    def _send(self, **request: object) -> tuple[int, Future[Any]]:
+        serial = next(self._serials)
+        answer: Future[Any] = Future()
+        with self._lock:
+            if self._end is not None:
+                raise self._end
+            self._asked[serial] = answer
+            with suppress(BrokenPipeError):  # its end is told where it is heard
+                if self._steward.stdin:
+                    self._steward.stdin.write(json.dumps({"id": serial, **request}).encode() + b"\n")
+                    self._steward.stdin.flush()
+        return serial, answer
+
+    def _listen(self, stdout: IO[bytes]) -> None:
+        end = HostError(f"the link to {self.name} broke: its relay ended without a word")
+        for line in stdout:
+            said = json.loads(line)
+            match said["event"]:
+                case "steward":
+                    self._about.set_result(said)
+                case "note":
+                    events.emit(events.Note(text=f"{self.name}: {said['text']}", level=said["level"]))
+                case "answer":
+                    self._learn(said)
+                case "gone":
+                    end = HostError(said["error"], hint=said.get("hint", ""))
+        with self._lock:
+            self._end = end
+            waiting = [*self._asked.values(), *([] if self._about.done() else [self._about])]
+            self._asked.clear()
+        for answer in waiting:
+            answer.set_exception(end)
+
+    def _learn(self, said: dict[str, Any]) -> None:
+        with self._lock:
+            answer = self._asked.pop(said["id"])
+        if "error" in said:
+            answer.set_exception(_error(self.name, said["error"]))
+        else:
+            answer.set_result(wire.unpacked(said["result"], self))
+
+
+def _error(host: str, said: dict[str, Any]) -> Exception:
+    """Return the error that a steward tells of."""
+    if said["kind"] == "OSError":
+        return OSError(*said["args"])
+    kind = getattr(errors, said["kind"], None)
+    if isinstance(kind, type) and issubclass(kind, errors.VmtasksError):
+        return kind(f"{host}: {said['sentence']}", evidence=tuple(said["evidence"]), hint=said["hint"])
+    return RuntimeError(f"on {host}: {said['traceback']}")
