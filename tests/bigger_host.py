@@ -5,6 +5,8 @@ It has its own address, its own cache, settings and runtime directory, and its o
 
 from __future__ import annotations
 
+import ipaddress
+import itertools
 import os
 import select
 import shutil
@@ -13,13 +15,13 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-_NAME = f"vmtasks{os.getpid() % 100000}"
-_OURS, _THEIRS = "198.18.7.1", "198.18.7.2"  # RFC 2544: for benches, and nobody's
+_NOBODYS = ipaddress.ip_network("198.18.0.0/15")  # RFC 2544: for benches
+_serials = itertools.count()
 _SSHD = "/usr/sbin/sshd"
 
 
@@ -44,8 +46,14 @@ class BiggerHost:
     """*name* is what ``--on`` takes; *ssh* is the command that reaches it, keys and all."""
 
     directory: Path
-    name: str = f"root@{_THEIRS}"
-    environ: dict[str, str] = field(default_factory=dict)
+    namespace: str
+    ours: str
+    """The address of our end of the cable."""
+    address: str
+
+    @property
+    def name(self) -> str:
+        return f"root@{self.address}"
 
     @property
     def ssh(self) -> str:
@@ -57,27 +65,30 @@ class BiggerHost:
 
     def cut(self) -> None:
         """Pull the cable: nothing arrives any more, and nobody is told."""
-        _run("ip", "link", "set", f"{_NAME}", "down")
+        _run("ip", "link", "set", self.namespace, "down")
 
     def mend(self) -> None:
-        _run("ip", "link", "set", f"{_NAME}", "up")
+        _run("ip", "link", "set", self.namespace, "up")
 
-    def processes(self) -> list[str]:
-        """Return the command lines of what runs there on behalf of somebody, besides sshd itself."""
+    def pids(self) -> list[int]:
+        listed = subprocess.run(["ip", "netns", "pids", self.namespace], capture_output=True, text=True, check=True)
+        return [int(pid) for pid in listed.stdout.split()]
+
+    def running(self) -> list[tuple[int, str]]:
+        """Return the processes there and their command lines, but for sshd's own."""
         found = []
-        pids = subprocess.run(["ip", "netns", "pids", _NAME], capture_output=True, text=True, check=True).stdout
-        for pid in pids.split():
+        for pid in self.pids():
             try:
                 line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-            except OSError:
+            except OSError:  # it has just ended
                 continue
             if line and not line.startswith(("sshd", _SSHD, "/usr/lib/openssh")):
-                found.append(line)
+                found.append((pid, line))
         return found
 
     def left(self) -> list[str]:
         """Return what runs there, and which machines have files there."""
-        return [*self.processes(), *map(str, (self.cache / "machines").glob("*"))]
+        return [*(line for _, line in self.running()), *map(str, (self.cache / "machines").glob("*"))]
 
 
 @contextmanager
@@ -91,68 +102,65 @@ def bigger_host(
     """
     if os.geteuid():
         pytest.skip("only root can have a network of its own")
-    host = BiggerHost(directory=directory)
+    serial = next(_serials)
+    first = (os.getpid() * 16 + serial) % (_NOBODYS.num_addresses // 4) * 4
+    host = BiggerHost(
+        directory=directory,
+        namespace=f"vmt{os.getpid()}.{serial}",
+        ours=str(_NOBODYS[first + 1]),
+        address=str(_NOBODYS[first + 2]),
+    )
     for key in ("host_key", "user_key"):
         _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(directory / key))
     shutil.copy(directory / "user_key.pub", directory / "authorized_keys")
     kind, public, *_ = (directory / "host_key.pub").read_text().split()
-    (directory / "known_hosts").write_text(f"{_THEIRS} {kind} {public}\n")
-    for name in ("cache", "config", "runtime"):
+    (directory / "known_hosts").write_text(f"{host.address} {kind} {public}\n")
+    for name in ("home", "cache", "config", "runtime"):
         (directory / name).mkdir()
     variables = {
         "XDG_CACHE_HOME": directory / "cache",
         "XDG_CONFIG_HOME": directory / "config",
         "XDG_RUNTIME_DIR": directory / "runtime",
+        "HOME": directory / "home",
+        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
         **(environ or {}),
     }
+    settings = " ".join(f"{name}={value}" for name, value in variables.items())
     (directory / "sshd_config").write_text(
-        f"ListenAddress {_THEIRS}\nHostKey {directory}/host_key\nAuthorizedKeysFile {directory}/authorized_keys\n"
+        f"ListenAddress {host.address}\nHostKey {directory}/host_key\nAuthorizedKeysFile {directory}/authorized_keys\n"
         f"PidFile none\nStrictModes no\nUsePAM no\nPermitRootLogin yes\nPasswordAuthentication no\n"
-        f"SetEnv {' '.join(f'{name}={value}' for name, value in variables.items())}\n"
+        # Not the login shell's environment, which is this host's.
+        f'ForceCommand /usr/bin/env -i {settings} /bin/sh -c "$SSH_ORIGINAL_COMMAND"\n'
     )
     (directory / "ssh_config").write_text(
         f"IdentityFile {directory}/user_key\nIdentitiesOnly yes\nUserKnownHostsFile {directory}/known_hosts\n"
         f"GlobalKnownHostsFile /dev/null\nStrictHostKeyChecking yes\n"
     )
-    _run("ip", "netns", "add", _NAME)
+    _run("ip", "netns", "add", host.namespace)
     try:
-        _run("ip", "link", "add", _NAME, "type", "veth", "peer", "name", "eth0", "netns", _NAME)
-        _run("ip", "address", "add", f"{_OURS}/30", "dev", _NAME)
-        _run("ip", "link", "set", _NAME, "up")
-        for words in (f"address add {_THEIRS}/30 dev eth0", "link set eth0 up", "link set lo up"):
-            _run("ip", "-n", _NAME, *words.split())
+        _run("ip", "link", "add", host.namespace, "type", "veth", "peer", "name", "eth0", "netns", host.namespace)
+        _run("ip", "address", "add", f"{host.ours}/30", "dev", host.namespace)
+        _run("ip", "link", "set", host.namespace, "up")
+        for words in (f"address add {host.address}/30 dev eth0", "link set eth0 up", "link set lo up"):
+            _run("ip", "-n", host.namespace, *words.split())
         room = f"mount -t tmpfs -o size={cache_mib}m tmpfs {directory}/cache && " if cache_mib else ""
-        script = f'mount -t tmpfs -o mode=1777 tmpfs /run/lock && {room}mkdir -p /run/sshd && exec "$@"'
+        script = f'mount -t tmpfs -o mode=1777 tmpfs /run/lock && {room}exec "$@"'
         Path("/run/sshd").mkdir(exist_ok=True)
-        sshd = subprocess.Popen(
-            [
-                "ip",
-                "netns",
-                "exec",
-                _NAME,
-                "/bin/sh",
-                "-c",
-                script,
-                "sh",
-                *prefix,
-                _SSHD,
-                "-D",
-                "-e",
-                "-f",
-                str(directory / "sshd_config"),
-            ],
-            stdin=subprocess.DEVNULL,
-            stderr=(directory / "sshd.log").open("wb"),
-            start_new_session=True,
-        )
-        try:
-            until(lambda: b"listening on" in (directory / "sshd.log").read_bytes(), "sshd listens")
-            yield host
-        finally:
-            for pid in subprocess.run(
-                ["ip", "netns", "pids", _NAME], capture_output=True, text=True, check=True
-            ).stdout.split():
-                os.kill(int(pid), signal.SIGKILL)
-            sshd.wait()
+        inside = ["ip", "netns", "exec", host.namespace, "/bin/sh", "-c", script, "sh", *prefix]
+        with (
+            (directory / "sshd.log").open("wb") as log,
+            subprocess.Popen(
+                [*inside, _SSHD, "-D", "-e", "-f", str(directory / "sshd_config")],
+                stdin=subprocess.DEVNULL,
+                stderr=log,
+                start_new_session=True,
+            ),
+        ):
+            try:
+                until(lambda: b"listening on" in (directory / "sshd.log").read_bytes(), "sshd listens")
+                yield host
+            finally:
+                for pid in host.pids():
+                    os.kill(pid, signal.SIGKILL)
     finally:
-        _run("ip", "netns", "delete", _NAME)
+        _run("ip", "netns", "delete", host.namespace)

@@ -76,7 +76,8 @@ class FarHost(Place):
                 start_new_session=True,  # Ctrl-C is for us; it ends with the pipe
             )
             atexit.register(self.close)
-            threading.Thread(target=self._listen, args=(self._steward.stdout,), name="steward", daemon=True).start()
+            self._listener = threading.Thread(target=self._listen, args=(self._steward.stdout,), daemon=True)
+            self._listener.start()
             about = self._about.result()
         if about["processor"] != ARCHITECTURE:
             self.close()
@@ -137,6 +138,7 @@ class FarHost(Place):
                 self._steward.stdin.close()
         with suppress(subprocess.TimeoutExpired):  # it ends by itself, and takes everything along
             self._steward.wait(_CLOSE_LIMIT_S)
+        self._listener.join(_CLOSE_LIMIT_S)
 
     def _relay(self, program: str, *, master: bool = False) -> list[str]:
         if master:
@@ -179,17 +181,18 @@ class FarHost(Place):
 
     def _listen(self, stdout: IO[bytes]) -> None:
         end = HostError(f"the link to {self.name} broke: its relay ended without a word")
-        for line in stdout:
-            said = json.loads(line)
-            match said["event"]:
-                case "steward":
-                    self._about.set_result(said)
-                case "note":
-                    events.emit(events.Note(text=f"{self.name}: {said['text']}", level=said["level"]))
-                case "answer":
-                    self._learn(said)
-                case "gone":
-                    end = HostError(said["error"], hint=said.get("hint", ""))
+        with stdout:
+            for line in stdout:
+                said = json.loads(line)
+                match said["event"]:
+                    case "steward":
+                        self._about.set_result(said)
+                    case "note":
+                        events.emit(events.Note(text=f"{self.name}: {said['text']}", level=said["level"]))
+                    case "answer":
+                        self._learn(said)
+                    case "gone":
+                        end = HostError(said["error"], hint=said.get("hint", ""))
         with self._lock:
             self._end = end
             waiting = [*self._asked.values(), *([] if self._about.done() else [self._about])]

@@ -36,7 +36,8 @@ _WHY = (
     (r"Permission denied", "cannot log in to {host}: it accepts none of your ssh keys",
      "`ssh {host} true` must work without a password"),
     (r"Could not resolve hostname[^:]*: (.*)", "cannot find {host}: {0}", ""),
-    (r"connect to \S+ port \d+: (.*)", "cannot reach {host}: {0}", "`ssh {host} true` must work"),
+    (r"connect to host \S+ port \d+: (.*)", "cannot reach {host}: {0}", "`ssh {host} true` must work"),
+    (r"Connection to \S+ port \d+ timed out", "cannot reach {host}: it does not answer", "`ssh {host} true` must work"),
     (r"python3: (?:command )?not found", "cannot run machines on {host}: it has no python3",
      "`apt install python3` there"),
 )  # fmt: skip

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
-from collections.abc import Iterator
 from contextlib import suppress
 from typing import IO, Any
 
@@ -37,7 +36,7 @@ def sent(host: FarHost, image: BakedImage) -> BakedImage:
 
 def _send(host: FarHost, image: BakedImage, name: str) -> None:
     sizes = {file: path.stat().st_size for file in _FILES if (path := image.directory / file).exists()}
-    total = sum(sizes.values())
+    said: dict[str, Any] = {"event": "gone"}
     with subprocess.Popen(
         host.receiver(image.serial), stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd="/", start_new_session=True
     ) as line:
@@ -46,21 +45,11 @@ def _send(host: FarHost, image: BakedImage, name: str) -> None:
         try:
             with suppress(BrokenPipeError):  # why it broke off, is told at the other end, or not at all
                 _line(line.stdin, sizes)
-                have = _answer(line.stdout, name).get("have")
-                if have is None:
-                    return  # somebody else has sent it meanwhile
-                digests = {file: hashlib.sha256() for file in sizes}
-                done = 0
-                for file in sizes:
-                    with (image.directory / file).open("rb") as content:
-                        for piece in _pieces(content):
-                            digests[file].update(piece)
-                            done += len(piece)
-                            if (new := content.tell() - have[file]) > 0:
-                                line.stdin.write(piece[-new:])
-                            events.emit(events.Progress(phase="send", done=done, total=total, unit="bytes"))
-                _line(line.stdin, {file: digest.hexdigest() for file, digest in digests.items()})
-            said = _answer(line.stdout, name)
+                said = _answer(line.stdout, name)
+                if said["event"] == "at":
+                    digests = _send_rest(image, sizes, said["have"], line.stdin)
+                    _line(line.stdin, digests)
+                    said = _answer(line.stdout, name)
         finally:
             line.kill()
     if said["event"] != "complete":
@@ -68,6 +57,23 @@ def _send(host: FarHost, image: BakedImage, name: str) -> None:
             f"cannot send the image {name} to {host.name}: {said.get('error', 'the link broke')}",
             hint="what has arrived need not be sent again",
         )
+
+
+def _send_rest(image: BakedImage, sizes: dict[str, int], have: dict[str, int], stdin: IO[bytes]) -> dict[str, str]:
+    """Send what is missing of each file, and return the sha256 of all of it."""
+    digests = {}
+    done, total = 0, sum(sizes.values())
+    for file in sizes:
+        digest = hashlib.sha256()
+        with (image.directory / file).open("rb") as content:
+            while piece := content.read(_PIECE_BYTES):
+                digest.update(piece)
+                done += len(piece)
+                if (new := content.tell() - have[file]) > 0:
+                    stdin.write(piece[-new:])
+                events.emit(events.Progress(phase="send", done=done, total=total, unit="bytes"))
+        digests[file] = digest.hexdigest()
+    return digests
 
 
 def _line(stdin: IO[bytes], said: object) -> None:
@@ -85,8 +91,3 @@ def _answer(stdout: IO[bytes], name: str) -> dict[str, Any]:
             else:
                 return dict(said)
     return {"event": "gone"}
-
-
-def _pieces(content: IO[bytes]) -> Iterator[bytes]:
-    while piece := content.read(_PIECE_BYTES):
-        yield piece

@@ -1,0 +1,372 @@
+"""A bigger host over ssh: a real sshd in a network of its own, real supervisors there, and the fake QEMU."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.bigger_host import BiggerHost, bigger_host, until
+from tests.process.supervised import plan_in
+from vmtasks import events, frozen, slots
+from vmtasks.config import HostSettings
+from vmtasks.deadline import Deadline
+from vmtasks.errors import BootError, HostError, UsageError
+from vmtasks.far import send
+from vmtasks.far.host import FarHost, far_host
+from vmtasks.far.receive import received
+from vmtasks.image.cache import BakedImage
+from vmtasks.leash import leashed
+from vmtasks.qemu.accel import choose
+
+LIMIT_S = 30.0
+NOTICED_S = 10.0
+KEY = "0123456789abcdef"
+CALLER = """
+import json, sys
+from pathlib import Path
+from vmtasks.deadline import Deadline
+from vmtasks.far.host import far_host
+from vmtasks.leash import leashed
+
+host = far_host(sys.argv[2])
+with leashed(json.loads(sys.argv[1]), log=Path("/dev/null"), place=host) as leash:
+    leash.expect("started", Deadline.after(30.0))
+    print("started", flush=True)
+    sys.stdin.read()
+"""
+
+Connect = Callable[[], FarHost]
+
+
+@pytest.fixture(scope="module")
+def big(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BiggerHost]:
+    with bigger_host(tmp_path_factory.mktemp("bigger")) as host:
+        yield host
+
+
+@pytest.fixture
+def far(big: BiggerHost, monkeypatch: pytest.MonkeyPatch) -> Iterator[FarHost]:
+    """A link to it; nothing of it may be left there afterwards."""
+    monkeypatch.setenv("VMTASKS_SSH", big.ssh)
+    host = far_host(big.name)
+    yield host
+    host.close()
+    until(lambda: not big.left(), f"nothing is left there, and not {big.left()}")
+
+
+def plan_there(far: FarHost, tmp_path: Path, name: str = "machine") -> dict[str, Any]:
+    """A plan whose machine is there, and whose logs come here."""
+    directory = far.cache() / "machines" / name
+    slot = {**plan_in(tmp_path)["slot"], "directory": None}
+    return {**plan_in(tmp_path), "directory": str(directory), "slot": slot}
+
+
+def baked_in(directory: Path, size_bytes: int) -> BakedImage:
+    """An image of so many bytes, as far as sending it is concerned."""
+    image = directory / f"small-{KEY}-1"
+    image.mkdir(parents=True)
+    (image / "disk.qcow2").write_bytes(os.urandom(size_bytes))
+    manifest = {"name": "small", "key": KEY, "parent": None, "baked_s": 1.0}
+    (image / "manifest.json").write_text(json.dumps(manifest))
+    return BakedImage(directory=image, manifest=manifest)
+
+
+# ---- what is asked of that host
+
+
+def test_a_call_there_is_a_call(far: FarHost, big: BiggerHost) -> None:
+    assert far.cache() == big.cache
+    assert far.call(HostSettings.load) == HostSettings()
+    with far.within(frozen.only_maker, "image") as waited:
+        assert waited is False
+        assert (big.cache / "frozen/image.lock").exists()
+
+
+def test_an_error_there_is_the_same_error_here_and_says_where(far: FarHost) -> None:
+    with pytest.raises(HostError, match=rf"^{far.name}: there is no frozen machine in /nowhere"):
+        far.call(frozen.read, Path("/nowhere"))
+
+
+def test_a_block_there_is_left_when_the_one_who_waits_for_it_has_had_enough(far: FarHost) -> None:
+    entered = threading.Event()
+
+    def wait() -> None:
+        with far.within(frozen.only_maker, "image"):
+            entered.set()
+
+    with far.within(frozen.only_maker, "image"):
+        waits = threading.Thread(target=wait)
+        with events.listening(lambda event: said.append(getattr(event, "text", ""))):
+            said: list[str] = []
+            waits.start()
+            until(lambda: said, "it says what it waits for")
+        assert said == [f"{far.name}: waiting for another template of image"]
+        assert not entered.is_set()
+    assert entered.wait(LIMIT_S)
+    waits.join()
+
+
+def test_only_plain_data_comes_from_there(far: FarHost) -> None:
+    with pytest.raises(TypeError, match="travels between hosts"):
+        far.call(print, object())  # type: ignore[arg-type]
+
+
+# ---- a machine there
+
+
+def test_a_machine_there_is_leashed_from_here_and_its_logs_come_home(
+    far: FarHost, big: BiggerHost, tmp_path: Path
+) -> None:
+    plan = plan_there(far, tmp_path)
+    with leashed(plan, log=tmp_path / "complaints", place=far) as leash:
+        started = leash.expect("started", Deadline.after(LIMIT_S))
+        assert started["ports"]["22"]
+        assert Path(plan["directory"]).is_dir()
+        assert "a test" not in {ticket.what for ticket in slots.tickets()}, "its slot is one of that host's"
+        assert [ticket.what for ticket in far.call(slots.tickets)] == ["a test"]
+        assert leash.qmp("query-status")
+    assert leash.last()["error"] == ""
+    assert not Path(plan["directory"]).exists()
+    assert (tmp_path / "console.log").exists()
+    assert (tmp_path / "complaints").read_text() == ""
+
+
+@pytest.mark.parametrize("victim", ["relay", "tether", "supervisor"])
+def test_nothing_is_left_there_whoever_is_killed(far: FarHost, big: BiggerHost, tmp_path: Path, victim: str) -> None:
+    plan = plan_there(far, tmp_path)
+    with leashed(plan, log=tmp_path / "complaints", place=far) as leash:
+        leash.expect("started", Deadline.after(LIMIT_S))
+        if victim == "relay":
+            leash._process.kill()
+        else:
+            call = {"tether": "far.tether import", "supervisor": "supervisor import"}[victim]
+            (pid,) = (pid for pid, line in big.running() if call in line and "steward" not in line)
+            os.kill(pid, signal.SIGKILL)
+        with pytest.raises(BootError, match="the machine is gone"):
+            leash.expect("never", Deadline.after(LIMIT_S))
+        until(lambda: not Path(plan["directory"]).exists(), "its directory has gone")
+    assert far.call(slots.tickets) == ()
+
+
+def test_a_caller_that_is_killed_leaves_nothing_there(far: FarHost, big: BiggerHost, tmp_path: Path) -> None:
+    before = len(big.running())
+    plan = json.dumps(plan_there(far, tmp_path))
+    caller = subprocess.Popen(
+        [sys.executable, "-c", CALLER, plan, big.name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert caller.stdout
+    assert caller.stdout.readline() == "started\n"
+    assert len(big.running()) > before
+    caller.kill()
+    caller.communicate()
+    until(lambda: len(big.running()) == before, "it is as it was there")
+    assert not Path(big.cache / "machines/machine").exists()
+
+
+def test_a_caller_that_is_stopped_for_a_while_keeps_its_machine(far: FarHost, big: BiggerHost, tmp_path: Path) -> None:
+    plan = json.dumps(plan_there(far, tmp_path))
+    caller = subprocess.Popen(
+        [sys.executable, "-c", CALLER, plan, big.name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert caller.stdout
+    assert caller.stdout.readline() == "started\n"
+    caller.send_signal(signal.SIGSTOP)
+    # The longest that either end goes without a sign of the other, and a little more.
+    assert not threading.Event().wait(NOTICED_S)
+    assert Path(big.cache / "machines/machine").exists()
+    caller.send_signal(signal.SIGCONT)
+    caller.communicate("")
+    assert caller.returncode == 0
+
+
+# ---- the link
+
+
+def test_a_cut_link_is_noticed_at_both_ends(far: FarHost, big: BiggerHost, tmp_path: Path) -> None:
+    plan = plan_there(far, tmp_path)
+    began_s = 0.0
+    try:
+        with leashed(plan, log=tmp_path / "complaints", place=far) as leash:
+            leash.expect("started", Deadline.after(LIMIT_S))
+            big.cut()
+            began_s = time.monotonic()
+            with pytest.raises(BootError, match=f"the link to {big.name} broke"):
+                leash.expect("never", Deadline.after(NOTICED_S + LIMIT_S))
+        assert time.monotonic() - began_s < NOTICED_S + 5, "the one figure that is promised"
+        with pytest.raises(HostError, match="the link to"):
+            far.call(HostSettings.load)
+        until(lambda: not big.left(), "all of it has gone there, while nothing comes through")
+    finally:
+        big.mend()
+    assert far_host(big.name).call(slots.tickets) == (), "the next one has a new link"
+    far_host(big.name).close()
+
+
+# ---- images
+
+
+def test_an_image_is_sent_once(far: FarHost, big: BiggerHost, tmp_path: Path) -> None:
+    image = baked_in(tmp_path, 3_000_000)
+    progress: list[events.Event] = []
+    with events.listening(progress.append):
+        there = send.sent(far, image)
+    assert there.directory == big.cache / "images" / image.serial
+    assert there.disk.read_bytes() == image.disk.read_bytes()
+    assert not (there.directory / "id_ed25519").exists(), "how to get in, nobody needs to know there"
+    assert {event.phase for event in progress if isinstance(event, events.PhaseStarted)} == {"send"}
+    again: list[events.Event] = []
+    with events.listening(again.append):
+        assert send.sent(far, image).directory == there.directory
+    assert again == []
+    assert there.place is far
+    assert there.drop()
+    assert far.call(received, image.serial) is None
+
+
+def test_what_has_arrived_need_not_be_sent_again(far: FarHost, big: BiggerHost, tmp_path: Path) -> None:
+    image = baked_in(tmp_path, 40_000_000)
+
+    def cut(event: events.Event) -> None:
+        if isinstance(event, events.Progress) and event.done > 30_000_000:
+            for pid, line in big.running():
+                if "far.receive" in line:
+                    os.kill(pid, signal.SIGKILL)
+
+    with (
+        events.listening(cut),
+        pytest.raises(HostError, match="the link broke") as info,
+    ):
+        send.sent(far, image)
+    assert info.value.hint == "what has arrived need not be sent again"
+    (part,) = (big.cache / "images").glob(".*.incoming/disk.qcow2")
+    arrived_bytes = part.stat().st_size
+    assert arrived_bytes > 10_000_000
+    with part.open("r+b") as file:
+        file.seek(5)
+        file.write(b"spoilt")  # so we know that it is not sent anew
+    with pytest.raises(HostError, match="what came is not what was sent; it was thrown away"):
+        send.sent(far, image)
+    assert send.sent(far, image).drop()
+
+
+def test_an_image_that_two_send_at_once_is_sent_once(far: FarHost, big: BiggerHost, tmp_path: Path) -> None:
+    image = baked_in(tmp_path, 40_000_000)
+    done: list[BakedImage] = []
+    both = [threading.Thread(target=lambda: done.append(send.sent(far, image))) for _ in range(2)]
+    for one in both:
+        one.start()
+    for one in both:
+        one.join(LIMIT_S)
+    assert len(done) == 2
+    assert done[0].drop()
+
+
+# ---- hosts that do not serve, each with a sentence
+
+
+@pytest.mark.parametrize("name", ["-oProxyCommand=true", "", "a b", "host;true", "user@", "$(true)", "-"])
+def test_what_is_no_host_is_given_to_no_program(name: str) -> None:
+    with pytest.raises(UsageError, match=r"is no \[USER@\]HOST"):
+        far_host(name)
+
+
+def refused(name: str, monkeypatch: pytest.MonkeyPatch, ssh: str) -> HostError:
+    monkeypatch.setenv("VMTASKS_SSH", ssh)
+    with pytest.raises(HostError) as info:
+        far_host(name)
+    return info.value
+
+
+def test_a_host_that_nobody_knows(big: BiggerHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = refused("no-such-host.invalid", monkeypatch, big.ssh)
+    assert problem.sentence.startswith("cannot find no-such-host.invalid: ")
+
+
+def test_a_host_that_does_not_listen(big: BiggerHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = refused(big.name, monkeypatch, f"{big.ssh} -p 1")
+    assert problem.sentence == f"cannot reach {big.name}: Connection refused"
+    assert problem.hint == f"`ssh {big.name} true` must work"
+
+
+def test_a_host_behind_a_cut_cable(big: BiggerHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    big.cut()
+    try:
+        problem = refused(big.name, monkeypatch, big.ssh)
+    finally:
+        big.mend()
+    assert problem.sentence.startswith(f"cannot reach {big.name}: it does not answer")
+
+
+def test_a_host_whose_key_is_another(big: BiggerHost, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    kind, _ = (big.directory / "user_key.pub").read_text().split()[:2]
+    public = (big.directory / "user_key.pub").read_text().split()[1]
+    (tmp_path / "known").write_text(f"{big.address} {kind} {public}\n")
+    problem = refused(big.name, monkeypatch, f"{big.ssh} -o UserKnownHostsFile={tmp_path}/known")
+    assert problem.sentence == f"cannot trust {big.name}: its host key is another than the one ssh knows"
+
+
+def test_a_host_whose_key_nobody_knows(big: BiggerHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = refused(big.name, monkeypatch, f"{big.ssh} -o UserKnownHostsFile=/dev/null")
+    assert problem.sentence == f"cannot trust {big.name}: ssh does not know its host key"
+    assert problem.hint == f"`ssh {big.name}` shows it and asks, once"
+
+
+def test_a_host_that_does_not_let_us_in(big: BiggerHost, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "key")], check=True)
+    ssh = f"ssh -i {tmp_path}/key {big.ssh.removeprefix('ssh ')} -o IdentityFile=none -o IdentityAgent=none"
+    (tmp_path / "config").write_text((big.directory / "ssh_config").read_text().replace("user_key", "host_key"))
+    problem = refused(big.name, monkeypatch, f"ssh -F {tmp_path}/config")
+    assert ssh
+    assert problem.sentence == f"cannot log in to {big.name}: it accepts none of your ssh keys"
+
+
+# ---- other hosts
+
+
+def test_a_host_of_another_architecture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with bigger_host(tmp_path, "setarch", "i686") as host:
+        problem = refused(host.name, monkeypatch, host.ssh)
+    assert problem.sentence == f"cannot run machines on {host.name}: its processor is i686, not x86_64"
+
+
+def test_a_host_without_qemu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    python = tmp_path / "bin"
+    python.mkdir()
+    (python / "python3").symlink_to(sys.executable)
+    with bigger_host(tmp_path, environ={"PATH": str(python)}) as host:
+        monkeypatch.setenv("VMTASKS_SSH", host.ssh)
+        far = far_host(host.name)
+        with pytest.raises(HostError, match="qemu-system-x86_64 is not installed"):
+            far.call(choose, "auto")
+        far.close()
+
+
+def test_a_host_without_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with bigger_host(tmp_path, environ={"PATH": str(tmp_path)}) as host:
+        problem = refused(host.name, monkeypatch, host.ssh)
+    assert problem.sentence == f"cannot run machines on {host.name}: it has no python3"
+
+
+def test_a_host_whose_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with bigger_host(tmp_path, cache_mib=6) as host:
+        monkeypatch.setenv("VMTASKS_SSH", host.ssh)
+        far = far_host(host.name)
+        with pytest.raises(HostError, match="MiB left, and the image needs 9 MiB more"):
+            send.sent(far, baked_in(tmp_path / "images", 10_000_000))
+        far.close()
+
+
+def test_a_host_whose_cache_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with bigger_host(tmp_path, environ={"XDG_CACHE_HOME": "/proc/nowhere"}) as host:
+        problem = refused(host.name, monkeypatch, host.ssh)
+    assert "its cache /proc/nowhere/vmtasks cannot be written" in problem.sentence
