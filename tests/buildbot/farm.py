@@ -35,12 +35,26 @@ def until(what: str, look: Callable[[], Found], within_s: float = LIMIT_S) -> Fo
     return found
 
 
+def make_checkout(directory: Path) -> None:
+    """Make a checkout of vmtasks that has no machines."""
+    directory.mkdir()
+    (directory / "Makefile").write_text(
+        f"test-in-vm:\n\t@{BIN}/inv test-in-vm --source '$(PROJECT)' --image '$(IMAGE)'\n"
+        "build-deb:\n\t@echo no results; exit 3\n"
+    )
+    (directory / "tasks.py").write_text(Path(__file__).with_name("machineless.py").read_text())
+
+
 @dataclass(kw_only=True)
 class Farm:
-    """A master and a worker below *home*, both running until they are told to stop."""
+    """A master and a worker below *home*, both running until they are told to stop.
+
+    :param environ: what they have in their environment besides.
+    """
 
     home: Path
     config: Path = ROOT / "examples/buildbot/master.cfg"
+    environ: dict[str, str] = field(default_factory=dict)
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     ports: dict[str, int] = field(default_factory=dict)
 
@@ -57,13 +71,7 @@ class Farm:
         _call(*git, "init", "--quiet", "--initial-branch=master")
         _call(*git, "add", "README")
         _call(*git, "commit", "--quiet", "--message=begin")
-        checkout = self.home / "vmtasks"
-        checkout.mkdir()
-        (checkout / "Makefile").write_text(
-            f"test-in-vm:\n\t@{BIN}/inv test-in-vm --source '$(PROJECT)' --image '$(IMAGE)'\n"
-            "build-deb:\n\t@echo no results; exit 3\n"
-        )
-        (checkout / "tasks.py").write_text(Path(__file__).with_name("machineless.py").read_text())
+        make_checkout(self.home / "vmtasks")
 
     @contextmanager
     def running(self, *, with_worker: bool = True, kill: bool = False) -> Iterator[Farm]:
@@ -199,7 +207,7 @@ class Farm:
         begin = log.stat().st_size if log.exists() else 0
         self.processes[name] = process = subprocess.Popen(
             [BIN / program, "start", "--nodaemon", self.home / name],
-            env={**os.environ, **environ},
+            env={**os.environ, **self.environ, **environ},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
         )

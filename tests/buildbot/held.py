@@ -1,7 +1,7 @@
 """What vmtasks.buildbot.hold is, but for the machine: a worker in a directory, which does what `behaviour` says.
 
-``slot`` never has a machine, ``silent`` has one whose worker never calls; ``usage`` and ``host`` fail, the first after
-more than the hasty worker's limit; with all others the worker runs, and builds see them as $BEHAVIOUR.
+``slot`` never has a machine, ``silent`` has one whose worker never calls; ``usage``, ``host`` and ``boot`` fail, the
+first after more than the hasty worker's limit; with all others the worker runs, and builds see them as $BEHAVIOUR.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def main() -> None:
         ended = [sys.stdin]
         if behaviour == "usage":
             select.select(ended, [], [], 1.5)
-        if behaviour in {"usage", "host"}:
+        if behaviour in {"usage", "host", "boot"}:
             say("failed", outcome=behaviour, said=f"cannot boot: {behaviour}")
         elif behaviour == "slot":
             select.select(ended, [], [])

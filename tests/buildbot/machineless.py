@@ -1,11 +1,21 @@
-"""A checkout's tasks: test-in-vm without a machine, which does what the file `behaviour` says."""
+"""A checkout's tasks: test-in-vm without a machine, which does what the file `behaviour` says.
+
+With ``machine`` it has one of the fake QEMU's, in turn with all others in the queue `$QUEUE`, until there is a file of
+the project's name beside that.
+"""
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
+from tests.process.supervised import plan_in
 from vmtasks import HostError, Run, TestFailed, events, recipe
+from vmtasks.config import HostSettings
+from vmtasks.deadline import Deadline
+from vmtasks.leash import leashed
+from vmtasks.news import News
 
 
 @recipe
@@ -21,6 +31,8 @@ def test_in_vm(run: Run, source: str = ".", image: str = "") -> None:  # noqa: P
     console = run.directory / "test-console.log"
     log = run.directory / "test-01-make_check.log"
     console.write_text("Linux version 6.1 \N{GREEK SMALL LETTER ALPHA}\n" * 40_000)
+    if behaviour == "machine":
+        have_a_machine(run, run.project(source).name)
     with events.phase("boot", machine="test", detail=image):
         if behaviour == "wait":
             signal.pause()
@@ -34,3 +46,15 @@ def test_in_vm(run: Run, source: str = ".", image: str = "") -> None:  # noqa: P
     product = run.out("") / "hello.tar.gz"
     product.write_text("a product")
     run.product(product)
+
+
+def have_a_machine(run: Run, name: str) -> None:
+    """Wait for a slot, and have a machine in it until somebody has enough."""
+    queue, limit = Path(os.environ["QUEUE"]), HostSettings.load().machines
+    plan = plan_in(run.directory.absolute())
+    plan["slot"] |= {"directory": str(queue), "machines": limit, "what": f"{run.recipe} of {name}"}
+    with leashed(plan, log=run.directory / "supervisor.log") as leash:
+        news = News(leash, "test", Path(plan["console"]))
+        news.wait_for("started", Deadline.after(None))
+        while not queue.with_name(name).exists():
+            news.watch(0.1)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.buildbot.farm import Farm, until
+from vmtasks.buildbot.step import VmTask
 
 BUILDER = "test-in-vm-bookworm"
 
@@ -56,6 +57,11 @@ def test_a_time_limit_is_a_failure(farm: Farm) -> None:
     ((results, said),) = farm.ended(farm.force(BUILDER, "wait", limit_s=2))
     assert results == "failure"
     assert "test-in-vm: a limit of the build step has passed" in said
+
+
+def test_no_limit_of_silence_ends_a_run_that_waits_for_a_slot_unless_one_is_set() -> None:
+    assert VmTask().timeout is None
+    assert VmTask(timeout=5).timeout == 5
 
 
 def test_a_build_whose_worker_is_killed_is_made_again(farm: Farm) -> None:

@@ -16,7 +16,9 @@ from vmtasks.buildbot.latent import VMLatentWorker
 
 @pytest.fixture(scope="module")
 def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
-    farm = Farm(home=tmp_path_factory.mktemp("farm"), config=Path(__file__).with_name("latent_master.cfg"))
+    home = tmp_path_factory.mktemp("farm")
+    no_room = {"VMTASKS_CACHE": str(home / "password")}  # for the worker in real machines, that is
+    farm = Farm(home=home, config=Path(__file__).with_name("latent_master.cfg"), environ=no_room)
     farm.create()
     with farm.running(with_worker=False):
         yield farm
@@ -35,9 +37,9 @@ def working(farm: Farm, request: int) -> int:
 
 
 def said(farm: Farm, request: int) -> str:
-    """Return what was said of the preparations of a request's first build."""
-    step = farm.step(farm.builds(request)[0], "worker_preparation")
-    return "".join(farm.logs(step).values())
+    """Return what was said of the preparations of a request's builds."""
+    steps = [farm.step(build, "worker_preparation") for build in farm.builds(request)]
+    return "".join(text for step in steps for text in farm.logs(step).values())
 
 
 def results(farm: Farm, request: int) -> list[str]:
@@ -52,10 +54,28 @@ def test_each_build_has_a_machine_of_its_own_which_is_gone_afterwards(farm: Farm
     assert [results(farm, request) for request in requests] == [["success"]] * 3
 
 
-def test_a_host_that_cannot_is_asked_again_and_says_why(farm: Farm) -> None:
-    request = farm.force("patient", "host pass")
+def test_a_machine_that_does_not_boot_is_tried_again_and_says_why(farm: Farm) -> None:
+    request = farm.force("patient", "boot pass")
     assert results(farm, request) == ["retry", "success"]
-    assert "cannot boot: host" in said(farm, request)
+    assert "cannot boot: boot" in said(farm, request)
+
+
+def test_a_machine_that_never_boots_is_given_up(farm: Farm) -> None:
+    request = farm.force("patient", "boot")
+    assert results(farm, request) == ["retry", "retry", "exception"]
+    assert "cannot boot: boot" in said(farm, request)
+
+
+def test_a_machine_that_is_lost_in_every_build_is_given_up(farm: Farm) -> None:
+    request = farm.force("patient", "die")
+    assert results(farm, request) == ["retry", "retry", "retry", "exception"]
+    assert "patient: given up after 3 builds that ended in RETRY" in said(farm, request)
+
+
+def test_a_host_that_cannot_is_not_asked_again_and_says_why(farm: Farm) -> None:
+    request = farm.force("machine")
+    assert results(farm, request) == ["exception"]
+    assert f"machine: cannot write to the cache {farm.home}/password/images: Not a directory" in said(farm, request)
 
 
 def test_what_cannot_be_is_not_asked_for_again_and_waiting_for_a_slot_has_no_limit(farm: Farm) -> None:

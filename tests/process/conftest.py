@@ -6,49 +6,19 @@ import os
 import select
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.process.supervised import LIMIT_S, Supervisor
-from vmtasks.testing.fake_qemu import Script, command
-
-WIRES = (
-    *("-chardev", "socket,id=control,fd=100", "-chardev", "socket,id=console,fd=101"),
-    *("-netdev", "user,id=net,hostfwd=tcp:127.0.0.1:0-:22"),
-)
+from tests.process.supervised import LIMIT_S, Supervisor, plan_in
 
 
 @pytest.fixture
 def plan(tmp_path: Path) -> Callable[..., dict[str, Any]]:
     """Return what makes a plan whose QEMU is the fake one, with a queue of its own for slots."""
-
-    def plan(script: Script | None = None, *, claim_mib: int = 100, **more: Any) -> dict[str, Any]:
-        return {
-            "directory": str(tmp_path / "machine"),
-            "argv": [*command(script), *WIRES],
-            "prepare": [],
-            "blank": [],
-            "copy": [],
-            "scratch": [],
-            "load": None,
-            "note": None,
-            "hold": [],
-            "slot": {
-                "directory": str(tmp_path / "queue"),
-                "machines": 1,
-                "memory_mib": 1000,
-                "claim_mib": claim_mib,
-                "what": "a test",
-            },
-            "lease": {"name": "guest"},
-            "console": str(tmp_path / "console.log"),
-            "qemu_log": str(tmp_path / "qemu.log"),
-            **more,
-        }
-
-    return plan
+    return partial(plan_in, tmp_path)
 
 
 @pytest.fixture

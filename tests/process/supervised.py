@@ -12,6 +12,7 @@ from typing import Any
 
 import vmtasks
 from vmtasks.deadline import Deadline
+from vmtasks.testing.fake_qemu import Script, command
 
 LIMIT_S = 30.0
 PACKAGE = Path(vmtasks.__file__).parent
@@ -23,6 +24,36 @@ for name, value in json.loads(sys.argv[2]).items():
     setattr(console if hasattr(console, name) else supervisor, name, value)
 supervisor.main()
 """
+WIRES = (
+    *("-chardev", "socket,id=control,fd=100", "-chardev", "socket,id=console,fd=101"),
+    *("-netdev", "user,id=net,hostfwd=tcp:127.0.0.1:0-:22"),
+)
+
+
+def plan_in(home: Path, script: Script | None = None, *, claim_mib: int = 100, **more: Any) -> dict[str, Any]:
+    """Return a plan whose QEMU is the fake one, and whose files and queue for slots are in *home*."""
+    return {
+        "directory": str(home / "machine"),
+        "argv": [*command(script), *WIRES],
+        "prepare": [],
+        "blank": [],
+        "copy": [],
+        "scratch": [],
+        "load": None,
+        "note": None,
+        "hold": [],
+        "slot": {
+            "directory": str(home / "queue"),
+            "machines": 1,
+            "memory_mib": 1000,
+            "claim_mib": claim_mib,
+            "what": "a test",
+        },
+        "lease": {"name": "guest"},
+        "console": str(home / "console.log"),
+        "qemu_log": str(home / "qemu.log"),
+        **more,
+    }
 
 
 class Lines:

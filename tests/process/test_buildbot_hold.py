@@ -37,6 +37,11 @@ def test_an_image_that_is_not_there_is_told_on_standard_output() -> None:
         assert process.wait(LIMIT_S) == 64
 
 
+def test_its_machine_is_on_this_host_wherever_the_settings_have_others() -> None:
+    with hold("bookwrm", VMTASKS_ON="elsewhere") as process:
+        assert "there is no image" in Lines(process).next()["said"]
+
+
 def test_the_end_of_standard_input_ends_it_whatever_it_waits_for(tmp_path: Path) -> None:
     settings = tmp_path / "config.toml"
     os.mkfifo(settings)

@@ -22,6 +22,7 @@ from vmtasks.interrupts import signals_interrupt
 from vmtasks.machine import boot
 from vmtasks.report.plain import Plain
 from vmtasks.report.sink import Sink
+from vmtasks.spec import HERE
 
 _USER = "builder"
 _PREPARE = sh(f"umask 077 && cd ~{_USER} && mkdir worker && cat >worker/buildbot.tac && chown -R {_USER}: worker")
@@ -80,7 +81,15 @@ def _held() -> Outcome:
 def _hold(order: Order) -> None:
     """Run the worker in a clean machine until it ends."""
     what = f"the Buildbot worker {order.name}"
-    with boot(order.image, memory_mib=order.memory_mib, cpus=order.cpus, network="user", what=what) as guest:
+    machine = boot(
+        order.image,
+        on=HERE,  # wherever others run: the master is where Order.host leads to
+        memory_mib=order.memory_mib,
+        cpus=order.cpus,
+        network="user",
+        what=what,
+    )
+    with machine as guest:
         guest.mask([order.password.encode()])
         guest.heartbeat_s = math.inf  # a worker that has nothing to say is as it should be
         _say("started")

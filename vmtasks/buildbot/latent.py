@@ -24,10 +24,13 @@ from twisted.python import log
 from twisted.python.failure import Failure
 
 from vmtasks.buildbot.hold import Order
+from vmtasks.buildbot.retries import MAX_RETRIES, retries_before
 from vmtasks.buildbot.verdict import shown
 from vmtasks.errors import Outcome, UsageError
 from vmtasks.image.definition import find
 
+_FOR_GOOD = (Outcome.USAGE, Outcome.HOST)
+"""What would end the same way again."""
 _END_LIMIT_S = 60.0
 """How long a process may take to end its machine: more than its own limits add up to."""
 
@@ -43,6 +46,8 @@ class VMLatentWorker(AbstractLatentWorker):  # type: ignore[misc]
     :param cpus: the machine's processors, likewise.
     :param missing_timeout: how many seconds the worker may take to call the master once its machine answers. What
         comes before has limits of its own, or none: a machine waits for a slot as long as it takes.
+    :param max_retries: how often a build is tried again whose machine did not come up or was lost; as that of
+        :class:`vmtasks.buildbot.step.VmTask`. A host that cannot run the machine is not asked again.
     """
 
     command: ClassVar[tuple[str, ...]] = (sys.executable, "-P", "-m", "vmtasks.buildbot.hold")
@@ -56,6 +61,7 @@ class VMLatentWorker(AbstractLatentWorker):  # type: ignore[misc]
         *,
         memory_mib: int | None = None,  # noqa: ARG002 - of reconfigService
         cpus: int | None = None,  # noqa: ARG002
+        max_retries: int = MAX_RETRIES,  # noqa: ARG002
         **options: Any,  # noqa: ANN401
     ) -> None:
         """Say what is wrong with the configuration."""
@@ -74,10 +80,12 @@ class VMLatentWorker(AbstractLatentWorker):  # type: ignore[misc]
         memory_mib: int | None = None,
         cpus: int | None = None,
         missing_timeout: float = 300.0,
+        max_retries: int = MAX_RETRIES,
         **options: Any,  # noqa: ANN401
     ) -> None:
         """Take over a configuration, from the next machine on."""
         self._machine: dict[str, Any] = {"image": image, "memory_mib": memory_mib, "cpus": cpus}
+        self._max_retries = max_retries
         options |= {"build_wait_timeout": 0, "max_builds": 1, "missing_timeout": missing_timeout}
         await super().reconfigService(name, self.password, **options)
 
@@ -94,6 +102,10 @@ class VMLatentWorker(AbstractLatentWorker):  # type: ignore[misc]
     async def start_instance(self, build: Build) -> bool:
         """Begin to boot a machine; it is not waited for, because Buildbot stops nothing while this goes on."""
         self.stopMissingTimer()
+        retries = await retries_before(build)
+        if retries > self._max_retries:  # they had machines, and lost them: Buildbot would go on like that for ever
+            raise LatentWorkerCannotSubstantiate(f"{self.name}: given up after {retries} builds that ended in RETRY")
+        self._is_last_try = retries == self._max_retries
         self.password = secrets.token_urlsafe()
         await self.registration.update(self, self.master.config)
         order = Order(name=self.name, password=self.password, port=self.registration.getPBPort(), **self._machine)
@@ -126,9 +138,9 @@ class VMLatentWorker(AbstractLatentWorker):  # type: ignore[misc]
         if event == "started":
             self.startMissingTimer()
         else:
-            cannot = outcome == Outcome.USAGE  # trying again would not help
+            cannot = outcome in _FOR_GOOD or self._is_last_try
             kind = LatentWorkerCannotSubstantiate if cannot else LatentWorkerFailedToSubstantiate
-            self._substantiation_failed(Failure(kind(self.name, said)))
+            self._substantiation_failed(Failure(kind(f"{self.name}: {said}")))
 
     def _missing_timer_fired(self) -> None:
         self.missing_timer = None

@@ -14,6 +14,7 @@ from buildbot.util import unicode2bytes
 from buildbot.util.twisted import async_to_deferred
 from buildbot.worker.protocols.base import FileWriterImpl
 
+from vmtasks.buildbot.retries import MAX_RETRIES, retries_before
 from vmtasks.buildbot.verdict import Verdict, judge, read, shown
 from vmtasks.errors import Outcome
 
@@ -41,6 +42,7 @@ class VmTask(ShellMixin, BuildStep):  # type: ignore[misc]
     lazylogfiles = True
     sigtermTime = 60  # noqa: N815 - a run that is stopped ends its machines, and says so
     logEnviron = False  # noqa: N815 - whoever sees a log need not see the worker's environment
+    timeout = None  # of silence: a run that waits for a slot has nothing new to say
 
     def __init__(
         self,
@@ -48,7 +50,7 @@ class VmTask(ShellMixin, BuildStep):  # type: ignore[misc]
         *,
         variables: Mapping[str, str] | None = None,
         machines: Sequence[str] = MACHINES,
-        max_retries: int = 2,
+        max_retries: int = MAX_RETRIES,
         **options: Any,  # noqa: ANN401
     ) -> None:
         options = self.setupShellMixin({"name": target, **options}, prohibitArgs=["command", "logfiles"])
@@ -124,9 +126,7 @@ class VmTask(ShellMixin, BuildStep):  # type: ignore[misc]
             return Verdict(results="exception", sentence=sentence)
         if self.timed_out or self.max_lines_reached:
             document |= {"outcome": Outcome.TIME_LIMIT, "sentence": "a limit of the build step has passed"}
-        builds = await self.master.data.get(("buildrequests", self.build.requests[0].id, "builds"))
-        retries = sum(build["results"] == RETRY for build in builds)
-        return judge(document, retries=retries, max_retries=self.max_retries)
+        return judge(document, retries=await retries_before(self.build), max_retries=self.max_retries)
 
     async def _glob(self, pattern: str) -> list[str]:
         return list((await self._ask("glob", path=pattern)).updates["files"][-1])
