@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ from vmtasks.provider import Wishes
 from vmtasks.provision import Provisioning, provisioned
 from vmtasks.qemu.accel import Choice, choose
 from vmtasks.qemu.argv import BY_HAND, qemu_argv
+from vmtasks.slots import own_name
 from vmtasks.spec import HERE, Checkpoint, DirectKernel, Machine
 from vmtasks.template import origin_of
 
@@ -60,6 +62,8 @@ class Qemu:
             machine, berth, origin = fork_of(image, wishes)
         else:
             raise UsageError(f"cannot start from {image.name}: it is no machine that QEMU has frozen")
+        if not berth.place.is_here:  # who waits there does not know our users
+            what = f"{what}, of {own_name()} at {socket.gethostname()}"
         with living(machine, replace(berth, what=what, logs=logs), origin) as guest:
             yield guest
 

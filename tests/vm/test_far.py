@@ -1,0 +1,151 @@
+"""Real machines on a bigger host: the same verbs, checkpoints and recipes, over ssh."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.bigger_host import BiggerHost, bigger_host, until
+from vmtasks import Guest, Provisioning, Wishes, boot
+from vmtasks.errors import InfrastructureError, UsageError
+from vmtasks.far.host import far_host
+from vmtasks.machine import boot_as
+from vmtasks.provision import provision
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLE = ROOT / "examples/hello"
+RUN_LIMIT_S = 900
+NOTICED_S = 10.0
+
+
+@pytest.fixture(scope="module")
+def big(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BiggerHost]:
+    with bigger_host(tmp_path_factory.mktemp("bigger")) as host:
+        yield host
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left_there(big: BiggerHost, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("VMTASKS_SSH", big.ssh)
+    yield
+    far_host(big.name).close()
+    until(lambda: not big.left(), "nothing is left there")
+
+
+def inv(big: BiggerHost, tmp_path: Path, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-m", "invoke", "--search-root", str(ROOT), *words]
+    results = {"VMTASKS_RESULTS": str(tmp_path / "results"), "VMTASKS_SSH": big.ssh, **environ}
+    return subprocess.run(
+        argv,
+        env={**os.environ, **results},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=RUN_LIMIT_S,
+        check=False,
+    )
+
+
+def start_of(guest: Guest) -> str:
+    return str(guest.facts["origin"].kind)
+
+
+def test_a_machine_there_is_a_machine(big: BiggerHost, tmp_path: Path) -> None:
+    (tmp_path / "tree/below").mkdir(parents=True)
+    (tmp_path / "tree/below/file").write_text("there and back\n")
+    with boot("bookworm", on=big.name, logs=tmp_path) as guest:
+        guest.put(tmp_path / "tree", "/srv")
+        assert guest.get("/srv/below/file", f"{tmp_path}/back/") == [tmp_path / "back/file"]
+        assert (tmp_path / "back/file").read_text() == "there and back\n"
+        assert start_of(guest) == "clone"
+        console = guest.facts["console"]
+    with boot("bookworm", on=big.name, logs=tmp_path) as guest:
+        assert start_of(guest) == "clone", "its template is that host's, and stays there"
+        assert guest.glob("/srv/*") == []
+    assert console.parent == tmp_path
+    assert list((big.cache / "frozen").glob("*/ram"))
+    assert not list((big.cache / "images").glob("*/id_ed25519"))
+
+
+def test_checkpoints_are_of_that_host_and_so_are_their_forks(big: BiggerHost) -> None:
+    with boot("bookworm", on=big.name, forkable=True) as guest:
+        guest.succeed(["touch", "/root/before"])
+        checkpoint = guest.checkpoint("with a file")
+        assert checkpoint.on == big.name
+        guest.succeed(["touch", "/root/after"])
+    with boot(checkpoint) as fork:
+        assert start_of(fork) == "fork"
+        assert fork.glob("/root/*") == ["/root/before"]
+    with pytest.raises(UsageError, match="another memory_mib"), boot(checkpoint, memory_mib=700):
+        pass
+    assert checkpoint.drop()
+
+
+def test_work_that_was_done_there_is_kept_there(big: BiggerHost) -> None:
+    done: list[str] = []
+
+    def work(guest: Guest) -> bool:
+        done.append(guest.name)
+        guest.succeed(["touch", "/root/done"])
+        return True
+
+    provisioning = Provisioning(name="a file", key=f"a file of {big.name}", work=work)
+    for _ in range(2):
+        with boot_as("bookworm", Wishes(on=big.name), provisioning=provisioning) as guest:
+            provision(guest, provisioning)
+            assert guest.glob("/root/done")
+    assert len(done) == 1
+
+
+def test_a_cut_link_ends_a_running_command_and_the_machine(big: BiggerHost) -> None:
+    try:
+        with pytest.raises(InfrastructureError, match="the link to"), boot("bookworm", on=big.name) as guest:
+            big.cut()
+            began_s = time.monotonic()
+            try:
+                guest.run(["sleep", "600"])
+            finally:
+                took_s = time.monotonic() - began_s
+        assert took_s < NOTICED_S + 5
+        until(lambda: not big.left(), "nothing is left there")
+    finally:
+        big.mend()
+
+
+def test_a_recipe_runs_there_unchanged_and_its_products_come_home(big: BiggerHost, tmp_path: Path) -> None:
+    def built(**environ: str) -> dict[str, bytes]:
+        run = inv(big, tmp_path, "build-deb", "--source", str(EXAMPLE), **environ)
+        assert run.returncode == 0, run.stderr
+        return {Path(path).name: (tmp_path / path).read_bytes() for path in run.stdout.splitlines()}
+
+    there = built(VMTASKS_ON=big.name)
+    result = json.loads(next((tmp_path / "results").glob("latest/result.json")).read_text())
+    assert result["outcome"] == "passed"
+    here = built()
+    same = [name for name in here if name.endswith((".deb", ".changes", ".buildinfo"))]
+    assert same
+    assert {name: there[name] for name in same} == {name: here[name] for name in same}
+
+
+def test_what_runs_there_is_listed_from_here(big: BiggerHost, tmp_path: Path) -> None:
+    with boot("bookworm", on=big.name, what="a machine to be seen"):
+        listed = inv(big, tmp_path, "vm.ps", "--on", big.name)
+    assert listed.returncode == 0, listed.stderr
+    assert "a machine to be seen" in listed.stdout
+    assert "a machine to be seen" not in inv(big, tmp_path, "vm.ps").stdout
+
+
+def test_what_was_left_there_is_swept_from_here(big: BiggerHost, tmp_path: Path) -> None:
+    left = big.cache / "machines/left-1-1"
+    left.mkdir(parents=True)
+    (left / "lease.json").write_text("{}")
+    swept = inv(big, tmp_path, "vm.gc", "--on", big.name)
+    assert swept.stdout == f"swept {left}\n", swept.stderr
+    assert inv(big, tmp_path, "vm.gc", "--on", big.name).stdout == "nothing to sweep\n"
