@@ -58,7 +58,9 @@ class FarHost(Place):
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._directory = Path(tempfile.mkdtemp(prefix="vmtasks-", dir=os.environ.get("XDG_RUNTIME_DIR")))
+        runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+        usual = runtime if os.access(runtime, os.W_OK) else None  # sudo leaves somebody else's standing
+        self._directory = Path(tempfile.mkdtemp(prefix="vmtasks-", dir=usual))
         entrust(self._directory)
         self._parcel = self._directory / "code.zip"
         self._parcel.write_bytes(parcel.parcel())

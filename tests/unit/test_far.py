@@ -1,0 +1,100 @@
+"""What goes between two hosts, and what is said when nothing does."""
+
+from __future__ import annotations
+
+import io
+import json
+import shlex
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from vmtasks.config import HostSettings
+from vmtasks.errors import HostError
+from vmtasks.far import parcel
+from vmtasks.far.relay import why_it_broke
+from vmtasks.far.steward import named
+from vmtasks.far.wire import packed, unpacked
+from vmtasks.frozen import Frozen, find
+from vmtasks.place import THIS_HOST, Place
+from vmtasks.slots import Limits, Ticket
+from vmtasks.spec import DirectKernel, Machine, Ram
+
+BOOT = DirectKernel(kernel=Path("/i/vmlinuz"), initrd=Path("/i/initrd"), command_line="quiet")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        None,
+        True,
+        1.5,
+        "text with \N{SNOWMAN} and \udc80",
+        [1, [2, (3, Path("/x"))]],
+        {"kind": "Frozen", "fields": {}, "path": "/x"},
+        Machine(name="m", disk=Path("/i/disk"), boot=BOOT, ram=Ram(file=Path("/r"), shared=True), extra=("-a", "b")),
+        HostSettings(machines=3, accel="kvm"),
+        Limits(machines=2, memory_mib=512),
+        Ticket(1, "running", "me", 0, 7, "a test", 100, 1.0),
+        Frozen(directory=Path("/f"), said={"kind": "template", "stands_on": ["/a"]}),
+    ],
+)
+def test_what_arrives_is_what_was_sent(data: object) -> None:
+    arrived = unpacked(json.loads(json.dumps(packed(data))))
+    assert arrived == data
+    assert type(arrived) is type(data)
+
+
+def test_what_comes_from_a_place_is_at_home_there() -> None:
+    place = Place()
+    frozen = Frozen(directory=Path("/f"), said={})
+    assert unpacked(packed([frozen]), place)[0].place is place
+    assert unpacked(packed(unpacked(packed(frozen), place))).place is THIS_HOST
+
+
+@pytest.mark.parametrize(
+    "said", [{"kind": "Popen", "fields": {}}, {"kind": "HostError", "fields": {}}, {"path": 3}, {}, {"tuple": "x"}]
+)
+def test_nothing_else_is_made_of_what_another_host_says(said: object) -> None:
+    with pytest.raises(ValueError, match="nobody of ours says"):
+        unpacked(said)
+
+
+def test_a_steward_calls_our_own_functions_and_no_others() -> None:
+    assert named("vmtasks.frozen:find") is find
+    assert named("vmtasks.frozen:Frozen.drop") is Frozen.drop
+    with pytest.raises(HostError, match="none of ours"):
+        named("os:system")
+
+
+def test_the_parcel_has_all_of_us_and_what_our_errors_stand_on() -> None:
+    names = set(zipfile.ZipFile(io.BytesIO(parcel.parcel())).namelist())
+    assert {"vmtasks/supervisor.py", "vmtasks/far/steward.py", "invoke/__init__.py", "invoke/exceptions.py"} <= names
+    assert not [name for name in names if not name.endswith(".py")]
+
+
+def test_a_command_there_is_one_line_for_any_shell() -> None:
+    line = parcel.command("/a cache/code", "vmtasks.far.receive", "image-1")
+    assert "\n" not in line + parcel.first_command("vmtasks.far.tether", "vmtasks.far.steward")
+    assert shlex.split(line)[-2:] == ["/a cache/code", "image-1"]
+
+
+@pytest.mark.parametrize(
+    ("complaint", "sentence"),
+    [
+        ("", "the link to big broke: ssh ended with status 255"),
+        ("motd\nTimeout, server big not responding.\r\n", "the link to big broke: Timeout, server big not responding."),
+        ("ssh: connect to host big port 22: No route to host\r\n", "cannot reach big: No route to host"),
+        (
+            "ssh: Could not resolve hostname big: Name or service not known",
+            "cannot find big: Name or service not known",
+        ),
+        ("a@big: Permission denied (publickey).", "cannot log in to big: it accepts none of your ssh keys"),
+        ("sh: 1: exec: python3: not found", "cannot run machines on big: it has no python3"),
+        ("bash: line 1: exec: python3: not found", "cannot run machines on big: it has no python3"),
+        ("python3: command not found", "cannot run machines on big: it has no python3"),
+    ],
+)
+def test_what_ssh_complains_of_becomes_a_sentence(complaint: str, sentence: str) -> None:
+    assert why_it_broke("big", complaint, 255)[0] == sentence
