@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from vmtasks.image.cache import BakedImage
 from vmtasks.leash import leashed
 from vmtasks.qemu.accel import choose
 
+ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 30.0
 NOTICED_S = 10.0
 KEY = "0123456789abcdef"
@@ -45,7 +46,13 @@ with leashed(json.loads(sys.argv[1]), log=Path("/dev/null"), place=host) as leas
     sys.stdin.read()
 """
 
-Connect = Callable[[], FarHost]
+DEVELOPER = """
+from vmtasks.slots import Claim, Limits
+with Claim("work of theirs", 100, Limits(machines=1, memory_mib=1000)) as claim:
+    claim.wait()
+    print("mine", flush=True)
+    input()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +146,28 @@ def test_a_machine_there_is_leashed_from_here_and_its_logs_come_home(
     assert not Path(plan["directory"]).exists()
     assert (tmp_path / "console.log").exists()
     assert (tmp_path / "complaints").read_text() == ""
+
+
+def test_callers_from_elsewhere_stand_in_one_queue_with_who_works_there(
+    far: FarHost, big: BiggerHost, tmp_path: Path
+) -> None:
+    (sshd,) = (pid for pid in big.pids() if b"sshd_config" in Path(f"/proc/{pid}/cmdline").read_bytes())
+    there = ["nsenter", f"--target={sshd}", "--mount", "--net", sys.executable, "-c", DEVELOPER]
+    developer = subprocess.Popen(there, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert developer.stdout
+    assert developer.stdout.readline() == "mine\n"
+    first, second = plan_there(far, tmp_path, "first"), plan_there(far, tmp_path, "second")
+    with leashed(first, log=tmp_path / "complaints", place=far) as one:
+        ahead = one.expect("waiting", Deadline.after(LIMIT_S))["ahead"]
+        assert [(ticket["what"], ticket["state"]) for ticket in ahead] == [("work of theirs", "running")]
+        with leashed(second, log=tmp_path / "complaints", place=far) as other:
+            ahead = other.expect("waiting", Deadline.after(LIMIT_S))["ahead"]
+            assert [ticket["state"] for ticket in ahead] == ["running", "waiting"]
+            developer.communicate("\n")
+            one.expect("started", Deadline.after(LIMIT_S))
+            until(lambda: [t.state for t in far.call(slots.tickets)] == ["running", "waiting"], "one is admitted")
+            one.stop()
+            other.expect("started", Deadline.after(LIMIT_S))
 
 
 @pytest.mark.parametrize("victim", ["relay", "tether", "supervisor"])
