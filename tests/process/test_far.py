@@ -303,7 +303,7 @@ def test_an_image_that_two_send_at_once_is_sent_once(far: FarHost, big: BiggerHo
 # ---- hosts that do not serve, each with a sentence
 
 
-@pytest.mark.parametrize("name", ["-oProxyCommand=true", "", "a b", "host;true", "user@", "$(true)", "-"])
+@pytest.mark.parametrize("name", ["-oProxyCommand=true", "-oX@host", "", "a b", "host;true", "user@", "$(true)", "-"])
 def test_what_is_no_host_is_given_to_no_program(name: str) -> None:
     with pytest.raises(UsageError, match=r"is no \[USER@\]HOST"):
         far_host(name)

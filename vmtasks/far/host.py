@@ -29,7 +29,7 @@ Options = ParamSpec("Options")
 Result = TypeVar("Result")
 
 ARCHITECTURE = "x86_64"
-_NAME = re.compile(r"(?:[\w.-]+@)?[A-Za-z0-9][\w.:-]*")
+_NAME = re.compile(r"(?:\w[\w.-]*@)?[A-Za-z0-9][\w.:-]*", re.ASCII)
 """What ssh takes for a host, and neither ssh nor a shell for anything else."""
 _CONNECT_LIMIT_S = 10
 _PROBES = 2
@@ -138,8 +138,11 @@ class FarHost(Place):
         if self._steward.stdin and not self._steward.stdin.closed:
             with suppress(BrokenPipeError):
                 self._steward.stdin.close()
-        with suppress(subprocess.TimeoutExpired):  # it ends by itself, and takes everything along
+        try:  # it ends by itself, and takes everything along
             self._steward.wait(_CLOSE_LIMIT_S)
+        except subprocess.TimeoutExpired:  # as the link does then, which is noticed there
+            self._steward.kill()
+            self._steward.wait()
         self._listener.join(_CLOSE_LIMIT_S)
 
     def _relay(self, program: str, *, master: bool = False) -> list[str]:
@@ -205,10 +208,13 @@ class FarHost(Place):
     def _learn(self, said: dict[str, Any]) -> None:
         with self._lock:
             answer = self._asked.pop(said["id"])
-        if "error" in said:
-            answer.set_exception(_error(self.name, said["error"]))
-        else:
-            answer.set_result(wire.unpacked(said["result"], self))
+        try:
+            if "error" in said:
+                answer.set_exception(_error(self.name, said["error"]))
+            else:
+                answer.set_result(wire.unpacked(said["result"], self))
+        except (ValueError, TypeError, KeyError) as problem:
+            answer.set_exception(HostError(f"cannot understand {self.name}: {problem}"))
 
 
 def _error(host: str, said: dict[str, Any]) -> Exception:

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import IO, Any
 
@@ -26,6 +27,8 @@ from vmtasks.far import BEAT_S
 
 _FORWARD_ATTEMPTS = 5
 _FORWARD_LIMIT_S = 10.0
+_SETTLE_LIMIT_S = 120.0
+"""How long a host may take to let us in and to run what we send."""
 _END_LIMIT_S = 12.0
 """How long to wait for the last word once our caller is gone."""
 _WHY = (
@@ -74,6 +77,9 @@ class Relay:
             bufsize=0,
             preexec_fn=lambda: die_with(parent),  # noqa: PLW1509 - there is but one thread here
         )
+        if self._line.stdout is None:
+            raise AssertionError("ssh speaks through a pipe")
+        self._ours, self._theirs = _Lines(0), _Lines(self._line.stdout.fileno())
         self._console: IO[bytes] | None = None
         self._qemu_log: IO[bytes] | None = None
         self._forward = ""
@@ -89,38 +95,49 @@ class Relay:
             self._control("cancel", self._forward)
 
     def _settle(self) -> bool:
-        """Have the program there, and return whether it runs; if not, that is told."""
-        for line in iter(self._far.readline, b""):
-            said = _event(line)
-            match said.get("event"):  # a shell may greet before we do: what is not ours is passed over
-                case "send":
-                    with open(self._parcel, "rb") as file:  # noqa: PTH123
-                        code = file.read()
-                    self._send(f"{len(code)}\n".encode() + code)
-                case "ready":
-                    return True
-                case "unfit":
-                    self._tell(event="gone", **_LAST, error=f"cannot run machines on {self._host}: {said['error']}")
-                    return False
-        self._tell_broken()
+        """Have the program there, and return whether it runs; if not, that is told, unless our caller is gone."""
+        deadline_s = time.monotonic() + _SETTLE_LIMIT_S
+        while (left_s := deadline_s - time.monotonic()) > 0 and not self._theirs.ended:
+            ready = select.select([self._ours, self._theirs], [], [], left_s)[0]
+            for side in ready:
+                side.collect()
+            if self._ours.ended:
+                return False
+            for said in self._said():
+                match said["event"]:
+                    case "send":
+                        with open(self._parcel, "rb") as file:  # noqa: PTH123
+                            code = file.read()
+                        self._send(f"{len(code)}\n".encode() + code)
+                    case "ready":
+                        return True
+                    case "unfit":
+                        self._tell_gone(f"cannot run machines on {self._host}: {said['error']}")
+                        return False
+        if self._theirs.ended:
+            self._tell_broken()
+        else:
+            self._tell_gone(f"cannot run machines on {self._host}: it has not answered for {_SETTLE_LIMIT_S:g} s")
         return False
 
     def _pass_on(self) -> None:
         """Pass on what comes from either side, until one of them ends."""
-        ours, theirs = _Lines(0), _Lines(self._far.fileno())
+        ours, theirs = self._ours, self._theirs
         deadline_s = beat_s = 0.0
-        while not (self._over or theirs.ended or (ours.ended and time.monotonic() > deadline_s)):
-            ready = select.select([lines for lines in (ours, theirs) if not lines.ended], [], [], BEAT_S)[0]
-            if theirs in ready:
-                self._hear(theirs.read())
-            if ours in ready:
-                self._send(b"".join(self._order(line) + b"\n" for line in ours.read()))
-                if ours.ended:
-                    deadline_s = time.monotonic() + _END_LIMIT_S
-                    self._let_go()
+        while not self._over:
+            self._send(b"".join(self._order(line) + b"\n" for line in ours.lines()))
+            for said in self._said():
+                self._hear(said)
+            if ours.ended and not deadline_s:
+                deadline_s = time.monotonic() + _END_LIMIT_S
+                self._let_go()
+            if theirs.ended or (ours.ended and time.monotonic() > deadline_s):
+                break
             if time.monotonic() >= beat_s and not ours.ended:
                 beat_s = time.monotonic() + BEAT_S
                 self._send(b"\n")
+            for side in select.select([side for side in (ours, theirs) if not side.ended], [], [], BEAT_S)[0]:
+                side.collect()
         if not (self._over or ours.ended):
             self._tell_broken()
 
@@ -135,21 +152,31 @@ class Relay:
         self._console, self._qemu_log = (open(order[name], "ab", buffering=0) for name in ("console", "qemu_log"))  # noqa: SIM115, PTH123
         return json.dumps({**order, "console": None, "qemu_log": f"{order['directory']}/qemu.log"}).encode()
 
-    def _hear(self, lines: list[bytes]) -> None:
+    def _said(self) -> Iterator[dict[str, Any]]:
+        """Yield what has come from the program; what a shell says before it, as a greeting, is passed over."""
+        for line in self._theirs.lines():
+            with suppress(ValueError):
+                said = json.loads(line)
+                if isinstance(said, dict) and "event" in said:
+                    yield said
+
+    def _hear(self, said: dict[str, Any]) -> None:
         """Pass on what the program says; a machine's logs stay with us, and its ports become ours."""
-        for said in filter(None, map(_event, lines)):
-            match said["event"]:
-                case "console":
-                    if self._console:
-                        _keep(self._console, said["text"].encode("latin-1"))
-                    continue
-                case "started":
-                    said["ports"] = {guest: self._at_home(port) for guest, port in said["ports"].items()}
-                case "gone":
-                    self._over = True
-                    if self._qemu_log:
-                        _keep(self._qemu_log, said["qemu"].encode())
-            self._tell(**said)
+        match said["event"]:
+            case "console":
+                if self._console:
+                    _keep(self._console, said["text"].encode("latin-1"))
+                return
+            case "started":
+                said["ports"] = {guest: self._at_home(port) for guest, port in said["ports"].items()}
+                if not all(said["ports"].values()):
+                    self._tell_gone(f"cannot reach machines on {self._host}: ssh did not forward a port of it")
+                    return
+            case "gone":
+                self._over = True
+                if self._qemu_log:
+                    _keep(self._qemu_log, said["qemu"].encode())
+        self._tell(**said)
 
     def _at_home(self, port: int) -> int:
         """Return a port of this host that leads to one of the other; 0 if there is no way."""
@@ -174,12 +201,6 @@ class Relay:
         )
         return done.returncode == 0
 
-    @property
-    def _far(self) -> IO[bytes]:
-        if self._line.stdout is None:
-            raise AssertionError("ssh speaks through a pipe")
-        return self._line.stdout
-
     def _send(self, data: bytes) -> None:
         with suppress(BrokenPipeError):  # its end is told where it is heard
             while data and self._line.stdin and not self._line.stdin.closed:
@@ -195,8 +216,11 @@ class Relay:
             self._line.wait(BEAT_S)
         self._complaint.seek(0)
         complaint = self._complaint.read().decode(errors="replace")
-        error, hint = why_it_broke(self._host, complaint, self._line.poll())
-        self._tell(event="gone", **_LAST, error=error, hint=hint)
+        self._tell_gone(*why_it_broke(self._host, complaint, self._line.poll()))
+
+    def _tell_gone(self, error: str, hint: str = "") -> None:
+        self._over = True
+        self._tell(event="gone", status=None, by_itself=False, qemu="", console="", error=error, hint=hint)
 
     def _tell(self, **said: object) -> None:
         with suppress(BrokenPipeError):  # our caller is gone: that is noticed where it is heard
@@ -209,35 +233,30 @@ class _Lines:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self._rest = b""
+        self._received = b""
         self.ended = False
 
     def fileno(self) -> int:
+        """Return the descriptor to select on."""
         return self._fd
 
-    def read(self) -> list[bytes]:
-        """Return the lines that are complete with what can be read now."""
+    def collect(self) -> bool:
+        """Take in what can be read now, and return whether the pipe is still open."""
         data = os.read(self._fd, 65536)
+        self._received += data
         self.ended = not data
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        return lines
+        return not self.ended
 
-
-_LAST: dict[str, object] = {"status": None, "by_itself": False, "qemu": "", "console": ""}
+    def lines(self) -> Iterator[bytes]:
+        """Yield the lines that are complete, each once."""
+        while b"\n" in self._received:
+            line, _, self._received = self._received.partition(b"\n")
+            yield line
 
 
 def _keep(log: IO[bytes], data: bytes) -> None:
     with suppress(OSError):  # a full disk must not cost the machine: a log is evidence, not the run
         log.write(data)
-
-
-def _event(line: bytes) -> dict[str, Any]:
-    """Return what the far side tells; nothing if that is none of our lines."""
-    with suppress(ValueError):
-        said = json.loads(line)
-        if isinstance(said, dict) and "event" in said:
-            return said
-    return {}
 
 
 def main() -> None:
