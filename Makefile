@@ -36,7 +36,7 @@ $(RECIPES): setup
 
 .PHONY: check
 check: setup ## Every test and linter that this project has about itself, real machines included
-	@$(PYTHON) -I vmtasks/bootstrap.py buildbot
+	@$(PYTHON) -I vmtasks/bootstrap.py buildbot ec2
 	@.venv/bin/python -m pytest tests $(ARGS)
 
 .PHONY: check-fast
@@ -63,6 +63,11 @@ lock: ## Pin requirements.lock anew (Python 3.11, the oldest that is supported; 
 		--extra buildbot-tests --constraint requirements.lock --allow-unsafe --strip-extras --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 		--output-file requirements-buildbot.lock pyproject.toml
+	@CUSTOM_COMPILE_COMMAND='make lock' build/lock/bin/pip-compile --quiet --upgrade \
+		--extra ec2-tests --constraint requirements.lock --constraint requirements-buildbot.lock \
+		--allow-unsafe --strip-extras --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+		--output-file requirements-ec2.lock pyproject.toml
 
 .PHONY: clean
 clean: ## Remove results and .venv; the images' cache stays (inv images.prune)

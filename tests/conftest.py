@@ -7,6 +7,8 @@ import signal
 
 import pytest
 
+pytest.register_assert_rewrite("tests.contract")
+
 
 @pytest.fixture(autouse=True, scope="session")
 def _signals_are_heard_below() -> None:

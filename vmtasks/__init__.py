@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         VmtasksError,
     )
     from vmtasks.guest import Guest, Result, sh
-    from vmtasks.machine import boot
+    from vmtasks.machine import boot, machines_from
     from vmtasks.parallel import at_once
     from vmtasks.project import Project, source_date_epoch
     from vmtasks.provider import Provider, Wishes
@@ -38,6 +38,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "boot": "machine",
+    "machines_from": "machine",
     "Checkpoint": "spec",
     "Provider": "provider",
     "Wishes": "provider",
@@ -93,6 +94,7 @@ __all__ = [
     "autopkgtest",
     "boot",
     "events",
+    "machines_from",
     "packages",
     "recipe",
     "sh",

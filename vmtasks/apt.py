@@ -16,10 +16,10 @@ from vmtasks.guest import Guest, Result, sh
 _USUAL = ("--yes", "--quiet", "-o", "Dpkg::Use-Pty=0", "-o", "APT::Install-Recommends=false")
 ENV = {"DEBIAN_FRONTEND": "noninteractive"}
 LOCAL_REPOSITORY = "/srv/vmtasks-repository"
-_LOCAL_LIST = "/etc/apt/sources.list.d/vmtasks.list"
+LOCAL_LIST = "/etc/apt/sources.list.d/vmtasks.list"
 _OUT_OF_REACH = re.compile(r"Failed to fetch|Temporary failure resolving|Could not (connect|resolve)|Unable to connect")
 _ONLY_LOCAL = (
-    *("-o", f"Dir::Etc::SourceList={_LOCAL_LIST}", "-o", "Dir::Etc::SourceParts=-"),
+    *("-o", f"Dir::Etc::SourceList={LOCAL_LIST}", "-o", "Dir::Etc::SourceParts=-"),
     *("-o", "Dir::Cache::PkgCache=", "-o", "Dir::Cache::SrcPkgCache="),
 )
 """Look at the local repository alone, and leave the cache of all others as it is."""
@@ -102,13 +102,13 @@ def add_repository(guest: Guest, directory: str) -> None:
     """
     where = shlex.quote(directory)
     guest.query(sh(f"cd {where} && apt-ftparchive packages . >Packages && apt-ftparchive release . >Release"))
-    guest.query(["tee", _LOCAL_LIST], stdin=f"deb [trusted=yes] file:{directory} ./\n".encode())
+    guest.query(["tee", LOCAL_LIST], stdin=f"deb [trusted=yes] file:{directory} ./\n".encode())
     guest.succeed(_apt_get("update", "-o", "APT::Get::List-Cleanup=0", only_local=True), env=ENV)
 
 
 def remove_repository(guest: Guest) -> None:
     """Have apt forget the repository again."""
-    guest.query(["rm", "-f", _LOCAL_LIST])
+    guest.query(["rm", "-f", LOCAL_LIST])
 
 
 def install_local(guest: Guest, packages: Sequence[str]) -> None:

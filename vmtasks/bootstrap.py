@@ -25,7 +25,7 @@ from types import MappingProxyType
 
 ROOT = Path(__file__).resolve().parent.parent
 OLDEST_PYTHON = (3, 11)
-EXTRAS = ("buildbot",)
+EXTRAS = ("buildbot", "ec2")
 """What not every command needs: requirements-NAME.lock."""
 
 PACKAGES: Mapping[str, str] = MappingProxyType(

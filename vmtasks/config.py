@@ -61,9 +61,14 @@ class HostSettings:
         metadata={"says": "silence before a sign of life in seconds", "at_least": 1, "env": "VMTASKS_HEARTBEAT_S"},
     )
 
+    ec2_subnet: str = field(default="", metadata={"says": "the id of a subnet", "env": "VMTASKS_EC2_SUBNET"})
+    ec2_security_groups: tuple[str, ...] = field(
+        default=(),
+        metadata={"says": "ids of security groups", "env": "VMTASKS_EC2_SECURITY_GROUPS"},
+    )
     ec2_ttl_s: float = field(
         default=4 * 3600.0,
-        metadata={"says": "how long a machine may live on EC2 in seconds", "at_least": 60, "env": "VMTASKS_EC2_TTL_S"},
+        metadata={"says": "how long a machine may live on EC2 in seconds", "at_least": 1, "env": "VMTASKS_EC2_TTL_S"},
     )
 
     @classmethod

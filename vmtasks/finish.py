@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import shlex
-import time
 from collections.abc import Callable, Mapping
-from pathlib import Path, PurePosixPath
 
 from vmtasks import apt
 from vmtasks.berth import Berth
 from vmtasks.config import HostSettings
 from vmtasks.errors import HostError, TestFailed
+from vmtasks.furnish import carry_out
 from vmtasks.guest import Guest, sh
 from vmtasks.image.bake import GuestWork
 from vmtasks.image.cache import BakedImage
-from vmtasks.image.definition import Definition, File, laid_over
+from vmtasks.image.definition import Definition
 from vmtasks.life import living
 from vmtasks.qemu.accel import Choice
 from vmtasks.spec import Machine
@@ -45,28 +43,8 @@ def finisher(
 def _work(guest: Guest, work: GuestWork) -> dict[str, str]:
     if work.packages:
         apt.update(guest)
-        apt.install(guest, work.packages)
-        guest.succeed(["apt-get", "clean"])
-    if work.tree:
-        # File by file, with git's modes: neither the directories that the image has nor a checkout's umask matter.
-        files = [path.relative_to(work.tree) for path in laid_over(work.tree)]
-        guest.put(work.tree, "/", files=files, mtime_s=int(time.time()))
-    for file in work.files:
-        _write(guest, file, work.home)
-    for command in work.commands:
-        guest.succeed(["/bin/sh", "-euxc", command])
+    carry_out(guest, work)
     listed = guest.query(
         sh("command -v dpkg-query >/dev/null && dpkg-query -W -f '${binary:Package} ${Version}\\n'; sync")
     )
     return dict(line.split(" ", 1) for line in listed.splitlines())
-
-
-def _write(guest: Guest, file: File, home: Path) -> None:
-    """Put one file into the guest, in place of what is there."""
-    if file.source:
-        guest.put(home / file.source, file.path)
-    else:
-        path, above = shlex.quote(file.path), shlex.quote(str(PurePosixPath(file.path).parent))
-        line = f"mkdir -p -- {above} && rm -f -- {path} && cat >{path}"
-        guest.succeed(sh(line), stdin=(file.content or "").encode())
-    guest.succeed(["chmod", file.mode, file.path])

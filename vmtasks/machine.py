@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Literal
 
 from vmtasks.config import HostSettings
-from vmtasks.errors import UsageError
 from vmtasks.guest import Guest
 from vmtasks.provider import Provider, Wishes
 from vmtasks.provision import Provisioning
@@ -91,8 +90,29 @@ def provider_of(on: str) -> Provider:
 
     :raise UsageError: nobody has.
     """
-    if on in ("", HERE):
-        from vmtasks.providers.qemu import Qemu
+    if _instead:
+        return _instead[-1]
+    if on.partition(":")[0] == "ec2":
+        from vmtasks.providers.ec2 import Ec2
 
-        return Qemu()
-    raise UsageError(f"cannot have machines on '{on}'; known are '{HERE}'", hint="see docs/providers.md")
+        return Ec2(on=on)
+    if on.startswith("ssh://"):
+        from vmtasks.providers.standing import Standing
+
+        return Standing.at(on)
+    from vmtasks.providers.qemu import Qemu
+
+    return Qemu(on=on or HERE)
+
+
+_instead: list[Provider] = []
+
+
+@contextmanager
+def machines_from(provider: Provider) -> Iterator[None]:
+    """Have *provider* give every machine that is asked for in the block, wherever it was to run."""
+    _instead.append(provider)
+    try:
+        yield
+    finally:
+        _instead.pop()

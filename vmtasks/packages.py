@@ -13,7 +13,7 @@ from vmtasks.guest import Guest, sh
 Packages = dict[str, Path]
 """Names of Debian packages, and their files on the host."""
 
-_OLDER = "/srv/vmtasks-old"
+OLDER = "/srv/vmtasks-old"
 # What a machine writes whatever is installed; everything else that is there after a purge, and was not before,
 # is a leftover.
 _LISTING = """
@@ -93,8 +93,8 @@ def install_older(guest: Guest, old: Packages, packages: Packages) -> None:
         apt.install(guest, list(packages))
         return
     for path in old.values():
-        guest.put(path, f"{_OLDER}/")
-    apt.apt(guest, "install", *(f"{_OLDER}/{path.name}" for path in old.values()))
+        guest.put(path, f"{OLDER}/")
+    apt.apt(guest, "install", *(f"{OLDER}/{path.name}" for path in old.values()))
 
 
 def files(guest: Guest) -> frozenset[str]:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import io
 import os
-import socket
 import subprocess
 import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
 import paramiko
 import pytest
-from fabric import Config, Connection
 
 from vmtasks import CommandFailed, ConnectionLost, Guest, HostError, TimeLimit, UsageError, events, sh
 from vmtasks.guest import archive, pulse, session, transfer
@@ -24,14 +22,16 @@ from vmtasks.guest.exchange import Exchange
 from vmtasks.guest.pulse import Pulse
 from vmtasks.guest.session import Session
 from vmtasks.spec import EXCHANGE_BYTES
+from vmtasks.testing.fake_sshd import FakeSshd
 
 LIMIT_S = 20.0
 
 
-class Server(paramiko.ServerInterface):
-    """Lets everybody in, and runs each command as a child of this process."""
+class Server(FakeSshd):
+    """One that can be hostile, or hang."""
 
-    def __init__(self) -> None:
+    def __init__(self, home: Path) -> None:
+        super().__init__(home)
         self.answers: dict[str, bytes] = {}
         """Part of a command, and what to print instead of running it: what a hostile guest would."""
         self.ran: list[str] = []
@@ -44,23 +44,13 @@ class Server(paramiko.ServerInterface):
         self.started = threading.Event()
         self.over = threading.Event()
 
-    def check_auth_none(self, username: str) -> int:
-        return paramiko.AUTH_SUCCESSFUL
-
-    def get_allowed_auths(self, username: str) -> str:
-        return "none"
-
-    def check_channel_request(self, kind: str, chanid: int) -> int:
-        return paramiko.OPEN_SUCCEEDED
-
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
         self.ran.append(command.decode())
         self.started.set()
         if self.is_deaf:
             self.over.wait(LIMIT_S)
             return False
-        threading.Thread(target=self.execute, args=(channel, command.decode()), daemon=True).start()
-        return True
+        return super().check_channel_exec_request(channel, command)
 
     def check_global_request(self, kind: str, msg: paramiko.Message) -> bool:
         self.asked += 1
@@ -76,38 +66,13 @@ class Server(paramiko.ServerInterface):
                 channel.shutdown_write()
                 channel.recv(1)  # the client closes; before that it wants to hear that the command was accepted
                 return
-        child = subprocess.Popen(
-            ["/bin/sh", "-c", command],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
-        threading.Thread(target=self.feed, args=(channel, child), daemon=True).start()
-        complaints = threading.Thread(target=self.tell, args=(child.stderr, channel.sendall_stderr), daemon=True)
-        complaints.start()
-        self.tell(child.stdout, channel.sendall)
-        complaints.join()
-        with suppress(OSError, EOFError):
-            channel.send_exit_status(abs(child.wait()))
-            channel.close()
-
-    def feed(self, channel: paramiko.Channel, child: subprocess.Popen[bytes]) -> None:
-        assert child.stdin is not None
-        with suppress(OSError), child.stdin:
-            while data := channel.recv(65536):
-                child.stdin.write(data)
-                child.stdin.flush()
-
-    def tell(self, stream: io.BufferedReader, send: Callable[[bytes], None]) -> None:
-        with suppress(OSError, EOFError), stream:  # EOFError: the client has gone
-            while data := stream.read1(65536):
-                send(data)
+        super().execute(channel, command)
 
 
 @pytest.fixture
-def server() -> Server:
-    return Server()
+def server(tmp_path: Path) -> Iterator[Server]:
+    with closing(Server(tmp_path)) as server:
+        yield server
 
 
 @pytest.fixture
@@ -126,32 +91,12 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def guest(server: Server, news: list[Exception], tmp_path: Path) -> Iterator[Guest]:
-    listener = socket.create_server(("127.0.0.1", 0))
-    transports: list[paramiko.Transport] = []
-
-    def serve() -> None:
-        with suppress(OSError):
-            line, _ = listener.accept()
-            transport = paramiko.Transport(line)
-            transports.append(transport)
-            transport.add_server_key(paramiko.RSAKey.generate(2048))
-            transport.start_server(server=server)
-
     def watch(wait_s: float) -> None:
         if news and server.started.is_set():
             raise news[0]
         threading.Event().wait(wait_s)
 
-    threading.Thread(target=serve, daemon=True).start()
-    connection = Connection(
-        "127.0.0.1",
-        user="root",
-        port=listener.getsockname()[1],
-        config=Config(overrides={"load_ssh_configs": False}),
-        connect_kwargs={"auth_strategy": Strategy(), "look_for_keys": False, "allow_agent": False},
-    )
-    connection.open()
-    ours = Session("m", connection, lambda _: connection, watch)
+    ours = Session("m", server.connect(), lambda _: server.connect(), watch)
     exchange = tmp_path / "exchange"
     exchange.touch()
     os.truncate(exchange, EXCHANGE_BYTES)
@@ -160,19 +105,6 @@ def guest(server: Server, news: list[Exception], tmp_path: Path) -> Iterator[Gue
     finally:
         server.over.set()
         ours.close()
-        for transport in transports:
-            transport.close()
-        listener.close()
-
-
-class Strategy(paramiko.auth_strategy.AuthStrategy):
-    """Asks for no proof: the server wants none."""
-
-    def __init__(self) -> None:
-        super().__init__(ssh_config=paramiko.SSHConfig())
-
-    def get_sources(self) -> Iterator[paramiko.auth_strategy.AuthSource]:
-        yield paramiko.auth_strategy.NoneAuth("root")
 
 
 def tar_of(*names: str) -> bytes:

@@ -122,7 +122,7 @@ def test_one_make_at_a_time(tmp_path: Path) -> None:
 
 def test_arguments_are_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert bootstrap.main(["--fast"]) == 64
-    assert "[buildbot]" in capsys.readouterr().err
+    assert "[buildbot|ec2]" in capsys.readouterr().err
 
 
 def test_an_extra_is_installed_once_and_anew_with_another_lock(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,10 +26,10 @@ ROOT = Path(__file__).resolve().parents[2]
 FLOORS = [
     ("errors", "deadline", "events", "parallel", "interrupts", "caller", "janitor", "alone", "bootstrap"),
     ("slots", "host", "lease", "qmp", "supervisor", "config", "toml", "project", "spec", "tail", "dep8",
-     "freeze", "prepare", "console", "child", "secret", "kept", "flags", "attendant", "hostcommand"),
-    ("qemu", "image", "leash", "frozen"),
+     "freeze", "prepare", "console", "child", "secret", "kept", "flags", "attendant", "hostcommand", "place"),
+    ("qemu", "image", "leash", "frozen", "far"),
     ("guest",),
-    ("machine", "life", "berth", "news", "checkpoint", "template", "provision", "finish", "apt", "packages",
+    ("machine", "life", "berth", "news", "checkpoint", "template", "provision", "finish", "furnish", "apt", "packages",
      "autopkgtest", "source", "linger", "provider", "providers"),
     ("report", "doctor", "run", "runvm", "bench", "testing", "buildbot"),
     ("commands", "recipes"),
@@ -44,10 +44,12 @@ THE_DOOR = "vmtasks"  # imports nothing until it is asked, so it stands on no fl
 
 # Who may import what comes from outside.
 ONLY_IN = {
-    "rich": "vmtasks.report",
-    "buildbot": "vmtasks.buildbot",
-    "fabric": "vmtasks.guest",
-    "paramiko": "vmtasks.guest",
+    "rich": ("vmtasks.report",),
+    "boto3": ("vmtasks.providers.ec2.account",),
+    "botocore": ("vmtasks.providers.ec2.account",),
+    "buildbot": ("vmtasks.buildbot",),
+    "fabric": ("vmtasks.guest", "vmtasks.testing"),
+    "paramiko": ("vmtasks.guest", "vmtasks.testing"),
 }
 # These run before, or far from, everything that pip installs.
 ONLY_STANDARD_LIBRARY = {
@@ -262,12 +264,13 @@ def test_recipes_leave_each_others_inside_alone() -> None:
 
 def test_foreign_packages_stay_in_their_rooms() -> None:
     hold(
-        "rich is for vmtasks.report only, fabric and paramiko for vmtasks.guest, buildbot for vmtasks.buildbot.",
+        "What comes from outside is for few rooms only: "
+        + ", ".join(f"{what} for {' and '.join(rooms)}" for what, rooms in ONLY_IN.items()),
         (
             where(one)
             for one in all_imports()
-            for package, room in ONLY_IN.items()
-            if is_inside(one.target, package) and not is_inside(one.importer, room)
+            for package, rooms in ONLY_IN.items()
+            if is_inside(one.target, package) and not any(is_inside(one.importer, room) for room in rooms)
         ),
     )
 
@@ -332,6 +335,7 @@ def test_the_locks_pin_every_dependency() -> None:
     wanted = {
         "requirements.lock": [*project["dependencies"], *extras["dev"], *settings["build-system"]["requires"]],
         "requirements-buildbot.lock": [*extras["buildbot"], *extras["buildbot-tests"]],
+        "requirements-ec2.lock": [*extras["ec2"], *extras["ec2-tests"]],
     }
     missing = [
         f"{lock}: {name}"

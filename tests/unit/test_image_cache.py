@@ -86,6 +86,7 @@ def test_the_key_is_a_short_name_and_always_the_same(kitchen: Kitchen) -> None:
     "more",
     [
         'packages = ["one", "two"]',
+        'boot_packages = ["two"]',
         'mirror = "http://mirror.example"',
         'architecture = "i386"',
         'modules = ["ext4"]',
@@ -102,7 +103,15 @@ def test_the_key_changes_with_what_is_baked(kitchen: Kitchen, more: str) -> None
 
 
 @pytest.mark.parametrize(
-    "more", ['description = "x"', "memory_mib = 4096", "cpus = 8", 'network = "none"', 'kernel_options = "quiet"']
+    "more",
+    [
+        'description = "x"',
+        "memory_mib = 4096",
+        "cpus = 8",
+        'network = "none"',
+        'kernel_options = "quiet"',
+        '[ec2]\nami = "ami-1"',
+    ],
 )
 def test_the_key_stays_with_what_only_makes_the_machine(kitchen: Kitchen, more: str) -> None:
     before, above = kitchen.key("base"), kitchen.key("layer")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vmtasks.errors import UsageError
-from vmtasks.image.definition import Definition, find, names, read
+from vmtasks.image.definition import Definition, Ec2Image, find, names, read
 
 SHIPPED = sorted((Path(__file__).resolve().parents[2] / "images").glob("*.toml"))
 SUM = "0123456789abcdef" * 4
@@ -105,10 +105,12 @@ def test_a_layer_inherits_what_makes_the_machine(say: Say, environ: dict[str, st
 
 
 def test_a_layer_does_not_inherit_what_is_in_the_tree_already(say: Say, environ: dict[str, str]) -> None:
-    say("base", 'suite = "bookworm"\ndescription = "the base"\npackages = ["one"]\n[[steps]]\nrun = "true"')
+    lists = 'boot_packages = ["one"]\npackages = ["two"]'
+    say("base", f'suite = "bookworm"\ndescription = "the base"\n{lists}\n[[steps]]\nrun = "true"')
     say("layer", 'from = "base"')
     layer = find("layer", environ)
-    assert (layer.suite, layer.description, layer.packages, layer.steps) == (None, "", (), ())
+    assert (layer.suite, layer.description) == (None, "")
+    assert layer.boot_packages == layer.packages == layer.steps == ()
 
 
 def test_a_layer_may_override(say: Say, environ: dict[str, str]) -> None:
@@ -116,6 +118,13 @@ def test_a_layer_may_override(say: Say, environ: dict[str, str]) -> None:
     say("layer", 'from = "base"\nmemory_mib = 4096\nmodules = []')
     layer = find("layer", environ)
     assert (layer.memory_mib, layer.modules, layer.cpus) == (4096, (), 3)
+
+
+def test_what_a_layer_says_of_ec2_goes_over_its_parents_key_by_key(say: Say, environ: dict[str, str]) -> None:
+    say("base", 'suite = "bookworm"\n[ec2]\nowner = "1"\nname = "debian-*"')
+    say("layer", 'from = "base"\n[ec2]\ninstance_type = "c7i.large"')
+    said = find("layer", environ).ec2
+    assert said == Ec2Image(owner="1", name="debian-*", instance_type="c7i.large")
 
 
 def test_layers_can_stand_on_layers(say: Say, environ: dict[str, str]) -> None:

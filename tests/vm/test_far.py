@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bigger_host import BiggerHost, bigger_host, until
+from tests.bigger_host import BiggerHost, until
 from vmtasks import Guest, Provisioning, Wishes, boot
 from vmtasks.errors import InfrastructureError, UsageError
 from vmtasks.far.host import far_host
@@ -23,12 +23,6 @@ ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples/hello"
 RUN_LIMIT_S = 900
 NOTICED_S = 10.0
-
-
-@pytest.fixture(scope="module")
-def big(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BiggerHost]:
-    with bigger_host(tmp_path_factory.mktemp("bigger")) as host:
-        yield host
 
 
 @pytest.fixture(autouse=True)

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from invoke.context import Context
 from invoke.exceptions import Exit
 from invoke.tasks import task
 
+if TYPE_CHECKING:
+    from vmtasks.providers.ec2.account import Account
 
-@task
-def ps(_: Context) -> None:
-    """List the machines on this host, running and waiting, everybody's."""
+
+@task(help={"on": "where, if not on this host: ec2 or ec2:REGION"}, auto_shortflags=False)
+def ps(_: Context, on: str = "") -> None:
+    """List the machines on this host, running and waiting, everybody's; or those of vmtasks elsewhere."""
+    print(_instances(account) if (account := _account(on)) else _machines())
+
+
+def _machines() -> str:
+    """Return the table of what runs and waits here."""
     from vmtasks import slots
     from vmtasks.errors import HostError
     from vmtasks.lease import leases
@@ -30,7 +41,35 @@ def ps(_: Context) -> None:
          str(ports.get(ticket.pid, "")), ticket.what)
         for ticket in tickets
     ]  # fmt: skip
-    print(table(("STATE", "USER", "PID", "MEMORY", "SINCE", "SSH PORT", "WHAT"), rows))
+    return table(("STATE", "USER", "PID", "MEMORY", "SINCE", "SSH PORT", "WHAT"), rows)
+
+
+def _instances(account: Account) -> str:
+    """Return the table of the instances of vmtasks, everybody's in this account."""
+    from vmtasks.report.table import table
+
+    rows = [
+        (one.said["State"]["Name"], one.claim.user, one.id, one.said["InstanceType"], one.claim.until, one.claim.what)
+        for one in account.instances()
+    ]
+    return table(("STATE", "USER", "INSTANCE", "TYPE", "UNTIL", "WHAT"), rows)
+
+
+def _account(on: str) -> Account | None:
+    """Return who to ask for machines that are not here; None where they are.
+
+    :raise UsageError: nobody can be asked.
+    """
+    from vmtasks.errors import UsageError
+    from vmtasks.machine import provider_of
+    from vmtasks.providers.ec2 import Ec2
+    from vmtasks.spec import HERE
+
+    if on in ("", HERE):
+        return None
+    if isinstance(provider := provider_of(on), Ec2):
+        return provider.account()
+    raise UsageError(f"cannot look after machines on '{on}'", hint="see docs/providers.md")
 
 
 @task(
@@ -53,18 +92,26 @@ def times(_: Context, recipe: str = "", last: str = "20") -> None:
     print(table(("STARTED (UTC)", "RECIPE", "OUTCOME", *(name.upper() for name in PHASES), "OTHER", "IN ALL"), rows))
 
 
-@task
-def gc(_: Context) -> None:
+@task(help={"on": "where, if not on this host: ec2 or ec2:REGION"}, auto_shortflags=False)
+def gc(_: Context, on: str = "") -> None:
     """Sweep what machines, bakes and makers of templates that were killed have left; touches nothing that lives."""
+    swept = False
+    for what in account.sweep() if (account := _account(on)) else _left():
+        print(f"swept {what}", flush=True)
+        swept = True
+    if not swept:
+        print("nothing to sweep")
+
+
+def _left() -> Iterator[Path]:
+    """Sweep this host, and yield what it was."""
     from vmtasks import frozen
     from vmtasks.image import cache
     from vmtasks.lease import sweep
 
-    swept = (*(lease.directory for lease in sweep()), *cache.sweep(), *frozen.sweep())
-    for directory in swept:
-        print(f"swept {directory}")
-    if not swept:
-        print("nothing to sweep")
+    yield from (lease.directory for lease in sweep())
+    yield from cache.sweep()
+    yield from frozen.sweep()
 
 
 @task(

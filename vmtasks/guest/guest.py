@@ -13,7 +13,7 @@ from vmtasks import events, secret
 from vmtasks.deadline import Deadline
 from vmtasks.errors import CommandFailed, ConnectionLost, InfrastructureError, TimeLimit, UsageError
 from vmtasks.guest.channel import follow
-from vmtasks.guest.command import Command, Result, display, remote_line, sh, short
+from vmtasks.guest.command import Command, Result, display, sh, short
 from vmtasks.guest.exchange import Exchange
 from vmtasks.guest.session import Session
 from vmtasks.guest.transfer import Transfer, quoted_glob
@@ -359,7 +359,7 @@ class Guest:
         began_s = time.monotonic()
         given = secret.values(env_from)
         self.mask(given.values())
-        line = remote_line(command, cwd=cwd, env=env or {}, user=user, env_from=given)
+        line = self._session.line(command, cwd=cwd, env=env or {}, user=user, env_from=given)
         with self._session.started(line, within_s=timeout_s) as ours:
             outcome = follow(
                 ours, self.name, shown, deadline=Deadline.after(timeout_s), watch=lambda: self.watch(0.0),

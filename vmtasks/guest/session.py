@@ -5,7 +5,7 @@ Whatever waits here watches the machine meanwhile: bad news of it end the wait.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -86,6 +86,12 @@ class Session:
         """Close the connection; the machine goes on."""
         self.connection.close()
 
+    def line(
+        self, command: Command, *, cwd: str | None, env: Mapping[str, str], user: str, env_from: Iterable[str] = ()
+    ) -> str:
+        """Return the line of shell that a command is there; see :func:`vmtasks.guest.command.remote_line`."""
+        return remote_line(command, cwd=cwd, env=env, user=user, env_from=env_from)
+
     @contextmanager
     def started(self, line: str, *, within_s: float | None = None) -> Iterator[Channel]:
         """Start a line of shell, and yield its channel; it is closed at the end.
@@ -129,7 +135,7 @@ class Session:
         """
         what = f"`{short(display(command))}`"
         deadline = Deadline.after(limit_s or QUERY_LIMIT_S)
-        with self.started(remote_line(command, cwd=None, env={}, user="root"), within_s=deadline.limit_s) as channel:
+        with self.started(self.line(command, cwd=None, env={}, user="root"), within_s=deadline.limit_s) as channel:
             outcome = self._see_out(channel, what, stdin=stdin, deadline=deadline)
         if outcome.status:
             sentence, evidence = _complaint(outcome, f"{what} on {self.machine} failed")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from fabric import Config, Connection
 from paramiko import AutoAddPolicy, Ed25519Key, PKey, RejectPolicy
+from paramiko.config import SSH_PORT
 from paramiko.ssh_exception import AuthenticationException, BadHostKeyException, SSHException
 
 from vmtasks.deadline import Deadline
@@ -132,7 +133,7 @@ def _login(address: Address, line: socket.socket, limit_s: float, hello: Hello) 
         connection.client.set_missing_host_key_policy(AutoAddPolicy())
     else:
         connection.client.set_missing_host_key_policy(RejectPolicy())
-        name = f"[{address.host}]:{address.port}"
+        name = address.host if address.port == SSH_PORT else f"[{address.host}]:{address.port}"
         connection.client.get_host_keys().add(name, *_host_key(access.known_hosts))
     try:
         connection.open()

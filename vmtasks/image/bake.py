@@ -36,6 +36,17 @@ class GuestWork:
         return bool(self.seed or self.packages or self.tree or self.files or self.commands)
 
 
+def work_of(definition: Definition) -> GuestWork:
+    """Return all of a layer as work in a booted guest."""
+    return GuestWork(
+        packages=(*definition.boot_packages, *definition.packages),
+        tree=definition.home.parent / definition.tree if definition.tree else None,
+        files=definition.files,
+        home=definition.home.parent,
+        commands=tuple(step.run for step in definition.steps),
+    )
+
+
 Finisher = Callable[[Definition, BakedImage, GuestWork], Mapping[str, str]]
 """Boots a half-made image in place, does the work, powers it off, and returns the packages that it then has.
 
@@ -107,13 +118,7 @@ def _first_part(
     definition: Definition, parent: BakedImage | None, out: Path, settings: HostSettings, log: Path
 ) -> GuestWork:
     """Do what needs no running guest; return what does."""
-    everything = GuestWork(
-        packages=definition.packages,
-        tree=definition.home.parent / definition.tree if definition.tree else None,
-        files=definition.files,
-        home=definition.home.parent,
-        commands=tuple(step.run for step in definition.steps),
-    )
+    everything = work_of(definition)
     if definition.suite or (parent is not None and parent.tree is not None):
         debian.bake(definition, parent, out, settings, log)
         in_guest = tuple(step.run for step in definition.steps if step.where == "guest")

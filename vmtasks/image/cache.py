@@ -121,7 +121,7 @@ def key_of(image: Definition) -> str:
     for definition in image.lineage:
         said = asdict(definition)
         del said["home"], said["description"], said["parent"]
-        for setting in ("memory_mib", "cpus", "network", "kernel_options"):
+        for setting in ("memory_mib", "cpus", "network", "kernel_options", "ec2"):
             del said[setting]  # they make another machine, not another image
         digest.update(json.dumps(said, sort_keys=True).encode())
         for path in definition.sources():

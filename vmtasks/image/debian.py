@@ -82,7 +82,7 @@ def _plan(
         "suite": definition.suite,
         "sources": mirrors.sources(definition.suite) if definition.suite else (),
         "architecture": definition.architecture,
-        "packages": definition.packages,
+        "packages": (*definition.boot_packages, *definition.packages),
         "dpkg_options": (*_NO_MANUALS, *_KEEP_COPYRIGHT),
         "overlay": str(beside / definition.tree) if definition.tree else None,
         "files": [

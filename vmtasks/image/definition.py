@@ -18,6 +18,7 @@ from vmtasks.spec import Architecture, Network
 _NAME = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 _INHERITED = (
     "architecture", "mirror", "initrd", "modules", "kernel_options", "disk_gib", "memory_mib", "cpus", "network",
+    "ec2",
 )  # fmt: skip
 """What a layer takes over from the image that it stands on, unless it says otherwise."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -42,6 +43,16 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ec2Image:
+    """What stands for the image on Amazon EC2: a machine image of somebody's, and what it runs on there."""
+
+    ami: str = field(default="", metadata={"says": "the id of an AMI"})
+    owner: str = field(default="", metadata={"says": "the account that the AMI belongs to"})
+    name: str = field(default="", metadata={"says": "a pattern of the AMI's name; the newest counts"})
+    instance_type: str = field(default="t3.medium", metadata={"says": "what it runs on"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Definition:
     """One image. Exactly one of *suite*, *from_*, *path* and *url* says what it is made from."""
 
@@ -60,6 +71,7 @@ class Definition:
 
     architecture: Architecture = field(default="amd64", metadata={"says": "Debian's name for it"})
     mirror: str = field(default="", metadata={"says": "URL of a Debian mirror"})
+    boot_packages: tuple[str, ...] = field(default=(), metadata={"says": "Debian packages that make it boot"})
     packages: tuple[str, ...] = field(default=(), metadata={"says": "Debian packages"})
     tree: str | None = field(default=None, metadata={"says": "a directory, beside the definition, to lay over /"})
     files: tuple[File, ...] = ()
@@ -73,6 +85,7 @@ class Definition:
     memory_mib: int = field(default=1024, metadata={"says": "memory of a machine in MiB", "at_least": 64})
     cpus: int = field(default=2, metadata={"says": "virtual processors", "at_least": 1})
     network: Network = field(default="user", metadata={"says": "what the guest reaches"})
+    ec2: Ec2Image | None = None
 
     @property
     def lineage(self) -> tuple[Definition, ...]:

@@ -54,14 +54,7 @@ def make_seed(definition: Definition, out: Path) -> Path:
         )
     content = out / "seed"
     content.mkdir()
-    host_key = (out / "ssh_host_key").read_text()
-    user_data = {  # YAML is a superset of JSON
-        "disable_root": False,
-        "users": [{"name": "root", "ssh_authorized_keys": [(out / "id_ed25519.pub").read_text().strip()]}],
-        "ssh_deletekeys": True,
-        "ssh_keys": {"ed25519_private": host_key, "ed25519_public": (out / "ssh_host_key.pub").read_text()},
-    }
-    (content / "user-data").write_text("#cloud-config\n" + json.dumps(user_data, indent=1) + "\n")
+    (content / "user-data").write_text(user_data(out))
     (content / "meta-data").write_text(json.dumps({"instance-id": out.name, "local-hostname": definition.name}) + "\n")
     seed = out / "seed.iso"
     subprocess.run(
@@ -70,6 +63,23 @@ def make_seed(definition: Definition, out: Path) -> Path:
     )  # fmt: skip
     shutil.rmtree(content)
     return seed
+
+
+def user_data(keys: Path, **more: object) -> str:
+    """Return what tells cloud-init the key to let in as root, and the host key to have.
+
+    :param keys: the directory of both, see :func:`vmtasks.image.debian.make_keys`.
+    :param more: other keys of cloud-config.
+    """
+    host_key = (keys / "ssh_host_key").read_text()
+    said = {  # YAML is a superset of JSON
+        "disable_root": False,
+        "users": [{"name": "root", "ssh_authorized_keys": [(keys / "id_ed25519.pub").read_text().strip()]}],
+        "ssh_deletekeys": True,
+        "ssh_keys": {"ed25519_private": host_key, "ed25519_public": (keys / "ssh_host_key.pub").read_text()},
+        **more,
+    }
+    return "#cloud-config\n" + json.dumps(said, indent=1) + "\n"
 
 
 def _download(definition: Definition, target: Path) -> None:

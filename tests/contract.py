@@ -1,0 +1,124 @@
+"""What every provider promises, as tests: the fake passes them always, the real ones where there are machines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from vmtasks import CommandFailed, Guest, Provider, TimeLimit, UsageError, Wishes, events, sh
+from vmtasks.errors import InfrastructureError
+
+LIMIT_S = 60.0
+
+
+class ProviderContract:
+    """The tests; a subclass has fixtures for *provider* and, where another one is meant, *image*."""
+
+    is_clean = True
+    """Whether each machine is as if there had been no other."""
+
+    @pytest.fixture
+    def image(self) -> str:
+        return "bookworm"
+
+    @pytest.fixture
+    def guest(self, provider: Provider, image: str, tmp_path: Path) -> Iterator[Guest]:
+        with provider.machine(image, Wishes(name="m"), what="a test", logs=tmp_path) as guest:
+            guest.limit_s = LIMIT_S
+            yield guest
+
+    def test_a_command_has_what_it_was_given_and_leaves_its_output_status_and_log(self, guest: Guest) -> None:
+        assert guest.succeed(["printf", "%s|", "it's", "a  b", "$HOME", "*"]) == "it's|a  b|$HOME|*|"
+        line = sh('pwd; cat; echo "$KEY"; echo oh >&2; exit 3')
+        result = guest.run(line, cwd="/usr", env={"KEY": "a value"}, stdin=b"input\n")
+        assert (result.stdout, result.stderr, result.exit_status) == ("/usr\ninput\na value\n", "oh\n", 3)
+        assert result.log is not None
+        assert sorted(result.log.read_text().splitlines()) == ["/usr", "a value", "input", "oh"]
+        assert guest.run(sh("kill -TERM $$")).signal == 15
+        with pytest.raises(CommandFailed, match=r"`false` on m ended with status 1"):
+            guest.succeed(["false"])
+
+    def test_a_tree_goes_in_and_comes_out_as_it_was(self, guest: Guest, tmp_path: Path) -> None:
+        (tmp_path / "in" / "d").mkdir(parents=True)
+        (tmp_path / "in" / "d" / "program").write_text("#!/bin/sh\necho it runs\n")
+        (tmp_path / "in" / "d" / "program").chmod(0o755)
+        (tmp_path / "in" / "large").write_bytes(bytes(range(256)) * 20_000)
+        (tmp_path / "in" / "link").symlink_to("d/program")
+        with guest.tmp_dir() as room:
+            guest.put(tmp_path / "in", f"{room}/there")
+            assert guest.succeed([f"{room}/there/link"]) == "it runs\n"
+            assert guest.glob(f"{room}/there/l*") == [f"{room}/there/large", f"{room}/there/link"]
+            guest.get(f"{room}/there", tmp_path / "out")
+        assert (tmp_path / "out" / "large").read_bytes() == (tmp_path / "in" / "large").read_bytes()
+        assert (tmp_path / "out" / "d" / "program").stat().st_mode & 0o777 == 0o755
+        assert (tmp_path / "out" / "link").readlink() == Path("d/program")
+
+    def test_a_command_and_its_children_end_at_their_limit(self, guest: Guest) -> None:
+        with guest.tmp_dir() as room:
+            guest.query(["chmod", "1777", room])
+            with pytest.raises(TimeLimit, match=r"did not end within 1 s"):
+                guest.run(sh(f"sleep 600 & echo $! >{room}/child; wait"), timeout_s=1)
+            guest.fail(sh(f"kill -0 $(cat {room}/child)"))
+
+    def test_a_machine_tells_that_it_is_there(self, provider: Provider, image: str) -> None:
+        heard: list[events.Event] = []
+        with events.listening(heard.append), provider.machine(image, Wishes(name="m")):
+            (one,) = [event for event in heard if isinstance(event, events.MachineStarted)]
+        assert (one.machine, one.image, one.start in {"cold", "clone"}) == ("m", image, True)
+        begun = [event.phase for event in heard if isinstance(event, events.PhaseStarted)]
+        assert sorted(begun) == sorted(event.phase for event in heard if isinstance(event, events.PhaseEnded))
+
+    def test_a_block_that_is_left_by_an_exception_gives_its_machine_back(self, provider: Provider, image: str) -> None:
+        with pytest.raises(ZeroDivisionError), provider.machine(image, Wishes(name="m")) as guest:
+            raise ZeroDivisionError
+        with pytest.raises(InfrastructureError):
+            guest.run(["true"])
+        with provider.machine(image, Wishes(name="m")) as another:
+            assert another.run(["true"]).ok
+
+    def test_what_one_machine_was_given_the_next_one_does_not_have(self, provider: Provider, image: str) -> None:
+        if not self.is_clean:
+            pytest.skip("it is the same machine")
+        with provider.machine(image, Wishes()) as first:
+            first.succeed(["touch", "state"])
+        with provider.machine(image, Wishes()) as second:
+            second.fail(["test", "-e", "state"])
+
+    def test_a_checkpoint_has_what_was_there_when_it_was_made_or_is_refused(
+        self, provider: Provider, image: str
+    ) -> None:
+        with provider.machine(image, Wishes(forkable=True)) as guest:
+            guest.succeed(["touch", "before"])
+            if not guest.can_fork:
+                with pytest.raises(UsageError, match="cannot freeze"):
+                    guest.checkpoint("a moment")
+                return
+            checkpoint = guest.checkpoint("a moment")
+            guest.succeed(["touch", "after"])
+        with provider.machine(checkpoint, Wishes()) as fork:
+            assert fork.succeed(["ls"]) == "before\n"
+        assert checkpoint.drop()
+        with (
+            provider.machine(image, Wishes()) as guest,
+            pytest.raises(UsageError, match="cannot freeze"),
+        ):
+            guest.checkpoint("without having said so")
+
+    def test_an_image_that_does_not_exist_is_told_and_so_is_the_nearest(self, provider: Provider) -> None:
+        with (
+            pytest.raises(UsageError, match=r"there is no image 'bookwurm'; did you mean 'bookworm'"),
+            provider.machine("bookwurm", Wishes()),
+        ):
+            pytest.fail("there is no such machine")
+
+    def test_a_checkpoint_of_somebody_elses_is_refused(self, provider: Provider) -> None:
+        class Foreign:
+            name, on = "a moment", "elsewhere"
+
+            def drop(self) -> bool:
+                return True
+
+        with pytest.raises(UsageError, match="cannot start from a moment"), provider.machine(Foreign(), Wishes()):
+            pytest.fail("there is no such machine")

@@ -1,0 +1,179 @@
+"""Something that plays EC2: moto answers what is asked, and where it says that a machine is, there is one.
+
+Such a machine is Debian as the image ``bookworm`` has it, in a network and with processes of its own, over a disk in
+memory; its sshd has the keys that the user data brings, as cloud-init would have seen to. It ends with its instance.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import boto3
+
+from vmtasks.deadline import Deadline
+
+LIMIT_S = 60.0
+REGION = "eu-central-1"
+ENVIRONMENT = {
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_REGION": REGION,
+    "AWS_DEFAULT_REGION": REGION,
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+_SERVER = """
+import sys
+from moto.server import ThreadedMotoServer
+server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+server.start()
+print("http://%s:%d" % server.get_host_and_port(), flush=True)
+sys.stdin.read()
+"""
+_MACHINE = """
+set -e
+ip link set lo up
+ip link add eth0 type veth peer name "$link" netns "$outside"
+ip link set eth0 up
+ip address add "$address/32" dev eth0
+ip route add default dev eth0
+nsenter --net="/proc/$outside/ns/net" sh -e -c '
+    ip address add 192.0.2.1/32 dev "$link"
+    ip link set "$link" up
+    ip route add "$address/32" dev "$link" src 192.0.2.1
+'
+mount -t tmpfs tmpfs "$room"
+mkdir "$room/upper" "$room/work" "$room/root"
+mount -t overlay overlay -o "lowerdir=$tree,upperdir=$room/upper,workdir=$room/work" "$room/root"
+mount --rbind /dev "$room/root/dev"
+cd "$room/root"
+mkdir -p run/sshd
+mkdir -m 700 -p root/.ssh
+printf '%s' "$authorized_key" >root/.ssh/authorized_keys
+umask 077
+printf '%s' "$host_key" >etc/ssh/ssh_host_ed25519_key
+umask 022
+exec unshare --pid --fork --kill-child --mount-proc="$room/root/proc" chroot "$room/root" /usr/sbin/sshd -D -e
+"""
+
+
+@contextmanager
+def moto() -> Iterator[str]:
+    """Yield the address of what answers in EC2's stead; it ends with this process."""
+    environment = {**os.environ, "MOTO_EC2_LOAD_DEFAULT_AMIS": "false"}
+    with subprocess.Popen(
+        [sys.executable, "-c", _SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as server:
+        assert server.stdout
+        try:
+            yield server.stdout.readline().strip()
+        finally:
+            server.kill()
+
+
+@dataclass(slots=True, kw_only=True)
+class Cloud:
+    """EC2, with machines in it."""
+
+    endpoint: str
+    tree: Path
+    rooms: Path
+    plays: bool = True
+    """Whether the machines come up."""
+    host_key: str = ""
+    """What their sshd has instead of the key that it was given."""
+    client: Any = None
+    _machines: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        session = boto3.Session("testing", "testing", region_name=REGION)
+        self.client = session.client("ec2", endpoint_url=self.endpoint)
+
+    def post(self, path: str, data: bytes = b"") -> None:
+        """Tell moto something about itself."""
+        url, plain = f"{self.endpoint}/moto-api/{path}", {"Content-Type": "text/plain"}
+        urllib.request.urlopen(urllib.request.Request(url, data, plain)).close()  # noqa: S310 - our own
+
+    def instances(self) -> list[dict[str, Any]]:
+        """Return all instances that there have been."""
+        found = self.client.describe_instances()["Reservations"]
+        return [instance for reservation in found for instance in reservation["Instances"]]
+
+    def states(self) -> list[str]:
+        """Return how they are."""
+        return [str(instance["State"]["Name"]) for instance in self.instances()]
+
+    def has_instances(self, count: int) -> None:
+        """Wait until there have been so many."""
+        deadline = Deadline.after(LIMIT_S)
+        while len(self.instances()) < count:
+            assert not deadline.passed
+
+    def cloud_config(self, instance_id: str) -> dict[str, Any]:
+        """Return what an instance's user data says."""
+        found = self.client.describe_instance_attribute(InstanceId=instance_id, Attribute="userData")
+        text = base64.b64decode(found["UserData"]["Value"]).decode()
+        assert text.startswith("#cloud-config\n")
+        return dict(json.loads(text.partition("\n")[2]))
+
+    @contextmanager
+    def alive(self) -> Iterator[None]:
+        """Have a machine for every instance that runs, until the block ends."""
+        ended = threading.Event()
+        thread = threading.Thread(target=self._play, args=[ended])
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+            for machine in self._machines.values():
+                machine.kill()
+                machine.wait()
+
+    def _play(self, ended: threading.Event) -> None:
+        while not ended.wait(0.1):
+            for instance in self.instances() if self.plays else ():
+                name, state = instance["InstanceId"], instance["State"]["Name"]
+                if state == "running" and name not in self._machines:
+                    self._machines[name] = self._boot(instance)
+                elif state != "running" and name in self._machines:
+                    self._machines[name].kill()
+
+    def _boot(self, instance: Mapping[str, Any]) -> subprocess.Popen[bytes]:
+        said = self.cloud_config(instance["InstanceId"])
+        assert said["disable_root"] is False
+        (user,) = said["users"]
+        assert user["name"] == "root"
+        room = self.rooms / instance["InstanceId"]
+        room.mkdir()
+        facts = {
+            "address": instance["PublicIpAddress"],
+            "authorized_key": user["ssh_authorized_keys"][0],
+            "host_key": self.host_key or said["ssh_keys"]["ed25519_private"],
+            "link": f"vmt{instance['InstanceId'][-10:]}",
+            "outside": str(os.getpid()),
+            "room": str(room),
+            "tree": str(self.tree),
+        }
+        log = (self.rooms / f"{instance['InstanceId']}.log").open("wb")
+        with log:
+            return subprocess.Popen(
+                ["setpriv", "--pdeathsig", "KILL", "unshare", "--net", "--mount", "sh", "-c", _MACHINE],
+                env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **facts},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )

@@ -1,0 +1,82 @@
+"""One EC2 for all tests of this tier, and one Debian for all of its machines."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.ec2.cloud import ENVIRONMENT, Cloud, moto
+from vmtasks.image.definition import find
+from vmtasks.providers.ec2.account import Watch
+from vmtasks.providers.qemu import ensure_baked
+
+GREETING = """Package: greeting
+Version: 1.0
+Architecture: all
+Maintainer: Nobody <nobody@example.org>
+Description: something to install
+"""
+REPOSITORY = """
+mkdir -p /srv/repository
+cd /srv/repository
+dpkg-deb --build /srv/greeting .
+apt-ftparchive packages . >Packages
+rm -rf /etc/apt/sources.list.d/*
+echo 'deb [trusted=yes] file:/srv/repository ./' >/etc/apt/sources.list
+"""
+
+
+@pytest.fixture(scope="session")
+def endpoint() -> Iterator[str]:
+    with moto() as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Yield Debian as a directory, with an archive of its own that has one package."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to have machines with an address of their own")
+    archive = ensure_baked(find("bookworm")).tree
+    assert archive
+    path = tmp_path_factory.mktemp("debian")
+    subprocess.run(["tar", "--zstd", "--numeric-owner", "-xpf", str(archive), "-C", str(path)], check=True)
+    control = path / "srv" / "greeting" / "DEBIAN" / "control"
+    control.parent.mkdir(parents=True)
+    control.write_text(GREETING)
+    subprocess.run(["chroot", str(path), "sh", "-euc", REPOSITORY], check=True, capture_output=True)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def cloud(endpoint: str, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
+    """Yield EC2 with one AMI in it, which the image ``plain`` stands for, and this process's way to it."""
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setattr(Watch, "EVERY_S", 0.2)
+    images, rooms = tmp_path / "images", tmp_path / "rooms"
+    images.mkdir()
+    rooms.mkdir()
+    (images / "plain.toml").write_text('suite = "bookworm"\n[ec2]\nowner = "self"\nname = "debian-12-*"\n')
+    monkeypatch.setenv("VMTASKS_IMAGES", str(images))
+    cloud = Cloud(endpoint=endpoint, tree=tree, rooms=rooms)
+    cloud.post("reset")
+    cloud.client.register_image(Name="debian-12-amd64-1", Architecture="x86_64", RootDeviceName="/dev/xvda")
+    with cloud.alive():
+        yield cloud
+
+
+@pytest.fixture
+def images(cloud: Cloud, tmp_path: Path) -> Path:
+    """Return the directory of definitions."""
+    return tmp_path / "images"

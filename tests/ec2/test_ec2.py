@@ -1,0 +1,387 @@
+"""Machines on EC2, all the way but for Amazon: their lives, their ends, and what is refused."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from invoke.context import Context
+
+from tests.contract import ProviderContract
+from tests.ec2.cloud import LIMIT_S, REGION, Cloud
+from vmtasks import Provider, Wishes, boot, events
+from vmtasks.commands import vm
+from vmtasks.deadline import Deadline
+from vmtasks.errors import BootError, CommandFailed, ConnectionLost, HostError, UsageError
+from vmtasks.furnish import MARK
+from vmtasks.image.cache import key_of
+from vmtasks.image.definition import find
+from vmtasks.providers.ec2 import Ec2
+from vmtasks.providers.ec2.account import Account
+
+OWN = """
+from = "plain"
+packages = ["greeting"]
+files = [{ path = "/etc/greeting", content = "hello\\n", mode = "0600" }]
+[[steps]]
+run = "dpkg-query -W greeting >/srv/seen"
+[ec2]
+instance_type = "t3.small"
+"""
+PLAIN = {"ImageId": "ami-1", "MinCount": 1, "MaxCount": 1}
+CALLER = """
+from vmtasks import boot
+from vmtasks.interrupts import signals_interrupt
+with signals_interrupt(), boot("plain", on="ec2") as guest:
+    guest.run(["sleep", "600"])
+"""
+
+
+def calls() -> subprocess.Popen[bytes]:
+    """Start a process that has a machine."""
+    return subprocess.Popen([sys.executable, "-c", CALLER], stderr=subprocess.PIPE)
+
+
+def tags_of(thing: dict[str, Any]) -> dict[str, str]:
+    return {tag["Key"]: tag["Value"] for tag in thing["Tags"]}
+
+
+def keys(directory: Path) -> list[Path]:
+    return [*directory.glob("vmtasks-ec2-*")]
+
+
+@pytest.mark.usefixtures("cloud")
+class TestEc2(ProviderContract):
+    @pytest.fixture
+    def provider(self) -> Provider:
+        return Ec2(on="ec2")
+
+    @pytest.fixture
+    def image(self) -> str:
+        return "plain"
+
+    def test_a_checkpoint_has_what_was_there_when_it_was_made_or_is_refused(
+        self, provider: Provider, image: str
+    ) -> None:
+        """What plays EC2 copies no disks, so here is the rest of that."""
+        with (
+            provider.machine(image, Wishes()) as guest,
+            pytest.raises(UsageError, match=r"forkable=True"),
+        ):
+            guest.checkpoint("without having said so")
+
+
+def test_a_machine_comes_does_its_work_and_is_gone(cloud: Cloud, tmp_path: Path) -> None:
+    heard: list[events.Event] = []
+    with events.listening(heard.append), boot("plain", on="ec2", name="one", what="a test") as guest:
+        assert guest.succeed(["cat", "/etc/debian_version"]).startswith("12.")
+        assert guest.query(["cat", MARK]).strip() == key_of(find("plain"))
+        (instance,) = cloud.instances()
+        assert instance["State"]["Name"] == "running"
+        assert keys(tmp_path)
+    assert cloud.states() == ["terminated"]
+    assert not keys(tmp_path)
+    assert instance["InstanceType"] == "t3.medium"
+    tags = tags_of(instance)
+    assert (tags["Name"], tags["vmtasks:what"]) == ("one", "a test")
+    phases = [event.phase for event in heard if isinstance(event, events.PhaseEnded)]
+    assert phases == ["instance", "boot", "ssh", "furnish", "stop"]
+    (started,) = (event for event in heard if isinstance(event, events.MachineStarted))
+    assert (started.image, started.accelerator, started.why_accelerator) == ("plain", "ec2", f"t3.medium in {REGION}")
+
+
+def test_an_instance_ends_itself_and_takes_its_disk_along(cloud: Cloud) -> None:
+    with boot("plain", on="ec2"):
+        (instance,) = cloud.instances()
+    name = instance["InstanceId"]
+    behaviour = cloud.client.describe_instance_attribute(InstanceId=name, Attribute="instanceInitiatedShutdownBehavior")
+    assert behaviour["InstanceInitiatedShutdownBehavior"]["Value"] == "terminate"
+    assert "systemctl poweroff" in cloud.cloud_config(name)["bootcmd"][0][-1]
+    assert not cloud.client.describe_volumes()["Volumes"]
+
+
+def test_a_layer_is_furnished_and_what_it_says_of_ec2_goes_over_its_parents(cloud: Cloud, images: Path) -> None:
+    (images / "own.toml").write_text(OWN)
+    with boot("own", on="ec2") as guest:
+        assert guest.succeed(["cat", "/srv/seen"]) == "greeting\t1.0\n"
+        assert guest.succeed(["stat", "-c", "%a %s", "/etc/greeting"]) == "600 6\n"
+        assert [one["InstanceType"] for one in cloud.instances()] == ["t3.small"]
+
+
+def test_the_ami_that_a_pattern_names_is_taken(cloud: Cloud, images: Path) -> None:
+    other = cloud.client.register_image(Name="debian-13-amd64-2", RootDeviceName="/dev/xvda")["ImageId"]
+    (images / "own.toml").write_text('from = "plain"\n[ec2]\nname = "debian-13-*"\n')
+    with boot("plain", on="ec2"), boot("own", on="ec2"):
+        assert [one["ImageId"] == other for one in cloud.instances()] == [False, True]
+
+
+def test_a_step_that_fails_ends_the_machine(cloud: Cloud, images: Path) -> None:
+    (images / "own.toml").write_text('from = "plain"\n[[steps]]\nrun = "exit 3"\n')
+    with pytest.raises(HostError, match=r"cannot make own of own: .* ended with status 3"), boot("own", on="ec2"):
+        pytest.fail("it has come")
+    assert cloud.states() == ["terminated"]
+
+
+def test_an_exception_ends_the_machine(cloud: Cloud) -> None:
+    with pytest.raises(CommandFailed), boot("plain", on="ec2") as guest:
+        guest.succeed(["false"])
+    assert cloud.states() == ["terminated"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_machine_that_has_not_answered_yet(
+    cloud: Cloud, tmp_path: Path, number: signal.Signals
+) -> None:
+    cloud.plays = False
+    with calls() as caller:
+        cloud.has_instances(1)
+        caller.send_signal(number)
+        _, said = caller.communicate(timeout=LIMIT_S)
+    assert b"interrupted by" in said
+    assert cloud.states() == ["terminated"]
+    assert not keys(tmp_path)
+
+
+def test_what_a_killed_process_has_left_is_swept_once_its_time_has_passed(
+    cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def kill() -> None:
+        before = len(cloud.instances())
+        with calls() as caller:
+            cloud.has_instances(before + 1)
+            caller.kill()
+
+    cloud.plays = False
+    kill()
+    vm.gc(Context(), on="ec2")
+    assert capsys.readouterr().out == "nothing to sweep\n", "it has its time"
+    monkeypatch.setenv("VMTASKS_EC2_TTL_S", "1")
+    kill()
+    vm.ps(Context(), on="ec2")
+    rows = capsys.readouterr().out.splitlines()
+    assert [row.split()[0] for row in rows] == ["STATE", "running", "running"]
+    deadline = Deadline.after(LIMIT_S)
+    while (said := swept(capsys)) == "nothing to sweep\n":
+        assert not deadline.passed
+    assert said.startswith("swept instance i-")
+    assert sorted(cloud.states()) == ["running", "terminated"]
+    while keys(tmp_path):
+        assert not deadline.passed, "the keys are still there"
+
+
+def swept(capsys: pytest.CaptureFixture[str]) -> str:
+    vm.gc(Context(), on="ec2")
+    return capsys.readouterr().out
+
+
+def test_another_host_key_is_refused(cloud: Cloud, tmp_path: Path) -> None:
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "other")], check=True)
+    cloud.host_key = (tmp_path / "other").read_text()
+    with pytest.raises(BootError, match="another machine answers"), boot("plain", on="ec2"):
+        pytest.fail("it was trusted")
+    assert cloud.states() == ["terminated"]
+
+
+def test_a_machine_that_never_answers_is_told_with_a_hint(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    cloud.plays = False
+    monkeypatch.setenv("VMTASKS_BOOT_LIMIT_S", "2")
+    with pytest.raises(BootError, match="did not answer over ssh within 2 s") as failure, boot("plain", on="ec2"):
+        pytest.fail("nothing answers")
+    assert "security group" in failure.value.hint
+    assert cloud.states() == ["terminated"]
+
+
+def test_a_machine_that_somebody_ends_is_lost(cloud: Cloud) -> None:
+    with boot("plain", on="ec2") as guest:
+        cloud.client.terminate_instances(InstanceIds=[guest.facts["instance"]])
+        with pytest.raises(ConnectionLost, match=r"plain is gone: its instance i-\w+ is terminated"):
+            guest.run(["sleep", "600"])
+
+
+def test_one_that_ends_before_it_answers_never_came_up(cloud: Cloud) -> None:
+    cloud.plays = False
+
+    def end(event: events.Event) -> None:
+        if isinstance(event, events.PhaseStarted) and event.phase == "boot":
+            cloud.client.terminate_instances(InstanceIds=[cloud.instances()[0]["InstanceId"]])
+
+    with events.listening(end), pytest.raises(BootError, match="plain is gone"), boot("plain", on="ec2"):
+        pytest.fail("it was ended")
+
+
+@pytest.mark.parametrize("ami", ["ami-0123456789abcdef0", "bookworm"])
+def test_an_ami_that_is_not_there_is_a_sentence(cloud: Cloud, images: Path, ami: str) -> None:
+    (images / "own.toml").write_text(f'from = "plain"\n[ec2]\nami = "{ami}"\n')
+    with pytest.raises(UsageError, match=rf"cannot describe images on ec2: .*{ami}.*\(InvalidAMIID\."):  # noqa: SIM117
+        with boot("own", on="ec2"):
+            pytest.fail("of what?")
+    assert not cloud.instances()
+
+
+def test_a_pattern_that_nothing_matches_is_a_sentence(cloud: Cloud, images: Path) -> None:
+    (images / "own.toml").write_text('from = "plain"\n[ec2]\nname = "debian-7-*"\n')
+    with pytest.raises(UsageError, match="cannot find an AMI 'debian-7-\\*' of self there"), boot("own", on="ec2"):
+        pytest.fail("of what?")
+    assert not cloud.instances()
+
+
+def test_wrong_credentials_are_a_sentence(cloud: Cloud) -> None:
+    cloud.plays = False
+    cloud.post("reset-auth", b"0")
+    try:
+        with pytest.raises(HostError, match=r"\(AuthFailure\)") as failure, boot("plain", on="ec2"):
+            pytest.fail("they are wrong")
+    finally:
+        cloud.post("reset-auth", b"inf")
+    assert "credentials" in failure.value.hint
+
+
+def test_no_credentials_are_a_sentence(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    with pytest.raises(HostError, match="Unable to locate credentials") as failure, boot("plain", on="ec2"):
+        pytest.fail("there are none")
+    assert "credentials" in failure.value.hint
+    assert not cloud.instances()
+
+
+@pytest.mark.usefixtures("cloud")
+def test_no_region_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_REGION")
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    with pytest.raises(UsageError, match="must specify a region") as failure:
+        Account.at("ec2")
+    assert "--on ec2:REGION" in failure.value.hint
+    assert Account.at("ec2:us-east-1").region == "us-east-1"
+
+
+@pytest.mark.parametrize(
+    ("wish", "error"),
+    [({"network": "none"}, "network 'none'"), ({"extra": ("-s",)}, "arguments for QEMU")],
+)
+def test_what_cannot_be_had_is_refused_before_anything_costs(cloud: Cloud, wish: dict[str, Any], error: str) -> None:
+    with pytest.raises(UsageError, match=error), boot("plain", on="ec2", **wish):
+        pytest.fail("it came without")
+    assert not cloud.instances()
+
+
+def test_a_wish_that_counts_for_nothing_is_told(cloud: Cloud) -> None:
+    heard: list[events.Event] = []
+    with events.listening(heard.append), boot("plain", on="ec2", memory_mib=8192):
+        assert cloud.states() == ["running"]
+    notes = [event.text for event in heard if isinstance(event, events.Note)]
+    assert notes == ["memory_mib count for nothing on ec2: t3.medium is what the image's [ec2] says"]
+
+
+def test_a_checkpoint_is_an_ami_and_leaves_nothing(cloud: Cloud) -> None:
+    def there() -> tuple[set[str], set[str]]:
+        images = cloud.client.describe_images(Owners=["self"])["Images"]
+        snapshots = cloud.client.describe_snapshots(OwnerIds=["self"])["Snapshots"]
+        return {image["ImageId"] for image in images}, {snapshot["SnapshotId"] for snapshot in snapshots}
+
+    before = there()
+    with boot("plain", on="ec2", forkable=True) as guest:
+        assert guest.can_fork
+        checkpoint = guest.checkpoint("as it was")
+        assert (checkpoint.name, checkpoint.on) == ("as it was", "ec2")
+        account = Account.at("ec2")
+        (image,), (snapshot,) = account.images(), account.snapshots()
+        assert image.claim == snapshot.claim
+        with boot(checkpoint, name="beside") as other:
+            assert [one["ImageId"] for one in cloud.instances()] == [before[0].pop(), image.id]
+            assert other.run(["test", "-e", MARK]).exit_status, "what is on the disk need not be done again"
+    before = (there()[0] - {image.id}, before[1])
+    assert checkpoint.drop()
+    assert there() == before
+
+
+def test_a_checkpoint_that_cannot_be_finished_leaves_nothing(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask = Account.ask
+
+    def refuse(self: Account, operation: str, **request: Any) -> dict[str, Any]:
+        if operation == "create_tags":
+            raise HostError("cannot create tags on ec2: you may not")
+        return ask(self, operation, **request)
+
+    with boot("plain", on="ec2", forkable=True) as guest:
+        before = cloud.client.describe_snapshots(OwnerIds=["self"])["Snapshots"]
+        monkeypatch.setattr(Account, "ask", refuse)
+        with pytest.raises(HostError, match="cannot create tags"):
+            guest.checkpoint("as it was")
+        assert guest.run(["true"]).ok
+    assert not Account.at("ec2").images()
+    assert cloud.client.describe_snapshots(OwnerIds=["self"])["Snapshots"] == before
+
+
+def test_a_checkpoint_that_nobody_drops_is_swept(cloud: Cloud) -> None:
+    with boot("plain", on="ec2", forkable=True) as guest:
+        guest.checkpoint("forgotten")
+    account = Account.at("ec2")
+    assert not list(account.sweep())
+    for thing in (*account.images(), *account.snapshots()):
+        cloud.client.create_tags(Resources=[thing.id], Tags=[{"Key": "vmtasks:until", "Value": "2001-01-01T00:00:00Z"}])
+    (said,) = account.sweep()
+    assert said.startswith("AMI ami-")
+    assert said.endswith(", forgotten")
+    assert account.images() == account.snapshots() == []
+
+
+class Stubborn(Account):
+    """An account that does not end instances at first."""
+
+    refusals = 2
+
+    def ask(self, operation: str, **request: Any) -> dict[str, Any]:
+        if operation == "terminate_instances" and self.refusals:
+            self.refusals -= 1
+            raise HostError("cannot terminate instances on ec2: try later")
+        return super().ask(operation, **request)
+
+
+def test_ctrl_c_before_ec2_has_answered_ends_what_it_answers_with(
+    cloud: Cloud,
+) -> None:
+    pressed = threading.Event()
+
+    class Slow(Account):
+        def ask(self, operation: str, **request: Any) -> dict[str, Any]:
+            answer = super().ask(operation, **request)
+            if operation == "run_instances":
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+                assert pressed.wait(LIMIT_S)
+            return answer
+
+    def interrupt(*_: object) -> None:
+        pressed.set()
+        raise KeyboardInterrupt
+
+    cloud.plays = False
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt), Slow(REGION).running(PLAIN, "one"):
+            pytest.fail("it was handed out")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert cloud.states() == ["terminated"]
+
+
+def test_ending_an_instance_is_tried_more_than_once(cloud: Cloud) -> None:
+    cloud.plays = False
+    account = Stubborn(REGION)
+    with account.running(PLAIN, "one"):
+        assert cloud.states() == ["running"]
+    assert cloud.states() == ["terminated"]
+
+
+def test_an_instance_that_cannot_be_ended_is_told_with_the_command_that_does(cloud: Cloud) -> None:
+    cloud.plays = False
+    account = Stubborn(REGION)
+    account.refusals = 100
+    with pytest.raises(HostError, match=r"cannot end instance i-\w+, which costs") as failure:  # noqa: SIM117
+        with account.running(PLAIN, "one"):
+            (name,) = (one["InstanceId"] for one in cloud.instances())
+    assert failure.value.hint == f"end it: aws ec2 terminate-instances --region {REGION} --instance-ids {name}"

@@ -1,0 +1,76 @@
+"""The fake that others test their recipes with: it keeps the contract of the real ones."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.contract import ProviderContract
+from vmtasks import Provider, Wishes, boot, machines_from, sh
+from vmtasks.testing.fake_provider import FakeProvider
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class TestFake(ProviderContract):
+    @pytest.fixture
+    def provider(self) -> Provider:
+        return FakeProvider()
+
+
+class TestFakeThatCannotFork(ProviderContract):
+    @pytest.fixture
+    def provider(self) -> Provider:
+        return FakeProvider(can_fork=False)
+
+
+def test_what_must_not_happen_here_has_something_else_happen() -> None:
+    provider = FakeProvider(instead={"apt-get install *": "echo installed", "make check": "echo no >&2; exit 2"})
+    with provider.machine("bookworm", Wishes()) as guest:
+        assert guest.succeed(["apt-get", "install", "a b"]) == "installed\n"
+        for command in (["make", "check"], sh("make check")):
+            result = guest.run(command, cwd="/nowhere", user="builder")
+            assert (result.command, result.exit_status, result.stderr) == ("make check", 2, "no\n")
+        assert guest.query(["apt-get", "install", "x"]) == "installed\n"
+        assert guest.run(["echo", "make check"]).stdout == "make check\n"
+
+
+def test_what_runs_there_has_little_of_ours_and_nothing_of_roots(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKEN", "secret")
+    with FakeProvider().machine("bookworm", Wishes()) as guest:
+        assert "secret" not in guest.succeed(["env"])
+        assert guest.succeed(["id", "-u"], user="builder") != "0\n"
+        home = Path(guest.succeed(["pwd"]).strip())
+        guest.succeed(sh("mkdir d && touch d/f && chmod 0 d"))
+    assert not home.exists()
+
+
+def test_commands_that_are_left_running_end_with_their_machine(ended: Callable[..., bool]) -> None:
+    with FakeProvider().machine("bookworm", Wishes()) as guest:
+        running = int(guest.run(sh("sleep 600 >/dev/null 2>&1 & echo $!")).stdout)
+        assert not ended(running, 0)
+    assert ended(running)
+
+
+def test_all_machines_of_a_block_come_from_a_provider_of_ones_own() -> None:
+    with machines_from(FakeProvider()), boot("bookworm", on="ssh://root@nowhere.invalid") as guest:
+        assert guest.run(["true"]).ok
+
+
+def test_the_example_of_the_documents_is_a_test_that_passes_and_can_fail(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "providers.md").read_text()
+    (example,) = [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "FakeProvider" in block]
+    (tmp_path / "test_example.py").write_text(example)
+    (tmp_path / "test_broken.py").write_text(example.replace("echo 3", "echo 4"))
+    pytest_ = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    said = {
+        name: subprocess.run([*pytest_, tmp_path / name], cwd=ROOT, capture_output=True, text=True, check=False)
+        for name in ("test_example.py", "test_broken.py")
+    }
+    assert said["test_example.py"].returncode == 0, said["test_example.py"].stdout
+    assert said["test_broken.py"].returncode == 1

@@ -1,0 +1,146 @@
+"""What is done to a machine that nobody has baked: all that the layers say, in their order, once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vmtasks import apt
+from vmtasks.errors import CommandFailed, HostError, UsageError
+from vmtasks.furnish import furnish
+from vmtasks.guest.command import Shell
+from vmtasks.image.cache import key_of
+from vmtasks.image.definition import Definition, find
+
+BASE = """
+suite = "bookworm"
+tree = "tree"
+boot_packages = ["kernel"]
+packages = ["one"]
+[[steps]]
+run = "first"
+"""
+LAYER = """
+from = "base"
+tree = "over"
+packages = ["two"]
+files = [{ path = "/f", content = "text" }]
+[[steps]]
+run = "second"
+where = "guest"
+"""
+
+
+class Notes:
+    """A running Debian that notes what is done to it."""
+
+    name = "box"
+
+    def __init__(self, *, is_a: str = "bookworm amd64") -> None:
+        self.did: list[Any] = []
+        self.mark = ""
+        self._is_a = is_a
+        self.fails = ""
+
+    def query(self, command: Shell) -> str:
+        if "os-release" in command.line:
+            return f"{self._is_a}\n"
+        if command.line.startswith("cat "):
+            return self.mark
+        self.mark = command.line.split()[-2]
+        return ""
+
+    def succeed(self, command: Sequence[str] | Shell, *, stdin: bytes = b"") -> str:
+        word = stdin.decode() if isinstance(command, Shell) else command[-1]
+        if word == self.fails:
+            raise CommandFailed("it failed", evidence=("line",))
+        self.did.append(word)
+        return ""
+
+    def put(self, source: Path, target: str, **_: object) -> None:
+        self.did.append((source.name, target))
+
+
+@pytest.fixture
+def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("tree", "over"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "f").touch()
+    (tmp_path / "base.toml").write_text(BASE)
+    (tmp_path / "layer.toml").write_text(LAYER)
+    monkeypatch.setenv("VMTASKS_IMAGES", str(tmp_path))
+    monkeypatch.setattr(apt, "update", lambda guest: guest.did.append("update"))
+    monkeypatch.setattr(apt, "install", lambda guest, packages: guest.did.append(("install", *packages)))
+    return tmp_path
+
+
+@pytest.fixture
+def layer(images: Path) -> Definition:
+    assert images
+    return find("layer")
+
+
+def done(guest: Notes, definition: Definition) -> list[Any]:
+    furnish(guest, definition)  # type: ignore[arg-type]
+    done, guest.did = guest.did, []
+    return done
+
+
+OF_THE_LAYER = [("install", "two"), "clean", ("over", "/"), "text", "/f", "second"]
+
+
+def test_all_layers_are_brought_but_not_what_makes_a_disk_boot(layer: Definition) -> None:
+    guest = Notes()
+    assert done(guest, layer) == ["update", ("install", "one"), "clean", "first", *OF_THE_LAYER]
+    assert guest.mark == key_of(layer)
+
+
+def test_what_a_machine_has_it_is_not_given_again(layer: Definition) -> None:
+    guest = Notes()
+    furnish(guest, layer)  # type: ignore[arg-type]
+    guest.did.clear()
+    assert done(guest, layer) == []
+
+
+def test_a_machine_that_has_the_lower_layer_is_given_the_upper_one(layer: Definition) -> None:
+    guest = Notes()
+    furnish(guest, find("base"))  # type: ignore[arg-type]
+    guest.did.clear()
+    assert done(guest, layer) == ["update", *OF_THE_LAYER]
+
+
+def test_another_definition_is_brought_all_over(layer: Definition, images: Path) -> None:
+    guest = Notes()
+    furnish(guest, layer)  # type: ignore[arg-type]
+    guest.did.clear()
+    (images / "base.toml").write_text(BASE.replace("first", "changed"))
+    assert done(guest, find("layer")) == ["update", ("install", "one"), "clean", "changed", *OF_THE_LAYER]
+
+
+def test_what_fails_is_the_hosts_trouble_and_goes_on_from_there(layer: Definition) -> None:
+    guest = Notes()
+    guest.fails = "second"
+    with pytest.raises(HostError, match="cannot make layer of box: it failed") as failure:
+        furnish(guest, layer)  # type: ignore[arg-type]
+    assert failure.value.evidence == ("line",)
+    guest.did.clear()
+    guest.fails = ""
+    assert done(guest, layer) == ["update", *OF_THE_LAYER]
+
+
+@pytest.mark.parametrize(
+    ("is_a", "said"),
+    [
+        ("trixie amd64", "the machine is trixie for amd64"),
+        ("bookworm arm64", "the machine is bookworm for arm64"),
+        (" ", "the machine is none for nothing we know"),
+    ],
+)
+def test_another_debian_is_refused(layer: Definition, is_a: str, said: str) -> None:
+    guest = Notes(is_a=is_a)
+    with pytest.raises(UsageError, match=rf"the image is Debian bookworm for amd64, and {said}"):
+        furnish(guest, layer)  # type: ignore[arg-type]
+    assert not guest.did

@@ -1,0 +1,92 @@
+"""What every provider promises, kept by the real ones; and a shipped recipe on a machine that simply is there."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.bigger_host import BiggerHost
+from tests.contract import ProviderContract
+from vmtasks import Guest, Provider, boot, sh
+from vmtasks.config import cache_dir
+from vmtasks.machine import provider_of
+from vmtasks.spec import HERE
+
+ROOT = Path(__file__).resolve().parents[2]
+INV = (str(Path(sys.executable).with_name("inv")), "-r", str(ROOT))
+LIMIT_S = 900.0
+ON = "ssh://root@board"
+
+
+@pytest.fixture(scope="module")
+def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
+    """Yield, as its owner has it, a machine that is a host like any other to a user who has its key and knows it."""
+    home = tmp_path_factory.mktemp("home")
+    with boot("bookworm-build", name="board") as guest, pytest.MonkeyPatch.context() as patch:
+        address = guest.facts["address"]
+        (home / ".ssh").mkdir(mode=0o700)
+        (home / ".ssh" / "config").write_text(
+            f"Host board\n  HostName {address.host}\n  Port {address.port}\n  IdentityFile {address.access.identity}\n"
+        )
+        _, kind, key = address.access.known_hosts.read_text().split()[:3]
+        (home / ".ssh" / "known_hosts").write_text(f"[{address.host}]:{address.port} {kind} {key}\n")
+        patch.setenv("VMTASKS_CACHE", str(cache_dir()))
+        patch.setenv("HOME", str(home))
+        yield guest
+
+
+class TestQemu(ProviderContract):
+    @pytest.fixture
+    def provider(self) -> Provider:
+        return provider_of(HERE)
+
+
+class TestQemuOnABiggerHost(ProviderContract):
+    @pytest.fixture
+    def provider(self, big: BiggerHost, monkeypatch: pytest.MonkeyPatch) -> Provider:
+        monkeypatch.setenv("VMTASKS_SSH", big.ssh)
+        return provider_of(big.name)
+
+
+@pytest.mark.usefixtures("board")
+class TestStanding(ProviderContract):
+    is_clean = False
+
+    @pytest.fixture
+    def provider(self) -> Provider:
+        return provider_of(ON)
+
+
+def test_what_commands_leave_running_ends_and_what_others_run_goes_on(board: Guest) -> None:
+    started = "setsid sleep {} >/dev/null 2>&1 & until pgrep --full --exact 'sleep {}' >/dev/null; do :; done"
+    board.succeed(sh(started.format(1001, 1001)))
+    with boot("bookworm", on=ON) as guest:
+        guest.succeed(sh(started.format(1002, 1002)), user="builder")
+        guest.succeed(sh(started.format(1003, 1003)))
+    assert board.succeed(["pgrep", "--full", "--list-full", "^sleep 100"]).split()[1:] == ["sleep", "1001"]
+    board.succeed(["pkill", "--full", "^sleep 1001"])
+
+
+def test_a_shipped_recipe_runs_there_unchanged_and_leaves_only_packages(board: Guest, tmp_path: Path) -> None:
+    recipe = ["test-in-vm", "--source", str(ROOT / "examples" / "hello"), "--out", "out", "--on", ON]
+    done = subprocess.run(
+        [*INV, *recipe], cwd=tmp_path, env=os.environ, capture_output=True, text=True, timeout=LIMIT_S, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "greeting_1.2.0_amd64.deb").is_file()
+    result = json.loads((tmp_path / "build" / "vmtasks" / "latest" / "result.json").read_text())
+    assert {case["outcome"] for case in result["cases"]} == {"passed"}
+    assert [(one["machine"], one["accelerator"]) for one in result["machines"]] == [
+        ("tarbake", "none"),
+        ("build", "none"),
+        ("install", "none"),
+    ]
+    assert "waiting for board behind " in done.stderr, "install waits for the machine that lintian is on"
+    board.fail(sh("ls -d /build /srv/vmtasks* /etc/apt/sources.list.d/vmtasks.list /sys/fs/cgroup/vmtasks 2>/dev/null"))
+    board.succeed(sh("[ -e /var/lib/vmtasks/standing ] && ! [ -s /var/lib/vmtasks/standing ]"))

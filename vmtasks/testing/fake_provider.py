@@ -1,0 +1,141 @@
+"""Machines that are none, to test a recipe's decisions with: real verbs over real ssh, and the commands run here.
+
+There is no isolation: what a recipe runs, this host runs, as the user who called (nobody if that is root), also where
+it asks for another one. A machine's own is its home directory, in which commands start and which relative paths lie
+below; it is empty at first and goes in the end. What must not happen here has another line of shell run in its place::
+
+    with machines_from(FakeProvider(instead={"apt-get *": ":", "make check": "echo no; exit 2"})):
+        ...
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from vmtasks import events
+from vmtasks.errors import UsageError
+from vmtasks.guest import Guest, sh
+from vmtasks.guest.command import Command, display
+from vmtasks.guest.session import Session
+from vmtasks.image.definition import find
+from vmtasks.parallel import check_interrupted
+from vmtasks.provider import Wishes
+from vmtasks.provision import Provisioning
+from vmtasks.spec import Checkpoint
+from vmtasks.testing.fake_sshd import FakeSshd
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FakeCheckpoint:
+    """The home directory of a machine as it was; it goes with the process that made it."""
+
+    name: str
+    home: Path
+    on: str = "fake"
+
+    @classmethod
+    def of(cls, home: Path, name: str) -> FakeCheckpoint:
+        """Copy a machine's home directory."""
+        copy = Path(tempfile.mkdtemp(prefix="vmtasks-fake-"))
+        atexit.register(shutil.rmtree, copy, ignore_errors=True)
+        _fill(copy, home)
+        return cls(name=name, home=copy)
+
+    def drop(self) -> bool:
+        """Remove it."""
+        shutil.rmtree(self.home)
+        return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FakeProvider:
+    """Has a machine for everybody."""
+
+    instead: Mapping[str, str] = field(default_factory=dict)
+    """Patterns of commands, as they are shown and as fnmatch has them, and what is run in the place of each; the first
+    that matches counts."""
+    can_fork: bool = True
+    """Whether checkpoints can be made."""
+
+    @contextmanager
+    def machine(
+        self,
+        image: str | Checkpoint,
+        wishes: Wishes,
+        *,
+        provisioning: Provisioning | None = None,  # noqa: ARG002 - it keeps no machines
+        what: str = "",  # noqa: ARG002 - nobody waits
+        logs: Path | None = None,
+    ) -> Iterator[Guest]:
+        """Yield the guest of a machine that is none; see :class:`vmtasks.provider.Provider`."""
+        if isinstance(image, str):
+            find(image)
+        elif not isinstance(image, FakeCheckpoint):
+            raise UsageError(f"cannot start from {image.name}: it is no checkpoint of the fake's")
+        name = wishes.name or (image if isinstance(image, str) else image.name)
+        with ExitStack() as stack:
+            home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vmtasks-fake-")))
+            if user := "" if os.getuid() else "nobody":
+                shutil.chown(home, user)
+            if isinstance(image, FakeCheckpoint):
+                _fill(home, image.home)
+            sshd = stack.enter_context(closing(FakeSshd(home, user)))
+            session = stack.enter_context(closing(_Session(name, sshd, self.instead)))
+
+            def freeze(checkpoint: str, _: str) -> Checkpoint:
+                if not wishes.forkable:
+                    raise UsageError(f"cannot freeze {name}: it was not booted with forkable=True")
+                return FakeCheckpoint.of(home, checkpoint)
+
+            _tell(name, image)
+            yield Guest(session, freeze=freeze if self.can_fork else None, logs=logs)
+
+
+class _Session(Session):
+    def __init__(self, machine: str, sshd: FakeSshd, instead: Mapping[str, str]) -> None:
+        super().__init__(machine, sshd.connect(), lambda _: sshd.connect(), _watch)
+        self._instead = instead
+
+    def line(self, command: Command, **options: Any) -> str:  # noqa: ANN401
+        shown = display(command)
+        for pattern, line in self._instead.items():
+            if fnmatchcase(shown, pattern):
+                return super().line(sh(line), **{**options, "user": "root", "cwd": None})
+        return super().line(command, **{**options, "user": "root"})
+
+
+def _watch(wait_s: float) -> None:
+    check_interrupted()
+    threading.Event().wait(wait_s)
+
+
+def _fill(target: Path, source: Path) -> None:
+    subprocess.run(["cp", "--archive", f"{source}/.", target], check=True)  # which keeps who owns what
+
+
+def _tell(name: str, image: str | Checkpoint) -> None:
+    events.emit(
+        events.MachineStarted(
+            machine=name,
+            image=image if isinstance(image, str) else image.name,
+            image_key="",
+            manifest={},
+            argv=(),
+            accelerator="none",
+            why_accelerator="a fake",
+            start="cold" if isinstance(image, str) else "fork",
+            why_start="",
+            ssh="",
+        )
+    )

@@ -1,0 +1,129 @@
+"""A small ssh server in this process, which lets everybody in and runs each command here, as a child of its own.
+
+Nobody gets there but over a pair of sockets, of which this process has both ends, unless somebody serves another.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import pwd
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+from fabric import Config, Connection
+from paramiko import Channel, ECDSAKey, PKey, ServerInterface, Transport
+from paramiko.common import AUTH_SUCCESSFUL, OPEN_SUCCEEDED
+
+from vmtasks.slots import own_name
+
+_CHUNK_BYTES = 65536
+
+
+class FakeSshd(ServerInterface):
+    """The server.
+
+    :param home: where commands run, and their HOME.
+    :param user: who runs them, for root to say; by default who runs this.
+    """
+
+    def __init__(self, home: Path, user: str = "") -> None:
+        self.key = ECDSAKey.generate()
+        self._home = home
+        self._account = pwd.getpwnam(user) if user else None
+        self._transports: list[Transport] = []
+        self._children: list[subprocess.Popen[bytes]] = []
+
+    def serve(self, line: socket.socket) -> None:
+        """Serve whoever is at the other end of *line*, until :meth:`close`."""
+        transport = Transport(line)
+        self._transports.append(transport)
+        transport.add_server_key(self.key)
+        transport.start_server(event=threading.Event(), server=self)
+
+    def connect(self) -> Connection:
+        """Return a connection to it."""
+        ours, theirs = socket.socketpair()
+        self.serve(theirs)
+        connection = Connection(
+            "fake",
+            user="root",
+            config=Config(overrides={"load_ssh_configs": False}),
+            connect_kwargs={"sock": ours, "pkey": ECDSAKey.generate(), "allow_agent": False, "look_for_keys": False},
+        )
+        connection.open()
+        return connection
+
+    def close(self) -> None:
+        """End all that runs, and all connections."""
+        while self._children:
+            child = self._children.pop()
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+        for transport in self._transports:
+            transport.close()
+
+    def execute(self, channel: Channel, command: str) -> None:
+        """Run a command to its end."""
+        # What sshd gives to a command, and nothing of ours: a variable that is a secret here is none of its business.
+        account = self._account
+        name = account.pw_name if account else own_name()
+        child = subprocess.Popen(
+            ["/bin/sh", "-c", command],
+            cwd=self._home,
+            env={"HOME": str(self._home), "USER": name, "LOGNAME": name, "SHELL": "/bin/sh", "PATH": os.defpath},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            user=account.pw_uid if account else None,
+            group=account.pw_gid if account else None,
+            extra_groups=[] if account else None,
+        )
+        self._children.append(child)
+        threading.Thread(target=_feed, args=(channel, child), daemon=True).start()
+        complaints = threading.Thread(target=_tell, args=(child.stderr, channel.sendall_stderr), daemon=True)
+        complaints.start()
+        _tell(child.stdout, channel.sendall)
+        complaints.join()
+        with suppress(OSError, EOFError):  # the client has gone, or close() was here first
+            # It is not reaped yet: no other group gets its number before close() has ended what it left running.
+            ended = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+            channel.send_exit_status(ended.si_status if ended else 1)
+            channel.close()
+
+    # --- what paramiko asks
+
+    def check_auth_publickey(self, username: str, key: PKey) -> int:  # noqa: ARG002, D102
+        return AUTH_SUCCESSFUL
+
+    def get_allowed_auths(self, username: str) -> str:  # noqa: ARG002, D102
+        return "publickey"
+
+    def check_channel_request(self, kind: str, chanid: int) -> int:  # noqa: ARG002, D102
+        return OPEN_SUCCEEDED
+
+    def check_channel_exec_request(self, channel: Channel, command: bytes) -> bool:  # noqa: D102
+        threading.Thread(target=self.execute, args=(channel, command.decode()), daemon=True).start()
+        return True
+
+
+def _feed(channel: Channel, child: subprocess.Popen[bytes]) -> None:
+    if child.stdin is not None:
+        with suppress(OSError), child.stdin:  # it has ended, and not every command reads all
+            while data := channel.recv(_CHUNK_BYTES):
+                child.stdin.write(data)
+                child.stdin.flush()
+
+
+def _tell(stream: IO[bytes] | None, send: Callable[[bytes], None]) -> None:
+    if isinstance(stream, io.BufferedReader):
+        with suppress(OSError, EOFError), stream:  # the client has gone
+            while data := stream.read1(_CHUNK_BYTES):
+                send(data)
