@@ -20,9 +20,12 @@ from pathlib import Path
 
 import pytest
 
+from vmtasks import kept
+from vmtasks.config import cache_dir
+
 _NOBODYS = ipaddress.ip_network("198.18.0.0/15")  # RFC 2544: for benches
 _serials = itertools.count()
-_SSHD = "/usr/sbin/sshd"
+_PACKAGES = ("openssh-server", "libwrap0")
 
 
 _LIMIT_S = 30.0
@@ -37,8 +40,8 @@ def until(condition: Callable[[], object], what: str, limit_s: float = _LIMIT_S)
         select.select([], [], [], 0.02)
 
 
-def _run(*argv: str) -> None:
-    subprocess.run(argv, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=30)
+def _run(*argv: str, cwd: Path | None = None) -> None:
+    subprocess.run(argv, cwd=cwd, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=30)
 
 
 @dataclass(kw_only=True)
@@ -82,13 +85,28 @@ class BiggerHost:
                 line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
             except OSError:  # it has just ended
                 continue
-            if line and not line.startswith(("sshd", _SSHD, "/usr/lib/openssh")):
+            if line and "sshd" not in line.split()[0]:
                 found.append((pid, line))
         return found
 
     def left(self) -> list[str]:
         """Return what runs there, and which machines have files there."""
         return [*(line for _, line in self.running()), *map(str, (self.cache / "machines").glob("*"))]
+
+
+def _sshd() -> list[str]:
+    """Return the words that run an sshd: the host's, or Debian's, unpacked; installed, it would serve everybody."""
+    if found := shutil.which("sshd", path="/usr/sbin:/sbin"):
+        return [found]
+    home = cache_dir() / "sshd-of-tests"
+    if not home.exists():
+        with kept.part(part := home.with_name(".sshd-of-tests.part")):
+            _run("apt-get", "--quiet", "download", *_PACKAGES, cwd=part)
+            for package in part.glob("*.deb"):
+                _run("dpkg-deb", "--extract", str(package), str(part))
+            part.rename(home)
+    (libraries,) = home.glob("usr/lib/*-linux-gnu")
+    return ["/usr/bin/env", f"LD_LIBRARY_PATH={libraries}", str(home / "usr/sbin/sshd")]
 
 
 @contextmanager
@@ -143,14 +161,18 @@ def bigger_host(
         _run("ip", "link", "set", host.namespace, "up")
         for words in (f"address add {host.address}/30 dev eth0", "link set eth0 up", "link set lo up"):
             _run("ip", "-n", host.namespace, *words.split())
-        room = f"mount -t tmpfs -o size={cache_mib}m tmpfs {directory}/cache && " if cache_mib else ""
-        script = f'mount -t tmpfs -o mode=1777 tmpfs /run/lock && {room}exec "$@"'
-        Path("/run/sshd").mkdir(exist_ok=True)
+        room = f"mount -t tmpfs -o size={cache_mib}m tmpfs {directory}/cache" if cache_mib else ":"
+        users = Path("/etc/passwd").read_text() + "sshd:x:65533:65534::/run/sshd:/usr/sbin/nologin\n"
+        (directory / "passwd").write_text(users)
+        script = (
+            f"set -e; mount -t tmpfs tmpfs /run; mkdir -m 1777 /run/lock; mkdir /run/sshd; "
+            f'mount --bind {directory}/passwd /etc/passwd; {room}; exec "$@"'
+        )
         inside = ["ip", "netns", "exec", host.namespace, "/bin/sh", "-c", script, "sh", *prefix]
         with (
             (directory / "sshd.log").open("wb") as log,
             subprocess.Popen(
-                [*inside, _SSHD, "-D", "-e", "-f", str(directory / "sshd_config")],
+                [*inside, *_sshd(), "-D", "-e", "-f", str(directory / "sshd_config")],
                 stdin=subprocess.DEVNULL,
                 stderr=log,
                 start_new_session=True,

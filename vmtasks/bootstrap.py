@@ -46,6 +46,9 @@ PACKAGES: Mapping[str, str] = MappingProxyType(
 )
 """Debian package -> what it is needed for: the one place where system packages are listed."""
 
+EXTRA_PACKAGES: Mapping[str, str] = MappingProxyType({"iproute2": "gives tests networks of their own"})
+"""The same for what comes with any of the extras."""
+
 PROGRAMS: Mapping[str, str] = MappingProxyType(
     {
         "qemu-system-x86": "qemu-system-x86_64",
@@ -58,6 +61,7 @@ PROGRAMS: Mapping[str, str] = MappingProxyType(
         "uidmap": "newuidmap",
         "openssh-client": "ssh",
         "git": "git",
+        "iproute2": "ip",
     }
 )
 """Debian package -> the program to look for where there is no dpkg to ask."""
@@ -89,20 +93,24 @@ def has_apt() -> bool:
     return shutil.which("apt-get") is not None and shutil.which("dpkg-query") is not None
 
 
-def missing_packages() -> list[str]:
-    """Return the members of PACKAGES that this host lacks: dpkg knows, and elsewhere their programs tell."""
+def missing_packages(wanted: Iterable[str] = PACKAGES) -> list[str]:
+    """Return which packages of those *wanted* this host lacks: dpkg knows, and elsewhere their programs tell."""
     if not has_apt():
-        return [package for package in PACKAGES if not _is_usable(package)]
-    query = ["dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\\n", *PACKAGES]
+        return [package for package in wanted if not _is_usable(package)]
+    query = ["dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\\n", *wanted]
     # dpkg-query exits with 1 where it has never heard of one of them, which is an answer too.
     listing = subprocess.run(query, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False).stdout
-    return not_installed(listing, PACKAGES)
+    return not_installed(listing, wanted)
 
 
 def not_installed(listing: str, wanted: Iterable[str]) -> list[str]:
     """Return those of *wanted* that *listing* (lines of "PACKAGE STATUS") does not call installed."""
     installed = {package for package, status in map(str.split, listing.splitlines()) if status == "installed"}
     return [package for package in wanted if package not in installed]
+
+
+def _purpose(package: str) -> str:
+    return {**PACKAGES, **EXTRA_PACKAGES}[package]
 
 
 def _is_usable(package: str) -> bool:
@@ -117,13 +125,13 @@ def install_packages(missing: Sequence[str]) -> None:
     :raise Unready: if that is not possible here, is not wanted, or did not work.
     """
     if not has_apt():
-        programs = ", ".join(f"{PROGRAMS.get(package, package)} ({PACKAGES[package]})" for package in missing)
+        programs = ", ".join(f"{PROGRAMS.get(package, package)} ({_purpose(package)})" for package in missing)
         raise Unready(
             f"cannot find what the machines need: {programs}",
             hint="this is no Debian-like host: install them with its own package manager",
         )
     for package in missing:
-        say(f"missing: {package} ({PACKAGES[package]})")
+        say(f"missing: {package} ({_purpose(package)})")
     is_root = os.geteuid() == 0
     as_root = shlex.join(_install_command(missing))
     command = as_root if is_root else f"sudo {as_root}"
@@ -286,7 +294,7 @@ def alone(path: Path) -> Iterator[None]:
 def make_ready(root: Path, extras: Sequence[str] = ()) -> None:
     """Install and build whatever is missing, and nothing else.
 
-    :param extras: for which requirements-NAME.lock counts, too.
+    :param extras: for which requirements-NAME.lock counts, too, and EXTRA_PACKAGES.
     :raise Unready: if this host cannot be made ready.
     """
     if sys.version_info < OLDEST_PYTHON:
@@ -295,10 +303,11 @@ def make_ready(root: Path, extras: Sequence[str] = ()) -> None:
             f"cannot use Python {sys.version.split()[0]}: vmtasks needs {oldest} or newer",
             hint="name a newer one: make PYTHON=python3.12 …",
         )
-    if is_built(root) and not missing_packages() and not extras:
+    wanted = (*PACKAGES, *(EXTRA_PACKAGES if extras else ()))
+    if is_built(root) and not missing_packages(wanted) and not extras:
         return
     with alone(root / ".venv.lock"):
-        if missing := missing_packages():
+        if missing := missing_packages(wanted):
             install_packages(missing)
         if not is_built(root):
             build_venv(root)

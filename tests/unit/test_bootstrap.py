@@ -33,7 +33,7 @@ def test_only_installed_packages_count_as_installed() -> None:
 
 def test_every_package_says_why_and_every_program_belongs_to_one() -> None:
     assert all(bootstrap.PACKAGES.values())
-    assert set(bootstrap.PROGRAMS) <= set(bootstrap.PACKAGES)
+    assert set(bootstrap.PROGRAMS) <= {*bootstrap.PACKAGES, *bootstrap.EXTRA_PACKAGES}
 
 
 def test_elsewhere_programs_tell_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
