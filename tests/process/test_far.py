@@ -24,6 +24,7 @@ from vmtasks.errors import BootError, HostError, UsageError
 from vmtasks.far import send
 from vmtasks.far.host import FarHost, far_host
 from vmtasks.far.receive import received
+from vmtasks.freeze import copy_extents
 from vmtasks.image.cache import BakedImage
 from vmtasks.leash import leashed
 from vmtasks.qemu.accel import choose
@@ -102,6 +103,14 @@ def test_a_call_there_is_a_call(far: FarHost, big: BiggerHost) -> None:
 def test_an_error_there_is_the_same_error_here_and_says_where(far: FarHost) -> None:
     with pytest.raises(HostError, match=rf"^{far.name}: there is no frozen machine in /nowhere"):
         far.call(frozen.read, Path("/nowhere"))
+
+
+def test_what_the_kernel_there_refuses_is_told_as_such(far: FarHost, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        far.call(copy_extents, "/nowhere", str(tmp_path / "x"))
+    (tmp_path / "queue").symlink_to("elsewhere")
+    with pytest.raises(HostError, match="cannot queue for a slot in"):
+        far.call(slots.tickets, str(tmp_path / "queue"))
 
 
 def test_a_block_there_is_left_when_the_one_who_waits_for_it_has_had_enough(far: FarHost) -> None:

@@ -13,63 +13,78 @@ from invoke.exceptions import Exit
 from invoke.tasks import task
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vmtasks.place import Place
     from vmtasks.providers.ec2.account import Account
 
+    Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 
-@task(help={"on": "where, if not on this host: ec2 or ec2:REGION"}, auto_shortflags=False)
+_ON = "where: USER@HOST, ec2 or ec2:REGION; this host by default"
+
+
+@task(help={"on": _ON}, auto_shortflags=False)
 def ps(_: Context, on: str = "") -> None:
-    """List the machines on this host, running and waiting, everybody's; or those of vmtasks elsewhere."""
-    print(_instances(account) if (account := _account(on)) else _machines())
+    """List the machines that run and wait, everybody's: on this host, or where --on says."""
+    from vmtasks.report.table import table
+
+    print(table(*_instances(account) if (account := _account(on)) else _machines(_host(on))))
 
 
-def _machines() -> str:
-    """Return the table of what runs and waits here."""
+def _machines(place: Place) -> Table:
+    """Return what runs and waits on a host: headings and rows."""
     from vmtasks import slots
     from vmtasks.errors import HostError
     from vmtasks.lease import leases
-    from vmtasks.report.table import age, table
+    from vmtasks.report.table import age
 
     try:
-        tickets = slots.tickets()
+        tickets = place.call(slots.tickets)
     except slots.SlotsUnavailableError as problem:
         raise HostError(str(problem)) from problem
     ports = {
-        lease.said.get("supervisor_pid"): lease.said.get("ports", {}).get("22", "") for lease in leases() if lease.alive
+        lease.said.get("supervisor_pid"): lease.said.get("ports", {}).get("22", "")
+        for lease in place.call(leases)
+        if lease.alive
     }
     rows = [
         (ticket.state, ticket.user, str(ticket.pid), f"{ticket.memory_mib} MiB", age(time.time() - ticket.since_s),
          str(ports.get(ticket.pid, "")), ticket.what)
         for ticket in tickets
     ]  # fmt: skip
-    return table(("STATE", "USER", "PID", "MEMORY", "SINCE", "SSH PORT", "WHAT"), rows)
+    return ("STATE", "USER", "PID", "MEMORY", "SINCE", "SSH PORT", "WHAT"), rows
 
 
-def _instances(account: Account) -> str:
-    """Return the table of the instances of vmtasks, everybody's in this account."""
-    from vmtasks.report.table import table
-
+def _instances(account: Account) -> Table:
+    """Return the instances of vmtasks, everybody's in this account."""
     rows = [
         (one.said["State"]["Name"], one.claim.user, one.id, one.said["InstanceType"], one.claim.until, one.claim.what)
         for one in account.instances()
     ]
-    return table(("STATE", "USER", "INSTANCE", "TYPE", "UNTIL", "WHAT"), rows)
+    return ("STATE", "USER", "INSTANCE", "TYPE", "UNTIL", "WHAT"), rows
 
 
 def _account(on: str) -> Account | None:
-    """Return who to ask for machines that are not here; None where they are.
+    """Return the account whose machines are meant; None where they are some host's."""
+    from vmtasks.machine import provider_of
+    from vmtasks.providers.ec2 import Ec2
 
-    :raise UsageError: nobody can be asked.
+    return provider.account() if isinstance(provider := provider_of(on), Ec2) else None
+
+
+def _host(on: str) -> Place:
+    """Return the host that is meant.
+
+    :raise UsageError: it is none that runs QEMU for us.
+    :raise HostError: it cannot be reached.
     """
     from vmtasks.errors import UsageError
     from vmtasks.machine import provider_of
-    from vmtasks.providers.ec2 import Ec2
-    from vmtasks.spec import HERE
+    from vmtasks.providers.qemu import Qemu, place_of
 
-    if on in ("", HERE):
-        return None
-    if isinstance(provider := provider_of(on), Ec2):
-        return provider.account()
-    raise UsageError(f"cannot look after machines on '{on}'", hint="see docs/providers.md")
+    if isinstance(provider := provider_of(on), Qemu):
+        return place_of(provider.on)
+    raise UsageError(f"cannot look after machines on '{on}': it is one itself", hint="see docs/providers.md")
 
 
 @task(
@@ -92,26 +107,26 @@ def times(_: Context, recipe: str = "", last: str = "20") -> None:
     print(table(("STARTED (UTC)", "RECIPE", "OUTCOME", *(name.upper() for name in PHASES), "OTHER", "IN ALL"), rows))
 
 
-@task(help={"on": "where, if not on this host: ec2 or ec2:REGION"}, auto_shortflags=False)
+@task(help={"on": _ON}, auto_shortflags=False)
 def gc(_: Context, on: str = "") -> None:
     """Sweep what machines, bakes and makers of templates that were killed have left; touches nothing that lives."""
     swept = False
-    for what in account.sweep() if (account := _account(on)) else _left():
+    for what in account.sweep() if (account := _account(on)) else _left(_host(on)):
         print(f"swept {what}", flush=True)
         swept = True
     if not swept:
         print("nothing to sweep")
 
 
-def _left() -> Iterator[Path]:
-    """Sweep this host, and yield what it was."""
+def _left(place: Place) -> Iterator[Path]:
+    """Sweep a host, and yield what it was."""
     from vmtasks import frozen
     from vmtasks.image import cache
     from vmtasks.lease import sweep
 
-    yield from (lease.directory for lease in sweep())
-    yield from cache.sweep()
-    yield from frozen.sweep()
+    yield from (lease.directory for lease in place.call(sweep))
+    yield from place.call(cache.sweep)
+    yield from place.call(frozen.sweep)
 
 
 @task(
@@ -120,10 +135,11 @@ def _left() -> Iterator[Path]:
         "memory_mib": "memory in MiB",
         "cpus": "processors",
         "accel": "auto, kvm or tcg",
+        "on": "where: as --on of a recipe",
     },
     auto_shortflags=False,
 )
-def shell(_: Context, image: str, memory_mib: str = "", cpus: str = "", accel: str = "") -> None:
+def shell(_: Context, image: str, memory_mib: str = "", cpus: str = "", accel: str = "", on: str = "") -> None:
     """Open a shell in a clean machine; the machine goes when you leave it."""
     from vmtasks.errors import UsageError
     from vmtasks.flags import accelerator, number
@@ -141,7 +157,7 @@ def shell(_: Context, image: str, memory_mib: str = "", cpus: str = "", accel: s
     with (
         reporting(None),
         signals_interrupt(),
-        boot(image, memory_mib=size_mib, cpus=processors, accel=accelerator(accel), what="a shell") as guest,
+        boot(image, on=on, memory_mib=size_mib, cpus=processors, accel=accelerator(accel), what="a shell") as guest,
     ):
         status = open_shell(guest)
     raise Exit(code=status)

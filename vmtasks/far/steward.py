@@ -45,7 +45,10 @@ class Steward:
             said = {"sentence": problem.sentence, "evidence": problem.evidence, "hint": problem.hint}
             answer = {"error": {"kind": type(problem).__name__, **said}}
         except OSError as problem:
-            answer = {"error": {"kind": "OSError", "args": [problem.errno, problem.strerror, problem.filename]}}
+            if problem.strerror is None:  # one of ours, which is a sentence already
+                answer = {"error": {"kind": "HostError", "sentence": str(problem), "evidence": (), "hint": ""}}
+            else:
+                answer = {"error": {"kind": "OSError", "args": [problem.errno, problem.strerror, problem.filename]}}
         except Exception:  # noqa: BLE001 - a defect of ours is shown where people look
             answer = {"error": {"kind": "defect", "traceback": traceback.format_exc()}}
         tell("answer", id=request["id"], **answer)
