@@ -15,7 +15,7 @@ from vmtasks.image.cache import key_of
 from vmtasks.image.definition import Definition, File, laid_over
 
 MARK = "/var/lib/vmtasks/furnished"
-"""A file in the guest: the content key of the last layer that it has."""
+"""A file in the guest: the content keys of the layers that it has, a line each."""
 
 
 def furnish(guest: Guest, definition: Definition) -> None:
@@ -27,16 +27,15 @@ def furnish(guest: Guest, definition: Definition) -> None:
     :raise HostError: it cannot be furnished.
     """
     _expect_alike(guest, definition)
-    keys = [key_of(layer) for layer in definition.lineage]
-    mark = guest.query(sh(f"cat {MARK} 2>/dev/null || :")).strip()
-    missing = definition.lineage[keys.index(mark) + 1 if mark in keys else 0 :]
+    there = guest.query(sh(f"cat {MARK} 2>/dev/null || :")).split()
+    missing = [layer for layer in definition.lineage if key_of(layer) not in there]
     try:
         if any(layer.packages for layer in missing):
             apt.update(guest)
         for layer in missing:
             work = replace(work_of(layer), packages=layer.packages)
             carry_out(guest, work if layer.parent else replace(work, tree=None))
-            guest.query(sh(f"mkdir -p {PurePosixPath(MARK).parent} && echo {key_of(layer)} >{MARK}"))
+            guest.query(sh(f"mkdir -p {PurePosixPath(MARK).parent} && echo {key_of(layer)} >>{MARK}"))
     except TestFailed as problem:
         sentence = f"cannot make {definition.name} of {guest.name}: {problem.sentence}"
         raise HostError(sentence, evidence=problem.evidence) from problem

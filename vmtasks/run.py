@@ -50,6 +50,7 @@ from vmtasks.errors import (
     outcome_of,
 )
 from vmtasks.flags import Flags, accelerator, network, option
+from vmtasks.spec import HERE
 
 if TYPE_CHECKING:
     from vmtasks.guest import Guest
@@ -135,6 +136,8 @@ class Run:
         if flags.dry_run and isinstance(image, str):
             from vmtasks.providers.qemu import argv_by_hand
 
+            if wishes.on not in {"", HERE}:
+                raise UsageError("cannot print QEMU's command line for a machine elsewhere: --dry-run is for this host")
             sys.stdout.write(shlex.join(argv_by_hand(image, wishes)) + "\n")
             raise Exit(code=0)
         what = f"{self.recipe} of {project.name if project else origin}"

@@ -50,7 +50,7 @@ class Notes:
             return f"{self._is_a}\n"
         if command.line.startswith("cat "):
             return self.mark
-        self.mark = command.line.split()[-2]
+        self.mark += f"{command.line.split()[-2]}\n"
         return ""
 
     def succeed(self, command: Sequence[str] | Shell, *, stdin: bytes = b"") -> str:
@@ -95,7 +95,7 @@ OF_THE_LAYER = [("install", "two"), "clean", ("over", "/"), "text", "/f", "secon
 def test_all_layers_are_brought_but_not_what_makes_a_disk_boot(layer: Definition) -> None:
     guest = Notes()
     assert done(guest, layer) == ["update", ("install", "one"), "clean", "first", *OF_THE_LAYER]
-    assert guest.mark == key_of(layer)
+    assert guest.mark.split() == [key_of(one) for one in layer.lineage]
 
 
 def test_what_a_machine_has_it_is_not_given_again(layer: Definition) -> None:
@@ -110,6 +110,8 @@ def test_a_machine_that_has_the_lower_layer_is_given_the_upper_one(layer: Defini
     furnish(guest, find("base"))  # type: ignore[arg-type]
     guest.did.clear()
     assert done(guest, layer) == ["update", *OF_THE_LAYER]
+    guest.did.clear()
+    assert done(guest, find("base")) == [], "it still has the lower one"
 
 
 def test_another_definition_is_brought_all_over(layer: Definition, images: Path) -> None:
