@@ -95,6 +95,8 @@ class MachineStarted(Event):
     why_start: str
     ssh: str
     """The command line that opens a shell in the machine while it lives."""
+    on: str
+    """Where it runs, as ``--on`` has it; ``here`` is this host."""
     attempt: int = 1
     console: Path | None = None
 

@@ -142,6 +142,7 @@ def _attempt(machine: Machine, berth: Berth, origin: Origin, attempt: int) -> It
                 start=origin.kind,
                 why_start=origin.why,
                 ssh=shlex.join(ssh),
+                on=place.name,
                 attempt=attempt,
                 console=console,
             )

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,7 @@ def test_everything_else_is_a_line_too() -> None:
         argv=(),
         accelerator="tcg",
         why_accelerator="no KVM",
+        on="here",
         start="clone",
         why_start="from a template",
         ssh="ssh -p 1 root@localhost",
@@ -134,6 +136,7 @@ def test_everything_else_is_a_line_too() -> None:
     )
     lines = shown(
         machine,
+        replace(machine, on="alice@big"),
         e.CommandStarted(machine="m", command="set -e\nmake", at_s=AT_S),
         e.CaseStarted(machine="m", case="smoke", at_s=AT_S),
         e.CaseEnded(machine="m", case="smoke", outcome="test-failed", duration_s=1, sentence="no", at_s=AT_S),
@@ -141,6 +144,8 @@ def test_everything_else_is_a_line_too() -> None:
     )
     assert [line.removeprefix("12:03:04 m  ") for line in lines] == [
         "* bookworm (0123456789ab) answers: clone, from a template; tcg, no KVM",
+        "* a shell while it lives: ssh -p 1 root@localhost",
+        "* bookworm (0123456789ab) answers on alice@big: clone, from a template; tcg, no KVM",
         "* a shell while it lives: ssh -p 1 root@localhost",
         "$ set -e …",
         "* case smoke",

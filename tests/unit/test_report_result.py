@@ -42,6 +42,7 @@ def test_a_whole_run() -> None:
             argv=("qemu", "-m"),
             accelerator="tcg",
             why_accelerator="no KVM",
+            on="here",
             start="clone",
             why_start="from a template",
             ssh="ssh",
@@ -82,6 +83,7 @@ def test_a_whole_run() -> None:
                 "why_accelerator": "no KVM",
                 "start": "clone",
                 "why_start": "from a template",
+                "on": "here",
                 "attempt": 1,
                 "console": "/runs/1/console.log",
             }

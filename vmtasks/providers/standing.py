@@ -158,6 +158,7 @@ class Standing:
                 why_accelerator=f"{self.host} is what it is",
                 start="cold",
                 why_start="a machine that simply is there",
+                on=f"{SCHEME}root@{self.host}",
                 ssh=shlex.join(ssh_words(self.host, self.port)),
             )
         )

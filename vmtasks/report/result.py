@@ -18,7 +18,7 @@ always as a whole, so that a run that was killed leaves a document that was true
 ``commands``
     ``{machine, command, status, duration_s, log}`` each; status is null if it was never learned.
 ``machines``
-    ``{machine, image, image_key, manifest, argv, accelerator, why_accelerator, start, why_start, attempt,
+    ``{machine, image, image_key, manifest, argv, accelerator, why_accelerator, start, why_start, on, attempt,
     console}`` each.
 ``cases``
     ``{case, outcome, duration_s, sentence}`` each; outcome may also be ``"skipped"``.
@@ -97,6 +97,7 @@ class Machine:
     why_accelerator: str
     start: str
     why_start: str
+    on: str
     attempt: int
     console: Path | None
 
@@ -209,6 +210,7 @@ def _machine(event: e.MachineStarted) -> Machine:
         why_accelerator=event.why_accelerator,
         start=event.start,
         why_start=event.why_start,
+        on=event.on,
         attempt=event.attempt,
         console=event.console,
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from vmtasks.events import MachineStarted, PhaseEnded, PhaseStarted, Progress
 from vmtasks.report.guest_text import one_line
+from vmtasks.spec import HERE
 
 _MIB = 1024 * 1024
 
@@ -51,4 +52,5 @@ def answers(event: MachineStarted) -> str:
     """Say which image a machine runs, how it started and on what accelerator, and why so."""
     image = f"{event.image} ({event.image_key[:12]})" if event.image_key else event.image
     why = f", {event.why_start}" if event.why_start else ""
-    return f"{image} answers: {event.start}{why}; {event.accelerator}, {event.why_accelerator}"
+    where = "" if event.on == HERE else f" on {event.on}"
+    return f"{image} answers{where}: {event.start}{why}; {event.accelerator}, {event.why_accelerator}"

@@ -134,6 +134,7 @@ def _tell(name: str, image: str | Checkpoint) -> None:
             argv=(),
             accelerator="none",
             why_accelerator="a fake",
+            on="here",
             start="cold" if isinstance(image, str) else "fork",
             why_start="",
             ssh="",

@@ -112,6 +112,7 @@ class Ec2:
                     start="cold",
                     why_start=f"from {ami['ImageId']}, until {claim.until} at the latest",
                     ssh=shlex.join(ssh),
+                    on=self.on,
                 )
             )
             with events.phase("furnish", machine=name, detail=definition.name):
