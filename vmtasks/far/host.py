@@ -31,8 +31,9 @@ Result = TypeVar("Result")
 ARCHITECTURE = "x86_64"
 _NAME = re.compile(r"(?:\w[\w.-]*@)?[A-Za-z0-9][\w.:-]*", re.ASCII)
 """What ssh takes for a host, and neither ssh nor a shell for anything else."""
+_OTHERS = "other places are here, ssh://HOST and ec2: see docs/providers.md"
 _CONNECT_LIMIT_S = 10
-_PROBES = 2
+_PROBES = 3
 _CLOSE_LIMIT_S = 15.0
 _hosts: dict[str, FarHost] = {}
 _connecting = threading.Lock()
@@ -45,7 +46,7 @@ def far_host(name: str) -> FarHost:
     :raise HostError: it cannot be reached, or cannot run our machines.
     """
     if not _NAME.fullmatch(name):
-        raise UsageError(f"cannot have machines on '{name}': that is no [USER@]HOST")
+        raise UsageError(f"cannot have machines on '{name}': that is no [USER@]HOST", hint=_OTHERS)
     with _connecting:
         host = _hosts.get(name)
         if host is None or host.is_lost:
