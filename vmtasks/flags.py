@@ -17,7 +17,7 @@ class Flags:
     """The options that every recipe has; a number that nobody gave is None."""
 
     on: str = field(
-        default="", metadata={"help": "where machines run: here, USER@HOST, ssh://USER@HOST or ec2 (docs/providers.md)"}
+        default="", metadata={"help": "where machines run: here, USER@HOST, ssh://HOST or ec2 (docs/providers.md)"}
     )
     accel: str = field(default="", metadata={"help": "accelerator: auto (try, the default), kvm or tcg"})
     network: str = field(default="", metadata={"help": "what each machine reaches: user (all), restricted or none"})

@@ -79,10 +79,15 @@ def boot_as(
     :param provisioning: what :func:`vmtasks.provision.provision` is to be called with first in the block; a
         machine that has it behind it is the one to start from. Not for a checkpoint, which is as it is.
     """
-    on = (wishes.on or HostSettings.load().on) if isinstance(image, str) else image.on
+    on = where(image, wishes)
     what = what or f"a machine from {image if isinstance(image, str) else image.name}"
     with provider_of(on).machine(image, wishes, provisioning=provisioning, what=what, logs=logs) as guest:
         yield guest
+
+
+def where(image: str | Checkpoint, wishes: Wishes) -> str:
+    """Return where a machine is to run: where its checkpoint is, or as was wished for, or as the settings say."""
+    return (wishes.on or HostSettings.load().on or HERE) if isinstance(image, str) else image.on
 
 
 def provider_of(on: str) -> Provider:

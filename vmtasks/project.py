@@ -171,6 +171,7 @@ class Project:
         project = cls(root=root, name=name, version=version, commands=_usual_commands(root))
         if os.path.lexists(root / "vmtasks.toml"):
             project = toml.load(cls, root / "vmtasks.toml", over=project)
+            _check_place(root / "vmtasks.toml", project.machine.on)
         if image := environ.get("VMTASKS_IMAGE"):
             project = replace(project, images=Images.like(image, image_dirs(environ)))
         return toml.override(project, environ)
@@ -189,6 +190,18 @@ class Project:
     def source_package(self) -> SourcePackage:
         """The source package that it is; a UsageError where debian/changelog does not tell."""
         return SourcePackage.of(self.root)
+
+
+def _check_place(path: Path, on: str) -> None:
+    """See that a project asks for clean machines alone: whose host it is root on, or whose money it spends, users say.
+
+    :raise UsageError: it asks for others.
+    """
+    if on.startswith(("ssh://", "ec2")):
+        raise UsageError(
+            f"{path}: [machine] on = {on!r}: a project may name a host for its clean machines, as 'USER@HOST'",
+            hint=f"if you want it so: --on {on}, or VMTASKS_ON",
+        )
 
 
 def source_date_epoch(root: Path) -> int:

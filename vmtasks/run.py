@@ -115,7 +115,7 @@ class Run:
         :raise UsageError: a variable that *project* wants of the host's environment is not set.
         """
         from vmtasks import secret
-        from vmtasks.machine import boot_as
+        from vmtasks.machine import boot_as, where
         from vmtasks.provider import Wishes
         from vmtasks.provision import provision
 
@@ -136,7 +136,7 @@ class Run:
         if flags.dry_run and isinstance(image, str):
             from vmtasks.providers.qemu import argv_by_hand
 
-            if wishes.on not in {"", HERE}:
+            if where(image, wishes) != HERE:
                 raise UsageError("cannot print QEMU's command line for a machine elsewhere: --dry-run is for this host")
             sys.stdout.write(shlex.join(argv_by_hand(image, wishes)) + "\n")
             raise Exit(code=0)

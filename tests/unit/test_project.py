@@ -124,6 +124,17 @@ def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
     assert project.commands.packages == ("bison", "flex")
 
 
+def test_a_project_may_name_a_host_for_clean_machines_and_nothing_else(tmp_path: Path) -> None:
+    def on(said: str, **environ: str) -> str:
+        return Project.load(write(tmp_path, {"vmtasks.toml": f'machine = {{ on = "{said}" }}\n'}), environ).machine.on
+
+    assert on("alice@big") == "alice@big"
+    assert on("alice@big", VMTASKS_ON="ssh://board") == "ssh://board", "users may"
+    for said in ("ssh://root@localhost", "ec2", "ec2:eu-central-1"):
+        with pytest.raises(UsageError, match=r"\[machine\] on = .*: a project may name a host for its clean machines"):
+            on(said)
+
+
 def test_what_is_found_out_stays_where_the_file_is_silent(tmp_path: Path) -> None:
     write(tmp_path, {"Makefile": "dist check:\n", "vmtasks.toml": 'commands = { test = "mine" }\n'})
     commands = Project.load(tmp_path, {}).commands
