@@ -7,6 +7,7 @@ import os
 import secrets
 import shlex
 import shutil
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
@@ -313,7 +314,8 @@ def _plan(machine: Machine, form: Machine, berth: Berth, origin: Origin, wake: W
             "machines": settings.machines or usual.machines,
             "memory_mib": settings.memory_mib or usual.memory_mib,
             "claim_mib": machine.memory_mib,
-            "what": berth.what,
+            # Who waits there does not know our users.
+            "what": berth.what if berth.place.is_here else f"{berth.what}, of {own_name()} at {socket.gethostname()}",
         },
         "lease": {
             "name": machine.name,

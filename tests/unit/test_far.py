@@ -98,3 +98,9 @@ def test_a_command_there_is_one_line_for_any_shell() -> None:
 )
 def test_what_ssh_complains_of_becomes_a_sentence(complaint: str, sentence: str) -> None:
     assert why_it_broke("big", complaint, 255)[0] == sentence
+
+
+def test_what_a_host_says_that_has_let_us_in_is_no_complaint_of_ssh() -> None:
+    complaint = "x: Permission denied (by me)\nTimeout, server big not responding."
+    sentence, hint = why_it_broke("big", complaint, 255, is_settled=True)
+    assert (sentence, hint) == ("the link to big broke: Timeout, server big not responding.", "")

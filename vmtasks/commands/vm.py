@@ -121,11 +121,13 @@ def gc(_: Context, on: str = "") -> None:
 def _left(place: Place) -> Iterator[Path]:
     """Sweep a host, and yield what it was."""
     from vmtasks import frozen
+    from vmtasks.far import receive
     from vmtasks.image import cache
     from vmtasks.lease import sweep
 
     yield from (lease.directory for lease in place.call(sweep))
     yield from place.call(cache.sweep)
+    yield from place.call(receive.sweep)
     yield from place.call(frozen.sweep)
 
 

@@ -8,12 +8,15 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, ParamSpec, TypeVar
 
@@ -23,6 +26,7 @@ from vmtasks.config import HostSettings
 from vmtasks.errors import HostError, UsageError
 from vmtasks.far import SILENCE_S, parcel, wire
 from vmtasks.janitor import entrust
+from vmtasks.parallel import check_interrupted
 from vmtasks.place import Place
 
 Options = ParamSpec("Options")
@@ -35,6 +39,9 @@ _OTHERS = "other places are here, ssh://HOST and ec2: see docs/providers.md"
 _CONNECT_LIMIT_S = 10
 _PROBES = 3
 _CLOSE_LIMIT_S = 15.0
+_TURN_S = 0.25
+_AHEAD = 16
+"""How many of many calls may be on their way."""
 _hosts: dict[str, FarHost] = {}
 _connecting = threading.Lock()
 
@@ -47,11 +54,27 @@ def far_host(name: str) -> FarHost:
     """
     if not _NAME.fullmatch(name):
         raise UsageError(f"cannot have machines on '{name}': that is no [USER@]HOST", hint=_OTHERS)
-    with _connecting:
+    while not _connecting.acquire(timeout=_TURN_S):
+        check_interrupted()
+    try:
         host = _hosts.get(name)
         if host is None or host.is_lost:
+            if host is not None:
+                host.close()
             host = _hosts[name] = FarHost(name)
         return host
+    finally:
+        _connecting.release()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _About:
+    """What a steward says of its host."""
+
+    cache: Path
+    code: str
+    """The directory with our code."""
+    processor: str
 
 
 class FarHost(Place):
@@ -59,18 +82,16 @@ class FarHost(Place):
 
     def __init__(self, name: str) -> None:
         self.name = name
-        runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-        usual = runtime if os.access(runtime, os.W_OK) else None  # sudo leaves somebody else's standing
-        self._directory = Path(tempfile.mkdtemp(prefix="vmtasks-", dir=usual))
+        self._directory = Path(tempfile.mkdtemp(prefix="vmtasks-", dir=_runtime_dir()))
         entrust(self._directory)
         self._parcel = self._directory / "code.zip"
         self._parcel.write_bytes(parcel.parcel())
         self._serials = itertools.count(1)
         self._asked: dict[int, Future[Any]] = {}
         self._lock = threading.Lock()
-        self._about: Future[dict[str, str]] = Future()
+        self._about: Future[_About] = Future()
         self._end: HostError | None = None
-        with events.phase("link", detail=name):
+        with events.phase("link", detail=name), ExitStack() as unless_it_serves:
             self._steward = subprocess.Popen(
                 self._relay("vmtasks.far.steward", master=True),
                 stdin=subprocess.PIPE,
@@ -78,15 +99,15 @@ class FarHost(Place):
                 cwd="/",
                 start_new_session=True,  # Ctrl-C is for us; it ends with the pipe
             )
-            atexit.register(self.close)
             self._listener = threading.Thread(target=self._listen, args=(self._steward.stdout,), daemon=True)
             self._listener.start()
-            about = self._about.result()
-        if about["processor"] != ARCHITECTURE:
-            self.close()
-            processor = about["processor"]
-            raise HostError(f"cannot run machines on {name}: its processor is {processor}, not {ARCHITECTURE}")
-        self._cache, self._code = Path(about["cache"]), about["code"]
+            atexit.register(self.close)
+            unless_it_serves.callback(self.close)
+            self._is = _awaited(self._about)
+            if self._is.processor != ARCHITECTURE:
+                processor = self._is.processor
+                raise HostError(f"cannot run machines on {name}: its processor is {processor}, not {ARCHITECTURE}")
+            unless_it_serves.pop_all()
 
     @property
     def is_lost(self) -> bool:
@@ -95,15 +116,28 @@ class FarHost(Place):
 
     def cache(self) -> Path:
         """Return the directory there of what can be made again."""
-        return self._cache
+        return self._is.cache
 
     def call(self, function: Callable[Options, Result], *args: Options.args, **options: Options.kwargs) -> Result:
         """Call *function* there: one of our own that needs nothing but the standard library, with plain data.
 
         :raise HostError: the link broke, or *function* says so.
         """
-        answer: Result = self._ask("call", function, args, options)[1].result()
+        answer: Result = _awaited(self._ask("call", function, args, options)[1])
         return answer
+
+    def each(self, function: Callable[..., object], calls: Iterable[tuple[object, ...]]) -> None:
+        """Call *function*, which is done in no time, there with each of many arguments, in their order.
+
+        :raise HostError: the link broke, or *function* says so.
+        """
+        asked: deque[Future[Any]] = deque()
+        for arguments in calls:
+            asked.append(self._ask("each", function, arguments, {})[1])
+            if len(asked) > _AHEAD:
+                _awaited(asked.popleft())
+        for answer in asked:
+            _awaited(answer)
 
     def within(
         self,
@@ -116,23 +150,19 @@ class FarHost(Place):
         @contextmanager
         def block() -> Iterator[Result]:
             serial, entered = self._ask("enter", manager, args, options)
-            failed = True
             try:
-                yield entered.result()
-                failed = False
-            finally:
-                if not self.is_lost:  # else all was left there when the link broke
-                    self._send(do="leave", block=serial, failed=failed)[1].result()
+                yield _awaited(entered)
+            except BaseException:
+                with suppress(HostError):  # where the link broke, all has been left there
+                    self._send(do="leave", block=serial, failed=True)
+                raise
+            _awaited(self._send(do="leave", block=serial, failed=False)[1])
 
         return block()
 
     def supervisor(self) -> list[str]:
         """Return the command line of a relay to a supervisor there."""
         return self._relay("vmtasks.supervisor")
-
-    def receiver(self, serial: str) -> list[str]:
-        """Return the command line that takes in the image *serial* there; see :mod:`vmtasks.far.receive`."""
-        return [*self._ssh(), self.name, parcel.command(self._code, "vmtasks.far.receive", serial)]
 
     def close(self) -> None:
         """End the link, and see that nothing of ours is left there."""
@@ -145,12 +175,14 @@ class FarHost(Place):
             self._steward.kill()
             self._steward.wait()
         self._listener.join(_CLOSE_LIMIT_S)
+        shutil.rmtree(self._directory, ignore_errors=True)
+        atexit.unregister(self.close)
 
     def _relay(self, program: str, *, master: bool = False) -> list[str]:
         if master:
             command = parcel.first_command("vmtasks.far.tether", program)
         else:
-            command = parcel.command(self._code, "vmtasks.far.tether", program)
+            command = parcel.command(self._is.code, "vmtasks.far.tether", program)
         return argv_of("vmtasks.far.relay", self.name, command, str(self._parcel), *self._ssh(master=master))
 
     def _ssh(self, *, master: bool = False) -> list[str]:
@@ -166,7 +198,11 @@ class FarHost(Place):
             "RequestTTY": "no",
         }
         words = (word for name, value in options.items() for word in ("-o", f"{name}={value}"))
-        return [*shlex.split(HostSettings.load().ssh), *words]
+        ssh = HostSettings.load().ssh
+        try:
+            return [*(shlex.split(ssh) or ["ssh"]), *words]
+        except ValueError as problem:
+            raise UsageError(f"cannot call {ssh!r} as ssh (VMTASKS_SSH): {problem}") from problem
 
     def _ask(self, do: str, function: Any, args: Any, options: Any) -> tuple[int, Future[Any]]:  # noqa: ANN401
         name = f"{function.__module__}:{function.__qualname__}"
@@ -188,17 +224,16 @@ class FarHost(Place):
     def _listen(self, stdout: IO[bytes]) -> None:
         end = HostError(f"the link to {self.name} broke: its relay ended without a word")
         with stdout:
-            for line in stdout:
-                said = json.loads(line)
-                match said["event"]:
-                    case "steward":
-                        self._about.set_result(said)
-                    case "note":
-                        events.emit(events.Note(text=f"{self.name}: {said['text']}", level=said["level"]))
-                    case "answer":
-                        self._learn(said)
-                    case "gone":
-                        end = HostError(said["error"], hint=said.get("hint", ""))
+            try:
+                for line in stdout:
+                    said = json.loads(line)
+                    if said["event"] == "gone":
+                        end = HostError(str(said["error"]), hint=str(said.get("hint", "")))
+                    else:
+                        self._hear(said)
+            except Exception as problem:  # noqa: BLE001 - whatever another host says, whoever waits for it must not hang
+                end = HostError(f"cannot understand what {self.name} says: {problem!r}")
+                self._steward.kill()
         with self._lock:
             self._end = end
             waiting = [*self._asked.values(), *([] if self._about.done() else [self._about])]
@@ -206,22 +241,44 @@ class FarHost(Place):
         for answer in waiting:
             answer.set_exception(end)
 
-    def _learn(self, said: dict[str, Any]) -> None:
-        with self._lock:
-            answer = self._asked.pop(said["id"])
-        try:
-            if "error" in said:
-                answer.set_exception(_error(self.name, said["error"]))
-            else:
-                answer.set_result(wire.unpacked(said["result"], self))
-        except (ValueError, TypeError, KeyError) as problem:
-            answer.set_exception(HostError(f"cannot understand {self.name}: {problem}"))
+    def _hear(self, said: dict[str, Any]) -> None:
+        match said["event"]:
+            case "steward":
+                about = _About(cache=Path(said["cache"]), code=str(said["code"]), processor=str(said["processor"]))
+                self._about.set_result(about)
+            case "note":
+                level: events.Level = "warning" if said["level"] == "warning" else "info"
+                events.emit(events.Note(text=f"{self.name}: {said['text']}", level=level))
+            case "answer":
+                error = _error(self.name, said["error"]) if "error" in said else None
+                result = None if error else wire.unpacked(said["result"], self)
+                with self._lock:
+                    answer = self._asked.pop(said["id"])
+                if error:
+                    answer.set_exception(error)
+                else:
+                    answer.set_result(result)
+
+
+def _awaited(answer: Future[Result]) -> Result:
+    """Return an answer once it is there; a thread that waits for one hears of an interrupt, too."""
+    while True:
+        check_interrupted()
+        with suppress(TimeoutError):
+            return answer.result(_TURN_S)
+
+
+def _runtime_dir() -> str | None:
+    """Return the user's directory for sockets, if it is theirs: sudo leaves somebody else's in the environment."""
+    with suppress(KeyError, FileNotFoundError):
+        runtime = os.environ["XDG_RUNTIME_DIR"]
+        if Path(runtime).stat().st_uid == os.geteuid():
+            return runtime
+    return None
 
 
 def _error(host: str, said: dict[str, Any]) -> Exception:
     """Return the error that a steward tells of."""
-    if said["kind"] == "OSError":
-        return OSError(*said["args"])
     kind = getattr(errors, said["kind"], None)
     if isinstance(kind, type) and issubclass(kind, errors.VmtasksError):
         return kind(f"{host}: {said['sentence']}", evidence=tuple(said["evidence"]), hint=said["hint"])

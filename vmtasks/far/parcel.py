@@ -14,12 +14,15 @@ import invoke.exceptions
 
 from vmtasks.alone import argv_of
 
+SENDING_LIMIT_S = 120
+"""How long the parcel may be on its way."""
 _PACKAGE = Path(__file__).resolve().parents[1]
 _KEPT_DAYS = 30
 """How long a version stays there that nobody has used."""
 
 _UNPACK = f"""
-import io, json, os, shutil, sys, time, zipfile
+import io, json, os, shutil, signal, sys, time, zipfile
+from contextlib import suppress
 def say(event, **more): print(json.dumps(dict(event=event, **more)), flush=True)
 key, call, *arguments = sys.argv[1:]
 if sys.version_info < (3, 11):
@@ -32,18 +35,24 @@ code = os.path.join(home, key)
 try:
     if not os.path.isdir(code):
         say("send")
+        signal.alarm({SENDING_LIMIT_S})
         line = open(0, "rb", closefd=False)
         data = line.read(int(line.readline()))
+        signal.alarm(0)
         part = "%s.%d" % (code, os.getpid())
         try:
             zipfile.ZipFile(io.BytesIO(data)).extractall(part)
-            if not os.path.isdir(code):
+            try:
                 os.rename(part, code)
+            except OSError:
+                if not os.path.isdir(code):  # somebody else was not quicker
+                    raise
         finally:
             shutil.rmtree(part, ignore_errors=True)
         for old in os.scandir(home):
-            if old.stat().st_mtime < time.time() - {_KEPT_DAYS * 86400}:
-                shutil.rmtree(old.path, ignore_errors=True)
+            with suppress(FileNotFoundError):
+                if old.stat().st_mtime < time.time() - {_KEPT_DAYS * 86400}:
+                    shutil.rmtree(old.path, ignore_errors=True)
     os.utime(code)
 except OSError as problem:
     say("unfit", error="its cache %s cannot be written: %s" % (cache, problem.strerror))

@@ -1,34 +1,29 @@
-"""Takes in a baked image from another host; what has come of it stays when the link breaks, and need not come again.
+"""Taking in a baked image from another host: what has come of it stays when the link breaks, and need not come again.
 
-Standard input: a line that names the files and their sizes, then, once we have said how much of each we have, the rest
-of each, and a line with their sha256. Only a complete image gets its place in the cache.
+Called there by a steward. Only a complete image gets its place in the cache.
 """
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
-import json
 import os
 import re
-import select
 import shutil
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
-from vmtasks import kept
+from vmtasks import events, kept
 from vmtasks.errors import HostError
-from vmtasks.far import SILENCE_S
 from vmtasks.image.cache import BakedImage, all_baked, images_dir, read_baked
 
+FILES = ("disk.qcow2", "vmlinuz", "initrd", "manifest.json")
+"""What a machine needs. How to get into it, nobody needs to know there."""
 _SERIAL = re.compile(r"[a-z0-9][a-z0-9.+-]*-[0-9a-f]{16}-[0-9a-f]+")
-_PIECE_BYTES = 1024 * 1024
 _UNUSED_S = 14 * 86400
-"""After how long an older image of the same name goes."""
+"""After how long an older image of the same name goes that was sent, too."""
 
 
 def received(serial: str) -> BakedImage | None:
@@ -42,88 +37,107 @@ def received(serial: str) -> BakedImage | None:
     return image
 
 
-def main() -> None:
-    """Take in the image whose serial the command line names, and say how it went."""
-    serial = sys.argv[1]
-    try:
-        if not _SERIAL.fullmatch(serial):
-            raise HostError(f"cannot take in {serial}: that is no image")
-        _take_in(serial)
-    except HostError as problem:
-        _tell("unfit", error=problem.sentence)
-    except OSError as problem:
-        _tell("unfit", error=f"{images_dir()}: {problem.strerror}")
-    else:
-        _tell("complete")
+@contextmanager
+def receiving(serial: str, sizes: Mapping[str, int]) -> Iterator[dict[str, int] | None]:
+    """Be the only one who takes in an image; yield how many bytes of each file are there, or None if all of it is.
 
-
-def _take_in(serial: str) -> None:
-    incoming = images_dir() / f".{serial}.incoming"
-    incoming.mkdir(parents=True, exist_ok=True)
-    try:
-        lock = kept.hold(incoming / "in-use", fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        _tell("waiting")
-        lock = kept.hold(incoming / "in-use", fcntl.LOCK_EX)
+    :param sizes: of the files, in bytes.
+    :raise HostError: there is no room for it.
+    """
+    if not _SERIAL.fullmatch(serial) or not set(sizes) <= set(FILES):
+        raise HostError(f"cannot take in {serial}: that is no image")
+    incoming = _incoming(serial)
+    lock = _locked(incoming, serial)
     try:
         if received(serial):  # somebody else has sent it meanwhile
+            yield None
             return
         _sweep(serial)
-        sizes: dict[str, int] = json.loads(_line())
-        have = {name: min(_size(incoming / name), sizes[name]) for name in sizes}
+        have = {name: min(_size(incoming / name), size) for name, size in sizes.items()}
         missing_bytes = sum(sizes.values()) - sum(have.values())
         free_bytes = shutil.disk_usage(incoming).free
         if missing_bytes > free_bytes:
             left = f"{free_bytes >> 20} MiB left"
             raise HostError(f"its cache has {left}, and the image needs {missing_bytes >> 20} MiB more")
-        _tell("at", have=have)
-        for name, size in sizes.items():
-            with (incoming / Path(name).name).open("ab") as file:
-                file.truncate(have[name])
-                for piece in _pieces(size - have[name]):
-                    file.write(piece)
-        if {name: _sha256(incoming / name) for name in sizes} != json.loads(_line()):
-            shutil.rmtree(incoming)
-            raise HostError("what came is not what was sent; it was thrown away")
-        incoming.rename(images_dir() / serial)
+        yield have
     finally:
+        os.close(lock)
+
+
+def add(serial: str, name: str, at: int, data: bytes) -> None:
+    """Write a piece of a file that is being taken in."""
+    fd = os.open(_incoming(serial) / Path(name).name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.pwrite(fd, data, at)
+    finally:
+        os.close(fd)
+
+
+def complete(serial: str, digests: Mapping[str, str]) -> None:
+    """Give an image its place.
+
+    :param digests: the sha256 of each file.
+    :raise HostError: what came is not what was sent.
+    """
+    incoming = _incoming(serial)
+    if {name: _sha256(incoming / name) for name in digests} != dict(digests):
+        shutil.rmtree(incoming)
+        raise HostError("what came is not what was sent; it was thrown away")
+    incoming.rename(images_dir() / serial)
+
+
+def sweep() -> tuple[Path, ...]:
+    """Remove what has come of images that nobody sends any more, and return the directories that it was in."""
+    return tuple(path for path in sorted(images_dir().glob(".*.incoming")) if _dropped(path))
+
+
+def _dropped(incoming: Path) -> bool:
+    with kept.locked(incoming / "in-use") as free:
+        if free:
+            shutil.rmtree(incoming, ignore_errors=True)
+    return free
+
+
+def _incoming(serial: str) -> Path:
+    return images_dir() / f".{serial}.incoming"
+
+
+def _locked(incoming: Path, serial: str) -> int:
+    """Make the directory, and hold it as the only one; whoever had it before may have removed it, or made it whole."""
+    while True:
+        incoming.mkdir(parents=True, exist_ok=True)
+        path = incoming / "in-use"
+        try:
+            try:
+                lock = kept.hold(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                events.emit(events.Note(text=f"waiting for somebody else who sends {serial}"))
+                lock = kept.hold(path, fcntl.LOCK_EX)
+        except FileNotFoundError:
+            continue
+        with suppress(FileNotFoundError):
+            if received(serial) or os.path.samestat(os.fstat(lock), path.stat()):
+                return lock
         os.close(lock)
 
 
 def _sweep(serial: str) -> None:
     """Remove what else has come of this name and is of no use any more."""
-    name = serial.rsplit("-", 2)[0]
-    for path in images_dir().glob(f".{name}-*.incoming"):
-        if path.name != f".{serial}.incoming":
-            with kept.locked(path / "in-use") as free:
-                if free:
-                    shutil.rmtree(path, ignore_errors=True)
+    name = _name(serial)
+    for path in images_dir().glob(".*.incoming"):
+        other = path.name.removeprefix(".").removesuffix(".incoming")
+        if other != serial and _name(other) == name:
+            _dropped(path)
     for image in all_baked():
-        with suppress(FileNotFoundError):
-            unused_s = time.time() - image.in_use.stat().st_mtime
-            if image.manifest["name"] == name and unused_s > _UNUSED_S and not image.is_laid_under:
-                image.drop()
+        was_sent = not image.identity.exists()  # what was baked here is for its owner to prune
+        if was_sent and image.manifest["name"] == name:
+            with suppress(FileNotFoundError):
+                if time.time() - image.in_use.stat().st_mtime > _UNUSED_S:
+                    image.drop()
 
 
-def _pieces(left_bytes: int) -> Iterator[bytes]:
-    """Yield the next bytes of standard input.
-
-    :raise HostError: they do not come.
-    """
-    while left_bytes:
-        if not select.select([0], [], [], SILENCE_S)[0] or not (piece := os.read(0, min(left_bytes, _PIECE_BYTES))):
-            raise HostError("the rest did not come")
-        left_bytes -= len(piece)
-        yield piece
-
-
-def _line() -> bytes:
-    line = b""
-    while not line.endswith(b"\n"):  # byte by byte: what follows is somebody else's
-        if not (byte := os.read(0, 1)):
-            raise HostError("the rest did not come")
-        line += byte
-    return line
+def _name(serial: str) -> str:
+    return serial.rsplit("-", 2)[0]
 
 
 def _size(path: Path) -> int:
@@ -136,8 +150,3 @@ def _size(path: Path) -> int:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _tell(event: str, **fields: Any) -> None:  # noqa: ANN401 - whatever JSON has
-    sys.stdout.write(json.dumps({"event": event, **fields}) + "\n")
-    sys.stdout.flush()

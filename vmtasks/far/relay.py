@@ -25,8 +25,9 @@ from typing import IO, Any
 from vmtasks.child import die_with
 from vmtasks.far import BEAT_S
 
-_FORWARD_ATTEMPTS = 5
-_FORWARD_LIMIT_S = 10.0
+_FORWARD_ATTEMPTS = 3
+_FORWARD_LIMIT_S = 2.0
+"""How long one attempt may take: meanwhile we give no sign of life."""
 _SETTLE_LIMIT_S = 120.0
 """How long a host may take to let us in and to run what we send."""
 _END_LIMIT_S = 12.0
@@ -36,7 +37,7 @@ _WHY = (
      "if that is right, `ssh-keygen -R` forgets the old one"),
     (r"Host key verification failed", "cannot trust {host}: ssh does not know its host key",
      "`ssh {host}` shows it and asks, once"),
-    (r"Permission denied", "cannot log in to {host}: it accepts none of your ssh keys",
+    (r"Permission denied \(", "cannot log in to {host}: it accepts none of your ssh keys",
      "`ssh {host} true` must work without a password"),
     (r"Could not resolve hostname[^:]*: (.*)", "cannot find {host}: {0}", ""),
     (r"connect to host \S+ port \d+: (.*)", "cannot reach {host}: {0}", "`ssh {host} true` must work"),
@@ -46,9 +47,12 @@ _WHY = (
 )  # fmt: skip
 
 
-def why_it_broke(host: str, complaint: str, status: int | None) -> tuple[str, str]:
-    """Return a sentence and a hint for what ssh said before it ended."""
-    for pattern, sentence, hint in _WHY:
+def why_it_broke(host: str, complaint: str, status: int | None, *, is_settled: bool = False) -> tuple[str, str]:
+    """Return a sentence and a hint for what ssh said before it ended.
+
+    :param is_settled: whether it had let us in: what is said from then on, the other host may say as well.
+    """
+    for pattern, sentence, hint in () if is_settled else _WHY:
         if found := re.search(pattern, complaint):
             groups = [group.strip() for group in found.groups()]
             return sentence.format(*groups, host=host), hint.format(host=host)
@@ -82,7 +86,8 @@ class Relay:
         self._ours, self._theirs = _Lines(0), _Lines(self._line.stdout.fileno())
         self._console: IO[bytes] | None = None
         self._qemu_log: IO[bytes] | None = None
-        self._forward = ""
+        self._forwards: list[str] = []
+        self._is_settled = False
         self._over = False
 
     def run(self) -> None:
@@ -91,8 +96,8 @@ class Relay:
             self._pass_on()
         self._line.kill()
         self._line.wait()
-        if self._forward:
-            self._control("cancel", self._forward)
+        for forward in self._forwards:
+            self._control("cancel", forward)
 
     def _settle(self) -> bool:
         """Have the program there, and return whether it runs; if not, that is told, unless our caller is gone."""
@@ -110,6 +115,7 @@ class Relay:
                             code = file.read()
                         self._send(f"{len(code)}\n".encode() + code)
                     case "ready":
+                        self._is_settled = True
                         return True
                     case "unfit":
                         self._tell_gone(f"cannot run machines on {self._host}: {said['error']}")
@@ -126,8 +132,12 @@ class Relay:
         deadline_s = beat_s = 0.0
         while not self._over:
             self._send(b"".join(self._order(line) + b"\n" for line in ours.lines()))
-            for said in self._said():
-                self._hear(said)
+            try:
+                for said in self._said():
+                    self._hear(said)
+            except (AttributeError, KeyError, TypeError, ValueError) as problem:
+                self._tell_gone(f"cannot understand what {self._host} says: {problem!r}")
+                return
             if ours.ended and not deadline_s:
                 deadline_s = time.monotonic() + _END_LIMIT_S
                 self._let_go()
@@ -143,11 +153,9 @@ class Relay:
 
     def _order(self, line: bytes) -> bytes:
         """Return what the program is told for what our caller says; a plan's logs stay on this side."""
-        if not line.strip():
+        if b'"qemu_log"' not in line or self._console:
             return line
         order = json.loads(line)
-        if not order.get("qemu_log"):
-            return line
         # Both for as long as we live.
         self._console, self._qemu_log = (open(order[name], "ab", buffering=0) for name in ("console", "qemu_log"))  # noqa: SIM115, PTH123
         return json.dumps({**order, "console": None, "qemu_log": f"{order['directory']}/qemu.log"}).encode()
@@ -176,7 +184,7 @@ class Relay:
                 self._over = True
                 if self._qemu_log:
                     _keep(self._qemu_log, said["qemu"].encode())
-        self._tell(**said)
+        tell(said)
 
     def _at_home(self, port: int) -> int:
         """Return a port of this host that leads to one of the other; 0 if there is no way."""
@@ -185,21 +193,23 @@ class Relay:
                 ours = int(free.getsockname()[1])
             forward = f"127.0.0.1:{ours}:127.0.0.1:{port}"
             if self._control("forward", forward):  # if not, somebody else was quicker to take it
-                self._forward = forward
+                self._forwards.append(forward)
                 return ours
         return 0
 
     def _control(self, command: str, forward: str) -> bool:
         """Have the link's ssh begin or end a forward, and return whether it did."""
-        done = subprocess.run(
-            [*self._ssh, "-O", command, "-L", forward, self._host],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            timeout=_FORWARD_LIMIT_S,
-            check=False,
-        )
-        return done.returncode == 0
+        with suppress(subprocess.TimeoutExpired):
+            done = subprocess.run(
+                [*self._ssh, "-O", command, "-L", forward, self._host],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                timeout=_FORWARD_LIMIT_S,
+                check=False,
+            )
+            return done.returncode == 0
+        return False
 
     def _send(self, data: bytes) -> None:
         with suppress(BrokenPipeError):  # its end is told where it is heard
@@ -216,16 +226,23 @@ class Relay:
             self._line.wait(BEAT_S)
         self._complaint.seek(0)
         complaint = self._complaint.read().decode(errors="replace")
-        self._tell_gone(*why_it_broke(self._host, complaint, self._line.poll()))
+        self._tell_gone(*why_it_broke(self._host, complaint, self._line.poll(), is_settled=self._is_settled))
 
     def _tell_gone(self, error: str, hint: str = "") -> None:
         self._over = True
-        self._tell(event="gone", status=None, by_itself=False, qemu="", console="", error=error, hint=hint)
+        tell_gone(error, hint)
 
-    def _tell(self, **said: object) -> None:
-        with suppress(BrokenPipeError):  # our caller is gone: that is noticed where it is heard
-            sys.stdout.buffer.write(json.dumps(said).encode() + b"\n")
-            sys.stdout.buffer.flush()
+
+def tell(said: dict[str, Any]) -> None:
+    """Tell our caller something."""
+    with suppress(BrokenPipeError):  # it is gone: that is noticed where it is heard
+        sys.stdout.buffer.write(json.dumps(said).encode() + b"\n")
+        sys.stdout.buffer.flush()
+
+
+def tell_gone(error: str, hint: str = "") -> None:
+    """Tell that there is nothing at the other end, in the words of a supervisor that ends."""
+    tell({"event": "gone", "status": None, "by_itself": False, "qemu": "", "console": "", "error": error, "hint": hint})
 
 
 class _Lines:
@@ -262,4 +279,9 @@ def _keep(log: IO[bytes], data: bytes) -> None:
 def main() -> None:
     """Be the relay that the command line makes us: host, command, parcel, and the words of the ssh."""
     host, command, parcel, *ssh = sys.argv[1:]
-    Relay(ssh, host, command, parcel).run()
+    try:
+        relay = Relay(ssh, host, command, parcel)
+    except OSError as problem:
+        tell_gone(f"cannot call {ssh[0]} as ssh: {problem.strerror}", "VMTASKS_SSH says what is called")
+        return
+    relay.run()

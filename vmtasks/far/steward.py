@@ -1,8 +1,9 @@
 """The steward: does on its host what a caller on another one has to have done to that host's files.
 
 Standard input has one request a line: ``call`` a function of ours, ``enter`` the block of a context manager, ``leave``
-one. Each is served by a thread of its own, since some wait for others. Standard output has the answers, and what our
-functions have to say meanwhile. When the caller is gone, every block is left as by an error.
+one. Each is served by a thread of its own, since some wait for others; but for ``each``, which is one of many calls.
+Standard output has the answers, and what our functions have to say meanwhile. When the caller is gone, every block is
+left as by an error.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from vmtasks.alone import PACKAGE_PARENT
 from vmtasks.config import cache_dir
 from vmtasks.errors import HostError, VmtasksError
 from vmtasks.far import wire
+from vmtasks.supervisor import cause
 
 
 class CallerFailed(Exception):
@@ -45,10 +47,7 @@ class Steward:
             said = {"sentence": problem.sentence, "evidence": problem.evidence, "hint": problem.hint}
             answer = {"error": {"kind": type(problem).__name__, **said}}
         except OSError as problem:
-            if problem.strerror is None:  # one of ours, which is a sentence already
-                answer = {"error": {"kind": "HostError", "sentence": str(problem), "evidence": (), "hint": ""}}
-            else:
-                answer = {"error": {"kind": "OSError", "args": [problem.errno, problem.strerror, problem.filename]}}
+            answer = {"error": {"kind": "HostError", "sentence": cause(problem), "evidence": (), "hint": ""}}
         except Exception:  # noqa: BLE001 - a defect of ours is shown where people look
             answer = {"error": {"kind": "defect", "traceback": traceback.format_exc()}}
         tell("answer", id=request["id"], **answer)
@@ -59,7 +58,7 @@ class Steward:
             return None
         function = named(request["name"])
         done = function(*wire.unpacked(request["args"]), **wire.unpacked(request["options"]))
-        if request["do"] == "call":
+        if request["do"] != "enter":
             return done
         value = done.__enter__()
         with self._one_at_a_time:
@@ -128,7 +127,10 @@ def main() -> None:
         for line in sys.stdin.buffer:
             if line.strip():
                 request = json.loads(line)
-                threading.Thread(target=steward.serve, args=(request,), daemon=True).start()
+                if request["do"] == "each":  # in the order in which they come, and each done in no time
+                    steward.serve(request)
+                else:
+                    threading.Thread(target=steward.serve, args=(request,), daemon=True).start()
         steward.close()
     sys.stdout.flush()
     os._exit(0)  # threads that wait for what nobody wants any more are no reason to stay

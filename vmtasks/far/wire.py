@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ _PLACE = "place"
 """The field that says where the data is at home: whoever reads it knows that."""
 
 
-def packed(data: object) -> object:
+def packed(data: object) -> object:  # noqa: PLR0911 - one for each kind
     """Return *data* as JSON has it.
 
     :raise TypeError: it is of no kind that travels.
@@ -33,6 +34,8 @@ def packed(data: object) -> object:
             return data
         case Path():
             return {"path": str(data)}
+        case bytes():
+            return {"bytes": base64.b64encode(data).decode()}
         case _ if type(data).__name__ in _KINDS:
             return {"kind": type(data).__name__, "fields": {name: packed(field) for name, field in _fields(data)}}
         case list():
@@ -44,7 +47,7 @@ def packed(data: object) -> object:
     raise TypeError(f"{type(data).__name__} is of no kind that travels between hosts")
 
 
-def unpacked(said: Any, place: Place = THIS_HOST) -> Any:  # noqa: ANN401 - whatever was packed
+def unpacked(said: Any, place: Place = THIS_HOST) -> Any:  # noqa: ANN401, PLR0911 - whatever was packed
     """Return what *said* was packed from; *place* is where such of it is at home as has one.
 
     :raise ValueError: it was not packed by us.
@@ -56,6 +59,8 @@ def unpacked(said: Any, place: Place = THIS_HOST) -> Any:  # noqa: ANN401 - what
             return [unpacked(one, place) for one in said]
         case {"path": str(path)}:
             return Path(path)
+        case {"bytes": str(text)}:
+            return base64.b64decode(text)
         case {"tuple": list(items)}:
             return tuple(unpacked(one, place) for one in items)
         case {"dict": dict(table)}:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -25,7 +24,6 @@ from vmtasks.provider import Wishes
 from vmtasks.provision import Provisioning, provisioned
 from vmtasks.qemu.accel import Choice, choose
 from vmtasks.qemu.argv import BY_HAND, qemu_argv
-from vmtasks.slots import own_name
 from vmtasks.spec import HERE, Checkpoint, DirectKernel, Machine
 from vmtasks.template import origin_of
 
@@ -62,8 +60,6 @@ class Qemu:
             machine, berth, origin = fork_of(image, wishes)
         else:
             raise UsageError(f"cannot start from {image.name}: it is no machine that QEMU has frozen")
-        if not berth.place.is_here:  # who waits there does not know our users
-            what = f"{what}, of {own_name()} at {socket.gethostname()}"
         with living(machine, replace(berth, what=what, logs=logs), origin) as guest:
             yield guest
 
@@ -141,10 +137,12 @@ def berth_of(image: str, wishes: Wishes, place: Place = THIS_HOST) -> tuple[Mach
     machine = machine_of(definition, own, choice, wishes)
     baked = own
     if not place.is_here:
-        from vmtasks.far.host import far_host
+        from vmtasks.far.host import FarHost
         from vmtasks.far.send import sent
 
-        baked = sent(far_host(place.name), own)
+        if not isinstance(place, FarHost):
+            raise AssertionError("there are no other places")
+        baked = sent(place, own)
         machine = moved(machine, baked.directory)
     berth = Berth(image=image, baked=baked, access=own.access, choice=choice, settings=settings, place=place)
     return machine, berth
