@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from vmtasks import events
 from vmtasks.spec import Checkpoint, Network
 
 if TYPE_CHECKING:
@@ -33,6 +35,13 @@ class Wishes:
     """Whether ``guest.checkpoint`` is to serve; it costs some tenths of a second at the start."""
     extra: tuple[str, ...] = ()
     """More arguments for QEMU."""
+
+
+def note_ignored(wishes: Wishes, names: Sequence[str], *, machine: str, place: str, why: str) -> None:
+    """Say which of the wishes of these *names* was made, though they count for nothing at *place*."""
+    if ignored := [name for name in names if getattr(wishes, name)]:
+        text = f"{' and '.join(ignored)} count for nothing on {place}: {why}"
+        events.emit(events.Note(machine=machine, text=text, level="warning"))
 
 
 class Provider(Protocol):

@@ -8,15 +8,15 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, suppress
 from pathlib import Path
 
 import paramiko
 import pytest
 
-from vmtasks import ConnectionLost, HostError, UsageError, Wishes, boot, events
+from vmtasks import ConnectionLost, Guest, HostError, UsageError, Wishes, boot, events
 from vmtasks.deadline import Deadline
 from vmtasks.guest import hold, openssh
 from vmtasks.machine import provider_of
@@ -38,6 +38,7 @@ class Board(FakeSshd):
         self.answers = {IS_ROOT: "echo $$; echo 0"}
         """Parts of commands, and what is run instead."""
         self.lets_in: paramiko.PKey | None = None
+        self.at_a_login: Callable[[], object] = lambda: None
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -57,7 +58,15 @@ class Board(FakeSshd):
         super().close()
 
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
+        self.at_a_login()
         return super().check_auth_publickey(username, key) if (username, key) == ("root", self.lets_in) else 2
+
+    def hang_up(self) -> None:
+        self._transports[-1].close()
+
+    def forget_holder(self) -> None:
+        (holding,) = [child for child in self._children if hold.LOCK in str(child.args)]
+        os.killpg(holding.pid, signal.SIGKILL)
 
     def execute(self, channel: paramiko.Channel, command: str) -> None:
         super().execute(channel, next((line for part, line in self.answers.items() if part in command), command))
@@ -82,6 +91,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(hold, "SILENCE_LIMIT_S", SILENCE_LIMIT_S)
     monkeypatch.setattr(hold, "BEAT_S", 0.1)
     monkeypatch.setattr(standing, "OURS", (str(tmp_path / "it's a build"), str(tmp_path / "repository")))
+    monkeypatch.setattr(standing, "DPKG_JOURNAL", str(tmp_path / "journal"))
+    monkeypatch.setattr(standing, "DPKG_FINISH", f"rm {tmp_path}/journal/*")
     monkeypatch.setattr(standing, "furnish", lambda *_: None)
     return tmp_path
 
@@ -127,6 +138,7 @@ def test_a_machine_that_is_there_is_a_guest_and_is_told_to_be_what_it_is(board: 
     (note,) = [event.text for event in heard if isinstance(event, events.Note)]
     assert "127.0.0.1 is not clean" in note
     assert "processes that commands leave running stay" in note
+    assert one.on == on(board)
 
 
 def test_the_users_configuration_says_where_a_name_leads_and_with_which_key(board: Board, home: Path) -> None:
@@ -186,6 +198,24 @@ def test_a_key_that_the_machine_does_not_accept_is_told(board: Board, home: Path
     assert refusal(on(board)).sentence.startswith("cannot log in as root at 127.0.0.1: ")
 
 
+@pytest.mark.parametrize("keys", ["one key", "two keys"])
+def test_a_host_that_hangs_or_hangs_up_at_the_login_is_not_said_to_refuse_a_key(
+    board: Board, home: Path, monkeypatch: pytest.MonkeyPatch, keys: str
+) -> None:
+    if keys == "two keys":
+        paramiko.ECDSAKey.generate().write_private_key_file(str(home / ".ssh" / "id_ecdsa"))
+    board.at_a_login = board.hang_up
+    assert refusal(on(board)).sentence == "cannot log in as root at 127.0.0.1: it hangs up"
+    over = threading.Event()
+    board.at_a_login = lambda: over.wait(LIMIT_S)
+    monkeypatch.setattr(openssh, "CONNECT_LIMIT_S", 0.5)
+    assert refusal(on(board)).sentence == "cannot log in as root at 127.0.0.1: it does not answer"
+    monkeypatch.setattr(openssh, "CONNECT_LIMIT_S", LIMIT_S)
+    monkeypatch.setattr(openssh, "LOGIN_LIMIT_S", 0.5)
+    assert refusal(on(board)).sentence == "cannot reach 127.0.0.1: no answer within 0.5 s"
+    over.set()
+
+
 @pytest.mark.usefixtures("home")
 def test_a_host_that_does_not_answer_is_told_before_long() -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as silent:
@@ -213,6 +243,14 @@ def test_a_machine_that_does_not_serve_is_refused(board: Board, answer: str, say
     assert problem.hint
 
 
+def test_wishes_that_count_for_nothing_are_told(board: Board) -> None:
+    heard: list[events.Event] = []
+    with events.listening(heard.append), boot("bookworm", on=on(board), cpus=4, cold=True):
+        pass
+    warnings = [event.text for event in heard if isinstance(event, events.Note) and event.level == "warning"]
+    assert warnings == ["cpus and cold count for nothing on 127.0.0.1: it is what it is"]
+
+
 # ---- one at a time
 
 
@@ -238,7 +276,35 @@ def test_what_somebody_left_who_could_not_tidy_up_goes_first(board: Board, place
         guest.fail(["test", "-e", str(place / "repository")])
 
 
-def test_two_threads_wait_for_each_other_and_say_for_whom(board: Board) -> None:
+def test_what_dpkg_was_killed_in_is_finished_before_anything_is_installed(
+    board: Board, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = place / "journal" / "0001"
+    journal.parent.mkdir()
+    journal.touch()
+    monkeypatch.setattr(standing, "furnish", lambda *_: journal.exists() and pytest.fail("apt does nothing yet"))
+    heard: list[events.Event] = []
+    with events.listening(heard.append), boot("bookworm", on=on(board)):
+        assert not journal.exists()
+    assert not [event for event in heard if isinstance(event, events.CommandStarted)]
+    monkeypatch.setattr(standing, "DPKG_FINISH", "(echo no >&2; exit 1)")
+    with boot("bookworm", on=on(board)) as guest:
+        assert guest.run(["true"]).ok, "there is nothing to finish"
+    journal.touch()
+    problem = refusal(on(board))
+    assert problem.sentence == "cannot use 127.0.0.1: dpkg was interrupted there, and cannot finish"
+    assert problem.evidence == ("no",)
+
+
+@pytest.mark.parametrize(
+    ("what", "shown"),
+    [
+        ("one of\nhello", "one of hello"),
+        (r"one of hello\nyours whole\n\c", r"one of hello\nyours whole\n\c"),
+        ("one of\x1b[2J hello", "one of[2J hello"),
+    ],
+)
+def test_two_threads_wait_for_each_other_and_say_for_whom(board: Board, what: str, shown: str) -> None:
     heard: list[str] = []
     waits = threading.Event()
 
@@ -253,14 +319,14 @@ def test_two_threads_wait_for_each_other_and_say_for_whom(board: Board) -> None:
 
     first_is_over = threading.Event()
     with events.listening(hear), ThreadPoolExecutor() as pool:
-        with provider_of(on(board)).machine("bookworm", Wishes(), what="one of\nhello") as guest:
+        with provider_of(on(board)).machine("bookworm", Wishes(), what=what) as guest:
             other = pool.submit(second)
             assert waits.wait(LIMIT_S)
             assert guest.run(["true"]).ok
             first_is_over.set()
         assert other.result(LIMIT_S)
     (text,) = heard
-    assert text.startswith("waiting for 127.0.0.1 behind one of hello of ")
+    assert text.startswith(f"waiting for 127.0.0.1 behind {shown} of ")
     assert f"(pid {os.getpid()})" in text
 
 
@@ -284,6 +350,19 @@ def test_a_machine_that_is_given_back_by_another_thread_is_given_back(board: Boa
         assert guest.run(["true"]).ok
 
 
+def test_who_has_lost_the_machine_leaves_it_to_the_thread_that_has_it(board: Board) -> None:
+    def another() -> AbstractContextManager[Guest]:
+        return boot("bookworm", on=on(board))
+
+    with ThreadPoolExecutor(1) as pool, ExitStack() as second:
+        with another():
+            board.forget_holder()
+            pool.submit(second.enter_context, another()).result(LIMIT_S)
+        with pytest.raises(UsageError, match="cannot have a second machine"):
+            pool.submit(another().__enter__).result(LIMIT_S)
+        pool.submit(second.close).result(LIMIT_S)
+
+
 def test_who_lives_keeps_the_machine_however_long_nothing_is_said(board: Board) -> None:
     with boot("bookworm", on=on(board)) as guest:
         assert guest.run(["sleep", str(3 * SILENCE_LIMIT_S)]).ok
@@ -299,7 +378,7 @@ import sys
 from vmtasks import ConnectionLost, boot
 from vmtasks.guest import hold
 from vmtasks.providers import standing
-on, hold.LOCK, hold.CONTROL_GROUPS, silence, *standing.OURS = sys.argv[1:]
+on, hold.LOCK, hold.CONTROL_GROUPS, standing.DPKG_JOURNAL, silence, *standing.OURS = sys.argv[1:]
 hold.SILENCE_LIMIT_S = int(silence)
 standing.furnish = lambda *_: None
 try:
@@ -315,7 +394,7 @@ except ConnectionLost as problem:
 @pytest.fixture
 def holder(board: Board) -> Iterator[subprocess.Popen[str]]:
     """Yield another process that has the machine."""
-    words = [on(board), hold.LOCK, hold.CONTROL_GROUPS, str(SILENCE_LIMIT_S), *standing.OURS]
+    words = [on(board), hold.LOCK, hold.CONTROL_GROUPS, standing.DPKG_JOURNAL, str(SILENCE_LIMIT_S), *standing.OURS]
     with subprocess.Popen([sys.executable, "-c", HOLDER, *words], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "has it\n"
@@ -341,7 +420,6 @@ def test_a_holder_that_is_killed_or_stopped_loses_the_machine_which_tidies_itsel
 
 def test_a_machine_that_no_longer_knows_us_is_a_lost_connection(board: Board) -> None:
     with boot("bookworm", on=on(board)) as guest:
-        (holding,) = [child for child in board._children if hold.LOCK in str(child.args)]
-        os.killpg(holding.pid, signal.SIGKILL)
+        board.forget_holder()
         with pytest.raises(ConnectionLost, match=r"cannot go on at 127\.0\.0\.1"):
             guest.run(["sleep", "600"], timeout_s=LIMIT_S)

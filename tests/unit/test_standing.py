@@ -23,7 +23,10 @@ from vmtasks.providers.standing import Standing
     ],
 )
 def test_a_machine_is_named_as_ssh_names_it(on: str, host: str, port: int | None) -> None:
-    assert provider_of(on) == Standing(host=host, port=port)
+    standing = Standing(host=host, port=port)
+    assert provider_of(on) == standing
+    assert provider_of(standing.on) == standing
+    assert (standing.on == on) is ("root@" in on)
 
 
 @pytest.mark.parametrize(

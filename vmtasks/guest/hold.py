@@ -40,6 +40,7 @@ exec 2>&1
 lock=$1 who=$2 silence_s=$3 groups=$4 here= group=
 shift 4
 mkdir -p "${lock%/*}" && exec 9>>"$lock" || exit
+say() { printf '%s\n' "$*"; }  # no echo: dash's makes two lines of a \n
 tidy() {
     if [ "$group" ]; then
         echo $PPID >"$here/cgroup.procs"
@@ -52,20 +53,20 @@ tidy() {
     fi 2>/dev/null
     rm -rf --one-file-system -- "$@"
 }
-flock --nonblock 9 || { echo "behind $(head -n 1 "$lock" | head -c 500)"; flock 9; } || exit
+flock --nonblock 9 || { say "behind $(head -n 1 "$lock" | head -c 500)"; flock 9; } || exit
 if [ -e "$groups/cgroup.controllers" ]; then
     here=$(sed -n "s,^0::,$groups,p" /proc/self/cgroup) group=$groups/vmtasks
 fi
 if [ -s "$lock" ]; then tidy "$@"; fi
 for path; do
-    if [ -e "$path" ]; then echo "taken $path"; exit; fi
+    if [ -e "$path" ]; then say "taken $path"; exit; fi
 done
-printf '%s\n' "$who" >"$lock"
+say "$who" >"$lock"
 if [ "$group" ] && mkdir -p "$group" && echo $PPID >"$group/cgroup.procs"; then
-    echo "yours whole"
+    say "yours whole"
 else
     group=
-    echo "yours loose"
+    say "yours loose"
 fi
 while [ "$(timeout "$silence_s" head -c 1)" ]; do :; done
 tidy "$@" && : >"$lock"
@@ -105,7 +106,8 @@ class Hold:
         :param ours: files and directories that are not there before, and go in the end.
         :raise HostError: one of them is there.
         """
-        arguments = [LOCK, " ".join(who.split()), str(SILENCE_LIMIT_S), CONTROL_GROUPS, *ours]
+        one_line = "".join(filter(str.isprintable, " ".join(who.split())))
+        arguments = [LOCK, one_line, str(SILENCE_LIMIT_S), CONTROL_GROUPS, *ours]
         line = shlex.join(["exec", "/bin/sh", "-c", _HOLD, "sh", *arguments])
         # closing(), because an exception that ends the block is no news of this connection.
         with closing(ExitStack()) as stack:

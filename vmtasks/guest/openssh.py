@@ -12,12 +12,7 @@ from typing import NoReturn
 from fabric import Config, Connection
 from paramiko import MissingHostKeyPolicy, PKey, SSHClient
 from paramiko.hostkeys import HostKeyEntry, InvalidHostKey
-from paramiko.ssh_exception import (
-    AuthenticationException,
-    BadHostKeyException,
-    NoValidConnectionsError,
-    SSHException,
-)
+from paramiko.ssh_exception import BadHostKeyException, NoValidConnectionsError, SSHException
 
 from vmtasks.errors import HostError
 from vmtasks.guest.watched import watched
@@ -28,6 +23,14 @@ LOGIN_LIMIT_S = 30.0
 ALIVE_S = 15
 """How often a connection on which nothing is said is used all the same, so that nobody on the way forgets it."""
 _KNOWN_HOSTS = ("~/.ssh/known_hosts", "/etc/ssh/ssh_known_hosts")
+_IN_OTHER_WORDS = {
+    "Authentication failed.": "it accepts none of your ssh keys",
+    "Authentication timeout.": "it does not answer",
+    "Authentication failed: transport shut down or saw EOF": "it hangs up",
+    "No existing session": "it hangs up",
+    "": "it hangs up",
+}
+"""What paramiko says of a login, and what that means; all else that it says stands."""
 
 
 def ssh_words(host: str, port: int | None) -> list[str]:
@@ -65,9 +68,8 @@ def reach(host: str, port: int | None, watch: Callable[[float], None]) -> Connec
             hint=f"`{ssh}` shows it to you, asks whether it is right, and remembers it",
         ) from problem
     except (SSHException, EOFError) as problem:
-        cause = "it accepts none of your ssh keys" if isinstance(problem, AuthenticationException) else str(problem)
         raise HostError(
-            f"cannot log in as root at {host}: {cause or 'it hangs up'}",
+            f"cannot log in as root at {host}: {_IN_OTHER_WORDS.get(str(problem), str(problem))}",
             hint=f"`{ssh} true` must work without a question: a key that has a passphrase goes into your agent",
         ) from problem
     except OSError as problem:
@@ -116,7 +118,5 @@ def _shown(key: PKey) -> str:
 
 
 def _cause(problem: OSError) -> str:
-    if isinstance(problem, TimeoutError):
-        return f"it did not answer within {CONNECT_LIMIT_S:g} s"
     one = next(iter(problem.errors.values())) if isinstance(problem, NoValidConnectionsError) else problem
     return getattr(one, "strerror", "") or str(one)

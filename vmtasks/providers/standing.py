@@ -22,7 +22,7 @@ from vmtasks.guest.hold import Hold
 from vmtasks.guest.openssh import reach, ssh_words
 from vmtasks.guest.session import Session
 from vmtasks.image.definition import Definition, find
-from vmtasks.provider import Wishes
+from vmtasks.provider import Wishes, note_ignored
 from vmtasks.provision import Provisioning
 from vmtasks.slots import own_name
 from vmtasks.source import WORKSHOP
@@ -31,6 +31,9 @@ from vmtasks.spec import Checkpoint
 SCHEME = "ssh://"
 OURS = (WORKSHOP, apt.LOCAL_REPOSITORY, apt.LOCAL_LIST, packages.OLDER)
 """What recipes make wherever they run."""
+DPKG_JOURNAL = "/var/lib/dpkg/updates"
+"""Has files with numbers for names while dpkg works, and where it did not come to its end."""
+DPKG_FINISH = "DEBIAN_FRONTEND=noninteractive dpkg --force-confdef --force-confold --configure -a"
 # No name that begins with a dash, and nothing that a shell or ssh would take for more than a name.
 _ADDRESS = re.compile(r"(?:([^@]*)@)?([A-Za-z0-9_][\w.-]*|\[[0-9A-Fa-f:.]+(?:%\w+)?\])(?::([0-9]{1,5}))?", re.ASCII)
 _NEEDS = {
@@ -38,9 +41,10 @@ _NEEDS = {
     "flock": "it comes with the package util-linux",
     "setpriv": "it comes with the package util-linux",
 }
+_IGNORED = ("memory_mib", "cpus", "accel", "attempts", "cold")
 
-_holders: dict[Standing, threading.Thread] = {}
-"""Who of this process has which machine."""
+_holders: set[tuple[Standing, threading.Thread]] = set()
+"""Who of this process has which machine, or had it and has lost it: then two may be there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +71,12 @@ class Standing:
             )
         return cls(host=host.strip("[]"), port=int(port) if port else None)
 
+    @property
+    def on(self) -> str:
+        """What names it for ``--on``."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{SCHEME}root@{host}" + (f":{self.port}" if self.port else "")
+
     @contextmanager
     def machine(
         self,
@@ -88,6 +98,7 @@ class Standing:
         definition = find(image)
         self._expect_possible(definition, wishes)
         name = wishes.name or image
+        note_ignored(wishes, _IGNORED, machine=name, place=self.host, why="it is what it is")
         hold = Hold(self.host)
         with events.phase("ssh", machine=name, detail=self.host):
             connect = partial(reach, self.host, self.port, hold.watch)
@@ -102,6 +113,7 @@ class Standing:
                     facts={"ssh": ssh_words(self.host, self.port)},
                 )
                 self._tell(name, image, is_whole=hold.is_whole)
+                self._finish_packages(session)
                 furnish(guest, definition)
                 yield guest
         finally:
@@ -116,7 +128,7 @@ class Standing:
             )
         if wishes.extra:
             raise UsageError(f"cannot give {self.host} arguments for QEMU: it is none of QEMU's machines")
-        if _holders.get(self) is threading.current_thread():
+        if (self, threading.current_thread()) in _holders:
             raise UsageError(
                 f"cannot have a second machine at {self.host}: there is one, and who asks has not given it back yet",
                 hint="end the block of the first machine before the second one's begins",
@@ -139,12 +151,24 @@ class Standing:
     @contextmanager
     def _taken(self, hold: Hold, session: Session, what: str) -> Iterator[None]:
         who = f"{what} of {own_name()} at {socket.gethostname()} (pid {os.getpid()})"
+        holder = (self, threading.current_thread())  # though another one may give it back
         with hold.taken(session, who, OURS):
-            _holders[self] = threading.current_thread()
+            _holders.add(holder)
             try:
                 yield
             finally:
-                del _holders[self]
+                _holders.remove(holder)
+
+    def _finish_packages(self, session: Session) -> None:
+        """Have dpkg go on where it was killed with somebody who had the machine: apt does nothing before."""
+        try:
+            session.query(sh(f"! ls {DPKG_JOURNAL}/[0-9]* 2>/dev/null || {DPKG_FINISH}"))
+        except CommandFailed as problem:
+            raise HostError(
+                f"cannot use {self.host}: dpkg was interrupted there, and cannot finish",
+                evidence=problem.evidence,
+                hint=f"`{shlex.join(ssh_words(self.host, self.port))} dpkg --configure -a` must end well",
+            ) from problem
 
     def _tell(self, name: str, image: str, *, is_whole: bool) -> None:
         events.emit(
@@ -158,7 +182,7 @@ class Standing:
                 why_accelerator=f"{self.host} is what it is",
                 start="cold",
                 why_start="a machine that simply is there",
-                on=f"{SCHEME}root@{self.host}",
+                on=self.on,
                 ssh=shlex.join(ssh_words(self.host, self.port)),
             )
         )
