@@ -16,11 +16,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from vmtasks import kept
+from vmtasks.child import die_with
 from vmtasks.config import cache_dir
 
 _NOBODYS = ipaddress.ip_network("198.18.0.0/15")  # RFC 2544: for benches
@@ -28,6 +30,13 @@ _serials = itertools.count()
 _PACKAGES = ("openssh-server", "libwrap0")
 
 
+# Its own /etc, and not just its own passwd: what is mounted on a file, goes when the host replaces that file.
+_OWN_PLACES = """set -e
+mount -t tmpfs tmpfs /run
+mkdir -m 1777 /run/lock
+mkdir /run/sshd /run/upper /run/work
+mount -t overlay -o lowerdir=/etc,upperdir=/run/upper,workdir=/run/work overlay /etc
+getent passwd sshd >/dev/null || echo "sshd:x:65533:65534::/run/sshd:/usr/sbin/nologin" >>/etc/passwd"""
 _LIMIT_S = 30.0
 
 
@@ -109,6 +118,13 @@ def _sshd() -> list[str]:
     return ["/usr/bin/env", f"LD_LIBRARY_PATH={libraries}", str(home / "usr/sbin/sshd")]
 
 
+def _sweep() -> None:
+    """Remove the networks of tests that were killed; what ran there ended with them."""
+    for path in Path("/run/netns").glob("vmt*.*"):
+        if not Path("/proc", path.name[3:].partition(".")[0]).exists():
+            _run("ip", "netns", "delete", path.name)
+
+
 @contextmanager
 def bigger_host(
     directory: Path, *prefix: str, cache_mib: int = 0, environ: dict[str, str] | None = None
@@ -154,6 +170,7 @@ def bigger_host(
         f"IdentityFile {directory}/user_key\nIdentitiesOnly yes\nUserKnownHostsFile {directory}/known_hosts\n"
         f"GlobalKnownHostsFile /dev/null\nStrictHostKeyChecking yes\n"
     )
+    _sweep()
     _run("ip", "netns", "add", host.namespace)
     try:
         _run("ip", "link", "add", host.namespace, "type", "veth", "peer", "name", "eth0", "netns", host.namespace)
@@ -162,12 +179,7 @@ def bigger_host(
         for words in (f"address add {host.address}/30 dev eth0", "link set eth0 up", "link set lo up"):
             _run("ip", "-n", host.namespace, *words.split())
         room = f"mount -t tmpfs -o size={cache_mib}m tmpfs {directory}/cache" if cache_mib else ":"
-        users = Path("/etc/passwd").read_text() + "sshd:x:65533:65534::/run/sshd:/usr/sbin/nologin\n"
-        (directory / "passwd").write_text(users)
-        script = (
-            f"set -e; mount -t tmpfs tmpfs /run; mkdir -m 1777 /run/lock; mkdir /run/sshd; "
-            f'mount --bind {directory}/passwd /etc/passwd; {room}; exec "$@"'
-        )
+        script = f'{_OWN_PLACES}; {room}; exec "$@"'
         inside = ["ip", "netns", "exec", host.namespace, "/bin/sh", "-c", script, "sh", *prefix]
         with (
             (directory / "sshd.log").open("wb") as log,
@@ -176,6 +188,7 @@ def bigger_host(
                 stdin=subprocess.DEVNULL,
                 stderr=log,
                 start_new_session=True,
+                preexec_fn=partial(die_with, os.getpid()),  # noqa: PLW1509 - it is as good as one thread
             ),
         ):
             try:

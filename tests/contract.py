@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from vmtasks import CommandFailed, Guest, Provider, TimeLimit, UsageError, Wishes, events, sh
-from vmtasks.errors import InfrastructureError
+from vmtasks import CommandFailed, Guest, Provider, TimeLimit, UsageError, Wishes, at_once, events, sh
+from vmtasks.errors import InfrastructureError, Interrupted
+from vmtasks.interrupts import signals_interrupt
 
 LIMIT_S = 60.0
 
@@ -61,6 +64,22 @@ class ProviderContract:
             with pytest.raises(TimeLimit, match=r"did not end within 1 s"):
                 guest.run(sh(f"sleep 600 & echo $! >{room}/child; wait"), timeout_s=1)
             guest.fail(sh(f"kill -0 $(cat {room}/child)"))
+
+    def test_an_interrupt_is_heard_in_threads_too(self, guest: Guest) -> None:
+        heard = threading.Event()
+
+        def wait() -> None:
+            with pytest.raises(Interrupted):
+                guest.run(["sleep", "600"])
+            heard.set()
+
+        def interrupt() -> None:
+            assert guest.run(["true"]).ok
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+        with signals_interrupt(), pytest.raises(Interrupted):
+            at_once(wait, interrupt)
+        assert heard.is_set()
 
     def test_a_machine_tells_that_it_is_there(self, provider: Provider, image: str) -> None:
         heard: list[events.Event] = []

@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from vmtasks import apt
+from vmtasks import apt, events
 from vmtasks.errors import HostError, TestFailed, UsageError
 from vmtasks.guest import Guest, sh
 from vmtasks.image.bake import GuestWork, work_of
@@ -26,19 +26,20 @@ def furnish(guest: Guest, definition: Definition) -> None:
     :raise UsageError: it is another Debian than the image is.
     :raise HostError: it cannot be furnished.
     """
-    _expect_alike(guest, definition)
-    there = guest.query(sh(f"cat {MARK} 2>/dev/null || :")).split()
-    missing = [layer for layer in definition.lineage if key_of(layer) not in there]
-    try:
-        if any(layer.packages for layer in missing):
-            apt.update(guest)
-        for layer in missing:
-            work = replace(work_of(layer), packages=layer.packages)
-            carry_out(guest, work if layer.parent else replace(work, tree=None))
-            guest.query(sh(f"mkdir -p {PurePosixPath(MARK).parent} && echo {key_of(layer)} >>{MARK}"))
-    except TestFailed as problem:
-        sentence = f"cannot make {definition.name} of {guest.name}: {problem.sentence}"
-        raise HostError(sentence, evidence=problem.evidence) from problem
+    with events.phase("furnish", machine=guest.name, detail=definition.name):
+        try:
+            _expect_alike(guest, definition)
+            there = guest.query(sh(f"cat {MARK} 2>/dev/null || :")).split()
+            missing = [layer for layer in definition.lineage if key_of(layer) not in there]
+            if any(layer.packages for layer in missing):
+                apt.update(guest)
+            for layer in missing:
+                work = replace(work_of(layer), packages=layer.packages)
+                carry_out(guest, work if layer.parent else replace(work, tree=None))
+                guest.query(sh(f"mkdir -p {PurePosixPath(MARK).parent} && echo {key_of(layer)} >>{MARK}"))
+        except TestFailed as problem:
+            sentence = f"cannot make {definition.name} of {guest.name}: {problem.sentence}"
+            raise HostError(sentence, evidence=problem.evidence) from problem
 
 
 def carry_out(guest: Guest, work: GuestWork) -> None:

@@ -31,8 +31,9 @@ def at_once(*tasks: Callable[[], object]) -> None:
     :raise Interrupted: somebody asked us to stop; the tasks were told, and have ended.
     """
     with ThreadPoolExecutor(max_workers=max(1, len(tasks)), thread_name_prefix="task") as pool:
-        futures: list[Future[object]] = [pool.submit(task) for task in tasks]
+        futures: list[Future[object]] = []
         try:
+            futures += map(pool.submit, tasks)
             wait(futures)
         except BaseException:
             _interrupted.set()

@@ -36,7 +36,20 @@ ENVIRONMENT = {
 }
 _SERVER = """
 import sys
+from moto.ec2.models.amis import AmiBackend
 from moto.server import ThreadedMotoServer
+
+create_image = AmiBackend.create_image
+
+def with_tagged_snapshot(self, *arguments, tag_specifications):
+    known = [one for one in tag_specifications if one["ResourceType"] != "snapshot"]
+    image = create_image(self, *arguments, tag_specifications=known)
+    for said in tag_specifications:
+        if said not in known:
+            image.ebs_snapshot.add_tags({tag["Key"]: tag["Value"] for tag in said["Tags"]})
+    return image
+
+AmiBackend.create_image = with_tagged_snapshot  # which refuses them otherwise
 server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
 server.start()
 print("http://%s:%d" % server.get_host_and_port(), flush=True)
@@ -85,13 +98,10 @@ def moto() -> Iterator[str]:
 
 @dataclass(slots=True, kw_only=True)
 class Cloud:
-    """EC2, with machines in it."""
+    """EC2, and machines in it while :meth:`alive` says so."""
 
     endpoint: str
-    tree: Path
     rooms: Path
-    plays: bool = True
-    """Whether the machines come up."""
     host_key: str = ""
     """What their sshd has instead of the key that it was given."""
     client: Any = None
@@ -129,10 +139,10 @@ class Cloud:
         return dict(json.loads(text.partition("\n")[2]))
 
     @contextmanager
-    def alive(self) -> Iterator[None]:
-        """Have a machine for every instance that runs, until the block ends."""
+    def alive(self, tree: Path) -> Iterator[None]:
+        """Have a machine with the files of *tree* for every instance that runs, until the block ends."""
         ended = threading.Event()
-        thread = threading.Thread(target=self._play, args=[ended])
+        thread = threading.Thread(target=self._play, args=[tree, ended])
         thread.start()
         try:
             yield
@@ -143,16 +153,16 @@ class Cloud:
                 machine.kill()
                 machine.wait()
 
-    def _play(self, ended: threading.Event) -> None:
+    def _play(self, tree: Path, ended: threading.Event) -> None:
         while not ended.wait(0.1):
-            for instance in self.instances() if self.plays else ():
+            for instance in self.instances():
                 name, state = instance["InstanceId"], instance["State"]["Name"]
                 if state == "running" and name not in self._machines:
-                    self._machines[name] = self._boot(instance)
+                    self._machines[name] = self._boot(instance, tree)
                 elif state != "running" and name in self._machines:
                     self._machines[name].kill()
 
-    def _boot(self, instance: Mapping[str, Any]) -> subprocess.Popen[bytes]:
+    def _boot(self, instance: Mapping[str, Any], tree: Path) -> subprocess.Popen[bytes]:
         said = self.cloud_config(instance["InstanceId"])
         assert said["disable_root"] is False
         (user,) = said["users"]
@@ -166,7 +176,7 @@ class Cloud:
             "link": f"vmt{instance['InstanceId'][-10:]}",
             "outside": str(os.getpid()),
             "room": str(room),
-            "tree": str(self.tree),
+            "tree": str(tree),
         }
         log = (self.rooms / f"{instance['InstanceId']}.log").open("wb")
         with log:

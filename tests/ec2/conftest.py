@@ -1,4 +1,4 @@
-"""One EC2 for all tests of this tier, and one Debian for all of its machines."""
+"""One EC2 for all tests of this tier, and one Debian for all of its machines, which alone need root."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
-def cloud(endpoint: str, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
-    """Yield EC2 with one AMI in it, which the image ``plain`` stands for, and this process's way to it."""
+def api(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cloud:
+    """Return EC2, and this process's way to it: the image ``plain`` stands for its one AMI, and no machine comes up."""
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("AWS_PROFILE", raising=False)
@@ -69,14 +69,21 @@ def cloud(endpoint: str, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     rooms.mkdir()
     (images / "plain.toml").write_text('suite = "bookworm"\n[ec2]\nowner = "self"\nname = "debian-12-*"\n')
     monkeypatch.setenv("VMTASKS_IMAGES", str(images))
-    cloud = Cloud(endpoint=endpoint, tree=tree, rooms=rooms)
+    cloud = Cloud(endpoint=endpoint, rooms=rooms)
     cloud.post("reset")
     cloud.client.register_image(Name="debian-12-amd64-1", Architecture="x86_64", RootDeviceName="/dev/xvda")
-    with cloud.alive():
-        yield cloud
+    return cloud
 
 
 @pytest.fixture
-def images(cloud: Cloud, tmp_path: Path) -> Path:
+def cloud(api: Cloud, tree: Path) -> Iterator[Cloud]:
+    """Yield EC2 with machines that come up."""
+    with api.alive(tree):
+        yield api
+
+
+@pytest.fixture
+def images(api: Cloud, tmp_path: Path) -> Path:
     """Return the directory of definitions."""
+    assert api
     return tmp_path / "images"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from tests.ec2.cloud import LIMIT_S, REGION, Cloud
 from vmtasks import Provider, Wishes, boot, events
 from vmtasks.commands import vm
 from vmtasks.deadline import Deadline
-from vmtasks.errors import BootError, CommandFailed, ConnectionLost, HostError, UsageError
+from vmtasks.errors import BootError, CommandFailed, ConnectionLost, HostError, TimeLimit, UsageError
 from vmtasks.furnish import MARK
 from vmtasks.image.cache import key_of
 from vmtasks.image.definition import find
@@ -33,7 +32,6 @@ run = "dpkg-query -W greeting >/srv/seen"
 [ec2]
 instance_type = "t3.small"
 """
-PLAIN = {"ImageId": "ami-1", "MinCount": 1, "MaxCount": 1}
 CALLER = """
 from vmtasks import boot
 from vmtasks.interrupts import signals_interrupt
@@ -90,7 +88,7 @@ def test_a_machine_comes_does_its_work_and_is_gone(cloud: Cloud, tmp_path: Path)
     tags = tags_of(instance)
     assert (tags["Name"], tags["vmtasks:what"]) == ("one", "a test")
     phases = [event.phase for event in heard if isinstance(event, events.PhaseEnded)]
-    assert phases == ["instance", "boot", "ssh", "furnish", "stop"]
+    assert phases == ["instance", "boot", "ssh", "cloud-init", "furnish", "stop"]
     (started,) = (event for event in heard if isinstance(event, events.MachineStarted))
     assert (started.image, started.accelerator, started.why_accelerator) == ("plain", "ec2", f"t3.medium in {REGION}")
 
@@ -134,33 +132,29 @@ def test_an_exception_ends_the_machine(cloud: Cloud) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_a_machine_that_has_not_answered_yet(
-    cloud: Cloud, tmp_path: Path, number: signal.Signals
-) -> None:
-    cloud.plays = False
+def test_a_signal_ends_a_machine_that_has_not_answered_yet(api: Cloud, tmp_path: Path, number: signal.Signals) -> None:
     with calls() as caller:
-        cloud.has_instances(1)
+        api.has_instances(1)
         caller.send_signal(number)
         _, said = caller.communicate(timeout=LIMIT_S)
     assert b"interrupted by" in said
-    assert cloud.states() == ["terminated"]
+    assert api.states() == ["terminated"]
     assert not keys(tmp_path)
 
 
 def test_what_a_killed_process_has_left_is_swept_once_its_time_has_passed(
-    cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    api: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def kill() -> None:
-        before = len(cloud.instances())
+        before = len(api.instances())
         with calls() as caller:
-            cloud.has_instances(before + 1)
+            api.has_instances(before + 1)
             caller.kill()
 
-    cloud.plays = False
     kill()
     vm.gc(Context(), on="ec2")
     assert capsys.readouterr().out == "nothing to sweep\n", "it has its time"
-    monkeypatch.setenv("VMTASKS_EC2_TTL_S", "1")
+    monkeypatch.setenv("VMTASKS_EC2_TTL_S", "3")
     kill()
     vm.ps(Context(), on="ec2")
     rows = capsys.readouterr().out.splitlines()
@@ -169,7 +163,7 @@ def test_what_a_killed_process_has_left_is_swept_once_its_time_has_passed(
     while (said := swept(capsys)) == "nothing to sweep\n":
         assert not deadline.passed
     assert said.startswith("swept instance i-")
-    assert sorted(cloud.states()) == ["running", "terminated"]
+    assert sorted(api.states()) == ["running", "terminated"]
     while keys(tmp_path):
         assert not deadline.passed, "the keys are still there"
 
@@ -187,13 +181,21 @@ def test_another_host_key_is_refused(cloud: Cloud, tmp_path: Path) -> None:
     assert cloud.states() == ["terminated"]
 
 
-def test_a_machine_that_never_answers_is_told_with_a_hint(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    cloud.plays = False
+def test_a_machine_that_never_answers_is_told_with_a_hint(api: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VMTASKS_BOOT_LIMIT_S", "2")
     with pytest.raises(BootError, match="did not answer over ssh within 2 s") as failure, boot("plain", on="ec2"):
         pytest.fail("nothing answers")
     assert "security group" in failure.value.hint
-    assert cloud.states() == ["terminated"]
+    assert api.states() == ["terminated"]
+
+
+def test_a_machine_whose_time_passes_is_told_as_that(api: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VMTASKS_EC2_TTL_S", "2")
+    monkeypatch.setenv("VMTASKS_BOOT_LIMIT_S", "20")
+    with pytest.raises(TimeLimit, match=r"go on with plain: .*\(ec2_ttl_s\)") as failure, boot("plain", on="ec2"):
+        pytest.fail("nothing answers")
+    assert "VMTASKS_EC2_TTL_S" in failure.value.hint
+    assert api.states() == ["terminated"]
 
 
 def test_a_machine_that_somebody_ends_is_lost(cloud: Cloud) -> None:
@@ -203,53 +205,50 @@ def test_a_machine_that_somebody_ends_is_lost(cloud: Cloud) -> None:
             guest.run(["sleep", "600"])
 
 
-def test_one_that_ends_before_it_answers_never_came_up(cloud: Cloud) -> None:
-    cloud.plays = False
-
+def test_one_that_ends_before_it_answers_never_came_up(api: Cloud) -> None:
     def end(event: events.Event) -> None:
         if isinstance(event, events.PhaseStarted) and event.phase == "boot":
-            cloud.client.terminate_instances(InstanceIds=[cloud.instances()[0]["InstanceId"]])
+            api.client.terminate_instances(InstanceIds=[api.instances()[0]["InstanceId"]])
 
     with events.listening(end), pytest.raises(BootError, match="plain is gone"), boot("plain", on="ec2"):
         pytest.fail("it was ended")
 
 
 @pytest.mark.parametrize("ami", ["ami-0123456789abcdef0", "bookworm"])
-def test_an_ami_that_is_not_there_is_a_sentence(cloud: Cloud, images: Path, ami: str) -> None:
+def test_an_ami_that_is_not_there_is_a_sentence(api: Cloud, images: Path, ami: str) -> None:
     (images / "own.toml").write_text(f'from = "plain"\n[ec2]\nami = "{ami}"\n')
     with pytest.raises(UsageError, match=rf"cannot describe images on ec2: .*{ami}.*\(InvalidAMIID\."):  # noqa: SIM117
         with boot("own", on="ec2"):
             pytest.fail("of what?")
-    assert not cloud.instances()
+    assert not api.instances()
 
 
-def test_a_pattern_that_nothing_matches_is_a_sentence(cloud: Cloud, images: Path) -> None:
+def test_a_pattern_that_nothing_matches_is_a_sentence(api: Cloud, images: Path) -> None:
     (images / "own.toml").write_text('from = "plain"\n[ec2]\nname = "debian-7-*"\n')
     with pytest.raises(UsageError, match="cannot find an AMI 'debian-7-\\*' of self there"), boot("own", on="ec2"):
         pytest.fail("of what?")
-    assert not cloud.instances()
+    assert not api.instances()
 
 
-def test_wrong_credentials_are_a_sentence(cloud: Cloud) -> None:
-    cloud.plays = False
-    cloud.post("reset-auth", b"0")
+def test_wrong_credentials_are_a_sentence(api: Cloud) -> None:
+    api.post("reset-auth", b"0")
     try:
         with pytest.raises(HostError, match=r"\(AuthFailure\)") as failure, boot("plain", on="ec2"):
             pytest.fail("they are wrong")
     finally:
-        cloud.post("reset-auth", b"inf")
+        api.post("reset-auth", b"inf")
     assert "credentials" in failure.value.hint
 
 
-def test_no_credentials_are_a_sentence(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_credentials_are_a_sentence(api: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     with pytest.raises(HostError, match="Unable to locate credentials") as failure, boot("plain", on="ec2"):
         pytest.fail("there are none")
     assert "credentials" in failure.value.hint
-    assert not cloud.instances()
+    assert not api.instances()
 
 
-@pytest.mark.usefixtures("cloud")
+@pytest.mark.usefixtures("api")
 def test_no_region_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_REGION")
     monkeypatch.delenv("AWS_DEFAULT_REGION")
@@ -259,14 +258,25 @@ def test_no_region_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Account.at("ec2:us-east-1").region == "us-east-1"
 
 
+@pytest.mark.usefixtures("api")
+@pytest.mark.parametrize(("region", "error"), [("eu-centrl-1", UsageError), ("eu-central-1", HostError)])
+def test_where_nobody_answers_the_region_is_named_and_may_be_wrong(
+    monkeypatch: pytest.MonkeyPatch, region: str, error: type[Exception]
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    with pytest.raises(error, match="Could not connect") as failure, boot("plain", on=f"ec2:{region}"):
+        pytest.fail("where?")
+    assert f"that {region} is the region that you mean" in str(getattr(failure.value, "hint", ""))
+
+
 @pytest.mark.parametrize(
     ("wish", "error"),
     [({"network": "none"}, "network 'none'"), ({"extra": ("-s",)}, "arguments for QEMU")],
 )
-def test_what_cannot_be_had_is_refused_before_anything_costs(cloud: Cloud, wish: dict[str, Any], error: str) -> None:
+def test_what_cannot_be_had_is_refused_before_anything_costs(api: Cloud, wish: dict[str, Any], error: str) -> None:
     with pytest.raises(UsageError, match=error), boot("plain", on="ec2", **wish):
         pytest.fail("it came without")
-    assert not cloud.instances()
+    assert not api.instances()
 
 
 def test_a_wish_that_counts_for_nothing_is_told(cloud: Cloud) -> None:
@@ -299,24 +309,6 @@ def test_a_checkpoint_is_an_ami_and_leaves_nothing(cloud: Cloud) -> None:
     assert there() == before
 
 
-def test_a_checkpoint_that_cannot_be_finished_leaves_nothing(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    ask = Account.ask
-
-    def refuse(self: Account, operation: str, **request: Any) -> dict[str, Any]:
-        if operation == "create_tags":
-            raise HostError("cannot create tags on ec2: you may not")
-        return ask(self, operation, **request)
-
-    with boot("plain", on="ec2", forkable=True) as guest:
-        before = cloud.client.describe_snapshots(OwnerIds=["self"])["Snapshots"]
-        monkeypatch.setattr(Account, "ask", refuse)
-        with pytest.raises(HostError, match="cannot create tags"):
-            guest.checkpoint("as it was")
-        assert guest.run(["true"]).ok
-    assert not Account.at("ec2").images()
-    assert cloud.client.describe_snapshots(OwnerIds=["self"])["Snapshots"] == before
-
-
 def test_a_checkpoint_that_nobody_drops_is_swept(cloud: Cloud) -> None:
     with boot("plain", on="ec2", forkable=True) as guest:
         guest.checkpoint("forgotten")
@@ -328,60 +320,3 @@ def test_a_checkpoint_that_nobody_drops_is_swept(cloud: Cloud) -> None:
     assert said.startswith("AMI ami-")
     assert said.endswith(", forgotten")
     assert account.images() == account.snapshots() == []
-
-
-class Stubborn(Account):
-    """An account that does not end instances at first."""
-
-    refusals = 2
-
-    def ask(self, operation: str, **request: Any) -> dict[str, Any]:
-        if operation == "terminate_instances" and self.refusals:
-            self.refusals -= 1
-            raise HostError("cannot terminate instances on ec2: try later")
-        return super().ask(operation, **request)
-
-
-def test_ctrl_c_before_ec2_has_answered_ends_what_it_answers_with(
-    cloud: Cloud,
-) -> None:
-    pressed = threading.Event()
-
-    class Slow(Account):
-        def ask(self, operation: str, **request: Any) -> dict[str, Any]:
-            answer = super().ask(operation, **request)
-            if operation == "run_instances":
-                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-                assert pressed.wait(LIMIT_S)
-            return answer
-
-    def interrupt(*_: object) -> None:
-        pressed.set()
-        raise KeyboardInterrupt
-
-    cloud.plays = False
-    before = signal.signal(signal.SIGINT, interrupt)
-    try:
-        with pytest.raises(KeyboardInterrupt), Slow(REGION).running(PLAIN, "one"):
-            pytest.fail("it was handed out")
-    finally:
-        signal.signal(signal.SIGINT, before)
-    assert cloud.states() == ["terminated"]
-
-
-def test_ending_an_instance_is_tried_more_than_once(cloud: Cloud) -> None:
-    cloud.plays = False
-    account = Stubborn(REGION)
-    with account.running(PLAIN, "one"):
-        assert cloud.states() == ["running"]
-    assert cloud.states() == ["terminated"]
-
-
-def test_an_instance_that_cannot_be_ended_is_told_with_the_command_that_does(cloud: Cloud) -> None:
-    cloud.plays = False
-    account = Stubborn(REGION)
-    account.refusals = 100
-    with pytest.raises(HostError, match=r"cannot end instance i-\w+, which costs") as failure:  # noqa: SIM117
-        with account.running(PLAIN, "one"):
-            (name,) = (one["InstanceId"] for one in cloud.instances())
-    assert failure.value.hint == f"end it: aws ec2 terminate-instances --region {REGION} --instance-ids {name}"

@@ -1,10 +1,12 @@
-"""What is asked of EC2: pure data, without boto3."""
+"""What is asked of EC2, and what a refusal means: pure data, without boto3."""
 
 from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import time
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +14,9 @@ import pytest
 
 from vmtasks.config import HostSettings
 from vmtasks.deadline import Deadline
-from vmtasks.errors import UsageError
+from vmtasks.errors import HostError, UsageError
 from vmtasks.image.definition import Definition, Ec2Image
+from vmtasks.providers.ec2.account import Account, NotThere, refusal
 from vmtasks.providers.ec2.request import Claim, ec2_of, image_request, instance_request, newest
 
 SETTINGS = HostSettings()
@@ -105,6 +108,33 @@ def test_the_user_data_brings_our_keys_and_the_end(keys: Path, tmp_path: Path) -
 def test_a_machine_that_boots_after_its_time_ends_at_once(keys: Path, tmp_path: Path) -> None:
     request = instance_request(DEFINITION, IMAGE, Claim(what="", until_s=1.0), keys, SETTINGS)
     assert _runs_for(json.loads(request["UserData"].partition("\n")[2])["bootcmd"][0], tmp_path) == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "hint"),
+    [
+        ("VPCIdNotSpecified", UsageError, "ec2_subnet"),
+        ("InvalidBlockDeviceMapping", UsageError, "[ec2]"),
+        ("InvalidSecurityGroupID.Malformed", UsageError, "ec2_…"),
+        ("InvalidSecurityGroupID.NotFound", NotThere, "ec2_…"),
+        ("InvalidAMIID.Unavailable", NotThere, "[ec2]"),
+        ("Unsupported", UsageError, "[ec2]"),
+        ("VcpuLimitExceeded", HostError, "vm.ps"),
+        ("Unavailable", HostError, ""),
+    ],
+)
+def test_a_refusal_says_whose_mistake_it_is_and_what_helps(code: str, kind: type[Exception], hint: str) -> None:
+    error = refusal("run_instances", {"Code": code, "Message": "No."})
+    assert (type(error), error.sentence) == (kind, f"cannot run instances on ec2: No ({code})")
+    assert hint in error.hint
+
+
+def test_without_boto3_it_is_told_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    with pytest.raises(HostError, match="boto3 is not installed") as failure:
+        Account.at("ec2")
+    extras = tomllib.loads(Path("pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert failure.value.hint == f".venv/bin/python -m pip install '{extras['ec2'][0]}'"
 
 
 def _runs_for(command: list[str], directory: Path) -> int:

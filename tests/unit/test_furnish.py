@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from vmtasks import apt
+from vmtasks import apt, events
 from vmtasks.errors import CommandFailed, HostError, UsageError
 from vmtasks.furnish import furnish
 from vmtasks.guest.command import Shell
@@ -47,6 +47,8 @@ class Notes:
 
     def query(self, command: Shell) -> str:
         if "os-release" in command.line:
+            if not self._is_a:
+                raise CommandFailed("it failed", evidence=("cannot open /etc/os-release",))
             return f"{self._is_a}\n"
         if command.line.startswith("cat "):
             return self.mark
@@ -146,3 +148,17 @@ def test_another_debian_is_refused(layer: Definition, is_a: str, said: str) -> N
     with pytest.raises(UsageError, match=rf"the image is Debian bookworm for amd64, and {said}"):
         furnish(guest, layer)  # type: ignore[arg-type]
     assert not guest.did
+
+
+def test_what_is_no_debian_at_all_is_the_hosts_trouble(layer: Definition) -> None:
+    with pytest.raises(HostError, match="cannot make layer of box: it failed") as failure:
+        furnish(Notes(is_a=""), layer)  # type: ignore[arg-type]
+    assert failure.value.evidence == ("cannot open /etc/os-release",)
+
+
+def test_it_is_told_as_a_phase_of_its_machine(layer: Definition) -> None:
+    heard: list[events.Event] = []
+    with events.listening(heard.append):
+        furnish(Notes(), layer)  # type: ignore[arg-type]
+    (ended,) = (event for event in heard if isinstance(event, events.PhaseEnded))
+    assert (ended.phase, ended.machine, ended.detail) == ("furnish", "box", "layer")

@@ -23,7 +23,7 @@ from vmtasks.image.cache import key_of
 from vmtasks.image.debian import make_keys
 from vmtasks.image.definition import Definition, find
 from vmtasks.janitor import entrust
-from vmtasks.provider import Wishes
+from vmtasks.provider import Wishes, note_ignored
 from vmtasks.providers.ec2.account import Account, Watch
 from vmtasks.providers.ec2.ami import Ami, Freezer
 from vmtasks.providers.ec2.request import Claim, ec2_of, image_request, instance_request, newest
@@ -76,7 +76,7 @@ class Ec2:
                 ami = newest(account.ask("describe_images", **wanted)["Images"], said)
                 request = instance_request(definition, ami, claim, keys, settings)
                 instance_id = stack.enter_context(account.running(request, name))
-                watch = Watch(account, instance_id, name)
+                watch = Watch(account, instance_id, claim)
                 host = _address(account, instance_id, watch, limit)
             access = Access(identity=keys / "id_ed25519", known_hosts=keys / "known_hosts")
             address = Address(host=host, port=SSH_PORT, access=access)
@@ -115,10 +115,10 @@ class Ec2:
                     on=self.on,
                 )
             )
-            with events.phase("furnish", machine=name, detail=definition.name):
+            with events.phase("cloud-init", machine=name):
                 guest.query(_CLOUD_INIT)  # which has a hand in sshd and apt until it is done
-                if not isinstance(image, Ami):
-                    furnish(guest, definition)
+            if not isinstance(image, Ami):
+                furnish(guest, definition)
             yield guest
 
 
@@ -139,9 +139,8 @@ def _check(wishes: Wishes, definition: Definition, name: str, instance_type: str
         raise UsageError(f"cannot run {name} on ec2 with network '{network}': there it reaches the Internet")
     if wishes.extra:
         raise UsageError(f"cannot run {name} on ec2 with arguments for QEMU: there is none")
-    if ignored := [wish for wish in ("memory_mib", "cpus", "accel") if getattr(wishes, wish)]:
-        text = f"{' and '.join(ignored)} count for nothing on ec2: {instance_type} is what the image's [ec2] says"
-        events.emit(events.Note(machine=name, text=text, level="warning"))
+    why = f"{instance_type} is what the image's [ec2] says"
+    note_ignored(wishes, ("memory_mib", "cpus", "accel"), machine=name, place="ec2", why=why)
 
 
 @contextmanager
@@ -160,11 +159,10 @@ def _address(account: Account, instance_id: str, watch: Watch, limit: Deadline) 
     """
     while not limit.passed:
         said = account.instance(instance_id)
-        watch.expect_alive(said)
         address = said.get("PublicIpAddress") or said.get("PrivateIpAddress")
         if address and said["State"]["Name"] == "running":
             return str(address)
-        time.sleep(limit.within(POLL_S))
+        watch(limit.within(POLL_S))
     raise BootError(f"instance {instance_id} did not run within {limit.limit_s:g} s")
 
 

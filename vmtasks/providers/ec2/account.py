@@ -8,13 +8,15 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from vmtasks import events
-from vmtasks.errors import BootError, ConnectionLost, HostError, UsageError
+from vmtasks.errors import BootError, ConnectionLost, HostError, TimeLimit, UsageError
+from vmtasks.parallel import check_interrupted
 from vmtasks.providers.ec2.request import Claim
 
-PIP_LINE = "pip install 'vmtasks[ec2]'"
+PIP_LINE = ".venv/bin/python -m pip install 'boto3>=1.34'"
 _ANSWER_LIMIT_S = 20
 _TRIES = 4
 """How often what ends an instance is tried, each of them with boto3's own tries."""
@@ -31,9 +33,28 @@ _HINTS = {
     "InstanceLimitExceeded": "`inv vm.ps --on ec2` lists the machines of vmtasks",
     "VcpuLimitExceeded": "`inv vm.ps --on ec2` lists the machines of vmtasks",
     "InsufficientInstanceCapacity": "try again later, or name another `instance_type` in the image's [ec2]",
+    "VPCIdNotSpecified": "no network is this account's default: name a subnet, as `ec2_subnet` in the host's settings",
 }
-_ASKED_WRONGLY = ("InvalidAMIID", "InvalidSubnet", "InvalidGroup", "InvalidParameter", "InvalidInstanceType")
+_ASKED_WRONGLY = (
+    "InvalidAMIID",
+    "InvalidBlockDeviceMapping",
+    "InvalidGroup",
+    "InvalidInstanceType",
+    "InvalidParameter",
+    "InvalidSecurityGroupID",
+    "InvalidSubnet",
+    "Unsupported",
+    "VPCIdNotSpecified",
+)
 """What the codes begin with that mean the image's ``[ec2]``, or the host's settings."""
+
+
+class NotThere(UsageError):
+    """EC2 knows no such thing, or no longer."""
+
+
+_FAILURES = (HostError, UsageError)
+"""What a request may come to; an interrupt is none of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,8 +117,21 @@ class Account:
         except ClientError as problem:
             raise refusal(operation, problem.response["Error"]) from problem
         except BotoCoreError as problem:
-            hint = _CREDENTIALS if "credential" in str(problem).lower() else "see that the network works"
-            raise HostError(f"cannot {_in_words(operation)} on ec2: {problem}", hint=hint) from problem
+            raise self._silence(operation, problem) from problem
+
+    def _silence(self, operation: str, problem: Exception) -> UsageError | HostError:
+        """Return as an error of ours that no answer came."""
+        from boto3 import Session
+        from botocore.exceptions import EndpointConnectionError
+
+        sentence = f"cannot {_in_words(operation)} on ec2: {problem}"
+        if isinstance(problem, EndpointConnectionError):
+            hint = f"see that the network works, and that {self.region} is the region that you mean"
+            boto = Session()  # older than a new region, perhaps: so nobody is refused before that was tried
+            regions = (boto.get_available_regions("ec2", one) for one in boto.get_available_partitions())
+            return (HostError if any(self.region in some for some in regions) else UsageError)(sentence, hint=hint)
+        hint = _CREDENTIALS if "credential" in str(problem).lower() else "see that the network works"
+        return HostError(sentence, hint=hint)
 
     # --- instances --------------------------------------------------------------------------------------------
 
@@ -105,16 +139,31 @@ class Account:
     def running(self, request: Mapping[str, Any], name: str) -> Iterator[str]:
         """Yield the id of a new instance, which is terminated at the end of the block, however that is left.
 
-        Both are asked for in a thread: an interrupt does not lose the answer that way.
+        Both are asked for in a thread, one after the other: an interrupt does not lose the answer that way.
+
+        :param request: its ``ClientToken`` is the lease that its tags name.
         """
-        with ThreadPoolExecutor(1, "ec2") as thread:
-            asked = thread.submit(self.ask, "run_instances", **request)
+        started: list[str] = []
+
+        def start() -> None:
             try:
-                yield _instance_id(asked.result())
+                started.append(str(self.ask("run_instances", **request)["Instances"][0]["InstanceId"]))
+            except _FAILURES:  # the answer may be all that was lost
+                with suppress(*_FAILURES):  # the first error is the one to tell
+                    started.extend(one.id for one in self.instances() if one.claim.lease == request["ClientToken"])
+                raise
+
+        def end() -> None:
+            for instance_id in started:
+                with events.phase("stop", machine=name):
+                    self.terminate(instance_id)
+
+        with ThreadPoolExecutor(1, "ec2") as thread:
+            try:
+                thread.submit(start).result()
+                yield started[0]
             finally:
-                if not asked.exception():
-                    with events.phase("stop", machine=name):
-                        thread.submit(self.terminate, _instance_id(asked.result())).result()
+                thread.submit(end).result()
 
     def terminate(self, instance_id: str) -> None:
         """End an instance for good.
@@ -123,14 +172,15 @@ class Account:
         """
         for left in reversed(range(_TRIES)):
             try:
-                self.ask("terminate_instances", InstanceIds=[instance_id])
-                return
-            except HostError as problem:
+                with suppress(NotThere):  # it has gone, or is so new that EC2 does not know it yet
+                    self.ask("terminate_instances", InstanceIds=[instance_id])
+                    return
+            except _FAILURES as problem:
                 if not left:
                     command = f"aws ec2 terminate-instances --region {self.region} --instance-ids {instance_id}"
                     sentence = f"cannot end instance {instance_id}, which costs until it ends by itself: {problem}"
                     raise HostError(sentence, hint=f"end it: {command}") from problem
-                time.sleep(1.0)
+            time.sleep(1.0)
 
     def instance(self, instance_id: str) -> Mapping[str, Any]:
         """Return what EC2 says of an instance; nothing in its first moments, and long after its end."""
@@ -157,41 +207,55 @@ class Account:
         found = self.ask("describe_snapshots", OwnerIds=["self"], Filters=[_OURS])["Snapshots"]
         return [_thing(one, "SnapshotId") for one in found]
 
-    def drop_image(self, image_id: str) -> None:
-        """Remove an AMI, and the snapshots that it is made of."""
-        for image in self.ask("describe_images", ImageIds=[image_id])["Images"]:
-            self.ask("deregister_image", ImageId=image_id)
-            for snapshot_id in snapshots_of(image):
-                self.ask("delete_snapshot", SnapshotId=snapshot_id)
+    def images_where(self, key: str, value: str) -> list[dict[str, Any]]:
+        """Return what EC2 says of the account's AMIs that one of its filters finds."""
+        return list(self.ask("describe_images", Owners=["self"], Filters=[{"Name": key, "Values": [value]}])["Images"])
+
+    def drop_images(self, key: str, value: str) -> None:
+        """Remove the AMIs that a filter finds, and the snapshots that they are made of."""
+        for image in self.images_where(key, value):
+            with suppress(NotThere):  # somebody else was faster
+                self.ask("deregister_image", ImageId=image["ImageId"])
+            for disk in image.get("BlockDeviceMappings", ()):
+                if snapshot_id := disk.get("Ebs", {}).get("SnapshotId"):
+                    self.drop_snapshot(snapshot_id)
+
+    def drop_snapshot(self, snapshot_id: str) -> None:
+        """Remove a snapshot."""
+        with suppress(NotThere):  # somebody else was faster
+            self.ask("delete_snapshot", SnapshotId=snapshot_id)
 
     def sweep(self) -> Iterator[str]:
-        """Remove what is ours and has had its time; yield what it was."""
-        for instance in self.instances():
-            if instance.claim.passed:
-                self.terminate(instance.id)
-                yield f"instance {instance.id} of {instance.claim.user}, {instance.claim.what}"
-        for image in self.images():
-            if image.claim.passed:
-                self.drop_image(image.id)
-                yield f"AMI {image.id} of {image.claim.user}, {image.claim.what}"
-        for snapshot in self.snapshots():
-            if snapshot.claim.passed:
-                self.ask("delete_snapshot", SnapshotId=snapshot.id)
-                yield f"snapshot {snapshot.id} of {snapshot.claim.user}, {snapshot.claim.what}"
+        """Remove what is ours and has had its time; yield what it was.
+
+        :raise UsageError: the first one that told why something stays; all the rest has been tried.
+        :raise HostError: the same.
+        """
+        failures: list[UsageError | HostError] = []
+        for kind, found, remove in (
+            ("instance", self.instances, self.terminate),
+            ("AMI", self.images, partial(self.drop_images, "image-id")),
+            ("snapshot", self.snapshots, self.drop_snapshot),
+        ):
+            with _kept_in(failures):
+                for thing in found():
+                    with _kept_in(failures):
+                        if thing.claim.passed:
+                            remove(thing.id)
+                            yield f"{kind} {thing.id} of {thing.claim.user}, {thing.claim.what}"
+        if failures:
+            raise failures[0]
 
 
 class Watch:
-    """Waits, and looks now and then whether an instance still runs.
-
-    :param name: what the machine is called.
-    """
+    """Waits, and looks now and then whether an instance still runs."""
 
     EVERY_S = 5.0
 
-    def __init__(self, account: Account, instance_id: str, name: str) -> None:
+    def __init__(self, account: Account, instance_id: str, claim: Claim) -> None:
         self._account = account
         self._instance_id = instance_id
-        self._name = name
+        self._claim = claim
         self._next_s = 0.0
         self.answered = False
         """Whether the machine did, once."""
@@ -199,50 +263,55 @@ class Watch:
     def __call__(self, wait_s: float) -> None:
         """Wait *wait_s* seconds.
 
-        :raise ConnectionLost: it was ended: by its time, by a spot market, by somebody.
+        :raise TimeLimit: its time has passed: it ends by itself.
+        :raise ConnectionLost: it was ended: by a spot market, by somebody.
         :raise BootError: the same, before it ever answered.
         """
+        check_interrupted()
+        if self._claim.passed:
+            raise TimeLimit(
+                f"cannot go on with {self._claim.name}: its time there (ec2_ttl_s) passed at {self._claim.until}",
+                hint="a larger `ec2_ttl_s` in the host's settings, or VMTASKS_EC2_TTL_S, gives machines more time",
+            )
         if time.monotonic() >= self._next_s:
             self._next_s = time.monotonic() + self.EVERY_S
             said: Mapping[str, Any] = {}
-            with suppress(HostError):  # a cloud that does not answer now may the next time; ssh tells of the machine
+            with suppress(*_FAILURES):  # a cloud that does not answer now may the next time; ssh tells of the machine
                 said = self._account.instance(self._instance_id)
-            self.expect_alive(said)
+            self._expect_alive(said)
         time.sleep(wait_s)
 
-    def expect_alive(self, said: Mapping[str, Any]) -> None:
+    def _expect_alive(self, said: Mapping[str, Any]) -> None:
         """See that an instance has not ended, by what EC2 says of it."""
         state = said["State"]["Name"] if said else "pending"
         if state not in ("pending", "running"):
             why = said.get("StateReason", {}).get("Message") or said.get("StateTransitionReason") or "nobody says why"
             error = ConnectionLost if self.answered else BootError
-            raise error(f"{self._name} is gone: its instance {self._instance_id} is {state} ({why})")
+            raise error(f"{self._claim.name} is gone: its instance {self._instance_id} is {state} ({why})")
 
 
 def refusal(operation: str, error: Mapping[str, str]) -> UsageError | HostError:
     """Return EC2's refusal as an error of ours."""
     code = error.get("Code", "")
-    sentence = f"cannot {_in_words(operation)} on ec2: {error.get('Message', '').rstrip('.')} ({code})"
-    if code.startswith(_ASKED_WRONGLY):
-        return UsageError(
-            sentence,
-            hint="see [ec2] of the image, and ec2_… of the host's settings; ids are of one region",
-        )
+    sentence = f"cannot {_in_words(operation)} on ec2: {(error.get('Message') or '').rstrip('.')} ({code})"
+    is_missing = code.endswith((".NotFound", ".Unavailable"))
+    if is_missing or code.startswith(_ASKED_WRONGLY):
+        hint = _HINTS.get(code, "see [ec2] of the image, and ec2_… of the host's settings; ids are of one region")
+        return (NotThere if is_missing else UsageError)(sentence, hint=hint)
     return HostError(sentence, hint=_HINTS.get(code, ""))
 
 
-def snapshots_of(image: Mapping[str, Any]) -> list[str]:
-    """Return the snapshots that an AMI is made of."""
-    disks = (mapping.get("Ebs", {}) for mapping in image.get("BlockDeviceMappings", ()))
-    return [disk["SnapshotId"] for disk in disks if disk.get("SnapshotId")]
+@contextmanager
+def _kept_in(failures: list[UsageError | HostError]) -> Iterator[None]:
+    """Go on after a failure, and keep it."""
+    try:
+        yield
+    except _FAILURES as problem:
+        failures.append(problem)
 
 
 def _thing(said: Mapping[str, Any], key: str) -> Thing:
     return Thing(id=said[key], claim=Claim.of(said.get("Tags", ())), said=said)
-
-
-def _instance_id(answer: Mapping[str, Any]) -> str:
-    return str(answer["Instances"][0]["InstanceId"])
 
 
 def _in_words(operation: str) -> str:

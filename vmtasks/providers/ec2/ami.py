@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 from vmtasks import events
 from vmtasks.deadline import Deadline
 from vmtasks.errors import HostError, UsageError
 from vmtasks.guest.session import Session
 from vmtasks.image.definition import Definition
-from vmtasks.providers.ec2.account import Account, snapshots_of
+from vmtasks.providers.ec2.account import Account
 from vmtasks.providers.ec2.request import Claim
 
 POLL_S = 2.0
@@ -31,7 +34,7 @@ class Ami:
 
     def drop(self) -> bool:
         """Remove it and the snapshots that it is made of, which an instance does not need any more."""
-        Account.at(self.on).drop_image(self.id)
+        Account.at(self.on).drop_images("image-id", self.id)
         return True
 
 
@@ -56,31 +59,32 @@ class Freezer:
         """
         if not self.forkable:
             raise UsageError(f"cannot freeze {self.session.machine}: it was not booted with forkable=True")
-        claim = Claim(name=f"{self.session.machine}, {name}", what=name, until_s=time.time() + self.ttl_s)
-        with events.phase("checkpoint", machine=self.session.machine, detail=name):
+        machine, ami_name = self.session.machine, f"vmtasks-{secrets.token_hex(8)}"
+        claim = Claim(name=f"{machine}, {name}", what=name, until_s=time.time() + self.ttl_s)
+        request = {
+            "InstanceId": self.instance_id,
+            "Name": ami_name,
+            "NoReboot": True,
+            "TagSpecifications": [{"ResourceType": kind, "Tags": claim.tags} for kind in ("image", "snapshot")],
+        }
+        with events.phase("checkpoint", machine=machine, detail=name), ThreadPoolExecutor(1, "ec2") as thread:
             self.session.query(["sync"])
-            made = self.account.ask(
-                "create_image",
-                InstanceId=self.instance_id,
-                Name=f"vmtasks-{secrets.token_hex(8)}",
-                NoReboot=True,
-                TagSpecifications=[{"ResourceType": "image", "Tags": claim.tags}],
-            )
-            ami = Ami(name=name, on=self.on, id=made["ImageId"], definition=self.definition)
             try:
-                self._see_made(ami, claim)
+                # In a thread, one after the other: what an interrupt or a lost answer leaves is there to be removed.
+                image_id = thread.submit(self.account.ask, "create_image", **request).result()["ImageId"]
+                self._see_made(image_id)
             except BaseException:
-                ami.drop()
+                thread.submit(self.account.drop_images, "name", ami_name).result()
                 raise
-        return ami
+        return Ami(name=name, on=self.on, id=image_id, definition=self.definition)
 
-    def _see_made(self, ami: Ami, claim: Claim) -> None:
-        """Wait until the AMI can be used, and mark its snapshots as ours."""
+    def _see_made(self, image_id: str) -> None:
+        """Wait until the AMI can be used."""
         limit = Deadline.after(LIMIT_S)
         while not limit.passed:
-            (image,) = self.account.ask("describe_images", ImageIds=[ami.id])["Images"]
+            found = self.account.images_where("image-id", image_id)
+            image: Mapping[str, Any] = found[0] if found else {"State": "pending"}  # so new that EC2 knows nothing yet
             if image["State"] == "available":
-                self.account.ask("create_tags", Resources=snapshots_of(image), Tags=claim.tags)
                 return
             if image["State"] != "pending":
                 why = image.get("StateReason", {}).get("Message", image["State"])
