@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 from invoke.context import Context
 
+from recipes.tarbake import tarbake
 from tests.contract import ProviderContract
 from tests.ec2.cloud import LIMIT_S, REGION, Cloud
-from vmtasks import Provider, Wishes, boot, events
+from vmtasks import Provider, Run, Wishes, boot, events
 from vmtasks.commands import vm
 from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError, CommandFailed, ConnectionLost, HostError, TimeLimit, UsageError
+from vmtasks.flags import Flags
 from vmtasks.furnish import MARK
 from vmtasks.image.cache import key_of
 from vmtasks.image.definition import find
@@ -91,6 +93,19 @@ def test_a_machine_comes_does_its_work_and_is_gone(cloud: Cloud, tmp_path: Path)
     assert phases == ["instance", "boot", "ssh", "cloud-init", "furnish", "stop"]
     (started,) = (event for event in heard if isinstance(event, events.MachineStarted))
     assert (started.image, started.accelerator, started.why_accelerator) == ("plain", "ec2", f"t3.medium in {REGION}")
+
+
+def test_a_shipped_recipe_runs_there_unchanged_and_its_products_come_home(
+    cloud: Cloud, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (images / "maker.toml").write_text('from = "plain"\n[[steps]]\nrun = "id builder || useradd -m builder"\n')
+    (tmp_path / "parcel").mkdir()
+    (tmp_path / "parcel" / "file").write_text("content\n")
+    monkeypatch.chdir(tmp_path)
+    run = Run(recipe="tarbake", flags=Flags(on="ec2"), directory=tmp_path / "run")
+    tarball, *_ = tarbake(run, source="parcel", image="maker")
+    assert subprocess.check_output(["tar", "-xOzf", tarball, "parcel/file"]) == b"content\n"
+    assert cloud.states() == ["terminated"]
 
 
 def test_an_instance_ends_itself_and_takes_its_disk_along(cloud: Cloud) -> None:
