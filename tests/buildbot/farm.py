@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
@@ -10,7 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -133,14 +134,20 @@ class Farm:
 
     def get(self, path: str) -> list[dict[str, Any]]:
         """Return what the master says of *path*."""
-        with urllib.request.urlopen(f"{self._api}/{path}", timeout=LIMIT_S) as answer:  # noqa: S310 - our own master
-            (found,) = (value for key, value in json.load(answer).items() if key != "meta")
+        (found,) = (value for key, value in json.loads(self.text(path)).items() if key != "meta")
         return list(found)
 
     def text(self, path: str) -> str:
         """Return what the master has at *path*, as it is."""
-        with urllib.request.urlopen(f"{self._api}/{path}", timeout=LIMIT_S) as answer:  # noqa: S310 - our own master
-            return str(answer.read().decode())
+
+        def read() -> list[str]:
+            with urllib.request.urlopen(f"{self._api}/{path}", timeout=LIMIT_S) as answer:  # noqa: S310 - our own master
+                # Where something changes while it answers, a master says how long the answer is and breaks it off.
+                with suppress(http.client.IncompleteRead):
+                    return [answer.read().decode()]
+            return []
+
+        return until(f"an answer to {path}", read)[0]
 
     def control(self, path: str, method: str, **parameters: Any) -> Any:
         """Have the master do something."""

@@ -39,6 +39,9 @@ class FakeSshd(ServerInterface):
         self._account = pwd.getpwnam(user) if user else None
         self._transports: list[Transport] = []
         self._children: list[subprocess.Popen[bytes]] = []
+        self._is_closed = False
+        self._one_at_a_time = threading.Lock()
+        """Nothing is started that close() does not see."""
 
     def serve(self, line: socket.socket) -> None:
         """Serve whoever is at the other end of *line*, until :meth:`close`."""
@@ -62,6 +65,8 @@ class FakeSshd(ServerInterface):
 
     def close(self) -> None:
         """End all that runs, and all connections."""
+        with self._one_at_a_time:
+            self._is_closed = True
         while self._children:
             child = self._children.pop()
             os.killpg(child.pid, signal.SIGKILL)
@@ -70,11 +75,28 @@ class FakeSshd(ServerInterface):
             transport.close()
 
     def execute(self, channel: Channel, command: str) -> None:
-        """Run a command to its end."""
+        """Run a command to its end; none, once we are closed."""
+        with self._one_at_a_time:
+            if self._is_closed:
+                return
+            child = self._start(command)
+            self._children.append(child)
+        threading.Thread(target=_feed, args=(channel, child), daemon=True).start()
+        complaints = threading.Thread(target=_tell, args=(child.stderr, channel.sendall_stderr), daemon=True)
+        complaints.start()
+        _tell(child.stdout, channel.sendall)
+        complaints.join()
+        with suppress(OSError, EOFError):  # the client has gone, or close() was here first
+            # It is not reaped yet: no other group gets its number before close() has ended what it left running.
+            ended = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+            channel.send_exit_status(ended.si_status if ended else 1)
+            channel.close()
+
+    def _start(self, command: str) -> subprocess.Popen[bytes]:
         # What sshd gives to a command, and nothing of ours: a variable that is a secret here is none of its business.
         account = self._account
         name = account.pw_name if account else own_name()
-        child = subprocess.Popen(
+        return subprocess.Popen(
             ["/bin/sh", "-c", command],
             cwd=self._home,
             env={"HOME": str(self._home), "USER": name, "LOGNAME": name, "SHELL": "/bin/sh", "PATH": os.defpath},
@@ -86,17 +108,6 @@ class FakeSshd(ServerInterface):
             group=account.pw_gid if account else None,
             extra_groups=[] if account else None,
         )
-        self._children.append(child)
-        threading.Thread(target=_feed, args=(channel, child), daemon=True).start()
-        complaints = threading.Thread(target=_tell, args=(child.stderr, channel.sendall_stderr), daemon=True)
-        complaints.start()
-        _tell(child.stdout, channel.sendall)
-        complaints.join()
-        with suppress(OSError, EOFError):  # the client has gone, or close() was here first
-            # It is not reaped yet: no other group gets its number before close() has ended what it left running.
-            ended = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-            channel.send_exit_status(ended.si_status if ended else 1)
-            channel.close()
 
     # --- what paramiko asks
 
