@@ -141,10 +141,10 @@ class Farm:
         """Return what the master has at *path*, as it is."""
 
         def read() -> list[str]:
-            with urllib.request.urlopen(f"{self._api}/{path}", timeout=LIMIT_S) as answer:  # noqa: S310 - our own master
-                # Where something changes while it answers, a master says how long the answer is and breaks it off.
-                with suppress(http.client.IncompleteRead):
-                    return [answer.read().decode()]
+            url = f"{self._api}/{path}"
+            # Where something changes while it answers, a master says how long the answer is and breaks it off.
+            with suppress(http.client.IncompleteRead), urllib.request.urlopen(url, timeout=LIMIT_S) as answer:  # noqa: S310
+                return [answer.read().decode()]
             return []
 
         return until(f"an answer to {path}", read)[0]
