@@ -20,12 +20,13 @@ from tests.process.supervised import plan_in
 from vmtasks import events, frozen, slots
 from vmtasks.config import HostSettings
 from vmtasks.deadline import Deadline
-from vmtasks.errors import BootError, HostError, UsageError
+from vmtasks.errors import BootError, HostError, Interrupted, UsageError
 from vmtasks.far import send
 from vmtasks.far.host import FarHost, far_host
 from vmtasks.far.receive import received, receiving, sweep
 from vmtasks.freeze import copy_extents
 from vmtasks.image.cache import BakedImage
+from vmtasks.interrupts import signals_interrupt
 from vmtasks.leash import leashed
 from vmtasks.parallel import at_once
 from vmtasks.qemu.accel import choose
@@ -127,7 +128,7 @@ def test_who_has_had_enough_of_waiting_there_is_heard_in_a_thread_too_and_leaves
         os.kill(os.getpid(), signal.SIGINT)
 
     with far.within(frozen.only_maker, "image"):
-        with events.listening(interrupt), pytest.raises(KeyboardInterrupt):
+        with events.listening(interrupt), signals_interrupt(), pytest.raises(Interrupted):
             at_once(wait)
         assert said == [f"{far.name}: waiting for another template of image"]
     with far.within(frozen.only_maker, "image") as waited:  # and the steward does not sit in the other's block
