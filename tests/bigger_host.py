@@ -8,12 +8,10 @@ from __future__ import annotations
 import ipaddress
 import itertools
 import os
-import select
 import shutil
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import until
 from vmtasks import kept
 from vmtasks.child import die_with
 from vmtasks.config import cache_dir
@@ -37,16 +36,7 @@ mkdir -m 1777 /run/lock
 mkdir /run/sshd /run/upper /run/work
 mount -t overlay -o lowerdir=/etc,upperdir=/run/upper,workdir=/run/work overlay /etc
 getent passwd sshd >/dev/null || echo "sshd:x:65533:65534::/run/sshd:/usr/sbin/nologin" >>/etc/passwd"""
-_LIMIT_S = 30.0
-
-
-def until(condition: Callable[[], object], what: str, limit_s: float = _LIMIT_S) -> None:
-    """Wait until a condition holds."""
-    deadline_s = time.monotonic() + limit_s
-    while not condition():
-        if time.monotonic() > deadline_s:
-            pytest.fail(f"in {limit_s:g} s it did not come to this: {what}")
-        select.select([], [], [], 0.02)
+LIMIT_S = 30.0
 
 
 def _run(*argv: str, cwd: Path | None = None) -> None:
@@ -192,7 +182,7 @@ def bigger_host(
             ),
         ):
             try:
-                until(lambda: b"listening on" in (directory / "sshd.log").read_bytes(), "sshd listens")
+                until("sshd", lambda: b"listening on" in (directory / "sshd.log").read_bytes(), LIMIT_S)
                 yield host
             finally:
                 for pid in host.pids():

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 
 import pytest
+
+from tests.bigger_host import BiggerHost, bigger_host
 
 pytest.register_assert_rewrite("tests.contract")
 
@@ -23,3 +26,10 @@ def _makes_variables_stay_with_it() -> None:
     """What `make check` was given is not for the makes that tests call."""
     for name in ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "ARGS"):
         os.environ.pop(name, None)
+
+
+@pytest.fixture(scope="session")
+def big(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BiggerHost]:
+    """A host that is not this one; images that it was sent, and templates made there, are there for all tests."""
+    with bigger_host(tmp_path_factory.mktemp("bigger")) as host:
+        yield host

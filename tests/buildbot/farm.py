@@ -8,32 +8,18 @@ import os
 import re
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from vmtasks.deadline import Deadline
-
-Found = TypeVar("Found")
+from tests.waiting import LIMIT_S, until
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
-LIMIT_S = 60.0
-AGAIN_S = 0.1
 RESULTS = ("success", "warnings", "failure", "skipped", "exception", "retry", "cancelled")
-
-
-def until(what: str, look: Callable[[], Found], within_s: float = LIMIT_S) -> Found:
-    """Return what *look* finds, as soon as it finds something."""
-    deadline = Deadline.after(within_s)
-    while not (found := look()):
-        assert not deadline.passed, f"within {within_s:g} s there was no {what}"
-        time.sleep(AGAIN_S)
-    return found
 
 
 def make_checkout(directory: Path) -> None:

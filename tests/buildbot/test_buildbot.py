@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.buildbot.farm import Farm, until
+from tests.buildbot.farm import Farm
+from tests.waiting import until
 from vmtasks.buildbot.step import VmTask
 
 BUILDER = "test-in-vm-bookworm"

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from buildbot.config import ConfigErrors
 
-from tests.buildbot.farm import Farm, until
+from tests.buildbot.farm import Farm
+from tests.waiting import until
 from vmtasks.buildbot.latent import VMLatentWorker
 
 

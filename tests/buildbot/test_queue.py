@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.buildbot.farm import LIMIT_S, Farm, make_checkout, until
+from tests.buildbot.farm import Farm, make_checkout
+from tests.waiting import LIMIT_S, until
 from vmtasks.slots import RUNNING, Claim, Limits, own_name, tickets
 
 BUILDER = "test-in-vm-bookworm"

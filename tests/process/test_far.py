@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from tests.bigger_host import BiggerHost, bigger_host, until
+from tests.bigger_host import LIMIT_S, BiggerHost, bigger_host
 from tests.process.supervised import plan_in
+from tests.waiting import until
 from vmtasks import events, frozen, slots
 from vmtasks.config import HostSettings
 from vmtasks.deadline import Deadline
@@ -32,7 +33,6 @@ from vmtasks.parallel import at_once
 from vmtasks.qemu.accel import choose
 
 ROOT = Path(__file__).resolve().parents[2]
-LIMIT_S = 30.0
 NOTICED_S = 10.0
 KEY = "0123456789abcdef"
 CALLER = """
@@ -59,12 +59,6 @@ with Claim("work of theirs", 100, Limits(machines=1, memory_mib=1000)) as claim:
 """
 
 
-@pytest.fixture(scope="module")
-def big(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BiggerHost]:
-    with bigger_host(tmp_path_factory.mktemp("bigger")) as host:
-        yield host
-
-
 @pytest.fixture
 def far(big: BiggerHost, monkeypatch: pytest.MonkeyPatch) -> Iterator[FarHost]:
     """A link to it; nothing of it may be left there afterwards."""
@@ -72,7 +66,7 @@ def far(big: BiggerHost, monkeypatch: pytest.MonkeyPatch) -> Iterator[FarHost]:
     host = far_host(big.name)
     yield host
     host.close()
-    until(lambda: not big.left(), f"nothing is left there, and not {big.left()}")
+    until("end of all that ran there", lambda: not big.left(), LIMIT_S)
 
 
 def plan_there(far: FarHost, tmp_path: Path, name: str = "machine") -> dict[str, Any]:
@@ -177,7 +171,7 @@ def test_callers_from_elsewhere_stand_in_one_queue_with_who_works_there(
             assert [ticket["state"] for ticket in ahead] == ["running", "waiting"]
             developer.communicate("\n")
             one.expect("started", Deadline.after(LIMIT_S))
-            until(lambda: [t.state for t in far.call(slots.tickets)] == ["running", "waiting"], "one is admitted")
+            until("slot", lambda: [t.state for t in far.call(slots.tickets)] == ["running", "waiting"], LIMIT_S)
             one.stop()
             other.expect("started", Deadline.after(LIMIT_S))
 
@@ -195,7 +189,7 @@ def test_nothing_is_left_there_whoever_is_killed(far: FarHost, big: BiggerHost, 
             os.kill(pid, signal.SIGKILL)
         with pytest.raises(BootError, match="the machine is gone"):
             leash.expect("never", Deadline.after(LIMIT_S))
-        until(lambda: not Path(plan["directory"]).exists(), "its directory has gone")
+        until("end of its directory", lambda: not Path(plan["directory"]).exists(), LIMIT_S)
     assert far.call(slots.tickets) == ()
 
 
@@ -210,7 +204,7 @@ def test_a_caller_that_is_killed_leaves_nothing_there(far: FarHost, big: BiggerH
     assert len(big.running()) > before
     caller.kill()
     caller.communicate()
-    until(lambda: len(big.running()) == before, "it is as it was there")
+    until("end of its processes", lambda: len(big.running()) == before, LIMIT_S)
     assert not Path(big.cache / "machines/machine").exists()
 
 
@@ -246,7 +240,7 @@ def test_a_cut_link_is_noticed_at_both_ends(far: FarHost, big: BiggerHost, tmp_p
         assert time.monotonic() - began_s < NOTICED_S + 5, "the one figure that is promised"
         with pytest.raises(HostError, match="the link to"):
             far.call(HostSettings.load)
-        until(lambda: not big.left(), "all of it has gone there, while nothing comes through")
+        until("end there, while nothing comes through", lambda: not big.left(), LIMIT_S)
     finally:
         big.mend()
     assert far_host(big.name).call(slots.tickets) == (), "the next one has a new link"

@@ -8,15 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bigger_host import BiggerHost, bigger_host
 from vmtasks.image.cache import images_dir
-
-
-@pytest.fixture(scope="session")
-def big(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BiggerHost]:
-    """A host that is not this one; images that it was sent, and templates made there, are there for all tests."""
-    with bigger_host(tmp_path_factory.mktemp("bigger")) as host:
-        yield host
 
 
 @pytest.fixture

@@ -26,9 +26,11 @@ _ON = "where: USER@HOST, ec2 or ec2:REGION; this host by default"
 @task(help={"on": _ON}, auto_shortflags=False)
 def ps(_: Context, on: str = "") -> None:
     """List the machines that run and wait, everybody's: on this host, or where --on says."""
+    from vmtasks.place import Place
     from vmtasks.report.table import table
 
-    print(table(*_instances(account) if (account := _account(on)) else _machines(_host(on))))
+    keeper = _keeper(on)
+    print(table(*(_machines(keeper) if isinstance(keeper, Place) else _instances(keeper))))
 
 
 def _machines(place: Place) -> Table:
@@ -64,25 +66,26 @@ def _instances(account: Account) -> Table:
     return ("STATE", "USER", "INSTANCE", "TYPE", "UNTIL", "WHAT"), rows
 
 
-def _account(on: str) -> Account | None:
-    """Return the account whose machines are meant; None where they are some host's."""
-    from vmtasks.machine import provider_of
-    from vmtasks.providers.ec2 import Ec2
+def _keeper(on: str) -> Place | Account:
+    """Return whoever can be asked for the machines at a place.
 
-    return provider.account() if isinstance(provider := provider_of(on), Ec2) else None
-
-
-def _host(on: str) -> Place:
-    """Return the host that is meant.
-
-    :raise UsageError: it is none that runs QEMU for us.
+    :raise UsageError: nobody can.
     :raise HostError: it cannot be reached.
     """
+    from vmtasks.place import THIS_HOST
+    from vmtasks.spec import HERE
+
+    if on in {"", HERE}:  # at once: all that runs a machine need not be loaded to look at this host
+        return THIS_HOST
     from vmtasks.errors import UsageError
     from vmtasks.machine import provider_of
+    from vmtasks.providers.ec2 import Ec2
     from vmtasks.providers.qemu import Qemu, place_of
 
-    if isinstance(provider := provider_of(on), Qemu):
+    provider = provider_of(on)
+    if isinstance(provider, Ec2):
+        return provider.account()
+    if isinstance(provider, Qemu):
         return place_of(provider.on)
     raise UsageError(f"cannot look after machines on '{on}': it is one itself", hint="see docs/providers.md")
 
@@ -110,8 +113,11 @@ def times(_: Context, recipe: str = "", last: str = "20") -> None:
 @task(help={"on": _ON}, auto_shortflags=False)
 def gc(_: Context, on: str = "") -> None:
     """Sweep what machines, bakes and makers of templates that were killed have left; touches nothing that lives."""
+    from vmtasks.place import Place
+
+    keeper = _keeper(on)
     swept = False
-    for what in account.sweep() if (account := _account(on)) else _left(_host(on)):
+    for what in _left(keeper) if isinstance(keeper, Place) else keeper.sweep():
         print(f"swept {what}", flush=True)
         swept = True
     if not swept:

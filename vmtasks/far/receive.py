@@ -5,7 +5,6 @@ Called there by a steward. Only a complete image gets its place in the cache.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import re
@@ -15,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from vmtasks import events, kept
+from vmtasks import kept
 from vmtasks.errors import HostError
 from vmtasks.image.cache import BakedImage, all_baked, images_dir, read_baked
 
@@ -46,22 +45,21 @@ def receiving(serial: str, sizes: Mapping[str, int]) -> Iterator[dict[str, int] 
     """
     if not _SERIAL.fullmatch(serial) or not set(sizes) <= set(FILES):
         raise HostError(f"cannot take in {serial}: that is no image")
-    incoming = _incoming(serial)
-    lock = _locked(incoming, serial)
-    try:
-        if received(serial):  # somebody else has sent it meanwhile
+    name = _name(serial)
+    with kept.alone(_lock(name), other=f"somebody else who sends {name}"):
+        if received(serial):  # they have sent it meanwhile
             yield None
             return
         _sweep(serial)
-        have = {name: min(_size(incoming / name), size) for name, size in sizes.items()}
+        incoming = _incoming(serial)
+        incoming.mkdir(parents=True, exist_ok=True)
+        have = {file: min(_size(incoming / file), size) for file, size in sizes.items()}
         missing_bytes = sum(sizes.values()) - sum(have.values())
         free_bytes = shutil.disk_usage(incoming).free
         if missing_bytes > free_bytes:
             left = f"{free_bytes >> 20} MiB left"
             raise HostError(f"its cache has {left}, and the image needs {missing_bytes >> 20} MiB more")
         yield have
-    finally:
-        os.close(lock)
 
 
 def add(serial: str, name: str, at: int, data: bytes) -> None:
@@ -88,52 +86,40 @@ def complete(serial: str, digests: Mapping[str, str]) -> None:
 
 def sweep() -> tuple[Path, ...]:
     """Remove what has come of images that nobody sends any more, and return the directories that it was in."""
-    return tuple(path for path in sorted(images_dir().glob(".*.incoming")) if _dropped(path))
-
-
-def _dropped(incoming: Path) -> bool:
-    with kept.locked(incoming / "in-use") as free:
-        if free:
-            shutil.rmtree(incoming, ignore_errors=True)
-    return free
-
-
-def _incoming(serial: str) -> Path:
-    return images_dir() / f".{serial}.incoming"
-
-
-def _locked(incoming: Path, serial: str) -> int:
-    """Make the directory, and hold it as the only one; whoever had it before may have removed it, or made it whole."""
-    while True:
-        incoming.mkdir(parents=True, exist_ok=True)
-        path = incoming / "in-use"
-        try:
-            try:
-                lock = kept.hold(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                events.emit(events.Note(text=f"waiting for somebody else who sends {serial}"))
-                lock = kept.hold(path, fcntl.LOCK_EX)
-        except FileNotFoundError:
-            continue
-        with suppress(FileNotFoundError):
-            if received(serial) or os.path.samestat(os.fstat(lock), path.stat()):
-                return lock
-        os.close(lock)
+    swept = []
+    for path in sorted(images_dir().glob(".*.incoming")):
+        with kept.locked(_lock(_name(_serial(path)))) as free:
+            if free:
+                shutil.rmtree(path, ignore_errors=True)
+                swept.append(path)
+    return tuple(swept)
 
 
 def _sweep(serial: str) -> None:
-    """Remove what else has come of this name and is of no use any more."""
+    """Remove what else has come of this name and is of no use any more; nobody else sends any of it."""
     name = _name(serial)
     for path in images_dir().glob(".*.incoming"):
-        other = path.name.removeprefix(".").removesuffix(".incoming")
-        if other != serial and _name(other) == name:
-            _dropped(path)
+        if _serial(path) != serial and _name(_serial(path)) == name:
+            shutil.rmtree(path, ignore_errors=True)
     for image in all_baked():
         was_sent = not image.identity.exists()  # what was baked here is for its owner to prune
         if was_sent and image.manifest["name"] == name:
             with suppress(FileNotFoundError):
                 if time.time() - image.in_use.stat().st_mtime > _UNUSED_S:
                     image.drop()
+
+
+def _incoming(serial: str) -> Path:
+    return images_dir() / f".{serial}.incoming"
+
+
+def _serial(incoming: Path) -> str:
+    return incoming.name.removeprefix(".").removesuffix(".incoming")
+
+
+def _lock(name: str) -> Path:
+    """Return what is locked by whoever sends an image of that name."""
+    return images_dir() / f"{name}.incoming.lock"
 
 
 def _name(serial: str) -> str:

@@ -257,12 +257,11 @@ class _Lines:
         """Return the descriptor to select on."""
         return self._fd
 
-    def collect(self) -> bool:
-        """Take in what can be read now, and return whether the pipe is still open."""
+    def collect(self) -> None:
+        """Take in what can be read now."""
         data = os.read(self._fd, 65536)
         self._received += data
         self.ended = not data
-        return not self.ended
 
     def lines(self) -> Iterator[bytes]:
         """Yield the lines that are complete, each once."""

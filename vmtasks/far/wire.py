@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from vmtasks.config import HostSettings
 from vmtasks.frozen import Frozen
 from vmtasks.image.cache import BakedImage
+from vmtasks.kept import Kept
 from vmtasks.lease import Lease
 from vmtasks.place import THIS_HOST, Place
 from vmtasks.qemu.accel import Choice
@@ -20,8 +21,6 @@ _KINDS = {
     kind.__name__: kind
     for kind in (BakedImage, Choice, DirectKernel, Frozen, HostSettings, Lease, Limits, Machine, Ram, Ticket)
 }
-_PLACE = "place"
-"""The field that says where the data is at home: whoever reads it knows that."""
 
 
 def packed(data: object) -> object:  # noqa: PLR0911 - one for each kind
@@ -67,12 +66,13 @@ def unpacked(said: Any, place: Place = THIS_HOST) -> Any:  # noqa: ANN401, PLR09
             return {key: unpacked(field, place) for key, field in table.items()}
         case {"kind": str(name), "fields": dict(table)} if name in _KINDS:
             kind: Any = _KINDS[name]
-            own = {_PLACE: place} if is_dataclass(kind) and any(one.name == _PLACE for one in fields(kind)) else {}
-            return kind(**{key: unpacked(field, place) for key, field in table.items()}, **own)
+            data = kind(**{key: unpacked(field, place) for key, field in table.items()})
+            return replace(data, place=place) if isinstance(data, Kept) else data
     raise ValueError(f"nobody of ours says {str(said)[:80]!r}")
 
 
 def _fields(data: Any) -> list[tuple[str, object]]:  # noqa: ANN401 - one of _KINDS
     if is_dataclass(data):
-        return [(one.name, getattr(data, one.name)) for one in fields(data) if one.name != _PLACE]
+        # Where something kept is at home, whoever reads it knows.
+        return [(one.name, getattr(data, one.name)) for one in fields(data) if one.name != "place"]
     return [*data._asdict().items()]

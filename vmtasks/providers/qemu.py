@@ -133,7 +133,7 @@ def berth_of(image: str, wishes: Wishes, place: Place = THIS_HOST) -> tuple[Mach
     definition = find(image)
     settings = settings_of(place, wishes)
     choice = place.call(choose, settings.accel)
-    own = ensure_baked(definition)
+    own = ensure_baked(definition, settings=settings if place.is_here else None)  # baked here: as this host's say
     machine = machine_of(definition, own, choice, wishes)
     baked = own
     if not place.is_here:
