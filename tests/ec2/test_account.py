@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
@@ -13,7 +14,8 @@ import pytest
 from botocore.client import BaseClient
 
 from tests.ec2.cloud import LIMIT_S, REGION, Cloud
-from vmtasks.errors import HostError, Interrupted
+from vmtasks.errors import ConnectionLost, HostError, Interrupted
+from vmtasks.guest.session import NEWS_S
 from vmtasks.image.definition import find
 from vmtasks.providers.ec2 import account as account_module
 from vmtasks.providers.ec2.account import Account, Thing, Watch
@@ -218,6 +220,18 @@ def test_an_interrupt_is_no_failure_to_go_on_after(api: Cloud) -> None:
         list(Pressed(REGION).sweep())
     with pytest.raises(Interrupted):
         Watch(Pressed(REGION), instance["InstanceId"], CLAIM)(0.0)
+
+
+def test_a_long_wait_hears_of_the_end_that_a_short_one_may_miss(api: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Watch, "EVERY_S", math.inf)
+    (instance,) = api.client.run_instances(**{**PLAIN, "TagSpecifications": PASSED})["Instances"]
+    watch = Watch(Account(REGION), instance["InstanceId"], CLAIM)
+    watch.answered = True
+    watch(0.0)
+    api.client.terminate_instances(InstanceIds=[instance["InstanceId"]])
+    watch(0.0)
+    with pytest.raises(ConnectionLost, match="is gone: its instance i-"):
+        watch(NEWS_S)
 
 
 def test_what_somebody_else_has_removed_is_no_trouble(api: Cloud, freezer: Freezer) -> None:

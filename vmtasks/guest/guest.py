@@ -384,8 +384,6 @@ class Guest:
                 evidence=result.last_lines(),
             )
         if outcome.status is None:
-            self.watch(1.0)  # the machine's own bad news, if there is any, says more than a broken connection
-            raise ConnectionLost(
-                f"the connection to {self.name} broke while it ran `{short(shown)}`", evidence=result.last_lines()
-            )
+            sentence = f"the connection to {self.name} broke while it ran `{short(shown)}`"
+            raise self._session.lost(sentence, result.last_lines())
         return result

@@ -31,6 +31,8 @@ END_LIMIT_S = 20.0
 QUERY_LIMIT_S = 900.0
 QUERY_BYTES = 16 * 1024 * 1024
 """How much a small command may print."""
+NEWS_S = 1.0
+"""How long a machine's own bad news may take that are behind a connection that broke."""
 NO_INPUT = 66
 """How one of our own commands ends that finds nothing to work with (EX_NOINPUT, sysexits.h(3head))."""
 _OPEN_LIMIT_S = 60.0
@@ -72,6 +74,14 @@ class Session:
                 f"{self.machine} has not answered for {SILENCE_LIMIT_S:g} s",
                 hint="it hangs or has lost its network: its console may tell",
             )
+
+    def lost(self, sentence: str, evidence: tuple[str, ...] = ()) -> ConnectionLost:
+        """Return the error of a connection that broke.
+
+        :raise ConnectionLost: the machine's own bad news, which say more.
+        """
+        self.watch(NEWS_S)
+        return ConnectionLost(sentence, evidence=evidence)
 
     def renew(self, deadline: Deadline) -> None:
         """Connect anew.
@@ -116,13 +126,11 @@ class Session:
         try:
             channel = watched(begin, within_s=limit_s, watch=self.watch, give_up=give_up)
         except (SSHException, EOFError, OSError, AttributeError) as problem:
-            self.watch(1.0)
-            raise ConnectionLost(f"{self.machine} no longer answers: {problem or type(problem).__name__}") from problem
+            raise self.lost(f"{self.machine} no longer answers: {_why(problem)}") from problem
         try:
             yield channel
         except (SSHException, EOFError) as problem:
-            self.watch(1.0)
-            raise ConnectionLost(f"the connection to {self.machine} broke: {problem or 'closed'}") from problem
+            raise self.lost(f"the connection to {self.machine} broke: {_why(problem)}") from problem
         finally:
             channel.close()
 
@@ -198,9 +206,12 @@ class Session:
         if outcome.timed_out:
             raise ConnectionLost(f"{self.machine} did not answer {what} within {deadline.limit_s:g} s")
         if outcome.status is None:
-            self.watch(1.0)  # the machine's own bad news, if there is any, says more than a broken connection
-            raise ConnectionLost(f"the connection to {self.machine} broke in the middle of: {what}")
+            raise self.lost(f"the connection to {self.machine} broke in the middle of: {what}")
         return outcome
+
+
+def _why(problem: Exception) -> str:
+    return str(problem) or "it was closed"  # an EOFError says nothing
 
 
 def _complaint(outcome: Outcome, sentence: str) -> tuple[str, tuple[str, ...]]:

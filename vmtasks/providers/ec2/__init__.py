@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from vmtasks.guest.ssh import Connection
 
 SSH_PORT = 22
-POLL_S = 1.0
+POLL_S = 0.5
 _CLOUD_INIT = sh("if command -v cloud-init; then cloud-init status --wait; fi >/dev/null 2>&1; :")
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from vmtasks import events
 from vmtasks.errors import BootError, ConnectionLost, HostError, TimeLimit, UsageError
+from vmtasks.guest.session import NEWS_S
 from vmtasks.parallel import check_interrupted
 from vmtasks.providers.ec2.request import Claim
 
@@ -248,7 +249,7 @@ class Account:
 
 
 class Watch:
-    """Waits, and looks now and then whether an instance still runs."""
+    """Waits, and looks now and then whether an instance still runs; in any case if somebody waits for news."""
 
     EVERY_S = 5.0
 
@@ -273,13 +274,13 @@ class Watch:
                 f"cannot go on with {self._claim.name}: its time there (ec2_ttl_s) passed at {self._claim.until}",
                 hint="a larger `ec2_ttl_s` in the host's settings, or VMTASKS_EC2_TTL_S, gives machines more time",
             )
-        if time.monotonic() >= self._next_s:
+        time.sleep(wait_s)
+        if wait_s >= NEWS_S or time.monotonic() >= self._next_s:
             self._next_s = time.monotonic() + self.EVERY_S
             said: Mapping[str, Any] = {}
             with suppress(*_FAILURES):  # a cloud that does not answer now may the next time; ssh tells of the machine
                 said = self._account.instance(self._instance_id)
             self._expect_alive(said)
-        time.sleep(wait_s)
 
     def _expect_alive(self, said: Mapping[str, Any]) -> None:
         """See that an instance has not ended, by what EC2 says of it."""
