@@ -72,6 +72,15 @@ class BiggerHost:
     def mend(self) -> None:
         _run("ip", "link", "set", self.namespace, "up")
 
+    @contextmanager
+    def slowed(self, rate: str) -> Iterator[None]:
+        """Have nothing arrive there faster than *rate*, as tc(8) has it."""
+        _run("tc", "qdisc", "add", "dev", self.namespace, "root", *f"tbf rate {rate} burst 16kb latency 60s".split())
+        try:
+            yield
+        finally:
+            _run("tc", "qdisc", "delete", "dev", self.namespace, "root")
+
     def pids(self) -> list[int]:
         listed = subprocess.run(["ip", "netns", "pids", self.namespace], capture_output=True, text=True, check=True)
         return [int(pid) for pid in listed.stdout.split()]
@@ -154,7 +163,8 @@ def bigger_host(
         f"ListenAddress {host.address}\nHostKey {directory}/host_key\nAuthorizedKeysFile {directory}/authorized_keys\n"
         f"PidFile none\nStrictModes no\nUsePAM no\nPermitRootLogin yes\nPasswordAuthentication no\n"
         # Not the login shell's environment, which is this host's.
-        f'ForceCommand /usr/bin/env -i {settings} /bin/sh -c "$SSH_ORIGINAL_COMMAND"\n'
+        f'ForceCommand /usr/bin/env -i {settings} SSH_CONNECTION="$SSH_CONNECTION" '
+        f'/bin/sh -c "$SSH_ORIGINAL_COMMAND"\n'
     )
     (directory / "ssh_config").write_text(
         f"IdentityFile {directory}/user_key\nIdentitiesOnly yes\nUserKnownHostsFile {directory}/known_hosts\n"

@@ -22,7 +22,7 @@ from vmtasks import events, frozen, slots
 from vmtasks.config import HostSettings
 from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError, HostError, Interrupted, UsageError
-from vmtasks.far import send
+from vmtasks.far import SILENCE_S, send
 from vmtasks.far.host import FarHost, far_host
 from vmtasks.far.receive import received, receiving, sweep
 from vmtasks.freeze import copy_extents
@@ -245,6 +245,16 @@ def test_a_cut_link_is_noticed_at_both_ends(far: FarHost, big: BiggerHost, tmp_p
         big.mend()
     assert far_host(big.name).call(slots.tickets) == (), "the next one has a new link"
     far_host(big.name).close()
+
+
+def test_a_large_file_on_a_slow_line_does_not_look_like_a_broken_one(far: FarHost, big: BiggerHost) -> None:
+    with big.slowed("1mbit"):  # what ssh takes at once arrives within 17 s
+        began_s = time.monotonic()
+        subprocess.run(
+            [*far._ssh(), big.name, "cat >/dev/null"], input=os.urandom(2 << 20), check=True, timeout=2 * LIMIT_S
+        )
+        assert time.monotonic() - began_s > SILENCE_S, "it was not slow, and tells nothing"
+        far.call(HostSettings.load)
 
 
 # ---- images
