@@ -168,7 +168,7 @@ def bigger_host(
     )
     (directory / "ssh_config").write_text(
         f"IdentityFile {directory}/user_key\nIdentitiesOnly yes\nUserKnownHostsFile {directory}/known_hosts\n"
-        f"GlobalKnownHostsFile /dev/null\nStrictHostKeyChecking yes\n"
+        f"GlobalKnownHostsFile /dev/null\nStrictHostKeyChecking no\nRemoteCommand false\n"
     )
     _sweep()
     _run("ip", "netns", "add", host.namespace)

@@ -227,6 +227,12 @@ def test_a_caller_that_is_stopped_for_a_while_keeps_its_machine(far: FarHost, bi
 # ---- the link
 
 
+def test_neither_end_waits_longer_than_is_promised(far: FarHost) -> None:
+    options = dict(word.split("=", 1) for word in far._ssh() if "=" in word)
+    assert int(options["ServerAliveInterval"]) * (int(options["ServerAliveCountMax"]) + 1) < NOTICED_S
+    assert SILENCE_S < NOTICED_S
+
+
 def test_a_cut_link_is_noticed_at_both_ends(far: FarHost, big: BiggerHost, tmp_path: Path) -> None:
     plan = plan_there(far, tmp_path)
     began_s = 0.0
@@ -237,7 +243,7 @@ def test_a_cut_link_is_noticed_at_both_ends(far: FarHost, big: BiggerHost, tmp_p
             began_s = time.monotonic()
             with pytest.raises(BootError, match=f"the link to {big.name} broke"):
                 leash.expect("never", Deadline.after(NOTICED_S + LIMIT_S))
-        assert time.monotonic() - began_s < NOTICED_S + 5, "the one figure that is promised"
+        assert time.monotonic() - began_s < NOTICED_S + 5, "what is promised, and what a slow host adds"
         with pytest.raises(HostError, match="the link to"):
             far.call(HostSettings.load)
         until("end there, while nothing comes through", lambda: not big.left(), LIMIT_S)

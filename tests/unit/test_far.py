@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shlex
 import zipfile
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from vmtasks.config import HostSettings
 from vmtasks.errors import HostError
-from vmtasks.far import parcel
+from vmtasks.far import parcel, tether
 from vmtasks.far.relay import why_it_broke
 from vmtasks.far.steward import named
 from vmtasks.far.wire import packed, unpacked
@@ -104,3 +105,19 @@ def test_what_a_host_says_that_has_let_us_in_is_no_complaint_of_ssh() -> None:
     complaint = "x: Permission denied (by me)\nTimeout, server big not responding."
     sentence, hint = why_it_broke("big", complaint, 255, is_settled=True)
     assert (sentence, hint) == ("the link to big broke: Timeout, server big not responding.", "")
+
+
+def test_a_link_that_moves_but_brings_no_sign_of_life_is_waited_for_but_not_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[float] = []
+    monkeypatch.setattr(tether, "SILENCE_S", 0.01)
+    monkeypatch.setattr(tether, "_PATIENCE_S", 0.5)
+    monkeypatch.setattr(tether, "_quiet_s", lambda: asked.append(0.0) or 0.0)
+    silent, other = os.pipe()
+    assert tether._ready(silent) == []
+    assert len(asked) > 1
+    os.write(other, b"\n")
+    assert tether._ready(silent) == [silent]
+    os.close(silent)
+    os.close(other)

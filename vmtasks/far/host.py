@@ -195,7 +195,9 @@ class FarHost(Place):
             "ControlPath": str(self._directory / "link"),
             "ControlPersist": "no",
             "ForwardAgent": "no",
+            "RemoteCommand": "none",
             "RequestTTY": "no",
+            "StrictHostKeyChecking": "yes",
         }
         words = (word for name, value in options.items() for word in ("-o", f"{name}={value}"))
         ssh = HostSettings.load().ssh

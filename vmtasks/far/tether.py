@@ -12,6 +12,7 @@ import re
 import select
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from vmtasks.child import die_with
 from vmtasks.far import SILENCE_S
 from vmtasks.janitor import entrust
 
+_PATIENCE_S = 60.0
+"""How long a link counts that moves, but brings no sign of life: what fills it is so long, or nobody gives any."""
 _END_LIMIT_S = 10.0
 """How long a program may take to go once its leash is let go of: one that waits for the link to take its words, never
 does."""
@@ -67,11 +70,11 @@ def _hold(program: subprocess.Popen[bytes]) -> None:
 
 def _ready(*fds: int) -> list[int]:
     """Return which of some descriptors can be read, once one can; none of them if the link is silent."""
-    wait_s = SILENCE_S
+    wait_s, deadline_s = SILENCE_S, time.monotonic() + _PATIENCE_S
     while wait_s > 0:
         if ready := select.select(fds, [], [], wait_s)[0]:
             return ready
-        wait_s = SILENCE_S - _quiet_s()
+        wait_s = min(SILENCE_S - _quiet_s(), deadline_s - time.monotonic())
     return []
 
 
