@@ -23,8 +23,8 @@ help: ## What there is to make
 		/^## / { print substr($$0, 4) }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: setup
-setup: ## Make this host ready: system packages and .venv; whatever is there stays untouched
-	@$(PYTHON) -I vmtasks/bootstrap.py
+setup: ## Make this host ready: system packages and .venv; EXTRAS=ec2 adds what machines on Amazon EC2 need
+	@$(PYTHON) -I vmtasks/bootstrap.py $(call quote,$(EXTRAS))
 
 .PHONY: test-in-vm
 test-in-vm: setup ## Build, package, install and test PROJECT in clean machines
@@ -36,7 +36,7 @@ $(RECIPES): setup
 
 .PHONY: check
 check: setup ## Every test and linter that this project has about itself, real machines included
-	@$(PYTHON) -I vmtasks/bootstrap.py buildbot ec2
+	@$(PYTHON) -I vmtasks/bootstrap.py buildbot-tests ec2-tests
 	@.venv/bin/python -m pytest tests $(ARGS)
 
 .PHONY: check-fast
@@ -51,27 +51,23 @@ torture: setup ## Lose processes of real runs in N random ways, and see that not
 bench: setup ## Measure speed and memory; prints ratios within one run
 	@$(INV) bench $(ARGS)
 
+PIN = CUSTOM_COMPILE_COMMAND='make lock' build/lock/bin/pip-compile pyproject.toml --quiet --upgrade --allow-unsafe \
+	--strip-extras --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file
+
 .PHONY: lock
-lock: ## Pin requirements.lock anew (Python 3.11, the oldest that is supported; needs the network)
+lock: ## Pin all requirements*.lock anew (Python 3.11, the oldest that is supported; needs the network)
 	@python3.11 -m venv --clear build/lock
 	@build/lock/bin/python -m pip install --quiet --disable-pip-version-check 'pip-tools>=7.4'
-	@CUSTOM_COMPILE_COMMAND='make lock' build/lock/bin/pip-compile --quiet --upgrade \
-		--extra dev --build-deps-for editable --allow-unsafe --strip-extras --generate-hashes \
-		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
-		--output-file requirements.lock pyproject.toml
-	@CUSTOM_COMPILE_COMMAND='make lock' build/lock/bin/pip-compile --quiet --upgrade \
-		--extra buildbot-tests --constraint requirements.lock --allow-unsafe --strip-extras --generate-hashes \
-		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
-		--output-file requirements-buildbot.lock pyproject.toml
-	@CUSTOM_COMPILE_COMMAND='make lock' build/lock/bin/pip-compile --quiet --upgrade \
-		--extra ec2-tests --constraint requirements.lock --constraint requirements-buildbot.lock \
-		--allow-unsafe --strip-extras --generate-hashes \
-		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
-		--output-file requirements-ec2.lock pyproject.toml
+	@$(PIN) requirements.lock --extra dev --build-deps-for editable
+	@$(PIN) requirements-buildbot-tests.lock --extra buildbot-tests --constraint requirements.lock
+	@$(PIN) requirements-ec2-tests.lock --extra ec2-tests --constraint requirements.lock \
+		--constraint requirements-buildbot-tests.lock
+	@$(PIN) requirements-buildbot.lock --extra buildbot --constraint requirements-buildbot-tests.lock
+	@$(PIN) requirements-ec2.lock --extra ec2 --constraint requirements-ec2-tests.lock
 
 .PHONY: clean
 clean: ## Remove results and .venv; the images' cache stays (inv images.prune)
-	@rm -rf build .venv .venv.lock .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf build .venv .venv.lock .venv.extras .mypy_cache .pytest_cache .ruff_cache
 
 ##
 ## Also, with SOURCE=, OUT= and DEBS= where they take them: make build-deb, make tarbake, make install-test

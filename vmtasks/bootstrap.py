@@ -1,6 +1,6 @@
 """Make this host ready: the system's packages, then ``.venv`` with exactly what requirements.lock says.
 
-``python3 vmtasks/bootstrap.py`` is what the Makefile runs before anything else. It needs nothing but
+``python3 vmtasks/bootstrap.py [EXTRA…]`` is what the Makefile runs before anything else. It needs nothing but
 Python's standard library, and nothing of this package, since neither is there yet. A host that is ready
 stays untouched: no network, no write, a few hundredths of a second.
 
@@ -26,7 +26,9 @@ from types import MappingProxyType
 ROOT = Path(__file__).resolve().parent.parent
 OLDEST_PYTHON = (3, 11)
 EXTRAS = ("buildbot", "ec2")
-"""What not every command needs: requirements-NAME.lock."""
+"""What not everybody needs: requirements-NAME.lock. A checkout that was asked for one keeps it."""
+TEST_EXTRAS = ("buildbot-tests", "ec2-tests")
+"""The same for what `make check` alone asks for, each time."""
 
 PACKAGES: Mapping[str, str] = MappingProxyType(
     {
@@ -46,8 +48,8 @@ PACKAGES: Mapping[str, str] = MappingProxyType(
 )
 """Debian package -> what it is needed for: the one place where system packages are listed."""
 
-EXTRA_PACKAGES: Mapping[str, str] = MappingProxyType({"iproute2": "gives tests networks of their own"})
-"""The same for what comes with any of the extras."""
+TEST_PACKAGES: Mapping[str, str] = MappingProxyType({"iproute2": "gives tests networks of their own"})
+"""The same for what comes with any of the TEST_EXTRAS."""
 
 PROGRAMS: Mapping[str, str] = MappingProxyType(
     {
@@ -110,7 +112,7 @@ def not_installed(listing: str, wanted: Iterable[str]) -> list[str]:
 
 
 def _purpose(package: str) -> str:
-    return {**PACKAGES, **EXTRA_PACKAGES}[package]
+    return {**PACKAGES, **TEST_PACKAGES}[package]
 
 
 def _is_usable(package: str) -> bool:
@@ -182,23 +184,27 @@ def _apt(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
 # --- Our Python packages -----------------------------------------------------------------------------------
 
 
-def fingerprint(root: Path) -> str:
-    """Return what ``.venv`` depends on, as one hash: both files, the Python, and the place (scripts name it)."""
+def fingerprint(root: Path, extra: str = "") -> str:
+    """Return what ``.venv`` depends on, as one hash: the files, the Python, and the place (scripts name it).
+
+    :param extra: have it depend on that one's lock, too.
+    """
     parts = [
         (root / "requirements.lock").read_bytes(),
         (root / "pyproject.toml").read_bytes(),
         f"{sys.version} {sys.base_prefix} {root}".encode(),
+        *([(root / _lock_of(extra)).read_bytes()] if extra else []),
     ]
     return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
 
 
-def is_built(root: Path) -> bool:
-    """Whether ``.venv`` was finished, for the files, the Python and the place of today."""
+def is_built(root: Path, extra: str = "") -> bool:
+    """Whether ``.venv`` was finished, or an *extra* in it: for the files, the Python and the place of today."""
     try:
-        stamp = _stamp(root).read_text(encoding="ascii")
+        stamp = _stamp(root, extra).read_text(encoding="ascii")
     except FileNotFoundError:
         return False
-    return stamp == fingerprint(root) and (root / ".venv/bin/python").exists()
+    return stamp == fingerprint(root, extra) and (root / ".venv/bin/python").exists()
 
 
 def build_venv(root: Path) -> None:
@@ -218,17 +224,33 @@ def build_venv(root: Path) -> None:
     _stamp(root).write_text(fingerprint(root), encoding="ascii")
 
 
-def add_extra(root: Path, name: str) -> None:
-    """Have in ``.venv`` what requirements-NAME.lock says, too.
+def add_extra(root: Path, extra: str) -> None:
+    """Have in ``.venv`` what requirements-EXTRA.lock says, too, and remember that somebody wants it.
 
     :raise Unready: if pip fails.
     """
-    lock = f"requirements-{name}.lock"
-    stamp = root / f".venv/{name}-stamp"
-    expected = hashlib.sha256(fingerprint(root).encode() + (root / lock).read_bytes()).hexdigest()
-    if not stamp.exists() or stamp.read_text(encoding="ascii") != expected:
-        _install(root, lock)
-        stamp.write_text(expected, encoding="ascii")
+    if not is_built(root, extra):
+        _install(root, _lock_of(extra))
+        if extra in EXTRAS:
+            _memory(root).write_text(" ".join(sorted({*remembered(root), extra})), encoding="ascii")
+        _stamp(root, extra).write_text(fingerprint(root, extra), encoding="ascii")
+
+
+def remembered(root: Path) -> list[str]:
+    """Return the extras that this checkout was asked for, whatever has become of its ``.venv`` since."""
+    try:
+        names = _memory(root).read_text(encoding="ascii").split()
+    except FileNotFoundError:
+        return []
+    return [name for name in EXTRAS if name in names]
+
+
+def _memory(root: Path) -> Path:
+    return root / ".venv.extras"
+
+
+def _lock_of(extra: str) -> str:
+    return f"requirements-{extra}.lock"
 
 
 def _install(root: Path, lock: str) -> None:
@@ -244,8 +266,8 @@ def _pip(root: Path) -> list[str]:
     return [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
 
 
-def _stamp(root: Path) -> Path:
-    return root / ".venv/vmtasks-stamp"
+def _stamp(root: Path, extra: str = "") -> Path:
+    return root / f".venv/{extra or 'vmtasks'}-stamp"
 
 
 def _step(purpose: str, argv: Sequence[str]) -> None:
@@ -294,7 +316,7 @@ def alone(path: Path) -> Iterator[None]:
 def make_ready(root: Path, extras: Sequence[str] = ()) -> None:
     """Install and build whatever is missing, and nothing else.
 
-    :param extras: for which requirements-NAME.lock counts, too, and EXTRA_PACKAGES.
+    :param extras: what to have beside what the checkout remembers that it was asked for.
     :raise Unready: if this host cannot be made ready.
     """
     if sys.version_info < OLDEST_PYTHON:
@@ -303,8 +325,9 @@ def make_ready(root: Path, extras: Sequence[str] = ()) -> None:
             f"cannot use Python {sys.version.split()[0]}: vmtasks needs {oldest} or newer",
             hint="name a newer one: make PYTHON=python3.12 …",
         )
-    wanted = (*PACKAGES, *(EXTRA_PACKAGES if extras else ()))
-    if is_built(root) and not missing_packages(wanted) and not extras:
+    extras = list(dict.fromkeys([*remembered(root), *extras]))
+    wanted = (*PACKAGES, *(TEST_PACKAGES if set(TEST_EXTRAS) & set(extras) else ()))
+    if all(is_built(root, name) for name in ("", *extras)) and not missing_packages(wanted):
         return
     with alone(root / ".venv.lock"):
         if missing := missing_packages(wanted):
@@ -316,12 +339,16 @@ def make_ready(root: Path, extras: Sequence[str] = ()) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Make the checkout around this file ready; return the exit status."""
-    if not set(arguments) <= set(EXTRAS):
-        say(f"usage: python3 vmtasks/bootstrap.py [{'|'.join(EXTRAS)}]")
+    """Make the checkout around this file ready; return the exit status.
+
+    :param arguments: names of extras, separated by commas or spaces as EXTRAS= has them.
+    """
+    extras = " ".join(arguments).replace(",", " ").split()
+    if unknown := [name for name in extras if name not in (*EXTRAS, *TEST_EXTRAS)]:
+        say(f"cannot add {unknown[0]!r}: the extras are {' and '.join(EXTRAS)}")
         return os.EX_USAGE
     try:
-        make_ready(ROOT, arguments)
+        make_ready(ROOT, extras)
     except Unready as problem:
         say(str(problem))
         for line in problem.evidence:

@@ -1,6 +1,6 @@
 """Something that plays EC2: moto answers what is asked, and where it says that a machine is, there is one.
 
-Such a machine is Debian as the image ``bookworm`` has it, in a network and with processes of its own, over a disk in
+Such a machine is Debian as one of the shipped images has it, in a network and with processes of its own, over a disk in
 memory; its sshd has the keys that the user data brings, as cloud-init would have seen to. It ends with its instance.
 """
 
@@ -104,6 +104,8 @@ class Cloud:
     rooms: Path
     host_key: str = ""
     """What their sshd has instead of the key that it was given."""
+    trees: dict[str, Path] = field(default_factory=dict)
+    """The files of the machines of an AMI that is not like the others."""
     client: Any = None
     _machines: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
@@ -176,7 +178,7 @@ class Cloud:
             "link": f"vmt{instance['InstanceId'][-10:]}",
             "outside": str(os.getpid()),
             "room": str(room),
-            "tree": str(tree),
+            "tree": str(self.trees.get(instance["ImageId"], tree)),
         }
         log = (self.rooms / f"{instance['InstanceId']}.log").open("wb")
         with log:

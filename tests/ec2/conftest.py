@@ -6,12 +6,14 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.ec2.cloud import ENVIRONMENT, Cloud, moto
 from vmtasks.image.definition import find
+from vmtasks.providers.ec2 import account
 from vmtasks.providers.ec2.account import Watch
 from vmtasks.providers.qemu import ensure_baked
 
@@ -37,14 +39,13 @@ def endpoint() -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(scope="session")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Yield Debian as a directory, with an archive of its own that has one package."""
+@contextmanager
+def unpacked(image: str, path: Path) -> Iterator[Path]:
+    """Yield a shipped image as a directory, with an archive of its own that has one package."""
     if os.geteuid() != 0:
         pytest.skip("needs root, to have machines with an address of their own")
-    archive = ensure_baked(find("bookworm")).tree
+    archive = ensure_baked(find(image)).tree
     assert archive
-    path = tmp_path_factory.mktemp("debian")
     subprocess.run(["tar", "--zstd", "--numeric-owner", "-xpf", str(archive), "-C", str(path)], check=True)
     control = path / "srv" / "greeting" / "DEBIAN" / "control"
     control.parent.mkdir(parents=True)
@@ -52,6 +53,20 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     subprocess.run(["chroot", str(path), "sh", "-euc", REPOSITORY], check=True, capture_output=True)
     yield path
     shutil.rmtree(path)
+
+
+@pytest.fixture(scope="session")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Yield Debian as a directory."""
+    with unpacked("bookworm", tmp_path_factory.mktemp("debian")) as path:
+        yield path
+
+
+@pytest.fixture(scope="module")
+def build_tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Yield one with what it takes to build packages."""
+    with unpacked("bookworm-build", tmp_path_factory.mktemp("debian-build")) as path:
+        yield path
 
 
 @pytest.fixture
@@ -64,6 +79,7 @@ def api(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cloud
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
     monkeypatch.setattr(Watch, "EVERY_S", 0.2)
+    monkeypatch.setattr(account, "PAUSES_S", (0.1, 0.1, 0.1, 0.1))
     images, rooms = tmp_path / "images", tmp_path / "rooms"
     images.mkdir()
     rooms.mkdir()

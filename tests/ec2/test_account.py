@@ -14,11 +14,12 @@ import pytest
 from botocore.client import BaseClient
 
 from tests.ec2.cloud import LIMIT_S, REGION, Cloud
-from vmtasks.errors import ConnectionLost, HostError, Interrupted
+from vmtasks import events
+from vmtasks.errors import ConnectionLost, HostError, Interrupted, UsageError
 from vmtasks.guest.session import NEWS_S
 from vmtasks.image.definition import find
 from vmtasks.providers.ec2 import account as account_module
-from vmtasks.providers.ec2.account import Account, Thing, Watch
+from vmtasks.providers.ec2.account import Account, NotThere, Thing, Watch
 from vmtasks.providers.ec2.ami import Freezer
 from vmtasks.providers.ec2.request import Claim
 
@@ -31,13 +32,20 @@ PASSED = [{"ResourceType": "instance", "Tags": Claim(what="passed", until_s=0.0)
 class Stubborn(Account):
     """An account that does not end instances at first."""
 
-    refusals = 2
+    def __init__(self, refusals: int, error: HostError | UsageError) -> None:
+        super().__init__(REGION)
+        self.refusals = refusals
+        self.error = error
 
     def ask(self, operation: str, **request: Any) -> dict[str, Any]:
         if operation == "terminate_instances" and self.refusals:
             self.refusals -= 1
-            raise HostError("cannot terminate instances on ec2: try later")
+            raise self.error
         return super().ask(operation, **request)
+
+
+LATER = HostError("cannot terminate instances on ec2: try later")
+UNKNOWN = NotThere("cannot terminate instances on ec2: there is none (InvalidInstanceID.NotFound)")
 
 
 class Quiet:
@@ -143,19 +151,38 @@ def test_an_instance_ends_that_no_answer_tells_of(api: Cloud) -> None:
     assert (states.pop(other["InstanceId"]), [*states.values()]) == ("running", ["terminated"])
 
 
-def test_ending_an_instance_is_tried_more_than_once(api: Cloud) -> None:
-    with Stubborn(REGION).running(PLAIN, "one"):
+@pytest.mark.parametrize("error", [LATER, UNKNOWN])
+def test_ending_an_instance_is_tried_more_than_once(api: Cloud, error: HostError | UsageError) -> None:
+    heard: list[events.Event] = []
+    with events.listening(heard.append), Stubborn(len(account_module.PAUSES_S), error).running(PLAIN, "one"):
         assert api.states() == ["running"]
     assert api.states() == ["terminated"]
+    assert not [event for event in heard if isinstance(event, events.Note)]
 
 
 def test_an_instance_that_cannot_be_ended_is_told_with_the_command_that_does(api: Cloud) -> None:
-    account = Stubborn(REGION)
-    account.refusals = 100
     with pytest.raises(HostError, match=r"cannot end instance i-\w+, which costs") as failure:  # noqa: SIM117
-        with account.running(PLAIN, "one"):
+        with Stubborn(100, LATER).running(PLAIN, "one"):
             (name,) = (one["InstanceId"] for one in api.instances())
     assert failure.value.hint == f"end it: aws ec2 terminate-instances --region {REGION} --instance-ids {name}"
+
+
+def test_an_instance_that_ec2_does_not_know_yet_at_its_end_is_told_with_the_command_that_ends_it(api: Cloud) -> None:
+    heard: list[events.Event] = []
+    with events.listening(heard.append), Stubborn(100, UNKNOWN).running(PLAIN, "one"):
+        (name,) = (one["InstanceId"] for one in api.instances())
+    (note,) = (event for event in heard if isinstance(event, events.Note))
+    assert (note.machine, note.level) == ("one", "warning")
+    assert note.text.startswith(f"cannot end instance {name}, which costs until it ends by itself")
+    assert note.text.endswith(f"end it: aws ec2 terminate-instances --region {REGION} --instance-ids {name}")
+
+
+def test_a_sweep_is_silent_about_what_ended_meanwhile(api: Cloud) -> None:
+    api.client.run_instances(**{**PLAIN, "TagSpecifications": PASSED})
+    heard: list[events.Event] = []
+    with events.listening(heard.append):
+        assert not list(Stubborn(100, UNKNOWN).sweep())
+    assert not heard
 
 
 def test_ctrl_c_before_a_checkpoint_has_a_name_leaves_nothing(

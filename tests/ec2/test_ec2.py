@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from invoke.context import Context
 
-from recipes.tarbake import tarbake
+from recipes.test_in_vm import test_in_vm as everything
 from tests.contract import ProviderContract
 from tests.ec2.cloud import LIMIT_S, REGION, Cloud
 from vmtasks import Provider, Run, Wishes, boot, events
@@ -34,6 +34,7 @@ run = "dpkg-query -W greeting >/srv/seen"
 [ec2]
 instance_type = "t3.small"
 """
+CASES = ("tarbake", "build-deb", "lintian", "install", "debian/tests/greets", "smoke", "purge")
 CALLER = """
 from vmtasks import boot
 from vmtasks.interrupts import signals_interrupt
@@ -95,17 +96,24 @@ def test_a_machine_comes_does_its_work_and_is_gone(cloud: Cloud, tmp_path: Path)
     assert (started.image, started.accelerator, started.why_accelerator) == ("plain", "ec2", f"t3.medium in {REGION}")
 
 
-def test_a_shipped_recipe_runs_there_unchanged_and_its_products_come_home(
-    cloud: Cloud, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_shipped_recipes_run_there_unchanged_and_their_products_come_home(
+    cloud: Cloud, build_tree: Path, images: Path, tmp_path: Path
 ) -> None:
-    (images / "maker.toml").write_text('from = "plain"\n[[steps]]\nrun = "id builder || useradd -m builder"\n')
-    (tmp_path / "parcel").mkdir()
-    (tmp_path / "parcel" / "file").write_text("content\n")
-    monkeypatch.chdir(tmp_path)
-    run = Run(recipe="tarbake", flags=Flags(on="ec2"), directory=tmp_path / "run")
-    tarball, *_ = tarbake(run, source="parcel", image="maker")
-    assert subprocess.check_output(["tar", "-xOzf", tarball, "parcel/file"]) == b"content\n"
-    assert cloud.states() == ["terminated"]
+    ami = cloud.client.register_image(Name="debian-12-build-1", RootDeviceName="/dev/xvda")["ImageId"]
+    cloud.trees[ami] = build_tree
+    for name, pattern in (("", "debian-12-amd64-*"), ("-build", "debian-12-build-*")):
+        text = f'from = "bookworm{name}"\n[ec2]\nowner = "self"\nname = "{pattern}"\n'
+        (images / f"debian{name}.toml").write_text(text)
+    heard: list[events.Event] = []
+    run = Run(recipe="test-in-vm", flags=Flags(on="ec2"), directory=tmp_path / "run")
+    with events.listening(heard.append):
+        everything(run, source="examples/hello", image="debian")
+    cases = {event.case: event.outcome for event in heard if isinstance(event, events.CaseEnded)}
+    assert cases == dict.fromkeys(CASES, "passed")
+    made = {path.name: path for path in run.products}
+    assert subprocess.check_output(["tar", "-xOzf", made["greeting-1.2.0.tar.gz"], "greeting-1.2.0/Makefile"])
+    assert made["greeting_1.2.0_amd64.deb"].read_bytes().startswith(b"!<arch>\n")
+    assert cloud.states() == ["terminated"] * 3
 
 
 def test_an_instance_ends_itself_and_takes_its_disk_along(cloud: Cloud) -> None:
@@ -294,12 +302,15 @@ def test_what_cannot_be_had_is_refused_before_anything_costs(api: Cloud, wish: d
     assert not api.instances()
 
 
-def test_a_wish_that_counts_for_nothing_is_told(cloud: Cloud) -> None:
+def test_wishes_that_count_for_nothing_are_told(cloud: Cloud) -> None:
     heard: list[events.Event] = []
-    with events.listening(heard.append), boot("plain", on="ec2", memory_mib=8192):
+    with events.listening(heard.append), boot("plain", on="ec2", memory_mib=8192, attempts=5):
         assert cloud.states() == ["running"]
     notes = [event.text for event in heard if isinstance(event, events.Note)]
-    assert notes == ["memory_mib count for nothing on ec2: t3.medium is what the image's [ec2] says"]
+    assert notes == [
+        "memory_mib count for nothing on ec2: t3.medium is what the image's [ec2] says",
+        "attempts count for nothing on ec2: a machine that does not come up there is not tried again",
+    ]
 
 
 def test_a_checkpoint_is_an_ami_and_leaves_nothing(cloud: Cloud) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -33,7 +35,7 @@ def test_only_installed_packages_count_as_installed() -> None:
 
 def test_every_package_says_why_and_every_program_belongs_to_one() -> None:
     assert all(bootstrap.PACKAGES.values())
-    assert set(bootstrap.PROGRAMS) <= {*bootstrap.PACKAGES, *bootstrap.EXTRA_PACKAGES}
+    assert set(bootstrap.PROGRAMS) <= {*bootstrap.PACKAGES, *bootstrap.TEST_PACKAGES}
 
 
 def test_elsewhere_programs_tell_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -120,23 +122,75 @@ def test_one_make_at_a_time(tmp_path: Path) -> None:
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def test_arguments_are_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
-    assert bootstrap.main(["--fast"]) == 64
-    assert "[buildbot|ec2]" in capsys.readouterr().err
+@pytest.mark.parametrize("asked", ["--fast", "ec2,azure", "ec2 azure"])
+def test_what_is_no_extra_is_a_usage_error(capsys: pytest.CaptureFixture[str], asked: str) -> None:
+    assert bootstrap.main([asked]) == 64
+    assert "the extras are buildbot and ec2" in capsys.readouterr().err
 
 
-def test_an_extra_is_installed_once_and_anew_with_another_lock(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("asked", [["ec2", "buildbot-tests"], ["ec2,buildbot-tests"], ["ec2, buildbot-tests", ""]])
+def test_extras_stand_between_commas_or_spaces(monkeypatch: pytest.MonkeyPatch, asked: list[str]) -> None:
+    wanted: list[str] = []
+    monkeypatch.setattr(bootstrap, "make_ready", lambda _, extras: wanted.extend(extras))
+    assert bootstrap.main(asked) == 0
+    assert wanted == ["ec2", "buildbot-tests"]
+
+
+@pytest.fixture
+def installed(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return what is installed in the checkout instead of being installed: locks, and the checkout itself."""
+    for name in (*bootstrap.EXTRAS, *bootstrap.TEST_EXTRAS):
+        (checkout / f"requirements-{name}.lock").write_text(f"{name}==4\n")
+    steps: list[str] = []
+
+    def step(_: str, argv: Sequence[str]) -> None:
+        steps.append(Path(argv[-1]).name)
+        if "--requirement" in argv and not Path(argv[-1]).exists():
+            raise bootstrap.Unready(f"cannot install {steps[-1]}")
+        if "--clear" in argv:
+            shutil.rmtree(checkout / ".venv", ignore_errors=True)
+            finish_venv(checkout)
+
+    monkeypatch.setattr(bootstrap, "_step", step)
+    monkeypatch.setattr(bootstrap, "missing_packages", lambda _: [])
+    return steps
+
+
+def test_an_extra_is_installed_once_and_anew_with_another_lock(checkout: Path, installed: list[str]) -> None:
     finish_venv(checkout)
-    lock = checkout / "requirements-buildbot.lock"
-    lock.write_text("buildbot==4\n")
-    installed: list[str] = []
-    monkeypatch.setattr(bootstrap, "_step", lambda _, argv: installed.append(argv[-1]))
-    bootstrap.add_extra(checkout, "buildbot")
-    bootstrap.add_extra(checkout, "buildbot")
-    assert installed == [str(lock)]
-    lock.write_text("buildbot==5\n")
-    bootstrap.add_extra(checkout, "buildbot")
-    assert installed == [str(lock)] * 2
+    bootstrap.make_ready(checkout, ["buildbot"])
+    bootstrap.make_ready(checkout, ["buildbot"])
+    assert installed == ["requirements-buildbot.lock"]
+    (checkout / "requirements-buildbot.lock").write_text("buildbot==5\n")
+    bootstrap.make_ready(checkout, ["buildbot"])
+    assert installed == ["requirements-buildbot.lock"] * 2
+
+
+def test_a_checkout_keeps_the_extras_that_it_was_asked_for_and_not_those_of_its_tests(
+    checkout: Path, installed: list[str]
+) -> None:
+    bootstrap.make_ready(checkout, ["ec2"])
+    bootstrap.make_ready(checkout, ["ec2-tests"])
+    for change in ("once", "and once more"):
+        (checkout / "pyproject.toml").write_text(change)
+        installed.clear()
+        bootstrap.make_ready(checkout)
+        assert installed == [".venv", "requirements.lock", checkout.name, "requirements-ec2.lock"]
+    (checkout / "requirements-ec2.lock").write_text("ec2==5\n")
+    installed.clear()
+    bootstrap.make_ready(checkout)
+    bootstrap.make_ready(checkout)
+    assert installed == ["requirements-ec2.lock"]
+
+
+def test_an_extra_that_could_not_be_installed_is_not_remembered(checkout: Path, installed: list[str]) -> None:
+    finish_venv(checkout)
+    (checkout / "requirements-ec2.lock").unlink()
+    with pytest.raises(bootstrap.Unready):
+        bootstrap.make_ready(checkout, ["ec2"])
+    installed.clear()
+    bootstrap.make_ready(checkout)
+    assert not installed
 
 
 def test_an_old_python_is_told_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -139,8 +139,11 @@ def _check(wishes: Wishes, definition: Definition, name: str, instance_type: str
         raise UsageError(f"cannot run {name} on ec2 with network '{network}': there it reaches the Internet")
     if wishes.extra:
         raise UsageError(f"cannot run {name} on ec2 with arguments for QEMU: there is none")
-    why = f"{instance_type} is what the image's [ec2] says"
-    note_ignored(wishes, ("memory_mib", "cpus", "accel"), machine=name, place="ec2", why=why)
+    for names, why in (
+        (("memory_mib", "cpus", "accel"), f"{instance_type} is what the image's [ec2] says"),
+        (("attempts",), "a machine that does not come up there is not tried again"),
+    ):
+        note_ignored(wishes, names, machine=name, place="ec2", why=why)
 
 
 @contextmanager

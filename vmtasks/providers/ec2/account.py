@@ -17,10 +17,11 @@ from vmtasks.guest.session import NEWS_S
 from vmtasks.parallel import check_interrupted
 from vmtasks.providers.ec2.request import Claim
 
-PIP_LINE = ".venv/bin/python -m pip install 'boto3>=1.34'"
+BOTO3_HINT = "`make setup EXTRAS=ec2`; without a checkout's make, `pip install '/path/of/checkout[ec2]'`"
 _ANSWER_LIMIT_S = 20
 _TRIES = 4
-"""How often what ends an instance is tried, each of them with boto3's own tries."""
+PAUSES_S = (1.0, 2.0, 4.0, 8.0)
+"""How long to wait before what ends an instance is tried again, each time with boto3's own tries."""
 _OURS = {"Name": "tag-key", "Values": ["vmtasks:lease"]}
 _ALIVE = ("pending", "running", "stopping", "stopped")
 _CREDENTIALS = "see which credentials boto3 finds: `aws sts get-caller-identity`"
@@ -82,7 +83,7 @@ class Account:
             from botocore.config import Config
             from botocore.exceptions import BotoCoreError
         except ImportError as problem:
-            raise HostError("cannot have machines on ec2: boto3 is not installed", hint=PIP_LINE) from problem
+            raise HostError("cannot have machines on ec2: boto3 is not installed", hint=BOTO3_HINT) from problem
         retries = {"mode": "standard", "total_max_attempts": _TRIES}
         config = Config(connect_timeout=_ANSWER_LIMIT_S, read_timeout=_ANSWER_LIMIT_S, retries=retries)
         try:
@@ -157,7 +158,11 @@ class Account:
         def end() -> None:
             for instance_id in started:
                 with events.phase("stop", machine=name):
-                    self.terminate(instance_id)
+                    try:
+                        self.terminate(instance_id)
+                    except NotThere as problem:  # it was there once, so it may yet come to light
+                        text = f"{problem.sentence}; if it comes to light after all, {problem.hint}"
+                        events.emit(events.Note(machine=name, text=text, level="warning"))
 
         with ThreadPoolExecutor(1, "ec2") as thread:
             try:
@@ -169,19 +174,21 @@ class Account:
     def terminate(self, instance_id: str) -> None:
         """End an instance for good.
 
+        :raise NotThere: EC2 knows of none: it has been gone for long, or is so new that EC2 does not know it yet.
         :raise HostError: it may run on.
         """
-        for left in reversed(range(_TRIES)):
+        for pause_s in (*PAUSES_S, None):
             try:
-                with suppress(NotThere):  # it has gone, or is so new that EC2 does not know it yet
-                    self.ask("terminate_instances", InstanceIds=[instance_id])
-                    return
+                self.ask("terminate_instances", InstanceIds=[instance_id])
             except _FAILURES as problem:
-                if not left:
+                if pause_s is None:
                     command = f"aws ec2 terminate-instances --region {self.region} --instance-ids {instance_id}"
                     sentence = f"cannot end instance {instance_id}, which costs until it ends by itself: {problem}"
-                    raise HostError(sentence, hint=f"end it: {command}") from problem
-            time.sleep(1.0)
+                    error = NotThere if isinstance(problem, NotThere) else HostError
+                    raise error(sentence, hint=f"end it: {command}") from problem
+                time.sleep(pause_s)
+            else:
+                return
 
     def instance(self, instance_id: str) -> Mapping[str, Any]:
         """Return what EC2 says of an instance; nothing in its first moments, and long after its end."""
@@ -240,7 +247,7 @@ class Account:
         ):
             with _kept_in(failures):
                 for thing in found():
-                    with _kept_in(failures):
+                    with _kept_in(failures), suppress(NotThere):  # somebody else was faster
                         if thing.claim.passed:
                             remove(thing.id)
                             yield f"{kind} {thing.id} of {thing.claim.user}, {thing.claim.what}"
