@@ -9,13 +9,15 @@ import re
 import subprocess
 import sys
 import urllib.request
+from base64 import b64encode
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tests.waiting import LIMIT_S, until
+from vmtasks.slots import tickets
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -26,21 +28,28 @@ def make_checkout(directory: Path) -> None:
     """Make a checkout of vmtasks that has no machines."""
     directory.mkdir()
     (directory / "Makefile").write_text(
-        f"test-in-vm:\n\t@{BIN}/inv test-in-vm --source '$(PROJECT)' --image '$(IMAGE)'\n"
+        "test-in-vm:\n\t@.venv/bin/inv test-in-vm --source '$(PROJECT)' --image '$(IMAGE)'\n"
         "build-deb:\n\t@echo no results; exit 3\n"
+        "setup:\n\t@echo make setup >>asked\n"
     )
+    inv = directory / ".venv/bin/inv"
+    inv.parent.mkdir(parents=True)
+    inv.write_text(f'#!/bin/sh\ncase $1 in images.*) echo "$@" >>asked ;; *) exec {BIN}/inv "$@" ;; esac\n')
+    inv.chmod(0o755)
     (directory / "tasks.py").write_text(Path(__file__).with_name("machineless.py").read_text())
 
 
 @dataclass(kw_only=True)
 class Farm:
-    """A master and a worker below *home*, both running until they are told to stop.
+    """A master and workers below *home*, which run until they are told to stop.
 
+    :param rest_s: how long a worker rests at first.
     :param environ: what they have in their environment besides.
     """
 
     home: Path
-    config: Path = ROOT / "examples/buildbot/master.cfg"
+    config: Path = ROOT / "tests/buildbot/master.cfg"
+    rest_s: float = 0.1
     environ: dict[str, str] = field(default_factory=dict)
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     ports: dict[str, int] = field(default_factory=dict)
@@ -50,7 +59,8 @@ class Farm:
         master = self.home / "master"
         _call(str(BIN / "buildbot"), "create-master", "--quiet", str(master))
         (master / "master.cfg").symlink_to(self.config)
-        (self.home / "password").write_text("secret\n")
+        (master / "password").write_text("secret\n")
+        (master / "web-password").write_text("web secret\n")
         project = self.home / "project"
         project.mkdir()
         (project / "README").write_text("a project\n")
@@ -80,7 +90,7 @@ class Farm:
         environ = {
             "PROJECT": str(self.home / "project"),
             "VMTASKS": str(self.home / "vmtasks"),
-            "PASSWORD_FILE": str(self.home / "password"),
+            "REST_S": str(self.rest_s),
             "PORT": f"tcp:{self.ports.get('BuildbotSite', 0)}:interface=127.0.0.1",
             "WORKER_PORT": f"tcp:{self.ports.get('PBServerFactory', 0)}:interface=127.0.0.1",
         }
@@ -90,9 +100,9 @@ class Farm:
             self.ports[factory] = int(said[1])
         until("master that runs", lambda: "BuildMaster is running" in log())
 
-    def start_worker(self) -> None:
-        """Start the worker, and wait until the master knows it."""
-        worker = self.home / "worker"
+    def start_worker(self, name: str = "big", **environ: str) -> None:
+        """Start a worker, and wait until the master knows it."""
+        worker = self.home / name
         if not worker.exists():
             address = f"127.0.0.1:{self.ports['PBServerFactory']}"
             _call(
@@ -102,15 +112,11 @@ class Farm:
                 "--maxdelay=1",
                 str(worker),
                 address,
-                "big",
+                name,
                 "secret",
             )
-        self._start("worker", "buildbot-worker", {})
-        self.wait_for_worker()
-
-    def wait_for_worker(self) -> None:
-        """Wait until the worker is connected."""
-        until("worker", lambda: any(one["connected_to"] for one in self.get("workers")))
+        self._start(name, "buildbot-worker", environ)
+        until("worker", lambda: self.get(f"workers/{name}")[0]["connected_to"])
 
     def end(self, name: str, *, kill: bool = False) -> None:
         """End the process and wait for it."""
@@ -135,22 +141,22 @@ class Farm:
 
         return until(f"an answer to {path}", read)[0]
 
-    def control(self, path: str, method: str, **parameters: Any) -> Any:
+    def control(self, path: str, method: str, *, login: bool = True, **parameters: Any) -> Any:
         """Have the master do something."""
         body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}).encode()
-        headers = {"Content-Type": "application/json"}
+        headers = {"Content-Type": "application/json", "Cookie": self._session() if login else ""}
         request = urllib.request.Request(f"{self._api}/{path}", body, headers)  # noqa: S310 - our own master
         with urllib.request.urlopen(request, timeout=LIMIT_S) as answer:  # noqa: S310
             return json.load(answer)["result"]
 
-    def force(self, builder: str, behaviour: str = "", **properties: Any) -> int:
+    def force(self, builder: str, behaviour: str = "", *, scheduler: str = "force", **properties: Any) -> int:
         """Ask for a build, and return the number of the request.
 
         :param behaviour: what the run is to do; see machineless.py.
         """
         self.behave(behaviour)
         (builderid,) = (one["builderid"] for one in self.get("builders") if one["name"] == builder)
-        _, requests = self.control("forceschedulers/force", "force", builderid=builderid, **properties)
+        _, requests = self.control(f"forceschedulers/{scheduler}", "force", builderid=builderid, **properties)
         return int(*requests.values())
 
     def behave(self, behaviour: str) -> None:
@@ -177,18 +183,51 @@ class Farm:
         return {log["name"]: self.text(f"logs/{log['logid']}/raw") for log in logs}
 
     def waits(self, request: int) -> dict[str, Any]:
-        """Return the last build of a request, once its run is in a phase that only a signal ends."""
+        """Return the last build of a request, once its run has a machine that only a signal ends."""
 
         def waiting() -> dict[str, Any]:
             builds = self.builds(request)
             is_there = builds and "boot" in self.step(builds[-1]).get("state_string", "")
             return builds[-1] if is_there else {}
 
-        return until("run that waits", waiting)
+        build = until("run that waits", waiting)
+        (lease,) = (json.loads(path.read_text()) for path in self._leases())
+        assert {lease["supervisor_pid"], lease["qemu_pid"]} <= set(self._run_processes())
+        assert tickets(str(self.queue))
+        return build
 
     def runs(self) -> list[Path]:
         """Return the documents of the runs on the worker."""
-        return sorted((self.home / "worker").glob("*/vmtasks/*/latest/result.json"))
+        return sorted((self.home / "big").glob("*/vmtasks/*/latest/result.json"))
+
+    @property
+    def queue(self) -> Path:
+        """The queue of the workers' host."""
+        return Path(self.environ.get("QUEUE", self.home / "queue"))
+
+    def left(self) -> list[Any]:
+        """Return what there is of runs: their processes, their places in the queue, and their machines' directories."""
+        return [*self._run_processes(), *tickets(str(self.queue)), *(path.parent for path in self._leases())]
+
+    def _run_processes(self) -> list[int]:
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):  # somebody else's, or gone just now
+                if f"VMTASKS_RESULTS={self.home}/".encode() in (process / "environ").read_bytes():
+                    found.append(int(process.name))
+        return found
+
+    def _leases(self) -> list[Path]:
+        found = self.home.glob("*/*/**/machine/lease.json")
+        return [path for path in found if "latest" not in path.parts]
+
+    def _session(self) -> str:
+        """Log in, and return the cookie that says so."""
+        with closing(http.client.HTTPConnection("127.0.0.1", self.ports["BuildbotSite"], timeout=LIMIT_S)) as browser:
+            admin = b64encode(b"admin:web secret").decode()
+            browser.request("GET", "/auth/login", headers={"Authorization": f"Basic {admin}"})
+            *_, cookie = browser.getresponse().headers.get_all("Set-Cookie")  # the one before is anybody's
+            return str(cookie).partition(";")[0]
 
     @property
     def _api(self) -> str:
@@ -200,7 +239,7 @@ class Farm:
         begin = log.stat().st_size if log.exists() else 0
         self.processes[name] = process = subprocess.Popen(
             [BIN / program, "start", "--nodaemon", self.home / name],
-            env={**os.environ, **self.environ, **environ},
+            env={**os.environ, "QUEUE": str(self.queue), **self.environ, **environ},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
         )

@@ -1,13 +1,14 @@
 """A checkout's tasks: test-in-vm without a machine, which does what the file `behaviour` says.
 
 With ``machine`` it has one of the fake QEMU's, in turn with all others in the queue `$QUEUE`, until there is a file of
-the project's name beside that.
+the project's name beside that; with ``wait``, until it is ended. $BEHAVIOUR goes over the file.
 """
 
 from __future__ import annotations
 
 import os
-import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tests.process.supervised import plan_in
@@ -28,16 +29,20 @@ def test_in_vm(run: Run, source: str = ".", image: str = "") -> None:  # noqa: P
     told = Path("behaviour")
     behaviour, _, rest = told.read_text().partition(" ")
     told.write_text(rest or behaviour)
+    behaviour = os.environ.get("BEHAVIOUR", behaviour)
     console = run.directory / "test-console.log"
     log = run.directory / "test-01-make_check.log"
     console.write_text("Linux version 6.1 \N{GREEK SMALL LETTER ALPHA}\n" * 40_000)
-    if behaviour == "machine":
-        have_a_machine(run, run.project(source).name)
-    with events.phase("boot", machine="test", detail=image):
-        if behaviour == "wait":
-            signal.pause()
-        if behaviour == "host":
-            raise HostError("cannot make a disk: no room")
+    with ExitStack() as machine:
+        if behaviour in {"machine", "wait"}:
+            news = machine.enter_context(a_machine(run, run.project(source).name))
+        while behaviour == "machine" and not Path(os.environ["QUEUE"]).with_name(run.project(source).name).exists():
+            news.watch(0.1)
+        with events.phase("boot", machine="test", detail=image):
+            while behaviour == "wait":
+                news.watch(0.1)
+            if behaviour == "host":
+                raise HostError("cannot make a disk: no room")
     with run.case("test"):
         assert (Path(source) / "README").read_text() == "a project\n"
         log.write_text("all is well\n")
@@ -48,13 +53,15 @@ def test_in_vm(run: Run, source: str = ".", image: str = "") -> None:  # noqa: P
     run.product(product)
 
 
-def have_a_machine(run: Run, name: str) -> None:
-    """Wait for a slot, and have a machine in it until somebody has enough."""
-    queue, limit = Path(os.environ["QUEUE"]), HostSettings.load().machines
+@contextmanager
+def a_machine(run: Run, name: str) -> Iterator[News]:
+    """Wait for a slot, and have a machine in it."""
     plan = plan_in(run.directory.absolute())
-    plan["slot"] |= {"directory": str(queue), "machines": limit, "what": f"{run.recipe} of {name}"}
+    limit = HostSettings.load().machines
+    plan["slot"] |= {"directory": os.environ["QUEUE"], "machines": limit, "what": f"{run.recipe} of {name}"}
     with leashed(plan, log=run.directory / "supervisor.log") as leash:
         news = News(leash, "test", Path(plan["console"]))
+        with events.phase("slot", machine="test"):
+            news.wait_for("admitted", Deadline.after(None))
         news.wait_for("started", Deadline.after(None))
-        while not queue.with_name(name).exists():
-            news.watch(0.1)
+        yield news

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import urllib.error
 from pathlib import Path
 
 import pytest
+from buildbot.config import ConfigErrors
+from buildbot.config.master import FileLoader
 
-from tests.buildbot.farm import Farm
+from tests.buildbot.farm import ROOT, Farm
 from tests.waiting import until
 from vmtasks.buildbot.step import VmTask
+from vmtasks.slots import Claim, Limits
 
 BUILDER = "test-in-vm-bookworm"
 
@@ -42,6 +46,16 @@ def test_infrastructure_is_tried_again_and_then_passes(farm: Farm) -> None:
     assert "test-in-vm: cannot make a disk: no room (attempt 1 of 3)" in said
 
 
+def test_a_host_that_fails_at_once_does_not_take_all_attempts(tmp_path: Path) -> None:
+    farm = Farm(home=tmp_path, rest_s=600)
+    farm.create()
+    with farm.running(with_worker=False, kill=True):
+        farm.start_worker("small")
+        farm.start_worker("big", BEHAVIOUR="host")  # preferred to the other: see master.cfg
+        request = farm.force(BUILDER, "pass")
+        assert [results for results, _ in farm.ended(request)] == ["retry", "success"]
+
+
 def test_stop_ends_the_run_in_order(farm: Farm) -> None:
     request = farm.force(BUILDER, "wait")
     build = farm.waits(request)
@@ -60,6 +74,18 @@ def test_a_time_limit_is_a_failure(farm: Farm) -> None:
     assert "test-in-vm: a limit of the build step has passed" in said
 
 
+def test_a_limit_that_passes_while_others_have_the_slots_says_nothing_of_the_project(farm: Farm) -> None:
+    (farm.home / "build").touch()  # a machine that is had is enough
+    with Claim("a machine of somebody's", 100, Limits(machines=1, memory_mib=1000), directory=str(farm.queue)) as slot:
+        slot.wait(lambda _: None)
+        request = farm.force(BUILDER, "machine", limit_s=5)
+        until("second attempt", lambda: len(farm.builds(request)) > 1)
+    (first, said), *others = farm.ended(request)
+    assert first == "retry"
+    assert "test-in-vm: no slot was free within the step's limit (attempt 1 of 3)" in said
+    assert others[-1][0] == "success"
+
+
 def test_no_limit_of_silence_ends_a_run_that_waits_for_a_slot_unless_one_is_set() -> None:
     assert VmTask().timeout is None
     assert VmTask(timeout=5).timeout == 5
@@ -69,8 +95,8 @@ def test_a_build_whose_worker_is_killed_is_made_again(farm: Farm) -> None:
     request = farm.force(BUILDER, "wait")
     farm.waits(request)
     (run,) = (path for path in farm.runs() if outcome(path) == "running")
-    farm.end("worker", kill=True)
-    until("end of the run", lambda: outcome(run) == "interrupted")
+    farm.end("big", kill=True)
+    until("end of the run", lambda: outcome(run) == "interrupted" and not farm.left())
     farm.behave("pass")
     farm.start_worker()
     assert [results for results, _ in farm.ended(request)] == ["retry", "success"]
@@ -83,7 +109,7 @@ def test_a_build_whose_master_is_restarted_is_made_again(farm: Farm, kill: bool)
     farm.waits(request)
     (run,) = (path for path in farm.runs() if outcome(path) == "running")
     farm.end("master", kill=kill)
-    until("end of the run", lambda: outcome(run) == "interrupted")
+    until("end of the run", lambda: outcome(run) == "interrupted" and not farm.left())
     farm.behave("pass")
     farm.start_master()
     assert [results for results, _ in farm.ended(request)] == ["retry", "success"]
@@ -100,6 +126,39 @@ def test_a_target_that_leaves_no_results_is_an_exception(farm: Farm) -> None:
     ((results, said),) = farm.ended(farm.force("build-deb-bookworm"))
     assert results == "exception"
     assert "make build-deb ended with status 2 and no results" in said
+
+
+@pytest.mark.parametrize(("behaviour", "results"), [("pass", "success"), ("fail", "failure"), ("host", "exception")])
+def test_the_plain_step_of_the_documentation_ends_as_its_run(farm: Farm, behaviour: str, results: str) -> None:
+    request = farm.force("plain", behaviour, scheduler="force-plain")
+    assert [result for result, _ in farm.ended(request)] == [results]
+
+
+def test_the_nightly_baking_leaves_no_image_of_the_table_stale(farm: Farm) -> None:
+    request = farm.force("rebake-big")
+    assert [results for results, _ in farm.ended(request)] == ["success"]
+    assert (farm.home / "vmtasks/asked").read_text().splitlines() == [
+        "make setup",
+        "images.bake bookworm --refresh",
+        "images.bake trixie --refresh",
+        "images.bake bookworm-build",
+        "images.bake bookworm-buildbot-worker",
+        "images.bake trixie-build",
+        "images.prune",
+    ]
+
+
+def test_nothing_is_done_for_whom_did_not_log_in(farm: Farm) -> None:
+    (builderid,) = (one["builderid"] for one in farm.get("builders") if one["name"] == BUILDER)
+    for path, method in [("forceschedulers/force", "force"), ("workers/1", "pause"), ("builds/1", "stop")]:
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            farm.control(path, method, login=False, builderid=builderid)
+
+
+def test_a_master_that_is_not_told_the_project_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PROJECT", raising=False)
+    with pytest.raises(ConfigErrors, match="PROJECT is not set: it is to be the URL of a git repository"):
+        FileLoader(str(tmp_path), str(ROOT / "examples/buildbot/master.cfg")).loadConfig()
 
 
 def outcome(run: Path) -> str:

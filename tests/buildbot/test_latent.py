@@ -18,7 +18,7 @@ from vmtasks.buildbot.latent import VMLatentWorker
 @pytest.fixture(scope="module")
 def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
     home = tmp_path_factory.mktemp("farm")
-    no_room = {"VMTASKS_CACHE": str(home / "password")}  # for the worker in real machines, that is
+    no_room = {"VMTASKS_CACHE": str(home / "master/password")}  # for the worker in real machines, that is
     farm = Farm(home=home, config=Path(__file__).with_name("latent_master.cfg"), environ=no_room)
     farm.create()
     with farm.running(with_worker=False):
@@ -76,7 +76,8 @@ def test_a_machine_that_is_lost_in_every_build_is_given_up(farm: Farm) -> None:
 def test_a_host_that_cannot_is_not_asked_again_and_says_why(farm: Farm) -> None:
     request = farm.force("machine")
     assert results(farm, request) == ["exception"]
-    assert f"machine: cannot write to the cache {farm.home}/password/images: Not a directory" in said(farm, request)
+    cache = farm.home / "master/password"
+    assert f"machine: cannot write to the cache {cache}/images: Not a directory" in said(farm, request)
 
 
 def test_what_cannot_be_is_not_asked_for_again_and_waiting_for_a_slot_has_no_limit(farm: Farm) -> None:

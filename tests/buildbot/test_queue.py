@@ -191,7 +191,7 @@ def test_each_has_the_machine_in_turn_and_is_told_whom_it_waits_for(host: Host, 
 def test_those_who_are_killed_while_they_wait_are_waited_for_no_more(host: Host, farms: list[Farm], line: Line) -> None:
     slot, parrot, newt, otter = line
     with host.watched() as had:
-        farms[0].end("worker", kill=True)
+        farms[0].end("big", kill=True)
         host.queued(SOMEBODY, NEWT, OTTER)
         newt.make.kill()
         host.queued(SOMEBODY, OTTER)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from vmtasks import events as e
-from vmtasks.buildbot.verdict import judge, read, shown
+from vmtasks.buildbot.verdict import cut_short, judge, read, shown
 from vmtasks.errors import Outcome
 from vmtasks.report.result import Record
 
@@ -69,6 +69,27 @@ def test_retries_are_counted_and_then_given_up() -> None:
         "test-in-vm: cannot boot test: it is silent … (attempt 3 of 3)",
     ]
     assert judge(lost, retries=0, max_retries=0).results == "exception"
+
+
+WAITED = {"machine": "test", "phase": "slot", "duration_s": 7200.0, "error": "SIGTERM"}
+
+
+@pytest.mark.parametrize(
+    ("said", "results"),
+    [
+        ({"phases": [WAITED]}, "retry"),
+        ({"phases": [WAITED | {"duration_s": None, "error": ""}]}, "retry"),  # it was killed
+        ({"phases": [WAITED | {"error": ""}]}, "failure"),  # it had its slot
+        ({"phases": [WAITED, WAITED | {"phase": "boot"}]}, "failure"),
+        ({"phases": [WAITED], "commands": [{"command": "make", "status": None, "duration_s": 1.0}]}, "failure"),
+        ({"phases": []}, "failure"),
+    ],
+)
+def test_a_limit_of_the_step_is_no_failure_of_a_run_that_waited_for_a_slot(said: Any, results: str) -> None:
+    cut = cut_short(document(outcome="interrupted", **said))
+    verdict = judge(cut | {"phases": [], "commands": []}, retries=0, max_retries=1)
+    assert verdict.results == results
+    assert ("no slot was free within the step's limit" in verdict.sentence) == (results == "retry")
 
 
 def test_a_run_that_was_killed_says_so() -> None:

@@ -15,8 +15,7 @@ from buildbot.util.twisted import async_to_deferred
 from buildbot.worker.protocols.base import FileWriterImpl
 
 from vmtasks.buildbot.retries import MAX_RETRIES, retries_before
-from vmtasks.buildbot.verdict import Verdict, judge, read, shown
-from vmtasks.errors import Outcome
+from vmtasks.buildbot.verdict import Verdict, cut_short, judge, read, shown
 
 MACHINES = ("tarbake", "build", "install", "upgrade", "test")
 """How the recipes that vmtasks has call their machines."""
@@ -82,6 +81,8 @@ class VmTask(ShellMixin, BuildStep):  # type: ignore[misc]
         self.setProperty("products", list(self._verdict.products), "VmTask")
         if self.stopped:  # a master that shuts down has its builds tried again
             return int(RETRY if self.build.results == RETRY else CANCELLED)
+        if self._verdict.results == "retry":  # a host that fails at once would be free first for each attempt
+            self.worker.putInQuarantine()
         return int(Results.index(self._verdict.results))
 
     def getCurrentSummary(self) -> dict[str, str]:  # noqa: N802 - Buildbot's name
@@ -125,7 +126,7 @@ class VmTask(ShellMixin, BuildStep):  # type: ignore[misc]
             sentence = f"make {self.target} ended with status {status} and no results"
             return Verdict(results="exception", sentence=sentence)
         if self.timed_out or self.max_lines_reached:
-            document |= {"outcome": Outcome.TIME_LIMIT, "sentence": "a limit of the build step has passed"}
+            document = cut_short(document)
         return judge(document, retries=await retries_before(self.build), max_retries=self.max_retries)
 
     async def _glob(self, pattern: str) -> list[str]:

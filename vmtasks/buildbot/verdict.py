@@ -58,6 +58,19 @@ def read(text: str) -> dict[str, Any] | None:
     return document if isinstance(document, dict) and document.get("schema") == SCHEMA else None
 
 
+def cut_short(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what *document* comes to if a limit of the build step has ended the run.
+
+    A run that was still waiting for other people's machines says nothing about the project.
+    """
+    outcome, sentence = Outcome.TIME_LIMIT, "a limit of the build step has passed"
+    last = document["phases"][-1] if document["phases"] else {"phase": ""}
+    works = any(command["status"] is None for command in document["commands"])  # in another machine
+    if last["phase"] == "slot" and (last["error"] or last["duration_s"] is None) and not works:
+        outcome, sentence = Outcome.HOST, "no slot was free within the step's limit"
+    return {**document, "outcome": outcome, "sentence": sentence}
+
+
 def judge(document: Mapping[str, Any], *, retries: int, max_retries: int) -> Verdict:
     """Say what became of the run that *document* tells of.
 
