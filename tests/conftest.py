@@ -24,7 +24,7 @@ def _signals_are_heard_below() -> None:
 @pytest.fixture(autouse=True, scope="session")
 def _makes_variables_stay_with_it() -> None:
     """What `make check` was given is not for the makes that tests call."""
-    for name in ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "ARGS"):
+    for name in ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "ARGS", "EXTRAS"):
         os.environ.pop(name, None)
 
 

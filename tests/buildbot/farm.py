@@ -218,8 +218,10 @@ class Farm:
         return found
 
     def _leases(self) -> list[Path]:
-        found = self.home.glob("*/*/**/machine/lease.json")
-        return [path for path in found if "latest" not in path.parts]
+        with suppress(FileNotFoundError):  # a directory goes as we look into it
+            found = self.home.glob("*/*/vmtasks/*/*/machine/lease.json")
+            return [path for path in found if "latest" not in path.parts]
+        return self._leases()
 
     def _session(self) -> str:
         """Log in, and return the cookie that says so."""

@@ -50,8 +50,8 @@ def test_a_host_that_fails_at_once_does_not_take_all_attempts(tmp_path: Path) ->
     farm = Farm(home=tmp_path, rest_s=600)
     farm.create()
     with farm.running(with_worker=False, kill=True):
-        farm.start_worker("small")
         farm.start_worker("big", BEHAVIOUR="host")  # preferred to the other: see master.cfg
+        farm.start_worker("small")
         request = farm.force(BUILDER, "pass")
         assert [results for results, _ in farm.ended(request)] == ["retry", "success"]
 
@@ -69,7 +69,7 @@ def test_stop_ends_the_run_in_order(farm: Farm) -> None:
 
 
 def test_a_time_limit_is_a_failure(farm: Farm) -> None:
-    ((results, said),) = farm.ended(farm.force(BUILDER, "wait", limit_s=2))
+    ((results, said),) = farm.ended(farm.force(BUILDER, "wait", limit_s=10))
     assert results == "failure"
     assert "test-in-vm: a limit of the build step has passed" in said
 
@@ -78,7 +78,7 @@ def test_a_limit_that_passes_while_others_have_the_slots_says_nothing_of_the_pro
     (farm.home / "build").touch()  # a machine that is had is enough
     with Claim("a machine of somebody's", 100, Limits(machines=1, memory_mib=1000), directory=str(farm.queue)) as slot:
         slot.wait(lambda _: None)
-        request = farm.force(BUILDER, "machine", limit_s=5)
+        request = farm.force(BUILDER, "machine", limit_s=15)
         until("second attempt", lambda: len(farm.builds(request)) > 1)
     (first, said), *others = farm.ended(request)
     assert first == "retry"

@@ -16,7 +16,6 @@ from botocore.client import BaseClient
 from tests.ec2.cloud import LIMIT_S, REGION, Cloud
 from vmtasks import events
 from vmtasks.errors import ConnectionLost, HostError, Interrupted, UsageError
-from vmtasks.guest.session import NEWS_S
 from vmtasks.image.definition import find
 from vmtasks.providers.ec2 import account as account_module
 from vmtasks.providers.ec2.account import Account, NotThere, Thing, Watch
@@ -249,7 +248,7 @@ def test_an_interrupt_is_no_failure_to_go_on_after(api: Cloud) -> None:
         Watch(Pressed(REGION), instance["InstanceId"], CLAIM)(0.0)
 
 
-def test_a_long_wait_hears_of_the_end_that_a_short_one_may_miss(api: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_look_finds_the_end_that_a_wait_may_miss(api: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Watch, "EVERY_S", math.inf)
     (instance,) = api.client.run_instances(**{**PLAIN, "TagSpecifications": PASSED})["Instances"]
     watch = Watch(Account(REGION), instance["InstanceId"], CLAIM)
@@ -258,7 +257,7 @@ def test_a_long_wait_hears_of_the_end_that_a_short_one_may_miss(api: Cloud, monk
     api.client.terminate_instances(InstanceIds=[instance["InstanceId"]])
     watch(0.0)
     with pytest.raises(ConnectionLost, match="is gone: its instance i-"):
-        watch(NEWS_S)
+        watch.look()
 
 
 def test_what_somebody_else_has_removed_is_no_trouble(api: Cloud, freezer: Freezer) -> None:

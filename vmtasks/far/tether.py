@@ -90,11 +90,23 @@ def _quiet_s() -> float:
         near, near_port, _, port = os.environ["SSH_CONNECTION"].split()
         command = ["ss", "--tcp", "--info", "--numeric", "--oneline", "--no-header"]
         where = f"sport = :{port} and dport = :{near_port}"
-        listed = subprocess.run([*command, where], capture_output=True, text=True, timeout=SILENCE_S, check=True).stdout
+        done = subprocess.run(
+            [*command, where],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=SILENCE_S,
+            check=True,
+        )
     except (KeyError, ValueError, OSError, subprocess.SubprocessError):
         return math.inf
-    found = (re.search(r" lastrcv:(\d+)", line) for line in listed.splitlines() if near in line)
-    return min((int(one[1]) / 1000 if one else 0.0 for one in found), default=math.inf)
+    return min((quiet_s(line) for line in done.stdout.splitlines() if near in line), default=math.inf)
+
+
+def quiet_s(line: str) -> float:
+    """Return for how long nothing has come over a connection, by its line of ``ss --info``; infinity if it is mute."""
+    found = re.search(r" bytes_received:\d+(?:.* lastrcv:(\d+))?", line)  # which it leaves out where it would be 0
+    return int(found[1] or 0) / 1000 if found else math.inf
 
 
 def _entrust_directory(first: bytes) -> None:

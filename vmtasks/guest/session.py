@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from vmtasks.deadline import Deadline
@@ -46,6 +47,7 @@ class Session:
     :param connection: one that has run a command.
     :param connect: makes a new one, within a deadline.
     :param watch: waits so many seconds for news of the machine, and raises if they are bad.
+    :param look: looks for such news once a connection has broken; by default it waits for them a little.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Session:
         connection: Connection,
         connect: Callable[[Deadline], Connection],
         watch: Callable[[float], None],
+        look: Callable[[], None] | None = None,
     ) -> None:
         self.machine = machine
         self.connection = connection
@@ -61,6 +64,7 @@ class Session:
         self.secrets: set[bytes] = set()
         """What commands print with stars in its place."""
         self._watch = watch
+        self._look = look or partial(watch, NEWS_S)
         self._pulse = Pulse(connection, every_s=PULSE_S)
 
     def watch(self, wait_s: float) -> None:
@@ -80,7 +84,7 @@ class Session:
 
         :raise ConnectionLost: the machine's own bad news, which say more.
         """
-        self.watch(NEWS_S)
+        self._look()
         return ConnectionLost(sentence, evidence=evidence)
 
     def renew(self, deadline: Deadline) -> None:

@@ -1,7 +1,8 @@
 """result.json: a run as data, for whoever calls us.
 
-It is written at the start, after every phase and case, when a machine or a command starts, and at the end;
-always as a whole, so that a run that was killed leaves a document that was true when it was. The keys:
+It is written at the start and at the end, as a phase begins and ends, when a machine has started, after every case, and
+at most once a second for all else that happens; always as a whole, so that a run that was killed leaves a document that
+was true when it was. The keys:
 
 ``schema``
     1; it changes when a key changes its meaning or goes.
@@ -258,7 +259,9 @@ class Record:
         self._result = fold(self._result, event)
         if isinstance(event, e.Output | e.Progress | e.Silent) and self._written_s is not None:
             return False
-        must = isinstance(event, e.RunStarted | e.RunEnded | e.PhaseEnded | e.CaseEnded | e.MachineStarted)
+        must = isinstance(
+            event, e.RunStarted | e.RunEnded | e.PhaseStarted | e.PhaseEnded | e.CaseEnded | e.MachineStarted
+        )
         due = self._written_s is None or not 0 <= event.at_s - self._written_s < _WRITE_EVERY_S
         if must or due:
             self._written_s = event.at_s

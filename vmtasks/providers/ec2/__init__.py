@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from vmtasks.guest.ssh import Connection
 
 SSH_PORT = 22
-POLL_S = 0.5
+POLL_S = 1.0
 _CLOUD_INIT = sh("if command -v cloud-init; then cloud-init status --wait; fi >/dev/null 2>&1; :")
 
 
@@ -81,7 +81,7 @@ class Ec2:
             access = Access(identity=keys / "id_ed25519", known_hosts=keys / "known_hosts")
             address = Address(host=host, port=SSH_PORT, access=access)
             connection = _first_connection(address, name, watch, limit)
-            session = Session(name, connection, lambda deadline: connect(address, deadline, watch), watch)
+            session = Session(name, connection, lambda deadline: connect(address, deadline, watch), watch, watch.look)
             freezer = Freezer(
                 account=account,
                 session=session,

@@ -256,7 +256,7 @@ class Account:
 
 
 class Watch:
-    """Waits, and looks now and then whether an instance still runs; in any case if somebody waits for news."""
+    """Waits, and looks now and then whether an instance still runs."""
 
     EVERY_S = 5.0
 
@@ -282,12 +282,17 @@ class Watch:
                 hint="a larger `ec2_ttl_s` in the host's settings, or VMTASKS_EC2_TTL_S, gives machines more time",
             )
         time.sleep(wait_s)
-        if wait_s >= NEWS_S or time.monotonic() >= self._next_s:
+        if time.monotonic() >= self._next_s:
             self._next_s = time.monotonic() + self.EVERY_S
             said: Mapping[str, Any] = {}
             with suppress(*_FAILURES):  # a cloud that does not answer now may the next time; ssh tells of the machine
                 said = self._account.instance(self._instance_id)
             self._expect_alive(said)
+
+    def look(self) -> None:
+        """Look whether it still runs, after something broke; raises as a wait does."""
+        self._next_s = 0.0
+        self(NEWS_S)
 
     def _expect_alive(self, said: Mapping[str, Any]) -> None:
         """See that an instance has not ended, by what EC2 says of it."""
