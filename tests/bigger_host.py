@@ -101,6 +101,10 @@ class BiggerHost:
         """Return what runs there, and which machines have files there."""
         return [*(line for _, line in self.running()), *map(str, (self.cache / "machines").glob("*"))]
 
+    def see_it_empty(self) -> None:
+        """Wait until nothing is left there."""
+        until("end of all that ran there", lambda: not self.left(), LIMIT_S)
+
 
 def _sshd() -> list[str]:
     """Return the words that run an sshd: the host's, or Debian's, unpacked; installed, it would serve everybody."""

@@ -13,6 +13,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -218,10 +219,9 @@ class Farm:
         return found
 
     def _leases(self) -> list[Path]:
-        with suppress(FileNotFoundError):  # a directory goes as we look into it
-            found = self.home.glob("*/*/vmtasks/*/*/machine/lease.json")
-            return [path for path in found if "latest" not in path.parts]
-        return self._leases()
+        # Unlike Path.glob, it does not mind a directory that goes as it looks into that.
+        found = map(Path, glob(f"{self.home}/*/*/vmtasks/*/*/machine/lease.json"))  # noqa: PTH207
+        return [path for path in found if "latest" not in path.parts]
 
     def _session(self) -> str:
         """Log in, and return the cookie that says so."""

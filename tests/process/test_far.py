@@ -66,7 +66,7 @@ def far(big: BiggerHost, monkeypatch: pytest.MonkeyPatch) -> Iterator[FarHost]:
     host = far_host(big.name)
     yield host
     host.close()
-    until("end of all that ran there", lambda: not big.left(), LIMIT_S)
+    big.see_it_empty()
 
 
 def plan_there(far: FarHost, tmp_path: Path, name: str = "machine") -> dict[str, Any]:
@@ -246,7 +246,7 @@ def test_a_cut_link_is_noticed_at_both_ends(far: FarHost, big: BiggerHost, tmp_p
         assert time.monotonic() - began_s < NOTICED_S + 5, "what is promised, and what a slow host adds"
         with pytest.raises(HostError, match="the link to"):
             far.call(HostSettings.load)
-        until("end there, while nothing comes through", lambda: not big.left(), LIMIT_S)
+        big.see_it_empty()
     finally:
         big.mend()
     assert far_host(big.name).call(slots.tickets) == (), "the next one has a new link"

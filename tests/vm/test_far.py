@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bigger_host import LIMIT_S, BiggerHost
-from tests.waiting import until
+from tests.bigger_host import BiggerHost
 from vmtasks import Guest, Provisioning, Wishes, boot
 from vmtasks.errors import InfrastructureError, UsageError
 from vmtasks.far.host import far_host
@@ -31,7 +30,7 @@ def _nothing_is_left_there(big: BiggerHost, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("VMTASKS_SSH", big.ssh)
     yield
     far_host(big.name).close()
-    until("end of all that ran there", lambda: not big.left(), LIMIT_S)
+    big.see_it_empty()
 
 
 def inv(big: BiggerHost, tmp_path: Path, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -112,7 +111,7 @@ def test_a_cut_link_ends_a_running_command_and_the_machine(big: BiggerHost) -> N
         with pytest.raises(InfrastructureError, match="the link to"):
             run_and_cut()
         assert time.monotonic() - cut_s[0] < NOTICED_S + 5
-        until("end of all that ran there", lambda: not big.left(), LIMIT_S)
+        big.see_it_empty()
     finally:
         big.mend()
 
