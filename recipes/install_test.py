@@ -6,30 +6,28 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from vmtasks import (
+    Checkpoint,
     ConnectionLost,
-    Dep8Test,
     Guest,
+    PackageTests,
     Project,
     Run,
-    Source,
     TestFailed,
+    apt,
     at_once,
-    autopkgtest,
     events,
+    leftovers,
     packages,
     recipe,
     sh,
 )
 
-if TYPE_CHECKING:
-    from vmtasks import Checkpoint
-
 _ONE_MACHINE = "it needs a machine of its own that starts where this one is, which cannot be had there"
 _LOGS = "journalctl --boot --no-pager >journal.log; cp -f /var/log/dpkg.log /var/log/apt/term.log . 2>/dev/null; :"
+_SHOWN = 30
+"""How many leftovers a report names; the file has all."""
 
 
 @recipe(iterable=("debs",))
@@ -38,57 +36,57 @@ def install_test(
 ) -> None:
     """Install packages in a clean machine without compilers, try them, and purge them again.
 
-    The packages are served as a local apt repository and installed with apt. The package's own tests
-    (debian/tests, if --source has some) and the smoke command are run. After a purge, files that are left
-    are reported. An upgrade, and each test that asks for isolation, has a machine of its own, which starts where
-    the first one was then. Logs come out whether it passed or failed.
+    The packages are served as a local apt repository, preferred to all others, and installed with apt. The smoke
+    command is run; after a purge, what is left, changed or removed is a failure, as with piuparts. Packages that
+    exclude each other are tried in sets. The package's own tests (debian/tests, or autodep8's, if --source is given)
+    are run by autopkgtest, each in a machine of its own, which has what its Depends names and nothing else. An
+    upgrade has one, too. Logs come out whether it passed or failed.
 
     :param debs: .deb files, .changes files or directories of them; may be given several times.
-    :param source: what they were built from, for debian/tests and vmtasks.toml.
+    :param source: what they were built from, for its tests and vmtasks.toml.
     :param image: the image to install in, instead of the project's.
     :param upgrade_from: also upgrade from older packages: "archive" for those of the Debian archive, or a directory.
     :param smoke: a shell line to run once they are installed, instead of the project's.
     """
-    new = packages.find(debs)
     old = packages.find([upgrade_from]) if upgrade_from not in ("", "archive") else {}
+    new = packages.find(debs)
     project = run.project(source, image)
     trial = _Trial(run=run, new=new, project=project, smoke=smoke or project.commands.smoke)
+    tests = PackageTests.of(run, source, project) if source else None
     with ExitStack() as checkpoints, ExitStack() as machine:
-        forkable = bool(source or upgrade_from)
-        guest = machine.enter_context(
-            run.boot(project.images.install, name="install", project=project, forkable=forkable)
-        )
+        guest = machine.enter_context(run.boot(project.images.install, name="install", project=project, forkable=True))
         machine.enter_context(_logs_kept(run, guest))
-        before = packages.files(guest)
+        before = leftovers.snapshot(guest)
         beside: list[Callable[[], object]] = []
         if upgrade_from and not guest.can_fork:
             run.skip("upgrade", _ONE_MACHINE)
         elif upgrade_from:
             clean = _checkpoint(guest, "no packages yet", checkpoints)
-            beside.append(lambda: trial.upgrade(clean, old))
+            beside.append(lambda: trial.upgrade(clean, old, before))
         packages.serve(guest, new)
-        with run.case("install"):
-            packages.install(guest, new)
-        tree, tests = _tests(run, guest, Source.of(Path(source))) if source else ("", [])
-        alone = [test for test in tests if test.needs_own_machine]
-        if not guest.can_fork:
-            for test in alone:
-                run.skip(f"debian/tests/{test.name}", _ONE_MACHINE)
-        elif alone:
-            installed = _checkpoint(guest, "installed packages", checkpoints)
-            beside += [partial(trial.isolated, installed, tree, test) for test in alone]
+        first, *others = packages.sets_of(guest, new)
+        served: Checkpoint | None = None
+        if guest.can_fork and (tests or others):
+            apt.build_cache(guest)
+            served = _checkpoint(guest, "the packages, not installed", checkpoints)
+        for one in others:
+            beside.append(partial(trial.another, served, one, before)) if served else run.skip(
+                f"install {', '.join(one)}", _ONE_MACHINE
+            )
+        if tests and served:
+            beside += tests.each(new, served, checkpoints)
 
         def go_on() -> None:
             # The machine goes when this is done: the others may be waiting for its slot.
             with machine.pop_all():
-                for test in tests:
-                    if test not in alone:
-                        trial.test(guest, tree, test)
-                trial.use(guest)
-                trial.purge(guest)
-                _report(run, guest, packages.leftovers(guest, before))
+                trial.install(guest, first)
+                if tests and not served:
+                    tests.all_on(guest, new)
+                trial.use_and_purge(guest, first, before)
 
         at_once(go_on, *beside)
+    if tests:
+        tests.conclude()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,51 +98,83 @@ class _Trial:
     project: Project
     smoke: str
 
-    def test(self, guest: Guest, tree: str, test: Dep8Test) -> None:
-        """Run one of the package's own tests."""
-        with self.run.case(f"debian/tests/{test.name}", goes_on=guest):
-            autopkgtest.run(guest, tree, test, self.new, self.run.directory / f"artifacts-{test.name}")
+    def install(self, guest: Guest, chosen: packages.Packages, when: str = "") -> None:
+        """Install packages, and tell of units that have failed since."""
+        with self.run.case(f"install{when}"):
+            packages.install(guest, chosen)
+        self._tell_failed_units(guest)
 
-    def use(self, guest: Guest, when: str = "") -> None:
-        """Run the smoke command, if there is one."""
+    def use_and_purge(
+        self, guest: Guest, chosen: packages.Packages, before: leftovers.Snapshot, when: str = ""
+    ) -> None:
+        """Run the smoke command if there is one, purge the packages, and see what is left."""
         if self.smoke:
             with self.run.case(f"smoke{when}", goes_on=guest):
                 commands = self.project.commands
                 guest.succeed(sh(self.smoke), user="builder", env=commands.env, env_from=commands.env_from)
-
-    def purge(self, guest: Guest, when: str = "") -> None:
-        """Purge the packages."""
+        is_purged = False
         with self.run.case(f"purge{when}"):
-            packages.purge(guest, self.new)
+            packages.purge(guest, chosen, before.packages)
+            is_purged = True
+        if is_purged:
+            with self.run.case(f"leftovers{when}", goes_on=guest):
+                self._expect_nothing_left(guest, before, when)
 
-    def upgrade(self, clean: Checkpoint, old: packages.Packages) -> None:
+    def another(self, served: Checkpoint, chosen: packages.Packages, before: leftovers.Snapshot) -> None:
+        """Try packages that others exclude."""
+        when = f" with {next(iter(chosen))}"
+        with self.run.boot(served, name="install", project=self.project) as guest, _logs_kept(self.run, guest):
+            self.install(guest, chosen, when)
+            self.use_and_purge(guest, chosen, before, when)
+
+    def upgrade(self, clean: Checkpoint, old: packages.Packages, before: leftovers.Snapshot) -> None:
         """Upgrade from older packages, in a machine of its own, whose apt does not know the new ones at first."""
+        when = " after the upgrade"
         with self.run.boot(clean, name="upgrade", project=self.project) as guest, _logs_kept(self.run, guest):
+            is_there = False
             with self.run.case("install-old"):
-                packages.install_older(guest, old, self.new)
+                packages.install_older(guest, old, list(self.new))
+                is_there = True
+            if not is_there:
+                return
             packages.serve(guest, self.new)
+            first, *_ = packages.sets_of(guest, self.new)
             with self.run.case("upgrade"):
-                packages.install(guest, self.new)
-            self.use(guest, " after the upgrade")
-            self.purge(guest, " after the upgrade")
+                packages.install(guest, first)
+            self._tell_failed_units(guest)
+            self.use_and_purge(guest, first, before, when)
 
-    def isolated(self, installed: Checkpoint, tree: str, test: Dep8Test) -> None:
-        """Run one of the package's own tests in a machine of its own."""
-        name = f"test-{test.name}"
-        with self.run.boot(installed, name=name, project=self.project) as guest, _logs_kept(self.run, guest):
-            self.test(guest, tree, test)
+    def _tell_failed_units(self, guest: Guest) -> None:
+        for unit in packages.failed_units(guest):
+            text = f"{unit.name} has failed: {unit.last}" if unit.last else f"{unit.name} has failed"
+            events.emit(events.Note(machine=guest.name, text=text, level="warning"))
 
+    def _expect_nothing_left(self, guest: Guest, before: leftovers.Snapshot, when: str) -> None:
+        """Compare the machine with what it was.
 
-def _tests(run: Run, guest: Guest, origin: Source) -> tuple[str, list[Dep8Test]]:
-    """Return the source's tree in the guest, and those of its own tests that can run there."""
-    tree = origin.deliver(guest)
-    runnable = []
-    for test, why_not in autopkgtest.tests_of(guest, tree):
-        if why_not:
-            run.skip(f"debian/tests/{test.name}", why_not)
-        else:
-            runnable.append(test)
-    return tree, runnable
+        :raise TestFailed: files are left, changed or gone, and the project does not accept that.
+        """
+        packages.forget(guest)
+        after = leftovers.snapshot(guest)
+        if outlived := leftovers.outlived(before, after):
+            text = f"still running after the purge: {'; '.join(outlived)}"
+            events.emit(events.Note(machine=guest.name, text=text, level="warning"))
+        if not (found := leftovers.compare(before, after)):
+            return
+        listing = self.run.directory / f"leftovers{when.replace(' ', '-')}.txt"
+        listing.write_text("".join(f"{one}\n" for one in found))
+        counts = {kind: [one.path for one in found if one.kind == kind] for kind in ("changed", "removed", "left")}
+        parts = [f"{len(paths)} {kind} ({paths[0]})" for kind, paths in counts.items() if paths]
+        sentence = f"the purge does not leave the machine as it was: {', '.join(parts)}"
+        if self.project.install.leftovers == "fail":
+            shown = sorted(found, key=lambda one: one.kind)
+            raise TestFailed(
+                sentence,
+                evidence=tuple(map(str, shown[:_SHOWN])),
+                hint=f'{listing} has all of them; [install] leftovers = "warn" in vmtasks.toml accepts them',
+            )
+        text = f"{sentence}; all are in {listing}"
+        events.emit(events.Note(machine=guest.name, text=text, level="warning"))
 
 
 def _checkpoint(guest: Guest, name: str, stack: ExitStack) -> Checkpoint:
@@ -163,11 +193,3 @@ def _logs_kept(run: Run, guest: Guest) -> Iterator[None]:
         with suppress(ConnectionLost, TestFailed), guest.tmp_dir() as logs:
             guest.query(sh(f"cd {logs} && {_LOGS}"))
             guest.get(logs, run.directory / f"{guest.name}-logs")
-
-
-def _report(run: Run, guest: Guest, leftovers: list[str]) -> None:
-    if leftovers:
-        listing = run.directory / "leftovers.txt"
-        listing.write_text("\n".join(leftovers) + "\n")
-        text = f"the purge left {len(leftovers)} files, {leftovers[0]} among them; all are in {listing}"
-        events.emit(events.Note(machine=guest.name, text=text, level="warning"))

@@ -10,14 +10,16 @@ from importlib import import_module
 
 TYPE_CHECKING = False  # typing itself would take the supervisor a tenth of its start
 if TYPE_CHECKING:
-    from vmtasks import apt, autopkgtest, events, packages
-    from vmtasks.dep8 import Dep8Test
+    from vmtasks import apt, events, leftovers, packages
+    from vmtasks.autopkgtest.tests import PackageTests
     from vmtasks.errors import (
         BootError,
         CommandFailed,
         ConnectionLost,
+        GuestLost,
         HostError,
         Interrupted,
+        NothingTested,
         TestFailed,
         TestSkipped,
         TimeLimit,
@@ -45,7 +47,7 @@ _HOMES = {
     "Guest": "guest",
     "Result": "guest",
     "sh": "guest",
-    "Dep8Test": "dep8",
+    "PackageTests": "autopkgtest.tests",
     "at_once": "parallel",
     "Project": "project",
     "Provisioning": "provision",
@@ -58,6 +60,8 @@ _HOMES = {
     "TestFailed": "errors",
     "TestSkipped": "errors",
     "CommandFailed": "errors",
+    "GuestLost": "errors",
+    "NothingTested": "errors",
     "HostError": "errors",
     "BootError": "errors",
     "ConnectionLost": "errors",
@@ -65,7 +69,7 @@ _HOMES = {
     "Interrupted": "errors",
 }
 
-_ROOMS = ("apt", "autopkgtest", "events", "packages")
+_ROOMS = ("apt", "events", "leftovers", "packages")
 """Modules that recipes use as such."""
 
 __all__ = [
@@ -73,10 +77,12 @@ __all__ = [
     "Checkpoint",
     "CommandFailed",
     "ConnectionLost",
-    "Dep8Test",
     "Guest",
+    "GuestLost",
     "HostError",
     "Interrupted",
+    "NothingTested",
+    "PackageTests",
     "Project",
     "Provider",
     "Provisioning",
@@ -91,9 +97,9 @@ __all__ = [
     "Wishes",
     "apt",
     "at_once",
-    "autopkgtest",
     "boot",
     "events",
+    "leftovers",
     "machines_from",
     "packages",
     "recipe",

@@ -1,28 +1,56 @@
 """Debian packages in a guest: what apt has to do, and nothing that it need not do.
 
 An image keeps the package lists that it was baked with, so the first try does without `apt-get update`; only
-where the archive has moved on since does the second try begin with it.
+where the archive has moved on since does the second try begin with it. What is tried again is resolving and fetching;
+dpkg and the packages' own scripts have one try, as with everybody who installs a package.
 """
 
 from __future__ import annotations
 
 import re
-import shlex
+import urllib.error
+import urllib.request
 from collections.abc import Sequence
 
-from vmtasks.errors import CommandFailed, HostError
-from vmtasks.guest import Guest, Result, sh
+from vmtasks.errors import CommandFailed, HostError, TestFailed
+from vmtasks.guest import Guest, Result, sh, units
 
 _USUAL = ("--yes", "--quiet", "-o", "Dpkg::Use-Pty=0", "-o", "APT::Install-Recommends=false")
 ENV = {"DEBIAN_FRONTEND": "noninteractive"}
 LOCAL_REPOSITORY = "/srv/vmtasks-repository"
-LOCAL_LIST = "/etc/apt/sources.list.d/vmtasks.list"
+_LOCAL_LIST = "/etc/apt/vmtasks.list"
+LOCAL_FILES = (
+    _LOCAL_LIST,
+    "/etc/apt/apt.conf.d/99vmtasks-repository",
+    "/etc/apt/preferences.d/vmtasks-repository",
+    "/etc/apt/sources.list.d/vmtasks-others.list",
+)
+"""What makes apt know the local repository."""
 _OUT_OF_REACH = re.compile(r"Failed to fetch|Temporary failure resolving|Could not (connect|resolve)|Unable to connect")
+_URL = re.compile(r"https?://[^\s'\"]+")
+_REACH_LIMIT_S = 10.0
+_SCRIPT_FAILED = re.compile(r"\S+ package [\w-]+ script subprocess (returned error|was killed).*")
+_REASON = re.compile(r"E: (?!Sub-process|Unmet dependencies|Failed to fetch).+|.+(Depends|Conflicts|Breaks): .+ but .+")
 _ONLY_LOCAL = (
-    *("-o", f"Dir::Etc::SourceList={LOCAL_LIST}", "-o", "Dir::Etc::SourceParts=-"),
+    *("-o", f"Dir::Etc::SourceList={_LOCAL_LIST}", "-o", "Dir::Etc::SourceParts=-"),
     *("-o", "Dir::Cache::PkgCache=", "-o", "Dir::Cache::SrcPkgCache="),
 )
 """Look at the local repository alone, and leave the cache of all others as it is."""
+# The local repository is apt's first: of two packages that differ in nothing but their content, apt takes that of the
+# first list. All other lists are where they were, /etc/apt/sources.list is read by another name.
+_ADD_REPOSITORY = f"""# make an apt repository
+set -eu
+cd {LOCAL_REPOSITORY}
+origin=APT::FTPArchive::Release::Origin
+apt-ftparchive packages . >Packages
+apt-ftparchive -o $origin=vmtasks release . >Release
+set -- {" ".join(LOCAL_FILES)}
+mkdir -p /etc/apt/apt.conf.d /etc/apt/preferences.d /etc/apt/sources.list.d
+echo 'deb [trusted=yes] file:{LOCAL_REPOSITORY} ./' >"$1"
+echo 'Dir::Etc::SourceList "vmtasks.list";' >"$2"
+printf 'Package: *\nPin: release o=vmtasks\nPin-Priority: 1001\n' >"$3"
+[ ! -e /etc/apt/sources.list ] || ln -sf ../sources.list "$4"
+"""
 
 
 def _apt_get(*words: str, only_local: bool = False) -> list[str]:
@@ -33,36 +61,105 @@ def _apt_get(*words: str, only_local: bool = False) -> list[str]:
 def update(guest: Guest) -> None:
     """Fetch the package lists.
 
-    :raise HostError: no mirror answered.
+    :raise HostError: no mirror answered, this host either.
+    :raise TestFailed: no mirror answered the guest any more.
     """
     _expect_archive(guest, guest.run(_apt_get("update"), env=ENV, check=True))  # which takes no answer for a success
 
 
-def apt(guest: Guest, *arguments: str) -> Result:
-    """Run apt-get; where it fails, once more with fresh package lists.
+def apt(guest: Guest, *arguments: str, local_first: bool = False) -> Result:
+    """Have apt-get resolve and fetch, with fresh package lists if need be; then have it do, once.
 
-    :raise CommandFailed: it failed with those, too.
+    :param local_first: try with the local repository alone at first: where it has all, apt has far less to read.
+    :raise CommandFailed: it cannot; the evidence has what the packages' scripts and units say themselves.
     :raise HostError: no mirror answers, which is no fault of what is being tested.
     """
-    command = _apt_get(*arguments)
-    first = guest.run(command, env=ENV)
-    if first.ok:
-        return first
+    only_local = local_first and guest.run(_apt_get(*arguments, "--download-only", only_local=True), env=ENV).ok
+    if not only_local:
+        _fetch(guest, arguments)
+    done = guest.run(_apt_get(*arguments, only_local=only_local), env=ENV)
+    if not done.ok:
+        _expect_archive(guest, done)
+        lines = done.last_lines(50)
+        script = next((line.strip() for line in lines if _SCRIPT_FAILED.search(line)), "")
+        failed = units.failed(guest.query)
+        causes = [script or _reason_of(lines), *(f"{unit.name}: {unit.last}" for unit in failed if unit.last)]
+        raise CommandFailed(
+            f"apt-get cannot {_what(arguments)} on {guest.name}: {'; '.join(filter(None, causes))}".removesuffix(": "),
+            evidence=(*done.last_lines(), *(f"{unit.name}: {line}" for unit in failed for line in unit.journal)),
+        )
+    return done
+
+
+def can(guest: Guest, *arguments: str) -> bool:
+    """Tell whether apt-get finds a way to do something, with the package lists that there are."""
+    return guest.run(_apt_get(*arguments, "--simulate"), env=ENV).ok
+
+
+def _fetch(guest: Guest, arguments: Sequence[str]) -> None:
+    """Have apt-get resolve, and fetch what it needs.
+
+    :raise CommandFailed: it cannot, with fresh package lists either.
+    """
+    command = _apt_get(*arguments, "--download-only")
+    if guest.run(command, env=ENV).ok:
+        return
     update(guest)
     second = guest.run(command, env=ENV)
     if not second.ok:
         _expect_archive(guest, second)
-        raise CommandFailed(f"apt-get cannot {arguments[0]} on {guest.name}", evidence=second.last_lines())
-    return second
+        lines = second.last_lines(50)
+        reason = _reason_of(lines)
+        raise CommandFailed(
+            f"apt-get cannot {_what(arguments)} on {guest.name}: {reason}".removesuffix(": "),
+            evidence=second.last_lines(),
+        )
+
+
+def _what(arguments: Sequence[str]) -> str:
+    """Return what apt-get was to do, cut to a length that fits into a sentence."""
+    verb, *words = (word for word in arguments if not word.startswith("-"))
+    names = " ".join(words)
+    return f"{verb} {names}" if len(names) <= 80 else f"{verb} {names[:77]}..."  # noqa: PLR2004
+
+
+def _reason_of(lines: Sequence[str]) -> str:
+    """Return what apt itself gives as the reason."""
+    found = [" ".join(line.removeprefix("E: ").split()) for line in lines if _REASON.search(line)]
+    unmet = [line for line in found if " but " in line]
+    return (unmet or found or [""])[0]
 
 
 def _expect_archive(guest: Guest, result: Result) -> None:
-    if out_of_reach := [line for line in result.last_lines(50) if _OUT_OF_REACH.search(line)]:
-        raise HostError(
-            f"{guest.name} cannot reach Debian's archive: {out_of_reach[0].strip()}",
-            evidence=tuple(out_of_reach[-5:]),
-            hint="see that the host's network and the mirror work, and that the image does not forbid the guest's",
+    lines = [line for line in result.last_lines(50) if _OUT_OF_REACH.search(line)]
+    if not lines:
+        return
+    url = next((match[0] for line in lines if (match := _URL.search(line))), "")
+    sentence = f"{guest.name} cannot reach Debian's archive: {lines[0].strip()}"
+    if url and guest.is_here and _is_reachable(url):
+        name_service = guest.query(sh("ls -l /etc/resolv.conf; grep -v ^# /etc/resolv.conf || :"))
+        raise TestFailed(
+            f"{sentence}; this host can, so something in the machine is in the way",
+            evidence=(*lines[-5:], *name_service.splitlines()),
+            hint="what was installed there may have taken name service or the network over: /etc/resolv.conf",
         )
+    raise HostError(
+        sentence,
+        evidence=tuple(lines[-5:]),
+        hint="see that the host's network and the mirror work, and that the image does not forbid the guest's",
+    )
+
+
+def _is_reachable(url: str) -> bool:
+    """Tell whether a server answers this host, whatever it answers."""
+    request = urllib.request.Request(url, method="HEAD")  # noqa: S310 - the pattern lets http and https through alone
+    try:
+        urllib.request.urlopen(request, timeout=_REACH_LIMIT_S).close()  # noqa: S310
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def install(guest: Guest, packages: Sequence[str]) -> None:
@@ -95,31 +192,29 @@ def build_dep_of(guest: Guest, control: str) -> bool:
         return build_dep(guest, room)
 
 
-def add_repository(guest: Guest, directory: str) -> None:
-    """Make an apt repository of a guest directory of .deb files, and have apt know it.
+def add_repository(guest: Guest) -> None:
+    """Have apt know the .deb files in :data:`LOCAL_REPOSITORY`, and prefer them to all others, older ones too.
 
     :raise CommandFailed: it cannot be made; needs apt-ftparchive, from apt-utils.
     """
-    where = shlex.quote(directory)
-    guest.query(sh(f"cd {where} && apt-ftparchive packages . >Packages && apt-ftparchive release . >Release"))
-    guest.query(["tee", LOCAL_LIST], stdin=f"deb [trusted=yes] file:{directory} ./\n".encode())
+    guest.query(sh(_ADD_REPOSITORY))
     guest.succeed(_apt_get("update", "-o", "APT::Get::List-Cleanup=0", only_local=True), env=ENV)
+
+
+def build_cache(guest: Guest) -> None:
+    """Have apt read all package lists now, so that copies of the machine need not."""
+    guest.run(["apt-cache", "gencaches", "--quiet"])
 
 
 def remove_repository(guest: Guest) -> None:
     """Have apt forget the repository again."""
-    guest.query(["rm", "-f", LOCAL_LIST])
+    guest.query(["rm", "-rf", *LOCAL_FILES, LOCAL_REPOSITORY])
 
 
-def install_local(guest: Guest, packages: Sequence[str]) -> None:
-    """Install packages of the repository that was added, and what they depend on.
-
-    Where all that they depend on is there, apt needs to know no other archive, and has far less to read.
-
-    :raise CommandFailed: apt cannot, with the whole archive, either.
-    """
-    if not guest.run(_apt_get("install", *packages, only_local=True), env=ENV).ok:
-        install(guest, packages)
+def would_remove(guest: Guest, packages: Sequence[str]) -> list[str]:
+    """Return all packages that go if *packages* are purged: those that depend on them go too."""
+    plan = guest.query(_apt_get("purge", *packages, "--simulate", only_local=True))
+    return [line.split()[1] for line in plan.splitlines() if line.startswith(("Purg ", "Remv "))]
 
 
 def purge(guest: Guest, packages: Sequence[str]) -> None:
@@ -127,4 +222,5 @@ def purge(guest: Guest, packages: Sequence[str]) -> None:
 
     :raise CommandFailed: apt cannot.
     """
-    guest.succeed(_apt_get("purge", *packages, only_local=True), env=ENV)
+    if packages:
+        apt(guest, "purge", *packages, local_first=True)

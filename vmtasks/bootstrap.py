@@ -44,6 +44,7 @@ PACKAGES: Mapping[str, str] = MappingProxyType(
         "openssh-client": "makes the guests' keys and opens shells in them",
         "python3-venv": "holds our Python packages in .venv",
         "git": "tells which files a project consists of",
+        "autopkgtest": "runs the tests of Debian packages",
     }
 )
 """Debian package -> what it is needed for: the one place where system packages are listed."""
@@ -63,6 +64,7 @@ PROGRAMS: Mapping[str, str] = MappingProxyType(
         "uidmap": "newuidmap",
         "openssh-client": "ssh",
         "git": "git",
+        "autopkgtest": "autopkgtest",
         "iproute2": "ip",
     }
 )

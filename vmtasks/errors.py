@@ -5,7 +5,9 @@
     VmtasksError
     ├── UsageError           64   the caller asked for something that cannot be: mend the call or the file
     ├── TestFailed            1   the project's own commands said no: mend the project
-    │   └── CommandFailed     1   ... and this is the command that did
+    │   ├── CommandFailed     1   ... and this is the command that did
+    │   └── GuestLost         1   ... the guest went away by its own doing: it powered off, panicked, cut its network
+    ├── NothingTested         8   nothing failed, and nothing that tells anything was tested
     ├── InfrastructureError       the machinery, not the project: look at the host, or try again
     │   ├── HostError        69   this host cannot: no QEMU, no disk space, no network while baking
     │   │   └── StillRunning 69   ... or it had to end a machine that was to power itself off
@@ -14,8 +16,8 @@
     ├── TimeLimit           124   a limit that somebody set has passed
     └── Interrupted         130   Ctrl-C, or a signal to the same end
 
-The numbers are those of sysexits.h (64, 69), timeout(1) (124) and the shell (128 + SIGINT). All of them
-are ``invoke.Exit``, so that ``inv`` ends with a sentence and a status instead of a traceback.
+The numbers are those of sysexits.h (64, 69), autopkgtest(1) (8), timeout(1) (124) and the shell (128 + SIGINT). All of
+them are ``invoke.Exit``, so that ``inv`` ends with a sentence and a status instead of a traceback.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ class Outcome(StrEnum):
 
     PASSED = "passed"
     FAILED = "test-failed"
+    SKIPPED = "skipped"
     USAGE = "usage"
     HOST = "host"
     BOOT = "boot"
@@ -57,6 +60,7 @@ class Outcome(StrEnum):
 _EXIT_CODES = {
     Outcome.PASSED: 0,
     Outcome.FAILED: 1,
+    Outcome.SKIPPED: 8,
     Outcome.USAGE: 64,
     Outcome.HOST: 69,
     Outcome.BOOT: 69,
@@ -113,6 +117,16 @@ class TestSkipped(VmtasksError):
 
 class CommandFailed(TestFailed):
     """A guest command ended with another status than the caller wanted."""
+
+
+class GuestLost(TestFailed):
+    """The guest answered, then no longer did, and all that its host did is in order: what ran in it is the cause."""
+
+
+class NothingTested(VmtasksError):
+    """Nothing failed, but no test told anything either."""
+
+    outcome = Outcome.SKIPPED
 
 
 class InfrastructureError(VmtasksError):

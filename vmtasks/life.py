@@ -120,6 +120,7 @@ def _attempt(machine: Machine, berth: Berth, origin: Origin, attempt: int) -> It
             freeze=freezer.checkpoint if freezer else None,
             logs=berth.logs,
             heartbeat_s=berth.settings.heartbeat_s,
+            is_here=place.is_here,
             facts={
                 "ssh": ssh,
                 "address": address,

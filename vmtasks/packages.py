@@ -1,122 +1,205 @@
-"""Packages to be tested, and what is done with them in a guest: served, installed, replaced, purged."""
+"""What is done with Debian packages in a guest: they are served, installed, proven to be the ones, replaced, purged."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Collection, Sequence
 
-from vmtasks import apt
-from vmtasks.errors import TestFailed, UsageError
-from vmtasks.guest import Guest, sh
+from vmtasks import apt, events
+from vmtasks.debfile import Package, Packages, find
+from vmtasks.errors import TestFailed, TestSkipped, UsageError
+from vmtasks.guest import Guest, sh, units
 
-Packages = dict[str, Path]
-"""Names of Debian packages, and their files on the host."""
+__all__ = ["OLDER", "Package", "Packages", "find", "install", "install_older", "prove", "purge", "serve", "sets_of"]
 
 OLDER = "/srv/vmtasks-old"
-# What a machine writes whatever is installed; everything else that is there after a purge, and was not before,
-# is a leftover.
-_LISTING = """
-find / -xdev \\( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp -o -path /build -o -path /srv \\
-    -o -path /root -o -path /home -o -path /var/cache -o -path /var/log -o -path /var/tmp -o -path /var/lib/apt \\
-    -o -path /var/lib/dpkg -o -path /var/lib/systemd \\) -prune -o -print
+_INSTALL = ("install", "--allow-downgrades", "--reinstall")
+"""The very version that is served, whether an older, a newer or an equal one is there already."""
+_ACCESS = frozenset({"openssh-server", "systemd", "systemd-sysv", "init", "libc6", "dpkg", "apt", "udev"})
+"""Without these there is no machine to look at."""
+
+# Of each .deb: the maintainer scripts that dpkg has of the package of that name, and the checksums of its files. Those
+# the .deb may bring itself; otherwise dpkg makes them as it unpacks, of all files that it does not leave out.
+_PROVE = """# compare what is installed with the files that were to be
+set -eu
+cd @REPOSITORY@
+work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
+sums() { LC_ALL=C sort -u; }
+for deb; do
+    rm -rf "$work/deb"
+    name=$(dpkg-deb --field "$deb" Package):$(dpkg-deb --field "$deb" Architecture)
+    name=${name%:all}
+    dpkg-deb --control "$deb" "$work/deb"
+    for file in "$work/deb"/*; do
+        case ${file##*/} in control|conffiles) continue ;; esac
+        dpkg-query --control-show "$name" "${file##*/}" 2>/dev/null | cmp -s - "$file" ||
+            echo "$deb ${file##*/}"
+    done
+    [ ! -e "$work/deb/md5sums" ] || continue
+    rm -rf "$work/deb"; dpkg-deb --extract "$deb" "$work/deb"
+    (cd "$work/deb"; find . -type f -printf '%P\\\\0' | xargs -0r md5sum) | sums >"$work/made"
+    dpkg-query --control-show "$name" md5sums 2>/dev/null | sums >"$work/installed" || :
+    if [ -s "$work/made" ] && [ ! -s "$work/installed" ]; then echo "$deb md5sums"; fi
+    LC_ALL=C comm -13 "$work/made" "$work/installed" | sed "s|^[^ ]*  |$deb |"
+done
 """
 
 
-def find(names: Sequence[str]) -> Packages:
-    """Return the packages of .deb files, .changes files and directories of them.
-
-    :raise UsageError: one is none of these, or not there, there are two of one package, or no packages at all.
-    """
-    found: list[Path] = []
-    for name in names or ["."]:
-        path = Path(name)
-        if path.is_dir():
-            found += sorted(path.glob("*.deb"))
-        elif path.suffix == ".changes" and path.is_file():
-            words = path.read_text(errors="replace").split()
-            found += [path.with_name(Path(word).name) for word in words if word.endswith(".deb")]
-        elif path.suffix == ".deb":
-            found.append(path)
-        else:
-            raise UsageError(f"cannot install {name}: it is neither a .deb file, nor a .changes file, nor a directory")
-    if missing := [str(path) for path in found if not path.is_file()]:
-        raise UsageError(f"cannot install {missing[0]}: there is no such file")
-    packages: Packages = {}
-    for path in found:
-        if "-dbgsym_" in path.name:
-            continue
-        first = packages.setdefault(path.name.split("_")[0], path)
-        if first.resolve() != path.resolve():
-            raise UsageError(
-                f"cannot install {first} and {path}: they are one package",
-                hint="name the file that is meant, or the .changes file of its build",
-            )
-    if not packages:
-        raise UsageError(
-            f"there are no packages in {', '.join(names) or 'this directory'}", hint="`inv build-deb` makes some"
-        )
-    return packages
-
-
 def serve(guest: Guest, packages: Packages) -> None:
-    """Have apt know the packages, on the guest's own disk."""
-    for path in packages.values():
-        guest.put(path, f"{apt.LOCAL_REPOSITORY}/")
-    apt.add_repository(guest, apt.LOCAL_REPOSITORY)
+    """Have apt know the packages and prefer them; those that the machine has already are replaced by them at once.
+
+    :raise UsageError: one is for another architecture.
+    """
+    ours = guest.query(sh("dpkg --print-architecture; dpkg --print-foreign-architectures")).split()
+    for package in packages.values():
+        if package.architecture not in ("all", *ours):
+            raise UsageError(
+                f"cannot install {package.path}: it is for {package.architecture}, and the machine is {ours[0]}"
+            )
+        guest.put(package.path, f"{apt.LOCAL_REPOSITORY}/")
+    apt.add_repository(guest)
+
+
+def replace_installed(guest: Guest, packages: Packages) -> None:
+    """Install those of the packages that the machine has in another version, or in another build."""
+    installed = _installed(guest, packages)
+    if there := [name for name in packages if name in installed]:
+        install(guest, {name: packages[name] for name in there})
 
 
 def install(guest: Guest, packages: Packages) -> None:
-    """Install packages that are served.
+    """Install packages that are served, and see that it is they.
 
     :raise TestFailed: apt cannot, or has installed something else.
     """
-    apt.install_local(guest, list(packages))
-    _expect_installed(guest, packages)
+    apt.apt(guest, *_INSTALL, *packages, local_first=True)
+    prove(guest, packages)
 
 
-def _expect_installed(guest: Guest, packages: Packages) -> None:
-    """Make sure that what is installed is what was brought, and not what the archive has under that name."""
-    show = "--showformat=${Package}_${Version} ${db:Status-Status}\\n"
-    installed = dict(
-        line.rsplit(" ", 1) for line in guest.query(["dpkg-query", "--show", show, *packages]).splitlines()
-    )
-    for name, path in packages.items():
-        version = guest.query(["dpkg-deb", "--field", f"{apt.LOCAL_REPOSITORY}/{path.name}", "Version"]).strip()
-        if installed.get(f"{name}_{version}") != "installed":
-            raise TestFailed(f"{name} {version} was to be tested, and what there is now is {', '.join(installed)}")
+def prove(guest: Guest, packages: Packages) -> None:
+    """See that what is installed is what was served: by version, and by the content that dpkg has unpacked.
 
-
-def install_older(guest: Guest, old: Packages, packages: Packages) -> None:
-    """Install the packages *old*, or where there are none the archive's that have the names of *packages*."""
-    if not old:
-        apt.install(guest, list(packages))
-        return
-    for path in old.values():
-        guest.put(path, f"{OLDER}/")
-    apt.apt(guest, "install", *(f"{OLDER}/{path.name}" for path in old.values()))
-
-
-def files(guest: Guest) -> frozenset[str]:
-    """Return every file of the guest's that an installation could leave behind."""
-    return frozenset(guest.query(sh(_LISTING)).splitlines())
-
-
-def leftovers(guest: Guest, before: frozenset[str]) -> list[str]:
-    """Return the files that were not there before; those of dependencies, which stay installed, do not count."""
-    apt.remove_repository(guest)
-    owned = guest.query(sh("cat /var/lib/dpkg/info/*.list")).splitlines()
-    real = {path.replace("/usr", "", 1) for path in owned} | set(owned)
-    return sorted(files(guest) - before - real)
-
-
-def purge(guest: Guest, packages: Packages) -> None:
-    """Purge packages, and see that dpkg knows them no more.
-
-    :raise TestFailed: it does, or apt cannot.
+    :raise TestFailed: it is something else.
     """
+    installed = _installed(guest, packages)
+    for name, package in packages.items():
+        if installed.get(name) != package.version:
+            there = f"{name} {installed[name]}" if name in installed else "nothing of that name"
+            raise TestFailed(f"{name} {package.version} was to be tested, and what is installed is {there}")
+    files = shlex.join(package.path.name for package in packages.values())
+    script = _PROVE.replace("@REPOSITORY@", apt.LOCAL_REPOSITORY)
+    if others := guest.query(sh(f"set -- {files}\n{script}")).splitlines():
+        raise TestFailed(
+            f"what is installed was not made from {others[0].split()[0]}: another package of the same name and version "
+            f"took its place ({others[0].split(maxsplit=1)[1]} differs)",
+            evidence=tuple(others),
+        )
+
+
+def _installed(guest: Guest, names: Collection[str]) -> dict[str, str]:
+    """Return the versions of those of the packages that are installed."""
+    show = "dpkg-query --show --showformat='${Package} ${Version} ${db:Status-Status}\\n'"
+    rows = guest.query(sh(f"{show} {shlex.join(names)} 2>/dev/null || :")).splitlines()
+    words = [row.split() for row in rows]
+    return {row[0]: row[1] for row in words if row[-1] == "installed"}
+
+
+def sets_of(guest: Guest, packages: Packages) -> list[Packages]:
+    """Part packages that are served into sets that can be installed: one if all of them can, as is usual.
+
+    Where some exclude each other, each set has as many as go together, and each package is in one.
+
+    :raise TestFailed: one cannot be installed by itself.
+    """
+    if len(packages) == 1 or apt.can(guest, *_INSTALL, *packages):
+        return [packages]
+    left, sets = list(packages), []
+    while left:
+        chosen = [left[0]]
+        if not apt.can(guest, *_INSTALL, *chosen):
+            apt.apt(guest, *_INSTALL, *chosen)  # which says why
+        others = [name for name in (*left[1:], *packages) if name not in chosen]
+        for name in dict.fromkeys(others):
+            if apt.can(guest, *_INSTALL, *chosen, name):
+                chosen.append(name)
+        sets.append({name: package for name, package in packages.items() if name in chosen})
+        left = [name for name in left if name not in chosen]
+    if len(sets) > 1:
+        parts = "; ".join(", ".join(one) for one in sets)
+        text = f"these packages exclude each other, and are tried in {len(sets)} sets: {parts}"
+        events.emit(events.Note(machine=guest.name, text=text))
+    return sets
+
+
+def known_to_archive(guest: Guest, names: Sequence[str]) -> list[str]:
+    """Return those of the packages that the archive has, as far as the guest's package lists tell."""
+    show = guest.query(sh(f"apt-cache madison {shlex.join(names)} 2>/dev/null || :"))
+    there = {line.split("|")[0].strip() for line in show.splitlines()}
+    return [name for name in names if name in there]
+
+
+def install_older(guest: Guest, old: Packages, names: Sequence[str]) -> None:
+    """Install the packages *old*, or where there are none the archive's of these *names*.
+
+    :raise TestSkipped: the archive has none of them.
+    """
+    if old:
+        for package in old.values():
+            guest.put(package.path, f"{OLDER}/")
+        apt.apt(guest, *_INSTALL, *(f"{OLDER}/{package.path.name}" for package in old.values()))
+        return
+    if not (known := known_to_archive(guest, names)):
+        raise TestSkipped(f"the archive has none of {', '.join(names)} to upgrade from")
+    if new := [name for name in names if name not in known]:
+        text = f"not in the archive yet, and so first installed by the upgrade: {', '.join(new)}"
+        events.emit(events.Note(machine=guest.name, text=text))
+    apt.apt(guest, "install", *known)
+
+
+def purge(guest: Guest, packages: Packages, before: Collection[str]) -> None:
+    """Purge packages, then what they brought along, and see that dpkg knows none of it any more.
+
+    :param before: the names of the packages that were installed before.
+    :raise TestFailed: apt cannot, or dpkg still knows one.
+    :raise TestSkipped: they are to stay: the system needs them, or the way into the machine does.
+    """
+    if staying := [name for name, package in packages.items() if package.must_stay]:
+        raise TestSkipped(f"cannot be removed from a system that runs: {', '.join(staying)} is Essential or Protected")
+    going = apt.would_remove(guest, list(packages))
+    if needed := sorted(_ACCESS.intersection(going) | set(_essential(guest, going))):
+        raise TestSkipped(f"the purge would take along what the machine cannot do without: {', '.join(needed)}")
+    if along := [name for name in going if name.partition(":")[0] in before and name not in packages]:
+        text = f"the purge takes along what was there before, and depends on these packages: {', '.join(along)}"
+        events.emit(events.Note(machine=guest.name, text=text, level="warning"))
     apt.purge(guest, list(packages))
+    brought = [name for name in installed_names(guest) if name not in before]
+    apt.purge(guest, brought)
     show = "dpkg-query --show --showformat='${Package} ${db:Status-Status}\\n'"
-    left = guest.query(sh(f"{show} {shlex.join(packages)} 2>/dev/null || :"))
+    left = guest.query(sh(f"{show} {shlex.join([*packages, *brought])} 2>/dev/null || :"))
     if still := [line for line in left.splitlines() if not line.endswith("not-installed")]:
         raise TestFailed(f"after a purge dpkg still knows {', '.join(still)}")
+
+
+def installed_names(guest: Guest) -> list[str]:
+    """Return the names of all packages that dpkg has something of, with their architecture where it needs that."""
+    show = ["dpkg-query", "--show", "--showformat=${binary:Package} ${db:Status-Status}\\n"]
+    rows = (line.split() for line in guest.query(show).splitlines())
+    return [name for name, status in rows if status != "not-installed"]
+
+
+def _essential(guest: Guest, names: Sequence[str]) -> list[str]:
+    if not names:
+        return []
+    show = ["dpkg-query", "--show", "--showformat=${Package} ${Essential} ${Protected}\\n", *names]
+    return [line.split()[0] for line in guest.query(show).splitlines() if "yes" in line.split()[1:]]
+
+
+def failed_units(guest: Guest) -> tuple[units.FailedUnit, ...]:
+    """Return the units of the machine that have failed, whoever they belong to."""
+    return units.failed(guest.query)
+
+
+def forget(guest: Guest) -> None:
+    """Have apt know the packages no more, and be rid of what was made to serve them."""
+    apt.remove_repository(guest)
+    guest.query(["rm", "-rf", OLDER])

@@ -108,6 +108,20 @@ class Commands:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Install:
+    """What install-test makes of what it finds."""
+
+    leftovers: Literal["fail", "warn"] = field(
+        default="fail",
+        metadata={"says": "what a purge that leaves or changes files is", "env": "VMTASKS_LEFTOVERS"},
+    )
+    skipped: Literal["fail", "pass"] = field(
+        default="fail",
+        metadata={"says": "what it is if no test of the source tells anything", "env": "VMTASKS_SKIPPED"},
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Artifacts:
     """What to bring out of the machine: globs relative to the project's root."""
 
@@ -154,6 +168,7 @@ class Project:
     images: Images = Images()
     machine: Machine = Machine()
     commands: Commands = field(default_factory=Commands)
+    install: Install = Install()
     artifacts: Artifacts = Artifacts()
 
     @classmethod

@@ -39,8 +39,10 @@ from invoke.tasks import Task
 
 from vmtasks import events
 from vmtasks.errors import (
+    GuestLost,
     HostError,
     Interrupted,
+    NothingTested,
     Outcome,
     TestFailed,
     TestSkipped,
@@ -73,6 +75,8 @@ class Run:
     products: list[Path] = field(default_factory=list)
     failed: dict[str, TestFailed] = field(default_factory=dict)
     console: Path | None = None
+    nothing_tested: NothingTested | None = None
+    """What the run ends with if nothing fails."""
     _look: threading.Lock = field(default_factory=threading.Lock)
     """A person looks at one machine at a time, however many fail at once."""
     _names: dict[str, Iterator[int]] = field(default_factory=dict)
@@ -150,15 +154,16 @@ class Run:
                     provision(guest, provisioning)
                 yield guest
             except (TestFailed, TimeLimit, UsageError) as problem:
-                self._linger(guest, problem)
+                self.linger(guest, problem)
                 raise
 
     @contextmanager
-    def case(self, name: str, *, goes_on: Guest | None = None) -> Iterator[None]:
+    def case(self, name: str, *, goes_on: Guest | bool = False) -> Iterator[None]:
         """Run the block as a test case: a row of the report; ``TestSkipped`` ends it without a verdict.
 
         :param goes_on: the machine on which the run goes on after a failure, to fail at its end; where somebody
-            asked for a look at the failure, they get it first. Without one a failure ends the run here.
+            asked for a look at the failure, they get it first. True is for one that is gone already. Without either
+            a failure ends the run here, and so does the loss of the machine.
         """
         events.emit(events.CaseStarted(case=name))
         began_s = time.monotonic()
@@ -170,10 +175,11 @@ class Run:
         except TestFailed as failure:
             problem = failure
             self.failed[name] = failure
-            if goes_on is None:
+            if goes_on is False or (isinstance(failure, GuestLost) and goes_on is not True):
                 raise
             events.emit(events.Note(text=f"{name}: {failure.sentence}", level="warning"))
-            self._linger(goes_on, failure)
+            if goes_on is not True:
+                self.linger(goes_on, failure)
         except BaseException as other:
             problem = other
             raise
@@ -192,6 +198,10 @@ class Run:
         """Report a test case that was not run."""
         with self.case(name):
             raise TestSkipped(why)
+
+    def untested(self, sentence: str, *, evidence: tuple[str, ...] = (), hint: str = "") -> None:
+        """Have the run end as one in which no test told anything, unless something fails."""
+        self.nothing_tested = NothingTested(sentence, evidence=evidence, hint=hint)
 
     def product(self, path: Path) -> Path:
         """Announce a file for the user, and return it.
@@ -221,7 +231,7 @@ class Run:
             raise UsageError(f"cannot write products to {path}: it is not yours to write to")
         return path
 
-    def _linger(self, guest: Guest, problem: VmtasksError) -> None:
+    def linger(self, guest: Guest, problem: VmtasksError) -> None:
         """Give the user a look at the machine before it goes, where that was asked for."""
         from vmtasks.linger import keep, shell
 
@@ -300,6 +310,8 @@ def recorded(name: str, flags: Flags) -> Iterator[Run]:
             yield run
             if run.failed:
                 raise _all_in_one(run.failed)
+            if run.nothing_tested:
+                raise run.nothing_tested
         except BaseException as problem:
             _end(run, problem, repeat)
             raise Exit(code=outcome_of(problem).exit_code) from problem

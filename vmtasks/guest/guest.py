@@ -6,12 +6,14 @@ import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from vmtasks import events, secret
 from vmtasks.deadline import Deadline
 from vmtasks.errors import CommandFailed, ConnectionLost, InfrastructureError, TimeLimit, UsageError
+from vmtasks.guest import units
 from vmtasks.guest.channel import follow
 from vmtasks.guest.command import Command, Result, display, sh, short
 from vmtasks.guest.exchange import Exchange
@@ -35,6 +37,7 @@ class Guest:
     :param exchange: the disk through which files travel; None: they go over the connection.
     :param freeze: makes a checkpoint of a name and a key.
     :param logs: the directory that receives each command's output; None keeps no logs.
+    :param is_here: whether this host runs it, and is its way to everything else.
     :param facts: what is known of the machine, for who needs more than the verbs.
     """
 
@@ -46,10 +49,12 @@ class Guest:
         freeze: Callable[[str, str], Checkpoint] | None = None,
         logs: Path | None = None,
         heartbeat_s: float = 60.0,
+        is_here: bool = False,
         facts: Mapping[str, Any] | None = None,
     ) -> None:
         self.name = session.machine
         self.facts: Mapping[str, Any] = facts or {}
+        self.is_here = is_here
         self.limit_s: float | None = None
         """How long each command may take, in seconds, where it is not given a limit of its own."""
         self.heartbeat_s = heartbeat_s
@@ -59,6 +64,8 @@ class Guest:
         self._freeze = freeze
         self._session = session
         self._files = Transfer(session=session, exchange=exchange)
+        self.files = replace(self._files, is_shown=False)
+        """Sends and receives as ``put`` and ``get`` do, without making it part of the story: no events."""
 
     @property
     def connection(self) -> Connection:
@@ -214,8 +221,9 @@ class Guest:
             f"state=$(systemctl is-active {shlex.quote(unit)}); echo $state; [ $state = active ] || [ $state = failed ]"
         )
         if "failed" in self.wait_until_succeeds(sh(script), timeout_s=timeout_s):
-            journal = self.run(["systemctl", "status", "--no-pager", "--lines=20", unit])
-            raise CommandFailed(f"unit {unit} on {self.name} has failed", evidence=journal.last_lines())
+            journal = units.journal_of(self.query, unit)
+            why = f": {journal[-1]}" if journal else ""
+            raise CommandFailed(f"unit {unit} on {self.name} has failed{why}", evidence=journal)
 
     def wait_for_port(self, port: int, *, timeout_s: float = 60.0) -> None:
         """Wait until something in the guest listens on a TCP port.
@@ -270,12 +278,25 @@ class Guest:
 
         :raise BootError: it did not come back within *timeout_s* seconds.
         """
-        deadline = Deadline.after(timeout_s)
-        before = self.boot_id()
-        with events.phase("reboot", machine=self.name):
+        with self.rebooting(timeout_s=timeout_s) as ask:
+            ask()
+
+    @contextmanager
+    def rebooting(self, *, timeout_s: float = 300.0) -> Iterator[Callable[[], None]]:
+        """Come back, at the end of the block, when the guest is another boot; what is yielded asks it to reboot.
+
+        :raise BootError: it did not come back within *timeout_s* seconds.
+        """
+
+        def ask() -> None:
             # --no-block: the answer comes before the network goes. A connection that breaks all the same is fine.
             with suppress(ConnectionLost):
                 self.run(["systemctl", "--no-block", "reboot"])
+
+        deadline = Deadline.after(timeout_s)
+        before = self.boot_id()
+        with events.phase("reboot", machine=self.name):
+            yield ask
             while True:
                 self.wait_down(timeout_s=max(deadline.left_s, 1.0))
                 self.wait_up(timeout_s=max(deadline.left_s, 1.0))

@@ -8,7 +8,7 @@ import os
 import shlex
 import time
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -40,6 +40,8 @@ class Transfer:
 
     session: Session
     exchange: Exchange | None = None
+    is_shown: bool = True
+    """Whether events tell of it."""
 
     def put(self, source: Path | str, target: str, files: Iterable[Path] | None, mtime_s: int | None) -> None:
         """Send; see ``Guest.put``."""
@@ -119,6 +121,8 @@ class Transfer:
         return made
 
     def _phase(self, name: str, source: object, target: object) -> AbstractContextManager[None]:
+        if not self.is_shown:
+            return nullcontext()
         return events.phase(name, machine=self.session.machine, detail=f"{source} -> {target}")
 
 

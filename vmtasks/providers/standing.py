@@ -29,7 +29,7 @@ from vmtasks.source import WORKSHOP
 from vmtasks.spec import Checkpoint
 
 SCHEME = "ssh://"
-OURS = (WORKSHOP, apt.LOCAL_REPOSITORY, apt.LOCAL_LIST, packages.OLDER)
+OURS = (WORKSHOP, apt.LOCAL_REPOSITORY, *apt.LOCAL_FILES, packages.OLDER)
 """What recipes make wherever they run."""
 DPKG_JOURNAL = "/var/lib/dpkg/updates"
 """Has files with numbers for names while dpkg works, and where it did not come to its end."""

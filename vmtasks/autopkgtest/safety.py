@@ -1,0 +1,37 @@
+"""What must not reach autopkgtest on the host: it puts what control files say into Perl programs, between quotes."""
+
+from __future__ import annotations
+
+import re
+
+from vmtasks.errors import TestFailed
+
+_FIELD = re.compile(r"([^\s:#][^:]*?)[ \t]*:")
+_ENDS_A_STRING = re.compile(r"['\\]")
+_FREE_TEXT = frozenset(
+    {"description", "maintainer", "uploaders", "homepage", "test-command", "section", "origin", "bugs"}
+)
+
+
+def check_quotes(name: str, text: str) -> None:
+    """See that no field of a control file but those of free text could end a string of Perl's.
+
+    No relation, name or architecture of Debian's has a quote or a backslash (Debian Policy 5.6 and 7.1).
+
+    :param name: what messages call the file.
+    :raise TestFailed: one could.
+    """
+    field = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.startswith("#"):
+            continue
+        if not line[:1].isspace():
+            match = _FIELD.match(line)
+            field = match[1].lower() if match else ""
+        is_free = field in _FREE_TEXT or field.startswith(("x", "vcs-"))
+        if not is_free and _ENDS_A_STRING.search(line):
+            raise TestFailed(
+                f"cannot run the tests: line {number} of {name} has a quote or a backslash, which no "
+                f"{field or 'such field'} may have",
+                evidence=(line.strip()[:200],),
+            )

@@ -1,0 +1,263 @@
+"""The tests of one source: where they are, in which machines each runs, and what the run is told of them."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import stat
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain, repeat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vmtasks import apt, dep8, packages
+from vmtasks.autopkgtest.run import Report, command_line, run
+from vmtasks.autopkgtest.safety import check_quotes
+from vmtasks.autopkgtest.summary import Row
+from vmtasks.autopkgtest.testbed import Machines, Testbed
+from vmtasks.debfile import Packages
+from vmtasks.errors import TestFailed, TestSkipped, UsageError
+from vmtasks.guest import Guest, sh
+from vmtasks.hostcommand import host_commands
+from vmtasks.source import Source
+
+if TYPE_CHECKING:
+    from vmtasks.project import Project
+    from vmtasks.run import Run
+    from vmtasks.spec import Checkpoint
+
+_CONTROL_BYTES = 1024 * 1024
+_NOT_FETCHED = "failed to download packages"
+_TESTBED_FAILED = 16
+# autopkgtest would call autodep8 on the host; it obeys the tree that it looks at, so that is done in a machine.
+_COMPLETE = """# complete debian/tests/control
+cd @TREE@
+[ -f debian/control ] || exit 0
+if [ -e debian/tests/control ] && ! sed '/^[[:space:]]*$/q' debian/control | grep -q autopkgtest-pkg-; then exit 0; fi
+autodep8 >../control.complete || { rm ../control.complete; exit 0; }
+mkdir -p debian/tests
+mv ../control.complete debian/tests/control
+"""
+
+
+@dataclass(kw_only=True)
+class PackageTests:
+    """The tests of a source, unpacked on the host.
+
+    :param listed: their names; what they need, autopkgtest finds out.
+    """
+
+    __test__ = False
+
+    run: Run
+    project: Project
+    tree: Path
+    listed: Sequence[dep8.Listed]
+    _rows: list[Row] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _fresh: Checkpoint | None = None
+    """Machines with fresh package lists, once the image's were too old."""
+
+    @classmethod
+    def of(cls, run: Run, source: str, project: Project) -> PackageTests | None:
+        """Unpack *source* in a machine of the project's build image, and bring it out; None if it has no tests.
+
+        :raise UsageError: it cannot be unpacked.
+        :raise TestFailed: its control files have what autopkgtest on the host had better not read.
+        """
+        origin = Source.of(Path(source))
+        if origin.kind == "tree" and not (origin.path / "debian/control").is_file():
+            return None
+        with run.boot(project.images.build, name="source", project=project) as guest:
+            tree = origin.deliver(guest)
+            if not guest.glob(f"{tree}/debian/tests/*"):  # autodep8 may know what to do
+                _expect_autodep8(guest)
+            guest.query(sh(_COMPLETE.replace("@TREE@", shlex.quote(tree))))
+            if not guest.glob(f"{tree}/debian/tests/control"):
+                return None
+            target = run.directory / "source"
+            guest.get(tree, target)
+        control, tests = (_regular(target / name) for name in ("debian/control", "debian/tests/control"))
+        check_quotes("debian/control", control)
+        check_quotes("debian/tests/control", tests)
+        return cls(run=run, project=project, tree=target, listed=dep8.listed(tests))
+
+    def each(self, new: Packages, served: Checkpoint, checkpoints: ExitStack) -> list[Callable[[], object]]:
+        """Return what runs each test, in machines that start from *served*; those that want the tree built, together.
+
+        :param new: the packages under test, which those machines' apt knows.
+        :param checkpoints: drops, at its end, what had to be frozen meanwhile.
+        """
+        checkpoints.callback(lambda: self._fresh and self._fresh.drop())
+        plain = [partial(self._one, one.name, new, served) for one in self.listed if not one.needs_build]
+        built = [one.name for one in self.listed if one.needs_build]
+        return [*plain, *([partial(self._built, built, new, served)] if built else [])]
+
+    def all_on(self, guest: Guest, new: Packages) -> None:
+        """Run the tests one after the other on the one machine that there is."""
+        del new  # they are installed
+        for one in self.listed:
+            with self.run.case(f"debian/tests/{one.name}", goes_on=guest):
+                report = self._call([one.name], lambda: nullcontext(guest), name=one.name, reverts=False)
+                self._judge(report, one.name)
+
+    def conclude(self) -> None:
+        """Say so if no test has told anything: as with autopkgtest, that is no pass."""
+        telling = [row for row in self._rows if row.verdict in ("PASS", "FAIL") and not row.is_superficial]
+        if telling or self.project.install.skipped == "pass":
+            return
+        self.run.untested(
+            f"none of the source's {len(self.listed)} tests has told anything: all were skipped, flaky or superficial",
+            evidence=tuple(f"{row.test}: {row.verdict} {row.reason}".rstrip() for row in self._rows),
+            hint='[install] skipped = "pass" in vmtasks.toml accepts that',
+        )
+
+    # --- inside
+
+    def _one(self, name: str, new: Packages, served: Checkpoint) -> None:
+        """Run one test in a machine of its own."""
+        with self.run.case(f"debian/tests/{name}", goes_on=True):
+            report = self._in_clean_machines([name], new, served, name=name)
+            self._judge(report, name, new)
+
+    def _built(self, names: Sequence[str], new: Packages, served: Checkpoint) -> None:
+        """Run the tests that want the tree built: it is built once, in a machine of the build image."""
+        report = self._in_clean_machines(names, new, served, name="built", build=True)
+        for name in names:
+            with self.run.case(f"debian/tests/{name}", goes_on=True):
+                self._judge(report, name, new)
+
+    def _in_clean_machines(
+        self, names: Sequence[str], new: Packages, served: Checkpoint, *, name: str, build: bool = False
+    ) -> Report:
+        """Call autopkgtest; once more with fresh package lists, where the image's name what is there no more."""
+        machines = partial(self._machine, new, name)
+        report = self._call(names, partial(machines, self._fresh or served), name=name, build=build)
+        if report.status == _TESTBED_FAILED and _NOT_FETCHED in report.summary.complaint:
+            fresh = self._freshened(served)
+            report = self._call(names, partial(machines, fresh), name=f"{name}-again", build=build)
+        return report
+
+    @contextmanager
+    def _machine(self, new: Packages, name: str, start: Checkpoint) -> Iterator[Guest]:
+        with self.run.boot(start, name=f"test-{name}", project=self.project) as guest:
+            packages.replace_installed(guest, new)
+            yield guest
+
+    def _freshened(self, served: Checkpoint) -> Checkpoint:
+        """Return machines as *served*, with fresh package lists."""
+        with self._lock:
+            if self._fresh is None:
+                with self.run.boot(served, name="package-lists", project=self.project, forkable=True) as guest:
+                    apt.update(guest)
+                    self._fresh = guest.checkpoint("the packages, and fresh package lists")
+            return self._fresh
+
+    def _call(
+        self,
+        names: Sequence[str],
+        machines: Machines,
+        *,
+        name: str,
+        build: bool = False,
+        reverts: bool = True,
+    ) -> Report:
+        builder = partial(self.run.boot, self.project.images.build, name=f"test-{name}", project=self.project)
+        each: Iterator[Machines] = chain([builder] if build else [], repeat(machines))
+        directory = self.run.directory / "autopkgtest" / name
+        with host_commands() as host:
+            testbed = Testbed(each, host, reverts=reverts, look=self._look)
+            command = partial(
+                command_line,
+                self._tree(built=not build),
+                directory=directory,
+                tests=names,
+                timeout_s=self.project.commands.timeout_s,
+                shell=self.run.flags.shell or self.run.flags.keep,
+            )
+            shown = f"autopkgtest {self.tree.name} {' '.join(names)}"
+            report = run(command, testbed, directory=directory, machine=f"test-{name}", shown=shown)
+        with self._lock:
+            self._rows += [row for row in report.summary.rows if row.test in names]
+        return report
+
+    def _tree(self, *, built: bool) -> Path:
+        """Return the tree, as one that is built to autopkgtest or one that is not: the file debian/files tells."""
+        tree = self.tree.absolute()
+        if built:
+            (tree / "debian/files").touch()
+            return tree
+        unbuilt = tree.with_name(f"{tree.name}-unbuilt")
+        shutil.copytree(tree, unbuilt, symlinks=True, copy_function=os.link, dirs_exist_ok=False)
+        (unbuilt / "debian/files").unlink(missing_ok=True)
+        return unbuilt
+
+    def _look(self, guest: Guest, directory: str, environment: Sequence[str]) -> None:
+        del directory, environment
+        self.run.linger(guest, TestFailed("a test of the source has failed"))
+
+    def _judge(self, report: Report, name: str, new: Packages | None = None) -> None:
+        """End a test case as autopkgtest has judged.
+
+        :raise TestFailed: the test failed, or there is no verdict on it.
+        :raise TestSkipped: it was not run, or its failure does not count.
+        """
+        row = next((row for row in report.summary.rows if row.test == name), None)
+        complaint = report.summary.complaint
+        if row is None and not complaint:
+            raise TestSkipped("it is not for such a machine: its architecture or restrictions say so")
+        if row is None:
+            raise TestFailed(f"{name}: {complaint}", evidence=report.output_of(name))
+        match row.verdict:
+            case "PASS":
+                self._expect_new(report, name, new or {})
+            case "SKIP":
+                raise TestSkipped(row.reason)
+            case "FLAKY":
+                raise TestSkipped(f"it failed, which does not count, since it is marked as flaky: {row.reason}")
+            case _:
+                reason = f"{row.reason}: {complaint}" if row.reason == "badpkg" else row.reason
+                raise TestFailed(f"{name} failed: {reason}", evidence=report.output_of(name))
+
+    @staticmethod
+    def _expect_new(report: Report, name: str, new: Packages) -> None:
+        """See that those of the packages under test which a test had were they.
+
+        :raise TestFailed: the test had another version.
+        """
+        listing = report.directory / f"{name}-packages"
+        if not listing.is_file():  # there were none beside the image's own
+            return
+        rows = (line.split("\t") for line in listing.read_text(errors="replace").splitlines() if "\t" in line)
+        for package, version in rows:
+            plain = package.partition(":")[0]
+            if plain in new and new[plain].version != version:
+                raise TestFailed(f"{name} ran with {plain} {version}, and not with the {new[plain].version} under test")
+
+
+def _expect_autodep8(guest: Guest) -> None:
+    if not guest.query(sh("command -v autodep8 || :")).strip():
+        apt.install(guest, ["autodep8"])
+
+
+def _regular(path: Path) -> str:
+    """Return the text of a file that came out of a machine: none where it is no file, or a link.
+
+    :raise UsageError: it is too large to be what it is called.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return ""
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            return ""
+        if status.st_size > _CONTROL_BYTES:
+            raise UsageError(f"cannot read {path}: it has more than {_CONTROL_BYTES >> 20} MiB")
+        return file.read().decode(errors="replace")

@@ -1,0 +1,44 @@
+"""systemd units of a guest that have failed, and what they say themselves."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from vmtasks.guest.command import Command, sh
+
+_LINES = 10
+
+
+Query = Callable[[Command], str]
+"""Returns what a small command prints in the guest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedUnit:
+    """A unit that has failed, and the end of its journal."""
+
+    name: str
+    journal: tuple[str, ...]
+
+    @property
+    def last(self) -> str:
+        """The last line of its journal; empty if it has none."""
+        return self.journal[-1] if self.journal else ""
+
+
+def failed(query: Query) -> tuple[FailedUnit, ...]:
+    """Return the units that have failed; none where there is no systemd to ask."""
+    listing = "systemctl list-units --state=failed --plain --no-legend --no-pager 2>/dev/null || :"
+    names = [line.split()[0] for line in query(sh(listing)).splitlines() if line.strip()]
+    return tuple(FailedUnit(name=name, journal=journal_of(query, name)) for name in names)
+
+
+def journal_of(query: Query, unit: str) -> tuple[str, ...]:
+    """Return the last lines that a unit's own processes wrote to the journal, or else systemd's about it."""
+    name = shlex.quote(unit)
+    show = f"journalctl --no-pager --output=cat --lines={_LINES}"
+    own = f"{show} _SYSTEMD_UNIT={name} 2>/dev/null"
+    lines = query(sh(f"{own} | grep . || {show} --unit={name} 2>/dev/null || :"))
+    return tuple(line for line in lines.splitlines() if line.strip())
