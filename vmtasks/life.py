@@ -113,7 +113,13 @@ def _attempt(machine: Machine, berth: Berth, origin: Origin, attempt: int) -> It
         exchange = Exchange(form.exchange, partial(_moved_bytes, leash)) if form.exchange and place.is_here else None
         if wake and exchange:
             exchange.empty()  # what random numbers began with is nobody's business any more
-        session = Session(machine.name, connection, lambda deadline: connect(address, deadline, news.watch), news.watch)
+        session = Session(
+            machine.name,
+            connection,
+            lambda deadline: connect(address, deadline, news.watch),
+            news.watch,
+            host_is_well=lambda: place.is_here and _runs(leash),  # elsewhere, it may be the way there
+        )
         guest = Guest(
             session,
             exchange=exchange,
@@ -282,6 +288,14 @@ def _move(work: Path, place: Path) -> None:
             work.unlink()
     except OSError as problem:
         raise HostError(f"cannot move {work} to {place}: {problem.strerror}") from problem
+
+
+def _runs(leash: Leash) -> bool:
+    """Tell whether QEMU answers, and has the machine run."""
+    try:
+        return bool(leash.qmp("query-status")["running"])
+    except BootError:
+        return False
 
 
 def _moved_bytes(leash: Leash) -> int:

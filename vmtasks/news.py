@@ -10,7 +10,7 @@ from typing import Any
 
 from vmtasks import events
 from vmtasks.deadline import Deadline
-from vmtasks.errors import BootError, ConnectionLost, HostError
+from vmtasks.errors import BootError, ConnectionLost, GuestLost, HostError
 from vmtasks.leash import Leash
 from vmtasks.parallel import check_interrupted
 from vmtasks.tail import last_lines, lines_of
@@ -55,7 +55,8 @@ class News:
         raise BootError(f"{self._machine}: QEMU was not ready within {deadline.limit_s:g} s", evidence=self._evidence())
 
     def _consider(self, said: dict[str, Any]) -> None:
-        trouble = ConnectionLost if self.booted else BootError
+        # What a machine does that answered once, what runs in it does; what becomes of QEMU, its host.
+        by_guest, by_host = (GuestLost, ConnectionLost) if self.booted else (BootError, BootError)
         match said["event"]:
             case "waiting":
                 ahead = said["ahead"]
@@ -65,7 +66,7 @@ class News:
                 events.emit(events.Note(machine=self._machine, text=text + more))
             case "panic":
                 self.listens = False
-                raise trouble(f"the kernel of {self._machine} panicked: {said['line']}", evidence=self._evidence())
+                raise by_guest(f"the kernel of {self._machine} panicked: {said['line']}", evidence=self._evidence())
             case "out-of-memory":
                 text = f"the kernel of {self._machine} says: {said['line']}; --memory-mib gives it more"
                 events.emit(events.Note(machine=self._machine, text=text, level="warning"))
@@ -77,7 +78,10 @@ class News:
                 why = said["qemu"].strip() or said["error"] or _end_of_qemu(said["status"])
                 if said["by_itself"] and not self.greeted:
                     raise HostError(f"cannot start {self._machine}: {why}", hint="`inv doctor` looks at this host")
-                raise trouble(f"{self._machine} is gone: {why}", evidence=lines_of(said["console"]))
+                evidence = lines_of(said["console"])
+                if said["by_itself"] and said["status"] == 0 and not said["qemu"].strip():  # a signal would be told
+                    raise by_guest(f"{self._machine} is gone: it powered itself off", evidence=evidence)
+                raise by_host(f"{self._machine} is gone: {why}", evidence=evidence)
             case "qemu" if said["name"] == "BLOCK_IO_ERROR":
                 self.listens = False  # QEMU has stopped it
                 about = said["data"]

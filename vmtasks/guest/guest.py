@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from vmtasks import events, secret
 from vmtasks.deadline import Deadline
-from vmtasks.errors import CommandFailed, ConnectionLost, InfrastructureError, TimeLimit, UsageError
+from vmtasks.errors import CommandFailed, ConnectionLost, GuestLost, InfrastructureError, TimeLimit, UsageError
 from vmtasks.guest import units
 from vmtasks.guest.channel import follow
 from vmtasks.guest.command import Command, Result, display, sh, short
@@ -189,7 +189,7 @@ class Guest:
         try:
             yield path
         finally:
-            with suppress(InfrastructureError):  # a machine that is gone has taken it along
+            with suppress(InfrastructureError, GuestLost):  # a machine that is gone has taken it along
                 self.query(["rm", "-rf", "--", path])
 
     # --- waiting ----------------------------------------------------------------------------------------------
@@ -247,7 +247,7 @@ class Guest:
         """Tell whether the guest runs a command."""
         try:
             return self._run(["true"], timeout_s=_SIGN_OF_LIFE_S).ok
-        except (InfrastructureError, TimeLimit):
+        except (InfrastructureError, GuestLost, TimeLimit):
             return False
 
     def wait_up(self, *, timeout_s: float = 300.0) -> None:
@@ -290,7 +290,7 @@ class Guest:
 
         def ask() -> None:
             # --no-block: the answer comes before the network goes. A connection that breaks all the same is fine.
-            with suppress(ConnectionLost):
+            with suppress(ConnectionLost, GuestLost):
                 self.run(["systemctl", "--no-block", "reboot"])
 
         deadline = Deadline.after(timeout_s)

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from vmtasks.deadline import Deadline
-from vmtasks.errors import CommandFailed, ConnectionLost, HostError, InfrastructureError
+from vmtasks.errors import BootError, CommandFailed, ConnectionLost, GuestLost, InfrastructureError, TestFailed
 from vmtasks.guest.channel import Outcome, follow
 from vmtasks.guest.command import Command, display, remote_line, sh, short
 from vmtasks.guest.pulse import Pulse
@@ -48,6 +48,8 @@ class Session:
     :param connect: makes a new one, within a deadline.
     :param watch: waits so many seconds for news of the machine, and raises if they are bad.
     :param look: looks for such news once a connection has broken; by default it waits for them a little.
+    :param host_is_well: tells whether all that the machine stands on does what it should, so that only what runs in
+        the machine can be why it no longer answers. Where that is not known, it is not.
     """
 
     def __init__(
@@ -56,7 +58,9 @@ class Session:
         connection: Connection,
         connect: Callable[[Deadline], Connection],
         watch: Callable[[float], None],
+        *,
         look: Callable[[], None] | None = None,
+        host_is_well: Callable[[], bool] = lambda: False,
     ) -> None:
         self.machine = machine
         self.connection = connection
@@ -65,35 +69,45 @@ class Session:
         """What commands print with stars in its place."""
         self._watch = watch
         self._look = look or partial(watch, NEWS_S)
+        self._host_is_well = host_is_well
         self._pulse = Pulse(connection, every_s=PULSE_S)
 
     def watch(self, wait_s: float) -> None:
         """Wait *wait_s* seconds for news of the machine, or less if there are some; raise if they are bad.
 
         :raise ConnectionLost: it has not answered for :data:`SILENCE_LIMIT_S`.
+        :raise GuestLost: the same, by its own doing.
         """
         self._watch(wait_s)
         if self._pulse.look() >= SILENCE_LIMIT_S:
-            raise ConnectionLost(
-                f"{self.machine} has not answered for {SILENCE_LIMIT_S:g} s",
-                hint="it hangs or has lost its network: its console may tell",
-            )
+            sentence = f"{self.machine} has not answered for {SILENCE_LIMIT_S:g} s"
+            raise self._lost(sentence, hint="it hangs or has lost its network: its console may tell")
 
-    def lost(self, sentence: str, evidence: tuple[str, ...] = ()) -> ConnectionLost:
-        """Return the error of a connection that broke.
+    def lost(self, sentence: str, evidence: tuple[str, ...] = ()) -> ConnectionLost | GuestLost:
+        """Return the error of a connection that broke: the guest's own doing, unless its host shows otherwise.
 
         :raise ConnectionLost: the machine's own bad news, which say more.
         """
         self._look()
-        return ConnectionLost(sentence, evidence=evidence)
+        return self._lost(sentence, evidence)
+
+    def _lost(self, sentence: str, evidence: tuple[str, ...] = (), hint: str = "") -> ConnectionLost | GuestLost:
+        error = GuestLost if self._host_is_well() else ConnectionLost
+        return error(sentence, evidence=evidence, hint=hint)
 
     def renew(self, deadline: Deadline) -> None:
         """Connect anew.
 
         :raise BootError: the machine does not let us in before *deadline*.
+        :raise GuestLost: the same, by its own doing.
         """
         self.close()
-        self.connection = self._connect(deadline)
+        try:
+            self.connection = self._connect(deadline)
+        except BootError as problem:
+            if self._host_is_well():
+                raise GuestLost(f"{self.machine} did not come back: {problem}", evidence=problem.evidence) from problem
+            raise
         self._pulse = Pulse(self.connection, every_s=PULSE_S)
 
     def close(self) -> None:
@@ -162,11 +176,11 @@ class Session:
         :param what: what was to be done, as in "cannot WHAT".
         :param meanwhile: called a few times a second.
         :raise CommandFailed: it found nothing to work with.
-        :raise HostError: it failed otherwise: that is no fault of what is being tested.
+        :raise TestFailed: it failed otherwise: its disk is full, its tar is another.
         """
         outcome = self._see_out(channel, what, meanwhile=meanwhile)
         if outcome.status:
-            error = CommandFailed if outcome.status == NO_INPUT else HostError
+            error = CommandFailed if outcome.status == NO_INPUT else TestFailed
             sentence, evidence = _complaint(outcome, f"cannot {what} on {self.machine}")
             raise error(sentence, evidence=evidence)
 
@@ -185,7 +199,7 @@ class Session:
             f"kill -KILL -{group} 2>/dev/null; :"
         )
         # The time limit is the news; a machine beyond reach, or one without memory for a shell, ends anyway.
-        with suppress(InfrastructureError, CommandFailed, OSError):
+        with suppress(InfrastructureError, TestFailed, OSError):
             self.query(sh(script), limit_s=END_LIMIT_S)
             return True
         return False

@@ -11,6 +11,7 @@ from vmtasks import events
 from vmtasks.berth import Berth
 from vmtasks.errors import (
     ConnectionLost,
+    GuestLost,
     HostError,
     InfrastructureError,
     Outcome,
@@ -81,6 +82,7 @@ class Verdict:
 
     status: int = 0
     outcome: Outcome = Outcome.PASSED
+    machine_is_lost: bool = False
 
     def exit_code(self, call: Call) -> int:
         """Return the exit status that the caller wants for it."""
@@ -151,7 +153,7 @@ def _run(call: Call, guest: Guest, host: HostCommands) -> Verdict:
     for step in map(step_of, call.commands):
         if verdict.outcome is Outcome.PASSED or step.always:
             # A machine that is lost ends what runs, but not what always runs on the host after it.
-            watch = _ignore if step.on_host and verdict.outcome.is_infrastructure else guest.watch
+            watch = _ignore if step.on_host and verdict.machine_is_lost else guest.watch
             one = _run_one(step, call, guest, host, env=env, watch=watch)
             verdict = one if verdict.outcome is Outcome.PASSED else verdict
     return verdict
@@ -182,10 +184,11 @@ def _run_one(
     except TimeLimit as problem:
         _complain(TimeLimit(f"`{short(step.line)}` did not end within {limit_s:g} s"))
         return Verdict(status=problem.outcome.exit_code, outcome=problem.outcome)
-    except InfrastructureError as problem:
+    except (InfrastructureError, GuestLost) as problem:
         _complain(problem)
-        is_hosts = step.on_host and not isinstance(problem, ConnectionLost)
-        return Verdict(status=FAILED if is_hosts else SSH_FAILED, outcome=problem.outcome)
+        is_lost = isinstance(problem, ConnectionLost | GuestLost)
+        status = FAILED if step.on_host and not is_lost else SSH_FAILED
+        return Verdict(status=status, outcome=problem.outcome, machine_is_lost=is_lost)
     _tell(f"Command exit {status}")
     return Verdict(status=status, outcome=Outcome.FAILED) if status else Verdict()
 

@@ -81,7 +81,9 @@ class Ec2:
             access = Access(identity=keys / "id_ed25519", known_hosts=keys / "known_hosts")
             address = Address(host=host, port=SSH_PORT, access=access)
             connection = _first_connection(address, name, watch, limit)
-            session = Session(name, connection, lambda deadline: connect(address, deadline, watch), watch, watch.look)
+            session = Session(
+                name, connection, lambda deadline: connect(address, deadline, watch), watch, look=watch.look
+            )
             freezer = Freezer(
                 account=account,
                 session=session,
