@@ -34,14 +34,17 @@ test-in-vm: setup ## Build, package, install and test PROJECT in clean machines
 $(RECIPES): setup
 	@$(INV) $@ $(call option,--source,$(or $(SOURCE),$(PROJECT))) $(call option,--debs,$(DEBS)) $(OPTIONS)
 
+# A worker for each processor, and few enough that tests with limits of time keep to them; ARGS="-n 0" has no workers.
+PYTEST = .venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+
 .PHONY: check
 check: setup ## Every test and linter that this project has about itself, real machines included
 	@$(PYTHON) -I vmtasks/bootstrap.py buildbot-tests ec2-tests
-	@.venv/bin/python -m pytest tests $(ARGS)
+	@$(PYTEST) tests $(ARGS)
 
 .PHONY: check-fast
-check-fast: setup ## The tests that need no machine: some seconds
-	@.venv/bin/python -m pytest tests/unit tests/process $(ARGS)
+check-fast: setup ## The tests that need no machine: a minute or two
+	@$(PYTEST) tests/unit tests/process $(ARGS)
 
 .PHONY: torture
 torture: setup ## Lose processes of real runs in N random ways, and see that nothing is left: N=200 SEED=

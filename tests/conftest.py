@@ -5,12 +5,23 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from tests.bigger_host import BiggerHost, bigger_host
 
 pytest.register_assert_rewrite("tests.contract")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """Refine ``--dist loadfile``, which is how make calls it: some files must not run beside each other."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from tests.lanes import Lanes
+
+    return Lanes(config, log)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -6,6 +6,7 @@ Each test collects every fault before it fails, as FILE:LINE and what to do abou
 from __future__ import annotations
 
 import ast
+import functools
 import graphlib
 import re
 import subprocess
@@ -92,7 +93,8 @@ def hold(rule: str, faults: Iterable[str]) -> None:
         pytest.fail(f"{rule}\n" + "\n".join(f"  {fault}" for fault in found), pytrace=False)
 
 
-def modules() -> dict[str, Path]:
+@functools.cache
+def modules() -> Mapping[str, Path]:
     """Return every module of ours by its dotted name."""
     files = [*ROOT.glob("vmtasks/**/*.py"), *ROOT.glob("recipes/**/*.py"), *ROOT.glob("tasks.py")]
     return {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in files}
@@ -114,11 +116,15 @@ def imports_of(module: str, source: str, known: Iterable[str]) -> Iterator[Impor
                 yield Import(importer=module, target=target, name=alias.name, line=node.lineno)
 
 
-def all_imports() -> Iterator[Import]:
+@functools.cache
+def all_imports() -> tuple[Import, ...]:
     known = modules()
-    for module, path in known.items():
-        if module != THE_DOOR:
-            yield from imports_of(module, path.read_text(encoding="utf-8"), known)
+    return tuple(
+        one
+        for module, path in known.items()
+        if module != THE_DOOR
+        for one in imports_of(module, path.read_text(encoding="utf-8"), known)
+    )
 
 
 def where(one: Import) -> str:

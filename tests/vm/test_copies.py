@@ -12,6 +12,8 @@ from vmtasks import UsageError, boot, events, sh
 from vmtasks.frozen import Frozen, all_frozen
 from vmtasks.guest.exchange import FIND
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 
 @pytest.fixture
 def starts() -> Iterator[list[str]]:

@@ -1,0 +1,34 @@
+"""Which tests stay together in one worker where several workers run tests at once (pytest-xdist).
+
+A file's tests stay together, for its fixtures. Files whose tests wait for a slot while they have a machine are one
+lane: of two that do so, each could wait for the other for ever. Files that have at most one machine at a time are
+another lane beside it, which always gives back what the first one waits for. Any other file goes to the worker that is
+free.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+
+from xdist.scheduler import LoadScopeScheduling
+
+SEVERAL, ONE = "several machines at once", "one machine at a time"
+ONE_AT_A_TIME = frozenset(
+    f"tests/vm/test_{name}.py" for name in ("faults", "guest", "latent_worker", "runvm", "security")
+)
+"""What these do to a host changes nothing for the other lane: they damage no template, and remove no shared image."""
+
+
+def lane_of(nodeid: str) -> str:
+    """Return the name of what stays together with this test."""
+    file = nodeid.partition("::")[0]
+    if file in ONE_AT_A_TIME:
+        return ONE
+    return SEVERAL if PurePath(file).is_relative_to("tests/vm") else file
+
+
+class Lanes(LoadScopeScheduling):
+    """Gives whole lanes to workers, those of most tests first."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return lane_of(nodeid)
