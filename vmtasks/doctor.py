@@ -13,7 +13,10 @@ from typing import Literal
 from vmtasks import host, slots
 from vmtasks.bootstrap import PACKAGES, missing_packages
 from vmtasks.config import HostSettings, cache_dir
-from vmtasks.errors import HostError
+from vmtasks.errors import HostError, UsageError
+from vmtasks.image import mirror, pockets
+from vmtasks.image.cache import BakedImage, find_baked
+from vmtasks.image.definition import Definition, find, names
 from vmtasks.kept import nearest
 from vmtasks.qemu.accel import PROGRAMS, choose
 
@@ -40,6 +43,8 @@ def examine() -> Iterator[Finding]:
     yield from _namespaces()
     yield from _room()
     yield from _slots()
+    yield from _mirrors()
+    yield from _images()
 
 
 def _packages() -> Iterator[Finding]:
@@ -137,3 +142,42 @@ def _slots() -> Iterator[Finding]:
     yield Finding(
         level="good", says=f"{machines} machines may run at once, with {memory_mib} MiB together; {running} do now"
     )
+
+
+def _mirrors() -> Iterator[Finding]:
+    """Tell where the next bake has its packages from."""
+    found = mirror.find(HostSettings.load().mirror)
+    for note in found.notes:
+        yield Finding(level="limited", says=note, remedy="look at /etc/apt/sources.list.d, or set VMTASKS_MIRROR")
+    if not found.archive:
+        remedy = "name a mirror with VMTASKS_MIRROR if that one cannot be reached"
+        yield Finding(
+            level="good", says="no source of this host's is Debian's archive: mmdebstrap's own is", remedy=remedy
+        )
+        return
+    security = f", security updates from {found.security}" if found.security else ""
+    yield Finding(level="good", says=f"images are baked from {found.archive}{security}")
+
+
+def _images() -> Iterator[Finding]:
+    """Look at what is baked for the pockets of Debian's archive that it has."""
+    for definition, baked in _baked():
+        suite = definition.lineage[0].suite
+        says = (
+            f"{definition.name} is baked from these pockets of Debian's archive: {pockets.tell(suite, baked.manifest)}"
+        )
+        if pockets.missing(suite, baked.manifest):
+            yield Finding(level="limited", says=says, remedy=f"inv images.bake {definition.name} --refresh")
+        else:
+            yield Finding(level="good", says=says)
+
+
+def _baked() -> Iterator[tuple[Definition, BakedImage]]:
+    for name in names():
+        try:
+            definition = find(name)
+            baked = find_baked(definition)
+        except UsageError:
+            continue  # `inv images.list` tells
+        if baked is not None:
+            yield definition, baked

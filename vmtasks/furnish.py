@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from vmtasks import apt, events
 from vmtasks.errors import HostError, TestFailed, UsageError
 from vmtasks.guest import Guest, sh
+from vmtasks.image import mirror
 from vmtasks.image.bake import GuestWork, work_of
 from vmtasks.image.cache import key_of
 from vmtasks.image.definition import Definition, File, laid_over
@@ -31,10 +32,11 @@ def furnish(guest: Guest, definition: Definition) -> None:
             _expect_alike(guest, definition)
             there = guest.query(sh(f"cat {MARK} 2>/dev/null || :")).split()
             missing = [layer for layer in definition.lineage if key_of(layer) not in there]
+            archive = _archive(guest) if any(layer.repositories for layer in missing) else ""
             if any(layer.packages for layer in missing):
                 apt.update(guest)
             for layer in missing:
-                work = replace(work_of(layer), packages=layer.packages)
+                work = replace(work_of(layer, archive), packages=layer.packages)
                 carry_out(guest, work if layer.parent else replace(work, tree=None))
                 guest.query(sh(f"mkdir -p {PurePosixPath(MARK).parent} && echo {key_of(layer)} >>{MARK}"))
         except TestFailed as problem:
@@ -43,10 +45,14 @@ def furnish(guest: Guest, definition: Definition) -> None:
 
 
 def carry_out(guest: Guest, work: GuestWork) -> None:
-    """Install packages, lay a tree and files over the guest's, and run commands there.
+    """Add repositories, install packages, lay a tree and files over the guest's, and run commands there.
 
     :raise CommandFailed: one of them did not go well.
     """
+    for file in work.repositories:
+        _write(guest, file, work.home)
+    if work.repositories:
+        apt.update(guest)
     if work.packages:
         apt.install(guest, work.packages)
         guest.succeed(["apt-get", "clean"])
@@ -69,6 +75,12 @@ def _write(guest: Guest, file: File, home: Path) -> None:
         line = f"mkdir -p -- {above} && rm -f -- {path} && cat >{path}"
         guest.succeed(sh(line), stdin=(file.content or "").encode())
     guest.succeed(["chmod", file.mode, file.path])
+
+
+def _archive(guest: Guest) -> str:
+    """Return where a running Debian machine has the release itself from."""
+    listed = guest.query(["apt-get", "indextargets", "--format", mirror.FORMAT, "Created-By: Packages"])
+    return next((one.uri for one in mirror.parse(listed) if one.pocket == "release"), "")
 
 
 def _expect_alike(guest: Guest, definition: Definition) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from vmtasks import doctor
+from vmtasks.image import cache
+from vmtasks.image.definition import find
 
 
 @pytest.mark.parametrize(
@@ -36,3 +39,31 @@ def test_without_qemu_each_program_is_named_with_its_package(tmp_path: Path, mon
         ("bad", "there is no qemu-system-x86_64", "apt install qemu-system-x86"),
         ("bad", "there is no qemu-img", "apt install qemu-utils"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("suite", "pockets", "says"),
+    [
+        ("bookworm", ["release", "updates", "security"], "release, updates, security"),
+        ("bookworm", ["release", "updates"], "release, updates, but no security"),
+        ("sid", ["release"], "release"),
+    ],
+)
+def test_a_bake_without_a_pocket_is_found_with_what_bakes_it_anew(
+    suite: str, pockets: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VMTASKS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("VMTASKS_IMAGES", str(tmp_path))
+    (tmp_path / "tried.toml").write_text(f'suite = "{suite}"\n')
+    (tmp_path / "broken.toml").write_text("no = 1\n")
+    key = cache.key_of(find("tried"))
+    bake = cache.images_dir() / f"tried-{key}-1"
+    bake.mkdir(parents=True)
+    (bake / "disk.qcow2").touch()
+    manifest = {"name": "tried", "key": key, "parent": None, "baked_s": 1.0, "pockets": {name: {} for name in pockets}}
+    (bake / "manifest.json").write_text(json.dumps(manifest))
+    found = {finding.says.partition(" ")[0]: finding for finding in doctor._images()}
+    assert found["tried"].level == ("limited" if "but no" in says else "good")
+    assert found["tried"].says.endswith(f": {says}")
+    assert found["tried"].remedy == ("inv images.bake tried --refresh" if "but no" in says else "")
+    assert "broken" not in found

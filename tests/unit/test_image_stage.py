@@ -11,7 +11,7 @@ import pytest
 from vmtasks import host
 from vmtasks.errors import HostError
 from vmtasks.image import debian
-from vmtasks.image.stage import Stage, StageError
+from vmtasks.image.stage import Stage, StageError, by_version
 
 
 @pytest.fixture
@@ -81,3 +81,10 @@ def test_the_tree_may_be_as_large_as_three_quarters_of_what_is_available(monkeyp
     monkeypatch.setattr(host, "memory_available_mib", lambda: 0)
     with pytest.raises(HostError, match="how much memory there is"):
         debian._scratch_mib()
+
+
+def test_the_newest_kernel_is_booted() -> None:
+    kernels = ["6.12.9+bpo-cloud-amd64", "6.1.0-40-cloud-amd64", "6.9.7+bpo-cloud-amd64", "6.1.0-9-cloud-amd64"]
+    assert sorted(kernels, key=by_version) == [
+        "6.1.0-9-cloud-amd64", "6.1.0-40-cloud-amd64", "6.9.7+bpo-cloud-amd64", "6.12.9+bpo-cloud-amd64",
+    ]  # fmt: skip

@@ -9,23 +9,31 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from email.utils import formatdate
+from functools import partial
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from vmtasks import HostError, boot, sh
+from vmtasks import HostError, boot, events, sh
 from vmtasks.deadline import Deadline
+from vmtasks.image import mirror
 from vmtasks.image.cache import find_baked, images_dir
 from vmtasks.image.definition import find
 from vmtasks.providers.qemu import ensure_baked
 
 
-@pytest.mark.parametrize(("name", "machine", "release"), [("trixie", "x86_64", "13"), ("bookworm-i386", "i686", "12")])
+@pytest.mark.parametrize(
+    ("name", "machine", "release"),
+    [("trixie", "x86_64", "13"), ("bookworm-i386", "i686", "12"), ("sid", "x86_64", "")],
+)
 def test_the_shipped_images_answer(name: str, machine: str, release: str) -> None:
     with boot(name) as guest:
         assert guest.succeed(["uname", "-m"]).strip() == machine
-        assert guest.succeed(sh(". /etc/os-release; echo $VERSION_ID")).strip() == release
+        assert guest.succeed(sh(". /etc/os-release; echo ${VERSION_ID-}")).strip() == release
         assert guest.succeed(["systemctl", "is-system-running", "--wait"]).strip() == "running"
         assert guest.run(sh("command -v gcc")).exit_status != 0
 
@@ -60,6 +68,125 @@ where = "guest"
         assert guest.succeed(["cat", "/srv/made-natively"]) == "Hello, world!\n"
         assert guest.succeed(["cat", "/srv/made-in-the-guest"]) == "active\n"
     assert ensure_baked(find("layer-test")).serial == baked.serial
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Iterator[str]:
+    """Serve a signed repository that has vmtasks-tested, and a hello newer than Debian's; its key is beside it."""
+    if shutil.which("gpg") is None:
+        pytest.skip("needs gpg, to sign a repository")
+    room = tmp_path / "repository"
+    index = room / "dists" / "stable" / "main" / "binary-amd64" / "Packages"
+    index.parent.mkdir(parents=True)
+    stanzas = []
+    for name in ("vmtasks-tested", "hello"):
+        control = f"Package: {name}\nVersion: 99\nArchitecture: all\nMaintainer: T <t@example>\nDescription: test\n"
+        tree = tmp_path / name / "DEBIAN"
+        tree.mkdir(parents=True)
+        (tree / "control").write_text(control)
+        subprocess.run(["dpkg-deb", "--build", str(tree.parent), str(room / f"{name}.deb")], check=True)
+        deb = (room / f"{name}.deb").read_bytes()
+        digest = hashlib.sha256(deb).hexdigest()
+        stanzas.append(f"{control}Filename: {name}.deb\nSize: {len(deb)}\nSHA256: {digest}\n")
+    index.write_text("\n".join(stanzas))
+    listed = index.read_bytes()
+    release = index.parents[2] / "Release"
+    release.write_text(
+        "Origin: Example Inc\nSuite: stable\nCodename: stable\nArchitectures: all amd64\nComponents: main\n"
+        f"Date: {formatdate(usegmt=True)}\n"
+        f"SHA256:\n {hashlib.sha256(listed).hexdigest()} {len(listed)} main/binary-amd64/Packages\n"
+    )
+    home = tmp_path / "gnupg"
+    home.mkdir(mode=0o700)
+    gpg = ["gpg", "--homedir", str(home), "--batch", "--quiet", "--passphrase", ""]
+    try:
+        for words in (
+            ("--quick-generate-key", "vmtasks test", "ed25519", "sign", "1d"),
+            ("--clearsign", "--output", str(release.with_name("InRelease")), str(release)),
+            ("--armor", "--output", str(room / "example.asc"), "--export"),
+        ):
+            subprocess.run([*gpg, *words], check=True)
+    finally:
+        subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "all"], check=False)
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(room))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+def test_a_layer_takes_packages_from_the_repositories_that_it_names(
+    images: Path, tmp_path: Path, repository: str
+) -> None:
+    """Pinned low, another repository gives what Debian does not have, and nothing else."""
+    shutil.copy(tmp_path / "repository" / "example.asc", images)
+    (images / "extra-test.toml").write_text(
+        f"""
+from = "bookworm"
+packages = ["vmtasks-tested", "hello"]
+[[repositories]]
+uri = "{repository}"
+suite = "stable"
+key = "example.asc"
+pin = 100
+[[repositories]]
+suite = "bookworm-backports"
+components = ["main", "contrib"]
+"""
+    )
+    manifest = ensure_baked(find("extra-test")).manifest
+    assert manifest["packages"]["vmtasks-tested"] == "99"
+    assert manifest["packages"]["hello"] != "99"
+    assert {"release", "backports"} <= set(manifest["pockets"])
+    assert manifest["pockets"]["backports"]["components"] == ["main", "contrib"]
+    assert [one["uri"] for one in manifest["repositories"]] == [repository]
+
+
+def test_a_repository_that_another_key_signs_is_refused(images: Path, repository: str) -> None:
+    keyring = next(Path("/usr/share/keyrings").glob("debian-archive-*.gpg"))
+    shutil.copy(keyring, images / "other.gpg")
+    (images / "extra-test.toml").write_text(
+        f'from = "bookworm"\n[[repositories]]\nuri = "{repository}"\nsuite = "stable"\nkey = "other.gpg"\n'
+    )
+    with pytest.raises(HostError, match="cannot bake extra-test") as failure:
+        ensure_baked(find("extra-test"))
+    assert any("NO_PUBKEY" in line for line in failure.value.evidence)
+
+
+@pytest.fixture
+def release_alone() -> Iterator[str]:
+    """Serve a mirror that has the release, but none of its updates; everything comes from the host's own."""
+    archive = mirror.find("").archive
+    if not archive:
+        pytest.skip("this host's apt knows no Debian archive")
+
+    class Elsewhere(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if "/dists/bookworm-updates/" in self.path:
+                self.send_error(404)
+                return
+            self.send_response(302)
+            self.send_header("Location", archive.rstrip("/") + self.path)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_a_pocket_that_the_mirror_does_not_have_is_missed_aloud(images: Path, release_alone: str) -> None:
+    (images / "poor-test.toml").write_text(
+        f'suite = "bookworm"\nmirror = "{release_alone}"\npackages = ["linux-image-cloud-amd64", "tiny-initramfs"]\n'
+    )
+    heard: list[events.Event] = []
+    with events.listening(heard.append):
+        baked = ensure_baked(find("poor-test"))
+        ensure_baked(find("poor-test"))
+    assert set(baked.manifest["pockets"]) == {"release", "security"}
+    said = [event.text for event in heard if isinstance(event, events.Note)]
+    assert f"poor-test is baked without bookworm-updates: {release_alone} does not have it" in said
+    assert sum("was baked without updates" in text for text in said) == 2, "and whoever uses it later is told"
 
 
 CLOUD_IMAGE = """

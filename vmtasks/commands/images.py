@@ -12,6 +12,7 @@ from invoke.tasks import task
 def list_(_: Context) -> None:
     """List the images that are defined, and what of them is baked."""
     from vmtasks.errors import UsageError
+    from vmtasks.image import pockets
     from vmtasks.image.cache import find_baked
     from vmtasks.image.definition import find, names
     from vmtasks.report.table import age, mebibytes, table
@@ -21,12 +22,15 @@ def list_(_: Context) -> None:
         try:
             definition = find(name)
         except UsageError as problem:
-            rows.append((name, "broken", "", "", problem.sentence))
+            rows.append((name, "broken", "", "", "", problem.sentence))
             continue
         baked = find_baked(definition)
-        state = ("baked", age(baked.age_s), mebibytes(baked.size_bytes)) if baked else ("not baked", "", "")
-        rows.append((name, *state, definition.description))
-    print(table(("IMAGE", "STATE", "AGE", "SIZE", "DESCRIPTION"), rows))
+        if baked is None:
+            rows.append((name, "not baked", "", "", "", definition.description))
+            continue
+        has = pockets.tell(definition.lineage[0].suite, baked.manifest)
+        rows.append((name, "baked", age(baked.age_s), mebibytes(baked.size_bytes), has, definition.description))
+    print(table(("IMAGE", "STATE", "AGE", "SIZE", "POCKETS", "DESCRIPTION"), rows))
 
 
 @task(

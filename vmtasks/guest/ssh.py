@@ -31,6 +31,11 @@ STAGGER_S = 0.5
 """A new attempt starts this long after the last. QEMU accepts for a guest that does not listen yet, and an
 attempt made before its network is up may hang for seconds; so a few attempts run side by side."""
 ATTEMPTS_AT_ONCE = 4
+_SHARE = 16
+"""The longer we have waited, the slower the guest: an attempt begins after so small a part of that time, and so lives
+for a quarter of it. Since OpenSSH 9.8 each connection is greeted by a program started anew, which takes its time where
+all is emulated; attempts given up too early would only keep the guest busy, for ever.
+"""
 LOGIN_LIMIT_S = 10.0
 """How long a first login may take: one that began on a guest which is just going down never ends. Each further
 one may take twice as long, for hosts that are slow."""
@@ -189,12 +194,12 @@ def _host_key(known_hosts: Path) -> tuple[str, PKey]:
 def _greeted(address: Address, deadline: Deadline, watch: Watch, stagger_s: float) -> socket.socket | None:
     """Return a socket on which sshd has sent its greeting, unread; None if *deadline* passed first."""
     lines: list[socket.socket] = []
-    next_s = 0.0
+    began_s, next_s = time.monotonic(), 0.0
     try:
         while not deadline.passed:
             watch(0.0)
             if time.monotonic() >= next_s:
-                next_s = time.monotonic() + stagger_s
+                next_s = time.monotonic() + max(stagger_s, (time.monotonic() - began_s) / _SHARE)
                 if len(lines) == ATTEMPTS_AT_ONCE:
                     lines.pop(0).close()
                 with suppress(OSError):  # QEMU may not listen yet, or no longer: watch() knows

@@ -14,9 +14,10 @@ from typing import Any
 from vmtasks import events
 from vmtasks.config import HostSettings
 from vmtasks.errors import HostError
-from vmtasks.image import cache, debian, foreign
+from vmtasks.image import cache, debian, foreign, mirror, pockets
 from vmtasks.image.cache import BakedImage
 from vmtasks.image.definition import Definition, File
+from vmtasks.image.repositories import files_of
 from vmtasks.kept import part
 
 
@@ -25,6 +26,8 @@ class GuestWork:
     """What is left to do in the booted guest."""
 
     seed: Path | None = None
+    repositories: tuple[File, ...] = ()
+    """What has apt know more sources of packages, before anything is installed."""
     packages: tuple[str, ...] = ()
     tree: Path | None = None
     files: tuple[File, ...] = ()
@@ -33,12 +36,17 @@ class GuestWork:
     commands: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.seed or self.packages or self.tree or self.files or self.commands)
+        return bool(self.seed or self.repositories or self.packages or self.tree or self.files or self.commands)
 
 
-def work_of(definition: Definition) -> GuestWork:
-    """Return all of a layer as work in a booted guest."""
+def work_of(definition: Definition, archive: str = "") -> GuestWork:
+    """Return all of a layer as work in a booted guest.
+
+    :param archive: where the guest has Debian's archive from.
+    :raise HostError: that would have to be known.
+    """
     return GuestWork(
+        repositories=files_of(definition, archive),
         packages=(*definition.boot_packages, *definition.packages),
         tree=definition.home.parent / definition.tree if definition.tree else None,
         files=definition.files,
@@ -65,6 +73,10 @@ def ensure(definition: Definition, finish: Finisher, settings: HostSettings, *, 
         baked = _ensure_layer(layer, baked, finish, settings, refresh=refresh)
     if baked is None:
         raise AssertionError("a lineage is never empty")
+    if missing := pockets.missing(definition.lineage[0].suite, baked.manifest):
+        text = f"{definition.name} was baked without {' and '.join(missing)} of Debian's archive"
+        remedy = f"`inv images.bake {definition.name} --refresh` bakes it anew"
+        events.emit(events.Note(text=f"{text}; {remedy}", level="warning"))
     return baked
 
 
@@ -99,12 +111,13 @@ def _bake(definition: Definition, parent: BakedImage | None, finish: Finisher, s
         with part(out):
             log.unlink(missing_ok=True)
             work = _first_part(definition, parent, out, settings, log)
+            manifest |= _archives(parent, out)
             if work:
                 (out / "root.tar.zst").unlink(missing_ok=True)  # what the guest does to the disk is not in there
                 manifest["packages"] = finish(definition, BakedImage(directory=out, manifest=manifest), work)
             else:
                 manifest["packages"] = json.loads((out / "packages.json").read_text())
-            for scaffold in ("packages.json", "seed.iso", "id_ed25519.pub", "ssh_host_key.pub"):
+            for scaffold in ("packages.json", "archives", "seed.iso", "id_ed25519.pub", "ssh_host_key.pub"):
                 (out / scaffold).unlink(missing_ok=True)
             manifest["disk_bytes"] = (out / "disk.qcow2").stat().st_size
             (out / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
@@ -118,11 +131,11 @@ def _first_part(
     definition: Definition, parent: BakedImage | None, out: Path, settings: HostSettings, log: Path
 ) -> GuestWork:
     """Do what needs no running guest; return what does."""
-    everything = work_of(definition)
     if definition.suite or (parent is not None and parent.tree is not None):
         debian.bake(definition, parent, out, settings, log)
         in_guest = tuple(step.run for step in definition.steps if step.where == "guest")
-        return GuestWork(home=everything.home, commands=in_guest)
+        return GuestWork(home=definition.home.parent, commands=in_guest)
+    everything = work_of(definition, parent.archive if parent else "")
     if parent is not None:
         for name in ("disk.qcow2", "vmlinuz", "initrd", "id_ed25519", "known_hosts"):
             if (parent.directory / name).exists():
@@ -133,3 +146,11 @@ def _first_part(
     seed = foreign.make_seed(definition, out)
     (out / "ssh_host_key").unlink()
     return replace(everything, seed=seed)
+
+
+def _archives(parent: BakedImage | None, out: Path) -> dict[str, Any]:
+    """Return what the manifest tells of the archives whose lists are in the image; nothing where that is not known."""
+    listed = out / "archives"
+    if listed.exists():
+        return pockets.told(mirror.parse(listed.read_text()))
+    return {key: parent.manifest[key] for key in ("pockets", "repositories") if parent and key in parent.manifest}

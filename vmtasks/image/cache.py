@@ -37,7 +37,7 @@ from vmtasks.kept import Kept, alone
 from vmtasks.kept import sweep as sweep_parts
 from vmtasks.spec import Access
 
-RECIPE_VERSION = 1
+RECIPE_VERSION = 2  # 2: a bake tells which pockets it has, and none is missing without a word
 """Part of every key: raise it when the same definition is baked into something else."""
 _LAYERS = "layers"
 """A file with the names of disks elsewhere that stand on a bake."""
@@ -105,6 +105,11 @@ class BakedImage(Kept):
     def key(self) -> str:
         """The content key."""
         return str(self.manifest["key"])
+
+    @property
+    def archive(self) -> str:
+        """Where it has Debian's archive from; empty where that is not known."""
+        return str(self.manifest.get("pockets", {}).get("release", {}).get("uri", ""))
 
     @property
     def age_s(self) -> float:

@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,20 @@ from vmtasks.config import HostSettings
 from vmtasks.errors import HostError
 from vmtasks.image import mirror, stage
 from vmtasks.image.cache import BakedImage
-from vmtasks.image.definition import Definition
+from vmtasks.image.definition import Definition, File
+from vmtasks.image.repositories import files_of
 from vmtasks.tail import last_lines
 
 _NO_MANUALS = tuple(f"path-exclude=/usr/share/{name}/*" for name in ("man", "doc", "info", "locale"))
-_OUT_OF_STEP = re.compile(
-    r"Failed to fetch \S+/dists/([\w.-]+-(?:updates|security))/\S+ +(?:File has unexpected size|Hash Sum mismatch)"
+_POCKET = r"[\w.-]+-(?:updates|security)"
+_LOST = (
+    (
+        re.compile(rf"Failed to fetch \S+/dists/({_POCKET})/\S+ +(?:File has unexpected size|Hash Sum mismatch)"),
+        "serves it out of step with itself",
+    ),
+    (re.compile(rf"repository '\S+ ({_POCKET}) (?:In)?Release' does not have a Release file"), "does not have it"),
 )
+"""What apt says of a pocket that a mirror does not serve, and what that is in our words."""
 _KEEP_COPYRIGHT = ("path-include=/usr/share/doc/*/copyright",)  # the licences ask for it
 
 
@@ -42,19 +49,19 @@ def bake(definition: Definition, parent: BakedImage | None, out: Path, settings:
     make_keys(out, definition.name)
     with _scratch(out) as scratch:
         plan = _plan(definition, parent, out, scratch, settings)
-        try:
-            _stage(definition.name, plan, log)
-        except HostError:
-            # A pocket of the archive that is out of step with itself, as mirrors are at times, need not cost the
-            # whole image; what is missing is said, and stays out of the image's sources.list, too.
-            if not (broken := _broken_pocket(log)):
-                raise
-            text = f"{definition.name} is baked without {broken}, which the mirror serves out of step with itself"
-            events.emit(
-                events.Note(text=f"{text}; `inv images.bake {definition.name} --refresh` tries again", level="warning")
-            )
-            sources = [line for line in plan["sources"] if f" {broken} " not in line]
-            _stage(definition.name, plan | {"sources": sources}, log)
+        while True:
+            try:
+                _stage(definition.name, plan, log)
+                break
+            except HostError:
+                # A pocket that a mirror does not have, or serves out of step with itself, need not cost the whole
+                # image; what is missing is said, and stays out of the image's sources.list and manifest, too.
+                lost = lost_pocket("\n".join(last_lines(log, 40)), plan["sources"])
+                if lost is None:
+                    raise
+                line, why = lost
+                events.emit(events.Note(text=f"{definition.name} is baked without {why}", level="warning"))
+                plan["sources"] = [other for other in plan["sources"] if other != line]
     events.emit(events.Progress(phase="bake", done=6, total=6, detail="writing the disk"))
     _to_qcow2(out)
     (out / "ssh_host_key").unlink()  # the guest has it; who connects needs the public half alone
@@ -73,27 +80,32 @@ def _plan(
     definition: Definition, parent: BakedImage | None, out: Path, scratch: Path, settings: HostSettings
 ) -> dict[str, Any]:
     beside = definition.home.parent
-    mirrors = mirror.find(definition.mirror or settings.mirror)
+    mirrors, apt = mirror.Mirrors(), mirror.host_apt()
+    if definition.suite is not None:
+        mirrors = mirror.find(definition.mirror or settings.mirror)
+        for note in mirrors.notes:
+            events.emit(events.Note(text=note, level="warning"))
+    repositories = files_of(definition, parent.archive if parent else mirrors.archive)
+    # What mmdebstrap installs, and what apt does then: a layer, or what may come from other repositories.
+    installed_later = parent is not None or bool(repositories)
     return {
         "scratch": str(scratch),
         "scratch_mib": _scratch_mib(),
         "out": str(out),
         "parent": str(parent.tree) if parent else None,
         "suite": definition.suite,
-        "sources": mirrors.sources(definition.suite) if definition.suite else (),
+        "sources": mirrors.sources(definition.suite, definition.components) if definition.suite else (),
+        "components": definition.components,
         "architecture": definition.architecture,
-        "packages": (*definition.boot_packages, *definition.packages),
+        "bootstrap": () if parent else (*definition.boot_packages, *(() if installed_later else definition.packages)),
+        "packages": (*(definition.boot_packages if parent else ()), *(definition.packages if installed_later else ())),
+        "apt_options": apt.options,
+        "proxies": apt.proxies,
+        "archives_format": mirror.FORMAT,
+        "repositories": _as_plain(repositories, beside),
         "dpkg_options": (*_NO_MANUALS, *_KEEP_COPYRIGHT),
         "overlay": str(beside / definition.tree) if definition.tree else None,
-        "files": [
-            {
-                "path": file.path,
-                "content": file.content,
-                "source": str(beside / file.source) if file.source else None,
-                "mode": file.mode,
-            }
-            for file in definition.files
-        ],
+        "files": _as_plain(definition.files, beside),
         "commands": [step.run for step in definition.steps if step.where == "chroot"],
         "initrd": definition.initrd,
         "modules": definition.modules,
@@ -102,6 +114,18 @@ def _plan(
         "host_key": str(out / "ssh_host_key"),
         "authorized_key": str(out / "id_ed25519.pub"),
     }
+
+
+def _as_plain(files: Sequence[File], beside: Path) -> list[dict[str, str | None]]:
+    return [
+        {
+            "path": file.path,
+            "content": file.content,
+            "source": str(beside / file.source) if file.source else None,
+            "mode": file.mode,
+        }
+        for file in files
+    ]
 
 
 def namespaces(euid: int) -> tuple[str, ...]:
@@ -152,11 +176,18 @@ def _stage(name: str, plan: Mapping[str, Any], log: Path) -> None:
         )
 
 
-def _broken_pocket(log: Path) -> str:
-    """Return the suite, of updates or of security, whose index did not match its Release file; empty if none."""
-    said = "\n".join(last_lines(log, 40))
-    found = _OUT_OF_STEP.search(said)
-    return found[1] if found else ""
+def lost_pocket(log: str, sources: Sequence[str]) -> tuple[str, str] | None:
+    """Return the line of *sources* that names a pocket which its mirror does not serve, and what is wrong with it.
+
+    :param log: what mmdebstrap printed; it may tell of earlier tries, with lines that are in *sources* no more.
+    """
+    for pattern, trouble in _LOST:
+        for suite in pattern.findall(log):  # its URI may be one that a mirror led to
+            for line in sources:
+                _, uri, name, *_ = line.split()
+                if name == suite:
+                    return line, f"{suite}: {uri.rstrip('/')} {trouble}"
+    return None
 
 
 def _hint(evidence: tuple[str, ...]) -> str:
@@ -165,6 +196,10 @@ def _hint(evidence: tuple[str, ...]) -> str:
         return "the tree is made in memory: free some, or bake with fewer packages"
     if any(sign in text for sign in ("Temporary failure resolving", "Could not connect", "Could not resolve")):
         return "no mirror could be reached: look at the network, or name another mirror with VMTASKS_MIRROR"
+    if "does not have a Release file" in text:
+        return "the mirror does not have that suite: look at its name, and at the mirror's"
+    if "is expired" in text:
+        return "the mirror is not kept up: name another with VMTASKS_MIRROR, or have the apt of this host accept it"
     if "newuidmap" in text or "unshare" in text:
         return "baking as an ordinary user needs user namespaces and subuid(5) entries: see `inv doctor`"
     return ""

@@ -22,6 +22,10 @@ _INHERITED = (
 )  # fmt: skip
 """What a layer takes over from the image that it stands on, unless it says otherwise."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_SUITE = re.compile(r"[A-Za-z0-9.][A-Za-z0-9._~+/-]*|/")
+_COMPONENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+/-]*")
+_URI = re.compile(r"https?://[!-~]+")  # apt knows more, and a guest reaches no file: of this host
+_PINS = range(-32768, 32768)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +44,17 @@ class Step:
 
     run: str = field(metadata={"says": "a shell script"})
     where: Literal["chroot", "guest"] = field(default="chroot", metadata={"says": "natively, or in the booted guest"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repository:
+    """One more source of packages, beside the release and its pockets."""
+
+    suite: str = field(metadata={"says": "a suite, or a directory that ends with /"})
+    uri: str = field(default="", metadata={"says": "where it is; by default where the image has Debian's archive from"})
+    components: tuple[str, ...] = field(default=("main",), metadata={"says": "components of it"})
+    key: str | None = field(default=None, metadata={"says": "a file beside the definition: the key that signs it"})
+    pin: int | None = field(default=None, metadata={"says": "the priority of its packages, see apt_preferences(5)"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +86,8 @@ class Definition:
 
     architecture: Architecture = field(default="amd64", metadata={"says": "Debian's name for it"})
     mirror: str = field(default="", metadata={"says": "URL of a Debian mirror"})
+    components: tuple[str, ...] = field(default=("main",), metadata={"says": "components of Debian's archive"})
+    repositories: tuple[Repository, ...] = ()
     boot_packages: tuple[str, ...] = field(default=(), metadata={"says": "Debian packages that make it boot"})
     packages: tuple[str, ...] = field(default=(), metadata={"says": "Debian packages"})
     tree: str | None = field(default=None, metadata={"says": "a directory, beside the definition, to lay over /"})
@@ -101,6 +118,7 @@ class Definition:
         """Return every file that goes into the image, besides the definition itself, in a fixed order."""
         beside = self.home.parent
         named = [beside / file.source for file in self.files if file.source]
+        named += [beside / repository.key for repository in self.repositories if repository.key]
         return (*named, *laid_over(beside / self.tree)) if self.tree else tuple(named)
 
 
@@ -158,13 +176,52 @@ def _check(definition: Definition) -> None:
         raise UsageError(f"{where}: 'url' needs 'sha256', so that what comes is what you meant")
     if definition.sha256 is not None and not _SHA256.fullmatch(definition.sha256):
         raise UsageError(f"{where}: key 'sha256' must be 64 hexadecimal digits in lower case")
+    _check_archives(definition)
     for file in definition.files:
-        if (file.content is None) == (file.source is None):
-            raise UsageError(f"{where}: [[files]] {file.path}: exactly one of 'content' and 'source' is needed")
-        if not file.path.startswith("/") or ".." in Path(file.path).parts:
-            raise UsageError(f"{where}: [[files]] {file.path}: the path must be absolute, without '..'")
-        if not re.fullmatch(r"[0-7]{3,4}", file.mode):
-            raise UsageError(f'{where}: [[files]] {file.path}: mode must be octal, like "0644"')
+        _check_file(f"{where}: [[files]] {file.path}", file)
     for path in (*definition.sources(), *([where.parent / definition.tree] if definition.tree else [])):
         if not path.exists() and not path.is_symlink():
             raise UsageError(f"{where}: {path} is not there")
+
+
+def _check_file(where: str, file: File) -> None:
+    if (file.content is None) == (file.source is None):
+        raise UsageError(f"{where}: exactly one of 'content' and 'source' is needed")
+    if not file.path.startswith("/") or ".." in Path(file.path).parts:
+        raise UsageError(f"{where}: the path must be absolute, without '..'")
+    if not re.fullmatch(r"[0-7]{3,4}", file.mode):
+        raise UsageError(f'{where}: mode must be octal, like "0644"')
+
+
+def _check_archives(definition: Definition) -> None:
+    where = definition.home
+    if definition.components != ("main",) and definition.suite is None:
+        raise UsageError(
+            f"{where}: key 'components' belongs to a 'suite'; a layer takes more of Debian's archive with "
+            '[[repositories]], like suite = "bookworm" and components = ["contrib"]'
+        )
+    _check_components(f"{where}: key 'components'", definition.components)
+    for repository in definition.repositories:
+        _check_repository(f"{where}: [[repositories]] {repository.suite}", repository)
+
+
+def _check_repository(where: str, repository: Repository) -> None:
+    if not _SUITE.fullmatch(repository.suite):
+        raise UsageError(f"{where}: that is no name of a suite")
+    if repository.uri and not _URI.fullmatch(repository.uri):
+        raise UsageError(f"{where}: uri must begin with http:// or https://")
+    if repository.uri and repository.key is None:
+        raise UsageError(
+            f"{where}: 'uri' needs 'key', a file beside the definition with the key that signs what is there"
+        )
+    if repository.key is not None and not repository.uri:
+        raise UsageError(f"{where}: 'key' needs 'uri': Debian's own keys are in the image")
+    if repository.pin is not None and (repository.pin == 0 or repository.pin not in _PINS):
+        raise UsageError(f"{where}: pin must be a priority of apt_preferences(5), like 100, 500 or 990")
+    if not repository.suite.endswith("/"):
+        _check_components(f"{where}: key 'components'", repository.components)
+
+
+def _check_components(where: str, components: tuple[str, ...]) -> None:
+    if not components or not all(_COMPONENT.fullmatch(component) for component in components):
+        raise UsageError(f'{where} must be names of components, like ["main", "contrib"]')

@@ -14,6 +14,7 @@ from __future__ import annotations
 import glob
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -43,6 +44,7 @@ class Stage:
         self.out = plan["out"]
         self._step = 0
         self._env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
+        self._env |= dict(plan.get("proxies", ()))
         self._env |= {name: value for name, value in os.environ.items() if name.endswith(("_proxy", "_PROXY"))}
 
     def step(self, detail: str) -> None:
@@ -114,9 +116,10 @@ class Stage:
             file.write("\n".join(plan["sources"]) + "\n")
         # /dev is the kernel's in a running guest, and the package lists stay: see images/README.md.
         self.run("mmdebstrap", "--mode=root", "--variant=minbase", f"--architectures={plan['architecture']}",
-                 "--skip=output/dev", "--skip=cleanup/apt/lists", f"--include={','.join(plan['packages'])}",
+                 "--skip=output/dev", "--skip=cleanup/apt/lists", f"--include={','.join(plan['bootstrap'])}",
                  *(f"--dpkgopt={option}" for option in plan["dpkg_options"]),
-                 '--aptopt=Acquire::Languages "none"',
+                 '--aptopt=Acquire::Languages "none"', f"--components={','.join(plan['components'])}",
+                 *(f'--aptopt={name} "{value}"' for name, value in plan["apt_options"]),
                  plan["suite"], self.tree, *([sources] if plan["sources"] else []),
                  env=self._env | {"TMPDIR": self.scratch})  # fmt: skip
 
@@ -127,17 +130,14 @@ class Stage:
         """Install a layer's packages, lay its files over the tree and run its commands."""
         self.step("installing packages and files")
         with self._chroot_mounts():
-            if self.plan["parent"] and self.plan["packages"]:
-                self.chroot(*APT, "update")
+            self._write_files(self.plan["repositories"])
+            if self.plan["packages"] or self.plan["repositories"]:
+                self.chroot(*APT, "-o", "APT::Update::Error-Mode=any", "update")
+            if self.plan["packages"]:
                 self.chroot(*APT, "install", *self.plan["packages"])
             if self.plan["overlay"]:
                 self.lay_over(self.plan["overlay"])
-            for file in self.plan["files"]:
-                content = file["content"]
-                if content is None:
-                    with open(file["source"], "rb") as source:
-                        content = source.read()
-                self.write(file["path"], content, int(file["mode"], 8))
+            self._write_files(self.plan["files"])
             for command in self.plan["commands"]:
                 self.step("running commands in the tree")
                 self._step -= 1
@@ -184,8 +184,17 @@ class Stage:
         self.run("mkfs.ext4", "-q", "-F", "-d", self.tree, "-E", "lazy_itable_init=0,lazy_journal_init=0",
                  "-O", "^resize_inode", disk)  # fmt: skip
 
+    def _write_files(self, files: list[dict[str, Any]]) -> None:
+        for file in files:
+            content = file["content"]
+            if content is None:
+                with open(file["source"], "rb") as source:
+                    content = source.read()
+            self.write(file["path"], content, int(file["mode"], 8))
+
     def _initrd(self) -> None:
-        kernels = sorted(os.listdir(self.path("lib/modules"))) if os.path.isdir(self.path("lib/modules")) else []
+        modules = self.path("lib/modules")
+        kernels = sorted(os.listdir(modules), key=by_version) if os.path.isdir(modules) else []
         if not kernels:
             raise StageError("there is no kernel in the tree: list a linux-image package among the packages")
         version = kernels[-1]
@@ -198,12 +207,19 @@ class Stage:
             self.chroot("mkinitramfs", "-o", "/boot/initrd.vmtasks", version)
         shutil.move(made, os.path.join(self.out, "initrd"))
 
+    def _query(self, *command: str) -> str:
+        return subprocess.run(
+            ("chroot", self.tree, *command), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True
+        ).stdout
+
     def _manifest(self) -> None:
-        query = ("dpkg-query", "-W", "-f", "${binary:Package} ${Version}\n")
-        listed = subprocess.run(
-            ("chroot", self.tree, *query), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True
+        listed = self._query("dpkg-query", "-W", "-f", "${binary:Package} ${Version}\n")
+        packages = dict(line.split(" ", 1) for line in listed.splitlines())
+        archives = self._query(
+            "apt-get", "indextargets", "--format", self.plan["archives_format"], "Created-By: Packages"
         )
-        packages = dict(line.split(" ", 1) for line in listed.stdout.splitlines())
+        with open(os.path.join(self.out, "archives"), "w", encoding="utf-8") as file:
+            file.write(archives)
         with open(os.path.join(self.out, "packages.json"), "w", encoding="utf-8") as file:
             json.dump(packages, file, indent=1)
 
@@ -225,6 +241,11 @@ class Stage:
             os.unlink(self.path("usr/sbin/policy-rc.d"))
             for target in targets:
                 self.run("umount", "--lazy", target)  # with all below it, at once: one by one they are locked to a user
+
+
+def by_version(name: str) -> list[str | int]:
+    """Return what has 6.9 come before 6.12 when kernels are sorted: a layer may bring one from backports."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 
 def main() -> int:
