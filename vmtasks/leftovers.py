@@ -41,11 +41,12 @@ _PASSING = re.compile(r"^(?:\S+/)?(?:sshd|sshd-session|sh|bash|ps|sudo|env|\(sd-
 
 # What a machine writes by itself, and what is kept of all packages together: their databases, caches, logs, accounts.
 # What ends in a slash stands for all that is in that directory, too.
+_ROOTS_HOME = "/root"
 _NOT_THE_PACKAGES = (
     "/etc/.pwd.lock", "/etc/adjtime", "/etc/group", "/etc/group-", "/etc/gshadow", "/etc/gshadow-", "/etc/hostname",
     "/etc/hosts", "/etc/ld.so.cache", "/etc/machine-id", "/etc/mtab", "/etc/passwd", "/etc/passwd-",
     "/etc/resolv.conf", "/etc/shadow", "/etc/shadow-", "/etc/ssl/certs/", "/etc/subgid", "/etc/subgid-",
-    "/etc/subuid", "/etc/subuid-", "/root/.bash_history", "/root/.cache/", "/root/.ssh/",
+    "/etc/subuid", "/etc/subuid-", *(f"{_ROOTS_HOME}/{name}" for name in (".bash_history", ".cache/", ".ssh/")),
     "/usr/lib/*/gdk-pixbuf-2.0/*/loaders.cache", "/usr/lib/*/gio/modules/giomodule.cache",
     "/usr/lib/*/gtk-*/immodules.cache", "/usr/lib/locale/locale-archive", "/usr/share/applications/*.cache",
     "/usr/share/glib-2.0/schemas/gschemas.compiled", "/usr/share/icons/*/icon-theme.cache", "/usr/share/info/dir",

@@ -26,13 +26,13 @@ ROOT = Path(__file__).resolve().parents[2]
 # fmt: off
 FLOORS = [
     ("errors", "deadline", "events", "parallel", "interrupts", "caller", "janitor", "alone", "bootstrap"),
-    ("slots", "host", "lease", "qmp", "supervisor", "config", "toml", "project", "spec", "tail", "dep8",
+    ("slots", "host", "lease", "qmp", "supervisor", "config", "toml", "project", "spec", "tail", "dep8", "debfile",
      "freeze", "prepare", "console", "child", "secret", "kept", "flags", "attendant", "hostcommand", "place"),
     ("qemu", "image", "leash", "frozen", "far"),
     ("guest",),
     ("machine", "life", "berth", "news", "checkpoint", "template", "provision", "finish", "furnish", "apt", "packages",
-     "autopkgtest", "source", "linger", "provider", "providers"),
-    ("report", "doctor", "run", "runvm", "bench", "testing", "buildbot"),
+     "leftovers", "source", "linger", "provider", "providers"),
+    ("report", "doctor", "run", "runvm", "bench", "testing", "buildbot", "autopkgtest"),
     ("commands", "recipes"),
     ("tasks",),
 ]
@@ -55,6 +55,7 @@ ONLY_IN = {
 # These run before, or far from, everything that pip installs.
 ONLY_STANDARD_LIBRARY = {
     "vmtasks.attendant",
+    "vmtasks.autopkgtest.relay",
     "vmtasks.bootstrap",
     "vmtasks.child",
     "vmtasks.console",

@@ -6,7 +6,6 @@ import os
 import secrets
 import socket
 import struct
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from vmtasks.autopkgtest.server import serve
 from vmtasks.autopkgtest.summary import Summary, parse
 from vmtasks.autopkgtest.testbed import Testbed
 from vmtasks.errors import HostError
+from vmtasks.guest.told import told
 from vmtasks.hostcommand import host_commands
 from vmtasks.parallel import at_once, check_interrupted
 from vmtasks.tail import last_lines
@@ -113,18 +113,12 @@ def run(
                     serve(testbed, *lines)
 
         statuses: list[int] = []
-        began_s = time.monotonic()
-        events.emit(events.CommandStarted(machine=machine, command=shown, log=directory / "log"))
-        try:
-            at_once(answer, lambda: statuses.append(call()))
-        finally:
-            log.emit_more()
-            events.emit(
-                events.CommandEnded(
-                    machine=machine, command=shown, status=statuses[0] if statuses else None,
-                    duration_s=time.monotonic() - began_s, log=directory / "log",
-                )
-            )  # fmt: skip
+        with told(machine, shown, directory / "log") as learn:
+            try:
+                at_once(answer, lambda: statuses.append(call()))
+            finally:
+                log.emit_more()
+            learn(statuses[0])
     try:
         summary = (directory / "summary").read_text(encoding="utf-8", errors="replace")
     except OSError as problem:

@@ -18,6 +18,7 @@ from vmtasks.guest.channel import follow
 from vmtasks.guest.command import Command, Result, display, sh, short
 from vmtasks.guest.exchange import Exchange
 from vmtasks.guest.session import Session
+from vmtasks.guest.told import told
 from vmtasks.guest.transfer import Transfer, quoted_glob
 
 if TYPE_CHECKING:
@@ -108,12 +109,12 @@ class Guest:
         """
         timeout_s = self.limit_s if timeout_s is None else timeout_s
         log = self._next_log(display(command))
-        with self._told(display(command), log) as told:
+        with told(self.name, display(command), log) as ended:
             result = self._run(
                 command, log=log, quiet=False, cwd=cwd, env=env, user=user, timeout_s=timeout_s, stdin=stdin,
                 env_from=env_from,
             )  # fmt: skip
-            told(result.exit_status)
+            ended(result.exit_status)
         if check and not result.ok:
             by = f"by signal {result.signal}" if result.signal else f"with status {result.exit_status}"
             raise CommandFailed(f"`{short(result.command)}` on {self.name} ended {by}", evidence=result.last_lines())
@@ -338,25 +339,6 @@ class Guest:
         self._count += 1
         slug = "".join(letter if letter.isalnum() else "-" for letter in shown[:40]).strip("-").lower()
         return self._logs / f"{self.name}-{self._count:02d}-{slug or 'command'}.log"
-
-    @contextmanager
-    def _told(self, shown: str, log: Path | None) -> Iterator[Callable[[int], None]]:
-        """Tell of a command's beginning and end; its status, once there is one, is to be handed in."""
-        status: int | None = None
-
-        def learn(learned: int) -> None:
-            nonlocal status
-            status = learned
-
-        events.emit(events.CommandStarted(machine=self.name, command=shown, log=log))
-        began_s = time.monotonic()
-        try:
-            yield learn
-        finally:
-            duration_s = time.monotonic() - began_s
-            events.emit(
-                events.CommandEnded(machine=self.name, command=shown, status=status, duration_s=duration_s, log=log)
-            )
 
     def _run(
         self,
