@@ -10,7 +10,7 @@ from importlib import import_module
 
 TYPE_CHECKING = False  # typing itself would take the supervisor a tenth of its start
 if TYPE_CHECKING:
-    from vmtasks import apt, autopkgtest, events, packages
+    from vmtasks import apt, autopkgtest, builddeps, changes, events, packages
     from vmtasks.dep8 import Dep8Test
     from vmtasks.errors import (
         BootError,
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from vmtasks.guest import Guest, Result, sh
     from vmtasks.machine import boot, machines_from
     from vmtasks.parallel import at_once
+    from vmtasks.profiles import build_env
     from vmtasks.project import Project, source_date_epoch
     from vmtasks.provider import Provider, Wishes
     from vmtasks.provision import Provisioning
@@ -51,6 +52,7 @@ _HOMES = {
     "Provisioning": "provision",
     "source_date_epoch": "project",
     "Source": "source",
+    "build_env": "profiles",
     "Run": "run",
     "recipe": "run",
     "VmtasksError": "errors",
@@ -65,7 +67,7 @@ _HOMES = {
     "Interrupted": "errors",
 }
 
-_ROOMS = ("apt", "autopkgtest", "events", "packages")
+_ROOMS = ("apt", "autopkgtest", "builddeps", "changes", "events", "packages")
 """Modules that recipes use as such."""
 
 __all__ = [
@@ -93,6 +95,9 @@ __all__ = [
     "at_once",
     "autopkgtest",
     "boot",
+    "build_env",
+    "builddeps",
+    "changes",
     "events",
     "machines_from",
     "packages",

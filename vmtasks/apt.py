@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from vmtasks.errors import CommandFailed, HostError
 from vmtasks.guest import Guest, Result, sh
@@ -18,6 +18,7 @@ ENV = {"DEBIAN_FRONTEND": "noninteractive"}
 LOCAL_REPOSITORY = "/srv/vmtasks-repository"
 LOCAL_LIST = "/etc/apt/sources.list.d/vmtasks.list"
 _OUT_OF_REACH = re.compile(r"Failed to fetch|Temporary failure resolving|Could not (connect|resolve)|Unable to connect")
+_DPKG_FAILED = re.compile(r"^E: Sub-process .*dpkg", re.MULTILINE)
 _ONLY_LOCAL = (
     *("-o", f"Dir::Etc::SourceList={LOCAL_LIST}", "-o", "Dir::Etc::SourceParts=-"),
     *("-o", "Dir::Cache::PkgCache=", "-o", "Dir::Cache::SrcPkgCache="),
@@ -39,21 +40,38 @@ def update(guest: Guest) -> None:
 
 
 def apt(guest: Guest, *arguments: str) -> Result:
-    """Run apt-get; where it fails, once more with fresh package lists.
+    """Run apt-get; where it finds or fetches something not, once more with fresh package lists.
 
-    :raise CommandFailed: it failed with those, too.
+    :raise CommandFailed: it failed with those, too, or dpkg did.
     :raise HostError: no mirror answers, which is no fault of what is being tested.
     """
-    command = _apt_get(*arguments)
-    first = guest.run(command, env=ENV)
-    if first.ok:
-        return first
-    update(guest)
-    second = guest.run(command, env=ENV)
-    if not second.ok:
-        _expect_archive(guest, second)
-        raise CommandFailed(f"apt-get cannot {arguments[0]} on {guest.name}", evidence=second.last_lines())
-    return second
+    result = attempt(guest, *arguments)
+    if not result.ok:
+        raise CommandFailed(f"apt-get cannot {arguments[0]} on {guest.name}", evidence=result.last_lines())
+    return result
+
+
+def attempt(guest: Guest, *arguments: str, env: Mapping[str, str] | None = None) -> Result:
+    """Run apt-get as :func:`apt` does, and return what came of it, whatever its exit status.
+
+    :raise HostError: no mirror answers.
+    """
+    command, env = _apt_get(*arguments), {**(env or {}), **ENV}
+    result = guest.run(command, env=env)
+    if not (result.ok or met_dpkg(result)):
+        update(guest)
+        result = guest.run(command, env=env)
+        if not (result.ok or met_dpkg(result)):
+            _expect_archive(guest, result)
+    return result
+
+
+def met_dpkg(result: Result) -> bool:
+    """Tell whether a failed apt-get had found and fetched all that it needed, and dpkg failed then.
+
+    That is the packages' own doing: it must not be tried again, and fresh lists would not mend it.
+    """
+    return _DPKG_FAILED.search(result.stdout + "\n" + result.stderr) is not None
 
 
 def _expect_archive(guest: Guest, result: Result) -> None:
@@ -72,27 +90,6 @@ def install(guest: Guest, packages: Sequence[str]) -> None:
     """
     if packages:
         apt(guest, "install", *packages)
-
-
-def build_dep(guest: Guest, tree: str) -> bool:
-    """Install what debian/control of the source *tree* asks for, and return whether something was missing.
-
-    :raise CommandFailed: apt cannot.
-    """
-    if guest.run(["dpkg-checkbuilddeps"], cwd=tree).ok:
-        return False
-    apt(guest, "build-dep", tree)
-    return True
-
-
-def build_dep_of(guest: Guest, control: str) -> bool:
-    """Install what the text of a debian/control asks for, and return whether something was missing.
-
-    :raise CommandFailed: apt cannot.
-    """
-    with guest.tmp_dir() as room:
-        guest.query(sh(f"mkdir {room}/debian && cat >{room}/debian/control"), stdin=control.encode())
-        return build_dep(guest, room)
 
 
 def add_repository(guest: Guest, directory: str) -> None:
