@@ -111,18 +111,13 @@ class Commands:
 class Build:
     """How its Debian packages are built."""
 
-    profiles: tuple[str, ...] = field(
-        default=(), metadata={"says": "names of build profiles", "env": "VMTASKS_BUILD_PROFILES"}
-    )
-    options: tuple[str, ...] = field(
-        default=(), metadata={"says": "words of DEB_BUILD_OPTIONS", "env": "VMTASKS_BUILD_OPTIONS"}
-    )
+    profiles: tuple[str, ...] = field(default=(), metadata={"says": "build profiles", "env": "VMTASKS_BUILD_PROFILES"})
+    options: tuple[str, ...] = field(default=(), metadata={"says": "build options", "env": "VMTASKS_BUILD_OPTIONS"})
     network: Literal["none", "user"] = field(
-        default="none",
-        metadata={"says": "what the build reaches once its dependencies are there", "env": "VMTASKS_BUILD_NETWORK"},
+        default="none", metadata={"says": "what the build reaches", "env": "VMTASKS_BUILD_NETWORK"}
     )
     source: bool = field(
-        default=False, metadata={"says": "whether a source package comes out, too", "env": "VMTASKS_BUILD_SOURCE"}
+        default=False, metadata={"says": "whether a source package comes out", "env": "VMTASKS_BUILD_SOURCE"}
     )
 
 
