@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from vmtasks import apt
 from vmtasks.errors import CommandFailed
@@ -48,7 +48,7 @@ for my $package ($control->get_packages()) {
     print "\nPackage: $package->{Package}\nArchitecture: @arches\n";
 }
 """
-_UNMET = re.compile(r"^ *(?:\S+ : )?(?:Pre)?Depends: (.+?) (but .+)$", re.MULTILINE)
+_UNMET = re.compile(r"^ +(?:(\S+) : )?((?:Pre)?Depends|Conflicts|Breaks): (.+?)(?: (but .+))?$", re.MULTILINE)
 _BROKEN = re.compile(r"^dpkg: error processing (?:package|archive) (\S+)", re.MULTILINE)
 
 
@@ -93,6 +93,16 @@ def cause(result: Result) -> str:
     if apt.met_dpkg(result):
         broken = dict.fromkeys(_BROKEN.findall(said))
         return f"dpkg cannot configure {', '.join(broken)}" if broken else "dpkg failed"
-    unmet = dict.fromkeys(f"it needs {match[1]}, {match[2]}" for match in _UNMET.finditer(said))
+    unmet = dict.fromkeys(_unmet(said))
     errors = (line.removeprefix("E: ") for line in said.splitlines() if line.startswith("E: "))
     return "; ".join(unmet) or next(errors, "apt does not say why")
+
+
+def _unmet(said: str) -> Iterator[str]:
+    """Yield what apt found to stand in the way; "it" is the source that is to be built."""
+    who = "it"
+    for name, field, package, why in _UNMET.findall(said):
+        if name:
+            who = "it" if name.startswith("builddeps:") else name
+        verb = "needs" if field.endswith("Depends") else "must be without"
+        yield f"{who} {verb} {package}" + (f", {why}" if why else "")
