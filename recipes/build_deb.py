@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -75,7 +75,7 @@ def build_deb(
     provisioning = Provisioning(
         name=f"the build dependencies of {project.name}",
         key=f"build dependencies: {needs} for profiles: {env.get('DEB_BUILD_PROFILES', '')}",
-        work=lambda guest: builddeps.install(guest, builddeps.reduced(guest, needs, env)),
+        work=lambda guest: _provision(guest, needs, env),
     )
     with ExitStack() as machine:
         guest = machine.enter_context(
@@ -86,6 +86,7 @@ def build_deb(
             if not guest.glob(f"{tree}/debian/control"):
                 raise UsageError(f"cannot build packages of {source}: there is no debian/control in it")
             control = guest.query(["cat", f"{tree}/debian/control"])
+            builddeps.equip(guest)
             wanted = builddeps.reduced(guest, control, env)
             _expect_packages(guest, wanted, source)
             builddeps.install(guest, wanted)
@@ -102,6 +103,12 @@ def build_deb(
 
         at_once(look, lambda: meanwhile(products))
     return products
+
+
+def _provision(guest: Guest, needs: str, env: Mapping[str, str]) -> bool:
+    """Do what a machine is kept for."""
+    is_new = builddeps.equip(guest)
+    return builddeps.install(guest, builddeps.reduced(guest, needs, env)) or is_new
 
 
 def _expect_packages(guest: Guest, reduced: str, source: str) -> None:
@@ -123,7 +130,7 @@ def _source_package(guest: Guest, tree: str) -> str:
     return ""
 
 
-def _build(guest: Guest, tree: str, project: Project, env: dict[str, str], *, with_source: bool) -> str:
+def _build(guest: Guest, tree: str, project: Project, env: Mapping[str, str], *, with_source: bool) -> str:
     """Build, and return the name of the .changes file."""
     before = guest.glob(f"{WORKSHOP}/*.changes")
     result = guest.run(

@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from vmtasks import apt, builddeps, dep8, events
+from vmtasks import apt, dep8, events
 from vmtasks.dep8 import Dep8Test
 from vmtasks.errors import CommandFailed, TestFailed, TestSkipped
 from vmtasks.guest import Guest, sh
@@ -38,8 +38,7 @@ def run(guest: Guest, tree: str, test: Dep8Test, packages: Collection[str], arti
     :raise TestSkipped: it says that it cannot run here.
     """
     if "@builddeps@" in test.depends:
-        control = guest.query(["cat", f"{tree}/debian/control"])
-        builddeps.install(guest, builddeps.reduced(guest, control, {}))
+        apt.apt(guest, "build-dep", tree)
     if missing := [word for word in test.depends if word not in (*packages, *_WORDS_OF_ITS_OWN)]:
         try:
             apt.apt(guest, "satisfy", *missing)

@@ -52,8 +52,20 @@ _UNMET = re.compile(r"^ +(?:(\S+) : )?((?:Pre)?Depends|Conflicts|Breaks): (.+?)(
 _BROKEN = re.compile(r"^dpkg: error processing (?:package|archive) (\S+)", re.MULTILINE)
 
 
+def equip(guest: Guest) -> bool:
+    """Install what every Debian build takes for granted, and return whether that had to be done.
+
+    :raise CommandFailed: it cannot be installed.
+    :raise HostError: no mirror answers.
+    """
+    if guest.query(sh("command -v dpkg-buildpackage || :")).strip():
+        return False
+    apt.install(guest, ["build-essential", "fakeroot"])
+    return True
+
+
 def reduced(guest: Guest, control: str, env: Mapping[str, str]) -> str:
-    """Return what the text of a debian/control says for this guest, and for the profiles in *env*.
+    """Return what the text of a debian/control says for this guest, an equipped one, and for the profiles in *env*.
 
     Of the source's paragraph there are the packages to build with, and without; of the others, those that are built.
 
@@ -92,7 +104,7 @@ def cause(result: Result) -> str:
     said = f"{result.stdout}\n{result.stderr}"
     if apt.met_dpkg(result):
         broken = dict.fromkeys(_BROKEN.findall(said))
-        return f"dpkg cannot configure {', '.join(broken)}" if broken else "dpkg failed"
+        return f"dpkg cannot install {', '.join(broken)}" if broken else "dpkg failed"
     unmet = dict.fromkeys(_unmet(said))
     errors = (line.removeprefix("E: ") for line in said.splitlines() if line.startswith("E: "))
     return "; ".join(unmet) or next(errors, "apt does not say why")

@@ -71,7 +71,7 @@ def test_what_is_missing_is_named_once_lists_are_fresh() -> None:
 
 def test_a_package_that_cannot_be_configured_is_not_tried_again() -> None:
     guest = Stub(100, BROKEN, SUBPROCESS)
-    with pytest.raises(CommandFailed, match="dpkg cannot configure ed") as failure:
+    with pytest.raises(CommandFailed, match="dpkg cannot install ed") as failure:
         builddeps.install(guest, "Source: x\n")  # type: ignore[arg-type]
     assert "ed is broken today" in failure.value.evidence
     assert guest.ran == ["dpkg-checkbuilddeps", "apt-get build-dep"]
