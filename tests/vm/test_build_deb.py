@@ -48,7 +48,7 @@ build clean binary-arch:
 binary: binary-indep
 binary-indep:
 \ttest ! -e /usr/bin/equivs-build
-\ttest "$(DEB_BUILD_OPTIONS)" = "terse nocheck"
+\ttest "$(sort $(filter terse nocheck,$(DEB_BUILD_OPTIONS)))" = "nocheck terse"
 \tpython3 debian/reach.py
 \tmkdir -p debian/parcel/DEBIAN debian/parcel-udeb/DEBIAN
 \tdpkg-gencontrol -pparcel -Pdebian/parcel
