@@ -44,7 +44,9 @@ Description: what the installer takes
 """
 RULES = """\
 #!/usr/bin/make -f
-build clean binary-arch:
+clean binary-arch:
+build:
+\tsetsid sleep 4000 >/dev/null 2>&1 </dev/null &
 binary: binary-indep
 binary-indep:
 \ttest ! -e /usr/bin/equivs-build
@@ -57,7 +59,6 @@ binary-indep:
 \tdpkg-deb --root-owner-group --build debian/parcel-udeb ../parcel-udeb_1.0_all.udeb
 \techo words >../parcel_1.0_words.txt
 \tdpkg-distaddfile parcel_1.0_words.txt byhand -
-\tsetsid sleep 4000 >/dev/null 2>&1 </dev/null &
 """
 REACH = """\
 import socket, threading, time
@@ -162,7 +163,7 @@ def test_a_build_reaches_itself_and_nothing_else_unless_it_may(parcel: Path) -> 
         *("parcel_1.0.dsc", "parcel_1.0.tar.xz", "parcel-udeb_1.0_all.udeb", "parcel_1.0_all.deb"),
         *("parcel_1.0_amd64.buildinfo", "parcel_1.0_words.txt", "parcel_1.0_amd64.changes"),
     ]
-    assert "Build-Profiles: nocheck\n" in passed.products["parcel_1.0_amd64.buildinfo"].read_text()
+    assert 'DEB_BUILD_PROFILES="nocheck"\n' in passed.products["parcel_1.0_amd64.buildinfo"].read_text()
     assert "the build left 1 processes running, `sleep 4000` among them" in passed.stderr
     starts = {machine["machine"]: machine["start"] for machine in passed.result["machines"]}
     assert starts["build"] == "fork", "what nocheck leaves to be installed was kept"
