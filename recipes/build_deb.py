@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+import shlex
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from vmtasks import Guest, Project, Provisioning, Run, Source, UsageError, apt, at_once, recipe, sh
+from vmtasks import (
+    CommandFailed,
+    Guest,
+    Project,
+    Provisioning,
+    Result,
+    Run,
+    Source,
+    TestFailed,
+    UsageError,
+    at_once,
+    build_env,
+    builddeps,
+    changes,
+    events,
+    recipe,
+    sh,
+)
 
-# The date of the build is the one thing in a .buildinfo that is not made from what went in.
-_SETTLE = """# give the build the changelog's date, in .buildinfo and so in .changes
-set -eu
-date=$(dpkg-parsechangelog -S Date)
-sed -i "s/^Build-Date: .*/Build-Date: $date/" ../*.buildinfo
-changes=$(ls ../*.changes)
-dpkg-genchanges -b >"$changes.new"
-mv "$changes.new" "$changes"
-"""
+WORKSHOP = "/build"
+PRODUCTS = "/srv/vmtasks-products"
+"""Where in the guest that which comes out is, out of reach of what the build may have left running."""
+
+# What is said where there is no network; that of a server of the build's own, which does not answer, is not among it.
+_NO_NETWORK = re.compile(
+    r"Network is unreachable|Temporary failure in name resolution|Could not resolve host|Name or service not known"
+    r"|getaddrinfo E(AI_AGAIN|NOTFOUND)|ENETUNREACH|no such host|unable to resolve host"
+)
 
 
 @recipe
@@ -25,19 +44,21 @@ def build_deb(
     source: str = ".",
     out: str = "",
     image: str = "",
+    with_source: bool = False,
     *,
     project: Project | None = None,
     meanwhile: Callable[[list[Path]], object] = lambda _: None,
 ) -> list[Path]:
     """Build Debian packages in a clean machine.
 
-    Build-Depends are installed, dpkg-buildpackage builds as an ordinary user, lintian looks at the result; out
-    come the .deb files, .changes and .buildinfo. The same source gives the same bytes. The machine with the
-    Build-Depends is kept: the next build that asks for the same ones starts there.
+    Build-Depends are installed, dpkg-buildpackage builds as an ordinary user and without a network, lintian looks at
+    the result; out comes all that .changes names, and it. The machine with the Build-Depends is kept: the next build
+    that asks for the same ones starts there.
 
     :param source: a directory with debian/ in it, a tarball of one, or a .dsc file.
     :param out: where the packages go; the run's own directory by default.
     :param image: the image to build in, instead of the project's.
+    :param with_source: have a source package (.dsc) come out, too, and .changes name it.
     :param project: the project that *source* is a release of; its settings and, if need be, its debian/ are used.
     :param meanwhile: what to do with the packages while lintian, which takes its time, looks at them.
     """
@@ -49,11 +70,12 @@ def build_deb(
         )
     project = project or run.project(source, image)
     target = run.out(out)
+    env = build_env(project)
     needs = origin.build_needs()
     provisioning = Provisioning(
         name=f"the build dependencies of {project.name}",
-        key=f"build dependencies: {needs}",
-        work=lambda guest: apt.build_dep_of(guest, needs),
+        key=f"build dependencies: {needs} for profiles: {env.get('DEB_BUILD_PROFILES', '')}",
+        work=lambda guest: _provision(guest, needs, env),
     )
     with ExitStack() as machine:
         guest = machine.enter_context(
@@ -63,28 +85,102 @@ def build_deb(
             tree = origin.deliver(guest)
             if not guest.glob(f"{tree}/debian/control"):
                 raise UsageError(f"cannot build packages of {source}: there is no debian/control in it")
-            apt.build_dep(guest, tree)
-            guest.succeed(
-                ["dpkg-buildpackage", "--build=binary", "--no-sign"],
-                cwd=tree, user="builder", env=project.commands.env, env_from=project.commands.env_from,
-            )  # fmt: skip
-            guest.succeed(sh(_SETTLE), cwd=tree, user="builder")
-            found = guest.get("/build/*.deb", target) + guest.get("/build/*.changes", target)
-            found += guest.get("/build/*.buildinfo", target)
-        changes = next(path for path in found if path.suffix == ".changes")
+            control = guest.query(["cat", f"{tree}/debian/control"])
+            builddeps.equip(guest)
+            wanted = builddeps.reduced(guest, control, env)
+            _expect_packages(guest, wanted, source)
+            builddeps.install(guest, wanted)
+            is_wished = with_source or project.build.source
+            dsc = "" if is_wished else _source_package(guest, tree)
+            listing = _build(guest, tree, project, env, with_source=is_wished)
+            found = _bring(guest, listing, target)
         products = [run.product(path) for path in found]
 
         def look() -> None:
             # The machine goes when lintian is done: who waits for another's slot must not sit on one all the while.
             with machine.pop_all():
-                _lintian(run, guest, project, changes)
+                _lintian(run, guest, project, [f"{PRODUCTS}/{listing}", *([dsc] if dsc else [])])
 
         at_once(look, lambda: meanwhile(products))
     return products
 
 
-def _lintian(run: Run, guest: Guest, project: Project, changes: Path) -> None:
+def _provision(guest: Guest, needs: str, env: Mapping[str, str]) -> bool:
+    """Do what a machine is kept for."""
+    is_new = builddeps.equip(guest)
+    return builddeps.install(guest, builddeps.reduced(guest, needs, env)) or is_new
+
+
+def _expect_packages(guest: Guest, reduced: str, source: str) -> None:
+    """See that there is something to build on this architecture, before all the rest is done for nothing."""
+    if "\nPackage: " not in reduced:
+        architecture = guest.query(["dpkg", "--print-architecture"]).strip()
+        raise UsageError(f"cannot build packages of {source}: it has none for {architecture} and these build profiles")
+
+
+def _source_package(guest: Guest, tree: str) -> str:
+    """Return the path of the source package that the tree came in, or is made into, for lintian to see."""
+    if there := guest.glob(f"{WORKSHOP}/*.dsc"):
+        return there[0]
+    made = guest.run(["dpkg-source", "--build", tree], cwd=WORKSHOP, user="builder")
+    if made.ok:
+        return guest.glob(f"{WORKSHOP}/*.dsc")[0]
+    text = f"lintian sees no source: dpkg-source cannot make a package of it: {''.join(made.last_lines(1))}"
+    events.emit(events.Note(machine=guest.name, text=text, level="warning"))
+    return ""
+
+
+def _build(guest: Guest, tree: str, project: Project, env: Mapping[str, str], *, with_source: bool) -> str:
+    """Build, and return the name of the .changes file."""
+    before = guest.glob(f"{WORKSHOP}/*.changes")
+    result = guest.run(
+        ["dpkg-buildpackage", *(("--build=full", "-sa") if with_source else ("--build=binary",)), "--no-sign"],
+        cwd=tree, user="builder", env=env, env_from=project.commands.env_from, offline=project.build.network == "none",
+    )  # fmt: skip
+    if not result.ok:
+        raise _failure(result, project)
+    _end_what_is_left(guest)
+    made = [path for path in guest.glob(f"{WORKSHOP}/*.changes") if path not in before]
+    if len(made) != 1:
+        raise TestFailed(f"dpkg-buildpackage was to make one .changes file, and made {len(made)}")
+    return made[0].rpartition("/")[2]
+
+
+def _failure(result: Result, project: Project) -> CommandFailed:
+    said = f"{result.stdout}\n{result.stderr}"
+    hint = ""
+    if project.build.network == "none" and _NO_NETWORK.search(said):
+        hint = 'a build has no network, here as with Debian: [build] network = "user" gives it the machine\'s'
+    by = f"by signal {result.signal}" if result.signal else f"with status {result.exit_status}"
+    return CommandFailed(f"dpkg-buildpackage on {result.machine} ended {by}", evidence=result.last_lines(), hint=hint)
+
+
+def _end_what_is_left(guest: Guest) -> None:
+    """End what the build has started and not ended: it could still write to what has been made."""
+    left = guest.query(sh("pgrep --euid builder --list-full; pkill -KILL --euid builder; :")).splitlines()
+    if left:
+        text = f"the build left {len(left)} processes running, `{left[0].partition(' ')[2][:80]}` among them"
+        events.emit(events.Note(machine=guest.name, text=text, level="warning"))
+
+
+def _bring(guest: Guest, listing: str, target: Path) -> list[Path]:
+    """Bring out what a .changes file names, and it; all of it is what is named there."""
+    move = f"cd {WORKSHOP} && mv --target-directory={PRODUCTS} --"
+    own = shlex.quote(listing)
+    made = changes.read(listing, guest.query(sh(f"install -d {PRODUCTS} && {move} {own} && cat {PRODUCTS}/{own}")))
+    # One that is missing is told by what looks at all of them.
+    guest.query(sh(f"{move} {shlex.join(file.name for file in made)} 2>/dev/null; :"))
+    guest.get(PRODUCTS, target)
+    return [*(changes.check(file, target) for file in made), changes.plain(target / listing)]
+
+
+def _lintian(run: Run, guest: Guest, project: Project, files: list[str]) -> None:
+    level = project.commands.lintian
+    if level == "off":
+        return
+    if not guest.query(sh("command -v lintian || :")).strip():
+        run.skip("lintian", "the image has no lintian")
+        return
     with run.case("lintian", goes_on=guest):
-        level = project.commands.lintian
-        check = ["lintian", "--no-cfg", "--no-tag-display-limit", f"--fail-on={level}", f"/build/{changes.name}"]
+        check = ["lintian", "--no-cfg", "--tag-display-limit=0", f"--fail-on={level}", *files]
         guest.succeed(check, cwd="/build", user="builder")

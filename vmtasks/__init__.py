@@ -10,7 +10,7 @@ from importlib import import_module
 
 TYPE_CHECKING = False  # typing itself would take the supervisor a tenth of its start
 if TYPE_CHECKING:
-    from vmtasks import apt, events, leftovers, packages
+    from vmtasks import apt, builddeps, changes, events, leftovers, packages
     from vmtasks.autopkgtest.tests import PackageTests
     from vmtasks.errors import (
         BootError,
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from vmtasks.guest import Guest, Result, sh
     from vmtasks.machine import boot, machines_from
     from vmtasks.parallel import at_once
+    from vmtasks.profiles import build_env
     from vmtasks.project import Project, source_date_epoch
     from vmtasks.provider import Provider, Wishes
     from vmtasks.provision import Provisioning
@@ -48,6 +49,7 @@ _HOMES = {
     "Result": "guest",
     "sh": "guest",
     "PackageTests": "autopkgtest.tests",
+    "build_env": "profiles",
     "at_once": "parallel",
     "Project": "project",
     "Provisioning": "provision",
@@ -69,7 +71,7 @@ _HOMES = {
     "Interrupted": "errors",
 }
 
-_ROOMS = ("apt", "events", "leftovers", "packages")
+_ROOMS = ("apt", "builddeps", "changes", "events", "leftovers", "packages")
 """Modules that recipes use as such."""
 
 __all__ = [
@@ -98,6 +100,9 @@ __all__ = [
     "apt",
     "at_once",
     "boot",
+    "build_env",
+    "builddeps",
+    "changes",
     "events",
     "leftovers",
     "machines_from",

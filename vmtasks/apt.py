@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from vmtasks.errors import CommandFailed, HostError, TestFailed
 from vmtasks.guest import Guest, Result, sh, units
@@ -27,6 +27,7 @@ LOCAL_FILES = (
 )
 """What makes apt know the local repository."""
 _OUT_OF_REACH = re.compile(r"Failed to fetch|Temporary failure resolving|Could not (connect|resolve)|Unable to connect")
+_DPKG_FAILED = re.compile(r"^E: Sub-process .*dpkg", re.MULTILINE)
 _URL = re.compile(r"https?://[^\s'\"]+")
 _REACH_LIMIT_S = 10.0
 _SCRIPT_FAILED = re.compile(r"\S+ package [\w-]+ script subprocess (returned error|was killed).*")
@@ -68,52 +69,54 @@ def update(guest: Guest) -> None:
 
 
 def apt(guest: Guest, *arguments: str, local_first: bool = False) -> Result:
-    """Have apt-get resolve and fetch, with fresh package lists if need be; then have it do, once.
+    """Run apt-get; where it finds or fetches something not, once more with fresh package lists.
 
     :param local_first: try with the local repository alone at first: where it has all, apt has far less to read.
-    :raise CommandFailed: it cannot; the evidence has what the packages' scripts and units say themselves.
+    :raise CommandFailed: it failed with those, too, or dpkg did; packages' scripts and units say why themselves.
     :raise HostError: no mirror answers, which is no fault of what is being tested.
     """
-    only_local = local_first and guest.run(_apt_get(*arguments, "--download-only", only_local=True), env=ENV).ok
-    if not only_local:
-        _fetch(guest, arguments)
-    done = guest.run(_apt_get(*arguments, only_local=only_local), env=ENV)
-    if not done.ok:
-        _expect_archive(guest, done)
-        lines = done.last_lines(50)
+    result = guest.run(_apt_get(*arguments, only_local=True), env=ENV) if local_first else None
+    if result is None or not (result.ok or met_dpkg(result)):
+        result = attempt(guest, *arguments)
+    if not result.ok:
+        lines = result.last_lines(50)
+        failed = units.failed(guest.query) if met_dpkg(result) else ()
         script = next((line.strip() for line in lines if _SCRIPT_FAILED.search(line)), "")
-        failed = units.failed(guest.query)
         causes = [script or _reason_of(lines), *(f"{unit.name}: {unit.last}" for unit in failed if unit.last)]
         raise CommandFailed(
             f"apt-get cannot {_what(arguments)} on {guest.name}: {'; '.join(filter(None, causes))}".removesuffix(": "),
-            evidence=(*done.last_lines(), *(f"{unit.name}: {line}" for unit in failed for line in unit.journal)),
+            evidence=(*result.last_lines(), *(f"{unit.name}: {line}" for unit in failed for line in unit.journal)),
         )
-    return done
+    return result
+
+
+def attempt(guest: Guest, *arguments: str, env: Mapping[str, str] | None = None) -> Result:
+    """Run apt-get as :func:`apt` does, and return what came of it, whatever its exit status.
+
+    :raise HostError: no mirror answers.
+    :raise TestFailed: no mirror answers the guest any more, though they answer this host.
+    """
+    command, env = _apt_get(*arguments), {**(env or {}), **ENV}
+    result = guest.run(command, env=env)
+    if not (result.ok or met_dpkg(result)):
+        update(guest)
+        result = guest.run(command, env=env)
+        if not (result.ok or met_dpkg(result)):
+            _expect_archive(guest, result)
+    return result
+
+
+def met_dpkg(result: Result) -> bool:
+    """Tell whether a failed apt-get had found and fetched all that it needed, and dpkg failed then.
+
+    That is the packages' own doing: it must not be tried again, and fresh lists would not mend it.
+    """
+    return _DPKG_FAILED.search(result.stdout + "\n" + result.stderr) is not None
 
 
 def can(guest: Guest, *arguments: str) -> bool:
     """Tell whether apt-get finds a way to do something, with the package lists that there are."""
     return guest.run(_apt_get(*arguments, "--simulate"), env=ENV).ok
-
-
-def _fetch(guest: Guest, arguments: Sequence[str]) -> None:
-    """Have apt-get resolve, and fetch what it needs.
-
-    :raise CommandFailed: it cannot, with fresh package lists either.
-    """
-    command = _apt_get(*arguments, "--download-only")
-    if guest.run(command, env=ENV).ok:
-        return
-    update(guest)
-    second = guest.run(command, env=ENV)
-    if not second.ok:
-        _expect_archive(guest, second)
-        lines = second.last_lines(50)
-        reason = _reason_of(lines)
-        raise CommandFailed(
-            f"apt-get cannot {_what(arguments)} on {guest.name}: {reason}".removesuffix(": "),
-            evidence=second.last_lines(),
-        )
 
 
 def _what(arguments: Sequence[str]) -> str:
@@ -169,27 +172,6 @@ def install(guest: Guest, packages: Sequence[str]) -> None:
     """
     if packages:
         apt(guest, "install", *packages)
-
-
-def build_dep(guest: Guest, tree: str) -> bool:
-    """Install what debian/control of the source *tree* asks for, and return whether something was missing.
-
-    :raise CommandFailed: apt cannot.
-    """
-    if guest.run(["dpkg-checkbuilddeps"], cwd=tree).ok:
-        return False
-    apt(guest, "build-dep", tree)
-    return True
-
-
-def build_dep_of(guest: Guest, control: str) -> bool:
-    """Install what the text of a debian/control asks for, and return whether something was missing.
-
-    :raise CommandFailed: apt cannot.
-    """
-    with guest.tmp_dir() as room:
-        guest.query(sh(f"mkdir {room}/debian && cat >{room}/debian/control"), stdin=control.encode())
-        return build_dep(guest, room)
 
 
 def add_repository(guest: Guest) -> None:

@@ -98,7 +98,7 @@ class Commands:
         metadata={"says": "limit of one command in seconds, 0 for none", "at_least": 0, "env": "VMTASKS_TIMEOUT_S"},
     )
     packages: tuple[str, ...] = field(default=(), metadata={"says": "Debian packages", "env": "VMTASKS_PACKAGES"})
-    lintian: Literal["error", "warning", "info", "none"] = field(
+    lintian: Literal["error", "warning", "info", "none", "off"] = field(
         default="error", metadata={"says": "the least that lintian fails on", "env": "VMTASKS_LINTIAN"}
     )
     env: dict[str, str] = field(default_factory=dict, metadata={"says": "the commands' environment"})
@@ -118,6 +118,20 @@ class Install:
     skipped: Literal["fail", "pass"] = field(
         default="fail",
         metadata={"says": "what it is if no test of the source tells anything", "env": "VMTASKS_SKIPPED"},
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Build:
+    """How its Debian packages are built."""
+
+    profiles: tuple[str, ...] = field(default=(), metadata={"says": "build profiles", "env": "VMTASKS_BUILD_PROFILES"})
+    options: tuple[str, ...] = field(default=(), metadata={"says": "build options", "env": "VMTASKS_BUILD_OPTIONS"})
+    network: Literal["none", "user"] = field(
+        default="none", metadata={"says": "what the build reaches", "env": "VMTASKS_BUILD_NETWORK"}
+    )
+    source: bool = field(
+        default=False, metadata={"says": "whether a source package comes out", "env": "VMTASKS_BUILD_SOURCE"}
     )
 
 
@@ -168,6 +182,7 @@ class Project:
     images: Images = Images()
     machine: Machine = Machine()
     commands: Commands = field(default_factory=Commands)
+    build: Build = Build()
     install: Install = Install()
     artifacts: Artifacts = Artifacts()
 

@@ -55,3 +55,11 @@ def test_a_mirror_that_goes_away_meanwhile_is_not_either() -> None:
     guest = Stub(install=(100, UNREACHABLE))
     with pytest.raises(HostError, match="cannot reach Debian's archive"):
         apt_in(guest)
+
+
+def test_what_dpkg_refuses_is_not_tried_again_and_no_fault_of_the_mirror() -> None:
+    said = "Failed to fetch my breakfast, says a postinst\nE: Sub-process /usr/bin/dpkg returned an error code (1)\n"
+    guest = Stub(install=(100, said))
+    with pytest.raises(CommandFailed, match="apt-get cannot install on m"):
+        apt_in(guest)
+    assert guest.ran == ["install"]

@@ -38,6 +38,14 @@ def test_a_line_is_for_the_shell() -> None:
     assert run(sh("x='a  b'; echo \"$x\" | tr a-z A-Z\nexit 7")) == ("A  B\n", 7)
 
 
+def test_offline_there_is_nothing_but_the_loopback() -> None:
+    words = shlex.split(remote_line(["id"], cwd="/x", env={}, user="builder", offline=True))
+    begin = words.index("unshare")
+    assert words[begin : begin + 6] == ["unshare", "--net", "--", "/bin/sh", "-c", 'ip link set lo up && exec "$@"']
+    assert words[begin + 7 : begin + 9] == ["setpriv", "--reuid=builder"], "who leaves the network is still root"
+    assert "unshare" not in remote_line(["id"], cwd="/x", env={}, user="builder")
+
+
 def test_a_line_may_hold_every_kind_of_quote() -> None:
     assert run(sh(f"printf %s {shlex.quote(ODD)}")) == (ODD, 0)
 

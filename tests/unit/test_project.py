@@ -149,7 +149,7 @@ def test_what_is_found_out_stays_where_the_file_is_silent(tmp_path: Path) -> Non
             '[machine]\nmemory_mib = "2G"\n',
             "key 'memory_mib' in [machine] must be a whole number of at least 64 (memory in MiB), not the text \"2G\"",
         ),
-        ("root = '/'\n", "unknown key 'root'; known are 'name', 'images', 'machine', 'commands', 'artifacts'"),
+        ("root = '/'\n", "unknown key 'root'; known are 'name', 'images', 'machine', 'commands', 'build', 'artifacts'"),
     ],
 )
 def test_mistakes_in_the_file_are_told(tmp_path: Path, content: str, sentence: str) -> None:

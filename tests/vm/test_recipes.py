@@ -23,6 +23,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from tests.same_build import undated
 from vmtasks.image import mirror
 from vmtasks.lease import machines_dir
 from vmtasks.project import tree_files
@@ -277,7 +278,7 @@ def test_the_same_source_gives_the_same_packages(made: Done, built: tuple[Done, 
     assert built[0].passed()
     names = sorted(name for name in before if name.endswith((".deb", ".changes", ".buildinfo")))
     assert len(names) == 4
-    assert {name: sha256(after[name]) for name in names} == {name: sha256(before[name]) for name in names}
+    assert [name for name in names if undated(after[name]) != undated(before[name])] == []
     assert {path.parent.name for path in after.values()} == {"debs of hello"}
 
 

@@ -12,6 +12,7 @@ from vmtasks.errors import UsageError
 
 _PLACES = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/games:/usr/games"
 DEFAULT_ENV = {"PATH": _PLACES, "LANG": "C.UTF-8"}
+_OFFLINE = "unshare --net -- /bin/sh -c 'ip link set lo up && exec \"$@\"' sh "
 _HIGHEST_SIGNAL = 64
 _SHORT = 100
 
@@ -79,7 +80,13 @@ def short(shown: str) -> str:
 
 
 def remote_line(
-    command: Command, *, cwd: str | None, env: Mapping[str, str], user: str, env_from: Iterable[str] = ()
+    command: Command,
+    *,
+    cwd: str | None,
+    env: Mapping[str, str],
+    user: str,
+    env_from: Iterable[str] = (),
+    offline: bool = False,
 ) -> str:
     """Return the one line that sshd hands to root's shell.
 
@@ -87,6 +94,7 @@ def remote_line(
     can be killed with all its children: sshd makes each command the leader of a session of its own.
 
     :param env_from: the names of variables whose values come first on its standard input.
+    :param offline: give it a network of its own, in which there is nothing but the loopback.
     :raise UsageError: *command* is a plain string, or empty.
     """
     if isinstance(command, str | bytes) or not isinstance(command, (Sequence, Shell)):
@@ -97,10 +105,11 @@ def remote_line(
     words = ["/usr/bin/env", *settings, *secret.receiver(env_from)]
     words += ["/bin/sh", "-c", command.line] if isinstance(command, Shell) else list(command)
     change = f"cd -- {shlex.quote(cwd)} && " if cwd else "cd ~ && " if user == "root" else f"cd ~{user} && "
-    switch = ""
+    # The machine's own card stays as it is: the connection that this line comes over goes through it.
+    switch = _OFFLINE if offline else ""
     if user != "root":
         # The group is asked for, because not every user has one of its own name (nobody is in nogroup).
         # --reset-env gives the user's own HOME, SHELL, USER and LOGNAME; what was asked for comes after it.
-        switch = f'setpriv --reuid={user} --regid="$(id -g {user})" --init-groups --reset-env '
+        switch += f'setpriv --reuid={user} --regid="$(id -g {user})" --init-groups --reset-env '
     # Not `exec`: a shell that stays turns a signal's death into 128 + N, which ssh would not tell us otherwise.
     return f"echo $$; {change}{switch}{shlex.join(words)}; exit $?"

@@ -89,6 +89,7 @@ class Guest:
         timeout_s: float | None = None,
         stdin: bytes = b"",
         env_from: Iterable[str] = (),
+        offline: bool = False,
         check: bool = False,
     ) -> Result:
         """Run a command and return what came of it, whatever its exit status.
@@ -101,6 +102,7 @@ class Guest:
         :param stdin: what the command reads; nothing by default.
         :param env_from: the names of variables of this host's environment that it gets too. Their values go in unseen,
             and whatever a command of this guest prints from then on has ``***`` in their place.
+        :param offline: leave it no network but the loopback.
         :param check: whether another exit status than 0 is an error.
         :raise CommandFailed: *check*, and the exit status is not 0.
         :raise TimeLimit: the limit passed.
@@ -112,7 +114,7 @@ class Guest:
         with told(self.name, display(command), log) as ended:
             result = self._run(
                 command, log=log, quiet=False, cwd=cwd, env=env, user=user, timeout_s=timeout_s, stdin=stdin,
-                env_from=env_from,
+                env_from=env_from, offline=offline,
             )  # fmt: skip
             ended(result.exit_status)
         if check and not result.ok:
@@ -350,6 +352,7 @@ class Guest:
         timeout_s: float | None = None,
         stdin: bytes = b"",
         env_from: Iterable[str] = (),
+        offline: bool = False,
         log: Path | None = None,
         quiet: bool = True,
     ) -> Result:
@@ -362,7 +365,7 @@ class Guest:
         began_s = time.monotonic()
         given = secret.values(env_from)
         self.mask(given.values())
-        line = self._session.line(command, cwd=cwd, env=env or {}, user=user, env_from=given)
+        line = self._session.line(command, cwd=cwd, env=env or {}, user=user, env_from=given, offline=offline)
         with self._session.started(line, within_s=timeout_s) as ours:
             outcome = follow(
                 ours, self.name, shown, deadline=Deadline.after(timeout_s), watch=lambda: self.watch(0.0),

@@ -115,10 +115,17 @@ class Session:
         self.connection.close()
 
     def line(
-        self, command: Command, *, cwd: str | None, env: Mapping[str, str], user: str, env_from: Iterable[str] = ()
+        self,
+        command: Command,
+        *,
+        cwd: str | None,
+        env: Mapping[str, str],
+        user: str,
+        env_from: Iterable[str] = (),
+        offline: bool = False,
     ) -> str:
         """Return the line of shell that a command is there; see :func:`vmtasks.guest.command.remote_line`."""
-        return remote_line(command, cwd=cwd, env=env, user=user, env_from=env_from)
+        return remote_line(command, cwd=cwd, env=env, user=user, env_from=env_from, offline=offline)
 
     @contextmanager
     def started(self, line: str, *, within_s: float | None = None) -> Iterator[Channel]:
