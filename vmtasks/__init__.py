@@ -10,7 +10,7 @@ from importlib import import_module
 
 TYPE_CHECKING = False  # typing itself would take the supervisor a tenth of its start
 if TYPE_CHECKING:
-    from vmtasks import apt, autopkgtest, events, packages
+    from vmtasks import apt, autopkgtest, events, packages, pip
     from vmtasks.dep8 import Dep8Test
     from vmtasks.errors import (
         BootError,
@@ -65,7 +65,7 @@ _HOMES = {
     "Interrupted": "errors",
 }
 
-_ROOMS = ("apt", "autopkgtest", "events", "packages")
+_ROOMS = ("apt", "autopkgtest", "events", "packages", "pip")
 """Modules that recipes use as such."""
 
 __all__ = [
@@ -96,6 +96,7 @@ __all__ = [
     "events",
     "machines_from",
     "packages",
+    "pip",
     "recipe",
     "sh",
     "source_date_epoch",

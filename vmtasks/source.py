@@ -6,29 +6,53 @@ import lzma
 import re
 import shlex
 import tarfile
+import tempfile
 import zlib
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from vmtasks import apt, events
 from vmtasks.errors import UsageError
 from vmtasks.guest import Guest, sh
-from vmtasks.project import Project, source_date_epoch, tree_files
+from vmtasks.project import Project, left_behind, source_date_epoch, tree_files
+from vmtasks.project.dsc import Dsc
+from vmtasks.project.history import IMPORT, History, who_asks_git
+from vmtasks.project.orig import Orig, find, format_of
+from vmtasks.project.release import is_tarball
 
 WORKSHOP = "/build"
 """Where builds happen in the guest: always the same, because paths find their way into what is built."""
 USER = "builder"
 """Who builds there."""
 
-_TARBALL = re.compile(r".+\.(tar(\.(gz|xz|bz2|zst))?|tgz|txz)")
 _COMMENT = re.compile(r"^#.*\n", re.MULTILINE)
 _BUILD_FIELD = re.compile(
     r"^(?:Source|Build-(?:Depends|Conflicts)(?:-Arch|-Indep)?):.*(?:\n[ \t].*)*", re.MULTILINE | re.IGNORECASE
 )
 _CONTROL = re.compile(r"(\./)?[^/]+/debian/control")
 _CONTROL_LIMIT_BYTES = 1024 * 1024
-_CHECKSUM_LINE = re.compile(r"^ [0-9a-f]{64} \d+ (\S+)$", re.MULTILINE)
+_NOT_UPSTREAMS = r"(^|/)vmtasks\.toml$"
+"""What a packaged tree may have beside upstream's files, besides what dpkg-source itself passes over."""
+
+# One tarball, the same for the same tree; $1 is the tree, $2 the tarball.
+_PACK = """# make upstream's tarball of the tree
+set -eu
+name=$(basename -- "$1")
+tar -c -C "$(dirname -- "$1")" --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner \\
+    --mode=go=rX,u+rw,a-s --format=gnu --anchored --no-wildcards --exclude="$name/debian" --exclude="$name/.git" \\
+    "$name" >"$2.tmp"
+gzip -9 -n <"$2.tmp" >"$2"
+rm -- "$2.tmp"
+"""
+_ARCHIVE = """# make upstream's tarball of a tag
+set -eu
+printf '* -export-ignore -export-subst\\n' >"$1/.git/info/attributes"
+git -C "$1" archive --format=tar --prefix="$4/" "$3" >"$2.tmp"
+gzip -9 -n <"$2.tmp" >"$2"
+rm -- "$2.tmp"
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,25 +64,21 @@ class Source:
     debian: Path | None = None
     """The debian/ directory to build with where a tarball has none: upstream's releases need not."""
 
-    @staticmethod
-    def is_tarball(name: str) -> bool:
-        """Tell by its name whether a file is a tarball."""
-        return _TARBALL.fullmatch(name.rpartition("/")[2]) is not None
-
     @classmethod
     def of(cls, path: Path, *, debian: Path | None = None) -> Source:
         """Look at *path* and tell what it is.
 
-        :param debian: the debian/ directory to use where it is a tarball without one.
-        :raise UsageError: it is not there, or nothing that can be built.
+        :param debian: the debian/ directory of the package that a tarball is the upstream of.
+        :raise UsageError: it is not there, nothing that can be built, or not all of it is what it should be.
         """
         if path.is_dir():
             return cls(path=path, kind="tree")
         if not path.is_file():
             raise UsageError(f"there is no source {path}", hint="--source takes a directory, a tarball or a .dsc file")
         if path.suffix == ".dsc":
+            Dsc.read(path).check()
             return cls(path=path, kind="dsc")
-        if cls.is_tarball(path.name):
+        if is_tarball(path.name):
             return cls(path=path, kind="tarball", debian=debian)
         raise UsageError(f"cannot build {path}: it is neither a directory, nor a tarball, nor a .dsc file")
 
@@ -75,13 +95,17 @@ class Source:
             case "tarball":
                 control = _control_in(self.path) or (_text(self.debian / "control") if self.debian else "")
             case "dsc":
-                control = _text(self.path)
+                control = Dsc.read(self.path).control
         return "".join(f"{field}\n" for field in _BUILD_FIELD.findall(_COMMENT.sub("", control)))
 
     def deliver(self, guest: Guest) -> str:
         """Put the source into the guest's workshop and return the directory of its tree there.
 
-        :raise UsageError: files that it consists of are missing, or it is not one tree.
+        A package's is what ``dpkg-source --extract`` makes of it: with upstream's tarball, its components, debian/ and
+        the patches.
+
+        :raise UsageError: it is not one tree.
+        :raise CommandFailed: dpkg-source cannot unpack it, or a patch does not apply.
         """
         guest.query(
             sh(
@@ -91,32 +115,146 @@ class Source:
         )
         match self.kind:
             case "tree":
-                return self._deliver_tree(guest)
+                tree = self._deliver_tree(guest)
             case "tarball":
-                guest.put(self.path, f"{WORKSHOP}/")
-                unpack = f"mkdir tree && tar -x -C tree -f ./{shlex.quote(self.path.name)}"
+                tree = self._deliver_tarball(guest)
             case "dsc":
-                for part in (self.path, *_parts(self.path)):
-                    guest.put(part, f"{WORKSHOP}/")
-                unpack = _unpack_dsc(self.path)
-        guest.query(sh(f"cd {WORKSHOP} && {unpack}"))
-        found = guest.glob(f"{WORKSHOP}/tree/*/")
-        if len(found) != 1:
-            raise UsageError(f"cannot build {self.path}: it must hold one directory, and holds {len(found)}")
-        tree = f"{WORKSHOP}/{found[0].rstrip('/').rpartition('/')[2]}"
-        guest.query(["mv", found[0], tree])
-        if self.debian is not None and self.debian.is_dir() and not guest.glob(f"{tree}/debian"):
-            guest.put(self.debian, f"{tree}/debian", mtime_s=source_date_epoch(self.debian.parent))
+                tree = self._deliver_dsc(guest)
         guest.query(["chown", "-R", f"{USER}:{USER}", tree])
+        if self.kind != "dsc" and _holds(guest, f"test -s {shlex.quote(tree)}/debian/patches/series"):
+            _expect_dpkg_source(guest)
+            guest.succeed(["dpkg-source", "--before-build", tree], cwd=WORKSHOP, user=USER)
         return tree
+
+    def package(self, guest: Guest, tree: str, into: Path) -> list[Path]:
+        """Make the Debian source package of a tree that was delivered, and bring it out: the .dsc comes first.
+
+        dpkg-source decides by debian/source/format what it is made of. Where that has an upstream tarball, it is the
+        one that is found beside the tree, with pristine-tar or at a tag, else one of the tree itself; or the tarball
+        that this source is.
+
+        :param tree: what :meth:`deliver` returned.
+        :raise CommandFailed: dpkg-source cannot: there are changes to upstream's files that no patch has, say.
+        """
+        _expect_dpkg_source(guest)
+        # A patch that was applied for a build is none of upstream's: its tarball is made before.
+        guest.succeed(["dpkg-source", "--after-build", tree], cwd=WORKSHOP, user=USER)
+        said = guest.query(
+            sh(f"cd {shlex.quote(tree)} && dpkg-parsechangelog -S Source && dpkg-parsechangelog -S Version")
+        )
+        name, version = said.split()
+        self._bring_orig(guest, tree)
+        options: tuple[str, ...] = ()
+        match guest.query(sh(f"cat {shlex.quote(tree)}/debian/source/format 2>/dev/null || :")).strip() or "1.0":
+            case "1.0":
+                options = ("-i", "-I", f"--extend-diff-ignore={_NOT_UPSTREAMS}")
+            case "2.0" | "3.0 (quilt)":
+                options = (f"--extend-diff-ignore={_NOT_UPSTREAMS}",)
+        guest.succeed(["dpkg-source", *options, "--build", tree], cwd=WORKSHOP, user=USER)
+        described = f"{WORKSHOP}/{name}_{version.split(':', 1)[-1]}.dsc"
+        (path,) = guest.get(described, into / described.rpartition("/")[2])
+        dsc = Dsc.read(path)
+        for part in dsc.parts:
+            guest.get(f"{WORKSHOP}/{part.name}", into / part.name)
+        dsc.check()
+        return list(dsc.files)
 
     def _deliver_tree(self, guest: Guest) -> str:
         project = Project.load(self.path)
-        tree = f"{WORKSHOP}/{project.name}" + (f"-{project.version}" if project.version else "")
+        tree = f"{WORKSHOP}/{project.directory_name}"
         # The times are part of what is built from it: a checkout's are those of the checkout.
         guest.put(project.root, tree, files=tree_files(project.root), mtime_s=source_date_epoch(project.root))
-        guest.query(["chown", "-R", f"{USER}:{USER}", tree])
+        notes = left_behind(project.root)
+        if project.source.git:
+            _put_history(guest, project.root, History.of(project.root), tree)
+        elif not project.source.version and (asks := who_asks_git(project.root)):
+            notes.append(
+                f"{asks} asks git, and the history stays on the host: '[source] git = true' in vmtasks.toml has it "
+                "travel, or VMTASKS_VERSION says the version"
+            )
+        for text in notes:
+            events.emit(events.Note(machine=guest.name, text=text, level="warning"))
         return tree
+
+    def _deliver_tarball(self, guest: Guest) -> str:
+        guest.put(self.path, f"{WORKSHOP}/")
+        guest.query(sh(f"cd {WORKSHOP} && mkdir .unpacked && tar -x -C .unpacked -f ./{shlex.quote(self.path.name)}"))
+        found = guest.query(["find", f"{WORKSHOP}/.unpacked", "-mindepth", "1", "-maxdepth", "1", "-printf", "%y%f\n"])
+        tops = found.splitlines()
+        if len(tops) != 1 or not tops[0].startswith("d"):
+            raise UsageError(f"cannot build {self.path}: it must hold one directory, and holds {len(tops)} files")
+        tree = f"{WORKSHOP}/{tops[0][1:]}"
+        guest.query(["mv", f"{WORKSHOP}/.unpacked/{tops[0][1:]}", tree])
+        guest.query(["rmdir", f"{WORKSHOP}/.unpacked"])
+        if self.debian is not None and self.debian.is_dir():
+            is_upstreams = "native" not in format_of(self.debian.parent)
+            if is_upstreams or not _holds(guest, f"test -e {shlex.quote(tree)}/debian"):
+                guest.query(["rm", "-rf", f"{tree}/debian"])
+                guest.put(self.debian, f"{tree}/debian", mtime_s=source_date_epoch(self.debian.parent))
+        return tree
+
+    def _deliver_dsc(self, guest: Guest) -> str:
+        _expect_dpkg_source(guest)
+        dsc = Dsc.read(self.path)
+        for path in dsc.files:
+            guest.put(path, f"{WORKSHOP}/")
+        tree = f"{WORKSHOP}/{dsc.tree}"
+        guest.succeed(["dpkg-source", "--extract", dsc.path.name, tree], cwd=WORKSHOP)
+        return tree
+
+    def _bring_orig(self, guest: Guest, tree: str) -> None:
+        """See that upstream's tarball lies beside the tree, if the package has one."""
+        root = self.path if self.kind == "tree" else self.debian.parent if self.debian else None
+        if root is None:
+            return
+        project = Project.load(root)
+        orig = find(root, only_tree=project.source.orig == "tree" or self.kind == "tarball")
+        made = f"{WORKSHOP}/{orig.stem}.tar.gz"
+        match orig.kind:
+            case "none":
+                return
+            case "beside":
+                for path in orig.files:
+                    guest.put(path, f"{WORKSHOP}/")
+            case "tree" if self.kind == "tarball":
+                packed = self.path.name.rpartition(".tar.")[2] if ".tar." in self.path.name else "gz"
+                guest.query(["cp", f"{WORKSHOP}/{self.path.name}", f"{WORKSHOP}/{orig.stem}.tar.{packed}"])
+                return
+            case "tree":
+                env = {"SOURCE_DATE_EPOCH": str(source_date_epoch(root))}
+                guest.succeed(["sh", "-c", _PACK, "sh", tree, made], user=USER, env=env)
+            case "pristine-tar" | "tag":
+                self._bring_from_git(guest, orig, made, tree.rpartition("/")[2])
+        events.emit(events.Note(machine=guest.name, text=orig.says(), level="info"))
+
+    def _bring_from_git(self, guest: Guest, orig: Orig, made: str, top: str) -> None:
+        with guest.tmp_dir() as room:
+            _put_history(guest, self.path, orig.history, f"{room}/git")
+            if orig.kind == "tag":
+                guest.succeed(["sh", "-c", _ARCHIVE, "sh", f"{room}/git", made, orig.ref, top])
+                return
+            apt.install(guest, ["pristine-tar"])
+            for name in orig.names:
+                guest.succeed(["pristine-tar", "checkout", f"{WORKSHOP}/{name}"], cwd=f"{room}/git")
+
+
+def _holds(guest: Guest, condition: str) -> bool:
+    return guest.query(sh(f"if {condition}; then echo yes; fi")) != ""
+
+
+def _expect_dpkg_source(guest: Guest) -> None:
+    """Have dpkg-source, which comes with what builds packages; a machine without it gets it."""
+    if not _holds(guest, "command -v dpkg-source >/dev/null"):
+        apt.install(guest, ["dpkg-dev"])
+
+
+def _put_history(guest: Guest, root: Path, history: History, tree: str) -> None:
+    if not _holds(guest, "command -v git >/dev/null"):
+        apt.install(guest, ["git"])
+    with tempfile.TemporaryDirectory(prefix="vmtasks-") as here, guest.tmp_dir() as there:
+        history.write(root, Path(here))
+        guest.put(Path(here), there)
+        guest.succeed(["sh", "-c", IMPORT, "sh", tree, there])
 
 
 def _text(path: Path) -> str:
@@ -132,32 +270,3 @@ def _control_in(tarball: Path) -> str:
             if _CONTROL.fullmatch(member.name) and (file := archive.extractfile(member)):
                 return file.read(_CONTROL_LIMIT_BYTES).decode(errors="replace")
     return ""
-
-
-def _parts(dsc: Path) -> tuple[Path, ...]:
-    """Return the files that a .dsc names."""
-    parts = tuple(dsc.with_name(name) for name in _CHECKSUM_LINE.findall(dsc.read_text(errors="replace")))
-    missing = [part.name for part in parts if not part.is_file()]
-    if missing or not parts:
-        what = f"{', '.join(missing)} is missing beside it" if missing else "it names no files"
-        raise UsageError(
-            f"cannot build {dsc}: {what}", hint="`apt-get source --download-only PACKAGE` fetches all of them"
-        )
-    return parts
-
-
-def _unpack_dsc(dsc: Path) -> str:
-    """Return the script that unpacks a source package.
-
-    dpkg-source comes with compilers; where it is missing, the archives are unpacked and the patches left out.
-    """
-    archives = [shlex.quote(part.name) for part in _parts(dsc) if _TARBALL.fullmatch(part.name)]
-    upstream = next((name for name in archives if ".debian.tar" not in name), "")
-    debian = next((name for name in archives if ".debian.tar" in name), "")
-    by_hand = f"mkdir tree/source && tar -x --strip-components=1 -C tree/source -f {upstream}"
-    if debian:
-        by_hand += f" && rm -rf tree/source/debian && tar -x -C tree/source -f {debian}"
-    return (
-        "mkdir tree && if command -v dpkg-source >/dev/null; "
-        f"then cd tree && dpkg-source --no-check --extract ../{shlex.quote(dsc.name)}; else {by_hand}; fi"
-    )

@@ -1,0 +1,19 @@
+"""The project under test: what its vmtasks.toml says, what is found out about it, which of its files travel."""
+
+from vmtasks.project.changelog import SourcePackage
+from vmtasks.project.files import left_behind, source_date_epoch, tree_files
+from vmtasks.project.project import Project
+from vmtasks.project.settings import Artifacts, Commands, Images, Machine, SourceSettings
+
+__all__ = [
+    "Artifacts",
+    "Commands",
+    "Images",
+    "Machine",
+    "Project",
+    "SourcePackage",
+    "SourceSettings",
+    "left_behind",
+    "source_date_epoch",
+    "tree_files",
+]
