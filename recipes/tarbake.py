@@ -8,6 +8,7 @@ from glob import escape
 from pathlib import Path
 
 from vmtasks import CommandFailed, Guest, Run, Source, TestFailed, apt, events, pip, recipe, sh, source_date_epoch
+from vmtasks.guest.transfer import quoted_glob
 from vmtasks.project.release import is_tarball, release_of
 
 DIRECTORY = "distdirname.txt"
@@ -20,7 +21,7 @@ umask 022
 mkdir .repack
 for tarball; do
     tar -x -C .repack -f "$tarball"
-    (cd .repack && find . -mindepth 1 -maxdepth 1 -printf '%P\\\\0' | sort -z) >.repack.names
+    (cd .repack && find . -mindepth 1 -maxdepth 1 -printf '%P\\0' | sort -z) >.repack.names
     tar -c -C .repack --sort=name --mtime="@$SOURCE_DATE_EPOCH" --clamp-mtime --owner=0 --group=0 --numeric-owner \\
         --mode=go=rX,u+rw,a-s --format=posix --pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime \\
         --null --files-from=.repack.names --file=.repacked.tar
@@ -84,11 +85,8 @@ def tarbake(run: Run, source: str = ".", out: str = "", image: str = "") -> list
             **pip.env(guest, project), **project.env,
         }  # fmt: skip
         patterns = [f"{escape(tree)}/{pattern}" for pattern in project.artifacts.dist]
-        lying = _stamps(guest, patterns)
-        if lying:
-            # Older than all else: make makes it anew.
-            guest.query(["touch", "--no-dereference", "--date=@0", "--", *lying])
-            lying = _stamps(guest, patterns)
+        # What lies there becomes older than all else: make then makes it anew.
+        lying = _stamps(guest, patterns, first='touch --date=@0 -- "$one";')
         guest.succeed(sh(commands.dist or _PLAIN), cwd=tree, user="builder", env=env, env_from=commands.env_from)
         what = f"`{commands.dist}`" if commands.dist else "packing the tree"
         made = [path for path, stamp in _stamps(guest, patterns).items() if lying.get(path) != stamp]
@@ -111,11 +109,15 @@ def tarbake(run: Run, source: str = ".", out: str = "", image: str = "") -> list
     return products
 
 
-def _stamps(guest: Guest, patterns: Iterable[str]) -> dict[str, str]:
-    """Return the files that match, and what changes with each: also where one is made anew, the same as before."""
-    paths = [path for pattern in patterns for path in guest.glob(pattern)]
-    stamps = guest.query(["stat", "--printf=%i %.9Z\\n", "--", *paths]).splitlines() if paths else []
-    return dict(zip(paths, stamps, strict=True))
+def _stamps(guest: Guest, patterns: Iterable[str], *, first: str = "") -> dict[str, str]:
+    """Return the files that match, and what changes with each: also where one is made anew, the same as before.
+
+    :param first: shell to be run before, for each.
+    """
+    look = f"""[ ! -f "$one" ] || {{ {first} stat --printf='%i %.9Z %n\\n' -- "$one"; }}"""
+    listed = guest.query(sh(f"for one in {' '.join(map(quoted_glob, patterns))}; do {look}; done"))
+    stamps = (line.split(" ", 2) for line in listed.splitlines() if line.count(" ") > 1)
+    return {path: f"{inode} {changed}" for inode, changed, path in stamps}
 
 
 def _top(guest: Guest, path: str, what: str) -> str:

@@ -6,26 +6,21 @@ import lzma
 import re
 import shlex
 import tarfile
-import tempfile
 import zlib
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from vmtasks import apt, events
+from vmtasks import events, source_package
 from vmtasks.errors import UsageError
 from vmtasks.guest import Guest, sh
 from vmtasks.project import Project, left_behind, source_date_epoch, tree_files
 from vmtasks.project.dsc import Dsc
-from vmtasks.project.history import IMPORT, History, who_asks_git
-from vmtasks.project.orig import Orig, find, format_of
+from vmtasks.project.history import History, who_asks_git
+from vmtasks.project.orig import is_native
 from vmtasks.project.release import is_tarball
-
-WORKSHOP = "/build"
-"""Where builds happen in the guest: always the same, because paths find their way into what is built."""
-USER = "builder"
-"""Who builds there."""
+from vmtasks.source_package import USER, WORKSHOP
 
 _COMMENT = re.compile(r"^#.*\n", re.MULTILINE)
 _BUILD_FIELD = re.compile(
@@ -33,26 +28,6 @@ _BUILD_FIELD = re.compile(
 )
 _CONTROL = re.compile(r"(\./)?[^/]+/debian/control")
 _CONTROL_LIMIT_BYTES = 1024 * 1024
-_NOT_UPSTREAMS = r"(^|/)vmtasks\.toml$"
-"""What a packaged tree may have beside upstream's files, besides what dpkg-source itself passes over."""
-
-# One tarball, the same for the same tree; $1 is the tree, $2 the tarball.
-_PACK = """# make upstream's tarball of the tree
-set -eu
-name=$(basename -- "$1")
-tar -c -C "$(dirname -- "$1")" --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner \\
-    --mode=go=rX,u+rw,a-s --format=gnu --anchored --no-wildcards --exclude="$name/debian" --exclude="$name/.git" \\
-    "$name" >"$2.tmp"
-gzip -9 -n <"$2.tmp" >"$2"
-rm -- "$2.tmp"
-"""
-_ARCHIVE = """# make upstream's tarball of a tag
-set -eu
-printf '* -export-ignore -export-subst\\n' >"$1/.git/info/attributes"
-git -C "$1" archive --format=tar --prefix="$4/" "$3" >"$2.tmp"
-gzip -9 -n <"$2.tmp" >"$2"
-rm -- "$2.tmp"
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,12 +82,8 @@ class Source:
         :raise UsageError: it is not one tree.
         :raise CommandFailed: dpkg-source cannot unpack it, or a patch does not apply.
         """
-        guest.query(
-            sh(
-                f"id -u {USER} >/dev/null 2>&1 || useradd --create-home --shell /bin/bash {USER}; "
-                f"install -d -o {USER} -g {USER} {WORKSHOP}"
-            )
-        )
+        make = f"useradd --create-home --shell /bin/bash {USER}; "
+        guest.query(sh(f"id -u {USER} >/dev/null 2>&1 || {make}install -d -o {USER} -g {USER} {WORKSHOP}"))
         match self.kind:
             case "tree":
                 tree = self._deliver_tree(guest)
@@ -120,44 +91,23 @@ class Source:
                 tree = self._deliver_tarball(guest)
             case "dsc":
                 tree = self._deliver_dsc(guest)
-        guest.query(["chown", "-R", f"{USER}:{USER}", tree])
-        if self.kind != "dsc" and _holds(guest, f"test -s {shlex.quote(tree)}/debian/patches/series"):
-            _expect_dpkg_source(guest)
+        series = shlex.quote(f"{tree}/debian/patches/series")
+        has_patches = guest.query(sh(f"chown -R {USER}:{USER} {shlex.quote(tree)}; [ ! -s {series} ] || echo yes"))
+        if has_patches and self.kind != "dsc":
+            source_package.expect_tool(guest, "dpkg-source", "dpkg-dev")
             guest.succeed(["dpkg-source", "--before-build", tree], cwd=WORKSHOP, user=USER)
         return tree
 
     def package(self, guest: Guest, tree: str, into: Path) -> list[Path]:
         """Make the Debian source package of a tree that was delivered, and bring it out: the .dsc comes first.
 
-        dpkg-source decides by debian/source/format what it is made of. Where that has an upstream tarball, it is the
-        one that is found beside the tree, with pristine-tar or at a tag, else one of the tree itself; or the tarball
-        that this source is.
-
         :param tree: what :meth:`deliver` returned.
+        :raise UsageError: this source is no tree, or debian/changelog does not tell what it is.
         :raise CommandFailed: dpkg-source cannot: there are changes to upstream's files that no patch has, say.
         """
-        _expect_dpkg_source(guest)
-        # A patch that was applied for a build is none of upstream's: its tarball is made before.
-        guest.succeed(["dpkg-source", "--after-build", tree], cwd=WORKSHOP, user=USER)
-        said = guest.query(
-            sh(f"cd {shlex.quote(tree)} && dpkg-parsechangelog -S Source && dpkg-parsechangelog -S Version")
-        )
-        name, version = said.split()
-        self._bring_orig(guest, tree)
-        options: tuple[str, ...] = ()
-        match guest.query(sh(f"cat {shlex.quote(tree)}/debian/source/format 2>/dev/null || :")).strip() or "1.0":
-            case "1.0":
-                options = ("-i", "-I", f"--extend-diff-ignore={_NOT_UPSTREAMS}")
-            case "2.0" | "3.0 (quilt)":
-                options = (f"--extend-diff-ignore={_NOT_UPSTREAMS}",)
-        guest.succeed(["dpkg-source", *options, "--build", tree], cwd=WORKSHOP, user=USER)
-        described = f"{WORKSHOP}/{name}_{version.split(':', 1)[-1]}.dsc"
-        (path,) = guest.get(described, into / described.rpartition("/")[2])
-        dsc = Dsc.read(path)
-        for part in dsc.parts:
-            guest.get(f"{WORKSHOP}/{part.name}", into / part.name)
-        dsc.check()
-        return list(dsc.files)
+        if self.kind != "tree":
+            raise UsageError(f"cannot make a source package of {self.path}: it is no tree")
+        return source_package.make(guest, Project.load(self.path), tree, into)
 
     def _deliver_tree(self, guest: Guest) -> str:
         project = Project.load(self.path)
@@ -166,7 +116,7 @@ class Source:
         guest.put(project.root, tree, files=tree_files(project.root), mtime_s=source_date_epoch(project.root))
         notes = left_behind(project.root)
         if project.source.git:
-            _put_history(guest, project.root, History.of(project.root), tree)
+            source_package.put_history(guest, project.root, History.of(project.root), tree)
         elif not project.source.version and (asks := who_asks_git(project.root)):
             notes.append(
                 f"{asks} asks git, and the history stays on the host: '[source] git = true' in vmtasks.toml has it "
@@ -184,77 +134,22 @@ class Source:
         if len(tops) != 1 or not tops[0].startswith("d"):
             raise UsageError(f"cannot build {self.path}: it must hold one directory, and holds {len(tops)} files")
         tree = f"{WORKSHOP}/{tops[0][1:]}"
-        guest.query(["mv", f"{WORKSHOP}/.unpacked/{tops[0][1:]}", tree])
-        guest.query(["rmdir", f"{WORKSHOP}/.unpacked"])
+        guest.query(sh(f"cd {WORKSHOP} && mv .unpacked/{shlex.quote(tops[0][1:])} ./ && rmdir .unpacked"))
         if self.debian is not None and self.debian.is_dir():
-            is_upstreams = "native" not in format_of(self.debian.parent)
-            if is_upstreams or not _holds(guest, f"test -e {shlex.quote(tree)}/debian"):
+            # dpkg-source: what upstream has of debian/ counts for nothing where Debian has its own.
+            if not is_native(self.debian.parent):
                 guest.query(["rm", "-rf", f"{tree}/debian"])
+            if not guest.query(sh(f"[ ! -e {shlex.quote(tree)}/debian ] || echo yes")):
                 guest.put(self.debian, f"{tree}/debian", mtime_s=source_date_epoch(self.debian.parent))
         return tree
 
     def _deliver_dsc(self, guest: Guest) -> str:
-        _expect_dpkg_source(guest)
+        source_package.expect_tool(guest, "dpkg-source", "dpkg-dev")
         dsc = Dsc.read(self.path)
-        for path in dsc.files:
-            guest.put(path, f"{WORKSHOP}/")
+        guest.put(self.path.parent, WORKSHOP, files=[Path(path.name) for path in dsc.files])
         tree = f"{WORKSHOP}/{dsc.tree}"
         guest.succeed(["dpkg-source", "--extract", dsc.path.name, tree], cwd=WORKSHOP)
         return tree
-
-    def _bring_orig(self, guest: Guest, tree: str) -> None:
-        """See that upstream's tarball lies beside the tree, if the package has one."""
-        root = self.path if self.kind == "tree" else self.debian.parent if self.debian else None
-        if root is None:
-            return
-        project = Project.load(root)
-        orig = find(root, only_tree=project.source.orig == "tree" or self.kind == "tarball")
-        made = f"{WORKSHOP}/{orig.stem}.tar.gz"
-        match orig.kind:
-            case "none":
-                return
-            case "beside":
-                for path in orig.files:
-                    guest.put(path, f"{WORKSHOP}/")
-            case "tree" if self.kind == "tarball":
-                packed = self.path.name.rpartition(".tar.")[2] if ".tar." in self.path.name else "gz"
-                guest.query(["cp", f"{WORKSHOP}/{self.path.name}", f"{WORKSHOP}/{orig.stem}.tar.{packed}"])
-                return
-            case "tree":
-                env = {"SOURCE_DATE_EPOCH": str(source_date_epoch(root))}
-                guest.succeed(["sh", "-c", _PACK, "sh", tree, made], user=USER, env=env)
-            case "pristine-tar" | "tag":
-                self._bring_from_git(guest, orig, made, tree.rpartition("/")[2])
-        events.emit(events.Note(machine=guest.name, text=orig.says(), level="info"))
-
-    def _bring_from_git(self, guest: Guest, orig: Orig, made: str, top: str) -> None:
-        with guest.tmp_dir() as room:
-            _put_history(guest, self.path, orig.history, f"{room}/git")
-            if orig.kind == "tag":
-                guest.succeed(["sh", "-c", _ARCHIVE, "sh", f"{room}/git", made, orig.ref, top])
-                return
-            apt.install(guest, ["pristine-tar"])
-            for name in orig.names:
-                guest.succeed(["pristine-tar", "checkout", f"{WORKSHOP}/{name}"], cwd=f"{room}/git")
-
-
-def _holds(guest: Guest, condition: str) -> bool:
-    return guest.query(sh(f"if {condition}; then echo yes; fi")) != ""
-
-
-def _expect_dpkg_source(guest: Guest) -> None:
-    """Have dpkg-source, which comes with what builds packages; a machine without it gets it."""
-    if not _holds(guest, "command -v dpkg-source >/dev/null"):
-        apt.install(guest, ["dpkg-dev"])
-
-
-def _put_history(guest: Guest, root: Path, history: History, tree: str) -> None:
-    if not _holds(guest, "command -v git >/dev/null"):
-        apt.install(guest, ["git"])
-    with tempfile.TemporaryDirectory(prefix="vmtasks-") as here, guest.tmp_dir() as there:
-        history.write(root, Path(here))
-        guest.put(Path(here), there)
-        guest.succeed(["sh", "-c", IMPORT, "sh", tree, there])
 
 
 def _text(path: Path) -> str:

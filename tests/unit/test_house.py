@@ -30,7 +30,7 @@ FLOORS = [
     ("qemu", "image", "leash", "frozen", "far"),
     ("guest",),
     ("machine", "life", "berth", "news", "checkpoint", "template", "provision", "finish", "furnish", "apt", "packages",
-     "pip", "autopkgtest", "source", "linger", "provider", "providers"),
+     "pip", "autopkgtest", "source", "source_package", "linger", "provider", "providers"),
     ("report", "doctor", "run", "runvm", "bench", "testing", "buildbot"),
     ("commands", "recipes"),
     ("tasks",),

@@ -62,6 +62,11 @@ def format_of(root: Path) -> str:
     return next((line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")), "1.0")
 
 
+def is_native(root: Path) -> bool:
+    """Tell by its format whether a package is Debian's own, without an upstream tarball."""
+    return _NATIVE.fullmatch(format_of(root)) is not None
+
+
 def find(root: Path, *, only_tree: bool = False) -> Orig:
     """Look for upstream's tarball of the package in *root*; there is none of a native one.
 
@@ -70,7 +75,7 @@ def find(root: Path, *, only_tree: bool = False) -> Orig:
     """
     package = SourcePackage.of(root)
     stem = f"{package.name}_{package.upstream_version}.orig"
-    if _NATIVE.fullmatch(format_of(root)) or "-" not in package.version:
+    if is_native(root) or "-" not in package.version:
         return Orig(kind="none", stem=stem)
     if only_tree:
         return Orig(kind="tree", stem=stem)
