@@ -53,7 +53,7 @@ _INSIDE = """
 set -eu
 case $1 in
     *.zip) names=$(python3 -c 'import sys, zipfile; print(*zipfile.ZipFile(sys.argv[1]).namelist(), sep="\\n")' "$1") ;;
-    *) names=$(tar --list --file="$1") ;;
+    *) names=$(tar --list --quoting-style=literal --file="$1") ;;
 esac
 printf '%s\\n' "$names" | grep -c '[^/]$' || :
 printf '%s\\n' "$names" | sed -e 's,^\\./,,' -e 's,/.*,,' | grep -v '^\\.\\{0,1\\}$' | sort -u | head -n 2
