@@ -25,4 +25,4 @@ def source_package(run: Run, source: str = ".", out: str = "", image: str = "") 
     target = run.out(out)
     with run.boot(project.images.build, name="source", project=project) as guest, run.case("source-package"):
         origin = Source.of(project.root)
-        return [run.product(path) for path in origin.package(guest, origin.deliver(guest), target)]
+        return [run.product(path) for path in origin.package(guest, origin.deliver(guest, patched=False), target)]

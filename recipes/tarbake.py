@@ -9,7 +9,8 @@ from pathlib import Path
 
 from vmtasks import CommandFailed, Guest, Run, Source, TestFailed, apt, events, pip, recipe, sh, source_date_epoch
 from vmtasks.guest.transfer import quoted_glob
-from vmtasks.project.release import is_tarball, release_of
+from vmtasks.project.release import PATTERNS, is_tarball, release_of
+from vmtasks.provision import of_packages
 
 DIRECTORY = "distdirname.txt"
 """The name of the release's directory is in there, where it can be told which of what was made the release is."""
@@ -43,7 +44,7 @@ rmdir .repack
 _PLAIN = """# pack the tree
 set -eu
 name=$(basename -- "$PWD")
-tar -c -C .. --file="../$name.tar" -- "./$name"
+tar -c -C .. --anchored --no-wildcards --exclude="./$name/.git" --file="../$name.tar" -- "./$name"
 gzip -n <"../$name.tar" >"./$name.tar.gz"
 rm -- "../$name.tar"
 """
@@ -75,9 +76,12 @@ def tarbake(run: Run, source: str = ".", out: str = "", image: str = "") -> list
     project = run.project(source, image)
     commands = project.commands
     target = run.out(out)
-    with run.boot(project.images.build, name="tarbake", project=project) as guest, run.case("tarbake"):
-        tree = Source.of(project.root).deliver(guest)
-        apt.install(guest, commands.packages)
+    packages = of_packages(commands.packages)
+    with (
+        run.boot(project.images.build, name="tarbake", project=project, provisioning=packages) as guest,
+        run.case("tarbake"),
+    ):
+        tree = Source.of(project.root).deliver(guest, patched=False)
         if project.is_packaged:
             apt.build_dep(guest, tree)
         env = {
@@ -91,7 +95,8 @@ def tarbake(run: Run, source: str = ".", out: str = "", image: str = "") -> list
         what = f"`{commands.dist}`" if commands.dist else "packing the tree"
         made = [path for path, stamp in _stamps(guest, patterns).items() if lying.get(path) != stamp]
         if not made:
-            raise TestFailed(f"{what} made no {' or '.join(project.artifacts.dist)}")
+            wanted = "tarball" if project.artifacts.dist == PATTERNS else " or ".join(project.artifacts.dist)
+            raise TestFailed(f"{what} made no {wanted}")
         tops = {path: _top(guest, path, what) for path in made if is_tarball(path) or path.endswith(".zip")}
         packed = [path for path in tops if is_tarball(path)]
         guest.succeed(["sh", "-c", _REPACK, "sh", *packed], cwd=tree, user="builder", env=env)

@@ -9,8 +9,9 @@ from recipes.build_deb import build_deb
 from recipes.install_test import install_test
 from recipes.source_package import source_package
 from recipes.tarbake import DIRECTORY, tarbake
-from vmtasks import Project, Run, Source, UsageError, apt, pip, recipe, sh
+from vmtasks import Project, Run, Source, UsageError, pip, recipe, sh
 from vmtasks.project.release import is_tarball
+from vmtasks.provision import of_packages
 
 
 @recipe
@@ -67,9 +68,9 @@ def _own_tests(run: Run, project: Project, out: Path) -> None:
             f"there is no command that tests {project.root}",
             hint='say one in vmtasks.toml: [commands] test = "make check"',
         )
-    with run.boot(project.images.build, name="test", project=project) as guest, run.case("test"):
+    packages = of_packages(commands.packages)
+    with run.boot(project.images.build, name="test", project=project, provisioning=packages) as guest, run.case("test"):
         tree = Source.of(project.root).deliver(guest)
-        apt.install(guest, commands.packages)
         env = {**pip.env(guest, project), **project.env}
         try:
             guest.succeed(sh(commands.test), cwd=tree, user="builder", env=env, env_from=commands.env_from)

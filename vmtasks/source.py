@@ -73,12 +73,13 @@ class Source:
                 control = Dsc.read(self.path).control
         return "".join(f"{field}\n" for field in _BUILD_FIELD.findall(_COMMENT.sub("", control)))
 
-    def deliver(self, guest: Guest) -> str:
+    def deliver(self, guest: Guest, *, patched: bool = True) -> str:
         """Put the source into the guest's workshop and return the directory of its tree there.
 
         A package's is what ``dpkg-source --extract`` makes of it: with upstream's tarball, its components, debian/ and
         the patches.
 
+        :param patched: whether a tree and a tarball have the patches of debian/patches applied; a .dsc always has.
         :raise UsageError: it is not one tree.
         :raise CommandFailed: dpkg-source cannot unpack it, or a patch does not apply.
         """
@@ -93,7 +94,7 @@ class Source:
                 tree = self._deliver_dsc(guest)
         series = shlex.quote(f"{tree}/debian/patches/series")
         has_patches = guest.query(sh(f"chown -R {USER}:{USER} {shlex.quote(tree)}; [ ! -s {series} ] || echo yes"))
-        if has_patches and self.kind != "dsc":
+        if patched and has_patches and self.kind != "dsc":
             source_package.expect_tool(guest, "dpkg-source", "dpkg-dev")
             guest.succeed(["dpkg-source", "--before-build", tree], cwd=WORKSHOP, user=USER)
         return tree
@@ -114,17 +115,34 @@ class Source:
         tree = f"{WORKSHOP}/{project.directory_name}"
         # The times are part of what is built from it: a checkout's are those of the checkout.
         guest.put(project.root, tree, files=tree_files(project.root), mtime_s=source_date_epoch(project.root))
-        notes = left_behind(project.root)
-        if project.source.git:
-            source_package.put_history(guest, project.root, History.of(project.root), tree)
-        elif not project.source.version and (asks := who_asks_git(project.root)):
-            notes.append(
-                f"{asks} asks git, and the history stays on the host: '[source] git = true' in vmtasks.toml has it "
-                "travel, or VMTASKS_VERSION says the version"
-            )
-        for text in notes:
+        for text in left_behind(project.root):
             events.emit(events.Note(machine=guest.name, text=text, level="warning"))
+        self._deliver_history(guest, project, tree)
         return tree
+
+    @staticmethod
+    def _deliver_history(guest: Guest, project: Project, tree: str) -> None:
+        """Make a git repository of the tree where that is wished, or where a build asks git and nobody minds.
+
+        :raise UsageError: it is wished, and cannot be.
+        """
+        wished, asks = project.source.git, who_asks_git(project.root)
+        if not wished and not (asks and not project.source.version):
+            return
+        level: events.Level = "info"
+        if wished is False:
+            text, level = f"{asks} asks git, and '[source] git = false' keeps the history on the host", "warning"
+        else:
+            try:
+                source_package.put_history(guest, project.root, History.of(project.root), tree)
+                text = (
+                    f"{asks or '[source] git = true'} asks git: the history travels, without the files of older commits"
+                )
+            except UsageError as problem:
+                if wished:
+                    raise
+                text, level = f"{asks} asks git, but {problem.sentence}; VMTASKS_VERSION can say the version", "warning"
+        events.emit(events.Note(machine=guest.name, text=text, level=level))
 
     def _deliver_tarball(self, guest: Guest) -> str:
         guest.put(self.path, f"{WORKSHOP}/")

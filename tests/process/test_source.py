@@ -196,13 +196,22 @@ def checkout(tmp_path: Path) -> Path:
     return root
 
 
-def test_history_stays_on_the_host_and_that_is_told(guest: Guest, checkout: Path, said: list[str]) -> None:
-    delivered = Source.of(checkout).deliver(guest)
-    assert not Path(delivered, ".git").exists()
-    assert len(said) == 1
-    assert said[0].startswith(
-        "Makefile (git describe) asks git, and the history stays on the host: '[source] git = true'"
-    )
+def test_history_travels_where_it_is_asked_for_unless_somebody_says_otherwise(
+    guest: Guest, checkout: Path, workshop: Path, said: list[str]
+) -> None:
+    def sent(settings: str) -> bool:
+        said.clear()
+        shutil.rmtree(workshop / "tiny", ignore_errors=True)
+        write(checkout, {"vmtasks.toml": settings})
+        return Path(Source.of(checkout).deliver(guest), ".git").is_dir()
+
+    assert sent("")
+    assert said == ["Makefile (git describe) asks git: the history travels, without the files of older commits"]
+    assert not sent("[source]\ngit = false\n")
+    assert said == ["Makefile (git describe) asks git, and '[source] git = false' keeps the history on the host"]
+    (checkout / ".git" / "objects" / "info" / "alternates").write_text("/nowhere\n")
+    assert not sent("")
+    assert said[0].startswith("Makefile (git describe) asks git, but cannot send the history of ")
 
 
 def test_where_nothing_asks_git_nothing_is_told(guest: Guest, checkout: Path, said: list[str]) -> None:
@@ -216,7 +225,7 @@ def test_history_travels_without_what_is_none_of_it(guest: Guest, checkout: Path
     git(checkout, "add", ".")
     git(checkout, "commit", "--quiet", "-m", "settings")
     delivered = Path(Source.of(checkout).deliver(guest))
-    assert said == []
+    assert len(said) == 1
     for question in (
         ("describe", "--tags", "--long", "--dirty"),
         ("describe", "--long"),

@@ -101,7 +101,7 @@ def test_make_does_not_take_an_old_tarball_for_a_new_one(run: Run, tmp_path: Pat
 
 def test_a_tarball_that_was_there_before_is_no_product(run: Run, tmp_path: Path) -> None:
     root = project(tmp_path / "tiny", Makefile="dist:\n\t@echo nothing\n", **{"vendored-3.tar.gz": "theirs"})
-    with pytest.raises(TestFailed, match=r"`make dist` made no \*\.tar\.gz or"):
+    with pytest.raises(TestFailed, match=r"`make dist` made no tarball"):
         baked(run, root, tmp_path / "out")
 
 

@@ -88,7 +88,10 @@ class Artifacts:
 class SourceSettings:
     """What the machine is given of the project, and what stands for the rest."""
 
-    git: bool = field(default=False, metadata={"says": "whether the history travels", "env": "VMTASKS_SOURCE_GIT"})
+    git: bool | None = field(
+        default=None, metadata={"says": "whether the history travels", "env": "VMTASKS_SOURCE_GIT"}
+    )
+    """None: where a file of the project's asks git for something, and nobody has said the version."""
     version: str = field(default="", metadata={"says": "the project's version", "env": "VMTASKS_VERSION"})
     orig: Literal["auto", "tree"] = field(
         default="auto", metadata={"says": "where upstream's tarball comes from", "env": "VMTASKS_ORIG"}
