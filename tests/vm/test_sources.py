@@ -21,7 +21,7 @@ LIMIT_S = 1800.0
 """Of one call: waiting for a slot behind somebody else's machines is part of it."""
 
 CHANGELOG = (
-    "tiny ({version}) unstable; urgency=medium, binary-only=no\n\n  * First.\n\n"
+    "tiny ({version}) unstable; urgency=medium (a note)\n\n  * First.\n\n"
     " -- A Tester <tester@example.org>  Thu, 01 Jan 2026 00:00:00 +0000\n"
 )
 # No debhelper: what it takes to build this is in the image.
@@ -91,10 +91,9 @@ def dsc_of(path: Path, version: str, parts: list[Path]) -> Path:
     text = f"Format: 3.0 (quilt)\nSource: tiny\nBinary: tiny\nArchitecture: all\nVersion: {version}\n"
     text += "Maintainer: A Tester <tester@example.org>\n"
     for field, kind in (("Checksums-Sha256", "sha256"), ("Files", "md5")):
-        lines = (
-            f" {hashlib.new(kind, one.read_bytes()).hexdigest()} {one.stat().st_size} {one.name}\n" for one in parts
-        )
-        text += f"{field}:\n{''.join(lines)}"
+        text += f"{field}:\n"
+        for one in parts:
+            text += f" {hashlib.new(kind, one.read_bytes()).hexdigest()} {one.stat().st_size} {one.name}\n"
     path.write_text(text)
     return path
 
@@ -159,9 +158,8 @@ def test_a_packaged_checkout_is_its_source_package(tmp_path: Path) -> None:
     assert content(tmp_path / "out" / "tiny_1.0-1_all.deb") == {"words": "patched\n", "more": "more\n"}
     made = {Path(path).name for path in result["products"]}
     assert {"tiny_1.0-1.dsc", "tiny_1.0.orig.tar.gz", "tiny_1.0-1.debian.tar.xz", "tiny_1.0-1_all.deb"} <= made
-    assert "upstream's tarball tiny_1.0.orig.tar.* is made of the tag v1.0" in [
-        note["text"] for note in result["notes"]
-    ]
+    notes = [note["text"] for note in result["notes"]]
+    assert "upstream's tarball tiny_1.0.orig.tar.* is made of the tag v1.0" in notes
     assert {case["case"]: case["outcome"] for case in result["cases"]}["smoke"] == "passed"
 
 
@@ -180,17 +178,18 @@ def test_the_version_that_git_describe_says_is_the_one_that_the_developer_sees(t
 
 
 def test_a_python_project_is_itself_what_is_tested(tmp_path: Path) -> None:
-    """Debian has a module of that name, and pytest's own dependencies bring it."""
+    """Debian has a module of that name, and it is there: what builds the project needs it."""
     files = {
         "pyproject.toml": (
             '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'
-            '[project]\nname = "packaging"\nversion = "0.1"\n'
+            '[project]\nname = "pep517"\nversion = "0.1"\n'
         ),
-        "src/packaging/__init__.py": "OURS = True\n",
-        "tests/test_it.py": "import packaging\n\ndef test_it():\n    assert packaging.OURS\n",
+        "src/pep517/__init__.py": "OURS = True\n",
+        "tests/test_it.py": "import pep517\n\ndef test_it():\n    assert pep517.OURS\n",
     }
     done, _ = inv(tmp_path, "test-in-vm", "--source", write(tmp_path / "good", files))
     assert done.returncode == 0, done.stderr
-    broken = write(tmp_path / "bad", files | {"src/packaging/__init__.py": "raise ImportError('ours')\n"})
-    done, result = inv(tmp_path, "test-in-vm", "--source", broken)
+    files |= {"src/pep517/__init__.py": "raise ImportError('ours')\n", "tests/test_it.py": "import pep517\n"}
+    done, result = inv(tmp_path, "test-in-vm", "--source", write(tmp_path / "bad", files))
     assert (done.returncode, result["outcome"]) == (1, "test-failed"), done.stderr
+    assert any("ours" in line for line in result["evidence"])
