@@ -9,11 +9,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from vmtasks import source_package
 from vmtasks.guest import Guest
 from vmtasks.project import Project
 
 _LIMIT_S = 60.0
-_AUTHORITIES = "/etc/ssl/certs/vmtasks-pip.pem"
 _WEB = ("http", "https")
 
 
@@ -23,8 +23,8 @@ def env(guest: Guest, project: Project) -> dict[str, str]:
         return {}
     settings = of_host(_config())
     if authorities := settings.pop("PIP_CERT", ""):
-        guest.put(Path(authorities), _AUTHORITIES)
-        settings["PIP_CERT"] = _AUTHORITIES
+        settings["PIP_CERT"] = f"{source_package.WORKSHOP}/.pip.pem"
+        guest.put(Path(authorities), settings["PIP_CERT"])
     return settings | {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1"}
 
 

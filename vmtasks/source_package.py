@@ -27,15 +27,23 @@ _OPTIONS = {
 }
 """dpkg-source's, by the format of the source."""
 
-# One tarball, the same for the same tree; $1 is the tree, $2 the tarball.
-_FROM_TREE = """# make upstream's tarball of the tree
+# One tarball, the same for the same tree; $1 is the tree, $2 the tarball, $3 an empty directory.
+_FROM_TREE = r"""# make upstream's tarball of the tree
 set -eu
 name=$(basename -- "$1")
-tar -c -C "$(dirname -- "$1")" --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner \\
-    --mode=go=rX,u+rw,a-s --format=gnu --anchored --no-wildcards --exclude="$name/debian" --exclude="$name/.git" \\
-    "$name" >"$2.tmp"
-gzip -9 -n <"$2.tmp" >"$2"
-rm -- "$2.tmp"
+cp -a -- "$1" "$3/$name"
+cd "$3/$name"
+patches() { sed -n 's/^\([^#[:space:]]\{1,\}\).*/\1/p' debian/patches/series 2>/dev/null; }
+apply() { patch -p1 --force --quiet --fuzz=0 --no-backup-if-mismatch --input="debian/patches/$@"; }
+first=$(patches | head -n 1)
+if [ "$first" ] && ! apply "$first" --dry-run >/dev/null; then
+    # They are applied already, as dgit and others keep a tree, and none of upstream's.
+    patches | tac | while read -r one; do apply "$one" --reverse; done
+fi
+rm -rf debian .git .pc
+tar -c -C .. --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner \
+    --mode=go=rX,u+rw,a-s --format=gnu -- "$name" >../made.tar
+gzip -9 -n <../made.tar >"$2"
 """
 # $1 is a repository, $2 the tarball, $3 the tag, $4 the directory in the tarball.
 _FROM_TAG = """# make upstream's tarball of a tag
@@ -105,7 +113,8 @@ def _bring(guest: Guest, root: Path, orig: Orig, tree: str) -> None:
             guest.put(root.parent, WORKSHOP, files=[Path(path.name) for path in orig.files])
         case "tree":
             env = {"SOURCE_DATE_EPOCH": str(source_date_epoch(root))}
-            guest.succeed(["sh", "-c", _FROM_TREE, "sh", tree, made], user=USER, env=env)
+            with guest.tmp_dir() as room:
+                guest.succeed(["sh", "-c", _FROM_TREE, "sh", tree, made, room], env=env)
         case "tag":
             with guest.tmp_dir() as room:
                 put_history(guest, root, orig.history, f"{room}/git")

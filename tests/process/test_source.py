@@ -376,6 +376,20 @@ def test_else_upstreams_tarball_is_made_of_the_tree(guest: Guest, tmp_path: Path
     ]
 
 
+def test_patches_that_the_tree_has_applied_already_are_none_of_upstreams(guest: Guest, tmp_path: Path) -> None:
+    tree = packaged(tmp_path / "tiny", **PATCHED)
+    write(
+        tree, {"debian/patches/two.patch": PATCH.replace("patched", "twice").replace("as upstream has it", "patched")}
+    )
+    write(tree, {"debian/patches/series": "# in order\none.patch\n\ntwo.patch # the second\n", "tiny.c": "twice\n"})
+    dsc = made(guest, tree, tmp_path / "out")
+    assert (unpacked(dsc, tmp_path / "x") / "tiny.c").read_text() == "twice\n"
+    upstream = subprocess.run(
+        ["tar", "-xOf", tmp_path / "out" / "tiny_1.0.orig.tar.gz", "tiny-1.0/tiny.c"], check=True, capture_output=True
+    )
+    assert upstream.stdout == b"as upstream has it\n"
+
+
 def test_a_source_package_is_the_same_for_the_same_tree(guest: Guest, workshop: Path, tmp_path: Path) -> None:
     tree = packaged(tmp_path / "tiny", **PATCHED)
     first = made(guest, tree, tmp_path / "one")

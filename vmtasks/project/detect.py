@@ -16,6 +16,8 @@ from vmtasks.project.text import text_of
 _TARGETS = re.compile(r"^([\w./ -]+?) *::?(?![:=])", re.MULTILINE)
 _AC_INIT = re.compile(r"^AC_INIT\(\s*\[?([\w.+ -]+)\]?\s*,\s*\[?([\w.+~-]+)\]?\s*[,)]", re.MULTILINE)
 
+_PYTESTS = ("tests", "test", "testing", "pytest.ini", "conftest.py")
+"""What a Python project that pytest can test has at its root, one of them at least."""
 _AUTOTOOLS = "autoreconf --force --install && ./configure && "
 
 
@@ -45,7 +47,7 @@ def usual_commands(root: Path) -> Commands:
         f"{_AUTOTOOLS}make check": autotools,
         "make check": "check" in targets,
         "make test": "test" in targets,
-        pytest: is_python and any((root / name).is_dir() for name in ("tests", "test")),
+        pytest: is_python and any((root / name).exists() for name in _PYTESTS),
     }
     chosen = [next((command for command, fits in kind.items() if fits), "") for kind in (dist, test)]
     packages = {
