@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from vmtasks import (
     Checkpoint,
@@ -14,6 +15,7 @@ from vmtasks import (
     PackageTests,
     Project,
     Run,
+    Source,
     TestFailed,
     apt,
     at_once,
@@ -32,7 +34,14 @@ _SHOWN = 30
 
 @recipe(iterable=("debs",))
 def install_test(
-    run: Run, debs: list[str], source: str = "", image: str = "", upgrade_from: str = "", smoke: str = ""
+    run: Run,
+    debs: list[str],
+    source: str = "",
+    image: str = "",
+    upgrade_from: str = "",
+    smoke: str = "",
+    *,
+    project: Project | None = None,
 ) -> None:
     """Install packages in a clean machine without compilers, try them, and purge them again.
 
@@ -47,12 +56,14 @@ def install_test(
     :param image: the image to install in, instead of the project's.
     :param upgrade_from: also upgrade from older packages: "archive" for those of the Debian archive, or a directory.
     :param smoke: a shell line to run once they are installed, instead of the project's.
+    :param project: the project that *source* is a release of; its settings and, if need be, its debian/ are used.
     """
     old = packages.find([upgrade_from]) if upgrade_from not in ("", "archive") else {}
     new = packages.find(debs)
-    project = run.project(source, image)
+    origin = Source.of(Path(source), debian=project.root / "debian" if project else None) if source else None
+    project = project or run.project(source, image)
     trial = _Trial(run=run, new=new, project=project, smoke=smoke or project.commands.smoke)
-    tests = PackageTests.of(run, source, project) if source else None
+    tests = PackageTests.of(run, origin, project) if origin else None
     with ExitStack() as checkpoints, ExitStack() as machine:
         guest = machine.enter_context(run.boot(project.images.install, name="install", project=project, forkable=True))
         machine.enter_context(_logs_kept(run, guest))

@@ -3,40 +3,74 @@
 from __future__ import annotations
 
 import hashlib
-import shlex
+from collections.abc import Iterable
+from glob import escape
 from pathlib import Path
 
-from vmtasks import Run, Source, TestFailed, apt, recipe, sh, source_date_epoch
+from vmtasks import (
+    CommandFailed,
+    Guest,
+    Run,
+    Source,
+    TestFailed,
+    build_env,
+    builddeps,
+    events,
+    pip,
+    recipe,
+    sh,
+    source_date_epoch,
+)
+from vmtasks.guest.transfer import quoted_glob
+from vmtasks.project.release import PATTERNS, is_tarball, release_of
+from vmtasks.provision import of_packages
+
+DIRECTORY = "distdirname.txt"
+"""The name of the release's directory is in there, where it can be told which of what was made the release is."""
 
 # A tarball that only differs in when and by whom it was made is the same tarball.
 _REPACK = """# pack it once more: sorted, dated by the source, owned by root
 set -eu
 umask 022
-repack() {
+mkdir .repack
+for tarball; do
+    tar -x -C .repack -f "$tarball"
+    (cd .repack && find . -mindepth 1 -maxdepth 1 -printf '%P\\0' | sort -z) >.repack.names
+    tar -c -C .repack --sort=name --mtime="@$SOURCE_DATE_EPOCH" --clamp-mtime --owner=0 --group=0 --numeric-owner \\
+        --mode=go=rX,u+rw,a-s --format=posix --pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime \\
+        --null --files-from=.repack.names --file=.repacked.tar
+    case $tarball in
+        *gz) gzip -9 -n ;;
+        *xz) xz -6 ;;
+        *bz2) bzip2 -9 ;;
+        *zst) zstd -q -19 ;;
+        *) cat ;;
+    esac <.repacked.tar >.repacked
+    mv .repacked "$tarball"
+    rm -rf .repack .repack.names .repacked.tar
     mkdir .repack
-    for tarball; do
-        tar -x -C .repack -f "$tarball"
-        tar -c -C .repack --sort=name --mtime="@$SOURCE_DATE_EPOCH" --clamp-mtime --owner=0 --group=0 --numeric-owner \\
-            --mode=go=rX,u+rw,a-s --format=posix --pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime \\
-            $(ls -A .repack) | case $tarball in
-                *gz) gzip -9 -n ;;
-                *xz) xz -6 ;;
-                *bz2) bzip2 -9 ;;
-                *zst) zstd -q -19 ;;
-                *) cat ;;
-            esac >.repacked
-        mv .repacked "$tarball"
-        rm -rf .repack/*
-    done
-    rmdir .repack
-}
+done
+rmdir .repack
 """
 
 # For a project that has no command of its own: the tree as it stands.
 _PLAIN = """# pack the tree
-name=$(basename "$PWD")
-tar -c -C .. "$name" | gzip -n >"../$name.tar.gz"
-mv "../$name.tar.gz" .
+set -eu
+name=$(basename -- "$PWD")
+tar -c -C .. --anchored --no-wildcards --exclude="./$name/.git" --file="../$name.tar" -- "./$name"
+gzip -n <"../$name.tar" >"./$name.tar.gz"
+rm -- "../$name.tar"
+"""
+
+# How many files are in it, and the first two of the names at its top.
+_INSIDE = """
+set -eu
+case $1 in
+    *.zip) names=$(python3 -c 'import sys, zipfile; print(*zipfile.ZipFile(sys.argv[1]).namelist(), sep="\\n")' "$1") ;;
+    *) names=$(tar --list --quoting-style=literal --file="$1") ;;
+esac
+printf '%s\\n' "$names" | grep -c '[^/]$' || :
+printf '%s\\n' "$names" | sed -e 's,^\\./,,' -e 's,/.*,,' | grep -v '^\\.\\{0,1\\}$' | sort -u | head -n 2
 """
 
 
@@ -55,32 +89,77 @@ def tarbake(run: Run, source: str = ".", out: str = "", image: str = "") -> list
     project = run.project(source, image)
     commands = project.commands
     target = run.out(out)
-    with run.boot(project.images.build, name="tarbake", project=project) as guest, run.case("tarbake"):
-        tree = Source.of(project.root).deliver(guest)
-        apt.install(guest, commands.packages)
-        env = {"SOURCE_DATE_EPOCH": str(source_date_epoch(project.root)), "TZ": "UTC", **commands.env}
-        patterns = [f"{tree}/{pattern}" for pattern in project.artifacts.dist]
-        before = {path for pattern in patterns for path in guest.glob(pattern)}
+    packages = of_packages(commands.packages)
+    with (
+        run.boot(project.images.build, name="tarbake", project=project, provisioning=packages) as guest,
+        run.case("tarbake"),
+    ):
+        tree = Source.of(project.root).deliver(guest, patched=False)
+        if project.is_packaged:
+            builddeps.equip(guest)
+            control = guest.query(["cat", f"{tree}/debian/control"])
+            builddeps.install(guest, builddeps.reduced(guest, control, build_env(project)))
+        env = {
+            "SOURCE_DATE_EPOCH": str(source_date_epoch(project.root)), "TZ": "UTC",
+            **pip.env(guest, project), **project.env,
+        }  # fmt: skip
+        patterns = [f"{escape(tree)}/{pattern}" for pattern in project.artifacts.dist]
+        # What lies there becomes older than all else: make then makes it anew.
+        lying = _stamps(guest, patterns, first='touch --date=@0 -- "$one";')
         guest.succeed(sh(commands.dist or _PLAIN), cwd=tree, user="builder", env=env, env_from=commands.env_from)
-        made = [path for pattern in patterns for path in guest.glob(pattern) if path not in before]
+        what = f"`{commands.dist}`" if commands.dist else "packing the tree"
+        made = [path for path, stamp in _stamps(guest, patterns).items() if lying.get(path) != stamp]
         if not made:
-            raise TestFailed(f"`{commands.dist}` made no {' or '.join(project.artifacts.dist)}")
-        repack = shlex.join(path for path in made if Source.is_tarball(path))
-        guest.succeed(sh(f"{_REPACK}\nrepack {repack}"), cwd=tree, user="builder", env=env)
-        products = []
-        for path in made:
-            # Looked at in the guest: what was made there is not to be trusted here.
-            first = guest.query(sh(f"tar --list --file={shlex.quote(path)} | head -n 1"))
-            for tarball in guest.get(path, target):
-                products += [run.product(tarball), *_companions(run, tarball, first.partition("/")[0])]
+            wanted = "tarball" if project.artifacts.dist == PATTERNS else " or ".join(project.artifacts.dist)
+            raise TestFailed(f"{what} made no {wanted}")
+        tops = {path: _top(guest, path, what) for path in made if is_tarball(path) or path.endswith(".zip")}
+        packed = [path for path in tops if is_tarball(path)]
+        guest.succeed(["sh", "-c", _REPACK, "sh", *packed], cwd=tree, user="builder", env=env)
+        release = release_of(tops, project.name, project.version)
+        products: list[Path] = []
+        for path in sorted(made, key=lambda path: path != release):
+            for tarball in guest.get(escape(path), target):
+                products += [run.product(tarball), run.product(_checksum(tarball))]
+        if release is None:
+            names = ", ".join(path.rpartition("/")[2] for path in made)
+            events.emit(events.Note(machine=guest.name, text=f"which of {names} is the release cannot be told"))
+        else:
+            (target / DIRECTORY).write_text(f"{tops[release]}\n")
+            products.append(run.product(target / DIRECTORY))
     return products
 
 
-def _companions(run: Run, tarball: Path, top: str) -> list[Path]:
+def _stamps(guest: Guest, patterns: Iterable[str], *, first: str = "") -> dict[str, str]:
+    """Return the files that match, and what changes with each: also where one is made anew, the same as before.
+
+    :param first: shell to be run before, for each.
+    """
+    look = f"""[ ! -f "$one" ] || {{ {first} stat --printf='%i %.9Z %n\\n' -- "$one"; }}"""
+    listed = guest.query(sh(f"for one in {' '.join(map(quoted_glob, patterns))}; do {look}; done"))
+    stamps = (line.split(" ", 2) for line in listed.splitlines() if line.count(" ") > 1)
+    return {path: f"{inode} {changed}" for inode, changed, path in stamps}
+
+
+def _top(guest: Guest, path: str, what: str) -> str:
+    """Return the name of the directory in a tarball; nothing if there is more than that at its top.
+
+    It is looked at in the guest: what was made there is not to be trusted here.
+
+    :raise TestFailed: there are no files in it, or it is none.
+    """
+    name = path.rpartition("/")[2]
+    try:
+        files, *tops = guest.query(["sh", "-c", _INSIDE, "sh", path]).splitlines()
+    except CommandFailed as problem:
+        raise TestFailed(f"{what} made {name}, which cannot be unpacked", evidence=problem.evidence) from problem
+    if files == "0":
+        raise TestFailed(f"{what} made {name}, which holds no file")
+    return tops[0] if len(tops) == 1 else ""
+
+
+def _checksum(tarball: Path) -> Path:
     with tarball.open("rb") as content:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
     checksum = tarball.with_name(f"{tarball.name}.sha256")
     checksum.write_text(f"{digest}  {tarball.name}\n")
-    name = tarball.with_name("distdirname.txt")
-    name.write_text(top.strip() + "\n")
-    return [run.product(checksum), run.product(name)]
+    return checksum

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from glob import escape
 from pathlib import Path
 
 from recipes.build_deb import build_deb
 from recipes.install_test import install_test
-from recipes.tarbake import tarbake
-from vmtasks import Project, Run, Source, UsageError, apt, recipe, sh
+from recipes.source_package import source_package
+from recipes.tarbake import DIRECTORY, tarbake
+from vmtasks import Project, Run, Source, UsageError, pip, recipe, sh
+from vmtasks.project.release import is_tarball
+from vmtasks.provision import of_packages
 
 
 @recipe
 def test_in_vm(run: Run, source: str = ".", out: str = "", image: str = "") -> None:
     """Build, package, install and test a project in clean machines: what `make test-in-vm` does.
 
-    A project with debian/ goes through tarbake, build-deb and install-test, each in a machine of its own; any
-    other has its own test command run (make check, make test, pytest, or as vmtasks.toml says).
+    A project with debian/ goes through source-package (or tarbake, where it says a dist command), build-deb and
+    install-test, each in a machine of its own; any other has its own test command run (make check, make test, pytest,
+    or as vmtasks.toml says).
 
     :param source: the project's directory.
     :param out: where the products go; the run's own directory by default.
@@ -26,16 +31,33 @@ def test_in_vm(run: Run, source: str = ".", out: str = "", image: str = "") -> N
     if not project.is_packaged:
         _own_tests(run, project, Path(out))
         return
-    baked = tarbake(run, source=source, out=out, image=image)
-    tarball = next((path for path in baked if Source.is_tarball(path.name)), None)
-    if tarball is None:
-        raise UsageError(f"cannot build packages of what the dist command made: {baked[0].name} is no tarball")
+    if project.is_dist_said:
+        origin = _release(project, tarbake(run, source=source, out=out, image=image))
+    else:
+        origin, *_ = source_package(run, source=source, out=out, image=image)
 
     def try_them(packages: list[Path]) -> None:
         debs = [str(path) for path in packages if path.suffix == ".deb"]
-        install_test(run, debs=debs, source=source, image=image)
+        install_test(run, debs=debs, source=str(origin), project=project)
 
-    build_deb(run, source=str(tarball), out=out, project=project, meanwhile=try_them)
+    build_deb(run, source=str(origin), out=out, project=project, meanwhile=try_them)
+
+
+def _release(project: Project, baked: list[Path]) -> Path:
+    """Return the tarball that the packages are to be built from: tarbake names it first, where it knows it.
+
+    :raise UsageError: it is none, or which of several it is cannot be told.
+    """
+    tarballs = [path for path in baked if is_tarball(path.name)]
+    if not tarballs:
+        raise UsageError(f"cannot build packages of what the dist command made: {baked[0].name} is no tarball")
+    if len(tarballs) > 1 and DIRECTORY not in {path.name for path in baked}:
+        names = ", ".join(path.name for path in tarballs)
+        raise UsageError(
+            f"cannot tell which of {names} is the release: none of them is called {project.directory_name}",
+            hint='say which in vmtasks.toml: [artifacts] dist = ["NAME-VERSION.tar.gz"]',
+        )
+    return tarballs[0]
 
 
 def _own_tests(run: Run, project: Project, out: Path) -> None:
@@ -46,12 +68,14 @@ def _own_tests(run: Run, project: Project, out: Path) -> None:
             f"there is no command that tests {project.root}",
             hint='say one in vmtasks.toml: [commands] test = "make check"',
         )
-    with run.boot(project.images.build, name="test", project=project) as guest, run.case("test"):
+    packages = of_packages(commands.packages)
+    with run.boot(project.images.build, name="test", project=project, provisioning=packages) as guest, run.case("test"):
         tree = Source.of(project.root).deliver(guest)
-        apt.install(guest, commands.packages)
+        env = {**pip.env(guest, project), **project.env}
         try:
-            guest.succeed(sh(commands.test), cwd=tree, user="builder", env=commands.env, env_from=commands.env_from)
+            guest.succeed(sh(commands.test), cwd=tree, user="builder", env=env, env_from=commands.env_from)
         finally:
-            for path in (path for pattern in project.artifacts.test for path in guest.glob(f"{tree}/{pattern}")):
-                for made in guest.get(path, out):
+            for pattern in project.artifacts.test:
+                # By their pattern, and not one by one: a name need not be text.
+                for made in guest.get_any(f"{escape(tree)}/{pattern}", out):
                     run.product(made)

@@ -10,7 +10,7 @@ from importlib import import_module
 
 TYPE_CHECKING = False  # typing itself would take the supervisor a tenth of its start
 if TYPE_CHECKING:
-    from vmtasks import apt, builddeps, changes, events, leftovers, packages
+    from vmtasks import apt, builddeps, changes, events, leftovers, packages, pip
     from vmtasks.autopkgtest.tests import PackageTests
     from vmtasks.errors import (
         BootError,
@@ -71,7 +71,7 @@ _HOMES = {
     "Interrupted": "errors",
 }
 
-_ROOMS = ("apt", "builddeps", "changes", "events", "leftovers", "packages")
+_ROOMS = ("apt", "builddeps", "changes", "events", "leftovers", "packages", "pip")
 """Modules that recipes use as such."""
 
 __all__ = [
@@ -107,6 +107,7 @@ __all__ = [
     "leftovers",
     "machines_from",
     "packages",
+    "pip",
     "recipe",
     "sh",
     "source_date_epoch",

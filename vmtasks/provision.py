@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,20 @@ class Provisioning:
     """Everything that the result depends on, but for the image and the form of the machine."""
     work: Callable[[Guest], bool]
     """Does it, and returns whether there is anything to keep."""
+
+
+def of_packages(names: Sequence[str]) -> Provisioning | None:
+    """Return what has a machine with Debian packages; None where there are none to install."""
+
+    def install(guest: Guest) -> bool:
+        from vmtasks import apt
+
+        apt.install(guest, names)
+        return True
+
+    if not names:
+        return None
+    return Provisioning(name=f"the packages {', '.join(names)}", key=f"packages: {' '.join(names)}", work=install)
 
 
 def provisioned(provisioning: Provisioning, machine: Machine, berth: Berth, origin: Origin) -> Origin:

@@ -12,23 +12,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from vmtasks import events, source_package
 from vmtasks.errors import UsageError
 from vmtasks.guest import Guest, sh
-from vmtasks.project import Project, source_date_epoch, tree_files
+from vmtasks.project import Project, left_behind, source_date_epoch, tree_files
+from vmtasks.project.dsc import Dsc
+from vmtasks.project.history import History, who_asks_git
+from vmtasks.project.orig import is_native
+from vmtasks.project.release import is_tarball
+from vmtasks.source_package import USER, WORKSHOP
 
-WORKSHOP = "/build"
-"""Where builds happen in the guest: always the same, because paths find their way into what is built."""
-USER = "builder"
-"""Who builds there."""
-
-_TARBALL = re.compile(r".+\.(tar(\.(gz|xz|bz2|zst))?|tgz|txz)")
 _COMMENT = re.compile(r"^#.*\n", re.MULTILINE)
 _BUILD_FIELD = re.compile(
     r"^(?:Source|Build-(?:Depends|Conflicts)(?:-Arch|-Indep)?):.*(?:\n[ \t].*)*", re.MULTILINE | re.IGNORECASE
 )
 _CONTROL = re.compile(r"(\./)?[^/]+/debian/control")
 _CONTROL_LIMIT_BYTES = 1024 * 1024
-_CHECKSUM_LINE = re.compile(r"^ [0-9a-f]{64} \d+ (\S+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,25 +39,21 @@ class Source:
     debian: Path | None = None
     """The debian/ directory to build with where a tarball has none: upstream's releases need not."""
 
-    @staticmethod
-    def is_tarball(name: str) -> bool:
-        """Tell by its name whether a file is a tarball."""
-        return _TARBALL.fullmatch(name.rpartition("/")[2]) is not None
-
     @classmethod
     def of(cls, path: Path, *, debian: Path | None = None) -> Source:
         """Look at *path* and tell what it is.
 
-        :param debian: the debian/ directory to use where it is a tarball without one.
-        :raise UsageError: it is not there, or nothing that can be built.
+        :param debian: the debian/ directory of the package that a tarball is the upstream of.
+        :raise UsageError: it is not there, nothing that can be built, or not all of it is what it should be.
         """
         if path.is_dir():
             return cls(path=path, kind="tree")
         if not path.is_file():
             raise UsageError(f"there is no source {path}", hint="--source takes a directory, a tarball or a .dsc file")
         if path.suffix == ".dsc":
+            Dsc.read(path).check()
             return cls(path=path, kind="dsc")
-        if cls.is_tarball(path.name):
+        if is_tarball(path.name):
             return cls(path=path, kind="tarball", debian=debian)
         raise UsageError(f"cannot build {path}: it is neither a directory, nor a tarball, nor a .dsc file")
 
@@ -75,47 +70,103 @@ class Source:
             case "tarball":
                 control = _control_in(self.path) or (_text(self.debian / "control") if self.debian else "")
             case "dsc":
-                control = _text(self.path)
+                control = Dsc.read(self.path).control
         return "".join(f"{field}\n" for field in _BUILD_FIELD.findall(_COMMENT.sub("", control)))
 
-    def deliver(self, guest: Guest) -> str:
+    def deliver(self, guest: Guest, *, patched: bool = True) -> str:
         """Put the source into the guest's workshop and return the directory of its tree there.
 
-        :raise UsageError: files that it consists of are missing, or it is not one tree.
+        A package's is what ``dpkg-source --extract`` makes of it: with upstream's tarball, its components, debian/ and
+        the patches.
+
+        :param patched: whether a tree and a tarball have the patches of debian/patches applied; a .dsc always has.
+        :raise UsageError: it is not one tree.
+        :raise CommandFailed: dpkg-source cannot unpack it, or a patch does not apply.
         """
-        guest.query(
-            sh(
-                f"id -u {USER} >/dev/null 2>&1 || useradd --create-home --shell /bin/bash {USER}; "
-                f"install -d -o {USER} -g {USER} {WORKSHOP}"
-            )
-        )
+        make = f"useradd --create-home --shell /bin/bash {USER}; "
+        guest.query(sh(f"id -u {USER} >/dev/null 2>&1 || {make}install -d -o {USER} -g {USER} {WORKSHOP}"))
         match self.kind:
             case "tree":
-                return self._deliver_tree(guest)
+                tree = self._deliver_tree(guest)
             case "tarball":
-                guest.put(self.path, f"{WORKSHOP}/")
-                unpack = f"mkdir tree && tar -x -C tree -f ./{shlex.quote(self.path.name)}"
+                tree = self._deliver_tarball(guest)
             case "dsc":
-                for part in (self.path, *_parts(self.path)):
-                    guest.put(part, f"{WORKSHOP}/")
-                unpack = _unpack_dsc(self.path)
-        guest.query(sh(f"cd {WORKSHOP} && {unpack}"))
-        found = guest.glob(f"{WORKSHOP}/tree/*/")
-        if len(found) != 1:
-            raise UsageError(f"cannot build {self.path}: it must hold one directory, and holds {len(found)}")
-        tree = f"{WORKSHOP}/{found[0].rstrip('/').rpartition('/')[2]}"
-        guest.query(["mv", found[0], tree])
-        if self.debian is not None and self.debian.is_dir() and not guest.glob(f"{tree}/debian"):
-            guest.put(self.debian, f"{tree}/debian", mtime_s=source_date_epoch(self.debian.parent))
-        guest.query(["chown", "-R", f"{USER}:{USER}", tree])
+                tree = self._deliver_dsc(guest)
+        series = shlex.quote(f"{tree}/debian/patches/series")
+        has_patches = guest.query(sh(f"chown -R {USER}:{USER} {shlex.quote(tree)}; [ ! -s {series} ] || echo yes"))
+        if patched and has_patches and self.kind != "dsc":
+            source_package.expect_tool(guest, "dpkg-source", "dpkg-dev")
+            guest.succeed(["dpkg-source", "--before-build", tree], cwd=WORKSHOP, user=USER)
         return tree
+
+    def package(self, guest: Guest, tree: str, into: Path) -> list[Path]:
+        """Make the Debian source package of a tree that was delivered, and bring it out: the .dsc comes first.
+
+        :param tree: what :meth:`deliver` returned.
+        :raise UsageError: this source is no tree, or debian/changelog does not tell what it is.
+        :raise CommandFailed: dpkg-source cannot: there are changes to upstream's files that no patch has, say.
+        """
+        if self.kind != "tree":
+            raise UsageError(f"cannot make a source package of {self.path}: it is no tree")
+        return source_package.make(guest, Project.load(self.path), tree, into)
 
     def _deliver_tree(self, guest: Guest) -> str:
         project = Project.load(self.path)
-        tree = f"{WORKSHOP}/{project.name}" + (f"-{project.version}" if project.version else "")
+        tree = f"{WORKSHOP}/{project.directory_name}"
         # The times are part of what is built from it: a checkout's are those of the checkout.
         guest.put(project.root, tree, files=tree_files(project.root), mtime_s=source_date_epoch(project.root))
-        guest.query(["chown", "-R", f"{USER}:{USER}", tree])
+        for text in left_behind(project.root):
+            events.emit(events.Note(machine=guest.name, text=text, level="warning"))
+        self._deliver_history(guest, project, tree)
+        return tree
+
+    @staticmethod
+    def _deliver_history(guest: Guest, project: Project, tree: str) -> None:
+        """Make a git repository of the tree where that is wished, or where a build asks git and nobody minds.
+
+        :raise UsageError: it is wished, and cannot be.
+        """
+        wished, asks = project.source.git, who_asks_git(project.root)
+        if not wished and not (asks and not project.source.version):
+            return
+        level: events.Level = "info"
+        if wished is False:
+            text, level = f"{asks} asks git, and '[source] git = false' keeps the history on the host", "warning"
+        else:
+            try:
+                source_package.put_history(guest, project.root, History.of(project.root), tree)
+                text = (
+                    f"{asks or '[source] git = true'} asks git: the history travels, without the files of older commits"
+                )
+            except UsageError as problem:
+                if wished:
+                    raise
+                text, level = f"{asks} asks git, but {problem.sentence}; VMTASKS_VERSION can say the version", "warning"
+        events.emit(events.Note(machine=guest.name, text=text, level=level))
+
+    def _deliver_tarball(self, guest: Guest) -> str:
+        guest.put(self.path, f"{WORKSHOP}/")
+        guest.query(sh(f"cd {WORKSHOP} && mkdir .unpacked && tar -x -C .unpacked -f ./{shlex.quote(self.path.name)}"))
+        found = guest.query(["find", f"{WORKSHOP}/.unpacked", "-mindepth", "1", "-maxdepth", "1", "-printf", "%y%f\n"])
+        tops = found.splitlines()
+        if len(tops) != 1 or not tops[0].startswith("d"):
+            raise UsageError(f"cannot build {self.path}: it must hold one directory, and holds {len(tops)} files")
+        tree = f"{WORKSHOP}/{tops[0][1:]}"
+        guest.query(sh(f"cd {WORKSHOP} && mv .unpacked/{shlex.quote(tops[0][1:])} ./ && rmdir .unpacked"))
+        if self.debian is not None and self.debian.is_dir():
+            # dpkg-source: what upstream has of debian/ counts for nothing where Debian has its own.
+            if not is_native(self.debian.parent):
+                guest.query(["rm", "-rf", f"{tree}/debian"])
+            if not guest.query(sh(f"[ ! -e {shlex.quote(tree)}/debian ] || echo yes")):
+                guest.put(self.debian, f"{tree}/debian", mtime_s=source_date_epoch(self.debian.parent))
+        return tree
+
+    def _deliver_dsc(self, guest: Guest) -> str:
+        source_package.expect_tool(guest, "dpkg-source", "dpkg-dev")
+        dsc = Dsc.read(self.path)
+        guest.put(self.path.parent, WORKSHOP, files=[Path(path.name) for path in dsc.files])
+        tree = f"{WORKSHOP}/{dsc.tree}"
+        guest.succeed(["dpkg-source", "--extract", dsc.path.name, tree], cwd=WORKSHOP)
         return tree
 
 
@@ -132,32 +183,3 @@ def _control_in(tarball: Path) -> str:
             if _CONTROL.fullmatch(member.name) and (file := archive.extractfile(member)):
                 return file.read(_CONTROL_LIMIT_BYTES).decode(errors="replace")
     return ""
-
-
-def _parts(dsc: Path) -> tuple[Path, ...]:
-    """Return the files that a .dsc names."""
-    parts = tuple(dsc.with_name(name) for name in _CHECKSUM_LINE.findall(dsc.read_text(errors="replace")))
-    missing = [part.name for part in parts if not part.is_file()]
-    if missing or not parts:
-        what = f"{', '.join(missing)} is missing beside it" if missing else "it names no files"
-        raise UsageError(
-            f"cannot build {dsc}: {what}", hint="`apt-get source --download-only PACKAGE` fetches all of them"
-        )
-    return parts
-
-
-def _unpack_dsc(dsc: Path) -> str:
-    """Return the script that unpacks a source package.
-
-    dpkg-source comes with compilers; where it is missing, the archives are unpacked and the patches left out.
-    """
-    archives = [shlex.quote(part.name) for part in _parts(dsc) if _TARBALL.fullmatch(part.name)]
-    upstream = next((name for name in archives if ".debian.tar" not in name), "")
-    debian = next((name for name in archives if ".debian.tar" in name), "")
-    by_hand = f"mkdir tree/source && tar -x --strip-components=1 -C tree/source -f {upstream}"
-    if debian:
-        by_hand += f" && rm -rf tree/source/debian && tar -x -C tree/source -f {debian}"
-    return (
-        "mkdir tree && if command -v dpkg-source >/dev/null; "
-        f"then cd tree && dpkg-source --no-check --extract ../{shlex.quote(dsc.name)}; else {by_hand}; fi"
-    )

@@ -32,7 +32,7 @@ FLOORS = [
     ("qemu", "image", "leash", "frozen", "far"),
     ("guest",),
     ("machine", "life", "berth", "news", "checkpoint", "template", "provision", "finish", "furnish", "apt", "packages",
-     "builddeps", "leftovers", "source", "linger", "provider", "providers"),
+     "builddeps", "leftovers", "pip", "source", "source_package", "linger", "provider", "providers"),
     ("report", "doctor", "run", "runvm", "bench", "testing", "buildbot", "autopkgtest"),
     ("commands", "recipes"),
     ("tasks",),

@@ -49,12 +49,6 @@ def test_a_tree_and_its_tarball_need_the_same(tmp_path: Path) -> None:
     assert Source.of(tmp_path).build_needs() == Source.of(packed).build_needs() == NEEDS
 
 
-def test_a_dsc_says_it_itself(tmp_path: Path) -> None:
-    dsc = tmp_path / "thing_1.dsc"
-    dsc.write_text("-----BEGIN PGP SIGNED MESSAGE-----\n\nSource: thing\nBuild-Depends: ed\nFiles:\n x\n")
-    assert Source.of(dsc).build_needs() == "Source: thing\nBuild-Depends: ed\n"
-
-
 def test_a_release_without_debian_has_the_projects(tmp_path: Path) -> None:
     (tmp_path / "debian").mkdir()
     (tmp_path / "debian" / "control").write_text(CONTROL)
@@ -70,14 +64,8 @@ def test_what_cannot_be_read_needs_nothing_yet(tmp_path: Path, content: bytes) -
     assert Source.of(path).build_needs() == ""
 
 
-@pytest.mark.parametrize("name", ["a.tar.gz", "a.tgz", "dir/a-1.0.tar.xz", "a.tar"])
-def test_tarballs_are_known_by_their_names(name: str) -> None:
-    assert Source.is_tarball(name)
-
-
 def test_what_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
-    assert not Source.is_tarball("notes.txt")
     with pytest.raises(UsageError, match="neither a directory, nor a tarball"):
         Source.of(tmp_path / "notes.txt")
     with pytest.raises(UsageError, match="there is no source"):

@@ -64,13 +64,12 @@ class PackageTests:
     """Machines with fresh package lists, once the image's were too old."""
 
     @classmethod
-    def of(cls, run: Run, source: str, project: Project) -> PackageTests | None:
-        """Unpack *source* in a machine of the project's build image, and bring it out; None if it has no tests.
+    def of(cls, run: Run, origin: Source, project: Project) -> PackageTests | None:
+        """Unpack a source in a machine of the project's build image, and bring it out; None if it has no tests.
 
         :raise UsageError: it cannot be unpacked.
         :raise TestFailed: its control files have what autopkgtest on the host had better not read.
         """
-        origin = Source.of(Path(source))
         if origin.kind == "tree" and not (origin.path / "debian/control").is_file():
             return None
         with run.boot(project.images.build, name="source", project=project) as guest:

@@ -179,6 +179,12 @@ class Guest:
         """
         return self._files.get(source, target)
 
+    def get_any(self, pattern: str, target: Path | str) -> list[Path]:
+        """Bring what a glob matches out of the guest, whatever its names are; nothing if nothing matches."""
+        with suppress(CommandFailed):
+            return self.get(pattern, target)
+        return []
+
     def glob(self, pattern: str) -> list[str]:
         """Return the guest's paths that match *pattern*, sorted; none if there are none, whatever the guest says."""
         listed = self.query(sh(f'for f in {quoted_glob(pattern)}; do [ -e "$f" ] && printf \'%s\\n\' "$f"; done; :'))

@@ -299,7 +299,7 @@ def _tar_out_of(source: str, *, exchange_too: bool) -> str:
         all_matches = '"$@"'
         return (
             f"set -- {quoted_glob(source)}; k=f; "
-            f'[ -e "$1" ] || {{ echo nothing matches {where} >&2; exit {NO_INPUT}; }}; '
+            f'[ -e "$1" ] || [ -L "$1" ] || {{ echo nothing matches {where} >&2; exit {NO_INPUT}; }}; '
             f"{_way(all_matches, exchange_too=exchange_too)}"
             'for f do shift; set -- "$@" -C "$(cd -- "$(dirname -- "$f")" && pwd)" "./$(basename -- "$f")"; done; '
             f"{_PACK}"

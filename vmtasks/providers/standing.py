@@ -25,7 +25,7 @@ from vmtasks.image.definition import Definition, find
 from vmtasks.provider import Wishes, note_ignored
 from vmtasks.provision import Provisioning
 from vmtasks.slots import own_name
-from vmtasks.source import WORKSHOP
+from vmtasks.source_package import WORKSHOP
 from vmtasks.spec import Checkpoint
 
 SCHEME = "ssh://"

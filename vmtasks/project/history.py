@@ -1,0 +1,147 @@
+"""What git knows of a project, made into files that travel: objects, names for them, and nothing else.
+
+Neither the checkout's .git nor a copy of it goes into a machine: it has hooks, the addresses of other hosts, perhaps
+with passwords, and everything that somebody has ever thrown away. What git packs here are the objects that a build can
+ask for; a repository is made of them in the machine, by the git there.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vmtasks.errors import UsageError
+from vmtasks.project.git import git
+from vmtasks.project.text import text_of
+
+_ASKING = re.compile(
+    r"\bgit(?:\s+-\S+)*\s+(?:describe|rev-parse|rev-list|log|show|archive|ls-files|shortlog|tag|status)\b"
+    r"|\b(?:setuptools[-_]scm|hatch-vcs|versioneer|git-version-gen|pbr)\b"
+)
+_ASKERS = (
+    *("GNUmakefile", "makefile", "Makefile", "Makefile.am", "configure.ac", "CMakeLists.txt", "meson.build"),
+    *("pyproject.toml", "setup.py", "setup.cfg", "debian/rules"),
+)
+_LEADS_ELSEWHERE = ("commondir", "objects/info/alternates", "objects/info/http-alternates")
+
+IMPORT = """# make a repository of what travelled
+set -eu
+tree=$1 files=$2
+git init --quiet --template= "$tree"
+cd "$tree"
+git index-pack --stdin <"$files/objects.pack" >/dev/null
+if [ -s "$files/shallow" ]; then cp "$files/shallow" .git/shallow; fi
+git update-ref --stdin <"$files/refs"
+head=$(cat "$files/head")
+[ "$head" ] || exit 0
+branch=$(cat "$files/branch")
+if [ "$branch" ]; then git symbolic-ref HEAD "$branch"; else git update-ref --no-deref HEAD "$head"; fi
+git read-tree HEAD
+git update-index -q --refresh || :
+"""
+"""Shell for the guest; its arguments are the tree, and the directory of the files that travelled."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """Objects of a checkout's and the names that they are to have."""
+
+    objects: tuple[str, ...] = ()
+    refs: dict[str, str] = field(default_factory=dict)
+    """The id that each name, from ``refs/`` on, stands for."""
+    head: str = ""
+    branch: str = ""
+    """The name that HEAD stands for; nothing: it stands for the commit itself."""
+    shallow: tuple[str, ...] = ()
+    """The commits whose parents are not among the objects."""
+
+    @classmethod
+    def of(cls, root: Path) -> History:
+        """Return what git needs to describe the checkout *root*: its commits and tags, and the files of the last one.
+
+        :raise UsageError: it is no checkout with a commit, part of a larger one, or leads elsewhere.
+        """
+        _expect_whole(root)
+        commits = _lines(root, "rev-list", "HEAD")
+        if not commits:
+            raise UsageError(f"cannot send the history of {root}: it has no commit yet")
+        listed = _lines(root, "for-each-ref", "--merged=HEAD", "--format=%(refname) %(objectname)", "refs/tags")
+        tags = {name: one for name, _, one in (line.partition(" ") for line in listed)}
+        branch = "".join(_lines(root, "symbolic-ref", "--quiet", "HEAD"))
+        shallow = text_of(root / ".git" / "shallow") or ""
+        return cls(
+            objects=(*commits, *_tree(root, "HEAD"), *tags.values()),
+            refs=tags | ({branch: commits[0]} if branch else {}),
+            head=commits[0],
+            branch=branch,
+            shallow=tuple(shallow.split()),
+        )
+
+    @classmethod
+    def of_one(cls, root: Path, ref: str, trees: Iterable[str] = (), *, name: str) -> History:
+        """Return the commit that *ref* stands for as *name*, without what went before it, and *trees* besides.
+
+        :raise UsageError: one of them is not there.
+        """
+        (commit,) = _lines(root, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
+        objects = (commit, *(one for tree in (ref, *trees) for one in _tree(root, tree)))
+        return cls(objects=tuple(dict.fromkeys(objects)), refs={name: commit}, shallow=(commit,))
+
+    def write(self, root: Path, target: Path) -> None:
+        """Write the files that travel into the directory *target*."""
+        with (target / "objects.pack").open("wb") as pack:
+            git(root, "pack-objects", "--quiet", "--stdout", stdin=_text(self.objects).encode(), into=pack)
+        (target / "refs").write_text(_text(f"create {name} {one}" for name, one in self.refs.items()))
+        (target / "shallow").write_text(_text(self.shallow))
+        (target / "head").write_text(self.head)
+        (target / "branch").write_text(self.branch)
+
+
+def who_asks_git(root: Path) -> str:
+    """Return what in a checkout's files asks git for something, as ``FILE (words)``; nothing where nobody does."""
+    if git(root, "rev-parse", "--git-dir") is None:
+        return ""
+    for name in _ASKERS:
+        if match := _ASKING.search(text_of(root / name) or ""):
+            return f"{name} ({' '.join(match[0].split())})"
+    return ""
+
+
+def _expect_whole(root: Path) -> None:
+    """See that the checkout's .git is its own: what else it leads to is not the project's to hand out.
+
+    :raise UsageError: it is not.
+    """
+    home = root / ".git"
+    if not home.is_dir() or home.is_symlink():
+        raise UsageError(
+            f"cannot send the history of {root}: it has no .git directory of its own",
+            hint="leave [source] git out, and say its version: [source] version, or VMTASKS_VERSION",
+        )
+    links = (Path(place, name) for place, names, files in os.walk(home) for name in (*names, *files))
+    elsewhere = [path for path in links if path.is_symlink()]
+    elsewhere += [home / name for name in _LEADS_ELSEWHERE if (home / name).exists()]
+    if elsewhere:
+        raise UsageError(
+            f"cannot send the history of {root}: {elsewhere[0].relative_to(root)} leads to files that are not its own",
+            hint="a clone that was made without --shared and --reference has everything itself",
+        )
+
+
+def _tree(root: Path, revision: str) -> list[str]:
+    """Return the ids of a commit's or a tree's files and directories."""
+    listed = _lines(root, "rev-list", "--objects", "--no-object-names", f"{revision}^{{tree}}")
+    if not listed:
+        raise UsageError(f"cannot look into the checkout {root}: there is no {revision}")
+    return listed
+
+
+def _lines(root: Path, *arguments: str) -> list[str]:
+    return os.fsdecode(git(root, *arguments) or b"").splitlines()
+
+
+def _text(lines: Iterable[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)

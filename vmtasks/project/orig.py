@@ -1,0 +1,132 @@
+"""Upstream's tarball: where the one that a Debian package is made from can be found, and what it is called.
+
+Looked for in the order in which Debian's own tools would find one: beside the tree, on a pristine-tar branch, at a tag.
+Source: dpkg-source(1), pristine-tar(1), gbp-buildpackage(1), DEP-14.
+"""
+
+from __future__ import annotations
+
+import configparser
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from vmtasks.errors import UsageError
+from vmtasks.project.changelog import SourcePackage
+from vmtasks.project.git import git
+from vmtasks.project.history import History
+from vmtasks.project.text import text_of
+
+_ENDINGS = r"tar\.(?:gz|bz2|lzma|xz)"
+_PRISTINE = ("refs/heads/pristine-tar", "refs/remotes/origin/pristine-tar")
+_TAGS = ("upstream/%(version)s", "v%(version)s", "%(version)s")
+_NATIVE = re.compile(r"3\.0 \((?:native|git)\)")
+_LIMIT_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Orig:
+    """Where upstream's tarball comes from."""
+
+    kind: Literal["beside", "pristine-tar", "tag", "tree", "none"]
+    stem: str
+    """What it is called, up to ``.tar``."""
+    files: tuple[Path, ...] = ()
+    """Files on the host that are it: components and signatures among them."""
+    names: tuple[str, ...] = ()
+    """What pristine-tar has under its own names."""
+    ref: str = ""
+    history: History = field(default_factory=History)
+
+    def says(self) -> str:
+        """Return a sentence that says what was done."""
+        made = f"upstream's tarball {self.stem}.tar.* is "
+        match self.kind:
+            case "beside":
+                return made + f"{self.files[0]}" + (f" and {len(self.files) - 1} more" if self.files[1:] else "")
+            case "pristine-tar":
+                return made + f"what {self.ref.removeprefix('refs/')} has"
+            case "tag":
+                return made + f"made of the tag {self.ref.removeprefix('refs/tags/')}"
+            case "tree":
+                return (
+                    made + "made of the tree without debian/: none was found beside it, with pristine-tar or at a tag"
+                )
+        return ""
+
+
+def format_of(root: Path) -> str:
+    """Return the source format of the package in *root*; dpkg-source takes the oldest where none is said."""
+    text = text_of(root / "debian/source/format") or ""
+    return next((line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")), "1.0")
+
+
+def is_native(root: Path) -> bool:
+    """Tell by its format whether a package is Debian's own, without an upstream tarball."""
+    return _NATIVE.fullmatch(format_of(root)) is not None
+
+
+def find(root: Path, *, only_tree: bool = False) -> Orig:
+    """Look for upstream's tarball of the package in *root*; there is none of a native one.
+
+    :param only_tree: do not look: it is to be made of the tree.
+    :raise UsageError: debian/changelog does not tell which it is, or git has a complaint.
+    """
+    package = SourcePackage.of(root)
+    stem = f"{package.name}_{package.upstream_version}.orig"
+    if is_native(root) or "-" not in package.version:
+        return Orig(kind="none", stem=stem)
+    if only_tree:
+        return Orig(kind="tree", stem=stem)
+    return _beside(root, stem) or _pristine(root, stem) or _tag(root, package, stem) or Orig(kind="tree", stem=stem)
+
+
+def _beside(root: Path, stem: str) -> Orig | None:
+    wanted = re.compile(rf"{re.escape(stem)}(-[a-z0-9-]+)?\.{_ENDINGS}(\.asc)?", re.IGNORECASE)
+    found = sorted(path for path in root.parent.iterdir() if wanted.fullmatch(path.name) and path.is_file())
+    is_there = any(path.name.startswith(f"{stem}.tar.") for path in found)
+    return Orig(kind="beside", stem=stem, files=tuple(found)) if is_there else None
+
+
+def _pristine(root: Path, stem: str) -> Orig | None:
+    wanted = re.compile(rf"({re.escape(stem)}(?:-[A-Za-z0-9-]+)?\.{_ENDINGS})\.delta")
+    for ref in _PRISTINE if _is_whole(root) else ():
+        listed = (git(root, "ls-tree", "-z", "--name-only", ref) or b"") if _exists(root, ref) else b""
+        names = [match[1] for name in listed.decode(errors="replace").split("\0") if (match := wanted.fullmatch(name))]
+        if any(name.startswith(f"{stem}.tar.") for name in names):
+            trees = [(git(root, "cat-file", "blob", f"{ref}:{name}.id") or b"").decode().strip() for name in names]
+            history = History.of_one(root, ref, trees, name=_PRISTINE[0])
+            return Orig(kind="pristine-tar", stem=stem, names=tuple(names), ref=ref, history=history)
+    return None
+
+
+def _tag(root: Path, package: SourcePackage, stem: str) -> Orig | None:
+    # DEP-14: what a ref's name cannot have.
+    version = package.upstream_version.replace(":", "%").replace("~", "_").replace("..", ".#.")
+    patterns = dict.fromkeys((*_gbp_patterns(root), *_TAGS)) if _is_whole(root) else ()
+    for pattern in patterns:
+        ref = "refs/tags/" + pattern.replace("%(version)s", version)
+        if _exists(root, ref):
+            return Orig(kind="tag", stem=stem, ref=ref, history=History.of_one(root, ref, name=ref))
+    return None
+
+
+def _gbp_patterns(root: Path) -> list[str]:
+    """Return the pattern of upstream's tags that debian/gbp.conf says."""
+    settings = configparser.RawConfigParser(strict=False)
+    try:
+        settings.read_string((text_of(root / "debian/gbp.conf") or "")[:_LIMIT_BYTES])
+    except configparser.Error as problem:
+        raise UsageError(f"cannot read {root / 'debian/gbp.conf'}: {problem.message.splitlines()[0]}") from problem
+    sections = [settings.defaults(), *(settings[name] for name in settings.sections())]
+    return [section["upstream-tag"].strip("'\"") for section in sections if "upstream-tag" in section]
+
+
+def _is_whole(root: Path) -> bool:
+    """Whether *root* is all of a checkout, and not a part of one."""
+    return git(root, "rev-parse", "--show-prefix") == b"\n"
+
+
+def _exists(root: Path, ref: str) -> bool:
+    return bool(git(root, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}"))

@@ -1,0 +1,118 @@
+"""A project: what its vmtasks.toml says, and what can be found out without asking.
+
+Three sources, each over the one before: what the tree itself tells (debian/changelog, a Makefile, pyproject.toml),
+``vmtasks.toml`` at its root, and ``VMTASKS_...`` in the environment. docs/vmtasks.toml.md lists every key.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from vmtasks import toml
+from vmtasks.config import image_dirs
+from vmtasks.errors import UsageError
+from vmtasks.project import detect
+from vmtasks.project.changelog import SourcePackage
+from vmtasks.project.release import stem
+from vmtasks.project.settings import Artifacts, Build, Commands, Images, Install, Machine, SourceSettings
+
+_UNSAID = "\0"
+"""A dist command that nobody has said."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    """What is to be built and tested; *version* is empty where nothing tells it."""
+
+    root: Path = field(metadata={"key": None})
+    version: str = field(default="", metadata={"key": None})
+    name: str = field(metadata={"says": "the project's name", "env": "VMTASKS_NAME"})
+    images: Images = field(default_factory=Images)
+    machine: Machine = field(default_factory=Machine)
+    commands: Commands = field(default_factory=Commands)
+    build: Build = field(default_factory=Build)
+    install: Install = field(default_factory=Install)
+    artifacts: Artifacts = field(default_factory=Artifacts)
+    source: SourceSettings = field(default_factory=SourceSettings)
+    is_dist_said: bool = field(default=False, metadata={"key": None})
+    """Whether somebody has said a dist command, and it is not what projects of this kind usually have."""
+
+    @classmethod
+    def load(cls, root: Path, environ: Mapping[str, str] = os.environ) -> Project:
+        """Look at the directory *root*, read its vmtasks.toml if there is one, and let *environ* override both.
+
+        :raise UsageError: it is no directory, or something in it is not as it should be.
+        """
+        root = Path(os.path.abspath(os.path.expanduser(root)))  # noqa: PTH100, PTH111 - pathlib leaves ".." standing
+        try:
+            os.scandir(root).close()
+        except OSError as error:
+            raise UsageError(f"cannot open the project {root}: {error.strerror}") from error
+        name, version = detect.identity(root)
+        usual = detect.usual_commands(root)
+        project = cls(root=root, name=name, version=version, commands=replace(usual, dist=_UNSAID))
+        if os.path.lexists(root / "vmtasks.toml"):
+            project = toml.load(cls, root / "vmtasks.toml", over=project)
+            _check_place(root / "vmtasks.toml", project.machine.on)
+        project = _over(project, environ)
+        if project.commands.dist is not _UNSAID:
+            return replace(project, is_dist_said=bool(project.commands.dist))
+        return replace(project, commands=replace(project.commands, dist=usual.dist))
+
+    @classmethod
+    def of_file(cls, path: Path, environ: Mapping[str, str] = os.environ) -> Project:
+        """Return the project that a source archive stands for: defaults, and *environ* over them."""
+        packed = stem(path.name)
+        name = (packed.rpartition("-")[0] or packed).split("_")[0] or path.name.split("_")[0]
+        return _over(cls(root=path.absolute(), name=name), environ)
+
+    @property
+    def is_packaged(self) -> bool:
+        """Whether it can be built as a Debian package."""
+        return (self.root / "debian/control").is_file()
+
+    @property
+    def is_python(self) -> bool:
+        """Whether it is a Python project, for which pip may be called."""
+        return any((self.root / name).is_file() for name in ("pyproject.toml", "setup.py"))
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The environment of its commands; a version that was said is in it, where those look who ask git for one."""
+        names = ("VMTASKS_VERSION", "SETUPTOOLS_SCM_PRETEND_VERSION", "PBR_VERSION") if self.source.version else ()
+        return {**dict.fromkeys(names, self.source.version), **self.commands.env}
+
+    @property
+    def directory_name(self) -> str:
+        """What its directory in a machine is called: NAME-VERSION, as that of a release would be."""
+        name = f"{self.name}-{self.version}" if self.version else self.name
+        return re.sub(r"[/\0\n]", "-", name).lstrip("-.") or "project"
+
+    @property
+    def source_package(self) -> SourcePackage:
+        """The source package that it is; a UsageError where debian/changelog does not tell."""
+        return SourcePackage.of(self.root)
+
+
+def _over(project: Project, environ: Mapping[str, str]) -> Project:
+    """Return *project* with what *environ* says over it."""
+    if image := environ.get("VMTASKS_IMAGE"):
+        project = replace(project, images=Images.like(image, image_dirs(environ)))
+    project = toml.override(project, environ)
+    return replace(project, version=project.source.version or project.version)
+
+
+def _check_place(path: Path, on: str) -> None:
+    """See that a project asks for clean machines alone: whose host it is root on, or whose money it spends, users say.
+
+    :raise UsageError: it asks for others.
+    """
+    if on.startswith(("ssh://", "ec2")):
+        raise UsageError(
+            f"{path}: [machine] on = {on!r}: a project may name a host for its clean machines, as 'USER@HOST'",
+            hint=f"if you want it so: --on {on}, or VMTASKS_ON",
+        )
