@@ -43,7 +43,7 @@ def find(names: Sequence[str]) -> Packages:
     for name in names or ["."]:
         path = Path(name)
         if path.is_dir():
-            found += sorted(path.glob("*.deb"))
+            found += sorted(one for one in path.glob("*.deb") if one.is_file())
         elif path.suffix == ".changes" and path.is_file():
             words = path.read_text(errors="replace").split()
             found += dict.fromkeys(path.with_name(Path(word).name) for word in words if word.endswith(".deb"))

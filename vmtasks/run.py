@@ -158,7 +158,7 @@ class Run:
                 raise
 
     @contextmanager
-    def case(self, name: str, *, goes_on: Guest | bool = False) -> Iterator[None]:
+    def case(self, name: str, *, goes_on: Guest | bool | None = None) -> Iterator[None]:
         """Run the block as a test case: a row of the report; ``TestSkipped`` ends it without a verdict.
 
         :param goes_on: the machine on which the run goes on after a failure, to fail at its end; where somebody
@@ -175,7 +175,7 @@ class Run:
         except TestFailed as failure:
             problem = failure
             self.failed[name] = failure
-            if goes_on is False or (isinstance(failure, GuestLost) and goes_on is not True):
+            if not goes_on or (isinstance(failure, GuestLost) and goes_on is not True):
                 raise
             events.emit(events.Note(text=f"{name}: {failure.sentence}", level="warning"))
             if goes_on is not True:

@@ -1,84 +1,39 @@
-"""debian/tests/control, read."""
+"""Which tests debian/tests/control lists."""
 
 from __future__ import annotations
 
 import pytest
 
-from vmtasks import UsageError, dep8
-
-WHERE = "debian/tests/control"
+from vmtasks import dep8
 
 
-def test_a_paragraph_names_several_tests_that_share_the_rest() -> None:
-    one, two = dep8.parse(
-        "Tests: one, two\nDepends: @, curl | wget,\n  python3 (>= 3.9)\nRestrictions: needs-root\n", WHERE
-    )
-    assert (one.name, one.command) == ("one", "exec debian/tests/one")
-    assert (two.name, two.command) == ("two", "exec debian/tests/two")
-    assert one.depends == two.depends == ("@", "curl | wget", "python3 (>= 3.9)")
-    assert one.restrictions == {"needs-root"}
-
-
-def test_what_is_not_said_has_its_default() -> None:
-    (test,) = dep8.parse("Tests: one", WHERE)
-    assert (test.depends, test.restrictions, test.unsupported) == (("@",), frozenset(), ())
-    (alone,) = dep8.parse("Tests: one\nDepends:\n", WHERE)
-    assert alone.depends == ()
-
-
-def test_tests_may_lie_elsewhere() -> None:
-    (test,) = dep8.parse("Tests: one\nTests-Directory: t/installed\n", WHERE)
-    assert test.command == "exec t/installed/one"
-
-
-def test_a_command_is_a_test_and_may_have_a_name() -> None:
-    first, named = dep8.parse(
-        "Test-Command: foo --config=a:b\n\nTest-Command: bar\nFeatures: x, test-name=of-bar\n", WHERE
-    )
-    assert (first.name, first.command) == ("command1", "foo --config=a:b")
-    assert (named.name, named.command) == ("of-bar", "bar")
-
-
-def test_comments_and_blank_lines_say_nothing() -> None:
-    text = (
-        "# about\n\n\nTests: one\n# between\nRestrictions: allow-stderr,\n# in a list\n flaky\n  \n\t\nTests: two\n\n"
-    )
-    one, two = dep8.parse(text, WHERE)
-    assert one.restrictions == {"allow-stderr", "flaky"}
-    assert two.name == "two"
-    assert dep8.parse("", WHERE) == dep8.parse("\n# nothing\n", WHERE) == ()
-
-
-def test_names_of_fields_have_no_case() -> None:
-    (test,) = dep8.parse("tests: one\nRESTRICTIONS: breaks-testbed\n", WHERE)
-    assert test.needs_own_machine
-
-
-def test_what_we_cannot_honour_is_told() -> None:
-    (test,) = dep8.parse("Tests: one\nRestrictions: needs-root needs-reboot allow-stderr build-needed\n", WHERE)
-    assert test.unsupported == ("build-needed", "needs-reboot")
-    (trigger,) = dep8.parse("Tests: one\nRestrictions: hint-testsuite-triggers\n", WHERE)
-    assert trigger.unsupported == ("hint-testsuite-triggers",)
+def names(control: str) -> list[str]:
+    return [one.name for one in dep8.listed(control)]
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("control", "expected"),
     [
-        ("Depends: @\n", "a paragraph has neither 'Tests' nor 'Test-Command'"),
-        ("Tests: one\n\nRestrictions: flaky\n", "a paragraph has neither 'Tests' nor 'Test-Command'"),
-        ("Tests one\n", "a line must be like 'Field: value', not 'Tests one'"),
+        ("", []),
+        ("\n# nothing\n", []),
+        ("Tests: one, two\nDepends: @, curl | wget,\n  python3 (>= 3.9)\nRestrictions: needs-root\n", ["one", "two"]),
+        ("Tests: one\n  two,three\n", ["one", "two", "three"]),
+        ("tests: one\nRESTRICTIONS: breaks-testbed\n", ["one"]),
+        ("Test-Command: a --b=c:d\n\nTest-Command: e\nFeatures: x, test-name=of-e\n", ["command1", "of-e"]),
+        # Only commands without a name of their own are counted.
+        ("Test-Command: a\nFeatures: test-name=a\n\nTest-Command: b\n", ["a", "command1"]),
+        ("# about\n\nTests: one\n# between\nRestrictions: a,\n# in a list\n b\n  \n\t\nTests: two\n", ["one", "two"]),
+        ("Tests: one # and no other\nDepends: @, # all\n jq\n", ["one"]),
+        ("Tests: one\nRestriction: flaky\n", ["one"]),
+        ("Tests: one\n\nTests: one\nArchitecture: i386\n", ["one"]),
+        ("Tests: one\r\n\r\nTests: two\r\n", ["one", "two"]),
+        ("Depends: @\n", []),
     ],
-)
-def test_what_names_no_test_is_refused(text: str, says: str) -> None:
-    with pytest.raises(UsageError) as refusal:
-        dep8.parse(text, WHERE)
-    assert refusal.value.sentence == f"{WHERE}: {says}"
+)  # fmt: skip
+def test_names_come_in_their_order_and_once(control: str, expected: list[str]) -> None:
+    assert names(control) == expected
 
 
-@pytest.mark.parametrize("name", ["../../evil", "/etc/evil", "evil\x1b[2J", "evil\x9b", "turned\u202eround"])
-def test_what_could_lead_elsewhere_or_speak_to_a_terminal_is_no_name(name: str) -> None:
-    for control in (f"Tests: fine {name}", f"Test-Command: true\nFeatures: test-name={name}"):
-        with pytest.raises(UsageError, match="debian/tests/control: a test cannot be called '"):
-            dep8.parse(control, WHERE)
-    (test,) = dep8.parse("Tests: usual-name_1.2+b~c:d", WHERE)
-    assert test.name == "usual-name_1.2+b~c:d"
+def test_those_that_want_the_tree_built_are_known() -> None:
+    control = "Tests: one\n\nTests: two, three\nRestrictions: a,\n build-needed\n\nTests: four\nClasses: build-needed\n"
+    assert [one.name for one in dep8.listed(control) if one.needs_build] == ["two", "three"]

@@ -31,7 +31,11 @@ def case(name: str, outcome: str) -> e.CaseEnded:
     return e.CaseEnded(case=name, outcome=outcome, duration_s=1.5, sentence=f"{name} ended", evidence=("one", "two"))
 
 
-WORDS = {outcome: ["error"] for outcome in Outcome} | {Outcome.PASSED: [], Outcome.FAILED: ["failure"]}
+WORDS = {outcome: ["error"] for outcome in Outcome} | {
+    Outcome.PASSED: [],
+    Outcome.FAILED: ["failure"],
+    Outcome.SKIPPED: ["skipped"],
+}
 
 
 @pytest.mark.parametrize("outcome", list(Outcome))

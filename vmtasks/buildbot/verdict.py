@@ -15,7 +15,7 @@ from vmtasks.report.result import RUNNING, SCHEMA
 from vmtasks.report.times import Times
 from vmtasks.report.words import duration
 
-Results = Literal["success", "failure", "exception", "retry", "cancelled"]
+Results = Literal["success", "warnings", "failure", "exception", "retry", "cancelled"]
 """Buildbot's words; its numbers are their places in ``buildbot.process.results.Results``."""
 
 # A usage error is the project's or the configuration's, and stays: an exception would put the worker in quarantine.
@@ -23,6 +23,7 @@ _RESULTS: Mapping[str, Results] = MappingProxyType(
     {
         Outcome.PASSED: "success",
         Outcome.FAILED: "failure",
+        Outcome.SKIPPED: "warnings",
         Outcome.USAGE: "failure",
         Outcome.TIME_LIMIT: "failure",
         Outcome.INTERRUPTED: "cancelled",

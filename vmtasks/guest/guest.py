@@ -231,8 +231,7 @@ class Guest:
         )
         if "failed" in self.wait_until_succeeds(sh(script), timeout_s=timeout_s):
             journal = units.journal_of(self.query, unit)
-            why = f": {journal[-1]}" if journal else ""
-            raise CommandFailed(f"unit {unit} on {self.name} has failed{why}", evidence=journal)
+            raise CommandFailed(": ".join([f"unit {unit} on {self.name} has failed", *journal[-1:]]), evidence=journal)
 
     def wait_for_port(self, port: int, *, timeout_s: float = 60.0) -> None:
         """Wait until something in the guest listens on a TCP port.

@@ -20,6 +20,7 @@ _CONSOLE_LINES = 20
 _VERDICTS = {
     Outcome.PASSED: "passed in",
     Outcome.FAILED: "failed after",
+    Outcome.SKIPPED: "tested nothing in",
     Outcome.USAGE: "was asked for something that cannot be, after",
     Outcome.HOST: "could not go on on this host after",
     Outcome.BOOT: "had no machine that answered, after",

@@ -1,0 +1,90 @@
+"""Which packages are meant by files, .changes files and directories: real packages, made by dpkg-deb."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from vmtasks.debfile import find, read
+from vmtasks.errors import UsageError
+
+
+def made(path: Path, name: str, version: str = "1.0", architecture: str = "all", more: str = "") -> Path:
+    """Make a package that is empty but for its control file."""
+    with TemporaryDirectory() as tree:
+        control = Path(tree, "DEBIAN", "control")
+        control.parent.mkdir(mode=0o755)
+        control.write_text(
+            f"Package: {name}\nVersion: {version}\nArchitecture: {architecture}\n{more}"
+            "Maintainer: A Tester <tester@example.org>\nDescription: a package\n"
+        )
+        subprocess.run(["dpkg-deb", "--root-owner-group", "--build", tree, path], check=True)
+    return path
+
+
+@pytest.fixture
+def debs(tmp_path: Path) -> Path:
+    made(tmp_path / "one_1.0_amd64.deb", "one", architecture="amd64")
+    made(tmp_path / "one-dbgsym_1.0_amd64.deb", "one-dbgsym", more="Auto-Built-Package: debug-symbols\n")
+    made(tmp_path / "two_1.0_all.deb", "two")
+    return tmp_path
+
+
+def names(*given: Path) -> dict[str, Path]:
+    return {name: package.path for name, package in find(list(map(str, given))).items()}
+
+
+def test_a_directory_stands_for_its_packages_but_those_for_debuggers(debs: Path) -> None:
+    assert names(debs) == {"one": debs / "one_1.0_amd64.deb", "two": debs / "two_1.0_all.deb"}
+
+
+def test_a_package_is_what_its_control_file_says_whatever_its_file_is_called(tmp_path: Path) -> None:
+    path = made(tmp_path / "tiny-1.0-Linux.deb", "tiny", version="1:2.0~rc1-1", more="Essential: yes\n")
+    (package,) = find([str(path)]).values()
+    assert (package.name, package.version, package.architecture) == ("tiny", "1:2.0~rc1-1", "all")
+    assert package.must_stay
+    assert read(made(tmp_path / "stays.deb", "stays", more="Protected: yes\n")).must_stay
+    assert not read(made(tmp_path / "goes.deb", "goes", more="Protected: no\n")).must_stay
+
+
+def test_debug_symbols_are_known_by_what_made_them_and_not_by_a_name(tmp_path: Path) -> None:
+    assert set(names(made(tmp_path / "a.deb", "about-dbgsym"))) == {"about-dbgsym"}
+
+
+def test_a_file_that_is_named_more_than_once_is_one(debs: Path) -> None:
+    changes = debs / "one_1.0_amd64.changes"
+    changes.write_text("Checksums-Sha256:\n 00 1 one_1.0_amd64.deb\nFiles:\n 00 1 one_1.0_amd64.deb\n")
+    linked = debs.with_name(f"{debs.name}-linked")
+    linked.symlink_to(debs)
+    assert names(changes) == {"one": debs / "one_1.0_amd64.deb"}
+    assert set(names(debs, changes, linked)) == {"one", "two"}
+
+
+@pytest.mark.parametrize(("version", "architecture"), [("1.1", "amd64"), ("0.9", "amd64"), ("1.0", "i386")])
+def test_two_files_of_one_package_are_one_too_many(debs: Path, version: str, architecture: str) -> None:
+    other = made(debs / f"other-name-{version}.deb", "one", version=version, architecture=architecture)
+    with pytest.raises(UsageError, match="they are one package, one") as caught:
+        find([str(debs)])
+    assert str(other) in caught.value.sentence
+    assert str(debs / "one_1.0_amd64.deb") in caught.value.sentence
+
+
+def test_what_is_not_there_is_named(debs: Path) -> None:
+    with pytest.raises(UsageError, match=r"cannot install .*/three_1.0_all.deb: there is no such file"):
+        find([str(debs / "three_1.0_all.deb")])
+
+
+@pytest.mark.parametrize("content", [b"", b"!<arch>\n", b"no package at all\n"])
+def test_what_is_no_package_is_told(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "broken.deb"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=r"cannot read .*broken.deb: .*\S"):
+        find([str(path)])
+
+
+def test_no_packages_are_too_few(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there are no packages in"):
+        find([str(tmp_path)])
