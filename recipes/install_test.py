@@ -63,7 +63,7 @@ def install_test(
     origin = Source.of(Path(source), debian=project.root / "debian" if project else None) if source else None
     project = project or run.project(source, image)
     trial = _Trial(run=run, new=new, project=project, smoke=smoke or project.commands.smoke)
-    tests = PackageTests.of(run, origin, project) if origin else None
+    tests = PackageTests.of(run, origin, project, new) if origin else None
     with ExitStack() as checkpoints, ExitStack() as machine:
         guest = machine.enter_context(run.boot(project.images.install, name="install", project=project, forkable=True))
         machine.enter_context(_logs_kept(run, guest))

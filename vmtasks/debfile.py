@@ -12,7 +12,7 @@ from pathlib import Path
 
 from vmtasks.errors import HostError, UsageError
 
-_FIELDS = ("Package", "Version", "Architecture", "Essential", "Protected", "Auto-Built-Package")
+_FIELDS = ("Package", "Version", "Architecture", "Essential", "Protected", "Auto-Built-Package", "Recommends")
 _LIMIT_S = 60.0
 
 
@@ -26,6 +26,8 @@ class Package:
     architecture: str
     must_stay: bool = False
     """Whether it is Essential or Protected: dpkg and apt refuse to remove it."""
+    recommends: tuple[str, ...] = ()
+    """Relations, as its control file has them."""
     is_debug: bool = False
     """Whether it has nothing but another package's debug symbols."""
 
@@ -95,5 +97,6 @@ def read(path: Path) -> Package:
         version=version,
         architecture=architecture,
         must_stay="yes" in (fields.get("Essential"), fields.get("Protected")),
+        recommends=tuple(one.strip() for one in fields.get("Recommends", "").split(",") if one.strip()),
         is_debug=name.endswith("-dbgsym") and fields.get("Auto-Built-Package") == "debug-symbols",
     )

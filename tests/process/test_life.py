@@ -16,7 +16,7 @@ from vmtasks import events, life, slots
 from vmtasks.berth import Berth
 from vmtasks.config import HostSettings
 from vmtasks.deadline import Deadline
-from vmtasks.errors import BootError, ConnectionLost, HostError, StillRunning
+from vmtasks.errors import BootError, ConnectionLost, GuestLost, HostError, StillRunning
 from vmtasks.guest import Guest, Result
 from vmtasks.guest.session import Session
 from vmtasks.image.cache import BakedImage
@@ -394,11 +394,11 @@ def test_process_that_is_killed_for_want_of_memory_is_told_and_the_machine_goes_
 
 
 @pytest.mark.usefixtures("stand_in")
-def test_panic_while_it_serves_is_a_lost_connection(host: Callable[..., None], machine: Machine, berth: Berth) -> None:
+def test_panic_while_it_serves_is_the_guests_own(host: Callable[..., None], machine: Machine, berth: Berth) -> None:
     host({"cont": [["say", "Kernel panic - not syncing: Fatal exception\n"]]})
     with living(machine, berth) as guest:
         guest.facts["leash"].qmp("cont")
-        with pytest.raises(ConnectionLost, match="the kernel of guest panicked"):
+        with pytest.raises(GuestLost, match="the kernel of guest panicked"):
             watch_until_it_raises(guest)
 
 
@@ -410,7 +410,7 @@ def test_machine_that_has_panicked_is_not_asked_to_power_off(
     stack = ExitStack()
     guest = stack.enter_context(living(replace(machine, throw_away=False), berth))
     guest.facts["leash"].qmp("cont")
-    with pytest.raises(ConnectionLost):
+    with pytest.raises(GuestLost):
         watch_until_it_raises(guest)
     with pytest.raises(StillRunning, match="did not power itself off any more"):
         stack.close()

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import paramiko
 import pytest
 
-from vmtasks import CommandFailed, ConnectionLost, Guest, HostError, TimeLimit, UsageError, events, sh
+from vmtasks import CommandFailed, ConnectionLost, Guest, TestFailed, TimeLimit, UsageError, events, sh
 from vmtasks.guest import archive, pulse, session, transfer
 from vmtasks.guest.exchange import Exchange
 from vmtasks.guest.pulse import Pulse
@@ -352,7 +352,7 @@ def test_what_is_not_there_is_the_askers_mistake_and_all_else_is_not(guest: Gues
         with pytest.raises(CommandFailed, match=r"(there is no|nothing matches) .*where"):
             guest.get(str(tmp_path / source), tmp_path / "back")
     (tmp_path / "file").touch()
-    with pytest.raises(HostError, match=r"cannot put .* on m: .*File exists"):
+    with pytest.raises(TestFailed, match=r"cannot put .* on m: .*File exists"):
         guest.put(tmp_path / "file", str(tmp_path / "file" / "below"))
     with pytest.raises(UsageError, match="there is no such file"):
         guest.put(tmp_path / "nowhere", "/tmp")
@@ -424,7 +424,7 @@ def test_a_file_that_shrinks_while_it_is_sent_is_no_defect(guest: Guest, tmp_pat
     (tmp_path / "file").write_bytes(bytes(1 << 20))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("vmtasks.guest.archive.pack", shrinking)
-        with pytest.raises(HostError, match="unexpected end of data"):
+        with pytest.raises(TestFailed, match="unexpected end of data"):
             guest.put(tmp_path / "file", str(tmp_path / "there"))
     guest.put(tmp_path / "file", str(tmp_path / "there"))  # and once more, over ssh
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from vmtasks import CommandFailed, HostError, Result, apt
+from vmtasks import CommandFailed, HostError, Result, TestFailed, apt
 
 UNREACHABLE = "Err:1 http://mirror.invalid x\nW: Failed to fetch http://mirror.invalid/x  Could not connect\n"
 
@@ -16,10 +16,14 @@ class Stub:
     """A guest whose apt-get answers as it is told to, by the word that says what it is to do."""
 
     name = "m"
+    is_here = False
 
     def __init__(self, **answers: tuple[int, str]) -> None:
         self.answers = answers
         self.ran: list[str] = []
+
+    def query(self, command: Any) -> str:
+        return "tiny.service loaded failed failed tiny\n" if "list-units" in str(command) else "bind: port is taken\n"
 
     def run(self, command: Sequence[str], **_: Any) -> Result:
         self.ran.append(command[1])
@@ -39,7 +43,9 @@ def test_what_works_needs_no_lists() -> None:
 
 def test_a_package_that_is_not_there_is_the_projects_fault() -> None:
     guest = Stub(install=(100, "E: Unable to locate package thing\n"))
-    with pytest.raises(CommandFailed, match="apt-get cannot install on m") as failure:
+    with pytest.raises(
+        CommandFailed, match="apt-get cannot install thing on m: Unable to locate package thing"
+    ) as failure:
         apt_in(guest)
     assert guest.ran == ["install", "update", "install"]
     assert failure.value.evidence == ("E: Unable to locate package thing",)
@@ -60,6 +66,32 @@ def test_a_mirror_that_goes_away_meanwhile_is_not_either() -> None:
 def test_what_dpkg_refuses_is_not_tried_again_and_no_fault_of_the_mirror() -> None:
     said = "Failed to fetch my breakfast, says a postinst\nE: Sub-process /usr/bin/dpkg returned an error code (1)\n"
     guest = Stub(install=(100, said))
-    with pytest.raises(CommandFailed, match="apt-get cannot install on m"):
+    # ... and the unit that failed tells why.
+    with pytest.raises(
+        CommandFailed, match="apt-get cannot install thing on m: tiny.service: bind: port is taken"
+    ) as one:
         apt_in(guest)
     assert guest.ran == ["install"]
+    assert one.value.evidence[-1] == "tiny.service: bind: port is taken"
+
+
+def test_what_a_maintainer_script_says_is_the_reason() -> None:
+    said = (
+        "Setting up tiny (1.0) ...\ntiny: /var/lib/tiny is missing\ndpkg: error processing package tiny (--configure):\n"
+        " installed tiny package post-installation script subprocess returned error exit status 1\n"
+        "E: Sub-process /usr/bin/dpkg returned an error code (1)\n"
+    )
+    with pytest.raises(CommandFailed, match="installed tiny package post-installation script .* status 1") as failure:
+        apt_in(Stub(install=(100, said)))
+    assert "tiny: /var/lib/tiny is missing" in failure.value.evidence
+
+
+def test_a_mirror_that_answers_this_host_is_out_of_the_guests_reach_by_its_own_doing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    guest = Stub(install=(100, UNREACHABLE))
+    guest.is_here = True
+    for answers, error in ((True, TestFailed), (False, HostError)):
+        monkeypatch.setattr(apt, "_is_reachable", lambda _, answers=answers: answers)
+        with pytest.raises(error, match="m cannot reach Debian's archive"):
+            apt_in(guest)

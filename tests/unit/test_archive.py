@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from vmtasks.errors import HostError
+from vmtasks.errors import HostError, TestFailed
 from vmtasks.guest import archive
 
 Entry = tuple[tarfile.TarInfo, bytes]
@@ -237,7 +237,7 @@ def test_a_sparse_file_makes_no_room_for_a_huge_header(target: Path) -> None:
     header = tarfile.TarInfo("x")
     header.type, header.size = tarfile.XHDTYPE, 1024**3
     stream = io.BytesIO(sparse("huge", 8 * 1024**3) + header.tobuf(tarfile.PAX_FORMAT) + bytes(64 << 20))
-    with pytest.raises(HostError, match="a header is more than 1 MiB"):
+    with pytest.raises(TestFailed, match="a header is more than 1 MiB"):
         archive.unpack(stream, target)
     assert stream.tell() < 2 << 20
 
@@ -250,7 +250,7 @@ def test_a_size_that_holds_for_all_members_is_not_believed(target: Path) -> None
         tar.addfile(tarfile.TarInfo("file"))
     stream.write(bytes(64 << 20))
     stream.seek(0)
-    with pytest.raises(HostError, match="cannot unpack what the guest sent: "):
+    with pytest.raises(TestFailed, match="cannot unpack what the guest sent: "):
         archive.unpack(stream, target)
     assert stream.tell() < 2 << 20
 
@@ -259,14 +259,14 @@ def test_headers_upon_headers_are_an_error_of_the_guests(target: Path) -> None:
     header = tarfile.TarInfo("g")
     header.type, header.size = tarfile.XGLTYPE, 512
     stream = io.BytesIO((header.tobuf(tarfile.PAX_FORMAT) + b"9 a=b\n".ljust(512, b"\0")) * 1000)
-    with pytest.raises(HostError, match="cannot unpack what the guest sent: "):
+    with pytest.raises(TestFailed, match="cannot unpack what the guest sent: "):
         archive.unpack(stream, target)
 
 
 def test_names_are_counted_with_the_directories_on_their_way(target: Path) -> None:
     entries = [entry("a"), entry("b/c/d"), entry("b/c/e")]
     assert len(archive.unpack(tar_of(entries), target, limit_names=7)[0]) == 3
-    with pytest.raises(HostError, match="cannot take more than 6 names out of the guest at once"):
+    with pytest.raises(TestFailed, match="cannot take more than 6 names out of the guest at once"):
         archive.unpack(tar_of(entries), target, limit_names=6)
 
 
@@ -305,7 +305,7 @@ def test_more_than_the_limit_is_refused_before_it_is_written(target: Path) -> No
     huge = entry("huge")
     huge[0].size = 10 * 1024**4
     stream = io.BytesIO(huge[0].tobuf(tarfile.GNU_FORMAT))
-    with pytest.raises(HostError, match="cannot take more than 1000 bytes out of the guest at once"):
+    with pytest.raises(TestFailed, match="cannot take more than 1000 bytes out of the guest at once"):
         archive.unpack(stream, target, limit_bytes=1000)
     assert list(target.iterdir()) == []
 
@@ -314,7 +314,7 @@ def test_the_limit_counts_all_members_together(target: Path) -> None:
     entries = [entry(str(number), b"x" * 400) for number in range(3)]
     all_bytes = 3 * (512 + 512)
     assert len(archive.unpack(tar_of(entries), target, limit_bytes=all_bytes)[0]) == 3
-    with pytest.raises(HostError, match=f"more than {all_bytes - 1} bytes"):
+    with pytest.raises(TestFailed, match=f"more than {all_bytes - 1} bytes"):
         archive.unpack(tar_of(entries), target, limit_bytes=all_bytes - 1)
 
 
@@ -323,7 +323,7 @@ def test_a_huge_header_is_refused_before_it_is_read(target: Path) -> None:
     header.type = tarfile.XHDTYPE
     header.size = 1024**3
     stream = io.BytesIO(header.tobuf(tarfile.PAX_FORMAT) + bytes(64 << 20))
-    with pytest.raises(HostError, match="a header is more than 1 MiB"):
+    with pytest.raises(TestFailed, match="a header is more than 1 MiB"):
         archive.unpack(stream, target)
     assert stream.tell() < 2 << 20
 
@@ -347,19 +347,19 @@ def test_what_nobody_asked_for_is_left_out(target: Path) -> None:
 @pytest.mark.parametrize("cut", [0, 100, 512 + 100, 512 + 1024, 512 + 1024 + 100])
 def test_a_stream_that_breaks_off_is_an_error(target: Path, cut: int) -> None:
     whole = tar_of([entry("file", b"x" * 1000)]).getvalue()
-    with pytest.raises(HostError, match="cannot unpack what the guest sent: "):
+    with pytest.raises(TestFailed, match="cannot unpack what the guest sent: "):
         archive.unpack(io.BytesIO(whole[:cut]), target)
 
 
 @pytest.mark.parametrize("stream", [b"no tar at all" * 100, bytes(range(256)) * 10])
 def test_what_is_no_archive_is_an_error(target: Path, stream: bytes) -> None:
-    with pytest.raises(HostError, match="cannot unpack what the guest sent: "):
+    with pytest.raises(TestFailed, match="cannot unpack what the guest sent: "):
         archive.unpack(io.BytesIO(stream), target)
 
 
 def test_a_header_that_is_none_does_not_end_the_archive_in_silence(target: Path) -> None:
     first, second = (tar_of([entry(name, b"x" * 512)]).getvalue()[:1024] for name in ("one", "two"))
-    with pytest.raises(HostError, match="cannot unpack what the guest sent: "):
+    with pytest.raises(TestFailed, match="cannot unpack what the guest sent: "):
         archive.unpack(io.BytesIO(first + b"?" + second[1:] + bytes(1024)), target)
 
 
@@ -370,7 +370,7 @@ def test_a_time_that_no_clock_shows_is_no_obstacle(target: Path, mtime: str) -> 
 
 
 def test_a_negative_size_is_an_error_and_no_endless_loop(target: Path) -> None:
-    with pytest.raises(HostError, match="cannot unpack"):
+    with pytest.raises(TestFailed, match="cannot unpack"):
         archive.unpack(tar_of([with_headers(entry("file"), size="-512")]), target)
 
 

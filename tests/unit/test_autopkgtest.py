@@ -127,12 +127,6 @@ def test_a_summary_is_read() -> None:
     )
 
 
-def test_what_passes_superficially_is_known() -> None:
-    superficial, plain = parse("a   PASS (superficial)\nb   PASS\n").rows
-    assert superficial.is_superficial
-    assert not plain.is_superficial
-
-
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [

@@ -25,11 +25,6 @@ class Row:
     verdict: Verdict
     reason: str = ""
 
-    @property
-    def is_superficial(self) -> bool:
-        """Whether it passed, and says itself that this does not mean much."""
-        return self.verdict == "PASS" and "superficial" in self.reason
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NoReturn, Protocol, Self
 
-from vmtasks.errors import HostError
+from vmtasks.errors import HostError, TestFailed
 
 EXTRACT_LIMIT_BYTES = 16 * 1024**3
 EXTRACT_LIMIT_NAMES = 1_000_000
@@ -182,7 +182,8 @@ def unpack(
     :param limit_bytes: how much all of it may be, headers included.
     :param limit_names: how many names there may be in it.
     :return: the files and links that were made, and a sentence for each member that was left out, up to a number.
-    :raise HostError: the disk is full, *target* cannot be written, or the stream goes over a limit.
+    :raise HostError: the disk is full, or *target* cannot be written.
+    :raise TestFailed: the guest sent no archive, or one that goes over a limit.
     """
     made: list[Path] = []
     refused = _Refused()
@@ -197,10 +198,10 @@ def unpack(
                 # The size that a member says need not be what it takes in the stream: it may be sparse.
                 bounded.expect(max(0, archive.offset - member.offset_data))
                 if archive.offset > limit_bytes:
-                    raise HostError(f"cannot take more than {limit_bytes} bytes out of the guest at once")
+                    raise TestFailed(f"cannot take more than {limit_bytes} bytes out of the guest at once")
                 names += 1 + member.name.count("/")
                 if names > limit_names:
-                    raise HostError(f"cannot take more than {limit_names} names out of the guest at once")
+                    raise TestFailed(f"cannot take more than {limit_names} names out of the guest at once")
                 try:
                     if path := _extract(archive, member, top, place):
                         made.append(path)
@@ -211,7 +212,7 @@ def unpack(
         made = _without_escapes(made, top, refused)
     # tarfile calls itself for each header of a member.
     except (tarfile.TarError, ValueError, RecursionError) as problem:
-        raise HostError(f"cannot unpack what the guest sent: {problem}") from problem
+        raise TestFailed(f"cannot unpack what the guest sent: {problem}") from problem
     except OSError as problem:
         raise HostError(f"cannot write to {target}: {problem.strerror or problem}") from problem
     return made, refused.sentences()

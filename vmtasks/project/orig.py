@@ -23,6 +23,7 @@ _PRISTINE = ("refs/heads/pristine-tar", "refs/remotes/origin/pristine-tar")
 _TAGS = ("upstream/%(version)s", "v%(version)s", "%(version)s")
 _NATIVE = re.compile(r"3\.0 \((?:native|git)\)")
 _LIMIT_BYTES = 64 * 1024
+_ID = re.compile(r"[0-9a-f]{40,64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +96,8 @@ def _pristine(root: Path, stem: str) -> Orig | None:
         listed = (git(root, "ls-tree", "-z", "--name-only", ref) or b"") if _exists(root, ref) else b""
         names = [match[1] for name in listed.decode(errors="replace").split("\0") if (match := wanted.fullmatch(name))]
         if any(name.startswith(f"{stem}.tar.") for name in names):
-            trees = [(git(root, "cat-file", "blob", f"{ref}:{name}.id") or b"").decode().strip() for name in names]
+            said = [(git(root, "cat-file", "blob", f"{ref}:{name}.id") or b"").decode().strip() for name in names]
+            trees = [one for one in said if _ID.fullmatch(one)]
             history = History.of_one(root, ref, trees, name=_PRISTINE[0])
             return Orig(kind="pristine-tar", stem=stem, names=tuple(names), ref=ref, history=history)
     return None

@@ -1,0 +1,82 @@
+"""A debian/tests/control in words that every autopkgtest understands.
+
+What its documentation allows, an installed one may not know yet: build profiles in Depends are an invalid control file
+to autopkgtest 5.28, and restrictions that came later have it skip a test. What depends on the packages under test is
+answered here, too, because these are here: autopkgtest reads Recommends in the source, where they may be variables.
+
+Source: README.package-tests.rst of autopkgtest, the newest there is; deb-src-control(5) for profiles.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+_FIELD = re.compile(r"(?mi)^(?P<name>depends|restrictions)[ \t]*:(?P<value>.*(?:\n(?:[ \t]|#).*)*)")
+_COMMENT = re.compile(r"(?m)(^|[ \t]+)#.*$")
+_PROFILES = re.compile(r"<([^<>]*)>")
+_RECOMMENDS = "@recommends@"
+
+
+def normalized(control: str, *, recommends: Sequence[str], can_build: bool) -> str:
+    """Return *control* in such words: a pure function.
+
+    :param recommends: what the packages under test recommend: relations, as in a control file.
+    :param can_build: whether the tree has what builds it; if not, it counts as built.
+    """
+
+    def paragraph(text: str) -> str:
+        asks: set[str] = set()
+
+        def restrictions(value: str) -> str:
+            words = value.replace(",", " ").split()
+            asks.update(words)
+            known = [word for word in words if word not in ("skip-foreign-architecture", "needs-recommends")]
+            return ", ".join(word for word in known if can_build or word != "build-needed")
+
+        text = _rewritten(text, "restrictions", restrictions)
+        wants_recommended = "needs-recommends" in asks
+        if wants_recommended and not _has(text, "depends") and text.strip():
+            text = f"{text.rstrip()}\nDepends: @\n"
+        return _rewritten(
+            text,
+            "depends",
+            lambda value: _depends(f"{value}, {_RECOMMENDS}" if wants_recommended else value, recommends),
+        )
+
+    parts = re.split(r"(\n[ \t]*\n)", control.replace("\r\n", "\n"))
+    return "".join(part if index % 2 else paragraph(part) for index, part in enumerate(parts))
+
+
+def _has(text: str, name: str) -> bool:
+    return any(match["name"].lower() == name for match in _FIELD.finditer(text))
+
+
+def _rewritten(text: str, name: str, rewrite: Callable[[str], str]) -> str:
+    """Return a paragraph with another value of one field, and with no field of that name that would be empty."""
+
+    def field(match: re.Match[str]) -> str:
+        if match["name"].lower() != name:
+            return match[0]
+        value = rewrite(" ".join(_COMMENT.sub("", match["value"]).split()))
+        # An empty Depends says that there are none, where none would say that all of the source's packages are.
+        return f"{match['name']}: {value}" if value or name == "depends" else ""
+
+    return _FIELD.sub(field, text)
+
+
+def _depends(value: str, recommends: Sequence[str]) -> str:
+    kept: list[str] = []
+    for relation in value.split(","):
+        choices = [_without_profiles(choice) for choice in relation.split("|")]
+        if chosen := " | ".join(choice for choice in choices if choice):
+            kept += recommends if chosen == _RECOMMENDS else [chosen]
+    return ", ".join(dict.fromkeys(kept))
+
+
+def _without_profiles(choice: str) -> str:
+    """Return one alternative without its profiles; nothing where it is not for a build without any."""
+    formulas = [formula.split() for formula in _PROFILES.findall(choice)]
+    if formulas and not any(all(term.startswith("!") for term in formula) for formula in formulas):
+        return ""
+    return _PROFILES.sub("", choice).strip()
