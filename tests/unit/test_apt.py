@@ -77,11 +77,12 @@ def test_what_dpkg_refuses_is_not_tried_again_and_no_fault_of_the_mirror() -> No
 
 def test_what_a_maintainer_script_says_is_the_reason() -> None:
     said = (
-        "Setting up tiny (1.0) ...\ntiny: /var/lib/tiny is missing\ndpkg: error processing package tiny (--configure):\n"
+        "Setting up tiny (1.0) ...\ntiny: /var/lib/tiny is missing\n"
+        "dpkg: error processing package tiny (--configure):\n"
         " installed tiny package post-installation script subprocess returned error exit status 1\n"
         "E: Sub-process /usr/bin/dpkg returned an error code (1)\n"
     )
-    with pytest.raises(CommandFailed, match="installed tiny package post-installation script .* status 1") as failure:
+    with pytest.raises(CommandFailed, match=r"installed tiny package post-installation script .* status 1") as failure:
         apt_in(Stub(install=(100, said)))
     assert "tiny: /var/lib/tiny is missing" in failure.value.evidence
 
