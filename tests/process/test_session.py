@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import paramiko
 import pytest
 
-from vmtasks import CommandFailed, ConnectionLost, Guest, TestFailed, TimeLimit, UsageError, events, sh
+from vmtasks import CommandFailed, ConnectionLost, Guest, HostError, TestFailed, TimeLimit, UsageError, events, sh
 from vmtasks.guest import archive, pulse, session, transfer
 from vmtasks.guest.exchange import Exchange
 from vmtasks.guest.pulse import Pulse
@@ -424,7 +424,7 @@ def test_a_file_that_shrinks_while_it_is_sent_is_no_defect(guest: Guest, tmp_pat
     (tmp_path / "file").write_bytes(bytes(1 << 20))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("vmtasks.guest.archive.pack", shrinking)
-        with pytest.raises(TestFailed, match="unexpected end of data"):
+        with pytest.raises(HostError, match="unexpected end of data"):
             guest.put(tmp_path / "file", str(tmp_path / "there"))
     guest.put(tmp_path / "file", str(tmp_path / "there"))  # and once more, over ssh
 

@@ -68,7 +68,7 @@ def test_what_dpkg_refuses_is_not_tried_again_and_no_fault_of_the_mirror() -> No
     guest = Stub(install=(100, said))
     # ... and the unit that failed tells why.
     with pytest.raises(
-        CommandFailed, match="apt-get cannot install thing on m: tiny.service: bind: port is taken"
+        CommandFailed, match=r"apt-get cannot install thing on m: tiny\.service: bind: port is taken"
     ) as one:
         apt_in(guest)
     assert guest.ran == ["install"]
