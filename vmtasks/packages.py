@@ -37,7 +37,7 @@ for deb; do
     done
     [ ! -e "$work/deb/md5sums" ] || continue
     rm -rf "$work/deb"; dpkg-deb --extract "$deb" "$work/deb"
-    (cd "$work/deb"; find . -type f -printf '%P\\\\0' | xargs -0r md5sum) | sums >"$work/made"
+    (cd "$work/deb"; find . -type f -printf '%P\\0' | xargs -0r md5sum) | sums >"$work/made"
     dpkg-query --control-show "$name" md5sums 2>/dev/null | sums >"$work/installed" || :
     if [ -s "$work/made" ] && [ ! -s "$work/installed" ]; then echo "$deb md5sums"; fi
     LC_ALL=C comm -13 "$work/made" "$work/installed" | sed "s|^[^ ]*  |$deb |"
