@@ -164,7 +164,13 @@ def purge(guest: Guest, packages: Packages, before: Collection[str]) -> None:
     :raise TestSkipped: they are to stay: the system needs them, or the way into the machine does.
     """
     if staying := [name for name, package in packages.items() if package.must_stay]:
-        raise TestSkipped(f"cannot be removed from a system that runs: {', '.join(staying)} is Essential or Protected")
+        text = (
+            f"not purged, since no system that runs can be without what is Essential or Protected: {', '.join(staying)}"
+        )
+        packages = {name: package for name, package in packages.items() if name not in staying}
+        if not packages:
+            raise TestSkipped(text)
+        events.emit(events.Note(machine=guest.name, text=text))
     going = apt.would_remove(guest, list(packages))
     if needed := sorted(_ACCESS.intersection(going) | set(_essential(guest, going))):
         raise TestSkipped(f"the purge would take along what the machine cannot do without: {', '.join(needed)}")
@@ -172,7 +178,7 @@ def purge(guest: Guest, packages: Packages, before: Collection[str]) -> None:
         text = f"the purge takes along what was there before, and depends on these packages: {', '.join(along)}"
         events.emit(events.Note(machine=guest.name, text=text, level="warning"))
     apt.purge(guest, list(packages))
-    brought = [name for name in installed_names(guest) if name not in before]
+    brought = [name for name in installed_names(guest) if name not in before and name not in staying]
     apt.purge(guest, brought)
     show = "dpkg-query --show --showformat='${Package} ${db:Status-Status}\\n'"
     left = guest.query(sh(f"{show} {shlex.join([*packages, *brought])} 2>/dev/null || :"))
