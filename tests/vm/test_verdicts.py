@@ -1,0 +1,306 @@
+"""Verdicts on packages, in real machines: what must pass, what must fail, and in whose words.
+
+Each package stands for a kind on which we once said otherwise than sbuild, autopkgtest or piuparts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import repeat
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+
+from vmtasks import boot, sh
+from vmtasks.autopkgtest.testbed import Testbed
+from vmtasks.hostcommand import host_commands
+
+ROOT = Path(__file__).resolve().parents[2]
+INV = (str(Path(sys.executable).with_name("inv")), "-r", str(ROOT))
+LIMIT_S = 900.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """What came of a call of install-test."""
+
+    status: int
+    stderr: str
+    directory: Path
+
+    @cached_property
+    def result(self) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads((self.directory / "result.json").read_text(encoding="utf-8"))
+        return document
+
+    @property
+    def cases(self) -> dict[str, str]:
+        return {case["case"].removeprefix("debian/tests/"): case["outcome"] for case in self.result["cases"]}
+
+    @property
+    def sentences(self) -> dict[str, str]:
+        return {case["case"].removeprefix("debian/tests/"): case["sentence"] for case in self.result["cases"]}
+
+
+def install_test(room: Path, *words: str | Path, env: Mapping[str, str] = {}) -> Done:
+    argv = [*INV, "install-test", *map(str, words)]
+    done = subprocess.run(
+        argv, cwd=room, env={**os.environ, **env}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, text=True, errors="replace", timeout=LIMIT_S, check=False,
+    )  # fmt: skip
+    return Done(status=done.returncode, stderr=done.stderr, directory=room / "build/vmtasks/latest")
+
+
+def deb(room: Path, control: str, files: Mapping[str, str] = {}, **scripts: str) -> Path:
+    """Make a package by hand, as one without debhelper does: no md5sums."""
+    fields = dict(line.split(": ", 1) for line in control.splitlines())
+    fields = {"Version": "1.0", "Architecture": "all", "Maintainer": "A Tester <tester@example.org>", **fields}
+    with TemporaryDirectory() as name:
+        tree = Path(name)
+        tree.chmod(0o755)
+        for path, content in {**files, f"usr/share/{fields['Package']}/version": "1\n"}.items():
+            (tree / path).parent.mkdir(parents=True, exist_ok=True)
+            (tree / path).write_text(content)
+            (tree / path).chmod(0o755)
+        (tree / "DEBIAN").mkdir()
+        (tree / "DEBIAN/control").write_text(
+            "".join(f"{field}: {value}\n" for field, value in fields.items()) + "Description: a package\n"
+        )
+        for script, text in scripts.items():
+            (tree / "DEBIAN" / script).write_text(f"#!/bin/sh\nset -e\n{text}\n")
+            (tree / "DEBIAN" / script).chmod(0o755)
+        made = room / f"{fields['Package']}-{fields['Version']}.deb"  # no name of Debian's
+        subprocess.run(["dpkg-deb", "--root-owner-group", "--build", tree, made], check=True)
+    return made
+
+
+def source(room: Path, tests: str, *, more: Mapping[str, str] = {}) -> Path:
+    """Make the source of a package called tiny, with such tests."""
+    files = {
+        "debian/changelog": "tiny (1.0) unstable; urgency=medium\n\n  * First.\n\n"
+        " -- A Tester <tester@example.org>  Fri, 27 Nov 2026 12:00:00 +0000\n",
+        "debian/control": "Source: tiny\nMaintainer: A Tester <tester@example.org>\n\n"
+        "Package: tiny\nArchitecture: all\nDescription: a package\n",
+        "debian/tests/control": tests,
+        **more,
+    }
+    for path, text in files.items():
+        (room / "source" / path).parent.mkdir(parents=True, exist_ok=True)
+        (room / "source" / path).write_text(text)
+    return room / "source"
+
+
+# --- what is tested is what was built
+
+
+def test_what_the_archive_has_under_the_same_name_is_not_what_is_tested(tmp_path: Path) -> None:
+    broken = {"usr/games/cowsay": "#!/bin/sh\necho broken >&2; exit 3\n"}
+    # The version that Debian 12 has, and one below it; each needs something that only the archive has.
+    same = deb(tmp_path, "Package: cowsay\nVersion: 3.03+dfsg2-8\nDepends: figlet", broken)
+    older = deb(tmp_path, "Package: sl\nVersion: 1.0~local1\nDepends: cowsay")
+    smoke = "test -e /usr/share/sl/version && /usr/games/cowsay moo"
+    done = install_test(tmp_path, "--debs", same, "--debs", older, "--smoke", smoke)
+    assert done.cases == {"install": "passed", "smoke": "test-failed", "purge": "passed", "leftovers": "passed"}
+    assert done.status == 1
+    assert "broken" in done.result["evidence"]
+
+
+def test_what_fails_in_dpkg_fails_once_and_the_script_and_the_unit_say_why(tmp_path: Path) -> None:
+    unit = "[Service]\nExecStart=/bin/sh -c 'echo tinyd: port 80 is taken; exit 1'\n"
+    postinst = (
+        "systemctl daemon-reload\nsystemctl start tiny.service || :\n"
+        '[ -d /var/lib/tiny ] || { mkdir -p /var/lib/tiny; echo "tiny: /var/lib/tiny is missing" >&2; exit 1; }'
+    )
+    tiny = deb(tmp_path, "Package: tiny", {"lib/systemd/system/tiny.service": unit}, postinst=postinst)
+    done = install_test(tmp_path, "--debs", tiny)
+    assert (done.status, done.cases) == (1, {"install": "test-failed"})
+    assert "post-installation script subprocess returned error exit status 1" in done.result["sentence"]
+    assert "tinyd: port 80 is taken" in done.result["sentence"]
+    assert "tiny: /var/lib/tiny is missing" in done.result["evidence"]
+    installs = [one for one in done.result["commands"] if one["command"].startswith("apt-get install")]
+    assert len(installs) == 1
+
+
+# --- purges
+
+
+def test_a_purge_that_leaves_or_changes_files_fails_and_what_must_stay_stays(tmp_path: Path) -> None:
+    everywhere = "/var/log /var/cache /var/lib /etc /home /srv /opt /usr/share /boot"
+    postinst = (
+        f"for d in {everywhere}; do mkdir -p $d/tiny; echo x >$d/tiny/left; done\n"
+        "echo '# tiny was here' >>/etc/adduser.conf\nsetsid sleep 1000 >/dev/null 2>&1 </dev/null &"
+    )
+    tiny = deb(tmp_path, "Package: tiny\nDepends: figlet", postinst=postinst)
+    stays = deb(tmp_path, "Package: tiny-base\nEssential: yes")
+    done = install_test(tmp_path, "--debs", tiny, "--debs", stays)
+    assert (done.status, done.cases["purge"], done.cases["leftovers"]) == (1, "passed", "test-failed")
+    told = (done.directory / "leftovers.txt").read_text().splitlines()
+    assert "changed: /etc/adduser.conf" in told
+    directories = [f"left: {directory}/tiny" for directory in everywhere.split()]
+    assert sorted(told) == sorted(["changed: /etc/adduser.conf", *directories, *(f"{one}/left" for one in directories)])
+    notes = "\n".join(note["text"] for note in done.result["notes"])
+    assert "still running after the purge: sleep 1000" in notes
+    assert "Essential or Protected: tiny-base" in notes
+
+
+def test_packages_that_exclude_each_other_are_tried_in_their_turn_and_new_ones_come_with_the_upgrade(
+    tmp_path: Path,
+) -> None:
+    flavours = ("nox", "gtk")
+    debs = [
+        deb(
+            tmp_path,
+            f"Package: tiny-{one}\nConflicts: tiny-{other}",
+            {"usr/bin/tiny": f"#!/bin/sh\necho {one}\n"},
+        )
+        for one, other in (flavours, flavours[::-1])
+    ]
+    words = [word for one in debs for word in ("--debs", str(one))]
+    done = install_test(tmp_path, *words, "--smoke", "tiny", "--upgrade-from", "archive")
+    assert done.status == 0, done.stderr
+    assert {case: outcome for case, outcome in done.cases.items() if outcome != "passed"} == {"install-old": "skipped"}
+    assert sum(case.startswith("smoke") for case in done.cases) == 2
+    assert any("exclude each other" in note["text"] for note in done.result["notes"])
+
+
+# --- the source's own tests
+
+TESTS = """\
+Test-Command: test -x /usr/games/sl && ! test -e /usr/bin/hello
+Features: test-name=recommends
+Depends: @, @recommends@, hello <nocheck>
+
+Test-Command: test ! -e /usr/games/sl && touch /var/tmp/mine
+Features: test-name=nothing-else
+Restrictions: needs-root
+
+Test-Command: test -x /usr/games/sl # which only its neighbour asks for
+Features: test-name=missing
+
+Test-Command: test ! -e /var/tmp/mine; sudo -n true; set -o pipefail; [[ tiny == t* ]]; exit 255
+Features: test-name=sudo-and-bash
+Restrictions: needs-sudo, skip-foreign-architecture
+
+Test-Command: f=$AUTOPKGTEST_TMP/f; [ $AUTOPKGTEST_REBOOT_MARK ] || { date >$f; /tmp/autopkgtest-reboot x; }; test -s $f
+Features: test-name=reboots
+Restrictions: needs-reboot, needs-root
+
+Tests: script
+Tests-Directory: debian/more
+
+Test-Command: true
+Features: test-name=elsewhere
+Architecture: !linux-any
+
+Test-Command: true
+Features: test-name=strange
+Restriction: flaky
+"""
+
+
+def test_each_test_has_what_it_asks_for_in_a_machine_of_its_own_and_autopkgtest_judges(tmp_path: Path) -> None:
+    tree = source(tmp_path, TESTS, more={"debian/more/script": "#!/bin/sh\ntest -r debian/control\n"})
+    done = install_test(tmp_path, "--debs", deb(tmp_path, "Package: tiny\nRecommends: sl"), "--source", tree)
+    assert done.cases == {
+        **dict.fromkeys(["install", "purge", "leftovers"], "passed"),
+        **dict.fromkeys(["recommends", "nothing-else", "reboots", "script"], "passed"),
+        # A status of 255, Perl's own, is the test's and no failure of the testbed.
+        **dict.fromkeys(["missing", "sudo-and-bash"], "test-failed"),
+        **dict.fromkeys(["elsewhere", "strange"], "skipped"),
+    }, done.stderr
+    assert done.status == 1
+    assert done.sentences["missing"] == "missing failed: non-zero exit status 1"
+    assert done.sentences["sudo-and-bash"] == "sudo-and-bash failed: non-zero exit status 253"
+    assert (done.directory / "autopkgtest/script/log").is_file()
+
+
+def test_a_run_in_which_every_test_was_skipped_is_no_pass(tmp_path: Path) -> None:
+    tree = source(tmp_path, "Test-Command: exit 77\nFeatures: test-name=never\nRestrictions: skippable\n")
+    tiny = deb(tmp_path, "Package: tiny")
+    done = install_test(tmp_path, "--debs", tiny, "--source", tree)
+    assert (done.status, done.result["outcome"], done.cases["never"]) == (8, "skipped", "skipped")
+    assert "none of the source's 1 tests has told anything" in done.result["sentence"]
+    assert done.cases["install"] == done.cases["leftovers"] == "passed"
+
+
+def test_what_could_have_autopkgtest_run_a_program_on_the_host_is_refused(tmp_path: Path) -> None:
+    owned = tmp_path / "owned"
+    tree = source(tmp_path, "Test-Command: true\nDepends: @builddeps@\n")
+    control = tree / "debian/control"
+    control.write_text(control.read_text().replace("\n\n", f"\nBuild-Depends: x'); system('touch {owned}'); ('\n\n", 1))
+    done = install_test(tmp_path, "--debs", deb(tmp_path, "Package: tiny"), "--source", tree)
+    assert done.status == 1
+    assert "has a quote or a backslash, which no build-depends may have" in done.result["sentence"]
+    assert not owned.exists()
+
+
+# --- the virtualisation server
+
+
+@pytest.fixture(scope="module")
+def testbed() -> Iterator[Testbed]:
+    with host_commands() as host:
+        bed = Testbed(repeat(lambda: boot("bookworm")), host)
+        bed.open()
+        yield bed
+        bed.close()
+
+
+def execute(testbed: Testbed, *command: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    argv: Sequence[str] = [*testbed.execute_command, *command]
+    return subprocess.run(argv, input=stdin, capture_output=True, timeout=120, check=False)
+
+
+def test_a_command_has_its_words_its_streams_and_its_status(testbed: Testbed) -> None:
+    words = ["a b", "it's", "''", "", "$HOME `id`", "a\nb", "*", "\\", "-n", "käse", '"', "!", "~"]
+    done = execute(testbed, "printf", "%s\\0", *words)
+    assert done.stdout.decode().split("\0")[:-1] == words
+    assert done.stderr == b""
+    everything = bytes(range(256)) * 4096
+    assert execute(testbed, "cat", stdin=everything).stdout == everything
+    done = execute(testbed, "sh", "-c", "echo out; echo err >&2; exit 7")
+    assert (done.returncode, done.stdout, done.stderr) == (7, b"out\n", b"err\n")
+    assert [execute(testbed, "sh", "-c", f"exit {status}").returncode for status in (0, 77, 253, 254, 255)] == [
+        0, 77, 253, 253, 253,
+    ]  # fmt: skip
+    assert execute(testbed, "sh", "-c", "kill -KILL $$").returncode == 128 + 9
+    assert b"/usr/sbin" in execute(testbed, "sh", "-c", "id -u; echo $PATH").stdout
+
+
+def test_files_travel_and_a_revert_is_another_machine(testbed: Testbed, tmp_path: Path) -> None:
+    scratch = testbed.open() if not testbed.is_open else testbed.revert()
+    tree = tmp_path / "a [tree]"
+    (tree / "below").mkdir(parents=True)
+    (tree / "below/run").write_text("#!/bin/sh\necho ran\n")
+    (tree / "below/run").chmod(0o755)
+    (tree / "link").symlink_to("below/run")
+    testbed.copy_down(f"{tree}/", f"{scratch}/tree/")
+    assert execute(testbed, f"{scratch}/tree/link").stdout == b"ran\n"
+    testbed.copy_down(str(tree / "below/run"), f"{scratch}/one file")
+    assert execute(testbed, f"{scratch}/one file").stdout == b"ran\n"
+    testbed.copy_up(f"{scratch}/tree/", f"{tmp_path}/back/")
+    assert (tmp_path / "back/below/run").read_text() == "#!/bin/sh\necho ran\n"
+    assert (tmp_path / "back/link").is_symlink()
+    testbed.copy_up(f"{scratch}/one file", str(tmp_path / "one"))
+    assert (tmp_path / "one").read_text() == "#!/bin/sh\necho ran\n"
+    machine = testbed.guest.boot_id(), testbed.guest.query(["cat", "/etc/machine-id"])
+    assert testbed.revert() == scratch
+    assert testbed.guest.query(["cat", "/etc/machine-id"]) != machine[1]
+    assert testbed.guest.query(sh(f"ls -A {scratch}")) == ""
+
+
+def test_what_autopkgtest_has_there_survives_a_reboot(testbed: Testbed) -> None:
+    scratch, before = testbed.revert(), testbed.guest.boot_id()
+    execute(testbed, "sh", "-c", f"mkdir -m 1777 {scratch}/d; echo kept >{scratch}/d/f; chown builder {scratch}/d/f")
+    testbed.reboot()
+    assert testbed.guest.boot_id() != before
+    done = execute(testbed, "sh", "-c", f"cat {scratch}/d/f; stat -c '%U %a' {scratch}/d/f {scratch}/d")
+    assert done.stdout.decode().split() == ["kept", "builder", "644", "root", "1777"]
