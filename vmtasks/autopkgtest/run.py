@@ -55,6 +55,7 @@ def command_line(
     *,
     directory: Path,
     tests: Sequence[str] = (),
+    skip: Sequence[str] = (),
     timeout_s: float | None = None,
     shell: bool = False,
 ) -> list[str]:
@@ -65,10 +66,11 @@ def command_line(
     :param server: the virtualisation server.
     :param directory: where results go; it must be empty or not there.
     :param tests: the names of those to run; all by default.
+    :param skip: the names of those that are not to run, and of which nothing is said.
     :param timeout_s: how long one test may take; 0 and None are no limit.
     """
     # In one word: autopkgtest reads words from a file where one begins with @.
-    names = [f"--test-name={test}" for test in tests]
+    names = [*(f"--test-name={test}" for test in tests), *(f"--skip-test={test}" for test in skip)]
     # The control file has been completed by autodep8 already, in a machine: it obeys the tree that it looks at.
     limit_s = max(1, round(timeout_s)) if timeout_s else _NO_LIMIT_S
     return [

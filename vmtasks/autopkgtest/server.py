@@ -6,6 +6,7 @@ Source: README.virtualisation-server.rst of autopkgtest.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from urllib.parse import quote, unquote
 
 from vmtasks.autopkgtest.testbed import Testbed
@@ -15,7 +16,8 @@ from vmtasks.errors import UsageError
 def serve(testbed: Testbed, requests: Iterable[str], answer: Callable[[str], object]) -> None:
     """Answer requests until one is ``quit``, or there are no more; the testbed is then closed.
 
-    What goes wrong ends it: to autopkgtest, a server that ends early is a testbed that failed.
+    What goes wrong ends it: to autopkgtest, a server that ends early is a testbed that failed. When autopkgtest itself
+    ends, it no longer reads.
 
     :param requests: lines.
     :param answer: sends one line, with its line feed.
@@ -24,10 +26,12 @@ def serve(testbed: Testbed, requests: Iterable[str], answer: Callable[[str], obj
     try:
         answer("ok\n")
         for line in requests:
-            if not (words := line.split()):
+            if not (request := line.split()):
                 continue
-            command, arguments = words[0], [unquote(word, errors="surrogateescape") for word in words[1:]]
-            answer(" ".join(_answered(testbed, command, arguments)) + "\n")
+            command, arguments = request[0], [unquote(word, errors="surrogateescape") for word in request[1:]]
+            words = _answered(testbed, command, arguments)
+            with suppress(BrokenPipeError, ConnectionResetError):
+                answer(" ".join(words) + "\n")
             if command == "quit":
                 return
     finally:

@@ -61,6 +61,10 @@ class PackageTests:
     listed: Sequence[dep8.Listed]
     _rows: list[Row] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _once: threading.Lock = field(default_factory=threading.Lock)
+    """Held by who does, with a machine, what all others then have."""
+    _reasons: dict[str, str] = field(default_factory=dict)
+    """Why autopkgtest does not run tests here, once it was asked."""
     _fresh: Checkpoint | None = None
     """Machines with fresh package lists, once the image's were too old."""
 
@@ -105,10 +109,11 @@ class PackageTests:
     def all_on(self, guest: Guest, new: Packages) -> None:
         """Run the tests one after the other on the one machine that there is."""
         del new  # they are installed
+        machine = partial(nullcontext, guest)
         for one in self.listed:
             with self.run.case(f"debian/tests/{one.name}", goes_on=guest):
-                report = self._call([one.name], lambda: nullcontext(guest), name=one.name, reverts=False)
-                self._judge(report, one.name)
+                report = self._call([one.name], machine, name=one.name, reverts=False)
+                self._judge(report, one.name, {}, partial(self._reason, one.name, machine))
 
     def conclude(self) -> None:
         """Say so if no test has told anything: as with autopkgtest, that is no pass."""
@@ -128,14 +133,16 @@ class PackageTests:
         """Run one test in a machine of its own."""
         with self.run.case(f"debian/tests/{name}", goes_on=True):
             report = self._in_clean_machines([name], new, served, name=name)
-            self._judge(report, name, new)
+            idle = partial(self._machine, new, "skipped", served)
+            self._judge(report, name, new, partial(self._reason, name, idle))
 
     def _built(self, names: Sequence[str], new: Packages, served: Checkpoint) -> None:
         """Run the tests that want the tree built: it is built once, in a machine of the build image."""
         report = self._in_clean_machines(names, new, served, name="built", build=True)
+        idle = partial(self._machine, new, "skipped", served)
         for name in names:
             with self.run.case(f"debian/tests/{name}", goes_on=True):
-                self._judge(report, name, new)
+                self._judge(report, name, new, partial(self._reason, name, idle))
 
     def _in_clean_machines(
         self, names: Sequence[str], new: Packages, served: Checkpoint, *, name: str, build: bool = False
@@ -156,7 +163,7 @@ class PackageTests:
 
     def _freshened(self, served: Checkpoint) -> Checkpoint:
         """Return machines as *served*, with fresh package lists."""
-        with self._lock:
+        with self._once:
             if self._fresh is None:
                 with self.run.boot(served, name="package-lists", project=self.project, forkable=True) as guest:
                     apt.update(guest)
@@ -171,6 +178,7 @@ class PackageTests:
         name: str,
         build: bool = False,
         reverts: bool = True,
+        skip: Sequence[str] = (),
     ) -> Report:
         builder = partial(self.run.boot, self.project.images.build, name=f"test-{name}", project=self.project)
         each: Iterator[Machines] = chain([builder] if build else [], repeat(machines))
@@ -182,10 +190,11 @@ class PackageTests:
                 self._tree(built=not build),
                 directory=directory,
                 tests=names,
+                skip=skip,
                 timeout_s=self.project.commands.timeout_s,
                 shell=self.run.flags.shell or self.run.flags.keep,
             )
-            shown = f"autopkgtest {self.tree.name} {' '.join(names)}"
+            shown = f"autopkgtest {self.tree.name} {' '.join(names)}".rstrip()
             report = run(command, testbed, directory=directory, machine=f"test-{name}", shown=shown)
         with self._lock:
             self._rows += [row for row in report.summary.rows if row.test in names]
@@ -206,28 +215,41 @@ class PackageTests:
         del directory, environment
         self.run.linger(guest, TestFailed("a test of the source has failed"))
 
-    def _judge(self, report: Report, name: str, new: Packages | None = None) -> None:
+    def _reason(self, name: str, machine: Machines) -> str:
+        """Return why a test is not for such a machine: of one alone, autopkgtest does not say so if it is a command."""
+        with self._once:
+            if not self._reasons:
+                names = [one.name for one in self.listed]
+                report = self._call([], machine, name="skipped", skip=names)
+                self._reasons = {row.test: row.reason for row in report.summary.rows}
+        return self._reasons.get(name, "autopkgtest does not run it here")
+
+    def _judge(self, report: Report, name: str, new: Packages, reason: Callable[[], str]) -> None:
         """End a test case as autopkgtest has judged.
 
+        :param reason: returns why it was not run, if autopkgtest has not said.
         :raise TestFailed: the test failed, or there is no verdict on it.
         :raise TestSkipped: it was not run, or its failure does not count.
         """
         row = next((row for row in report.summary.rows if row.test == name), None)
         complaint = report.summary.complaint
         if row is None and not complaint:
-            raise TestSkipped("it is not for such a machine: its architecture or restrictions say so")
+            why = reason()
+            with self._lock:
+                self._rows.append(Row(test=name, verdict="SKIP", reason=why))
+            raise TestSkipped(why)
         if row is None:
             raise TestFailed(f"{name}: {complaint}", evidence=report.output_of(name))
         match row.verdict:
             case "PASS":
-                self._expect_new(report, name, new or {})
+                self._expect_new(report, name, new)
             case "SKIP":
                 raise TestSkipped(row.reason)
             case "FLAKY":
                 raise TestSkipped(f"it failed, which does not count, since it is marked as flaky: {row.reason}")
             case _:
-                reason = f"{row.reason}: {complaint}" if row.reason == "badpkg" else row.reason
-                raise TestFailed(f"{name} failed: {reason}", evidence=report.output_of(name))
+                more = f": {complaint}" if row.reason == "badpkg" else ""
+                raise TestFailed(f"{name} failed: {row.reason}{more}", evidence=report.output_of(name))
 
     @staticmethod
     def _expect_new(report: Report, name: str, new: Packages) -> None:
