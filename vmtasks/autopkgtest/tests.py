@@ -8,7 +8,7 @@ import shutil
 import stat
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, repeat
@@ -109,7 +109,10 @@ class PackageTests:
     def all_on(self, guest: Guest, new: Packages) -> None:
         """Run the tests one after the other on the one machine that there is."""
         del new  # they are installed
-        machine = partial(nullcontext, guest)
+
+        def machine() -> AbstractContextManager[Guest]:
+            return nullcontext(guest)
+
         for one in self.listed:
             with self.run.case(f"debian/tests/{one.name}", goes_on=guest):
                 report = self._call([one.name], machine, name=one.name, reverts=False)
