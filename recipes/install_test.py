@@ -76,10 +76,9 @@ def install_test(
             beside.append(lambda: trial.upgrade(clean, old, before))
         packages.serve(guest, new)
         first, *others = packages.sets_of(guest, new)
-        served: Checkpoint | None = None
-        if guest.can_fork and (tests or others):
+        if guest.can_fork and tests:
             apt.build_cache(guest)
-            served = _checkpoint(guest, "the packages, not installed", checkpoints)
+        served = _checkpoint(guest, "the packages, not installed", checkpoints) if guest.can_fork else None
         for one in others:
             beside.append(partial(trial.another, served, one, before)) if served else run.skip(
                 f"install {', '.join(one)}", _ONE_MACHINE
@@ -93,7 +92,8 @@ def install_test(
                 trial.install(guest, first)
                 if tests and not served:
                     tests.all_on(guest, new)
-                trial.use_and_purge(guest, first, before)
+                left = trial.use_and_purge(guest, first, before)
+            trial.judge(left, served, partial(trial.at_rest, first), first, before)
 
         at_once(go_on, *beside)
     if tests:
@@ -117,8 +117,11 @@ class _Trial:
 
     def use_and_purge(
         self, guest: Guest, chosen: packages.Packages, before: leftovers.Snapshot, when: str = ""
-    ) -> None:
-        """Run the smoke command if there is one, purge the packages, and see what is left."""
+    ) -> list[leftovers.Leftover] | None:
+        """Run the smoke command if there is one, purge the packages, and return what is not as it was then.
+
+        :return: None if they were not purged.
+        """
         if self.smoke:
             with self.run.case(f"smoke{when}", goes_on=guest):
                 commands = self.project.commands
@@ -127,16 +130,27 @@ class _Trial:
         with self.run.case(f"purge{when}"):
             packages.purge(guest, chosen, before.packages)
             is_purged = True
-        if is_purged:
-            with self.run.case(f"leftovers{when}", goes_on=guest):
-                self._expect_nothing_left(guest, before, when)
+        if not is_purged:
+            return None
+        packages.forget(guest)
+        after = leftovers.snapshot(guest)
+        if outlived := leftovers.outlived(before, after):
+            text = f"still running after the purge: {'; '.join(outlived)}"
+            events.emit(events.Note(machine=guest.name, text=text, level="warning"))
+        return leftovers.compare(before, after)
+
+    @staticmethod
+    def at_rest(chosen: packages.Packages, guest: Guest) -> None:
+        """Install packages where no service starts."""
+        packages.install(guest, chosen, root=packages.AT_REST)
 
     def another(self, served: Checkpoint, chosen: packages.Packages, before: leftovers.Snapshot) -> None:
         """Try packages that others exclude."""
         when = f" with {next(iter(chosen))}"
         with self.run.boot(served, name="install", project=self.project) as guest, _logs_kept(self.run, guest):
             self.install(guest, chosen, when)
-            self.use_and_purge(guest, chosen, before, when)
+            left = self.use_and_purge(guest, chosen, before, when)
+        self.judge(left, served, partial(self.at_rest, chosen), chosen, before, when)
 
     def upgrade(self, clean: Checkpoint, old: packages.Packages, before: leftovers.Snapshot) -> None:
         """Upgrade from older packages, in a machine of its own, whose apt does not know the new ones at first."""
@@ -153,39 +167,73 @@ class _Trial:
             with self.run.case("upgrade"):
                 packages.install(guest, first)
             self._tell_failed_units(guest)
-            self.use_and_purge(guest, first, before, when)
+            left = self.use_and_purge(guest, first, before, when)
+
+        def again(guest: Guest) -> None:
+            packages.install_older(guest, old, list(self.new), root=packages.AT_REST)
+            packages.serve(guest, self.new)
+            self.at_rest(first, guest)
+
+        self.judge(left, clean, again, first, before, when)
 
     def _tell_failed_units(self, guest: Guest) -> None:
         for unit in packages.failed_units(guest):
             text = f"{unit.name} has failed: {unit.last}" if unit.last else f"{unit.name} has failed"
             events.emit(events.Note(machine=guest.name, text=text, level="warning"))
 
-    def _expect_nothing_left(self, guest: Guest, before: leftovers.Snapshot, when: str) -> None:
-        """Compare the machine with what it was.
+    def judge(
+        self,
+        left: list[leftovers.Leftover] | None,
+        start: Checkpoint | None,
+        again: Callable[[Guest], object],
+        chosen: packages.Packages,
+        before: leftovers.Snapshot,
+        when: str = "",
+    ) -> None:
+        """Say whether the purge left the machine as it was.
 
-        :raise TestFailed: files are left, changed or gone, and the project does not accept that.
+        What services have written while they ran is told, and no failure: piuparts, where none starts, decides. So
+        where something is left, all is done once more in a machine where none starts.
+
+        :param left: what is not as it was after the purge; None if there was no purge.
+        :param start: what such a machine starts from; None: there is none, and all that is left counts.
+        :param again: installs the packages in :data:`vmtasks.packages.AT_REST`.
         """
-        packages.forget(guest)
-        after = leftovers.snapshot(guest)
-        if outlived := leftovers.outlived(before, after):
-            text = f"still running after the purge: {'; '.join(outlived)}"
-            events.emit(events.Note(machine=guest.name, text=text, level="warning"))
-        if not (found := leftovers.compare(before, after)):
+        if left is None:
             return
+        with self.run.case(f"leftovers{when}", goes_on=True):
+            if left and start:
+                with self.run.boot(start, name="at-rest", project=self.project) as guest, _logs_kept(self.run, guest):
+                    packages.rest(guest)
+                    again(guest)
+                    packages.purge_at_rest(guest, chosen, before.packages)
+                    packages.forget(guest)
+                    at_rest = leftovers.compare(before, leftovers.snapshot(guest))
+                if written := [one.path for one in left if one not in at_rest]:
+                    text = f"not purged, but written by what ran meanwhile: {', '.join(written[:_SHOWN])}"
+                    events.emit(events.Note(machine=guest.name, text=text, level="warning"))
+                left = at_rest
+            if left:
+                self._tell(left, when)
+
+    def _tell(self, left: list[leftovers.Leftover], when: str) -> None:
+        """Write down and tell what is not as it was.
+
+        :raise TestFailed: the project does not accept that.
+        """
         listing = self.run.directory / f"leftovers{when.replace(' ', '-')}.txt"
-        listing.write_text("".join(f"{one}\n" for one in found))
-        counts = {kind: [one.path for one in found if one.kind == kind] for kind in ("changed", "removed", "left")}
+        listing.write_text("".join(f"{one}\n" for one in left))
+        counts = {kind: [one.path for one in left if one.kind == kind] for kind in ("changed", "removed", "left")}
         parts = [f"{len(paths)} {kind} ({paths[0]})" for kind, paths in counts.items() if paths]
         sentence = f"the purge does not leave the machine as it was: {', '.join(parts)}"
         if self.project.install.leftovers == "fail":
-            shown = sorted(found, key=lambda one: one.kind)
+            shown = sorted(left, key=lambda one: one.kind)
             raise TestFailed(
                 sentence,
                 evidence=tuple(map(str, shown[:_SHOWN])),
                 hint=f'{listing} has all of them; [install] leftovers = "warn" in vmtasks.toml accepts them',
             )
-        text = f"{sentence}; all are in {listing}"
-        events.emit(events.Note(machine=guest.name, text=text, level="warning"))
+        events.emit(events.Note(text=f"{sentence}; all are in {listing}", level="warning"))
 
 
 def _checkpoint(guest: Guest, name: str, stack: ExitStack) -> Checkpoint:

@@ -54,9 +54,10 @@ printf 'Package: *\nPin: release o=vmtasks\nPin-Priority: 1001\n' >"$3"
 """
 
 
-def _apt_get(*words: str, only_local: bool = False) -> list[str]:
+def _apt_get(*words: str, only_local: bool = False, root: str = "") -> list[str]:
     """Return a command line of apt-get; what it is to do comes first, for those who read along."""
-    return ["apt-get", *words, *_USUAL, *(_ONLY_LOCAL if only_local else ())]
+    chroot = ("chroot", root) if root else ()
+    return [*chroot, "apt-get", *words, *_USUAL, *(_ONLY_LOCAL if only_local else ())]
 
 
 def update(guest: Guest) -> None:
@@ -68,16 +69,17 @@ def update(guest: Guest) -> None:
     _expect_archive(guest, guest.run(_apt_get("update"), env=ENV, check=True))  # which takes no answer for a success
 
 
-def apt(guest: Guest, *arguments: str, local_first: bool = False) -> Result:
+def apt(guest: Guest, *arguments: str, local_first: bool = False, root: str = "") -> Result:
     """Run apt-get; where it finds or fetches something not, once more with fresh package lists.
 
     :param local_first: try with the local repository alone at first: where it has all, apt has far less to read.
+    :param root: the guest's directory that it takes for /; its own by default.
     :raise CommandFailed: it failed with those, too, or dpkg did; packages' scripts and units say why themselves.
     :raise HostError: no mirror answers, which is no fault of what is being tested.
     """
-    result = guest.run(_apt_get(*arguments, only_local=True), env=ENV) if local_first else None
+    result = guest.run(_apt_get(*arguments, only_local=True, root=root), env=ENV) if local_first else None
     if result is None or not (result.ok or met_dpkg(result)):
-        result = attempt(guest, *arguments)
+        result = attempt(guest, *arguments, root=root)
     if not result.ok:
         lines = result.last_lines(50)
         failed = units.failed(guest.query) if met_dpkg(result) else ()
@@ -90,13 +92,13 @@ def apt(guest: Guest, *arguments: str, local_first: bool = False) -> Result:
     return result
 
 
-def attempt(guest: Guest, *arguments: str, env: Mapping[str, str] | None = None) -> Result:
+def attempt(guest: Guest, *arguments: str, env: Mapping[str, str] | None = None, root: str = "") -> Result:
     """Run apt-get as :func:`apt` does, and return what came of it, whatever its exit status.
 
     :raise HostError: no mirror answers.
     :raise TestFailed: no mirror answers the guest any more, though they answer this host.
     """
-    command, env = _apt_get(*arguments), {**(env or {}), **ENV}
+    command, env = _apt_get(*arguments, root=root), {**(env or {}), **ENV}
     result = guest.run(command, env=env)
     if not (result.ok or met_dpkg(result)):
         update(guest)
@@ -199,10 +201,10 @@ def would_remove(guest: Guest, packages: Sequence[str]) -> list[str]:
     return [line.split()[1] for line in plan.splitlines() if line.startswith(("Purg ", "Remv "))]
 
 
-def purge(guest: Guest, packages: Sequence[str]) -> None:
+def purge(guest: Guest, packages: Sequence[str], *, root: str = "") -> None:
     """Purge packages; what they depended on stays.
 
     :raise CommandFailed: apt cannot.
     """
     if packages:
-        apt(guest, "purge", *packages, local_first=True)
+        apt(guest, "purge", *packages, local_first=True, root=root)

@@ -10,7 +10,7 @@ from vmtasks.debfile import Package, Packages, find
 from vmtasks.errors import TestFailed, TestSkipped, UsageError
 from vmtasks.guest import Guest, sh, units
 
-__all__ = ["OLDER", "Package", "Packages", "find", "install", "install_older", "prove", "purge", "serve", "sets_of"]
+__all__ = ["AT_REST", "Package", "Packages", "find", "install", "install_older", "prove", "purge", "serve", "sets_of"]
 
 OLDER = "/srv/vmtasks-old"
 _INSTALL = ("install", "--allow-downgrades", "--reinstall")
@@ -45,6 +45,20 @@ done
 """
 
 
+AT_REST = "/run/vmtasks-root"
+"""A root directory in which no service starts, once :func:`rest` has made it: as in piuparts' chroot, no systemd runs."""
+_POLICY = "/usr/sbin/policy-rc.d"
+_REST = f"""# make a root directory in which no service starts
+set -eu
+mkdir -p {AT_REST}
+mount --bind / {AT_REST}
+for d in proc sys dev dev/pts; do mount --bind /$d {AT_REST}/$d; done
+for d in run tmp; do mount -t tmpfs tmpfs {AT_REST}/$d; done
+printf '#!/bin/sh\nexit 101\n' >{_POLICY}
+chmod 755 {_POLICY}
+"""
+
+
 def serve(guest: Guest, packages: Packages) -> None:
     """Have apt know the packages and prefer them; those that the machine has already are replaced by them at once.
 
@@ -67,12 +81,13 @@ def replace_installed(guest: Guest, packages: Packages) -> None:
         install(guest, {name: packages[name] for name in there})
 
 
-def install(guest: Guest, packages: Packages) -> None:
+def install(guest: Guest, packages: Packages, *, root: str = "") -> None:
     """Install packages that are served, and see that it is they.
 
+    :param root: the guest's directory that apt takes for /; its own by default.
     :raise TestFailed: apt cannot, or has installed something else.
     """
-    apt.apt(guest, *_INSTALL, *packages, local_first=True)
+    apt.apt(guest, *_INSTALL, *packages, local_first=True, root=root)
     prove(guest, packages)
 
 
@@ -138,22 +153,23 @@ def known_to_archive(guest: Guest, names: Sequence[str]) -> list[str]:
     return [name for name in names if name in there]
 
 
-def install_older(guest: Guest, old: Packages, names: Sequence[str]) -> None:
+def install_older(guest: Guest, old: Packages, names: Sequence[str], *, root: str = "") -> None:
     """Install the packages *old*, or where there are none the archive's of these *names*.
 
+    :param root: the guest's directory that apt takes for /; its own by default.
     :raise TestSkipped: the archive has none of them.
     """
     if old:
         for package in old.values():
             guest.put(package.path, f"{OLDER}/")
-        apt.apt(guest, *_INSTALL, *(f"{OLDER}/{package.path.name}" for package in old.values()))
+        apt.apt(guest, *_INSTALL, *(f"{OLDER}/{package.path.name}" for package in old.values()), root=root)
         return
     if not (known := known_to_archive(guest, names)):
         raise TestSkipped(f"the archive has none of {', '.join(names)} to upgrade from")
     if new := [name for name in names if name not in known]:
         text = f"not in the archive yet, and so first installed by the upgrade: {', '.join(new)}"
         events.emit(events.Note(machine=guest.name, text=text))
-    apt.apt(guest, "install", *known)
+    apt.apt(guest, "install", *known, root=root)
 
 
 def purge(guest: Guest, packages: Packages, before: Collection[str]) -> None:
@@ -184,6 +200,23 @@ def purge(guest: Guest, packages: Packages, before: Collection[str]) -> None:
     left = guest.query(sh(f"{show} {shlex.join([*packages, *brought])} 2>/dev/null || :"))
     if still := [line for line in left.splitlines() if not line.endswith("not-installed")]:
         raise TestFailed(f"after a purge dpkg still knows {', '.join(still)}")
+
+
+def rest(guest: Guest) -> None:
+    """Make the directory :data:`AT_REST`, in a machine that goes afterwards: what is mounted stays."""
+    guest.query(sh(_REST))
+
+
+def purge_at_rest(guest: Guest, packages: Packages, before: Collection[str]) -> None:
+    """Purge packages that were installed in :data:`AT_REST`, and what they brought.
+
+    :param before: the names of the packages that were installed before.
+    :raise CommandFailed: apt cannot.
+    """
+    apt.purge(guest, [name for name, package in packages.items() if not package.must_stay], root=AT_REST)
+    brought = [name for name in installed_names(guest) if name not in before and name not in packages]
+    apt.purge(guest, brought, root=AT_REST)
+    guest.query(["rm", _POLICY])
 
 
 def installed_names(guest: Guest) -> list[str]:

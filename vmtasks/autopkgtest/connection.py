@@ -14,6 +14,8 @@ from vmtasks.guest.command import DEFAULT_ENV
 from vmtasks.hostcommand import HostCommands
 
 CONNECT_LIMIT_S = 120.0
+_ENV = {**DEFAULT_ENV, "TERM": "vt220"}
+"""A terminal's name is what tests have where autopkgtest's own server runs QEMU: systemd's for a serial line."""
 _ALIVE = ("-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=8")
 
 # One word of ssh's is a line for the guest's shell: so each word of the command is quoted. What a test ends with is
@@ -56,7 +58,7 @@ class SharedConnection:
         Standard streams are handed on, and the exit status is the command's.
         """
         ssh = shlex.join([*self._program, "-o", "ControlMaster=no", "-o", "BatchMode=yes", "-T", *self._words])
-        env = shlex.join(f"{name}={value}" for name, value in DEFAULT_ENV.items())
+        env = shlex.join(f"{name}={value}" for name, value in _ENV.items())
         return ("/bin/sh", "-c", _RUN.replace("@SSH@", ssh).replace("@ENV@", env), "run-in-guest")
 
     def open(self) -> None:
