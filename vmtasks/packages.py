@@ -46,7 +46,7 @@ done
 
 
 AT_REST = "/run/vmtasks-root"
-"""A root directory in which no service starts, once :func:`rest` has made it: as in piuparts' chroot, no systemd runs."""
+"""A root directory in which no service starts, once :func:`rest` has made it: as in piuparts' chroot."""
 _POLICY = "/usr/sbin/policy-rc.d"
 _REST = f"""# make a root directory in which no service starts
 set -eu
