@@ -1,7 +1,7 @@
 """Which tests stay together in one worker where several workers run tests at once (pytest-xdist).
 
 A file's tests stay together, for its fixtures. Files whose tests wait for a slot while they have a machine are one
-lane: of two that do so, each could wait for the other for ever. Files that have at most one machine at a time are
+lane: of two that do so, each could wait for the other for ever. Files that never do, as no recipe of ours does, are
 another lane beside it, which always gives back what the first one waits for. Any other file goes to the worker that is
 free.
 """
@@ -14,7 +14,8 @@ from xdist.scheduler import LoadScopeScheduling
 
 SEVERAL, ONE = "several machines at once", "one machine at a time"
 ONE_AT_A_TIME = frozenset(
-    f"tests/vm/test_{name}.py" for name in ("faults", "guest", "latent_worker", "runvm", "security")
+    f"tests/vm/test_{name}.py"
+    for name in ("build_deb", "faults", "guest", "latent_worker", "runvm", "security", "sources", "verdicts")
 )
 """What these do to a host changes nothing for the other lane: they damage no template, and remove no shared image."""
 
