@@ -49,6 +49,21 @@ def test_recommends_that_are_asked_for_as_a_restriction_come_with_all_packages()
     assert seen("Tests: t\nDepends: jq\nRestrictions: needs-recommends\n", "sl") == "Tests: t\nDepends: jq, sl\n\n"
 
 
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("test -e /run/x || /tmp/autopkgtest-reboot x", "test -e /run/x || /tmp/autopkgtest-reboot x; exit $?"),
+        ("a;", "a; exit $?"),
+        ("a &", "a & exit $?"),
+    ],
+)
+def test_a_command_that_reboots_stays_the_shell_that_autopkgtest_looks_for(command: str, expected: str) -> None:
+    for restrictions in ("needs-reboot, needs-root", "needs-root"):
+        control = f"Test-Command: {command}\nRestrictions: {restrictions}\n"
+        wanted = expected if "reboot" in restrictions else command
+        assert seen(control) == f"Test-Command: {wanted}\nRestrictions: {restrictions}\n"
+
+
 def test_packages_that_recommend_nothing_leave_nothing() -> None:
     assert seen("Tests: t\nDepends: @, @recommends@\n") == "Tests: t\nDepends: @\n"
 

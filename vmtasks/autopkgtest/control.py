@@ -2,7 +2,9 @@
 
 What its documentation allows, an installed one may not know yet: build profiles in Depends are an invalid control file
 to autopkgtest 5.28, and restrictions that came later have it skip a test. What depends on the packages under test is
-answered here, too, because these are here: autopkgtest reads Recommends in the source, where they may be variables.
+answered here, too, because these are here: autopkgtest reads Recommends in the source, where they may be variables. And
+a command that reboots must not become the program that asks for it, as bash makes of the last one: 5.28 ends the test
+by looking for its shell among that program's ancestors.
 
 Source: README.package-tests.rst of autopkgtest, the newest there is; deb-src-control(5) for profiles.
 """
@@ -12,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-_FIELD = re.compile(r"(?mi)^(?P<name>depends|restrictions)[ \t]*:(?P<value>.*(?:\n(?:[ \t]|#).*)*)")
+_FIELD = re.compile(r"(?mi)^(?P<name>depends|restrictions|test-command)[ \t]*:(?P<value>.*(?:\n(?:[ \t]|#).*)*)")
 _COMMENT = re.compile(r"(?m)(^|[ \t]+)#.*$")
 _PROFILES = re.compile(r"<([^<>]*)>")
 _RECOMMENDS = "@recommends@"
@@ -38,14 +40,18 @@ def normalized(control: str, *, recommends: Sequence[str], can_build: bool) -> s
         wants_recommended = "needs-recommends" in asks
         if wants_recommended and not _has(text, "depends") and text.strip():
             text = f"{text.rstrip()}\nDepends: @\n"
-        return _rewritten(
-            text,
-            "depends",
-            lambda value: _depends(f"{value}, {_RECOMMENDS}" if wants_recommended else value, recommends),
-        )
+        if "needs-reboot" in asks:
+            text = _rewritten(text, "test-command", _as_shell)
+        more = f", {_RECOMMENDS}" if wants_recommended else ""
+        return _rewritten(text, "depends", lambda value: _depends(value + more, recommends))
 
     parts = re.split(r"(\n[ \t]*\n)", control.replace("\r\n", "\n"))
     return "".join(part if index % 2 else paragraph(part) for index, part in enumerate(parts))
+
+
+def _as_shell(command: str) -> str:
+    end = "" if command.endswith((";", "&")) else ";"
+    return f"{command}{end} exit $?"
 
 
 def _has(text: str, name: str) -> bool:
