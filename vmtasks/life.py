@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 START_LIMIT_S = 60.0
 FROM_DISK = Origin()
 WAKE_LIMIT_S = 60.0
+ANSWER_LIMIT_S = 3.0
+"""How long QEMU may take to say that it runs, on a host that is well."""
 WAKE_STAGGER_S = 5.0
 """A copied machine listens already: a second attempt beside the first would only slow that down."""
 
@@ -293,7 +295,7 @@ def _move(work: Path, place: Path) -> None:
 def _runs(leash: Leash) -> bool:
     """Tell whether QEMU answers, and has the machine run."""
     try:
-        return bool(leash.qmp("query-status")["running"])
+        return bool(leash.qmp("query-status", limit_s=ANSWER_LIMIT_S)["running"])
     except BootError:
         return False
 

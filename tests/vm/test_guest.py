@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from vmtasks import CommandFailed, Guest, HostError, TimeLimit, UsageError, boot, events, sh
+from vmtasks import CommandFailed, Guest, TestFailed, TimeLimit, UsageError, boot, events, sh
 
 MIB = 1024 * 1024
 
@@ -157,7 +157,7 @@ def test_what_is_not_there_is_told(guest: Guest, tmp_path: Path) -> None:
         guest.get("/tmp/missing", tmp_path)
     with pytest.raises(CommandFailed, match="nothing matches"):
         guest.get("/tmp/missing*", tmp_path)
-    with pytest.raises(HostError, match="cannot put"):
+    with pytest.raises(TestFailed, match="cannot put"):
         guest.put(tmp_path, "/proc/nowhere")
 
 

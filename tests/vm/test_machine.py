@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from vmtasks import BootError, ConnectionLost, Guest, HostError, boot, events, sh
+from vmtasks import BootError, ConnectionLost, Guest, GuestLost, HostError, boot, events, sh
 from vmtasks.deadline import Deadline
 from vmtasks.lease import Lease, leases
 
@@ -120,7 +120,7 @@ def test_a_kernel_that_panics_ends_the_wait_and_every_attempt_keeps_its_console(
 
 
 def test_a_panic_in_the_middle_of_a_command_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ConnectionLost, match="panicked"), boot("bookworm", logs=tmp_path) as guest:
+    with pytest.raises(GuestLost, match="panicked"), boot("bookworm", logs=tmp_path) as guest:
         guest.run(sh("echo c >/proc/sysrq-trigger; sleep 600"), timeout_s=120)
 
 
