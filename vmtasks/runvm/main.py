@@ -68,7 +68,8 @@ In what it is more than MariaDB's runvm
 Exit status
   classic   the status of the first command that failed (255: the guest was lost; 124: --command-timeout), else 0;
             1 for everything else: usage, a boot that failed, an interrupt
-  typed     0 passed, 1 a command failed or took the guest down, 64 usage, 69 host, boot or connection, 124 time limit, 130 interrupted
+  typed     0 passed, 1 a command failed or took the guest down, 64 usage, 69 host, boot or connection, 124 time limit,
+            130 interrupted
 
 Examples
   runvm --base-image=bookworm.qcow2 tmp.qcow2 "= scp hello.tar.gz guest:" "tar xzf hello.tar.gz && make -C hello check"
@@ -179,8 +180,8 @@ def _run_one(
             status = host.run(["/bin/sh", "-c", step.line], env=env, timeout_s=limit_s, watch=watch)
         else:
             status = host.run(_ssh(step, call, guest), timeout_s=limit_s, watch=watch)
-            if status == SSH_FAILED:
-                guest.query(["true"])  # a guest that is there has said that itself; one that is lost tells why
+            if status == SSH_FAILED and not guest.is_up():
+                guest.query(["true"])  # which tells whose doing that is
     except TimeLimit as problem:
         _complain(TimeLimit(f"`{short(step.line)}` did not end within {limit_s:g} s"))
         return Verdict(status=problem.outcome.exit_code, outcome=problem.outcome)
