@@ -208,12 +208,11 @@ def apt_setup(tmp_path: Path) -> Path:
 
 
 def test_a_source_package_of_debians_installer_gives_its_udebs(tmp_path: Path, apt_setup: Path) -> None:
-    done = build_deb(tmp_path, "--source", apt_setup)
+    done = build_deb(tmp_path, "--source", apt_setup, VMTASKS_LINTIAN="off")  # which would take longer than the build
     assert done.status == 0, done.stderr
     named = re.findall(r"(?m)^ ([0-9a-f]{64}) \d+ (\S+)$", done.products.popitem()[1].read_text())
     assert {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in done.products.items()} == {
         name: checksum for checksum, name in named
     }
     assert sorted(Path(name).suffix for name in done.products) == [".buildinfo", ".udeb", ".udeb", ".udeb"]
-    (looked,) = [command["command"] for command in done.result["commands"] if command["command"].startswith("lintian")]
-    assert looked.endswith(f".changes /build/{apt_setup.name}"), "lintian sees the source, too"
+    assert done.cases == {"build-deb": "passed"}
