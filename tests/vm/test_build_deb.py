@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from vmtasks.image import mirror
+from tests.debian_source import fetched
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 900.0
@@ -182,32 +182,8 @@ def test_a_source_for_other_machines_alone_is_one_sentence(tmp_path: Path) -> No
     assert "Traceback" not in done.stderr
 
 
-@pytest.fixture
-def apt_setup(tmp_path: Path) -> Path:
-    """Return the .dsc of a source package of Debian's installer, fetched with apt and without touching the host's."""
-    sources = mirror.find("").sources("bookworm")
-    if not sources:
-        pytest.skip("this host's apt knows no Debian archive")
-    apt = tmp_path / "apt"
-    for path in ("lists/partial", "cache/archives/partial", "fetched"):
-        (apt / path).mkdir(parents=True)
-    (apt / "sources.list").write_text(sources[0].replace("deb ", "deb-src ", 1) + "\n")
-    settings = {
-        "APT::Sandbox::User": "root",
-        "Acquire::Languages": "none",
-        "Dir::State": apt,
-        "Dir::Cache": apt / "cache",
-        "Dir::Etc::SourceList": apt / "sources.list",
-        "Dir::Etc::SourceParts": "-",
-    }
-    options = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
-    for command in (["update"], ["source", "--download-only", "apt-setup"]):
-        subprocess.run(["apt-get", "--quiet", *options, *command], cwd=apt / "fetched", check=True, timeout=300)
-    (dsc,) = (apt / "fetched").glob("apt-setup_*.dsc")
-    return dsc
-
-
-def test_a_source_package_of_debians_installer_gives_its_udebs(tmp_path: Path, apt_setup: Path) -> None:
+def test_a_source_package_of_debians_installer_gives_its_udebs(tmp_path: Path) -> None:
+    apt_setup = fetched("apt-setup", tmp_path / "apt")
     done = build_deb(tmp_path, "--source", apt_setup, VMTASKS_LINTIAN="off")  # which would take longer than the build
     assert done.status == 0, done.stderr
     named = re.findall(r"(?m)^ ([0-9a-f]{64}) \d+ (\S+)$", done.products.popitem()[1].read_text())

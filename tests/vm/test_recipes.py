@@ -23,8 +23,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from tests.debian_source import fetched
 from tests.same_build import undated
-from vmtasks.image import mirror
 from vmtasks.lease import machines_dir
 from vmtasks.project import tree_files
 
@@ -146,27 +146,8 @@ def hello(room: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def cowsay(room: Path) -> Path:
-    """Return the .dsc of a source package from Debian's archive, fetched with apt and without touching the host's."""
-    sources = mirror.find("").sources("bookworm")
-    if not sources:
-        pytest.skip("this host's apt knows no Debian archive")
-    apt = room / "apt"
-    for path in ("lists/partial", "cache/archives/partial", "fetched"):
-        (apt / path).mkdir(parents=True)
-    (apt / "sources.list").write_text(sources[0].replace("deb ", "deb-src ", 1) + "\n")
-    settings = {
-        "APT::Sandbox::User": "root",
-        "Acquire::Languages": "none",
-        "Dir::State": apt,
-        "Dir::Cache": apt / "cache",
-        "Dir::Etc::SourceList": apt / "sources.list",
-        "Dir::Etc::SourceParts": "-",
-    }
-    options = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
-    for command in (["update"], ["source", "--download-only", "cowsay"]):
-        subprocess.run(["apt-get", "--quiet", *options, *command], cwd=apt / "fetched", check=True, timeout=300)
-    (dsc,) = (apt / "fetched").glob("cowsay_*.dsc")
-    return dsc
+    """Return the .dsc of a source package from Debian's archive."""
+    return fetched("cowsay", room / "apt")
 
 
 @pytest.fixture(scope="module")
