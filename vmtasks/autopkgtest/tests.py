@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
-import stat
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain, repeat
+from itertools import chain, count, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vmtasks import apt, dep8, packages
 from vmtasks.autopkgtest.control import normalized
 from vmtasks.autopkgtest.run import Report, command_line, run
-from vmtasks.autopkgtest.safety import check_quotes
+from vmtasks.autopkgtest.safety import check_quotes, text_of
 from vmtasks.autopkgtest.summary import Row
 from vmtasks.autopkgtest.testbed import Machines, Testbed
 from vmtasks.debfile import Packages
-from vmtasks.errors import TestFailed, TestSkipped, UsageError
+from vmtasks.errors import TestFailed, TestSkipped
 from vmtasks.guest import Guest, sh
 from vmtasks.hostcommand import host_commands
 from vmtasks.source import Source
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from vmtasks.run import Run
     from vmtasks.spec import Checkpoint
 
-_CONTROL_BYTES = 1024 * 1024
 _NOT_FETCHED = "failed to download packages"
 _TESTBED_FAILED = 16
 # autopkgtest would call autodep8 on the host; it obeys the tree that it looks at, so that is done in a machine.
@@ -87,11 +86,12 @@ class PackageTests:
                 return None
             target = run.directory / "source"
             guest.get(tree, target)
-        control, tests = (_regular(target / name) for name in ("debian/control", "debian/tests/control"))
+        control, tests = (text_of(target / name, target) for name in ("debian/control", "debian/tests/control"))
         check_quotes("debian/control", control)
         check_quotes("debian/tests/control", tests)
         recommends = [relation for package in new.values() for relation in package.recommends]
         tests = normalized(tests, recommends=recommends, can_build=(target / "debian/rules").is_file())
+        (target / "debian/tests/control").unlink(missing_ok=True)  # it may be a link
         (target / "debian/tests/control").write_text(tests)
         return cls(run=run, project=project, tree=target, listed=dep8.listed(tests))
 
@@ -102,6 +102,8 @@ class PackageTests:
         :param checkpoints: drops, at its end, what had to be frozen meanwhile.
         """
         checkpoints.callback(lambda: self._fresh and self._fresh.drop())
+        if not self.listed:
+            return [partial(self._whole, new, served)]
         plain = [partial(self._one, one.name, new, served) for one in self.listed if not one.needs_build]
         built = [one.name for one in self.listed if one.needs_build]
         return [*plain, *([partial(self._built, built, new, served)] if built else [])]
@@ -122,7 +124,7 @@ class PackageTests:
         """Say so if no test has told anything: as with autopkgtest, that is no pass."""
         # A superficial pass is one: half of the archive's tests are autodep8's, which tell no more.
         telling = [row for row in self._rows if row.verdict in ("PASS", "FAIL")]
-        if telling or self.project.install.skipped == "pass":
+        if telling or not self.listed or self.project.install.skipped == "pass":
             return
         self.run.untested(
             f"none of the source's {len(self.listed)} tests has told anything: each was skipped, or is marked as flaky",
@@ -131,6 +133,14 @@ class PackageTests:
         )
 
     # --- inside
+
+    def _whole(self, new: Packages, served: Checkpoint) -> None:
+        """Have autopkgtest say what is wrong with a debian/tests/control in which we find no test."""
+        with self.run.case("debian/tests", goes_on=True):
+            report = self._in_clean_machines([], new, served, name="control")
+            if complaint := report.summary.complaint:
+                raise TestFailed(f"debian/tests/control: {complaint}", evidence=report.output_of("control"))
+            raise TestSkipped("there is no test in debian/tests/control")
 
     def _one(self, name: str, new: Packages, served: Checkpoint) -> None:
         """Run one test in a machine of its own."""
@@ -160,7 +170,7 @@ class PackageTests:
 
     @contextmanager
     def _machine(self, new: Packages, name: str, start: Checkpoint) -> Iterator[Guest]:
-        with self.run.boot(start, name=f"test-{name}", project=self.project) as guest:
+        with self.run.boot(start, name=f"test-{_plain(name)}", project=self.project) as guest:
             packages.replace_installed(guest, new)
             yield guest
 
@@ -183,9 +193,10 @@ class PackageTests:
         reverts: bool = True,
         skip: Sequence[str] = (),
     ) -> Report:
-        builder = partial(self.run.boot, self.project.images.build, name=f"test-{name}", project=self.project)
+        machine = f"test-{_plain(name)}"
+        builder = partial(self.run.boot, self.project.images.build, name=machine, project=self.project)
         each: Iterator[Machines] = chain([builder] if build else [], repeat(machines))
-        directory = self.run.directory / "autopkgtest" / name
+        directory = _fresh_directory(self.run.directory / "autopkgtest" / _plain(name))
         with host_commands() as host:
             testbed = Testbed(each, host, reverts=reverts, look=self._look)
             command = partial(
@@ -198,7 +209,7 @@ class PackageTests:
                 shell=self.run.flags.shell or self.run.flags.keep,
             )
             shown = f"autopkgtest {self.tree.name} {' '.join(names)}".rstrip()
-            report = run(command, testbed, directory=directory, machine=f"test-{name}", shown=shown)
+            report = run(command, testbed, directory=directory, machine=machine, shown=shown)
         with self._lock:
             self._rows += [row for row in report.summary.rows if row.test in names]
         return report
@@ -275,19 +286,17 @@ def _expect_autodep8(guest: Guest) -> None:
         apt.install(guest, ["autodep8"])
 
 
-def _regular(path: Path) -> str:
-    """Return the text of a file that came out of a machine: none where it is no file, or a link.
+def _plain(name: str) -> str:
+    """Return a test's name as one that a file and a machine of the host's may have."""
+    return re.sub(r"[^A-Za-z0-9.+~_-]", "-", name)[:100].lstrip(".-") or "test"
 
-    :raise UsageError: it is too large to be what it is called.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return ""
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            return ""
-        if status.st_size > _CONTROL_BYTES:
-            raise UsageError(f"cannot read {path}: it has more than {_CONTROL_BYTES >> 20} MiB")
-        return file.read().decode(errors="replace")
+
+def _fresh_directory(path: Path) -> Path:
+    """Return *path*, or one beside it that is not there yet: names that differ may be one in plain letters."""
+    path.parent.mkdir(exist_ok=True)
+    for number in count(1):
+        one = path if number == 1 else path.with_name(f"{path.name}-{number}")
+        with suppress(FileExistsError):
+            one.mkdir()
+            return one
+    raise AssertionError("numbers do not end")
