@@ -53,13 +53,16 @@ def text_of(path: Path, tree: Path) -> str:
     if not real.is_relative_to(tree.resolve()):
         return ""
     try:
-        descriptor = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        status = real.lstat()
+        descriptor = (
+            os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK) if stat.S_ISREG(status.st_mode) else None
+        )
     except OSError:
         return ""
+    if descriptor is None:
+        return ""
     with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            return ""
-        if status.st_size > _LIMIT_BYTES:
-            raise UsageError(f"cannot read {path}: it has more than {_LIMIT_BYTES >> 20} MiB")
-        return file.read().decode(errors="replace")
+        text = file.read(_LIMIT_BYTES + 1)
+    if len(text) > _LIMIT_BYTES:
+        raise UsageError(f"cannot read {path}: it has more than {_LIMIT_BYTES >> 20} MiB")
+    return text.decode(errors="replace")
