@@ -49,7 +49,13 @@ PACKAGES: Mapping[str, str] = MappingProxyType(
 )
 """Debian package -> what it is needed for: the one place where system packages are listed."""
 
-TEST_PACKAGES: Mapping[str, str] = MappingProxyType({"iproute2": "gives tests networks of their own"})
+TEST_PACKAGES: Mapping[str, str] = MappingProxyType(
+    {
+        "iproute2": "gives tests networks of their own",
+        "dpkg-dev": "makes source packages for tests",
+        "pristine-tar": "keeps upstream's tarballs for tests",
+    }
+)
 """The same for what comes with any of the TEST_EXTRAS."""
 
 PROGRAMS: Mapping[str, str] = MappingProxyType(
@@ -66,6 +72,8 @@ PROGRAMS: Mapping[str, str] = MappingProxyType(
         "git": "git",
         "autopkgtest": "autopkgtest",
         "iproute2": "ip",
+        "dpkg-dev": "dpkg-source",
+        "pristine-tar": "pristine-tar",
     }
 )
 """Debian package -> the program to look for where there is no dpkg to ask."""
