@@ -187,6 +187,7 @@ class Session:
         """
         outcome = self._see_out(channel, what, meanwhile=meanwhile)
         if outcome.status:
+            self._look()  # a host without room may be why
             error = CommandFailed if outcome.status == NO_INPUT else TestFailed
             sentence, evidence = _complaint(outcome, f"cannot {what} on {self.machine}")
             raise error(sentence, evidence=evidence)
