@@ -187,8 +187,9 @@ class Session:
         """
         outcome = self._see_out(channel, what, meanwhile=meanwhile)
         if outcome.status:
-            self._look()  # a host without room may be why
             error = CommandFailed if outcome.status == NO_INPUT else TestFailed
+            if error is TestFailed:
+                self._look()  # a host without room may be why
             sentence, evidence = _complaint(outcome, f"cannot {what} on {self.machine}")
             raise error(sentence, evidence=evidence)
 
