@@ -293,9 +293,10 @@ def _move(work: Path, place: Path) -> None:
 
 
 def _runs(leash: Leash) -> bool:
-    """Tell whether QEMU answers, and has the machine run."""
+    """Tell whether QEMU answers, and the machine runs, or has come to an end by itself."""
     try:
-        return bool(leash.qmp("query-status", limit_s=ANSWER_LIMIT_S)["running"])
+        status = leash.qmp("query-status", limit_s=ANSWER_LIMIT_S)["status"]
+        return status in ("running", "shutdown", "guest-panicked")
     except BootError:
         return False
 

@@ -92,7 +92,10 @@ class Session:
         return self._lost(sentence, evidence)
 
     def _lost(self, sentence: str, evidence: tuple[str, ...] = (), hint: str = "") -> ConnectionLost | GuestLost:
-        error = GuestLost if self._host_is_well() else ConnectionLost
+        is_well = self._host_is_well()
+        if not is_well:
+            self._look()  # it may have ended while we asked
+        error = GuestLost if is_well else ConnectionLost
         return error(sentence, evidence=evidence, hint=hint)
 
     def renew(self, deadline: Deadline) -> None:
