@@ -26,8 +26,8 @@ from vmtasks import (
     recipe,
     sh,
 )
+from vmtasks.source_package import WORKSHOP
 
-WORKSHOP = "/build"
 PRODUCTS = "/srv/vmtasks-products"
 """Where in the guest that which comes out is, out of reach of what the build may have left running."""
 
