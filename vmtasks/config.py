@@ -10,7 +10,10 @@
 from __future__ import annotations
 
 import os
+import shlex
+import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -21,6 +24,8 @@ from vmtasks.errors import UsageError
 Accel = Literal["auto", "kvm", "tcg"]
 
 SYSTEM_CONFIG = Path("/etc/vmtasks/config.toml")
+_SHORT_BYTES = 40
+"""What leaves room for a directory's name and a socket's, to which ssh adds 17 bytes while it makes one."""
 _PACKAGE = Path(__file__).resolve().parent
 
 
@@ -89,12 +94,32 @@ class HostSettings:
             raise UsageError(f"{said}: it is the share of the free disk for templates and checkpoints")
         return settings
 
+    def ssh_argv(self) -> list[str]:
+        """Return the words that call the ssh which reaches other hosts.
+
+        :raise UsageError: it is no command line.
+        """
+        try:
+            return shlex.split(self.ssh) or ["ssh"]
+        except ValueError as problem:
+            raise UsageError(f"cannot call {self.ssh!r} as ssh (VMTASKS_SSH): {problem}") from problem
+
 
 def cache_dir(environ: Mapping[str, str] = os.environ) -> Path:
     """Return the directory of what can be made again: images, and all that belongs to them."""
     if chosen := environ.get("VMTASKS_CACHE"):
         return Path(chosen).absolute()
     return _xdg(environ, "XDG_CACHE_HOME", ".cache") / "vmtasks"
+
+
+def socket_dir(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return the directory in which those of sockets are made: the name of a socket may have 107 bytes."""
+    with suppress(KeyError, FileNotFoundError):
+        runtime = Path(environ["XDG_RUNTIME_DIR"])
+        if runtime.stat().st_uid == os.geteuid():  # sudo leaves somebody else's in the environment
+            return runtime
+    usual = Path(tempfile.gettempdir())
+    return usual if len(os.fsencode(usual)) <= _SHORT_BYTES else Path("/tmp")  # noqa: S108 - what is in it is made anew
 
 
 def image_dirs(environ: Mapping[str, str] = os.environ) -> tuple[Path, ...]:

@@ -1,7 +1,8 @@
 """Something that plays EC2: moto answers what is asked, and where it says that a machine is, there is one.
 
 Such a machine is Debian as one of the shipped images has it, in a network and with processes of its own, over a disk in
-memory; its sshd has the keys that the user data brings, as cloud-init would have seen to. It ends with its instance.
+memory; its sshd has the keys that the user data brings, as cloud-init would have seen to. It ends with its instance. An
+AMI that is made of it has what is on its disk then.
 """
 
 from __future__ import annotations
@@ -35,15 +36,21 @@ ENVIRONMENT = {
     "AWS_EC2_METADATA_DISABLED": "true",
 }
 _SERVER = """
+import subprocess
 import sys
+from pathlib import Path
 from moto.ec2.models.amis import AmiBackend
 from moto.server import ThreadedMotoServer
 
 create_image = AmiBackend.create_image
+disks = Path(sys.argv[1])
 
-def with_tagged_snapshot(self, *arguments, tag_specifications):
+def with_tagged_snapshot(self, instance_id, *arguments, tag_specifications):
     known = [one for one in tag_specifications if one["ResourceType"] != "snapshot"]
-    image = create_image(self, *arguments, tag_specifications=known)
+    image = create_image(self, instance_id, *arguments, tag_specifications=known)
+    if (disk := disks / instance_id).exists():  # there is a machine
+        subprocess.run(["cp", "--archive", f"{disk}/.", disks / image.id], check=True)
+        (disks / f"{image.id}.base").write_text((disks / f"{instance_id}.base").read_text())
     for said in tag_specifications:
         if said not in known:
             image.ebs_snapshot.add_tags({tag["Key"]: tag["Value"] for tag in said["Tags"]})
@@ -69,7 +76,7 @@ nsenter --net="/proc/$outside/ns/net" sh -e -c '
 '
 mount -t tmpfs tmpfs "$room"
 mkdir "$room/upper" "$room/work" "$room/root"
-mount -t overlay overlay -o "lowerdir=$tree,upperdir=$room/upper,workdir=$room/work" "$room/root"
+mount -t overlay overlay -o "lowerdir=$layers,upperdir=$room/upper,workdir=$room/work" "$room/root"
 mount --rbind /dev "$room/root/dev"
 cd "$room/root"
 mkdir -p run/sshd
@@ -83,11 +90,18 @@ exec unshare --pid --fork --kill-child --mount-proc="$room/root/proc" chroot "$r
 
 
 @contextmanager
-def moto() -> Iterator[str]:
-    """Yield the address of what answers in EC2's stead; it ends with this process."""
+def moto(disks: Path) -> Iterator[str]:
+    """Yield the address of what answers in EC2's stead; it ends with this process.
+
+    :param disks: has what machines have written, by instance, and AMIs.
+    """
     environment = {**os.environ, "MOTO_EC2_LOAD_DEFAULT_AMIS": "false"}
     with subprocess.Popen(
-        [sys.executable, "-c", _SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        [sys.executable, "-c", _SERVER, str(disks)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
     ) as server:
         assert server.stdout
         try:
@@ -102,6 +116,7 @@ class Cloud:
 
     endpoint: str
     rooms: Path
+    disks: Path
     host_key: str = ""
     """What their sshd has instead of the key that it was given."""
     trees: dict[str, Path] = field(default_factory=dict)
@@ -171,6 +186,11 @@ class Cloud:
         assert user["name"] == "root"
         room = self.rooms / instance["InstanceId"]
         room.mkdir()
+        disk, written = self.disks / instance["InstanceId"], self.disks / instance["ImageId"]
+        base = str(self.trees.get(instance["ImageId"], tree))
+        if written.exists():
+            base = f"{written}:{written.with_suffix('.base').read_text()}"
+        disk.with_suffix(".base").write_text(base)
         facts = {
             "address": instance["PublicIpAddress"],
             "authorized_key": user["ssh_authorized_keys"][0],
@@ -178,14 +198,16 @@ class Cloud:
             "link": f"vmt{instance['InstanceId'][-10:]}",
             "outside": str(os.getpid()),
             "room": str(room),
-            "tree": str(self.trees.get(instance["ImageId"], tree)),
+            "layers": base,
         }
         log = (self.rooms / f"{instance['InstanceId']}.log").open("wb")
         with log:
-            return subprocess.Popen(
+            machine = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "KILL", "unshare", "--net", "--mount", "sh", "-c", _MACHINE],
                 env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **facts},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
             )
+        disk.symlink_to(f"/proc/{machine.pid}/root{room}/upper")
+        return machine

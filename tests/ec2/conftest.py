@@ -34,8 +34,14 @@ echo 'deb [trusted=yes] file:/srv/repository ./' >/etc/apt/sources.list
 
 
 @pytest.fixture(scope="session")
-def endpoint() -> Iterator[str]:
-    with moto() as address:
+def disks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return where the machines' disks are."""
+    return tmp_path_factory.mktemp("disks")
+
+
+@pytest.fixture(scope="session")
+def endpoint(disks: Path) -> Iterator[str]:
+    with moto(disks) as address:
         yield address
 
 
@@ -70,7 +76,7 @@ def build_tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
-def api(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cloud:
+def api(endpoint: str, disks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cloud:
     """Return EC2, and this process's way to it: the image ``plain`` stands for its one AMI, and no machine comes up."""
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
@@ -85,7 +91,7 @@ def api(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cloud
     rooms.mkdir()
     (images / "plain.toml").write_text('suite = "bookworm"\n[ec2]\nowner = "self"\nname = "debian-12-*"\n')
     monkeypatch.setenv("VMTASKS_IMAGES", str(images))
-    cloud = Cloud(endpoint=endpoint, rooms=rooms)
+    cloud = Cloud(endpoint=endpoint, rooms=rooms, disks=disks)
     cloud.post("reset")
     cloud.client.register_image(Name="debian-12-amd64-1", Architecture="x86_64", RootDeviceName="/dev/xvda")
     return cloud

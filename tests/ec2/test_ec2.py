@@ -14,7 +14,7 @@ from invoke.context import Context
 from recipes.test_in_vm import test_in_vm as everything
 from tests.contract import ProviderContract
 from tests.ec2.cloud import LIMIT_S, REGION, Cloud
-from vmtasks import Provider, Run, Wishes, boot, events
+from vmtasks import Provider, Run, boot, events
 from vmtasks.commands import vm
 from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError, CommandFailed, ConnectionLost, HostError, TimeLimit, UsageError
@@ -34,7 +34,7 @@ run = "dpkg-query -W greeting >/srv/seen"
 [ec2]
 instance_type = "t3.small"
 """
-CASES = ("tarbake", "build-deb", "lintian", "install", "debian/tests/greets", "smoke", "purge")
+CASES = ("tarbake", "build-deb", "lintian", "install", "debian/tests/greets", "smoke", "purge", "leftovers")
 CALLER = """
 from vmtasks import boot
 from vmtasks.interrupts import signals_interrupt
@@ -65,16 +65,6 @@ class TestEc2(ProviderContract):
     @pytest.fixture
     def image(self) -> str:
         return "plain"
-
-    def test_a_checkpoint_has_what_was_there_when_it_was_made_or_is_refused(
-        self, provider: Provider, image: str
-    ) -> None:
-        """What plays EC2 copies no disks, so here is the rest of that."""
-        with (
-            provider.machine(image, Wishes()) as guest,
-            pytest.raises(UsageError, match=r"forkable=True"),
-        ):
-            guest.checkpoint("without having said so")
 
 
 def test_a_machine_comes_does_its_work_and_is_gone(cloud: Cloud, tmp_path: Path) -> None:
@@ -113,7 +103,7 @@ def test_the_shipped_recipes_run_there_unchanged_and_their_products_come_home(
     made = {path.name: path for path in run.products}
     assert subprocess.check_output(["tar", "-xOzf", made["greeting-1.2.0.tar.gz"], "greeting-1.2.0/Makefile"])
     assert made["greeting_1.2.0_amd64.deb"].read_bytes().startswith(b"!<arch>\n")
-    assert cloud.states() == ["terminated"] * 3
+    assert set(cloud.states()) == {"terminated"}
 
 
 def test_an_instance_ends_itself_and_takes_its_disk_along(cloud: Cloud) -> None:
@@ -322,6 +312,7 @@ def test_a_checkpoint_is_an_ami_and_leaves_nothing(cloud: Cloud) -> None:
     before = there()
     with boot("plain", on="ec2", forkable=True) as guest:
         assert guest.can_fork
+        guest.succeed(["rm", MARK])
         checkpoint = guest.checkpoint("as it was")
         assert (checkpoint.name, checkpoint.on) == ("as it was", "ec2")
         account = Account.at("ec2")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from recipes.build_deb import build_deb
-from vmtasks import CommandFailed, Result, Run, TestFailed, UsageError
+from vmtasks import CommandFailed, Result, Run, TestFailed, UsageError, events
 from vmtasks.flags import Flags
 
 LIMIT_S = 5.0
@@ -37,6 +37,7 @@ class Obliging:
         self.reduced = "Source: thing\n\nPackage: thing\nArchitecture: all\n"
         self.build = Result(machine="build", command="", exit_status=0, stdout="", stderr="", duration_s=0.0)
         self.lintian = "/usr/bin/lintian\n"
+        self.found = Result(machine="build", command="", exit_status=0, stdout="", stderr="", duration_s=0.0)
         self.offline: bool | None = None
         self.checked: list[str] = []
         self.is_built = False
@@ -45,6 +46,9 @@ class Obliging:
         if command[0] == "dpkg-buildpackage":
             self.is_built, self.offline = True, offline
             return self.build
+        if command[0] == "lintian":
+            self.checked += command
+            return self.found
         return Result(machine="build", command=str(command), exit_status=0, stdout="", stderr="", duration_s=0.0)
 
     def succeed(self, command: Any, **_: Any) -> str:
@@ -177,6 +181,37 @@ def test_lintian_is_not_always_there(run: Run, source: Path, guest: Obliging) ->
     guest.lintian = ""
     build_deb(run, source=str(source))
     assert guest.checked == []
+
+
+# As lintian 2.116 printed it for a source with a component's tarball.
+BROKEN = (
+    "Warning in processable x.dsc: Can't locate object method\nwarning: cannot run origtar check on package source:x"
+)
+
+
+@pytest.mark.parametrize(
+    ("level", "tags", "ends"),
+    [
+        ("none", f"E: tiny: no-copyright-file\n{BROKEN}", (1, "passed")),
+        ("error", f"W: tiny: recommended-field\n{BROKEN}", (1, "passed")),
+        ("error", f"{BROKEN}\nE: tiny: no-copyright-file", (1, "test-failed")),
+        ("warning", f"{BROKEN}\nW: tiny: recommended-field", (1, "test-failed")),
+        ("none", "lintian: cannot open x.changes", (1, "test-failed")),
+        ("error", "E: tiny: no-copyright-file", (2, "test-failed")),
+    ],
+)
+def test_a_bug_of_lintians_is_told_and_is_not_the_packages(
+    run: OneSlot, source: Path, level: str, tags: str, ends: tuple[int, str]
+) -> None:
+    status, outcome = ends
+    (source / "vmtasks.toml").write_text(f'[commands]\nlintian = "{level}"\n')
+    run.guest.found = Result(machine="build", command="", exit_status=status, stdout=tags, stderr="", duration_s=0.0)
+    heard: list[events.Event] = []
+    with events.listening(heard.append):
+        build_deb(run, source=str(source))
+    assert {one.case: one.outcome for one in heard if isinstance(one, events.CaseEnded)}["lintian"] == outcome
+    told = any("could not check origtar of source:x" in one.text for one in heard if isinstance(one, events.Note))
+    assert told is (outcome == "passed")
 
 
 def test_lintian_can_be_left_out(run: Run, source: Path, guest: Obliging) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vmtasks import config
-from vmtasks.config import HostSettings, cache_dir, image_dirs
+from vmtasks.config import HostSettings, cache_dir, image_dirs, socket_dir
 from vmtasks.errors import UsageError
 
 
@@ -29,6 +29,14 @@ def test_the_cache_follows_xdg(environ: dict[str, str], expected: str) -> None:
 def test_a_relative_cache_is_below_the_current_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert cache_dir({"VMTASKS_CACHE": "here"}) == tmp_path / "here"
+
+
+def test_sockets_are_where_their_names_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert socket_dir({"XDG_RUNTIME_DIR": str(tmp_path)}) == tmp_path
+    monkeypatch.setattr("tempfile.tempdir", "/var/tmp")
+    assert socket_dir({"XDG_RUNTIME_DIR": "/proc/1/nothing"}) == Path("/var/tmp")
+    monkeypatch.setattr("tempfile.tempdir", f"/{'x' * 60}")
+    assert socket_dir({}) == Path("/tmp")
 
 
 def test_own_images_come_last(tmp_path: Path) -> None:

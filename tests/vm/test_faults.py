@@ -82,7 +82,7 @@ def test_a_connection_that_a_command_breaks_is_told_and_can_be_made_anew(line: s
     with boot("bookworm", logs=tmp_path) as guest:
         with pytest.raises(GuestLost, match="broke while it ran `echo begun;") as lost:
             guest.run(sh(f"echo begun; sleep 1; {line}; sleep 600"), timeout_s=LIMIT_S)
-        assert lost.value.evidence == ("begun",)
+        assert lost.value.evidence[0] == "begun"  # what systemctl says of its own end may come after it
         guest.wait_up(timeout_s=LIMIT_S)
         guest.succeed(["true"])
 

@@ -33,11 +33,13 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
         (home / ".ssh").mkdir(mode=0o700)
         (home / ".ssh" / "config").write_text(
             f"Host board\n  HostName {address.host}\n  Port {address.port}\n  IdentityFile {address.access.identity}\n"
+            f"  UserKnownHostsFile {home}/.ssh/known_hosts\n"
         )
         _, kind, key = address.access.known_hosts.read_text().split()[:3]
         (home / ".ssh" / "known_hosts").write_text(f"[{address.host}]:{address.port} {kind} {key}\n")
         patch.setenv("VMTASKS_CACHE", str(cache_dir()))
         patch.setenv("HOME", str(home))
+        patch.setenv("VMTASKS_SSH", f"ssh -F {home}/.ssh/config")  # which looks in no other home than passwd(5)'s
         yield guest
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from vmtasks import janitor
+from vmtasks.config import socket_dir
 from vmtasks.errors import ConnectionLost
 from vmtasks.guest.command import DEFAULT_ENV
 from vmtasks.hostcommand import HostCommands
@@ -48,6 +49,7 @@ class SharedConnection:
         program, *words = ssh
         self._host = host
         self._socket = directory / "ssh"
+        self._log = directory / "log"
         self._program = [program, "-o", f"ControlPath={self._socket}"]
         self._words = words
 
@@ -70,7 +72,8 @@ class SharedConnection:
         master = [*self._program, "-o", "ControlMaster=yes", "-f", "-N", "-n", "-T", *_ALIVE, *self._words]
         # What stays in the background must not hold the caller's streams open.
         if self._quietly(master, CONNECT_LIMIT_S):
-            raise ConnectionLost("cannot open an ssh connection for autopkgtest's commands")
+            said = self._log.read_text(errors="replace").strip()
+            raise ConnectionLost(f"cannot open an ssh connection for autopkgtest's commands: {said}".rstrip(": "))
 
     def close(self) -> None:
         """Disconnect; what runs over the connection ends."""
@@ -78,7 +81,7 @@ class SharedConnection:
             self._quietly([*self._program, "-O", "exit", *self._words], CONNECT_LIMIT_S)
 
     def _quietly(self, argv: Sequence[str], limit_s: float) -> int:
-        line = f"exec {shlex.join(argv)} </dev/null >/dev/null 2>&1"
+        line = f"exec {shlex.join(argv)} </dev/null >/dev/null 2>{shlex.quote(str(self._log))}"
         return self._host.run(["/bin/sh", "-c", line], timeout_s=limit_s)
 
 
@@ -88,8 +91,7 @@ def shared_connection(ssh: Sequence[str], host: HostCommands) -> Iterator[Shared
 
     :raise ConnectionLost: the guest does not let us in.
     """
-    # Not in the machine's own directory: the name of a socket may have 107 bytes.
-    with TemporaryDirectory(prefix="vmtasks-") as name:
+    with TemporaryDirectory(prefix="vmtasks-", dir=socket_dir()) as name:
         janitor.entrust(Path(name))
         connection = SharedConnection(ssh, host, Path(name))
         connection.open()

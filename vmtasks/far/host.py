@@ -5,9 +5,7 @@ from __future__ import annotations
 import atexit
 import itertools
 import json
-import os
 import re
-import shlex
 import shutil
 import subprocess
 import tempfile
@@ -22,7 +20,7 @@ from typing import IO, Any, ParamSpec, TypeVar
 
 from vmtasks import errors, events
 from vmtasks.alone import argv_of
-from vmtasks.config import HostSettings
+from vmtasks.config import HostSettings, socket_dir
 from vmtasks.errors import HostError, UsageError
 from vmtasks.far import SILENCE_S, parcel, wire
 from vmtasks.janitor import entrust
@@ -82,7 +80,7 @@ class FarHost(Place):
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._directory = Path(tempfile.mkdtemp(prefix="vmtasks-", dir=_runtime_dir()))
+        self._directory = Path(tempfile.mkdtemp(prefix="vmtasks-", dir=socket_dir()))
         entrust(self._directory)
         self._parcel = self._directory / "code.zip"
         self._parcel.write_bytes(parcel.parcel())
@@ -200,11 +198,7 @@ class FarHost(Place):
             "StrictHostKeyChecking": "yes",
         }
         words = (word for name, value in options.items() for word in ("-o", f"{name}={value}"))
-        ssh = HostSettings.load().ssh
-        try:
-            return [*(shlex.split(ssh) or ["ssh"]), *words]
-        except ValueError as problem:
-            raise UsageError(f"cannot call {ssh!r} as ssh (VMTASKS_SSH): {problem}") from problem
+        return [*HostSettings.load().ssh_argv(), *words]
 
     def _ask(self, do: str, function: Any, args: Any, options: Any) -> tuple[int, Future[Any]]:  # noqa: ANN401
         name = f"{function.__module__}:{function.__qualname__}"
@@ -268,15 +262,6 @@ def _awaited(answer: Future[Result]) -> Result:
         check_interrupted()
         with suppress(TimeoutError):
             return answer.result(_TURN_S)
-
-
-def _runtime_dir() -> str | None:
-    """Return the user's directory for sockets, if it is theirs: sudo leaves somebody else's in the environment."""
-    with suppress(KeyError, FileNotFoundError):
-        runtime = os.environ["XDG_RUNTIME_DIR"]
-        if Path(runtime).stat().st_uid == os.geteuid():
-            return runtime
-    return None
 
 
 def _error(host: str, said: dict[str, Any]) -> Exception:

@@ -106,11 +106,13 @@ class Standing:
         try:
             self._expect_debian(session)
             with self._taken(hold, session, what or image):
+                settings = HostSettings.load()
+                _, *words = ssh_words(self.host, self.port)
                 guest = Guest(
                     session,
                     logs=logs,
-                    heartbeat_s=HostSettings.load().heartbeat_s,
-                    facts={"ssh": ssh_words(self.host, self.port)},
+                    heartbeat_s=settings.heartbeat_s,
+                    facts={"ssh": [*settings.ssh_argv(), *words]},
                 )
                 self._tell(name, image, is_whole=hold.is_whole)
                 self._finish_packages(session)
