@@ -1,5 +1,7 @@
-"""The index of tasks: every file in recipes/ and in vmtasks/commands/; no logic of its own."""
+"""The index of tasks: those of vmtasks, every file in recipes/, and the benchmarks; no logic of its own."""
 
-from vmtasks.commands import collect
+from benchmarks.tasks import bench
+from vmtasks.cli.collect import collect
 
 namespace = collect("recipes")
+namespace.add_task(bench)

@@ -26,7 +26,7 @@ from vmtasks import (
     recipe,
     sh,
 )
-from vmtasks.source_package import WORKSHOP
+from vmtasks.project.source_package import WORKSHOP
 
 PRODUCTS = "/srv/vmtasks-products"
 """Where in the guest that which comes out is, out of reach of what the build may have left running."""

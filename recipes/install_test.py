@@ -198,7 +198,7 @@ class _Trial:
 
         :param left: what is not as it was after the purge; None if there was no purge.
         :param start: what such a machine starts from; None: there is none, and all that is left counts.
-        :param again: installs the packages in :data:`vmtasks.packages.AT_REST`.
+        :param again: installs the packages in :data:`vmtasks.debian.packages.AT_REST`.
         """
         if left is None:
             return

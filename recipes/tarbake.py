@@ -23,7 +23,7 @@ from vmtasks import (
 )
 from vmtasks.guest.transfer import quoted_glob
 from vmtasks.project.release import PATTERNS, is_tarball, release_of
-from vmtasks.provision import of_packages
+from vmtasks.providers.preparation import of_packages
 
 DIRECTORY = "distdirname.txt"
 """The name of the release's directory is in there, where it can be told which of what was made the release is."""

@@ -11,7 +11,7 @@ from recipes.source_package import source_package
 from recipes.tarbake import DIRECTORY, tarbake
 from vmtasks import Project, Run, Source, UsageError, pip, recipe, sh
 from vmtasks.project.release import is_tarball
-from vmtasks.provision import of_packages
+from vmtasks.providers.preparation import of_packages
 
 
 @recipe

@@ -20,9 +20,9 @@ from pathlib import Path
 import pytest
 
 from tests.waiting import until
-from vmtasks import kept
-from vmtasks.child import die_with
-from vmtasks.config import cache_dir
+from vmtasks.cache import entry
+from vmtasks.config.paths import cache_dir
+from vmtasks.process.child import die_with
 
 _NOBODYS = ipaddress.ip_network("198.18.0.0/15")  # RFC 2544: for benches
 _serials = itertools.count()
@@ -112,7 +112,7 @@ def _sshd() -> list[str]:
         return [found]
     home = cache_dir() / "sshd-of-tests"
     if not home.exists():
-        with kept.part(part := home.with_name(".sshd-of-tests.part")):
+        with entry.part(part := home.with_name(".sshd-of-tests.part")):
             _run("apt-get", "--quiet", "download", *_PACKAGES, cwd=part)
             for package in part.glob("*.deb"):
                 _run("dpkg-deb", "--extract", str(package), str(part))

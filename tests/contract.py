@@ -11,7 +11,7 @@ import pytest
 
 from vmtasks import CommandFailed, Guest, Provider, TimeLimit, UsageError, Wishes, at_once, events, sh
 from vmtasks.errors import InfrastructureError, Interrupted
-from vmtasks.interrupts import signals_interrupt
+from vmtasks.process.signals import signals_interrupt
 
 LIMIT_S = 60.0
 

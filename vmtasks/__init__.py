@@ -10,8 +10,9 @@ from importlib import import_module
 
 TYPE_CHECKING = False  # typing itself would take the supervisor a tenth of its start
 if TYPE_CHECKING:
-    from vmtasks import apt, builddeps, changes, events, leftovers, packages, pip
+    from vmtasks import events
     from vmtasks.autopkgtest.tests import PackageTests
+    from vmtasks.debian import apt, changes, leftovers, packages
     from vmtasks.errors import (
         BootError,
         CommandFailed,
@@ -27,36 +28,36 @@ if TYPE_CHECKING:
         VmtasksError,
     )
     from vmtasks.guest import Guest, Result, sh
-    from vmtasks.machine import boot, machines_from
-    from vmtasks.parallel import at_once
-    from vmtasks.profiles import build_env
-    from vmtasks.project import Project, source_date_epoch
-    from vmtasks.provider import Provider, Wishes
-    from vmtasks.provision import Provisioning
-    from vmtasks.run import Run, recipe
-    from vmtasks.source import Source
+    from vmtasks.process.threads import at_once
+    from vmtasks.project import Project, builddeps, pip, source_date_epoch
+    from vmtasks.project.profiles import build_env
+    from vmtasks.project.source import Source
+    from vmtasks.providers.base import Provider, Wishes
+    from vmtasks.providers.boot import boot, machines_from
+    from vmtasks.providers.preparation import Provisioning
+    from vmtasks.run.run import Run, recipe
     from vmtasks.spec import Checkpoint
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "boot": "machine",
-    "machines_from": "machine",
+    "boot": "providers.boot",
+    "machines_from": "providers.boot",
     "Checkpoint": "spec",
-    "Provider": "provider",
-    "Wishes": "provider",
+    "Provider": "providers.base",
+    "Wishes": "providers.base",
     "Guest": "guest",
     "Result": "guest",
     "sh": "guest",
     "PackageTests": "autopkgtest.tests",
-    "build_env": "profiles",
-    "at_once": "parallel",
+    "build_env": "project.profiles",
+    "at_once": "process.threads",
     "Project": "project",
-    "Provisioning": "provision",
+    "Provisioning": "providers.preparation",
     "source_date_epoch": "project",
-    "Source": "source",
-    "Run": "run",
-    "recipe": "run",
+    "Source": "project.source",
+    "Run": "run.run",
+    "recipe": "run.run",
     "VmtasksError": "errors",
     "UsageError": "errors",
     "TestFailed": "errors",
@@ -71,7 +72,15 @@ _HOMES = {
     "Interrupted": "errors",
 }
 
-_ROOMS = ("apt", "builddeps", "changes", "events", "leftovers", "packages", "pip")
+_ROOMS = {
+    "apt": "debian.apt",
+    "builddeps": "project.builddeps",
+    "changes": "debian.changes",
+    "events": "events",
+    "leftovers": "debian.leftovers",
+    "packages": "debian.packages",
+    "pip": "project.pip",
+}
 """Modules that recipes use as such."""
 
 __all__ = [
@@ -116,7 +125,7 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     if name in _ROOMS:
-        return import_module(f"vmtasks.{name}")
+        return import_module(f"vmtasks.{_ROOMS[name]}")
     if name not in _HOMES:
         raise AttributeError(f"module 'vmtasks' has no attribute {name!r}")
     return getattr(import_module(f"vmtasks.{_HOMES[name]}"), name)

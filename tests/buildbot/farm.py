@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.waiting import LIMIT_S, until
-from vmtasks.slots import tickets
+from vmtasks.host.slots import tickets
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent

@@ -1,4 +1,4 @@
-"""What vmtasks.buildbot.hold is, but for the machine: a worker in a directory, which does what `behaviour` says.
+"""What worker_machine is, but for the machine: a worker in a directory, which does what `behaviour` says.
 
 ``slot`` never has a machine, ``silent`` has one whose worker never calls; ``usage``, ``host`` and ``boot`` fail, the
 first after more than the hasty worker's limit; with all others the worker runs, and builds see them as $BEHAVIOUR.
@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from vmtasks.buildbot.hold import Order
+from vmtasks.integrations.buildbot.worker_machine import Order
 
 
 def main() -> None:

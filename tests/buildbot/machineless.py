@@ -13,10 +13,10 @@ from pathlib import Path
 
 from tests.process.supervised import plan_in
 from vmtasks import HostError, Run, TestFailed, events, recipe
-from vmtasks.config import HostSettings
+from vmtasks.config.settings import HostSettings
 from vmtasks.deadline import Deadline
-from vmtasks.leash import leashed
-from vmtasks.news import News
+from vmtasks.supervisor.client import supervised
+from vmtasks.supervisor.watch import News
 
 
 @recipe
@@ -59,7 +59,7 @@ def a_machine(run: Run, name: str) -> Iterator[News]:
     plan = plan_in(run.directory.absolute())
     limit = HostSettings.load().machines
     plan["slot"] |= {"directory": os.environ["QUEUE"], "machines": limit, "what": f"{run.recipe} of {name}"}
-    with leashed(plan, log=run.directory / "supervisor.log") as leash:
+    with supervised(plan, log=run.directory / "supervisor.log") as leash:
         news = News(leash, "test", Path(plan["console"]))
         with events.phase("slot", machine="test"):
             news.wait_for("admitted", Deadline.after(None))

@@ -12,8 +12,8 @@ from buildbot.config.master import FileLoader
 
 from tests.buildbot.farm import ROOT, Farm
 from tests.waiting import until
-from vmtasks.buildbot.step import VmTask
-from vmtasks.slots import Claim, Limits
+from vmtasks.host.slots import Claim, Limits
+from vmtasks.integrations.buildbot.step import VmTask
 
 BUILDER = "test-in-vm-bookworm"
 

@@ -12,7 +12,7 @@ from buildbot.config import ConfigErrors
 
 from tests.buildbot.farm import Farm
 from tests.waiting import until
-from vmtasks.buildbot.latent import VMLatentWorker
+from vmtasks.integrations.buildbot.latent import VMLatentWorker
 
 
 @pytest.fixture(scope="module")

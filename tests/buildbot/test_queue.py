@@ -16,7 +16,8 @@ import pytest
 
 from tests.buildbot.farm import Farm, make_checkout
 from tests.waiting import LIMIT_S, until
-from vmtasks.slots import RUNNING, Claim, Limits, own_name, tickets
+from vmtasks.host.slots import RUNNING, Claim, Limits, tickets
+from vmtasks.process.user import own_name
 
 BUILDER = "test-in-vm-bookworm"
 SOMEBODY = "a machine of somebody's"

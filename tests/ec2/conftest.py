@@ -13,9 +13,9 @@ import pytest
 
 from tests.ec2.cloud import ENVIRONMENT, Cloud, moto
 from vmtasks.image.definition import find
-from vmtasks.providers.ec2 import account
-from vmtasks.providers.ec2.account import Watch
-from vmtasks.providers.qemu import ensure_baked
+from vmtasks.providers.ec2 import client
+from vmtasks.providers.ec2.client import Watch
+from vmtasks.providers.qemu.provider import ensure_baked
 
 GREETING = """Package: greeting
 Version: 1.0
@@ -85,7 +85,7 @@ def api(endpoint: str, disks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
     monkeypatch.setattr(Watch, "EVERY_S", 0.2)
-    monkeypatch.setattr(account, "PAUSES_S", (0.1, 0.1, 0.1, 0.1))
+    monkeypatch.setattr(client, "PAUSES_S", (0.1, 0.1, 0.1, 0.1))
     images, rooms = tmp_path / "images", tmp_path / "rooms"
     images.mkdir()
     rooms.mkdir()

@@ -17,15 +17,15 @@ from tests.ec2.cloud import LIMIT_S, REGION, Cloud
 from vmtasks import events
 from vmtasks.errors import ConnectionLost, HostError, Interrupted, UsageError
 from vmtasks.image.definition import find
-from vmtasks.providers.ec2 import account as account_module
-from vmtasks.providers.ec2.account import Account, NotThere, Thing, Watch
-from vmtasks.providers.ec2.ami import Freezer
-from vmtasks.providers.ec2.request import Claim
+from vmtasks.providers.ec2 import client as account_module
+from vmtasks.providers.ec2.ami import AmiCheckpointer
+from vmtasks.providers.ec2.client import Account, NotThere, Thing, Watch
+from vmtasks.providers.ec2.request import ResourceTags
 
-CLAIM = Claim(what="a test", until_s=time.time() + 3600)
+CLAIM = ResourceTags(what="a test", until_s=time.time() + 3600)
 TAGS = [{"ResourceType": "instance", "Tags": CLAIM.tags}]
 PLAIN = {"ImageId": "ami-1", "MinCount": 1, "MaxCount": 1, "ClientToken": CLAIM.lease, "TagSpecifications": TAGS}
-PASSED = [{"ResourceType": "instance", "Tags": Claim(what="passed", until_s=0.0).tags}]
+PASSED = [{"ResourceType": "instance", "Tags": ResourceTags(what="passed", until_s=0.0).tags}]
 
 
 class Stubborn(Account):
@@ -60,10 +60,10 @@ class Quiet:
 
 
 @pytest.fixture
-def freezer(api: Cloud) -> Freezer:
+def freezer(api: Cloud) -> AmiCheckpointer:
     """Return what makes checkpoints of an instance."""
     (instance,) = api.client.run_instances(**PLAIN)["Instances"]
-    return Freezer(
+    return AmiCheckpointer(
         account=Account(REGION),
         session=Quiet(),  # type: ignore[arg-type]
         instance_id=instance["InstanceId"],
@@ -185,7 +185,7 @@ def test_a_sweep_is_silent_about_what_ended_meanwhile(api: Cloud) -> None:
 
 
 def test_ctrl_c_before_a_checkpoint_has_a_name_leaves_nothing(
-    api: Cloud, freezer: Freezer, ctrl_c_during: Callable[[str], None]
+    api: Cloud, freezer: AmiCheckpointer, ctrl_c_during: Callable[[str], None]
 ) -> None:
     before = images(api)
     ctrl_c_during("CreateImage")
@@ -195,7 +195,7 @@ def test_ctrl_c_before_a_checkpoint_has_a_name_leaves_nothing(
 
 
 def test_a_checkpoint_that_cannot_be_finished_leaves_nothing(
-    api: Cloud, freezer: Freezer, monkeypatch: pytest.MonkeyPatch
+    api: Cloud, freezer: AmiCheckpointer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before, where = images(api), Account.images_where
 
@@ -209,14 +209,14 @@ def test_a_checkpoint_that_cannot_be_finished_leaves_nothing(
 
 
 def test_what_is_to_become_a_checkpoint_is_marked_from_the_start(
-    freezer: Freezer, monkeypatch: pytest.MonkeyPatch
+    freezer: AmiCheckpointer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def killed(_: Freezer, __: str) -> None:
+    def killed(_: AmiCheckpointer, __: str) -> None:
         (image,), (snapshot,) = freezer.account.images(), freezer.account.snapshots()
         assert image.claim == snapshot.claim
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Freezer, "_see_made", killed)
+    monkeypatch.setattr(AmiCheckpointer, "_see_made", killed)
     with pytest.raises(KeyboardInterrupt):
         freezer.checkpoint("a moment")
 
@@ -260,7 +260,7 @@ def test_a_look_finds_the_end_that_a_wait_may_miss(api: Cloud, monkeypatch: pyte
         watch.look()
 
 
-def test_what_somebody_else_has_removed_is_no_trouble(api: Cloud, freezer: Freezer) -> None:
+def test_what_somebody_else_has_removed_is_no_trouble(api: Cloud, freezer: AmiCheckpointer) -> None:
     class Late(Account):
         def snapshots(self) -> list[Thing]:
             found = super().snapshots()

@@ -15,15 +15,15 @@ from recipes.test_in_vm import test_in_vm as everything
 from tests.contract import ProviderContract
 from tests.ec2.cloud import LIMIT_S, REGION, Cloud
 from vmtasks import Provider, Run, boot, events
-from vmtasks.commands import vm
+from vmtasks.cli import vm
 from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError, CommandFailed, ConnectionLost, HostError, TimeLimit, UsageError
-from vmtasks.flags import Flags
-from vmtasks.furnish import MARK
-from vmtasks.image.cache import key_of
+from vmtasks.image.baked import key_of
 from vmtasks.image.definition import find
-from vmtasks.providers.ec2 import Ec2
-from vmtasks.providers.ec2.account import Account
+from vmtasks.providers.apply_image import MARK
+from vmtasks.providers.ec2.client import Account
+from vmtasks.providers.ec2.provider import Ec2
+from vmtasks.run.options import Flags
 
 OWN = """
 from = "plain"
@@ -37,7 +37,7 @@ instance_type = "t3.small"
 CASES = ("tarbake", "build-deb", "lintian", "install", "debian/tests/greets", "smoke", "purge", "leftovers")
 CALLER = """
 from vmtasks import boot
-from vmtasks.interrupts import signals_interrupt
+from vmtasks.process.signals import signals_interrupt
 with signals_interrupt(), boot("plain", on="ec2") as guest:
     guest.run(["sleep", "600"])
 """

@@ -11,18 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import vmtasks
+from tests.fake_qemu import Script, command
 from vmtasks.deadline import Deadline
-from vmtasks.testing.fake_qemu import Script, command
 
 LIMIT_S = 30.0
 PACKAGE = Path(vmtasks.__file__).parent
 PROGRAM = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
-from vmtasks import console, supervisor
+from vmtasks.supervisor import __main__ as program, console, qemu_process
 for name, value in json.loads(sys.argv[2]).items():
-    setattr(console if hasattr(console, name) else supervisor, name, value)
-supervisor.main()
+    (module,) = [one for one in (console, qemu_process) if hasattr(one, name)]
+    setattr(module, name, value)
+program.main()
 """
 WIRES = (
     *("-chardev", "socket,id=control,fd=100", "-chardev", "socket,id=console,fd=101"),

@@ -15,7 +15,7 @@ from tests.process.supervised import LIMIT_S, Lines
 
 @contextmanager
 def hold(image: str, **environ: str) -> Iterator[subprocess.Popen[bytes]]:
-    argv = [sys.executable, "-m", "vmtasks.buildbot.hold"]
+    argv = [sys.executable, "-m", "vmtasks.integrations.buildbot.worker_machine"]
     with subprocess.Popen(
         argv, env={**os.environ, **environ}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from vmtasks import CommandFailed, Guest, Wishes, builddeps
+from vmtasks import CommandFailed, Guest, Wishes
+from vmtasks.project import builddeps
 from vmtasks.testing.fake_provider import FakeProvider
 
 CONTROL = """\

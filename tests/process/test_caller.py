@@ -19,15 +19,15 @@ from typing import IO, Any
 import pytest
 
 from tests.process.supervised import LIMIT_S, PACKAGE
-from vmtasks import caller
 from vmtasks.errors import Interrupted
-from vmtasks.interrupts import ENDING, signals_interrupt
+from vmtasks.process import parent
+from vmtasks.process.signals import ENDING, signals_interrupt
 
 PROGRAM = """
 import json, os, socket, sys, threading
-from vmtasks import caller
+from vmtasks.process import parent
 from vmtasks.errors import Interrupted
-from vmtasks.interrupts import signals_interrupt
+from vmtasks.process.signals import signals_interrupt
 
 line = socket.socket(fileno=int(sys.argv[1]))
 
@@ -39,7 +39,7 @@ line.recv(1)
 try:
     with signals_interrupt():
         is_watched = "caller" in [thread.name for thread in threading.enumerate()]
-        say(callers=[*caller._callers().items()], is_watched=is_watched)
+        say(callers=[*parent._callers().items()], is_watched=is_watched)
         line.recv(1)
     say(end="by itself")
 except Interrupted as problem:
@@ -245,7 +245,7 @@ def test_a_pipe_that_nobody_reads_any_more(tree: Callable[..., Tree], output: st
     os.close(writer)
     one.begin()
     os.close(reader)
-    assert one.ends() == f"interrupted: {caller._OUTPUTS[1 if output == 'stdout' else 2]} leads nowhere any more"
+    assert one.ends() == f"interrupted: {parent._OUTPUTS[1 if output == 'stdout' else 2]} leads nowhere any more"
 
 
 @pytest.mark.parametrize("output", ["stdout", "stderr"])
@@ -255,7 +255,7 @@ def test_a_terminal_that_is_closed(tree: Callable[..., Tree], output: str) -> No
     os.close(theirs)
     one.begin()
     os.close(ours)
-    assert one.ends() == f"interrupted: {caller._OUTPUTS[1 if output == 'stdout' else 2]} leads nowhere any more"
+    assert one.ends() == f"interrupted: {parent._OUTPUTS[1 if output == 'stdout' else 2]} leads nowhere any more"
 
 
 def test_a_socket_whose_other_end_is_closed(tree: Callable[..., Tree]) -> None:
@@ -283,8 +283,8 @@ def test_what_needs_no_reader(tree: Callable[..., Tree], redirection: str) -> No
 def reader(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
     """Return the other end of what this process's only output is."""
     ours, theirs = socket.socketpair()
-    monkeypatch.setattr(caller, "_OUTPUTS", {theirs.fileno(): "the output"})
-    monkeypatch.setattr(caller, "AGAIN_S", 0.01)
+    monkeypatch.setattr(parent, "_OUTPUTS", {theirs.fileno(): "the output"})
+    monkeypatch.setattr(parent, "AGAIN_S", 0.01)
     with ours, theirs:
         yield ours
 
@@ -331,7 +331,7 @@ def test_a_loss_is_told_until_the_end_and_not_later(reader: socket.socket) -> No
         if len(told) == 2:
             twice.set()
 
-    with caller.watched(tell):
+    with parent.watched(tell):
         reader.close()
         assert twice.wait(LIMIT_S)
     assert set(told) == {"the output leads nowhere any more"}
@@ -342,7 +342,7 @@ def test_a_caller_that_ends_while_we_look(monkeypatch: pytest.MonkeyPatch) -> No
     gone = subprocess.Popen(["true"])
     gone.wait(LIMIT_S)
     looks = iter([{gone.pid: "make", os.getppid(): "sh"}, {1: "init"}])
-    monkeypatch.setattr(caller, "_callers", lambda: next(looks))
+    monkeypatch.setattr(parent, "_callers", lambda: next(looks))
     told = threading.Event()
-    with caller.watched(lambda _: told.set()):
+    with parent.watched(lambda _: told.set()):
         assert told.wait(LIMIT_S)

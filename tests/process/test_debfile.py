@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from vmtasks.debfile import find, read
+from vmtasks.debian.debfile import find, read
 from vmtasks.errors import UsageError
 
 

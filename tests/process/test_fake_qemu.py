@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
+from tests.fake_qemu import command
 from vmtasks.deadline import Deadline
-from vmtasks.supervisor import _FORWARD
-from vmtasks.testing.fake_qemu import command
+from vmtasks.qemu.qmp import _FORWARD
 
 LIMIT_S = 30.0
 REAL = shutil.which("qemu-system-x86_64")

@@ -18,19 +18,22 @@ import pytest
 from tests.bigger_host import LIMIT_S, BiggerHost, bigger_host
 from tests.process.supervised import plan_in
 from tests.waiting import until
-from vmtasks import events, frozen, slots
-from vmtasks.config import HostSettings
+from vmtasks import events
+from vmtasks.cache import snapshots
+from vmtasks.config.settings import HostSettings
 from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError, HostError, Interrupted, UsageError
-from vmtasks.far import SILENCE_S, send
-from vmtasks.far.host import FarHost, far_host
-from vmtasks.far.receive import received, receiving, sweep
-from vmtasks.freeze import copy_extents
-from vmtasks.image.cache import BakedImage
-from vmtasks.interrupts import signals_interrupt
-from vmtasks.leash import leashed
-from vmtasks.parallel import at_once
-from vmtasks.qemu.accel import choose
+from vmtasks.host import slots
+from vmtasks.host.accelerator import choose
+from vmtasks.host.sparse import copy_extents
+from vmtasks.image.baked import BakedImage
+from vmtasks.process.signals import signals_interrupt
+from vmtasks.process.threads import at_once
+from vmtasks.remote import upload
+from vmtasks.remote.heartbeat import SILENCE_S
+from vmtasks.remote.host import FarHost, far_host
+from vmtasks.remote.incoming import received, receiving, sweep
+from vmtasks.supervisor.client import supervised
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTICED_S = 10.0
@@ -39,19 +42,19 @@ CALLER = """
 import json, sys
 from pathlib import Path
 from vmtasks.deadline import Deadline
-from vmtasks.far.host import far_host
-from vmtasks.leash import leashed
-from vmtasks.parallel import at_once
+from vmtasks.remote.host import far_host
+from vmtasks.supervisor.client import supervised
+from vmtasks.process.threads import at_once
 
 host = far_host(sys.argv[2])
-with leashed(json.loads(sys.argv[1]), log=Path("/dev/null"), place=host) as leash:
+with supervised(json.loads(sys.argv[1]), log=Path("/dev/null"), place=host) as leash:
     leash.expect("started", Deadline.after(30.0))
     print("started", flush=True)
     sys.stdin.read()
 """
 
 DEVELOPER = """
-from vmtasks.slots import Claim, Limits
+from vmtasks.host.slots import Claim, Limits
 with Claim("work of theirs", 100, Limits(machines=1, memory_mib=1000)) as claim:
     claim.wait()
     print("mine", flush=True)
@@ -92,14 +95,14 @@ def baked_in(directory: Path, size_bytes: int) -> BakedImage:
 def test_a_call_there_is_a_call(far: FarHost, big: BiggerHost) -> None:
     assert far.cache() == big.cache
     assert far.call(HostSettings.load) == HostSettings()
-    with far.within(frozen.only_maker, "image") as waited:
+    with far.within(snapshots.only_maker, "image") as waited:
         assert waited is False
         assert (big.cache / "frozen/image.lock").exists()
 
 
 def test_an_error_there_is_the_same_error_here_and_says_where(far: FarHost) -> None:
     with pytest.raises(HostError, match=rf"^{far.name}: there is no frozen machine in /nowhere"):
-        far.call(frozen.read, Path("/nowhere"))
+        far.call(snapshots.read, Path("/nowhere"))
 
 
 def test_what_the_kernel_there_refuses_is_told_as_such(far: FarHost, tmp_path: Path) -> None:
@@ -114,18 +117,18 @@ def test_who_has_had_enough_of_waiting_there_is_heard_in_a_thread_too_and_leaves
     said: list[str] = []
 
     def wait() -> None:
-        with far.within(frozen.only_maker, "image"):
+        with far.within(snapshots.only_maker, "image"):
             pytest.fail("somebody else is the only maker")
 
     def interrupt(event: events.Event) -> None:
         said.append(getattr(event, "text", ""))
         os.kill(os.getpid(), signal.SIGINT)
 
-    with far.within(frozen.only_maker, "image"):
+    with far.within(snapshots.only_maker, "image"):
         with events.listening(interrupt), signals_interrupt(), pytest.raises(Interrupted):
             at_once(wait)
         assert said == [f"{far.name}: waiting for another template of image"]
-    with far.within(frozen.only_maker, "image") as waited:  # and the steward does not sit in the other's block
+    with far.within(snapshots.only_maker, "image") as waited:  # and the steward does not sit in the other's block
         assert waited in {True, False}
 
 
@@ -141,7 +144,7 @@ def test_a_machine_there_is_leashed_from_here_and_its_logs_come_home(
     far: FarHost, big: BiggerHost, tmp_path: Path
 ) -> None:
     plan = plan_there(far, tmp_path)
-    with leashed(plan, log=tmp_path / "complaints", place=far) as leash:
+    with supervised(plan, log=tmp_path / "complaints", place=far) as leash:
         started = leash.expect("started", Deadline.after(LIMIT_S))
         assert started["ports"]["22"]
         assert Path(plan["directory"]).is_dir()
@@ -163,10 +166,10 @@ def test_callers_from_elsewhere_stand_in_one_queue_with_who_works_there(
     assert developer.stdout
     assert developer.stdout.readline() == "mine\n"
     first, second = plan_there(far, tmp_path, "first"), plan_there(far, tmp_path, "second")
-    with leashed(first, log=tmp_path / "complaints", place=far) as one:
+    with supervised(first, log=tmp_path / "complaints", place=far) as one:
         ahead = one.expect("waiting", Deadline.after(LIMIT_S))["ahead"]
         assert [(ticket["what"], ticket["state"]) for ticket in ahead] == [("work of theirs", "running")]
-        with leashed(second, log=tmp_path / "complaints", place=far) as other:
+        with supervised(second, log=tmp_path / "complaints", place=far) as other:
             ahead = other.expect("waiting", Deadline.after(LIMIT_S))["ahead"]
             assert [ticket["state"] for ticket in ahead] == ["running", "waiting"]
             developer.communicate("\n")
@@ -179,13 +182,13 @@ def test_callers_from_elsewhere_stand_in_one_queue_with_who_works_there(
 @pytest.mark.parametrize("victim", ["relay", "tether", "supervisor"])
 def test_nothing_is_left_there_whoever_is_killed(far: FarHost, big: BiggerHost, tmp_path: Path, victim: str) -> None:
     plan = plan_there(far, tmp_path)
-    with leashed(plan, log=tmp_path / "complaints", place=far) as leash:
+    with supervised(plan, log=tmp_path / "complaints", place=far) as leash:
         leash.expect("started", Deadline.after(LIMIT_S))
         if victim == "relay":
             leash._process.kill()
         else:
-            call = {"tether": "far.tether import", "supervisor": "supervisor import"}[victim]
-            (pid,) = (pid for pid, line in big.running() if call in line and "steward" not in line)
+            call = {"tether": "remote.watchdog import", "supervisor": "supervisor.__main__ import"}[victim]
+            (pid,) = (pid for pid, line in big.running() if call in line and "remote.agent" not in line)
             os.kill(pid, signal.SIGKILL)
         with pytest.raises(BootError, match="the machine is gone"):
             leash.expect("never", Deadline.after(LIMIT_S))
@@ -237,7 +240,7 @@ def test_a_cut_link_is_noticed_at_both_ends(far: FarHost, big: BiggerHost, tmp_p
     plan = plan_there(far, tmp_path)
     began_s = 0.0
     try:
-        with leashed(plan, log=tmp_path / "complaints", place=far) as leash:
+        with supervised(plan, log=tmp_path / "complaints", place=far) as leash:
             leash.expect("started", Deadline.after(LIMIT_S))
             big.cut()
             began_s = time.monotonic()
@@ -270,14 +273,14 @@ def test_an_image_is_sent_once(far: FarHost, big: BiggerHost, tmp_path: Path) ->
     image = baked_in(tmp_path, 3_000_000)
     progress: list[events.Event] = []
     with events.listening(progress.append):
-        there = send.sent(far, image)
+        there = upload.sent(far, image)
     assert there.directory == big.cache / "images" / image.serial
     assert there.disk.read_bytes() == image.disk.read_bytes()
     assert not (there.directory / "id_ed25519").exists(), "how to get in, nobody needs to know there"
     assert {event.phase for event in progress if isinstance(event, events.PhaseStarted)} == {"send"}
     again: list[events.Event] = []
     with events.listening(again.append):
-        assert send.sent(far, image).directory == there.directory
+        assert upload.sent(far, image).directory == there.directory
     assert again == []
     assert there.place is far
     assert there.drop()
@@ -290,11 +293,11 @@ def test_what_has_arrived_need_not_be_sent_again(far: FarHost, big: BiggerHost, 
     def cut(event: events.Event) -> None:
         if isinstance(event, events.Progress) and event.done > 30_000_000:
             for pid, line in big.running():
-                if "far.tether" in line:
+                if "remote.watchdog" in line:
                     os.kill(pid, signal.SIGKILL)
 
     with events.listening(cut), pytest.raises(HostError, match=f"to {big.name}: the link to") as info:
-        send.sent(far, image)
+        upload.sent(far, image)
     assert info.value.hint == "what has arrived need not be sent again"
     (part,) = (big.cache / "images").glob(".*.incoming/disk.qcow2")
     assert part.stat().st_size > 20_000_000
@@ -303,8 +306,8 @@ def test_what_has_arrived_need_not_be_sent_again(far: FarHost, big: BiggerHost, 
         file.write(b"spoilt")  # so we know that it is not sent anew
     again = far_host(big.name)
     with pytest.raises(HostError, match="what came is not what was sent; it was thrown away"):
-        send.sent(again, image)
-    assert send.sent(again, image).drop()
+        upload.sent(again, image)
+    assert upload.sent(again, image).drop()
     again.close()
 
 
@@ -313,7 +316,7 @@ def test_an_image_that_two_send_at_once_is_sent_once(far: FarHost, tmp_path: Pat
     seen: list[events.Event] = []
     done: list[BakedImage] = []
     with events.listening(seen.append):
-        at_once(*[lambda: done.append(send.sent(far, image))] * 2)
+        at_once(*[lambda: done.append(upload.sent(far, image))] * 2)
     assert len(done) == 2
     told = [event.done for event in seen if isinstance(event, events.Progress)]
     assert len(told) == len(set(told)) > 1, "the other one had nothing to send"
@@ -328,7 +331,7 @@ def test_an_image_of_another_name_that_begins_alike_stays_half_sent(
     for directory in (half, old):
         directory.mkdir(parents=True)
         (directory / "in-use").touch()
-    assert send.sent(far, baked_in(tmp_path, 1000)).drop()
+    assert upload.sent(far, baked_in(tmp_path, 1000)).drop()
     assert half.exists()
     assert not old.exists()
     with far.within(receiving, half.name[1:].removesuffix(".incoming"), {}):
@@ -461,7 +464,7 @@ def test_a_host_whose_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         monkeypatch.setenv("VMTASKS_SSH", host.ssh)
         far = far_host(host.name)
         with pytest.raises(HostError, match="MiB left, and the image needs 9 MiB more"):
-            send.sent(far, baked_in(tmp_path / "images", 10_000_000))
+            upload.sent(far, baked_in(tmp_path / "images", 10_000_000))
         far.close()
 
 

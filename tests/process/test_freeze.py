@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.fake_qemu import Script
 from tests.process.supervised import LIMIT_S, Supervisor
-from vmtasks.testing.fake_qemu import Script
 
 Plan = Callable[..., dict[str, Any]]
 Supervise = Callable[..., Supervisor]

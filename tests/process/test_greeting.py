@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from vmtasks.deadline import Deadline
-from vmtasks.guest import ssh
-from vmtasks.guest.ssh import Address
 from vmtasks.spec import Access
+from vmtasks.ssh import connect
+from vmtasks.ssh.connect import Address
 
 Serve = Callable[[float, int], Address]
 """Starts a server that greets each connection so many seconds after it began, but for the first few, which hang."""
@@ -54,7 +54,7 @@ def serve() -> Iterator[Serve]:
 
 
 def greeted(address: Address, *, within_s: float, stagger_s: float) -> bool:
-    line = ssh._greeted(address, Deadline.after(within_s), lambda wait_s: threading.Event().wait(wait_s), stagger_s)
+    line = connect._greeted(address, Deadline.after(within_s), lambda wait_s: threading.Event().wait(wait_s), stagger_s)
     if line is None:
         return False
     line.close()

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from tests.process.supervised import LIMIT_S, PACKAGE, Lines
-from vmtasks import hostcommand
-from vmtasks.attendant import parents
 from vmtasks.deadline import Deadline
 from vmtasks.errors import HostError, TimeLimit
-from vmtasks.hostcommand import HostCommands, host_commands
+from vmtasks.process import host_commands as hostcommand
+from vmtasks.process.host_commands import HostCommands, host_commands
+from vmtasks.process.subreaper import parents
 
 PROMPT_S = 5.0
 BACKGROUND = "sleep 1000 & echo $! > background"
@@ -27,7 +27,7 @@ STUBBORN = "trap '' TERM; echo $$ | tee stubborn; while :; do sleep 1; done"
 TRAPPING = "trap 'sleep 0.2; echo ended > trapped; exit' TERM; echo $$ > pid"
 CALLER = """
 import sys
-from vmtasks.hostcommand import host_commands
+from vmtasks.process.host_commands import host_commands
 
 with host_commands() as host:
     for line in sys.argv[1:]:
@@ -35,7 +35,7 @@ with host_commands() as host:
 """
 AT_A_TERMINAL = """
 import signal
-from vmtasks.hostcommand import host_commands
+from vmtasks.process.host_commands import host_commands
 
 signal.signal(signal.SIGINT, lambda *_: None)
 with host_commands() as host:

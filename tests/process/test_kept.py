@@ -12,21 +12,24 @@ from pathlib import Path
 
 import pytest
 
-from vmtasks import events, frozen, janitor, kept
+from vmtasks import events
+from vmtasks.cache import entry, snapshots
 from vmtasks.deadline import Deadline
+from vmtasks.process import cleanup
 
 PROMPT_S = 5.0
-PACKAGE_PARENT = Path(kept.__file__).resolve().parents[1]
+PACKAGE_PARENT = Path(entry.__file__).resolve().parents[2]
 MAKER = """
 import sys
 from pathlib import Path
-from vmtasks import frozen, janitor
+from vmtasks.cache import snapshots
+from vmtasks.process import cleanup
 
 keep = sys.argv[1:] == ["keep"]
-with frozen.making("0123456789abcdef", "checkpoint", "name", stands_on=(), keep=keep) as (into, final):
+with snapshots.making("0123456789abcdef", "checkpoint", "name", stands_on=(), keep=keep) as (into, final):
     for name in ("ram", "state", "disk.qcow2", "overlay"):
         (into / name).touch()
-    print(janitor._janitor().pid, flush=True)
+    print(cleanup._janitor().pid, flush=True)
     print(into, flush=True)
     sys.stdin.readline()
 print(final, flush=True)
@@ -34,23 +37,24 @@ sys.stdin.readline()
 """
 TWO = """
 import sys
-from vmtasks import frozen, janitor
+from vmtasks.cache import snapshots
+from vmtasks.process import cleanup
 
 held = ()
 for key, keep in (("0123456789abcdef", False), ("fedcba9876543210", True)):
-    with frozen.making(key, "checkpoint", "name", stands_on=held, keep=keep) as (into, final):
+    with snapshots.making(key, "checkpoint", "name", stands_on=held, keep=keep) as (into, final):
         for name in ("ram", "state", "disk.qcow2", "overlay"):
             (into / name).touch()
     held = (final / "in-use",)
-print(janitor._janitor().pid, flush=True)
+print(cleanup._janitor().pid, flush=True)
 sys.stdin.readline()
 """
 BAKER = """
 import sys
 from pathlib import Path
-from vmtasks import kept
+from vmtasks.cache import entry
 
-with kept.alone(Path(sys.argv[1]), other="nobody"):
+with entry.alone(Path(sys.argv[1]), other="nobody"):
     print("alone", flush=True)
     sys.stdin.readline()
 """
@@ -118,9 +122,9 @@ def test_what_a_kept_one_stands_on_stays_with_it(start: Start, ended: Ended) -> 
     assert not ended(janitor_pid, within_s=0)
     maker.kill()
     assert ended(janitor_pid, within_s=PROMPT_S)
-    assert len(frozen.all_frozen()) == 2
-    (unnamed,) = [one for one in frozen.all_frozen() if not one.said["keep"]]
-    assert frozen.sweep() == ()
+    assert len(snapshots.all_frozen()) == 2
+    (unnamed,) = [one for one in snapshots.all_frozen() if not one.said["keep"]]
+    assert snapshots.sweep() == ()
     assert unnamed.directory.exists()
 
 
@@ -132,7 +136,7 @@ def test_a_complete_one_stays(start: Start, ended: Ended) -> None:
     made = Path(says(maker))
     end(maker)
     assert ended(janitor_pid, within_s=PROMPT_S)
-    assert [one.directory for one in frozen.all_frozen()] == [made]
+    assert [one.directory for one in snapshots.all_frozen()] == [made]
 
 
 @pytest.mark.parametrize("is_killed", [True, False])
@@ -142,7 +146,7 @@ def test_a_checkpoint_without_a_key_goes_with_its_maker(start: Start, ended: End
     assert not ended(janitor_pid, within_s=0)
     go_on(maker)
     made = Path(says(maker))
-    assert frozen.read(made).name == "name"
+    assert snapshots.read(made).name == "name"
     end(maker) if is_killed else go_on(maker)
     assert ended(janitor_pid, within_s=PROMPT_S)
     assert not made.exists()
@@ -178,9 +182,9 @@ def test_a_path_that_would_be_read_as_two_is_nobodys_to_remove(monkeypatch: pyte
     class Listens:
         stdin = io.BytesIO()
 
-    monkeypatch.setattr(janitor, "_janitor", Listens)
+    monkeypatch.setattr(cleanup, "_janitor", Listens)
     for name in ("precious\nx", "a part"):
-        janitor.entrust(Path("/cache", name))
+        cleanup.entrust(Path("/cache", name))
     assert Listens.stdin.getvalue() == b"/cache/a part\n"
 
 
@@ -188,10 +192,10 @@ def test_a_half_made_one_whose_janitor_was_killed_is_swept(start: Start, ended: 
     maker = start(MAKER)
     janitor_pid, part = int(says(maker)), Path(says(maker))
     kill(janitor_pid, ended)
-    assert frozen.sweep() == ()
+    assert snapshots.sweep() == ()
     assert (part / "ram").exists()
     end(maker)
-    assert frozen.sweep() == (part,)
+    assert snapshots.sweep() == (part,)
     assert not part.exists()
 
 
@@ -201,12 +205,12 @@ def test_a_checkpoint_without_a_key_whose_makers_janitor_was_killed_is_swept(sta
     says(maker)
     go_on(maker)
     made = Path(says(maker))
-    assert frozen.sweep() == ()
-    assert frozen.prune(0) == ()
-    assert frozen.read(made).name == "name"
+    assert snapshots.sweep() == ()
+    assert snapshots.prune(0) == ()
+    assert snapshots.read(made).name == "name"
     end(maker)
-    assert frozen.sweep() == (made,)
-    assert frozen.all_frozen() == ()
+    assert snapshots.sweep() == (made,)
+    assert snapshots.all_frozen() == ()
 
 
 def test_waiting_for_another_is_told(start: Start, tmp_path: Path) -> None:
@@ -219,9 +223,9 @@ def test_waiting_for_another_is_told(start: Start, tmp_path: Path) -> None:
         notes.append(event)  # before the other one ends, for whom that is the sign
         go_on(baker)
 
-    with events.listening(hear), kept.alone(lock, other="another bake of base") as waited:
+    with events.listening(hear), entry.alone(lock, other="another bake of base") as waited:
         assert waited
     assert [note.text for note in notes if isinstance(note, events.Note)] == ["waiting for another bake of base"]
-    with events.listening(hear), kept.alone(lock, other="another bake of base") as waited:
+    with events.listening(hear), entry.alone(lock, other="another bake of base") as waited:
         assert not waited
     assert len(notes) == 1

@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 
 import vmtasks
-from vmtasks import slots
 from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError, HostError
-from vmtasks.leash import Leash, _listen, leashed
+from vmtasks.host import slots
+from vmtasks.supervisor.client import SupervisorClient, _listen, supervised
 
 LIMIT_S = 30.0
 PROMPT_S = 5.0
@@ -29,10 +29,10 @@ CALLER = """
 import json, sys
 from pathlib import Path
 from vmtasks.deadline import Deadline
-from vmtasks.leash import leashed
+from vmtasks.supervisor.client import supervised
 
 plan = json.loads(sys.argv[1])
-with leashed(plan, log=Path(sys.argv[2])) as leash:
+with supervised(plan, log=Path(sys.argv[2])) as leash:
     started = leash.expect("started", Deadline.after(30.0))
     print(started["qemu_pid"], flush=True)
     sys.stdin.read()
@@ -47,7 +47,7 @@ def log(tmp_path: Path) -> Path:
     return tmp_path / "supervisor.log"
 
 
-def start(leash: Leash) -> dict[str, Any]:
+def start(leash: SupervisorClient) -> dict[str, Any]:
     return leash.expect("started", Deadline.after(LIMIT_S))
 
 
@@ -64,7 +64,7 @@ def nothing_is_left(plan: dict[str, Any]) -> bool:
 
 def test_machine_lives_as_long_as_the_block(plan: Plan, log: Path, ended: Ended) -> None:
     ours = plan()
-    with leashed(ours, log=log) as leash:
+    with supervised(ours, log=log) as leash:
         said = [leash.next(LIMIT_S) for _ in range(4)]
         assert [word["event"] for word in said if word] == ["admitted", "prepared", "greeted", "started"]
         assert leash.next(0.0) is None
@@ -81,7 +81,7 @@ def test_block_that_raises_ends_the_machine_and_loses_no_error(plan: Plan, log: 
     pids: list[int] = []
 
     def break_off() -> None:
-        with leashed(ours, log=log) as leash:
+        with supervised(ours, log=log) as leash:
             pids.append(start(leash)["qemu_pid"])
             assert not ended(pids[0], within_s=0)
             raise ZeroDivisionError
@@ -94,13 +94,13 @@ def test_block_that_raises_ends_the_machine_and_loses_no_error(plan: Plan, log: 
 
 def test_block_that_is_left_at_once(plan: Plan, log: Path) -> None:
     ours = plan()
-    with leashed(ours, log=log):
+    with supervised(ours, log=log):
         pass
     assert nothing_is_left(ours)
 
 
 def test_qmp_gives_the_answer_and_keeps_what_comes_before_it(plan: Plan, log: Path) -> None:
-    with leashed(plan({"query-status": [["event", "RESET", {"guest": True}]]}), log=log) as leash:
+    with supervised(plan({"query-status": [["event", "RESET", {"guest": True}]]}), log=log) as leash:
         start(leash)
         assert leash.qmp("stop") == {}
         assert leash.qmp("query-status") == {"status": "paused", "singlestep": False, "running": False}
@@ -111,7 +111,7 @@ def test_qmp_gives_the_answer_and_keeps_what_comes_before_it(plan: Plan, log: Pa
 
 
 def test_qmp_without_an_answer(plan: Plan, log: Path) -> None:
-    with leashed(plan({"query-status": [["ignore"]]}), log=log) as leash:
+    with supervised(plan({"query-status": [["ignore"]]}), log=log) as leash:
         start(leash)
         with pytest.raises(BootError, match="cannot have QEMU execute query-status: no answer"):
             leash.qmp("query-status", limit_s=0.2)
@@ -119,7 +119,7 @@ def test_qmp_without_an_answer(plan: Plan, log: Path) -> None:
 
 
 def test_expect_drops_what_it_was_not_asked_for_and_tells_of_the_end(plan: Plan, log: Path) -> None:
-    with leashed(plan({"start": [["complain", "no such disk"], ["exit", 1]]}), log=log) as leash:
+    with supervised(plan({"start": [["complain", "no such disk"], ["exit", 1]]}), log=log) as leash:
         with pytest.raises(BootError, match=r"the machine is gone \(QEMU closed its control line\)"):
             start(leash)
         assert leash.gone
@@ -127,7 +127,7 @@ def test_expect_drops_what_it_was_not_asked_for_and_tells_of_the_end(plan: Plan,
 
 
 def test_expect_does_not_wait_beyond_its_deadline(plan: Plan, log: Path) -> None:
-    with leashed(plan(), log=log) as leash, pytest.raises(BootError, match=r"said nothing of 'panic' in 0\.2 s"):
+    with supervised(plan(), log=log) as leash, pytest.raises(BootError, match=r"said nothing of 'panic' in 0\.2 s"):
         leash.expect("panic", Deadline.after(0.2))
 
 
@@ -136,7 +136,7 @@ def test_expect_does_not_wait_beyond_its_deadline(plan: Plan, log: Path) -> None
 
 def test_the_end_stays_the_end(plan: Plan, log: Path) -> None:
     ours = plan()
-    with leashed(ours, log=log) as leash:
+    with supervised(ours, log=log) as leash:
         start(leash)
         leash.stop()
         assert nothing_is_left(ours)
@@ -150,7 +150,7 @@ def test_the_end_stays_the_end(plan: Plan, log: Path) -> None:
 
 
 def test_stop_gives_grace(plan: Plan, log: Path) -> None:
-    with leashed(plan({"quit": [["exit", 9]], "cont": [["exit", 5]]}), log=log) as leash:
+    with supervised(plan({"quit": [["exit", 9]], "cont": [["exit", 5]]}), log=log) as leash:
         qemu_pid = start(leash)["qemu_pid"]
         leash.ask(do="stop", limit_s=LIMIT_S)
         os.kill(qemu_pid, signal.SIGTERM)
@@ -160,7 +160,7 @@ def test_stop_gives_grace(plan: Plan, log: Path) -> None:
 
 def test_killed_supervisor_is_told_of_like_any_end(plan: Plan, log: Path, tmp_path: Path, ended: Ended) -> None:
     ours = plan(blank=[[str(tmp_path / "disk.part"), 1]], scratch=[str(tmp_path / "disk.part"), str(tmp_path / "none")])
-    with leashed(ours, log=log) as leash:
+    with supervised(ours, log=log) as leash:
         qemu_pid = start(leash)["qemu_pid"]
         assert not ended(qemu_pid, within_s=0)
         os.kill(supervisor_of(ours), signal.SIGKILL)
@@ -176,7 +176,7 @@ def test_killed_supervisor_is_told_of_like_any_end(plan: Plan, log: Path, tmp_pa
 
 def test_killed_supervisor_whose_directory_is_to_be_kept(plan: Plan, log: Path) -> None:
     ours = plan(keep_directory=True)
-    with leashed(ours, log=log) as leash:
+    with supervised(ours, log=log) as leash:
         start(leash)
         os.kill(supervisor_of(ours), signal.SIGKILL)
     assert [path.name for path in Path(ours["directory"]).iterdir()] == ["lease.json"]
@@ -184,7 +184,7 @@ def test_killed_supervisor_whose_directory_is_to_be_kept(plan: Plan, log: Path) 
 
 def test_supervisor_that_does_not_go_is_killed_and_its_machine_with_it(plan: Plan, log: Path, ended: Ended) -> None:
     ours = plan()
-    with leashed(ours, log=log) as leash:
+    with supervised(ours, log=log) as leash:
         qemu_pid = start(leash)["qemu_pid"]
         assert not ended(qemu_pid, within_s=0)
         os.kill(supervisor_of(ours), signal.SIGSTOP)
@@ -197,7 +197,7 @@ def test_supervisor_that_does_not_go_is_killed_and_its_machine_with_it(plan: Pla
 
 
 def test_supervisor_that_breaks_complains_to_its_log(log: Path) -> None:
-    with leashed({"directory": "/nowhere"}, log=log) as leash:
+    with supervised({"directory": "/nowhere"}, log=log) as leash:
         assert (leash.next(LIMIT_S) or {})["event"] == "gone"
     assert b"Traceback" in log.read_bytes()
 
@@ -210,7 +210,7 @@ def test_word_that_is_cut_short_by_a_kill_does_not_hide_the_end() -> None:
 
 def test_leashes_leave_no_descriptors_behind(plan: Plan, log: Path) -> None:
     before = set(Path("/proc/self/fd").iterdir())
-    with leashed(plan(), log=log) as leash:
+    with supervised(plan(), log=log) as leash:
         start(leash)
     assert set(Path("/proc/self/fd").iterdir()) == before
 

@@ -12,19 +12,21 @@ from typing import Any
 
 import pytest
 
-from vmtasks import events, life, slots
-from vmtasks.berth import Berth
-from vmtasks.config import HostSettings
+from tests.fake_qemu import Script, command
+from vmtasks import events
+from vmtasks.config.settings import HostSettings
 from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError, ConnectionLost, GuestLost, HostError, StillRunning
 from vmtasks.guest import Guest, Result
-from vmtasks.guest.session import Session
-from vmtasks.image.cache import BakedImage
-from vmtasks.lease import leases
-from vmtasks.life import living
-from vmtasks.qemu.accel import Choice
+from vmtasks.host import slots
+from vmtasks.host.accelerator import Choice
+from vmtasks.host.lease import leases
+from vmtasks.image.baked import BakedImage
+from vmtasks.machine import lifecycle
+from vmtasks.machine.launch import Berth
+from vmtasks.machine.lifecycle import living
 from vmtasks.spec import Machine
-from vmtasks.testing.fake_qemu import Script, command
+from vmtasks.ssh.session import Session
 
 LIMIT_S = 30.0
 QEMU = """#!/bin/sh
@@ -81,8 +83,8 @@ def qemu_of() -> int:
 
 @pytest.fixture
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(life, "Guest", StandIn)
-    monkeypatch.setattr(life, "connect", lambda *_, **__: None)
+    monkeypatch.setattr(lifecycle, "Guest", StandIn)
+    monkeypatch.setattr(lifecycle, "connect", lambda *_, **__: None)
 
 
 @pytest.fixture
@@ -97,13 +99,13 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]
         (programs / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(programs))
     monkeypatch.setenv("VMTASKS_CACHE", str(tmp_path / "cache"))
-    plan_of = life._plan
+    plan_of = lifecycle._plan
 
     def plan(*circumstances: Any, **files: Any) -> dict[str, Any]:
         plan = plan_of(*circumstances, **files)
         return {**plan, "slot": {**plan["slot"], "directory": str(tmp_path / "queue")}}
 
-    monkeypatch.setattr(life, "_plan", plan)
+    monkeypatch.setattr(lifecycle, "_plan", plan)
 
     def plays(*played: Script) -> None:
         for number, script in enumerate(played):
@@ -254,7 +256,7 @@ def test_second_attempt_may_do(
         if problems:
             raise problems.pop()
 
-    monkeypatch.setattr(life, "connect", connect)
+    monkeypatch.setattr(lifecycle, "connect", connect)
     with living(machine, berth):
         assert notes(heard) == ["the guest did not answer; trying again (2 of 3)"]
     (started,) = (event for event in heard if isinstance(event, events.MachineStarted))

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from vmtasks import qmp as qmp_module
-from vmtasks.qmp import Qmp, QmpError
-from vmtasks.testing.fake_qemu import Script, command
+from tests.fake_qemu import Script, command
+from vmtasks.qemu import qmp as qmp_module
+from vmtasks.qemu.qmp import Qmp, QmpError
 
 LIMIT_S = 30.0
 SOON_S = 0.05

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from vmtasks.berth import Berth
 from vmtasks.errors import HostError, UsageError
+from vmtasks.integrations.runvm import image as disk
+from vmtasks.integrations.runvm.image import machine_for
+from vmtasks.integrations.runvm.options import parse
+from vmtasks.machine.launch import Berth
 from vmtasks.qemu.argv import qemu_argv
-from vmtasks.runvm import disk
-from vmtasks.runvm.disk import machine_for
-from vmtasks.runvm.options import parse
 from vmtasks.spec import Machine
 
 BOOTABLE = ("-c", "write -P 0x55 510 1", "-c", "write -P 0xaa 511 1")

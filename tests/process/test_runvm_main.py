@@ -16,15 +16,16 @@ from typing import Any
 
 import pytest
 
+from tests.fake_qemu import Script, command
 from tests.process.supervised import LIMIT_S
-from vmtasks import events, life
+from vmtasks import events
 from vmtasks.errors import BootError
 from vmtasks.guest import Result
-from vmtasks.guest.session import Session
-from vmtasks.lease import leases
-from vmtasks.leash import Leash
-from vmtasks.runvm.main import runvm
-from vmtasks.testing.fake_qemu import Script, command
+from vmtasks.host.lease import leases
+from vmtasks.integrations.runvm.main import runvm
+from vmtasks.machine import lifecycle
+from vmtasks.ssh.session import Session
+from vmtasks.supervisor.client import SupervisorClient
 
 QEMU = """#!/bin/sh
 script=$(ls '{scripts}' | head -n 1)
@@ -52,7 +53,7 @@ def fail_to_answer(monkeypatch: pytest.MonkeyPatch, *, times: int) -> None:
         if problems:
             raise problems.pop()
 
-    monkeypatch.setattr(life, "connect", connect)
+    monkeypatch.setattr(lifecycle, "connect", connect)
 
 
 class StandIn:
@@ -99,16 +100,16 @@ def plays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None
     monkeypatch.setenv("VMTASKS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("VMTASKS_ACCEL", "tcg")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(life, "Guest", StandIn)
-    monkeypatch.setattr(life, "connect", lambda *_, **__: None)
-    monkeypatch.setattr(life, "pinned", lambda access, *_: access)
-    plan_of = life._plan
+    monkeypatch.setattr(lifecycle, "Guest", StandIn)
+    monkeypatch.setattr(lifecycle, "connect", lambda *_, **__: None)
+    monkeypatch.setattr(lifecycle, "pinned", lambda access, *_: access)
+    plan_of = lifecycle._plan
 
     def plan(*circumstances: Any, **files: Any) -> dict[str, Any]:
         plan = plan_of(*circumstances, **files)
         return {**plan, "slot": {**plan["slot"], "directory": str(tmp_path / "queue")}}
 
-    monkeypatch.setattr(life, "_plan", plan)
+    monkeypatch.setattr(lifecycle, "_plan", plan)
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "image.qcow2", "1M"], check=True)
     signature = ["-c", "write -P 0x55 510 1", "-c", "write -P 0xaa 511 1"]
     subprocess.run(["qemu-io", *signature, "image.qcow2"], check=True, stdout=subprocess.DEVNULL)
@@ -400,7 +401,8 @@ def test_a_guest_that_gets_no_time_to_shut_down_is_ended_and_its_image_kept(play
 
 
 def test_two_do_not_write_to_one_image(said: Said) -> None:
-    second = f"{sys.executable} -c 'import sys; from vmtasks.runvm.main import runvm; sys.exit(runvm(sys.argv[1:]))'"
+    program = "import sys; from vmtasks.integrations.runvm.main import runvm; sys.exit(runvm(sys.argv[1:]))"
+    second = f"{sys.executable} -c '{program}'"
     words = "--port=0 --memory=64 --exit-codes=typed"
     Path("other.qcow2").write_bytes(Path("image.qcow2").read_bytes())
     for image in ("--work-image=work.qcow2 other.qcow2", "image.qcow2", "-b other.qcow2 image.qcow2"):
@@ -413,13 +415,13 @@ def test_an_interrupt_ends_a_shutdown_that_takes_its_time(
     plays: Callable[..., None], said: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plays({"SIGTERM": [["ignore"]]})
-    stop = Leash.stop
+    stop = SupervisorClient.stop
 
-    def interrupted(leash: Leash, **options: Any) -> None:
+    def interrupted(leash: SupervisorClient, **options: Any) -> None:
         threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGTERM)).start()
         stop(leash, **options)
 
-    monkeypatch.setattr(Leash, "stop", interrupted)
+    monkeypatch.setattr(SupervisorClient, "stop", interrupted)
     began_s = time.monotonic()
     assert run("--exit-codes=typed", "--shutdown-timeout=600", "image.qcow2", "true") == 130
     assert time.monotonic() - began_s < LIMIT_S

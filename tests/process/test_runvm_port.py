@@ -17,8 +17,8 @@ import pytest
 
 from vmtasks import events
 from vmtasks.errors import HostError
-from vmtasks.runvm import port as of_port
-from vmtasks.runvm.port import wait_until_free
+from vmtasks.integrations.runvm import port as of_port
+from vmtasks.integrations.runvm.port import wait_until_free
 
 LIMIT_S = 30.0
 MACHINE = """

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from vmtasks.guest.ssh import Address
-from vmtasks.runvm.ways_in import environment, ssh_config
+from vmtasks.integrations.runvm.ssh_config import environment, ssh_config
 from vmtasks.spec import Access
+from vmtasks.ssh.connect import Address
 
 ADDRESS = Address(port=2301, access=Access(user="buildbot", known_hosts=Path("/a machine/known_hosts")))
 

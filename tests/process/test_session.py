@@ -17,11 +17,12 @@ import paramiko
 import pytest
 
 from vmtasks import CommandFailed, ConnectionLost, Guest, HostError, TestFailed, TimeLimit, UsageError, events, sh
-from vmtasks.guest import archive, pulse, session, transfer
-from vmtasks.guest.exchange import Exchange
-from vmtasks.guest.pulse import Pulse
-from vmtasks.guest.session import Session
+from vmtasks.guest import archive, transfer
+from vmtasks.guest.transfer_disk import Exchange
 from vmtasks.spec import EXCHANGE_BYTES
+from vmtasks.ssh import keepalive, session
+from vmtasks.ssh.keepalive import Pulse
+from vmtasks.ssh.session import Session
 from vmtasks.testing.fake_sshd import FakeSshd
 
 LIMIT_S = 20.0
@@ -301,7 +302,7 @@ def test_time_in_which_nobody_looked_says_nothing_of_the_machine(
     guest: Guest, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [0.0, 15.0, 15.5, 16.0, 16.5, 3600.0]  # we were stopped, as by Ctrl-Z
-    monkeypatch.setattr(pulse, "time", SimpleNamespace(monotonic=lambda: clock.pop(0)))
+    monkeypatch.setattr(keepalive, "time", SimpleNamespace(monotonic=lambda: clock.pop(0)))
     server.hangs.set()
     asks = Pulse(guest.connection, every_s=15)
     assert [asks.look() for _ in range(5)] == [0, 0.5, 1.0, 1.5, 2.5]

@@ -13,15 +13,19 @@ from pathlib import Path
 
 import pytest
 
+import vmtasks
+import vmtasks.host
+import vmtasks.process
 from tests.process.supervised import Lines
-from vmtasks import slots
+from vmtasks.host import slots
+from vmtasks.process import user
 
 LIMIT_S = 30.0
 NOBODY = 65534
 
 CLAIMANT = """
 import json, os, select, subprocess, sys
-import slots
+from vmtasks.host import slots
 
 machines, budget_mib, claim_mib, what, uid, offspring = sys.argv[1:]
 here = os.path.dirname(os.path.abspath(__file__))
@@ -49,7 +53,7 @@ with slots.Claim(what, int(claim_mib), limits, directory=here + "/queue") as cla
 
 STAMPEDE = """
 import fcntl, os, signal, sys, time
-import slots
+from vmtasks.host import slots
 
 machines, number = int(sys.argv[1]), int(sys.argv[2])
 here = os.path.dirname(os.path.abspath(__file__))
@@ -112,11 +116,15 @@ Start = Callable[..., Claimant]
 
 @pytest.fixture
 def shared() -> Iterator[Path]:
-    """Yield a directory like /run/lock: every user may write there. The module lies in it, alone."""
+    """Yield a directory like /run/lock: every user may write there. The module lies in it, and the one it needs."""
     with tempfile.TemporaryDirectory(prefix="vmtasks-slots-") as name:
         shared = Path(name)
         shared.chmod(0o1777)
-        (shared / "slots.py").write_bytes(Path(slots.__file__).read_bytes())
+        for module in (vmtasks, vmtasks.host, slots, vmtasks.process, user):
+            source = Path(module.__file__)
+            copy = shared / source.relative_to(Path(vmtasks.__file__).parents[1])
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(source.read_bytes())
         (shared / "claimant.py").write_text(CLAIMANT)
         (shared / "stampede.py").write_text(STAMPEDE)
         yield shared
@@ -149,10 +157,11 @@ def mine(*claimants: str) -> list[str]:
 
 def test_module_rides_alone_and_light(shared: Path) -> None:
     probe = shared / "probe.py"
-    probe.write_text("import slots, sys; print(*sys.modules)")
+    probe.write_text("from vmtasks.host import slots; import sys; print(*sys.modules)")
     loaded = subprocess.run(python(shared, "probe.py"), check=True, capture_output=True, text=True).stdout.split()
-    assert "slots" in loaded
-    assert not {"vmtasks", "typing", "pathlib", "subprocess", "socket", "logging", "threading"} & set(loaded)
+    ours = {"vmtasks", "vmtasks.host", "vmtasks.host.slots", "vmtasks.process", "vmtasks.process.user"}
+    assert {name for name in loaded if name.startswith("vmtasks")} == ours
+    assert not {"typing", "pathlib", "subprocess", "socket", "logging", "threading"} & set(loaded)
 
 
 def test_first_come_first_served_and_each_is_told_behind_whom(start: Start, shared: Path) -> None:

@@ -18,9 +18,9 @@ import pytest
 
 from vmtasks import ConnectionLost, Guest, HostError, UsageError, Wishes, boot, events
 from vmtasks.deadline import Deadline
-from vmtasks.guest import hold, openssh
-from vmtasks.machine import provider_of
-from vmtasks.providers import standing
+from vmtasks.providers.boot import provider_of
+from vmtasks.providers.static_host import provider, reservation
+from vmtasks.ssh import openssh
 from vmtasks.testing.fake_sshd import FakeSshd
 
 LIMIT_S = 20.0
@@ -65,7 +65,7 @@ class Board(FakeSshd):
         self._transports[-1].close()
 
     def forget_holder(self) -> None:
-        (holding,) = [child for child in self._children if hold.LOCK in str(child.args)]
+        (holding,) = [child for child in self._children if reservation.LOCK in str(child.args)]
         os.killpg(holding.pid, signal.SIGKILL)
 
     def execute(self, channel: paramiko.Channel, command: str) -> None:
@@ -86,14 +86,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return where everything of the machine is that would be all over it."""
-    monkeypatch.setattr(hold, "LOCK", str(tmp_path / "state" / "lock"))
-    monkeypatch.setattr(hold, "CONTROL_GROUPS", str(tmp_path / "no groups"))
-    monkeypatch.setattr(hold, "SILENCE_LIMIT_S", SILENCE_LIMIT_S)
-    monkeypatch.setattr(hold, "BEAT_S", 0.1)
-    monkeypatch.setattr(standing, "OURS", (str(tmp_path / "it's a build"), str(tmp_path / "repository")))
-    monkeypatch.setattr(standing, "DPKG_JOURNAL", str(tmp_path / "journal"))
-    monkeypatch.setattr(standing, "DPKG_FINISH", f"rm {tmp_path}/journal/*")
-    monkeypatch.setattr(standing, "furnish", lambda *_: None)
+    monkeypatch.setattr(reservation, "LOCK", str(tmp_path / "state" / "lock"))
+    monkeypatch.setattr(reservation, "CONTROL_GROUPS", str(tmp_path / "no groups"))
+    monkeypatch.setattr(reservation, "SILENCE_LIMIT_S", SILENCE_LIMIT_S)
+    monkeypatch.setattr(reservation, "BEAT_S", 0.1)
+    monkeypatch.setattr(provider, "OURS", (str(tmp_path / "it's a build"), str(tmp_path / "repository")))
+    monkeypatch.setattr(provider, "DPKG_JOURNAL", str(tmp_path / "journal"))
+    monkeypatch.setattr(provider, "DPKG_FINISH", f"rm {tmp_path}/journal/*")
+    monkeypatch.setattr(provider, "furnish", lambda *_: None)
     return tmp_path
 
 
@@ -282,12 +282,12 @@ def test_what_dpkg_was_killed_in_is_finished_before_anything_is_installed(
     journal = place / "journal" / "0001"
     journal.parent.mkdir()
     journal.touch()
-    monkeypatch.setattr(standing, "furnish", lambda *_: journal.exists() and pytest.fail("apt does nothing yet"))
+    monkeypatch.setattr(provider, "furnish", lambda *_: journal.exists() and pytest.fail("apt does nothing yet"))
     heard: list[events.Event] = []
     with events.listening(heard.append), boot("bookworm", on=on(board)):
         assert not journal.exists()
     assert not [event for event in heard if isinstance(event, events.CommandStarted)]
-    monkeypatch.setattr(standing, "DPKG_FINISH", "(echo no >&2; exit 1)")
+    monkeypatch.setattr(provider, "DPKG_FINISH", "(echo no >&2; exit 1)")
     with boot("bookworm", on=on(board)) as guest:
         assert guest.run(["true"]).ok, "there is nothing to finish"
     journal.touch()
@@ -376,14 +376,13 @@ def test_a_machine_on_which_nothing_can_be_locked_is_refused(board: Board, place
 HOLDER = """
 import sys
 from vmtasks import ConnectionLost, boot
-from vmtasks.guest import hold
-from vmtasks.providers import standing
-on, hold.LOCK, hold.CONTROL_GROUPS, standing.DPKG_JOURNAL, silence, *standing.OURS = sys.argv[1:]
-hold.SILENCE_LIMIT_S = int(silence)
-standing.furnish = lambda *_: None
+from vmtasks.providers.static_host import provider, reservation
+on, reservation.LOCK, reservation.CONTROL_GROUPS, provider.DPKG_JOURNAL, silence, *provider.OURS = sys.argv[1:]
+reservation.SILENCE_LIMIT_S = int(silence)
+provider.furnish = lambda *_: None
 try:
     with boot("bookworm", on=on) as guest:
-        guest.run(["mkdir", standing.OURS[0]])
+        guest.run(["mkdir", provider.OURS[0]])
         print("has it", flush=True)
         guest.run(["sleep", "600"], timeout_s=60)
 except ConnectionLost as problem:
@@ -394,7 +393,14 @@ except ConnectionLost as problem:
 @pytest.fixture
 def holder(board: Board) -> Iterator[subprocess.Popen[str]]:
     """Yield another process that has the machine."""
-    words = [on(board), hold.LOCK, hold.CONTROL_GROUPS, standing.DPKG_JOURNAL, str(SILENCE_LIMIT_S), *standing.OURS]
+    words = [
+        on(board),
+        reservation.LOCK,
+        reservation.CONTROL_GROUPS,
+        provider.DPKG_JOURNAL,
+        str(SILENCE_LIMIT_S),
+        *provider.OURS,
+    ]
     with subprocess.Popen([sys.executable, "-c", HOLDER, *words], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "has it\n"

@@ -19,9 +19,10 @@ from typing import Any
 import pytest
 
 from tests.process.supervised import LIMIT_S, PACKAGE, PROGRAM, Supervisor
-from vmtasks import slots, supervisor
-from vmtasks.console import LAST_WORDS_BYTES, Console
 from vmtasks.deadline import Deadline
+from vmtasks.host import slots
+from vmtasks.supervisor import qemu_process
+from vmtasks.supervisor.console import LAST_WORDS_BYTES, Console
 
 PROMPT_S = 5.0
 """How soon a machine is gone after its caller is."""
@@ -209,9 +210,9 @@ def test_machine_that_does_not_quit_is_killed(
 
 
 def test_usual_limits_add_up_to_less_than_the_callers_patience() -> None:
-    from vmtasks.leash import STOP_LIMIT_S
+    from vmtasks.supervisor.client import STOP_LIMIT_S
 
-    assert supervisor.CONTROL_LIMIT_S + supervisor.QUIT_LIMIT_S < STOP_LIMIT_S
+    assert qemu_process.CONTROL_LIMIT_S + qemu_process.QUIT_LIMIT_S < STOP_LIMIT_S
 
 
 # --- a machine that does not start -----------------------------------------------------------------------------
@@ -563,7 +564,7 @@ def test_qemu_has_no_privileges_where_the_kernel_lets_nobody_bound_them() -> Non
     if os.geteuid() != 0:
         pytest.skip("only root has privileges to lose")
     probe = (
-        "import os, sys; sys.path.insert(0, sys.argv[1]); from vmtasks.child import give_up_privileges; "
+        "import os, sys; sys.path.insert(0, sys.argv[1]); from vmtasks.process.child import give_up_privileges; "
         "give_up_privileges(); os.execlp('grep', 'grep', 'CapEff', '/proc/self/status')"
     )
     line = ["setpriv", "--bounding-set=-setpcap", sys.executable, "-I", "-S", "-c", probe, str(PACKAGE.parent)]
@@ -574,7 +575,12 @@ def test_qemu_has_no_privileges_where_the_kernel_lets_nobody_bound_them() -> Non
 # --- what travels ----------------------------------------------------------------------------------------------
 
 
-TRAVELLERS = ("supervisor", "prepare", "child", "qmp", "slots", "freeze", "console")
+TRAVELLERS = {
+    "host": ("flock", "slots", "sparse"),
+    "process": ("child", "user"),
+    "qemu": ("descriptors", "migration", "qmp"),
+    "supervisor": ("__main__", "console", "control", "disks", "qemu_process"),
+}
 
 
 @pytest.fixture
@@ -582,17 +588,23 @@ def travelling(tmp_path: Path) -> Path:
     """Return a zip file with what the supervisor needs, and nothing else."""
     path = tmp_path / "supervisor.zip"
     with zipfile.ZipFile(path, "w") as archive:
-        for name in ("__init__", *TRAVELLERS):
-            archive.write(PACKAGE / f"{name}.py", f"vmtasks/{name}.py")
+        archive.write(PACKAGE / "__init__.py", "vmtasks/__init__.py")
+        for room, names in TRAVELLERS.items():
+            for name in ("__init__", *names):
+                archive.write(PACKAGE / room / f"{name}.py", f"vmtasks/{room}/{name}.py")
     return path
 
 
 def test_it_needs_few_modules_and_the_standard_library(travelling: Path) -> None:
-    probe = f"import sys; sys.path.insert(0, {str(travelling)!r}); import vmtasks.supervisor; print(*sys.modules)"
+    probe = (
+        f"import sys; sys.path.insert(0, {str(travelling)!r}); import vmtasks.supervisor.__main__; print(*sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-I", "-S", "-c", probe], capture_output=True, check=True, timeout=LIMIT_S)
     loaded = set(done.stdout.decode().split())
     ours = {name for name in loaded if name.partition(".")[0] == "vmtasks"}
-    assert ours == {"vmtasks", *(f"vmtasks.{name}" for name in TRAVELLERS)}
+    assert ours == {"vmtasks"} | {
+        f"vmtasks.{room}{name}" for room, names in TRAVELLERS.items() for name in ("", *(f".{name}" for name in names))
+    }
     assert {name.partition(".")[0] for name in loaded - ours} <= {*sys.stdlib_module_names, "__main__"}
 
 

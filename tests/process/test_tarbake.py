@@ -16,7 +16,7 @@ from recipes.tarbake import tarbake
 from recipes.test_in_vm import test_in_vm as the_recipe
 from tests.process.workshop import PROVIDER, workshop_of_ones_own
 from vmtasks import Run, TestFailed, UsageError, machines_from
-from vmtasks.flags import Flags
+from vmtasks.run.options import Flags
 
 DIST = "dist:\n\trm -rf {top}; mkdir {top}; cp tiny.c Makefile {top}; tar -caf {name} {top}; rm -r {top}\n"
 
@@ -178,7 +178,8 @@ def test_artifacts_come_out_whatever_they_are_called(tmp_path: Path) -> None:
     )
     script = (
         "from tests.process.workshop import *; from vmtasks import machines_from\n"
-        "from vmtasks.run import recorded; from vmtasks.flags import Flags; from recipes.test_in_vm import test_in_vm\n"
+        "from vmtasks.run.run import recorded; from vmtasks.run.options import Flags\n"
+        "from recipes.test_in_vm import test_in_vm\n"
         "with workshop_of_ones_own(), machines_from(PROVIDER), recorded('test-in-vm', Flags()) as run:\n"
         f"    test_in_vm(run, source={str(root)!r}, out={str(tmp_path / 'out')!r})\n"
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from vmtasks import source, source_package
+from vmtasks.project import source, source_package
 from vmtasks.testing.fake_provider import FakeProvider
 
 PROVIDER = FakeProvider(instead={"id -u builder *": ":", "apt-get *": ":", "dpkg-checkbuilddeps": ":"})

@@ -12,7 +12,7 @@ from tests.torture.arena import GONE_LIMIT_S, Verdict, arena
 from tests.torture.deck import Trial, draws, table
 from tests.torture.kinds import KINDS
 from vmtasks.errors import VmtasksError
-from vmtasks.interrupts import signals_interrupt
+from vmtasks.process.signals import signals_interrupt
 
 
 def main() -> int:

@@ -15,11 +15,11 @@ from tests.torture.deck import Kind, Phase, Trial
 from tests.torture.leftovers import MARK, files, mounts
 from tests.torture.struck import Struck
 from tests.torture.victim import LAYER
-from vmtasks import slots
 from vmtasks.deadline import Deadline
 from vmtasks.errors import HostError
+from vmtasks.host import slots
 from vmtasks.image.definition import find
-from vmtasks.providers.qemu import ensure_baked
+from vmtasks.providers.qemu.provider import ensure_baked
 
 GONE_LIMIT_S = 5.0
 """The promise."""

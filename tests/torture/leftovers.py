@@ -79,7 +79,7 @@ def roles(found: Mapping[int, Process], shell: int, callers: Iterable[str]) -> d
     for one in found.values():
         is_janitor = one.line.endswith(" janitor ")  # whose work begins when all is lost
         if last and one.parent == last.pid and one.line != last.line and not is_janitor:
-            cast["supervisor" if "vmtasks.supervisor" in one.line else "tool"] = one
+            cast["supervisor" if "vmtasks.supervisor.__main__" in one.line else "tool"] = one
     for one in found.values():
         if "supervisor" in cast and one.parent == cast["supervisor"].pid and one.name.startswith("qemu-system"):
             cast["qemu"] = one

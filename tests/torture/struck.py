@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Self
 
 from tests.torture.leftovers import Process, family, listeners, listening, processes, roles
-from vmtasks import slots
 from vmtasks.deadline import Deadline
+from vmtasks.host import slots
 
 _APPEAR_LIMIT_S = 1.0
 _KILL_LIMIT_S = 10.0

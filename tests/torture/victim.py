@@ -42,7 +42,7 @@ def victim(run: Run, to: str) -> None:
 
 def _bake() -> None:
     from vmtasks.image.definition import find
-    from vmtasks.providers.qemu import ensure_baked
+    from vmtasks.providers.qemu.provider import ensure_baked
 
     ensure_baked(find(LAYER))
 

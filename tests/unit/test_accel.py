@@ -14,9 +14,9 @@ from typing import Literal
 
 import pytest
 
-from vmtasks.config import cache_dir
+from vmtasks.config.paths import cache_dir
 from vmtasks.errors import HostError
-from vmtasks.qemu import accel
+from vmtasks.host import accelerator as accel
 from vmtasks.spec import Accelerator
 
 

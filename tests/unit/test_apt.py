@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from vmtasks import CommandFailed, HostError, Result, TestFailed, apt
+from vmtasks import CommandFailed, HostError, Result, TestFailed
+from vmtasks.debian import apt
 
 UNREACHABLE = "Err:1 http://mirror.invalid x\nW: Failed to fetch http://mirror.invalid/x  Could not connect\n"
 

@@ -13,7 +13,7 @@ import pytest
 
 from recipes.build_deb import build_deb
 from vmtasks import CommandFailed, Result, Run, TestFailed, UsageError, events
-from vmtasks.flags import Flags
+from vmtasks.run.options import Flags
 
 LIMIT_S = 5.0
 MADE = {

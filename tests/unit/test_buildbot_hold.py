@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import ast
 
-from vmtasks.buildbot.hold import Order
+from vmtasks.integrations.buildbot.worker_machine import Order
 
 
 def test_what_the_worker_is_told_is_a_program_whatever_the_password() -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from vmtasks.buildbot.rebake import bakes
 from vmtasks.errors import UsageError
+from vmtasks.integrations.buildbot.rebake import bakes
 
 
 def test_what_images_stand_on_is_refreshed_once_and_then_they_are_baked() -> None:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from vmtasks import events as e
-from vmtasks.buildbot.verdict import cut_short, judge, read, shown
 from vmtasks.errors import Outcome
-from vmtasks.report.result import Record
+from vmtasks.integrations.buildbot.results import build_result, cut_short, read, shown
+from vmtasks.report.files.result import ResultFile
 
 
 def document(**said: Any) -> dict[str, Any]:
@@ -44,16 +44,16 @@ def document(**said: Any) -> dict[str, Any]:
     ],
 )
 def test_each_outcome_has_its_result(outcome: str, results: str) -> None:
-    assert judge(document(outcome=outcome), retries=0, max_retries=1).results == results
+    assert build_result(document(outcome=outcome), retries=0, max_retries=1).results == results
 
 
 def test_no_outcome_is_forgotten() -> None:
-    said = {outcome: judge(document(outcome=outcome), retries=0, max_retries=1).results for outcome in Outcome}
+    said = {outcome: build_result(document(outcome=outcome), retries=0, max_retries=1).results for outcome in Outcome}
     assert "exception" not in said.values()
 
 
 def test_a_pass_is_told_with_its_times_and_products() -> None:
-    verdict = judge(document(), retries=0, max_retries=2)
+    verdict = build_result(document(), retries=0, max_retries=2)
     assert verdict.sentence == "test-in-vm passed in 1 min 29 s"
     assert verdict.times == "boot 9.0 s"
     assert verdict.products == ("/b/a.tar.gz",)
@@ -61,14 +61,14 @@ def test_a_pass_is_told_with_its_times_and_products() -> None:
 
 def test_retries_are_counted_and_then_given_up() -> None:
     lost = document(outcome="boot", sentence="cannot boot test: it is silent\nand dark")
-    told = [judge(lost, retries=retries, max_retries=2) for retries in range(3)]
+    told = [build_result(lost, retries=retries, max_retries=2) for retries in range(3)]
     assert [one.results for one in told] == ["retry", "retry", "exception"]
     assert [one.sentence for one in told] == [
         "test-in-vm: cannot boot test: it is silent … (attempt 1 of 3)",
         "test-in-vm: cannot boot test: it is silent … (attempt 2 of 3)",
         "test-in-vm: cannot boot test: it is silent … (attempt 3 of 3)",
     ]
-    assert judge(lost, retries=0, max_retries=0).results == "exception"
+    assert build_result(lost, retries=0, max_retries=0).results == "exception"
 
 
 WAITED = {"machine": "test", "phase": "slot", "duration_s": 7200.0, "error": "SIGTERM"}
@@ -87,24 +87,24 @@ WAITED = {"machine": "test", "phase": "slot", "duration_s": 7200.0, "error": "SI
 )
 def test_a_limit_of_the_step_is_no_failure_of_a_run_that_waited_for_a_slot(said: Any, results: str) -> None:
     cut = cut_short(document(outcome="interrupted", **said))
-    verdict = judge(cut | {"phases": [], "commands": []}, retries=0, max_retries=1)
+    verdict = build_result(cut | {"phases": [], "commands": []}, retries=0, max_retries=1)
     assert verdict.results == results
     assert ("no slot was free within the step's limit" in verdict.sentence) == (results == "retry")
 
 
 def test_a_run_that_was_killed_says_so() -> None:
-    assert judge(document(outcome="running"), retries=0, max_retries=0).sentence == (
+    assert build_result(document(outcome="running"), retries=0, max_retries=0).sentence == (
         "test-in-vm: was killed before it could say how it ended (attempt 1 of 1)"
     )
 
 
 def test_what_a_run_writes_is_read(tmp_path: Any) -> None:
-    record = Record(tmp_path / "result.json")
+    record = ResultFile(tmp_path / "result.json")
     record.hear(e.RunStarted(recipe="tarbake", directory=tmp_path, repeat="inv tarbake"))
     record.hear(e.RunEnded(outcome="passed"))
     written = read(record.text())
     assert written
-    assert judge(written, retries=0, max_retries=0).sentence == "tarbake passed in 0.0 s"
+    assert build_result(written, retries=0, max_retries=0).sentence == "tarbake passed in 0.0 s"
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", json.dumps({"schema": 2}), '{"outcome": "passed"}'])

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from vmtasks import CommandFailed, Result, builddeps
+from vmtasks import CommandFailed, Result
+from vmtasks.project import builddeps
 
 MISSING = """\
 Reading package lists...

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from vmtasks import TestFailed, changes
+from vmtasks import TestFailed
+from vmtasks.debian import changes
 
 HASHES = {name: hashlib.sha256(name.encode()).hexdigest() for name in ("a_1_all.deb", "a_1_amd64.buildinfo")}
 TEXT = f"""\

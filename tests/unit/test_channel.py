@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from vmtasks import events
-from vmtasks.guest import channel
-from vmtasks.guest.channel import Capture, Log
+from vmtasks.ssh import channel
+from vmtasks.ssh.channel import Capture, Log
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from vmtasks.errors import UsageError
-from vmtasks.guest.command import Command, Result, Shell, display, remote_line, sh, short
+from vmtasks.ssh.command import Command, Result, Shell, display, remote_line, sh, short
 
 ODD = "a b'c\"d$HOME`id`\\ *?\n;&|é"
 

@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 from invoke.context import Context
 
-from vmtasks import doctor, frozen, machine, slots
-from vmtasks.commands import images, vm
+from vmtasks.cache import snapshots
+from vmtasks.cli import checks, images, vm
 from vmtasks.errors import HostError, Interrupted, UsageError
-from vmtasks.image import cache
-from vmtasks.providers import qemu
+from vmtasks.host import slots
+from vmtasks.image import baked as cache
+from vmtasks.providers import boot
+from vmtasks.providers.qemu import provider
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +54,7 @@ def test_a_signal_interrupts_a_bake_and_all_that_is_to_be_cleared_away_is(
     # What kills without an exception would take the tests along.
     before = signal.signal(number, lambda *_: pytest.fail("nobody minds the signal"))
     try:
-        monkeypatch.setattr(qemu, "ensure_baked", baked)
+        monkeypatch.setattr(provider, "ensure_baked", baked)
         with pytest.raises(Interrupted) as caught:
             call()
     finally:
@@ -72,7 +74,7 @@ def test_ps_says_why_the_queue_cannot_be_read(bad_queue: str) -> None:
 
 
 def test_the_doctor_says_why_the_queue_cannot_be_read(bad_queue: str) -> None:
-    (finding,) = doctor._slots()
+    (finding,) = checks._slots()
     assert finding.level == "bad"
     assert f"cannot queue for a slot in {bad_queue}: " in finding.says
     assert bad_queue in finding.remedy
@@ -81,7 +83,7 @@ def test_the_doctor_says_why_the_queue_cannot_be_read(bad_queue: str) -> None:
 def test_gc_says_what_it_has_swept(capsys: pytest.CaptureFixture[str]) -> None:
     vm.gc(Context())
     assert capsys.readouterr().out == "nothing to sweep\n"
-    left = [cache.images_dir() / ".base_1.part", frozen.frozen_dir() / ".k1_1_1.part"]
+    left = [cache.images_dir() / ".base_1.part", snapshots.frozen_dir() / ".k1_1_1.part"]
     for path in left:
         path.mkdir(parents=True)
     vm.gc(Context())
@@ -90,7 +92,7 @@ def test_gc_says_what_it_has_swept(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_shell_without_a_terminal_boots_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO())
-    monkeypatch.setattr(machine, "boot", lambda *_, **__: pytest.fail("it boots"))
+    monkeypatch.setattr(boot, "boot", lambda *_, **__: pytest.fail("it boots"))
     with pytest.raises(UsageError, match="cannot open a shell") as caught:
         vm.shell(Context(), "bookworm")
     assert caught.value.code == 64

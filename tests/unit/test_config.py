@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from vmtasks import config
-from vmtasks.config import HostSettings, cache_dir, image_dirs, socket_dir
+from vmtasks.config import paths
+from vmtasks.config.paths import cache_dir, image_dirs, socket_dir
+from vmtasks.config.settings import HostSettings
 from vmtasks.errors import UsageError
 
 
@@ -59,9 +60,9 @@ def test_own_images_lie_beside_a_checkout_and_inside_an_installed_package(tmp_pa
     package = tmp_path / "vmtasks"
     (tmp_path / "images").mkdir()
     package.mkdir()
-    assert config._own_images(package) == tmp_path / "images"
+    assert paths._own_images(package) == tmp_path / "images"
     (package / "_images").mkdir()
-    assert config._own_images(package) == package / "_images"
+    assert paths._own_images(package) == package / "_images"
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vmtasks import dep8
+from vmtasks.debian import dep8
 
 
 def names(control: str) -> list[str]:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from vmtasks import doctor
-from vmtasks.image import cache
+from vmtasks.cli import checks
+from vmtasks.image import baked
 from vmtasks.image.definition import find
 
 
@@ -28,14 +28,14 @@ def test_a_qemu_is_new_enough_or_not(
         (tmp_path / name).write_text(f"#!/bin/sh\necho '{says}'\n")
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    (finding,) = doctor._qemu()
+    (finding,) = checks._qemu()
     assert finding.level == level
     assert found in finding.says
 
 
 def test_without_qemu_each_program_is_named_with_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert [(finding.level, finding.says, finding.remedy) for finding in doctor._qemu()] == [
+    assert [(finding.level, finding.says, finding.remedy) for finding in checks._qemu()] == [
         ("bad", "there is no qemu-system-x86_64", "apt install qemu-system-x86"),
         ("bad", "there is no qemu-img", "apt install qemu-utils"),
     ]
@@ -56,13 +56,13 @@ def test_a_bake_without_a_pocket_is_found_with_what_bakes_it_anew(
     monkeypatch.setenv("VMTASKS_IMAGES", str(tmp_path))
     (tmp_path / "tried.toml").write_text(f'suite = "{suite}"\n')
     (tmp_path / "broken.toml").write_text("no = 1\n")
-    key = cache.key_of(find("tried"))
-    bake = cache.images_dir() / f"tried-{key}-1"
+    key = baked.key_of(find("tried"))
+    bake = baked.images_dir() / f"tried-{key}-1"
     bake.mkdir(parents=True)
     (bake / "disk.qcow2").touch()
     manifest = {"name": "tried", "key": key, "parent": None, "baked_s": 1.0, "pockets": {name: {} for name in pockets}}
     (bake / "manifest.json").write_text(json.dumps(manifest))
-    found = {finding.says.partition(" ")[0]: finding for finding in doctor._images()}
+    found = {finding.says.partition(" ")[0]: finding for finding in checks._images()}
     assert found["tried"].level == ("limited" if "but no" in says else "good")
     assert found["tried"].says.endswith(f": {says}")
     assert found["tried"].remedy == ("inv images.bake tried --refresh" if "but no" in says else "")

@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from vmtasks.config import HostSettings
+from vmtasks.cache.snapshots import Frozen, find
+from vmtasks.config.settings import HostSettings
 from vmtasks.errors import HostError
-from vmtasks.far import parcel, tether
-from vmtasks.far.relay import why_it_broke
-from vmtasks.far.steward import named
-from vmtasks.far.wire import packed, unpacked
-from vmtasks.frozen import Frozen, find
-from vmtasks.place import THIS_HOST, Place
-from vmtasks.slots import Limits, Ticket
+from vmtasks.host.local import THIS_HOST, Place
+from vmtasks.host.slots import Limits, Ticket
+from vmtasks.remote import payload, watchdog
+from vmtasks.remote.agent import named
+from vmtasks.remote.codec import packed, unpacked
+from vmtasks.remote.proxy import why_it_broke
 from vmtasks.spec import DirectKernel, Machine, Ram
 
 BOOT = DirectKernel(kernel=Path("/i/vmlinuz"), initrd=Path("/i/initrd"), command_line="quiet")
@@ -65,21 +65,26 @@ def test_nothing_else_is_made_of_what_another_host_says(said: object) -> None:
 
 
 def test_a_steward_calls_our_own_functions_and_no_others() -> None:
-    assert named("vmtasks.frozen:find") is find
-    assert named("vmtasks.frozen:Frozen.drop") is Frozen.drop
+    assert named("vmtasks.cache.snapshots:find") is find
+    assert named("vmtasks.cache.snapshots:Frozen.drop") is Frozen.drop
     with pytest.raises(HostError, match="none of ours"):
         named("os:system")
 
 
 def test_the_parcel_has_all_of_us_and_what_our_errors_stand_on() -> None:
-    names = set(zipfile.ZipFile(io.BytesIO(parcel.parcel())).namelist())
-    assert {"vmtasks/supervisor.py", "vmtasks/far/steward.py", "invoke/__init__.py", "invoke/exceptions.py"} <= names
+    names = set(zipfile.ZipFile(io.BytesIO(payload.parcel())).namelist())
+    assert {
+        "vmtasks/supervisor/__main__.py",
+        "vmtasks/remote/agent.py",
+        "invoke/__init__.py",
+        "invoke/exceptions.py",
+    } <= names
     assert not [name for name in names if not name.endswith(".py")]
 
 
 def test_a_command_there_is_one_line_for_any_shell() -> None:
-    line = parcel.command("/a cache/code", "vmtasks.far.receive", "image-1")
-    assert "\n" not in line + parcel.first_command("vmtasks.far.tether", "vmtasks.far.steward")
+    line = payload.command("/a cache/code", "vmtasks.remote.incoming", "image-1")
+    assert "\n" not in line + payload.first_command("vmtasks.remote.watchdog", "vmtasks.remote.agent")
     assert shlex.split(line)[-2:] == ["/a cache/code", "image-1"]
 
 
@@ -119,20 +124,20 @@ def test_what_a_host_says_that_has_let_us_in_is_no_complaint_of_ssh() -> None:
     ],
 )
 def test_a_kernel_that_tells_nothing_of_a_link_does_not_say_that_it_moves(said: str, quiet_s: float) -> None:
-    assert tether.quiet_s(f"ESTAB 0 0 192.0.2.1:22 192.0.2.2:40000 {said}") == quiet_s
+    assert watchdog.quiet_s(f"ESTAB 0 0 192.0.2.1:22 192.0.2.2:40000 {said}") == quiet_s
 
 
 def test_a_link_that_moves_but_brings_no_sign_of_life_is_waited_for_but_not_for_ever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(tether, "SILENCE_S", 0.01)
-    monkeypatch.setattr(tether, "_PATIENCE_S", 0.1)
-    monkeypatch.setattr(tether, "_quiet_s", lambda: 0.0)
+    monkeypatch.setattr(watchdog, "SILENCE_S", 0.01)
+    monkeypatch.setattr(watchdog, "_PATIENCE_S", 0.1)
+    monkeypatch.setattr(watchdog, "_quiet_s", lambda: 0.0)
     silent, other = os.pipe()
     began_s = time.monotonic()
-    assert tether._ready(silent) == []
-    assert time.monotonic() - began_s >= tether._PATIENCE_S
+    assert watchdog._ready(silent) == []
+    assert time.monotonic() - began_s >= watchdog._PATIENCE_S
     os.write(other, b"\n")
-    assert tether._ready(silent) == [silent]
+    assert watchdog._ready(silent) == [silent]
     os.close(silent)
     os.close(other)

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from vmtasks import apt, finish
-from vmtasks.guest.command import Shell
+from vmtasks.debian import apt
 from vmtasks.image.bake import GuestWork
 from vmtasks.image.definition import File
+from vmtasks.providers.qemu import bake
+from vmtasks.ssh.command import Shell
 
 
 class Notes:
@@ -46,7 +47,7 @@ def test_packages_are_apts_business(guest: Notes, tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(apt, "update", lambda guest: guest.did.append(("update",)))
     monkeypatch.setattr(apt, "install", lambda guest, packages: guest.did.append(("install", *packages)))
     work = GuestWork(home=tmp_path, packages=("one", "two:amd64"))
-    assert finish._work(guest, work) == {"one": "1.0", "two:amd64": "2.0-1"}  # type: ignore[arg-type]
+    assert bake._work(guest, work) == {"one": "1.0", "two:amd64": "2.0-1"}  # type: ignore[arg-type]
     assert guest.did == [("update",), ("install", "one", "two:amd64"), ("apt-get", "clean")]
 
 
@@ -54,7 +55,7 @@ def test_a_tree_goes_file_by_file_with_gits_modes(guest: Notes, tmp_path: Path) 
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc" / "f").touch()
     (tmp_path / "link").symlink_to("etc")
-    finish._work(guest, GuestWork(home=tmp_path, tree=tmp_path))  # type: ignore[arg-type]
+    bake._work(guest, GuestWork(home=tmp_path, tree=tmp_path))  # type: ignore[arg-type]
     assert guest.did == [("put", tmp_path, "/", ["etc/f", "link"], True)]
 
 
@@ -62,7 +63,7 @@ def test_a_tree_goes_file_by_file_with_gits_modes(guest: Notes, tmp_path: Path) 
 def test_a_file_may_have_any_name(guest: Notes, tmp_path: Path, name: str) -> None:
     path = tmp_path / "new" / name / "file"
     work = GuestWork(home=tmp_path, files=(File(path=str(path), content="text", mode="0600"),))
-    finish._work(guest, work)  # type: ignore[arg-type]
+    bake._work(guest, work)  # type: ignore[arg-type]
     assert path.read_text() == "text"
     assert guest.did == [("chmod", "0600", str(path))]
 
@@ -71,5 +72,5 @@ def test_a_file_takes_the_place_of_a_link(guest: Notes, tmp_path: Path) -> None:
     path, elsewhere = tmp_path / "link", tmp_path / "elsewhere"
     elsewhere.write_text("its own")
     path.symlink_to(elsewhere)
-    finish._work(guest, GuestWork(home=tmp_path, files=(File(path=str(path), content="text"),)))  # type: ignore[arg-type]
+    bake._work(guest, GuestWork(home=tmp_path, files=(File(path=str(path), content="text"),)))  # type: ignore[arg-type]
     assert (path.read_text(), elsewhere.read_text()) == ("text", "its own")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vmtasks.freeze import copy_extents
+from vmtasks.host.sparse import copy_extents
 
 HOLE_BYTES = 64 * 1024 * 1024
 PAGE = b"page" * 1024

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from vmtasks import events, frozen
-from vmtasks.config import HostSettings
-from vmtasks.frozen import Frozen, all_frozen, find, has_room, making, prune, read, room_bytes, sweep
+from vmtasks import events
+from vmtasks.cache import snapshots
+from vmtasks.cache.snapshots import Frozen, all_frozen, find, has_room, making, prune, read, room_bytes, sweep
+from vmtasks.config.settings import HostSettings
 
 FILE_BYTES = 64 * 1024
 
@@ -37,13 +38,13 @@ def freeze(base: Path) -> Iterator[Callable[..., Frozen]]:
         return read(final)
 
     yield made
-    while frozen._ours:
-        os.close(frozen._ours.popitem()[1])
+    while snapshots._ours:
+        os.close(snapshots._ours.popitem()[1])
 
 
 def left_by_its_maker(one: Frozen) -> None:
     """Do what the kernel does when the maker ends."""
-    os.close(frozen._ours.pop(one.directory))
+    os.close(snapshots._ours.pop(one.directory))
 
 
 def test_what_was_frozen_is_found_by_its_key(freeze: Callable[..., Frozen], base: Path) -> None:
@@ -60,7 +61,7 @@ def test_what_went_wrong_half_way_does_not_count(base: Path) -> None:
     with pytest.raises(FileNotFoundError), making("k1", "template", "name", stands_on=(base,)) as (into, _):
         (into / "ram").touch()
     assert find("k1") is None
-    assert not list(frozen.frozen_dir().glob("*k1*"))
+    assert not list(snapshots.frozen_dir().glob("*k1*"))
 
 
 @pytest.mark.parametrize("name", ["ram", "state", "disk.qcow2", "overlay"])
@@ -119,7 +120,7 @@ def test_what_has_just_been_made_is_not_pruned_by_that(
 )
 def test_room_is_known_before_there_is_a_cache(base: Path, settings: HostSettings, is_worth_it: bool) -> None:
     assert base.parent.is_dir()
-    assert not frozen.cache_dir().exists()
+    assert not snapshots.cache_dir().exists()
     assert bool(room_bytes(settings)) == has_room(settings) == is_worth_it
 
 
@@ -142,7 +143,7 @@ def test_what_a_machine_stands_on_is_not_dropped(freeze: Callable[..., Frozen]) 
 
 def test_what_a_killed_maker_left_is_swept(freeze: Callable[..., Frozen], base: Path) -> None:
     whole = freeze("whole")
-    left = frozen.frozen_dir() / f".k1_{os.getpid()}_1.part"  # the number of a process that lives says nothing
+    left = snapshots.frozen_dir() / f".k1_{os.getpid()}_1.part"  # the number of a process that lives says nothing
     left.mkdir()
     (left / "ram").touch()
     with making("k2", "template", "name", stands_on=(base,)) as (into, _):
@@ -157,7 +158,7 @@ def test_what_a_killed_maker_left_is_swept(freeze: Callable[..., Frozen], base: 
 
 def test_one_that_says_nothing_of_itself_is_swept(freeze: Callable[..., Frozen]) -> None:
     one = freeze("0123456789abcdef")
-    somebodys = frozen.frozen_dir() / "pictures-2024"
+    somebodys = snapshots.frozen_dir() / "pictures-2024"
     somebodys.mkdir()
     (one.directory / "frozen.json").write_text("{")
     assert sweep() == (one.directory,)

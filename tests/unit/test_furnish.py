@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from vmtasks import apt, events
+from vmtasks import events
+from vmtasks.debian import apt
 from vmtasks.errors import CommandFailed, HostError, UsageError
-from vmtasks.furnish import furnish
-from vmtasks.guest.command import Shell
-from vmtasks.image.cache import key_of
+from vmtasks.image.baked import key_of
 from vmtasks.image.definition import Definition, find
+from vmtasks.providers.apply_image import furnish
+from vmtasks.ssh.command import Shell
 
 BASE = """
 suite = "bookworm"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from vmtasks import host
-from vmtasks.slots import Limits
+from vmtasks.host import capacity
+from vmtasks.host.slots import Limits
 
 
 def made_up(root: Path, **files: str) -> str:
@@ -48,7 +48,7 @@ V1 = "4:memory:/job\n3:cpu,cpuacct:/job\n1:name=systemd:/job"
     ],
 )
 def test_memory_is_what_the_cgroups_leave_of_it(tmp_path: Path, files: dict[str, str], expected_mib: int) -> None:
-    assert host.memory_mib(made_up(tmp_path, **files)) == expected_mib
+    assert capacity.memory_mib(made_up(tmp_path, **files)) == expected_mib
 
 
 @pytest.mark.parametrize(
@@ -60,13 +60,13 @@ def test_memory_is_what_the_cgroups_leave_of_it(tmp_path: Path, files: dict[str,
     ],
 )
 def test_available_is_no_more_than_the_cgroups_leave(tmp_path: Path, files: dict[str, str], expected_mib: int) -> None:
-    assert host.memory_available_mib(made_up(tmp_path, **files)) == expected_mib
+    assert capacity.memory_available_mib(made_up(tmp_path, **files)) == expected_mib
 
 
 def test_a_kernel_that_does_not_tell_what_is_available_has_none(tmp_path: Path) -> None:
     root = made_up(tmp_path)
     (tmp_path / "proc/meminfo").write_text("MemTotal: 8388608 kB\n")
-    assert host.memory_available_mib(root) == 0
+    assert capacity.memory_available_mib(root) == 0
 
 
 @pytest.mark.parametrize(
@@ -82,12 +82,12 @@ def test_a_kernel_that_does_not_tell_what_is_available_has_none(tmp_path: Path) 
     ],
 )
 def test_cores_are_what_affinity_and_cgroups_leave(tmp_path: Path, files: dict[str, str], expected: int) -> None:
-    assert host.cores(made_up(tmp_path, **files)) == expected
+    assert capacity.cores(made_up(tmp_path, **files)) == expected
 
 
 def test_this_host_has_cores_and_memory() -> None:
-    assert 1 <= host.cores() <= 8
-    assert 0 < host.memory_available_mib() <= host.memory_mib()
+    assert 1 <= capacity.cores() <= 8
+    assert 0 < capacity.memory_available_mib() <= capacity.memory_mib()
 
 
 @pytest.mark.parametrize(
@@ -102,4 +102,4 @@ def test_this_host_has_cores_and_memory() -> None:
 def test_default_limits(tmp_path: Path, cores: int, total_mib: int, emulated: bool, expected: Limits) -> None:
     root = made_up(tmp_path, cgroup="0::/", **{"cpu.max": f"{cores} 1"})
     (tmp_path / "proc/meminfo").write_text(f"MemTotal: {total_mib * 1024} kB\n")
-    assert host.default_limits(emulated=emulated, root=root) == expected
+    assert capacity.default_limits(emulated=emulated, root=root) == expected

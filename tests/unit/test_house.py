@@ -22,53 +22,60 @@ import vmtasks
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Imports go down, or stay on their floor. A name stands for a module and for everything inside it.
-# fmt: off
-FLOORS = [
-    ("errors", "deadline", "events", "parallel", "interrupts", "caller", "janitor", "alone", "bootstrap"),
-    ("slots", "host", "lease", "qmp", "supervisor", "config", "toml", "project", "spec", "tail", "dep8", "debfile",
-     "freeze", "prepare", "console", "child", "secret", "kept", "flags", "attendant", "hostcommand", "place",
-     "profiles", "changes"),
-    ("qemu", "image", "leash", "frozen", "far"),
-    ("guest",),
-    ("machine", "life", "berth", "news", "checkpoint", "template", "provision", "finish", "furnish", "apt", "packages",
-     "builddeps", "leftovers", "pip", "source", "source_package", "linger", "provider", "providers"),
-    ("report", "doctor", "run", "runvm", "bench", "testing", "buildbot", "autopkgtest"),
-    ("commands", "recipes"),
-    ("tasks",),
-]
-# fmt: on
-TOP_LEVEL = {"recipes", "tasks"}
-FLOOR_OF = {
-    name if name in TOP_LEVEL else f"vmtasks.{name}": floor for floor, names in enumerate(FLOORS) for name in names
+CONTRACTS = {"errors", "events", "deadline", "spec"}
+"""Anybody may import these."""
+BENEATH = {
+    "process": "",
+    "config": "",
+    "report": "",
+    "ssh": "process",
+    "host": "process config bootstrap",
+    "qemu": "host",
+    "cache": "host",
+    "guest": "ssh",
+    "supervisor": "qemu",
+    "image": "cache",
+    "debian": "guest config",
+    "project": "debian",
+    "machine": "supervisor image guest",
+    "remote": "supervisor image",
+    "providers": "machine remote project",
+    "testing": "providers",
+    "run": "providers report",
+    "autopkgtest": "run",
+    "integrations": "run",
+    "cli": "run",
+    "recipes": "run autopkgtest",
+    "benchmarks": "cli",
+    "tasks": "cli recipes benchmarks",
 }
-THE_DOOR = "vmtasks"  # imports nothing until it is asked, so it stands on no floor
+"""What stands directly beneath each room: it may import that, all beneath that, and the contracts."""
+TOP_LEVEL = {"recipes", "benchmarks", "tasks"}
+FILES = {"__init__", "bootstrap", *CONTRACTS}
+"""What lies in vmtasks/ beside the rooms, which are folders."""
+THE_DOOR = "vmtasks"
+"""Imports nothing until it is asked."""
 
 # Who may import what comes from outside.
 ONLY_IN = {
     "rich": ("vmtasks.report",),
-    "boto3": ("vmtasks.providers.ec2.account",),
-    "botocore": ("vmtasks.providers.ec2.account",),
-    "buildbot": ("vmtasks.buildbot",),
-    "fabric": ("vmtasks.guest", "vmtasks.testing"),
-    "paramiko": ("vmtasks.guest", "vmtasks.testing"),
+    "boto3": ("vmtasks.providers.ec2.client",),
+    "botocore": ("vmtasks.providers.ec2.client",),
+    "buildbot": ("vmtasks.integrations.buildbot",),
+    "fabric": ("vmtasks.ssh", "vmtasks.testing"),
+    "paramiko": ("vmtasks.ssh", "vmtasks.testing"),
 }
-# These run before, or far from, everything that pip installs.
-ONLY_STANDARD_LIBRARY = {
-    "vmtasks.attendant",
-    "vmtasks.autopkgtest.relay",
-    "vmtasks.bootstrap",
-    "vmtasks.child",
-    "vmtasks.console",
-    "vmtasks.freeze",
-    "vmtasks.host",
-    "vmtasks.image.stage",
-    "vmtasks.prepare",
-    "vmtasks.qmp",
-    "vmtasks.slots",
-    "vmtasks.supervisor",
-    "vmtasks.testing.fake_qemu",
+PROGRAMS: dict[str, tuple[str, ...]] = {
+    "vmtasks.autopkgtest.relay": (),
+    "vmtasks.bootstrap": (),
+    "vmtasks.image.rootfs": (),
+    "vmtasks.process.subreaper": (),
+    "vmtasks.remote.agent": ("invoke.exceptions",),
+    "vmtasks.remote.proxy": (),
+    "vmtasks.remote.watchdog": (),
+    "vmtasks.supervisor.__main__": (),
 }
+"""What runs before, or far from, all that pip installs, and what it reaches beyond the standard library and ours."""
 LONGEST_MODULE_LINES = 400
 NAMES_THAT_SAY_NOTHING = {"utils", "util", "common", "helpers", "helper", "manager", "misc"}
 # Each pattern is written so that it does not match itself.
@@ -88,6 +95,7 @@ class Import:
     target: str
     name: str
     line: int
+    is_for_types: bool = False
 
 
 def hold(rule: str, faults: Iterable[str]) -> None:
@@ -98,16 +106,27 @@ def hold(rule: str, faults: Iterable[str]) -> None:
 @functools.cache
 def modules() -> Mapping[str, Path]:
     """Return every module of ours by its dotted name."""
-    files = [*ROOT.glob("vmtasks/**/*.py"), *ROOT.glob("recipes/**/*.py"), *ROOT.glob("tasks.py")]
+    files = [
+        path
+        for place in ("vmtasks/**/*.py", "recipes/**/*.py", "benchmarks/**/*.py", "tasks.py")
+        for path in ROOT.glob(place)
+    ]
     return {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in files}
 
 
 def imports_of(module: str, source: str, known: Iterable[str]) -> Iterator[Import]:
     """Yield what *module* imports, wherever in it: ``from package import x`` counts for the module that x is or has."""
-    for node in ast.walk(ast.parse(source)):
+    tree = ast.parse(source)
+    types = {
+        node
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and isinstance(block.test, ast.Name) and block.test.id == "TYPE_CHECKING"
+        for node in ast.walk(block)
+    }
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
-                yield Import(importer=module, target=alias.name, name="", line=node.lineno)
+                yield Import(importer=module, target=alias.name, name="", line=node.lineno, is_for_types=node in types)
         elif isinstance(node, ast.ImportFrom):
             assert not node.level, "ruff (TID252) forbids relative imports"
             package = node.module or ""
@@ -115,7 +134,9 @@ def imports_of(module: str, source: str, known: Iterable[str]) -> Iterator[Impor
                 target = f"{package}.{alias.name}" if f"{package}.{alias.name}" in known else package
                 if package == THE_DOOR and alias.name in vmtasks._HOMES:
                     target = f"{THE_DOOR}.{vmtasks._HOMES[alias.name]}"
-                yield Import(importer=module, target=target, name=alias.name, line=node.lineno)
+                yield Import(
+                    importer=module, target=target, name=alias.name, line=node.lineno, is_for_types=node in types
+                )
 
 
 @functools.cache
@@ -141,13 +162,22 @@ def is_ours(module: str) -> bool:
     return module.partition(".")[0] in {"vmtasks", *TOP_LEVEL}
 
 
-def floor_of(module: str) -> int | None:
-    return next((floor for room, floor in FLOOR_OF.items() if is_inside(module, room)), None)
+def room_of(module: str) -> str:
+    """Return the room that a module is in; "" for the door."""
+    first, _, rest = module.partition(".")
+    return first if first in TOP_LEVEL else rest.partition(".")[0]
+
+
+@functools.cache
+def all_beneath(room: str) -> frozenset[str]:
+    """Return what a room may import."""
+    direct = BENEATH.get(room, "").split()
+    return frozenset(direct).union(*map(all_beneath, direct))
 
 
 def goes_up(one: Import) -> bool:
-    here, there = floor_of(one.importer), floor_of(one.target)
-    return here is not None and there is not None and there > here
+    here, there = room_of(one.importer), room_of(one.target)
+    return is_ours(one.target) and there not in {"", here, *CONTRACTS} and there not in all_beneath(here)
 
 
 def circle(imports: Iterable[Import]) -> list[str]:
@@ -212,40 +242,72 @@ def test_mypy_passes() -> None:
     lint("mypy", *sorted({path.relative_to(ROOT).parts[0] for path in modules().values()}))
 
 
-def test_every_module_has_a_floor() -> None:
+def test_the_table_has_no_circle() -> None:
+    graphlib.TopologicalSorter({room: beneath.split() for room, beneath in BENEATH.items()}).prepare()
+
+
+def test_what_lies_in_the_package_are_the_rooms() -> None:
+    there = {path.name.removesuffix(".py") for path in ROOT.glob("vmtasks/[!_.]*")} | {"__init__"}
+    wanted = FILES | (BENEATH.keys() - TOP_LEVEL)
     hold(
-        "Every module stands on a floor: give it one in FLOORS of tests/unit/test_house.py.",
-        (
-            f"{path.relative_to(ROOT)}: {module}"
-            for module, path in modules().items()
-            if module != THE_DOOR and floor_of(module) is None
-        ),
+        "Each folder of vmtasks/ is a room with a line in BENEATH (tests/unit/test_house.py) and a sentence as the "
+        "docstring of its __init__; beside them lie the door and the contracts alone.",
+        (f"vmtasks/{name}" for name in there ^ wanted),
     )
 
 
-def test_every_room_is_there() -> None:
+def sentence_of(room: str) -> str:
+    """Return the sentence that says what a room is for."""
+    path = ROOT / (
+        f"{room}.py"
+        if room == "tasks"
+        else f"{room}/__init__.py"
+        if room in TOP_LEVEL
+        else f"vmtasks/{room}/__init__.py"
+    )
+    return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n")[0]
+
+
+def test_contributors_read_the_same() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = (
+        f"| `{room}{'' if room == 'tasks' else '/'}` | {sentence_of(room)} | {beneath.replace(' ', ', ')} |"
+        for room, beneath in BENEATH.items()
+    )
     hold(
-        "FLOORS of tests/unit/test_house.py names what is there: remove what is not.",
-        (room for room in FLOOR_OF if not any(is_inside(module, room) for module in modules())),
+        "The table of CONTRIBUTING.md has each room's sentence, and what is beneath it:",
+        (row for row in rows if row not in text),
+    )
+
+
+def test_a_room_is_a_docstring_and_what_it_hands_on() -> None:
+    hold(
+        "What a room's __init__ does belongs into a module of its own.",
+        (
+            f"{path.relative_to(ROOT)}:{node.lineno}"
+            for module, path in modules().items()
+            if path.name == "__init__.py" and module != THE_DOOR
+            for node in ast.parse(path.read_text(encoding="utf-8")).body[1:]
+            if not isinstance(node, ast.Import | ast.ImportFrom)
+            and not (
+                isinstance(node, ast.Assign)
+                and isinstance(node.targets[0], ast.Name)
+                and node.targets[0].id == "__all__"
+            )
+        ),
     )
 
 
 def test_imports_go_down_only() -> None:
     hold(
-        "Imports go down a floor or stay on it: move what is needed down, or hand it in from above.",
-        (
-            f"{where(one)} (floor {floor_of(one.importer)} -> {floor_of(one.target)})"
-            for one in all_imports()
-            if goes_up(one)
-        ),
+        "A room imports what is beneath it: move what is needed down, or hand it in from above.",
+        (f"{where(one)} ({room_of(one.importer)} -> {room_of(one.target)})" for one in all_imports() if goes_up(one)),
     )
 
 
 def test_imports_make_no_circle() -> None:
     if found := circle(all_imports()):
-        pytest.fail(
-            "Imports make a circle: " + " <- ".join(found) + "\nMove what both need a floor down.", pytrace=False
-        )
+        pytest.fail("Imports make a circle: " + " <- ".join(found) + "\nMove what both need down.", pytrace=False)
 
 
 def test_the_package_never_imports_recipes_or_images() -> None:
@@ -278,21 +340,56 @@ def test_foreign_packages_stay_in_their_rooms() -> None:
             where(one)
             for one in all_imports()
             for package, rooms in ONLY_IN.items()
-            if is_inside(one.target, package) and not any(is_inside(one.importer, room) for room in rooms)
+            if is_inside(one.target, package)
+            and not one.is_for_types
+            and not any(is_inside(one.importer, room) for room in rooms)
         ),
     )
 
 
+def reached_from(program: str) -> dict[str, Import | None]:
+    """Return what is imported as a program starts, by way of which import: those at the top of modules, no others."""
+    found: dict[str, Import | None] = {program: None}
+    todo = [program]
+    while todo:
+        module = todo.pop()
+        if module not in modules():
+            continue
+        source = modules()[module].read_text(encoding="utf-8")
+        top = [node for node in ast.parse(source).body if isinstance(node, ast.Import | ast.ImportFrom)]
+        lines = {node.lineno for node in top}
+        for one in imports_of(module, source, modules()):
+            for target in {one.target, one.target.rpartition(".")[0]} - {"", THE_DOOR}:
+                if one.line in lines and target not in found and (target == one.target or target in modules()):
+                    found[target] = one
+                    todo.append(target)
+    return found
+
+
 def test_what_runs_alone_needs_only_the_standard_library() -> None:
     hold(
-        f"{', '.join(sorted(ONLY_STANDARD_LIBRARY))} import the standard library and each other only.",
+        f"{', '.join(PROGRAMS)} run with the standard library and modules of ours that need no more.",
         (
-            where(one)
-            for one in all_imports()
-            if one.importer in ONLY_STANDARD_LIBRARY
-            and one.target not in ONLY_STANDARD_LIBRARY
-            and one.target.partition(".")[0] not in sys.stdlib_module_names
+            f"{where(one)}, which {program} reaches"
+            for program, allowed in PROGRAMS.items()
+            for target, one in reached_from(program).items()
+            if one
+            and not is_ours(target)
+            and target not in allowed
+            and target.partition(".")[0] not in sys.stdlib_module_names
         ),
+    )
+
+
+def test_a_public_class_has_a_name_of_its_own() -> None:
+    homes: dict[str, list[str]] = {}
+    for module, path in modules().items():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, []).append(module)
+    hold(
+        "One name, one class: give each of these a name of its own.",
+        (f"{name}: {', '.join(found)}" for name, found in homes.items() if len(found) > 1),
     )
 
 
@@ -366,26 +463,26 @@ def test_the_locks_agree() -> None:
 
 
 def test_an_import_that_goes_up_is_seen() -> None:
-    known = {"vmtasks.machine"}
-    upward = [
+    known = {"vmtasks.machine", "vmtasks.errors"}
+    imports = [
         one
         for source in (
             "import vmtasks.machine",
             "from vmtasks import machine",
             "from vmtasks import boot",
-            "recipes = 1",
+            "from vmtasks import errors",
+            "machine = 1",
         )
         for one in imports_of("vmtasks.qemu.argv", source, known)
-        if goes_up(one)
     ]
-    assert [one.target for one in upward] == ["vmtasks.machine"] * 3
+    assert [one.target for one in imports if goes_up(one)] == ["vmtasks.machine"] * 2 + ["vmtasks.providers.boot"]
 
 
 def test_a_circle_is_seen_also_inside_functions() -> None:
-    one_way = list(imports_of("vmtasks.spec", "from vmtasks.toml import read", ()))
+    one_way = list(imports_of("vmtasks.spec", "from vmtasks.config.toml import read", ()))
     assert circle(one_way) == []
-    back = list(imports_of("vmtasks.toml", "def late():\n    import vmtasks.spec", ()))
-    assert set(circle([*one_way, *back])) == {"vmtasks.spec", "vmtasks.toml"}
+    back = list(imports_of("vmtasks.config.toml", "def late():\n    import vmtasks.spec", ()))
+    assert set(circle([*one_way, *back])) == {"vmtasks.spec", "vmtasks.config.toml"}
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from vmtasks.cache.entry import part
 from vmtasks.errors import HostError
-from vmtasks.image import cache
-from vmtasks.image.cache import BakedImage
+from vmtasks.image import baked as cache
+from vmtasks.image.baked import BakedImage
 from vmtasks.image.definition import find
-from vmtasks.kept import part
 
 BASE = 'suite = "bookworm"\npackages = ["one"]\n'
 LAYER = 'from = "base"\n'

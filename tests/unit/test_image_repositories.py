@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vmtasks.errors import HostError, UsageError
-from vmtasks.image.cache import key_of
+from vmtasks.image.baked import key_of
 from vmtasks.image.definition import Definition, File, find
 from vmtasks.image.repositories import files_of
 

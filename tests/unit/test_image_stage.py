@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from vmtasks import host
 from vmtasks.errors import HostError
-from vmtasks.image import debian
-from vmtasks.image.stage import Stage, StageError, by_version
+from vmtasks.host import capacity
+from vmtasks.image import mmdebstrap
+from vmtasks.image.rootfs import Stage, StageError, by_version
 
 
 @pytest.fixture
@@ -76,11 +76,11 @@ def test_nothing_is_written_through_a_link_that_leads_out_of_the_tree(stage: Sta
 
 
 def test_the_tree_may_be_as_large_as_three_quarters_of_what_is_available(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host, "memory_available_mib", lambda: 1000)
-    assert debian._scratch_mib() == 750
-    monkeypatch.setattr(host, "memory_available_mib", lambda: 0)
+    monkeypatch.setattr(capacity, "memory_available_mib", lambda: 1000)
+    assert mmdebstrap._scratch_mib() == 750
+    monkeypatch.setattr(capacity, "memory_available_mib", lambda: 0)
     with pytest.raises(HostError, match="how much memory there is"):
-        debian._scratch_mib()
+        mmdebstrap._scratch_mib()
 
 
 def test_the_newest_kernel_is_booted() -> None:

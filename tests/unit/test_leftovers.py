@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from vmtasks.leftovers import Snapshot, compare, outlived
+from vmtasks.debian.leftovers import Snapshot, compare, outlived
 
 BASE = {
     "/etc": "d 755 0:0",

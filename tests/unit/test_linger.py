@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 
 import pytest
 
-from vmtasks import Interrupted, events, linger
-from vmtasks.interrupts import signals_interrupt
+from vmtasks import Interrupted, events
+from vmtasks.process.signals import signals_interrupt
+from vmtasks.run import debug
 
 
 class Stub:
@@ -26,8 +27,8 @@ def test_the_signal_that_ends_the_look_is_not_the_last_one_that_is_heard() -> No
     guest: Any = Stub()
     notes: list[events.Event] = []
     with signals_interrupt(), events.listening(notes.append):
-        linger.keep(guest, 1800)
-        linger.keep(guest, None)
+        debug.keep(guest, 1800)
+        debug.keep(guest, None)
         with pytest.raises(Interrupted):
             os.kill(os.getpid(), signal.SIGTERM)
     texts = [note.text for note in notes if isinstance(note, events.Note)]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from vmtasks.image.debian import lost_pocket
 from vmtasks.image.mirror import Mirrors, choose, completed, for_guests, parse, read_config, read_release
+from vmtasks.image.mmdebstrap import lost_pocket
 from vmtasks.image.pockets import Archive
 
 ARCHIVE = "http://mirror.example/debian/"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vmtasks import Project
-from vmtasks.profiles import OPTIONS, PROFILES, build_env
+from vmtasks.project.profiles import OPTIONS, PROFILES, build_env
 
 
 def project(tmp_path: Path, toml: str = "", environ: Mapping[str, str] | None = None) -> Project:

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from vmtasks.config import HostSettings
+from vmtasks.config.settings import HostSettings
 from vmtasks.errors import UsageError
 from vmtasks.project import (
     Artifacts,
     Commands,
     Images,
-    Machine,
+    MachineSettings,
     Project,
     SourcePackage,
     SourceSettings,
@@ -117,7 +117,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         root=tmp_path,
         name="hello",
         images=Images(build="trixie-build", install="trixie"),
-        machine=Machine(memory_mib=2048, cpus=1, network="none"),
+        machine=MachineSettings(memory_mib=2048, cpus=1, network="none"),
         commands=Commands(
             dist="make release",
             test="make check",

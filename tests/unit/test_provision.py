@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from vmtasks import HostError, Provisioning, events
-from vmtasks.berth import Origin
-from vmtasks.frozen import Frozen
-from vmtasks.provision import provision
+from vmtasks.cache.snapshots import Frozen
+from vmtasks.machine.launch import Origin
+from vmtasks.providers.preparation import provision
 
 TEMPLATE = Frozen(directory=Path("t"), said={"kind": "template", "name": "bookworm"})
 CHECKPOINT = Frozen(directory=Path("c"), said={"kind": "checkpoint", "name": "tools"})

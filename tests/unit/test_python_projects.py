@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vmtasks import pip
-from vmtasks.project import python
+from vmtasks.project import pip, python
 
 
 def wanted(pyproject: dict[str, object]) -> list[str]:

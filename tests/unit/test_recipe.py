@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from vmtasks import Run, UsageError
-from vmtasks.flags import Flags, network
-from vmtasks.project import Commands, Machine, Project
-from vmtasks.provider import Wishes
+from vmtasks.project import Commands, MachineSettings, Project
+from vmtasks.providers.base import Wishes
+from vmtasks.run.options import Flags, network
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -425,7 +425,7 @@ def test_two_machines_of_one_run_have_two_names(tmp_path: Path, monkeypatch: pyt
         started.append(wishes.name)
         yield SimpleNamespace(facts={"console": tmp_path / "console.log"}, limit_s=None, mask=lambda _: None)
 
-    monkeypatch.setattr("vmtasks.machine.boot_as", boot_as)
+    monkeypatch.setattr("vmtasks.providers.boot.boot_as", boot_as)
     run = Run(recipe="many", flags=Flags(), directory=tmp_path)
     with run.boot("bookworm"), run.boot("bookworm"), run.boot("bookworm", name="other"):
         pass
@@ -445,10 +445,10 @@ def test_a_machine_is_as_its_project_wants_it_and_shows_none_of_its_secrets(
         started.append(wishes)
         yield SimpleNamespace(facts={"console": tmp_path / "console.log"}, limit_s=None, mask=masked.extend)
 
-    monkeypatch.setattr("vmtasks.machine.boot_as", boot_as)
+    monkeypatch.setattr("vmtasks.providers.boot.boot_as", boot_as)
     monkeypatch.setenv("TOKEN", "hush")
     project = Project(
-        root=tmp_path, name="p", machine=Machine(network="none", cpus=3), commands=Commands(env_from=("TOKEN",))
+        root=tmp_path, name="p", machine=MachineSettings(network="none", cpus=3), commands=Commands(env_from=("TOKEN",))
     )
     for flags in (Flags(), Flags(network="user", cpus=1)):
         with Run(recipe="r", flags=flags, directory=tmp_path).boot("bookworm", project=project):

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from vmtasks.events import Output, Stream
-from vmtasks.report.guest_text import LONGEST_PARTIAL, WholeLines, harmless, lines_of, one_line
+from vmtasks.report.sanitize import LONGEST_PARTIAL, WholeLines, harmless, lines_of, one_line
 
 
 def out(text: str, *, machine: str = "m", stream: Stream = "stdout") -> Output:

@@ -11,13 +11,13 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from vmtasks import events as e
+from vmtasks.cli.table import table
 from vmtasks.errors import CommandFailed
-from vmtasks.report.junit import Suite
-from vmtasks.report.plain import Plain
-from vmtasks.report.result import Record
-from vmtasks.report.sink import Sink
-from vmtasks.report.table import table
-from vmtasks.report.terminal import Terminal
+from vmtasks.report.display.plain import Plain
+from vmtasks.report.display.stream import SafeStream
+from vmtasks.report.display.terminal import Terminal
+from vmtasks.report.files.junit import Suite
+from vmtasks.report.files.result import ResultFile
 
 NASTY = "a\x1b[2Jb\x1b]0;title\x07c\x9b31md\x85e\u202ef\rg\x00h\x08i\x7fj\udc9bk\nl"
 FORBIDDEN = re.compile(r"\x1b\[2J|\x1b\]|[\x00-\x08\x0e-\x1a\x7f-\x9f\u2028-\u202e\udc80-\udc9f]")
@@ -41,7 +41,7 @@ EVENTS = (
 
 def shown_plainly() -> str:
     stream = io.StringIO()
-    plain = Plain(Sink(stream))
+    plain = Plain(SafeStream(stream))
     for event in EVENTS:
         plain(event)
     return stream.getvalue()
@@ -49,7 +49,7 @@ def shown_plainly() -> str:
 
 def drawn() -> str:
     stream = io.StringIO()
-    terminal = Terminal(Sink(stream), {"TERM": "xterm-256color", "COLUMNS": "200", "LINES": "30"})
+    terminal = Terminal(SafeStream(stream), {"TERM": "xterm-256color", "COLUMNS": "200", "LINES": "30"})
     for event in EVENTS:
         terminal(event)
     terminal.close()
@@ -57,7 +57,7 @@ def drawn() -> str:
 
 
 def written() -> str:
-    record = Record(Path("result.json"))
+    record = ResultFile(Path("result.json"))
     for event in EVENTS:
         record.hear(event)
     text = record.text().replace("\udc9b", "")  # there is no such character in UTF-8, which the file is in

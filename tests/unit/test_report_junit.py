@@ -7,7 +7,7 @@ import pytest
 
 from vmtasks import events as e
 from vmtasks.errors import Outcome
-from vmtasks.report.junit import Suite
+from vmtasks.report.files.junit import Suite
 
 STARTED = e.RunStarted(recipe="install-test", directory=Path("/runs/1"), repeat="inv install-test", at_s=0.0)
 

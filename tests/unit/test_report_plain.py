@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from vmtasks import events as e
-from vmtasks.report.plain import Plain
-from vmtasks.report.sink import Sink
+from vmtasks.report.display.plain import Plain
+from vmtasks.report.display.stream import SafeStream
 
 AT_S = time.mktime((2025, 1, 2, 12, 3, 4, 0, 0, -1))
 
 
 def shown(*events: e.Event) -> list[str]:
     stream = io.StringIO()
-    plain = Plain(Sink(stream))
+    plain = Plain(SafeStream(stream))
     for event in events:
         plain(event)
     return stream.getvalue().splitlines()

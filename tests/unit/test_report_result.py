@@ -11,15 +11,15 @@ import pytest
 
 from vmtasks import events as e
 from vmtasks.errors import HostError, Outcome
-from vmtasks.report.document import document, put
-from vmtasks.report.result import Record, Result, fold
+from vmtasks.report.files.document import document, put
+from vmtasks.report.files.result import ResultFile, RunResult, fold
 
 AT_S = 1_700_000_000.0
 STARTED = e.RunStarted(recipe="build-deb", directory=Path("/runs/1"), repeat="inv build-deb", at_s=AT_S)
 
 
 def fed(*events: e.Event) -> Any:
-    record = Record(Path("result.json"))
+    record = ResultFile(Path("result.json"))
     for event in events:
         record.hear(event)
     return json.loads(record.text())
@@ -56,7 +56,7 @@ def test_a_whole_run() -> None:
         e.Note(text="look", level="warning"),
         e.RunEnded(outcome="test-failed", sentence="it said no", evidence=("a\nb",), hint="mend", at_s=AT_S + 12.5),
     )
-    assert list(result) == list(Result.__dataclass_fields__)
+    assert list(result) == list(RunResult.__dataclass_fields__)
     assert result == {
         "schema": 1,
         "recipe": "build-deb",
@@ -105,13 +105,13 @@ def test_an_outcome_that_nobody_knows_is_no_pass() -> None:
 
 
 def test_the_fold_leaves_what_it_is_given_alone() -> None:
-    before = Result()
+    before = RunResult()
     assert fold(before, STARTED) != before
-    assert before == Result()
+    assert before == RunResult()
 
 
 def test_output_leaves_no_trace() -> None:
-    begun = reduce(fold, [STARTED], Result())
+    begun = reduce(fold, [STARTED], RunResult())
     assert fold(begun, e.Output(stream="stdout", text="x")) is begun
 
 
@@ -128,7 +128,7 @@ def test_an_end_without_a_beginning_is_not_lost() -> None:
 
 def test_a_killed_run_leaves_the_truth(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
-    with document(Record(path)):
+    with document(ResultFile(path)):
         assert on_disk(path)["outcome"] == "running"
         e.emit(STARTED)
         assert (on_disk(path)["recipe"], on_disk(path)["ended"]) == ("build-deb", None)
@@ -152,7 +152,7 @@ def test_a_killed_run_leaves_the_truth(tmp_path: Path) -> None:
 
 
 def test_what_comes_often_is_not_always_worth_a_write() -> None:
-    record = Record(Path("result.json"))
+    record = ResultFile(Path("result.json"))
     assert record.hear(STARTED)
     polls = [e.CommandStarted(command="test -e x", at_s=AT_S + i / 1000) for i in range(500)]
     assert not any(record.hear(poll) for poll in polls)
@@ -184,7 +184,7 @@ def test_a_directory_that_cannot_be_is_said_before_anything_starts(tmp_path: Pat
     (tmp_path / "file").touch()
     with (
         pytest.raises(HostError, match=r"cannot write .*result.json: (File exists|Not a directory)"),
-        document(Record(tmp_path / "file" / "result.json")),
+        document(ResultFile(tmp_path / "file" / "result.json")),
     ):
         pytest.fail("the run began")
 
@@ -194,7 +194,7 @@ def test_a_disk_that_fills_up_is_a_warning_and_an_error_at_the_end(tmp_path: Pat
     directory = tmp_path / "run"
 
     def run() -> None:
-        with document(Record(directory / "result.json")), e.listening(heard.append):
+        with document(ResultFile(directory / "result.json")), e.listening(heard.append):
             (directory / "result.json").unlink()
             directory.rmdir()
             directory.touch()
@@ -209,7 +209,7 @@ def test_a_disk_that_fills_up_is_a_warning_and_an_error_at_the_end(tmp_path: Pat
 
 
 def test_hostile_text_is_valid_json_without_escapes_for_a_terminal() -> None:
-    record = Record(Path("result.json"))
+    record = ResultFile(Path("result.json"))
     record.hear(e.RunEnded(outcome="host", sentence="\x1b[2J\udc80\x00", evidence=("\x1b[31mred",)))
     record.hear(e.Product(path=Path("caf\udce9.deb")))
     text = record.text().encode("utf-8", "replace").decode("utf-8")

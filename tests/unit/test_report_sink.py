@@ -4,7 +4,7 @@ import io
 import os
 from pathlib import Path
 
-from vmtasks.report.sink import Sink
+from vmtasks.report.display.stream import SafeStream
 
 
 def broken_pipe() -> io.TextIOWrapper:
@@ -15,7 +15,7 @@ def broken_pipe() -> io.TextIOWrapper:
 
 def test_a_reader_that_went_away_ends_nothing_not_even_at_exit() -> None:
     with broken_pipe() as stream:
-        sink = Sink(stream)
+        sink = SafeStream(stream)
         assert sink.write("lost\n") == 5
         sink.write("lost too\n")
         stream.flush()  # what Python does to the standard streams at its end, where a failure is exit status 120
@@ -24,31 +24,31 @@ def test_a_reader_that_went_away_ends_nothing_not_even_at_exit() -> None:
 
 def test_a_path_for_a_reader_that_went_away() -> None:
     with broken_pipe() as stream:
-        Sink(stream).write_path(Path("x.deb"))
+        SafeStream(stream).write_path(Path("x.deb"))
         stream.flush()
 
 
 def test_a_closed_stream_and_none_at_all() -> None:
     stream = io.StringIO()
-    sink = Sink(stream)
+    sink = SafeStream(stream)
     stream.close()
     sink.write("lost")
-    Sink(None).write("lost")
-    Sink(None).write_path(Path("lost"))
-    assert not Sink(None).isatty()
+    SafeStream(None).write("lost")
+    SafeStream(None).write_path(Path("lost"))
+    assert not SafeStream(None).isatty()
 
 
 def test_a_character_that_the_encoding_lacks() -> None:
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="ascii")
-    Sink(stream).write("✔ done\n")
+    SafeStream(stream).write("✔ done\n")
     assert raw.getvalue() == b"? done\n"
 
 
 def test_a_path_is_written_as_its_own_bytes() -> None:
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="ascii")
-    Sink(stream).write_path(Path(os.fsdecode(b"caf\xe9.deb")))
+    SafeStream(stream).write_path(Path(os.fsdecode(b"caf\xe9.deb")))
     assert raw.getvalue() == b"caf\xe9.deb\n"
 
 
@@ -62,7 +62,7 @@ def test_a_moment_in_which_a_terminal_cannot_take_more_is_no_end() -> None:
             return super().write(text)
 
     stream = Busy()
-    sink = Sink(stream)
+    sink = SafeStream(stream)
     sink.write("lost")
     stream.is_busy = False
     sink.write("shown")

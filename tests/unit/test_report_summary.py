@@ -6,8 +6,8 @@ import pytest
 
 from vmtasks.errors import Outcome
 from vmtasks.events import Progress, RunEnded, RunStarted
+from vmtasks.report.format import how_far, near, share
 from vmtasks.report.summary import duration, summary
-from vmtasks.report.words import how_far, near, share
 
 STARTED = RunStarted(recipe="test-in-vm", directory=Path("/runs/1"), repeat="make test-in-vm", at_s=100.0)
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from vmtasks import events as e
-from vmtasks.report.backlog import FLOODED_LINES, MOST_LINES, Backlog
-from vmtasks.report.guest_text import harmless
-from vmtasks.report.region import ASCII, FINE, Names, Running, row
-from vmtasks.report.sink import Sink
-from vmtasks.report.terminal import HANDED_OVER, Terminal, showing
+from vmtasks.report.display.backlog import FLOODED_LINES, MOST_LINES, Backlog
+from vmtasks.report.display.live import ASCII, FINE, Names, Running, row
+from vmtasks.report.display.stream import SafeStream
+from vmtasks.report.display.terminal import HANDED_OVER, Terminal, showing
+from vmtasks.report.sanitize import harmless
 
 ENVIRON = {"TERM": "xterm-256color", "COLUMNS": "100", "LINES": "30"}
 HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"
@@ -29,7 +29,7 @@ class Screen(io.StringIO):
 
 
 def terminal(screen: Screen, **environ: str) -> Terminal:
-    return Terminal(Sink(screen), {**ENVIRON, **environ})
+    return Terminal(SafeStream(screen), {**ENVIRON, **environ})
 
 
 def out(text: str) -> e.Output:
@@ -146,7 +146,7 @@ def test_whatever_ends_it_the_cursor_is_back_and_the_thread_gone(error: type[Bas
     screen = Screen()
 
     def run() -> None:
-        with showing(Sink(screen), ENVIRON) as display:
+        with showing(SafeStream(screen), ENVIRON) as display:
             display(e.PhaseStarted(phase="boot"))
             display(out("no end"))
             if error:
@@ -164,7 +164,7 @@ def test_whatever_ends_it_the_cursor_is_back_and_the_thread_gone(error: type[Bas
 
 def test_output_is_drawn_although_nothing_else_happens() -> None:
     screen = Screen()
-    with showing(Sink(screen), ENVIRON) as display:
+    with showing(SafeStream(screen), ENVIRON) as display:
         display(START)
         display(out("alone\n"))
         until_s = time.monotonic() + 10

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from vmtasks import events as e
-from vmtasks.report.times import Times, history
+from vmtasks.report.timings import Times, history
 
 
 def told(*ended: tuple[str, str, float]) -> Times:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from vmtasks.errors import UsageError
-from vmtasks.runvm.options import Call, Options, described, parse
+from vmtasks.integrations.runvm.options import Call, Options, described, parse
 
 THE_MANUALS = {
     "port": 2222,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vmtasks.runvm.steps import Step, step_of
+from vmtasks.integrations.runvm.steps import GuestCommand, step_of
 
 SCRIPT = "set -ex\ncd buildbot\n! make\n= 1"
 
@@ -34,4 +34,4 @@ SCRIPT = "set -ex\ncd buildbot\n! make\n= 1"
     ],
 )
 def test_what_stands_in_front_of_a_command(word: str, line: str, on_host: bool, always: bool) -> None:
-    assert step_of(word) == Step(line=line, on_host=on_host, always=always)
+    assert step_of(word) == GuestCommand(line=line, on_host=on_host, always=always)

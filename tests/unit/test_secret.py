@@ -10,8 +10,8 @@ import time
 import pytest
 
 from vmtasks.errors import UsageError
-from vmtasks.guest.command import remote_line, sh
-from vmtasks.secret import STARS, Mask, receiver, sent, values
+from vmtasks.ssh.command import remote_line, sh
+from vmtasks.ssh.secret import STARS, Mask, receiver, sent, values
 
 TOKEN = b"tkn-0123456789"
 KEY = b"-----BEGIN KEY-----\nc2VjcmV0\n  aW5kZW50ZWQ=\n=\n-----END KEY-----\n"

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from vmtasks import slots
-from vmtasks.slots import Claim, ClaimTooLargeError, Limits, SlotsUnavailableError, tickets
+from vmtasks.host import slots
+from vmtasks.host.slots import Claim, ClaimTooLargeError, Limits, SlotsUnavailableError, tickets
 
 ONE = Limits(machines=1, memory_mib=1000)
 TWO = Limits(machines=2, memory_mib=1000)

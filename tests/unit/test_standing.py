@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from vmtasks import UsageError, Wishes
-from vmtasks.guest.openssh import ssh_words
-from vmtasks.machine import provider_of
-from vmtasks.providers.standing import Standing
+from vmtasks.providers.boot import provider_of
+from vmtasks.providers.static_host.provider import Standing
+from vmtasks.ssh.openssh import ssh_words
 
 
 @pytest.mark.parametrize(

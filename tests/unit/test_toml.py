@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pytest
 
-from vmtasks import toml
+from vmtasks.config import toml
 from vmtasks.errors import Outcome, UsageError
 
 

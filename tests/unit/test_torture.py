@@ -13,7 +13,7 @@ from tests.torture.deck import Trial, draws, table
 from tests.torture.kinds import INV
 from tests.torture.leftovers import MARK, family, files, listening, mounts, processes, roles
 
-SUPERVISOR = "python -c from vmtasks.supervisor import main; main()"
+SUPERVISOR = "python -c from vmtasks.supervisor.__main__ import main; main()"
 
 
 @pytest.fixture

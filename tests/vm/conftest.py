@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vmtasks.image.cache import images_dir
+from vmtasks.image.baked import images_dir
 
 
 @pytest.fixture(scope="module")

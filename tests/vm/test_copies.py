@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from vmtasks import UsageError, boot, events, sh
-from vmtasks.frozen import Frozen, all_frozen
-from vmtasks.guest.exchange import FIND
+from vmtasks.cache.snapshots import Frozen, all_frozen
+from vmtasks.guest.transfer_disk import FIND
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 

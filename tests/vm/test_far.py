@@ -15,9 +15,9 @@ import pytest
 from tests.bigger_host import BiggerHost
 from vmtasks import Guest, Provisioning, Wishes, boot
 from vmtasks.errors import InfrastructureError, UsageError
-from vmtasks.far.host import far_host
-from vmtasks.machine import boot_as
-from vmtasks.provision import provision
+from vmtasks.providers.boot import boot_as
+from vmtasks.providers.preparation import provision
+from vmtasks.remote.host import far_host
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples/hello"

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from vmtasks import CommandFailed, ConnectionLost, Guest, GuestLost, TestFailed, TimeLimit, boot, events, sh
-from vmtasks.guest import channel, session
-from vmtasks.lease import leases
+from vmtasks.host.lease import leases
+from vmtasks.ssh import channel, session
 
 MIB = 1024 * 1024
 LIMIT_S = 120.0

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from vmtasks import boot
-from vmtasks.config import cache_dir
-from vmtasks.frozen import all_frozen
-from vmtasks.image.cache import BakedImage
+from vmtasks.cache.snapshots import all_frozen
+from vmtasks.config.paths import cache_dir
+from vmtasks.image.baked import BakedImage
 from vmtasks.image.definition import find
-from vmtasks.providers.qemu import ensure_baked
+from vmtasks.providers.qemu.provider import ensure_baked
 
 WORK = """
 import json, sys
@@ -121,7 +121,7 @@ def test_a_cache_that_is_read_only(what: str, tmp_path: Path) -> None:
     assert (code, outcome) == (69, "host")
     assert "Read-only file system" in sentence
     assert str(cache_dir()) in sentence
-    room = "from vmtasks import doctor; print(next(doctor._room()).says)"
+    room = "from vmtasks.cli import checks; print(next(checks._room()).says)"
     assert re.search(r"the cache .* cannot be written", said_on_a_host_where(change, room))
 
 

@@ -21,9 +21,9 @@ import pytest
 from vmtasks import HostError, boot, events, sh
 from vmtasks.deadline import Deadline
 from vmtasks.image import mirror
-from vmtasks.image.cache import find_baked, images_dir
+from vmtasks.image.baked import find_baked, images_dir
 from vmtasks.image.definition import find
-from vmtasks.providers.qemu import ensure_baked
+from vmtasks.providers.qemu.provider import ensure_baked
 
 
 @pytest.mark.parametrize(
@@ -260,7 +260,7 @@ def test_a_damaged_image_is_told(images: Path, tmp_path: Path) -> None:
 BAKE = """
 import sys
 from vmtasks.image.definition import find
-from vmtasks.providers.qemu import ensure_baked
+from vmtasks.providers.qemu.provider import ensure_baked
 print(ensure_baked(find(sys.argv[1])).disk)
 """
 

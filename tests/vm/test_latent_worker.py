@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.buildbot.farm import Farm, until
+from vmtasks.host.lease import Lease, leases
 from vmtasks.image.definition import find
-from vmtasks.lease import Lease, leases
-from vmtasks.providers.qemu import ensure_baked
+from vmtasks.providers.qemu.provider import ensure_baked
 
 LIMIT_S = 300.0
 CONFIG = Path(__file__).parents[1] / "buildbot/latent_master.cfg"

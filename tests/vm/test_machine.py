@@ -15,7 +15,7 @@ import pytest
 
 from vmtasks import BootError, ConnectionLost, Guest, GuestLost, HostError, boot, events, sh
 from vmtasks.deadline import Deadline
-from vmtasks.lease import Lease, leases
+from vmtasks.host.lease import Lease, leases
 
 GONE_LIMIT_S = 5.0
 
@@ -23,7 +23,7 @@ CALLER = """
 import sys
 from vmtasks import boot
 with boot("bookworm") as guest:
-    lease, = [lease for lease in __import__("vmtasks.lease").lease.leases()
+    lease, = [lease for lease in __import__("vmtasks.host.lease").lease.leases()
               if lease.alive and lease.said["caller_pid"] == __import__("os").getpid()]
     print(lease.said["supervisor_pid"], lease.said["qemu_pid"], lease.directory, flush=True)
     guest.run(["sleep", "600"])

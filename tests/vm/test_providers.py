@@ -14,8 +14,8 @@ import pytest
 from tests.bigger_host import BiggerHost
 from tests.contract import ProviderContract
 from vmtasks import Guest, Provider, boot, sh
-from vmtasks.config import cache_dir
-from vmtasks.machine import provider_of
+from vmtasks.config.paths import cache_dir
+from vmtasks.providers.boot import provider_of
 from vmtasks.spec import HERE
 
 ROOT = Path(__file__).resolve().parents[2]

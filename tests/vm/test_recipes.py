@@ -25,7 +25,7 @@ import pytest
 
 from tests.debian_source import fetched
 from tests.same_build import undated
-from vmtasks.lease import machines_dir
+from vmtasks.host.lease import machines_dir
 from vmtasks.project import tree_files
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 
 from vmtasks.deadline import Deadline
-from vmtasks.image.cache import images_dir
+from vmtasks.host.lease import leases
+from vmtasks.image.baked import images_dir
 from vmtasks.image.definition import find
-from vmtasks.lease import leases
-from vmtasks.providers.qemu import ensure_baked
+from vmtasks.providers.qemu.provider import ensure_baked
 
 RUNVM = Path(sys.executable).with_name("runvm")
 LIMIT_S = 300.0

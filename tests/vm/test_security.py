@@ -17,8 +17,8 @@ import pytest
 
 from vmtasks import BootError, Guest, boot, sh
 from vmtasks.deadline import Deadline
-from vmtasks.guest.ssh import Address, connect
-from vmtasks.lease import Lease, leases
+from vmtasks.host.lease import Lease, leases
+from vmtasks.ssh.connect import Address, connect
 
 TOKEN = "tkn-" + "5ca1ab1e-0ddba11"
 LIMIT_S = 60.0

@@ -21,7 +21,7 @@ import pytest
 
 from vmtasks import boot, sh
 from vmtasks.autopkgtest.testbed import Testbed
-from vmtasks.hostcommand import host_commands
+from vmtasks.process.host_commands import host_commands
 
 ROOT = Path(__file__).resolve().parents[2]
 INV = (str(Path(sys.executable).with_name("inv")), "-r", str(ROOT))

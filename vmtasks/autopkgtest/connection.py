@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from vmtasks import janitor
-from vmtasks.config import socket_dir
+from vmtasks.config.paths import socket_dir
 from vmtasks.errors import ConnectionLost
-from vmtasks.guest.command import DEFAULT_ENV
-from vmtasks.hostcommand import HostCommands
+from vmtasks.process import cleanup
+from vmtasks.process.host_commands import HostCommands
+from vmtasks.ssh.command import DEFAULT_ENV
 
 CONNECT_LIMIT_S = 120.0
 _ENV = {**DEFAULT_ENV, "TERM": "vt220"}
@@ -92,7 +92,7 @@ def shared_connection(ssh: Sequence[str], host: HostCommands) -> Iterator[Shared
     :raise ConnectionLost: the guest does not let us in.
     """
     with TemporaryDirectory(prefix="vmtasks-", dir=socket_dir()) as name:
-        janitor.entrust(Path(name))
+        cleanup.entrust(Path(name))
         connection = SharedConnection(ssh, host, Path(name))
         connection.open()
         try:

@@ -19,12 +19,12 @@ from vmtasks.autopkgtest.server import serve
 from vmtasks.autopkgtest.shell import shell_on_terminal
 from vmtasks.autopkgtest.testbed import Testbed
 from vmtasks.errors import VmtasksError, outcome_of
-from vmtasks.flags import accelerator, network, number
-from vmtasks.hostcommand import host_commands
-from vmtasks.interrupts import signals_interrupt
-from vmtasks.machine import boot
-from vmtasks.report.plain import Plain
-from vmtasks.report.sink import Sink
+from vmtasks.process.host_commands import host_commands
+from vmtasks.process.signals import signals_interrupt
+from vmtasks.providers.boot import boot
+from vmtasks.report.display.plain import Plain
+from vmtasks.report.display.stream import SafeStream
+from vmtasks.run.options import accelerator, network, number
 
 _EXAMPLES = """\
 examples:
@@ -43,7 +43,7 @@ def main() -> None:
 def virt_server(words: Sequence[str]) -> int:
     """Serve autopkgtest on standard input and output; return the exit status."""
     options = _parser().parse_args(words)
-    display = Plain(Sink(sys.stderr))
+    display = Plain(SafeStream(sys.stderr))
     shown = display if options.debug else partial(_only_what_matters, display)
     try:
         with events.listening(shown), signals_interrupt(), host_commands() as host:

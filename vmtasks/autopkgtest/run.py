@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vmtasks import events
-from vmtasks.alone import argv_of
 from vmtasks.autopkgtest.server import serve
 from vmtasks.autopkgtest.summary import Summary, parse
 from vmtasks.autopkgtest.testbed import Testbed
 from vmtasks.errors import HostError
 from vmtasks.guest.told import told
-from vmtasks.hostcommand import host_commands
-from vmtasks.parallel import at_once, check_interrupted
-from vmtasks.tail import last_lines
+from vmtasks.process.host_commands import host_commands
+from vmtasks.process.isolated import argv_of
+from vmtasks.process.tail import last_lines
+from vmtasks.process.threads import at_once, check_interrupted
 
 _TURN_S = 0.25
 _PEER = struct.Struct("3i")

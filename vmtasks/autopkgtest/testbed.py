@@ -10,7 +10,7 @@ from pathlib import Path
 from vmtasks.autopkgtest.connection import SharedConnection, shared_connection
 from vmtasks.errors import UsageError
 from vmtasks.guest import Guest, sh
-from vmtasks.hostcommand import HostCommands
+from vmtasks.process.host_commands import HostCommands
 
 _USER = "builder"
 _SAVED = "/var/cache/autopkgtest-scratch.tar"

@@ -15,21 +15,21 @@ from itertools import chain, count, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vmtasks import apt, dep8, packages
 from vmtasks.autopkgtest.control import normalized
 from vmtasks.autopkgtest.run import Report, command_line, run
 from vmtasks.autopkgtest.safety import check_quotes, text_of
 from vmtasks.autopkgtest.summary import Row
 from vmtasks.autopkgtest.testbed import Machines, Testbed
-from vmtasks.debfile import Packages
+from vmtasks.debian import apt, dep8, packages
+from vmtasks.debian.debfile import Packages
 from vmtasks.errors import TestFailed, TestSkipped
 from vmtasks.guest import Guest, sh
-from vmtasks.hostcommand import host_commands
-from vmtasks.source import Source
+from vmtasks.process.host_commands import host_commands
+from vmtasks.project.source import Source
 
 if TYPE_CHECKING:
     from vmtasks.project import Project
-    from vmtasks.run import Run
+    from vmtasks.run.run import Run
     from vmtasks.spec import Checkpoint
 
 _NOT_FETCHED = "failed to download packages"

@@ -1,6 +1,6 @@
-"""The guest: plain verbs over one ssh connection."""
+"""The guest: run, put, get, reboot, wait for … over one ssh connection."""
 
-from vmtasks.guest.command import Result, Shell, sh
 from vmtasks.guest.guest import Guest
+from vmtasks.ssh.command import Result, Shell, sh
 
 __all__ = ["Guest", "Result", "Shell", "sh"]

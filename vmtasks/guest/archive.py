@@ -28,7 +28,7 @@ _SHOWN = 200
 """So many members that were left out are named, with so much of their names: a guest can send any number."""
 
 
-class Sink(Protocol):
+class ByteWriter(Protocol):
     """Where an archive is written to."""
 
     def write(self, data: bytes, /) -> int:
@@ -36,7 +36,7 @@ class Sink(Protocol):
         ...
 
 
-class Source(Protocol):
+class ByteReader(Protocol):
     """Where an archive is read from."""
 
     def read(self, size: int, /) -> bytes:
@@ -68,7 +68,7 @@ class _Refused:
 class _Bounded:
     """A stream in which no header is larger than anybody needs: tarfile takes all of one into memory."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: ByteReader) -> None:
         self._source = source
         self.expect(0)
 
@@ -139,7 +139,7 @@ def size_bytes(members: Iterable[Member]) -> int:
     return sum(512 + member.source.lstat().st_size for member in members)
 
 
-def pack(members: Iterable[Member], sink: Sink, *, mtime_s: int | None = None) -> None:
+def pack(members: Iterable[Member], sink: ByteWriter, *, mtime_s: int | None = None) -> None:
     """Write *members* to *sink* as a tar stream: modes, links and times are kept, owners are root.
 
     :param mtime_s: the time, in seconds since the epoch, to give to all of them instead of their own; their
@@ -169,7 +169,7 @@ def pack(members: Iterable[Member], sink: Sink, *, mtime_s: int | None = None) -
 
 
 def unpack(
-    source: Source,
+    source: ByteReader,
     target: Path,
     *,
     place: Callable[[PurePosixPath], PurePosixPath | None] = lambda name: name,

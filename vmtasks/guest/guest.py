@@ -10,16 +10,17 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from vmtasks import events, secret
+from vmtasks import events
 from vmtasks.deadline import Deadline
 from vmtasks.errors import CommandFailed, ConnectionLost, GuestLost, InfrastructureError, TimeLimit, UsageError
 from vmtasks.guest import units
-from vmtasks.guest.channel import follow
-from vmtasks.guest.command import Command, Result, display, sh, short
-from vmtasks.guest.exchange import Exchange
-from vmtasks.guest.session import Session
 from vmtasks.guest.told import told
 from vmtasks.guest.transfer import Transfer, quoted_glob
+from vmtasks.guest.transfer_disk import Exchange
+from vmtasks.ssh import secret
+from vmtasks.ssh.channel import follow
+from vmtasks.ssh.command import Command, Result, display, sh, short
+from vmtasks.ssh.session import Session
 
 if TYPE_CHECKING:
     from fabric import Connection
@@ -97,8 +98,7 @@ class Guest:
         :param command: an argument vector, or ``sh("a line for the shell")``.
         :param cwd: the directory to run in; the user's home by default.
         :param env: environment variables, over a clean environment.
-        :param timeout_s: seconds after which the command is ended: SIGTERM to all of it, then SIGKILL. By default
-            the guest's ``limit_s``; 0 is no limit.
+        :param timeout_s: seconds after which the command is ended: SIGTERM to all of it, then SIGKILL; 0 is no limit.
         :param stdin: what the command reads; nothing by default.
         :param env_from: the names of variables of this host's environment that it gets too. Their values go in unseen,
             and whatever a command of this guest prints from then on has ``***`` in their place.

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from vmtasks import events
 from vmtasks.errors import HostError, UsageError
-from vmtasks.guest import archive, exchange
-from vmtasks.guest.exchange import Exchange
-from vmtasks.guest.session import NO_INPUT, Session
+from vmtasks.guest import archive, transfer_disk
+from vmtasks.guest.transfer_disk import Exchange
 from vmtasks.spec import EXCHANGE_BYTES
+from vmtasks.ssh.session import NO_INPUT, Session
 
 if TYPE_CHECKING:
     from paramiko.channel import Channel
@@ -90,7 +90,7 @@ class Transfer:
         with self._phase("copy out", source, target):
             if self.exchange is not None:
                 # How much it is, only the guest knows.
-                with self.exchange.lent(exchange.WORTH_BYTES) as disk:
+                with self.exchange.lent(transfer_disk.WORTH_BYTES) as disk:
                     if disk is not None:
                         return self._received(source, wanted, into=into, disk=disk)
             return self._received(source, wanted, into=into, disk=None)
@@ -111,7 +111,7 @@ class Transfer:
         return made
 
     def _unpacked_here(
-        self, stream: archive.Source, source: str, wanted: Path, kind: bytes, *, into: bool
+        self, stream: archive.ByteReader, source: str, wanted: Path, kind: bytes, *, into: bool
     ) -> list[Path]:
         below = wanted if kind == _DIRECTORY or into else wanted.parent
         place = _place(source, None if into else wanted.name) if kind == _FILE else _anywhere
@@ -284,7 +284,7 @@ def _tar_from_exchange(directory: str) -> str:
     """Return the guest's command; it prints ``x`` if it has the disk, and nothing if not."""
     # The guest may hold blocks of an earlier transfer in its cache.
     unpack = _tar_into(directory, source='"$d"')
-    return f"if {exchange.FIND}; then printf x; blockdev --flushbufs $d && {unpack}; fi"
+    return f"if {transfer_disk.FIND}; then printf x; blockdev --flushbufs $d && {unpack}; fi"
 
 
 def _tar_out_of(source: str, *, exchange_too: bool) -> str:
@@ -326,5 +326,5 @@ def _way(paths: str, *, exchange_too: bool) -> str:
     if not exchange_too:
         return 'd=; printf "${k}s"; '
     kib = f"n=$(du -skc --apparent-size -- {paths} 2>/dev/null | tail -n 1 | cut -f 1)"
-    fits = f'[ "${{n:-0}}" -ge {exchange.WORTH_BYTES >> 10} ] && [ "$n" -lt {EXCHANGE_BYTES >> 11} ]'
-    return f'd=; {kib}; if {fits} && {exchange.FIND}; then printf "${{k}}x"; else d=; printf "${{k}}s"; fi; '
+    fits = f'[ "${{n:-0}}" -ge {transfer_disk.WORTH_BYTES >> 10} ] && [ "$n" -lt {EXCHANGE_BYTES >> 11} ]'
+    return f'd=; {kib}; if {fits} && {transfer_disk.FIND}; then printf "${{k}}x"; else d=; printf "${{k}}s"; fi; '

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from vmtasks.guest.command import Command, sh
+from vmtasks.ssh.command import Command, sh
 
 _LINES = 10
 

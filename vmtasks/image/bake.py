@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from vmtasks import events
-from vmtasks.config import HostSettings
+from vmtasks.cache.entry import part
+from vmtasks.config.settings import HostSettings
 from vmtasks.errors import HostError
-from vmtasks.image import cache, debian, foreign, mirror, pockets
-from vmtasks.image.cache import BakedImage
+from vmtasks.image import baked as cache
+from vmtasks.image import cloud_image, mirror, mmdebstrap, pockets
+from vmtasks.image.baked import BakedImage
 from vmtasks.image.definition import Definition, File
 from vmtasks.image.repositories import files_of
-from vmtasks.kept import part
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +133,7 @@ def _first_part(
 ) -> GuestWork:
     """Do what needs no running guest; return what does."""
     if definition.suite or (parent is not None and parent.tree is not None):
-        debian.bake(definition, parent, out, settings, log)
+        mmdebstrap.bake(definition, parent, out, settings, log)
         in_guest = tuple(step.run for step in definition.steps if step.where == "guest")
         return GuestWork(home=definition.home.parent, commands=in_guest)
     everything = work_of(definition, parent.archive if parent else "")
@@ -141,9 +142,9 @@ def _first_part(
             if (parent.directory / name).exists():
                 shutil.copy(parent.directory / name, out / name)
         return everything
-    debian.make_keys(out, definition.name)
-    foreign.fetch(definition, out)
-    seed = foreign.make_seed(definition, out)
+    mmdebstrap.make_keys(out, definition.name)
+    cloud_image.fetch(definition, out)
+    seed = cloud_image.make_seed(definition, out)
     (out / "ssh_host_key").unlink()
     return replace(everything, seed=seed)
 

@@ -10,8 +10,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
-from vmtasks import toml
-from vmtasks.config import image_dirs
+from vmtasks.config import toml
+from vmtasks.config.paths import image_dirs
 from vmtasks.errors import UsageError
 from vmtasks.spec import Architecture, Network
 

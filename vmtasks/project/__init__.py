@@ -1,9 +1,9 @@
-"""The project under test: what its vmtasks.toml says, what is found out about it, which of its files travel."""
+"""The project under test: its vmtasks.toml, what is detected, which files travel, how its source gets into a guest."""
 
 from vmtasks.project.changelog import SourcePackage
 from vmtasks.project.files import left_behind, source_date_epoch, tree_files
 from vmtasks.project.project import Project
-from vmtasks.project.settings import Artifacts, Build, Commands, Images, Install, Machine, SourceSettings
+from vmtasks.project.settings import Artifacts, Build, Commands, Images, Install, MachineSettings, SourceSettings
 
 __all__ = [
     "Artifacts",
@@ -11,7 +11,7 @@ __all__ = [
     "Commands",
     "Images",
     "Install",
-    "Machine",
+    "MachineSettings",
     "Project",
     "SourcePackage",
     "SourceSettings",

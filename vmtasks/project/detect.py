@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from vmtasks import toml
+from vmtasks.config import toml
 from vmtasks.project import python
 from vmtasks.project.changelog import CHANGELOG, SourcePackage
 from vmtasks.project.settings import Commands

@@ -12,13 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from vmtasks import toml
-from vmtasks.config import image_dirs
+from vmtasks.config import toml
+from vmtasks.config.paths import image_dirs
 from vmtasks.errors import UsageError
 from vmtasks.project import detect
 from vmtasks.project.changelog import SourcePackage
 from vmtasks.project.release import stem
-from vmtasks.project.settings import Artifacts, Build, Commands, Images, Install, Machine, SourceSettings
+from vmtasks.project.settings import Artifacts, Build, Commands, Images, Install, MachineSettings, SourceSettings
 
 _UNSAID = "\0"
 """A dist command that nobody has said."""
@@ -32,7 +32,7 @@ class Project:
     version: str = field(default="", metadata={"key": None})
     name: str = field(metadata={"says": "the project's name", "env": "VMTASKS_NAME"})
     images: Images = field(default_factory=Images)
-    machine: Machine = field(default_factory=Machine)
+    machine: MachineSettings = field(default_factory=MachineSettings)
     commands: Commands = field(default_factory=Commands)
     build: Build = field(default_factory=Build)
     install: Install = field(default_factory=Install)

@@ -40,7 +40,7 @@ class Images:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
+class MachineSettings:
     """What machine the project needs; None leaves it to the image."""
 
     memory_mib: int | None = field(

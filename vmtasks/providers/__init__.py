@@ -1,1 +1,1 @@
-"""Where machines come from, one module each; :mod:`vmtasks.provider` says what they have in common."""
+"""Where machines come from: one module or folder each, and boot(), which picks one."""

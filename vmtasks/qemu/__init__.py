@@ -1,1 +1,1 @@
-"""QEMU: its command line, which accelerator serves here."""
+"""What QEMU is told: its command line, QMP, saved states."""

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from vmtasks.freeze import DISK
+from vmtasks.qemu.descriptors import CONSOLE_FD, QMP_FD
+from vmtasks.qemu.migration import DISK
 from vmtasks.spec import EXCHANGE_SERIAL, Machine
-from vmtasks.supervisor import CONSOLE_FD, QMP_FD
 
 SSH_PORT = 22
 

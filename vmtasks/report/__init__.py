@@ -1,7 +1,7 @@
-"""What a run looks like to people and to machines: the listeners to the engine's events."""
+"""What a run looks like to people and to programs: the listeners to its events."""
 
 from __future__ import annotations
 
-from vmtasks.report.attach import reporting
+from vmtasks.report.reporting import reporting
 
 __all__ = ["reporting"]

@@ -7,8 +7,8 @@ from typing import Literal
 
 from vmtasks.errors import Outcome
 from vmtasks.events import RunEnded, RunStarted
-from vmtasks.report.guest_text import harmless, lines_of
-from vmtasks.report.words import duration, near
+from vmtasks.report.format import duration, near
+from vmtasks.report.sanitize import harmless, lines_of
 
 __all__ = ["Line", "duration", "summary"]
 

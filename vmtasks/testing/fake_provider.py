@@ -26,13 +26,13 @@ from typing import Any
 from vmtasks import events
 from vmtasks.errors import UsageError
 from vmtasks.guest import Guest, sh
-from vmtasks.guest.command import Command, display
-from vmtasks.guest.session import Session
 from vmtasks.image.definition import find
-from vmtasks.parallel import check_interrupted
-from vmtasks.provider import Wishes
-from vmtasks.provision import Provisioning
+from vmtasks.process.threads import check_interrupted
+from vmtasks.providers.base import Wishes
+from vmtasks.providers.preparation import Provisioning
 from vmtasks.spec import Checkpoint
+from vmtasks.ssh.command import Command, display
+from vmtasks.ssh.session import Session
 from vmtasks.testing.fake_sshd import FakeSshd
 
 
@@ -74,11 +74,11 @@ class FakeProvider:
         image: str | Checkpoint,
         wishes: Wishes,
         *,
-        provisioning: Provisioning | None = None,  # noqa: ARG002 - it keeps no machines
+        provisioning: Provisioning | None = None,  # noqa: ARG002 - nothing can be kept there
         what: str = "",  # noqa: ARG002 - nobody waits
         logs: Path | None = None,
     ) -> Iterator[Guest]:
-        """Yield the guest of a machine that is none; see :class:`vmtasks.provider.Provider`."""
+        """Yield the guest of a machine that is none; see :class:`vmtasks.providers.base.Provider`."""
         if isinstance(image, str):
             find(image)
         elif not isinstance(image, FakeCheckpoint):

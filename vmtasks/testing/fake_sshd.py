@@ -21,7 +21,7 @@ from fabric import Config, Connection
 from paramiko import Channel, ECDSAKey, PKey, ServerInterface, Transport
 from paramiko.common import AUTH_SUCCESSFUL, OPEN_SUCCEEDED
 
-from vmtasks.slots import own_name
+from vmtasks.process.user import own_name
 
 _CHUNK_BYTES = 65536
 

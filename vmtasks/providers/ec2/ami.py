@@ -12,10 +12,10 @@ from typing import Any
 from vmtasks import events
 from vmtasks.deadline import Deadline
 from vmtasks.errors import HostError, UsageError
-from vmtasks.guest.session import Session
 from vmtasks.image.definition import Definition
-from vmtasks.providers.ec2.account import Account
-from vmtasks.providers.ec2.request import Claim
+from vmtasks.providers.ec2.client import Account
+from vmtasks.providers.ec2.request import ResourceTags
+from vmtasks.ssh.session import Session
 
 POLL_S = 2.0
 LIMIT_S = 3600.0
@@ -39,7 +39,7 @@ class Ami:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Freezer:
+class AmiCheckpointer:
     """Writes one instance's disk down, as often as it is asked to."""
 
     account: Account
@@ -60,7 +60,7 @@ class Freezer:
         if not self.forkable:
             raise UsageError(f"cannot freeze {self.session.machine}: it was not booted with forkable=True")
         machine, ami_name = self.session.machine, f"vmtasks-{secrets.token_hex(8)}"
-        claim = Claim(name=f"{machine}, {name}", what=name, until_s=time.time() + self.ttl_s)
+        claim = ResourceTags(name=f"{machine}, {name}", what=name, until_s=time.time() + self.ttl_s)
         request = {
             "InstanceId": self.instance_id,
             "Name": ami_name,

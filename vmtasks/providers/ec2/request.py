@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from vmtasks.config import HostSettings
+from vmtasks.config.settings import HostSettings
 from vmtasks.errors import UsageError
+from vmtasks.image.cloud_image import user_data
 from vmtasks.image.definition import Definition, Ec2Image
-from vmtasks.image.foreign import user_data
-from vmtasks.slots import own_name
+from vmtasks.process.user import own_name
 
 _NO_TIMERS = ("apt-daily.timer", "apt-daily-upgrade.timer")
 """They would hold apt's locks just when its first packages are installed."""
@@ -21,7 +21,7 @@ _TAG_LENGTH = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class ResourceTags:
     """Whose a thing on EC2 is, what it is for, and until when: its tags."""
 
     what: str
@@ -54,7 +54,7 @@ class Claim:
         return [{"Key": key, "Value": value[:_TAG_LENGTH]} for key, value in said.items()]
 
     @classmethod
-    def of(cls, tags: Iterable[Mapping[str, str]]) -> Claim:
+    def of(cls, tags: Iterable[Mapping[str, str]]) -> ResourceTags:
         """Return what the tags of something of ours say; what nobody can read has had its time."""
         said = {tag["Key"]: tag["Value"] for tag in tags}
         try:
@@ -104,12 +104,12 @@ def newest(images: Iterable[Mapping[str, Any]], said: Ec2Image) -> Mapping[str, 
 
 
 def instance_request(
-    definition: Definition, image: Mapping[str, Any], claim: Claim, keys: Path, settings: HostSettings
+    definition: Definition, image: Mapping[str, Any], claim: ResourceTags, keys: Path, settings: HostSettings
 ) -> dict[str, Any]:
     """Return what run_instances is to be asked.
 
     :param image: what EC2 says of the AMI.
-    :param keys: the directory of the keys that it is to know, see :func:`vmtasks.image.debian.make_keys`.
+    :param keys: the directory of the keys that it is to know, see :func:`vmtasks.image.mmdebstrap.make_keys`.
     """
     # Whatever the snapshot's own settings are: the disk goes with the instance, or somebody pays for it.
     disk = {"VolumeSize": definition.disk_gib, "DeleteOnTermination": True}

@@ -1,0 +1,270 @@
+"""How soon a machine is there: cold, as a clone and as a fork, against QEMU and ssh by hand; and eight at once."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from benchmarks.measurement import Rows, Samples, at_most, bake, faster, in_turn, phase_seconds, slower
+from vmtasks import events
+from vmtasks.cache.snapshots import Frozen
+from vmtasks.config.paths import cache_dir
+from vmtasks.errors import HostError
+from vmtasks.guest import Guest
+from vmtasks.host.lease import leases
+from vmtasks.machine.identity import Wake
+from vmtasks.machine.launch import Berth, Origin, start_form
+from vmtasks.process.threads import at_once
+from vmtasks.providers.base import Wishes
+from vmtasks.providers.qemu.provider import berth_of, fork_of
+from vmtasks.providers.qemu.template import origin_of
+from vmtasks.qemu import migration
+from vmtasks.qemu.argv import SSH_PORT, Wires, overlay_argv, qemu_argv
+from vmtasks.qemu.qmp import Qmp, ports_of
+from vmtasks.spec import EXCHANGE_BYTES, NOTE_AT, Machine
+from vmtasks.ssh.connect import Address, ssh_line
+
+IMAGE, STOCK = "bookworm", "bookworm-stock"
+COLD_AT_LEAST_TIMES_FASTER = 2.2
+CLONE_RUNS_AT_MOST_S = 0.10
+CLONE_AT_MOST_TIMES_BARE = 1.3
+COMMAND_AT_MOST_S = 0.75
+COMMAND_AT_LEAST_TIMES_FASTER = 12.0
+END_AT_MOST_S = 0.05
+STANDSTILL_AT_MOST_S = 0.3
+FORK_RUNS_AT_MOST_S = 0.15
+CROWD = (1, 2, 4, 8)
+_CROWD_RUNS = 3
+EIGHT_RUN_AT_MOST_S = 0.8
+EIGHT_PSS_AT_MOST_MIB = 150.0
+_LIMIT_S = 120.0
+_STOCK_DEFINITION = f"""\
+description = "{IMAGE} with the initrd that Debian gives it, for comparison"
+from = "{IMAGE}"
+packages = ["initramfs-tools", "busybox", "zstd"]   # with those that it recommends, so that it is at its best
+initrd = "stock"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Seconds from the moment that a machine was asked for."""
+
+    running_s: float
+    command_s: float
+    """Until the first command has ended."""
+    end_s: float = 0.0
+    """How long its end took."""
+
+
+def cold(runs: int) -> Rows:
+    """Measure a boot from the disk, with our initrd, with Debian's, and by hand."""
+    with _stock_image():
+        bake(IMAGE, STOCK)
+        machine, berth = berth_of(IMAGE, Wishes(cold=True))
+        ours, stock, bare = in_turn(
+            runs,
+            lambda: _ours(IMAGE, cold=True).command_s,
+            lambda: _ours(STOCK, cold=True).command_s,
+            lambda: _by_hand(machine, berth, Origin()).command_s,
+        )
+    what = "cold boot to the first command; against "
+    yield faster(f"{what}a stock initrd", COLD_AT_LEAST_TIMES_FASTER, ours, stock)
+    yield slower(f"{what}QEMU and ssh by hand", None, ours, bare)
+
+
+def starts(runs: int) -> Rows:
+    """Measure clones, forks and checkpoints."""
+    from vmtasks import boot
+
+    bake(IMAGE)
+    machine, berth = berth_of(IMAGE, Wishes())
+    template = origin_of(machine, berth, cold=False, forkable=False)
+    clones, bare = _starts_in_turn(runs, lambda: _ours(IMAGE), lambda: _by_hand(machine, berth, template))
+    colds: Samples = tuple(_ours(IMAGE, cold=True).command_s for _ in range(min(runs, 3)))
+    running, command = _columns(clones)
+    bare_running, bare_command = _columns(bare)
+    yield at_most("a clone runs", CLONE_RUNS_AT_MOST_S, running)
+    yield slower("a clone runs; against bare QEMU", CLONE_AT_MOST_TIMES_BARE, running, bare_running)
+    yield at_most("first command in a clone", COMMAND_AT_MOST_S, command)
+    yield slower("first command in a clone; against QEMU and ssh by hand", None, command, bare_command)
+    yield faster("first command in a clone; against our own cold boot", COMMAND_AT_LEAST_TIMES_FASTER, command, colds)
+    yield at_most("the end of a throw-away machine", END_AT_MOST_S, tuple(start.end_s for start in clones))
+    with ExitStack() as checkpoints, boot(IMAGE, forkable=True, what="a measurement of checkpoints") as parent:
+        before = parent.connection
+        stood_still_s = []
+        for _ in range(runs):
+            checkpoint = parent.facts["freezer"].checkpoint("bench")
+            checkpoints.callback(checkpoint.drop)  # once the parent has ended: its disk lies over it
+            stood_still_s.append(float(parent.facts["freezer"].stood_still_s))
+        parent.succeed(["true"])
+        kept = parent.connection is before and parent.connection.is_connected
+        fork, fork_berth, origin = fork_of(checkpoint, Wishes())
+        forks, bare = _starts_in_turn(runs, lambda: _ours(checkpoint), lambda: _by_hand(fork, fork_berth, origin))
+    said = "keeps its ssh connection" if kept else "LOSES its ssh connection"
+    what = f"a running machine of 1 GiB stands still for a checkpoint, and {said}"
+    yield at_most(what, STANDSTILL_AT_MOST_S, tuple(stood_still_s))
+    yield at_most("a fork runs", FORK_RUNS_AT_MOST_S, _columns(forks)[0])
+    yield slower("a fork runs; against bare QEMU", None, _columns(forks)[0], _columns(bare)[0])
+
+
+def crowds() -> Rows:
+    """Measure several clones at once: until all run, and the memory of each."""
+    _ours(IMAGE)  # its template is there from now on
+    for size in CROWD:
+        taken = [_crowd(size) for _ in range(_CROWD_RUNS)]
+        running_s, pss_mib = tuple(one for one, _ in taken), tuple(mib for _, all_ in taken for mib in all_)
+        running_limit_s, pss_limit_mib = (
+            (EIGHT_RUN_AT_MOST_S, EIGHT_PSS_AT_MOST_MIB) if size == CROWD[-1] else (None, None)
+        )
+        what = f"{size} clones at once run" if size > 1 else "one clone runs, measured like the next ones"
+        yield at_most(what, running_limit_s, running_s)
+        yield at_most(f"memory (PSS) of each of {size}", pss_limit_mib, pss_mib, unit="MiB")
+
+
+def _crowd(size: int) -> tuple[float, Samples]:
+    from vmtasks import boot
+
+    all_there = threading.Barrier(size)
+    loaded_s: list[float] = []
+    pss_mib: list[float] = []
+
+    def one() -> None:
+        try:
+            with boot(IMAGE, what="a measurement of a crowd") as guest:
+                guest.succeed(["true"])
+                all_there.wait(_LIMIT_S)
+                pss_mib.append(_pss_mib(guest))
+                all_there.wait(_LIMIT_S)
+        except threading.BrokenBarrierError as problem:
+            raise HostError(f"cannot have {size} machines at once: not all of them came up") from problem
+        except BaseException:
+            all_there.abort()
+            raise
+
+    def notice(event: events.Event) -> None:
+        if isinstance(event, events.PhaseEnded) and event.phase == "load":
+            loaded_s.append(time.monotonic())
+
+    with _slots(size), events.listening(notice), events.phase("crowd", detail=f"{size} at once"):
+        began_s = time.monotonic()
+        at_once(*[one] * size)
+    return max(loaded_s) - began_s, tuple(pss_mib)
+
+
+def _pss_mib(guest: Guest) -> float:
+    """Return the memory of the guest's QEMU, what it shares with others in parts (proc(5), smaps_rollup)."""
+    port = guest.facts["address"].port
+    pid = next(one.said["qemu_pid"] for one in leases() if one.said.get("ports", {}).get(str(SSH_PORT)) == port)
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+
+
+def _starts_in_turn(runs: int, ours: Callable[[], Start], bare: Callable[[], Start]) -> tuple[list[Start], list[Start]]:
+    pairs = [(ours(), bare()) for _ in range(runs)]
+    return [one for one, _ in pairs], [another for _, another in pairs]
+
+
+def _columns(starts: list[Start]) -> tuple[Samples, Samples]:
+    return tuple(start.running_s for start in starts), tuple(start.command_s for start in starts)
+
+
+def _ours(image: str | Frozen, *, cold: bool = False) -> Start:
+    """Start a machine, run a command, and end it. That others on this host had the slot before is not its fault."""
+    from vmtasks import boot
+
+    heard: list[tuple[float, events.Event]] = []
+    with events.listening(lambda event: heard.append((time.monotonic(), event))):
+        began_s = time.monotonic()
+        with boot(image, cold=cold, what="a measurement of its start") as guest:
+            guest.succeed(["true"])
+            command_s = time.monotonic() - began_s
+    told = [event for _, event in heard]
+    waited_s = phase_seconds(told, "slot", guest.name) if cold else 0.0
+    running = "start" if cold else "load"
+    running_s = (
+        next(at_s for at_s, event in heard if isinstance(event, events.PhaseEnded) and event.phase == running) - began_s
+    )
+    return Start(running_s - waited_s, command_s - waited_s, phase_seconds(told, "stop", guest.name))
+
+
+def _by_hand(machine: Machine, berth: Berth, origin: Origin) -> Start:
+    """Start the same machine with QEMU alone, and run a command with OpenSSH: what there is no way below."""
+    with TemporaryDirectory(prefix="bench-", dir=cache_dir()) as room:
+        directory = Path(room)
+        form = start_form(machine, origin, directory)
+        began_s = time.monotonic()
+        frozen = origin.frozen
+        over = frozen.disk if frozen else machine.disk
+        subprocess.run(overlay_argv(over, "qcow2", form.disk), check=True)
+        with (directory / "exchange").open("wb") as exchange:
+            exchange.truncate(EXCHANGE_BYTES)
+        ours, theirs = socket.socketpair()
+        argv = qemu_argv(form, disk=form.disk, wires=Wires(control=f"socket,fd={theirs.fileno()}", console="null"))
+        with (
+            ours,
+            subprocess.Popen(argv, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], cwd=directory) as process,
+        ):
+            theirs.close()
+            try:
+                qmp = Qmp(ours)
+                qmp.greet(_LIMIT_S)
+                if frozen:
+                    migration.load(qmp, str(frozen.state), lambda wait_s: _news_of(qmp, wait_s), _note(form))
+                running_s = time.monotonic() - began_s
+                port = ports_of(qmp.human("info usernet", limit_s=_LIMIT_S))[str(SSH_PORT)]
+                ssh = [*ssh_line(Address(port=port, access=berth.access)), "-o", "ConnectTimeout=1", "true"]
+                while subprocess.run(ssh, stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode:
+                    if time.monotonic() - began_s > _LIMIT_S:
+                        raise HostError("cannot measure QEMU by hand: its guest does not answer")
+                return Start(running_s, time.monotonic() - began_s)
+            finally:
+                process.kill()
+
+
+def _note(form: Machine) -> tuple[str, int, str]:
+    """Return what ours find as well: without it, the dozer would take its time from all else."""
+    return str(form.exchange), NOTE_AT, Wake(name=form.name).note
+
+
+def _news_of(qmp: Qmp, wait_s: float) -> None:
+    select.select([qmp], [], [], wait_s)
+
+
+@contextmanager
+def _slots(number: int) -> Iterator[None]:
+    """Have room for so many machines, for this process and as long as the block lasts."""
+    with _environment("VMTASKS_SLOTS", str(number)), _environment("VMTASKS_SLOTS_MEMORY_MIB", str(number * 1024)):
+        yield
+
+
+@contextmanager
+def _stock_image() -> Iterator[None]:
+    """Define the image with a stock initrd, for this process and as long as the block lasts."""
+    with TemporaryDirectory(prefix="vmtasks-bench-") as directory:
+        Path(directory, f"{STOCK}.toml").write_text(_STOCK_DEFINITION)
+        before = os.environ.get("VMTASKS_IMAGES")
+        with _environment("VMTASKS_IMAGES", os.pathsep.join(filter(None, (directory, before)))):
+            yield
+
+
+@contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before

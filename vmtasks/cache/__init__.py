@@ -1,0 +1,1 @@
+"""What can be made again: complete directories under locks, and snapshots of machines."""

@@ -1,0 +1,135 @@
+"""What the cache keeps: directories that are complete or not there, and the locks that say who uses them.
+
+A directory is made under a name like ``.NAME.part``, and has its own once it is complete; on its way out it has such a
+name again. What has one when the process that works on it ends, is removed. Whoever makes one or stands on one holds a
+shared flock(2) on the file ``in-use`` in it, which the kernel takes away together with its holder. Numbers of processes
+would tell less: they come again, and containers that share a cache have their own.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vmtasks import events
+from vmtasks.errors import HostError
+from vmtasks.host.flock import flock, try_lock
+from vmtasks.host.local import THIS_HOST, Place
+from vmtasks.process.cleanup import entrust
+
+_IN_USE = "in-use"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """A complete directory of the cache with a disk in it. Its files are read-only by agreement."""
+
+    directory: Path
+    place: Place = field(default=THIS_HOST, compare=False, repr=False)
+    """The host that it is on."""
+
+    @property
+    def disk(self) -> Path:
+        """The disk, qcow2."""
+        return self.directory / "disk.qcow2"
+
+    @property
+    def in_use(self) -> Path:
+        """The lock file that machines hold."""
+        return self.directory / _IN_USE
+
+    @property
+    def size_bytes(self) -> int:
+        """What it takes on disk."""
+        total_bytes = 0
+        with suppress(FileNotFoundError):  # somebody removes it this very moment
+            for path in self.directory.iterdir():
+                total_bytes += path.stat().st_blocks * 512
+        return total_bytes
+
+    def drop(self) -> bool:
+        """Remove it unless somebody uses it, and return whether it is gone."""
+        if not self.place.is_here:
+            return self.place.call(type(self).drop, self)
+        with try_lock(self.in_use) as free:
+            if free:
+                aside = self.directory.with_name(f".{self.directory.name}.part")
+                entrust(aside)
+                with suppress(FileNotFoundError):  # somebody else was quicker
+                    self.directory.rename(aside)
+                    shutil.rmtree(aside, ignore_errors=True)
+        return not self.directory.exists()
+
+
+@contextmanager
+def part(path: Path) -> Iterator[None]:
+    """Make the directory *path*, named like ``.NAME.part``, and hold it until the block ends, under any name.
+
+    The block gives it its own name once it is complete; otherwise it is gone at the end, even if that is this
+    process's own.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    entrust(path)
+    with _doorway(path.parent):
+        path.mkdir(mode=0o700)
+        fd = flock(path / _IN_USE, fcntl.LOCK_SH)
+    try:
+        yield
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+        os.close(fd)
+
+
+def sweep(directory: Path) -> tuple[Path, ...]:
+    """Remove the parts in *directory* that nobody works on any more, and return which they were."""
+    swept = []
+    if directory.is_dir():
+        with _doorway(directory):
+            for path in sorted(directory.glob(".*.part")):
+                with try_lock(path / _IN_USE) as free:
+                    if free:
+                        shutil.rmtree(path, ignore_errors=True)
+                        swept.append(path)
+    return tuple(swept)
+
+
+@contextmanager
+def _doorway(directory: Path) -> Iterator[None]:
+    """Have to oneself the moment in which a part is there and nobody holds it yet."""
+    fd = flock(directory / ".lock", fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def alone(path: Path, *, other: str) -> Iterator[bool]:
+    """Be the only one who holds the lock file *path*; yield whether somebody else had to be waited for.
+
+    :param other: what is said to be waited for.
+    :raise HostError: the cache cannot be written.
+    """
+    waited = False
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            fd = flock(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waited = True
+            events.emit(events.Note(text=f"waiting for {other}"))
+            fd = flock(path, fcntl.LOCK_EX)
+    except OSError as problem:
+        raise HostError(
+            f"cannot write to the cache {path.parent}: {problem.strerror}",
+            hint="make it writable, or name another with XDG_CACHE_HOME or VMTASKS_CACHE",
+        ) from problem
+    try:
+        yield waited
+    finally:
+        os.close(fd)

@@ -1,0 +1,1 @@
+"""The tasks that come with vmtasks (images, vm, doctor), and the tables that they print."""

@@ -1,0 +1,38 @@
+"""The tasks of an index: those that come with vmtasks, and those of packages."""
+
+from __future__ import annotations
+
+import pkgutil
+from importlib import import_module
+from typing import Any
+
+from invoke.collection import Collection
+from invoke.tasks import Task
+
+OWN = ("images", "vm", "doctor")
+
+
+def collect(*packages: str) -> Collection:
+    """Return a collection of our own tasks and of every task in the modules of *packages*."""
+    namespace = Collection()
+    for name in OWN:
+        module = import_module(f"vmtasks.cli.{name}")
+        found = _tasks(module)
+        if len(found) == 1:
+            namespace.add_task(found[0])
+        else:
+            namespace.add_collection(Collection.from_module(module), name=name)
+    for package in packages:
+        for info in pkgutil.iter_modules(import_module(package).__path__):
+            for task in _tasks(import_module(f"{package}.{info.name}")):
+                namespace.add_task(task)
+    return namespace
+
+
+def _tasks(module: object) -> list[Task[Any]]:
+    """Return the tasks that a module defines, as opposed to those that it imports."""
+    return [
+        value
+        for value in vars(module).values()
+        if isinstance(value, Task) and value.body.__module__ == getattr(module, "__name__", "")
+    ]

@@ -1,0 +1,104 @@
+"""Images: list them, bake them, show one, free what is no longer asked for."""
+
+from __future__ import annotations
+
+import json
+
+from invoke.context import Context
+from invoke.tasks import task
+
+
+@task(name="list")
+def list_(_: Context) -> None:
+    """List the images that are defined, and what of them is baked."""
+    from vmtasks.cli.table import age, mebibytes, table
+    from vmtasks.errors import UsageError
+    from vmtasks.image import pockets
+    from vmtasks.image.baked import find_baked
+    from vmtasks.image.definition import find, names
+
+    rows = []
+    for name in names():
+        try:
+            definition = find(name)
+        except UsageError as problem:
+            rows.append((name, "broken", "", "", "", problem.sentence))
+            continue
+        baked = find_baked(definition)
+        if baked is None:
+            rows.append((name, "not baked", "", "", "", definition.description))
+            continue
+        has = pockets.tell(definition.lineage[0].suite, baked.manifest)
+        rows.append((name, "baked", age(baked.age_s), mebibytes(baked.size_bytes), has, definition.description))
+    print(table(("IMAGE", "STATE", "AGE", "SIZE", "POCKETS", "DESCRIPTION"), rows))
+
+
+@task(
+    help={"name": "the image", "refresh": "bake it and its ancestors anew, with today's packages"},
+    auto_shortflags=False,
+)
+def bake(_: Context, name: str, refresh: bool = False) -> None:
+    """Bake an image that is not there yet, or bake it anew."""
+    from vmtasks.image.definition import find
+    from vmtasks.process.signals import signals_interrupt
+    from vmtasks.providers.qemu.provider import ensure_baked
+    from vmtasks.report import reporting
+
+    definition = find(name)
+    with reporting(None), signals_interrupt():
+        ensure_baked(definition, refresh=refresh)
+
+
+@task(
+    help={"name": "the image", "path": "print the path of its disk, after baking it if need be"}, auto_shortflags=False
+)
+def show(_: Context, name: str, path: bool = False) -> None:
+    """Show what an image is made of and what is in it."""
+    from vmtasks.image.baked import find_baked, key_of
+    from vmtasks.image.definition import find
+    from vmtasks.process.signals import signals_interrupt
+    from vmtasks.providers.qemu.provider import ensure_baked
+    from vmtasks.report import reporting
+
+    definition = find(name)
+    if path:
+        with reporting(None), signals_interrupt():
+            print(ensure_baked(definition).disk)
+        return
+    baked = find_baked(definition)
+    print(f"image        {name}: {definition.description}")
+    print(f"definition   {definition.home}")
+    print(f"stands on    {' -> '.join(layer.name for layer in definition.lineage)}")
+    print(f"content key  {key_of(definition)}")
+    if baked is None:
+        print(f"not baked    `inv images.bake {name}` does it, and so does whoever boots it first")
+        return
+    print(f"baked in     {baked.directory}")
+    print(json.dumps(dict(baked.manifest), indent=1))
+
+
+@task(
+    help={"everything": "the current ones as well: they are baked again when somebody asks for them"},
+    auto_shortflags=False,
+)
+def prune(_: Context, everything: bool = False) -> None:
+    """Remove images that no definition asks for any more, and templates and checkpoints beyond their bound.
+
+    Never one that a machine stands on. What stays of templates and checkpoints is listed, the one that served
+    longest ago first: that one goes next.
+    """
+    from vmtasks.cache import snapshots
+    from vmtasks.cli.table import age, mebibytes, table
+    from vmtasks.config.settings import HostSettings
+    from vmtasks.image.baked import prune as prune_cache
+
+    freed_bytes, busy = prune_cache(everything=everything)
+    gone = snapshots.prune(0 if everything else snapshots.room_bytes(HostSettings.load()))
+    print(f"freed {mebibytes(freed_bytes + sum(size_bytes for _, size_bytes in gone))}")
+    for one, size_bytes in gone:
+        print(f"removed the {one.kind} {one.name}: {mebibytes(size_bytes)}")
+    if left := snapshots.all_frozen():
+        print(table(("KIND", "NAME", "AGE", "SIZE"),
+                    [(one.kind, one.name, age(one.age_s), mebibytes(one.size_bytes)) for one in left]))  # fmt: skip
+    for baked in busy:
+        print(f"kept {baked.serial}: a machine stands on it, or a disk that runvm made")

@@ -1,0 +1,171 @@
+"""Machines: see those that run, sweep after those that do not, have a shell in a new one."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from invoke.context import Context
+from invoke.exceptions import Exit
+from invoke.tasks import task
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vmtasks.host.local import Place
+    from vmtasks.providers.ec2.client import Account
+
+    Table = tuple[Sequence[str], Sequence[Sequence[str]]]
+
+_ON = "where: USER@HOST, ec2 or ec2:REGION; this host by default"
+
+
+@task(help={"on": _ON}, auto_shortflags=False)
+def ps(_: Context, on: str = "") -> None:
+    """List the machines that run and wait, everybody's: on this host, or where --on says."""
+    from vmtasks.cli.table import table
+    from vmtasks.host.local import Place
+
+    keeper = _keeper(on)
+    print(table(*(_machines(keeper) if isinstance(keeper, Place) else _instances(keeper))))
+
+
+def _machines(place: Place) -> Table:
+    """Return what runs and waits on a host: headings and rows."""
+    from vmtasks.cli.table import age
+    from vmtasks.errors import HostError
+    from vmtasks.host import slots
+    from vmtasks.host.lease import leases
+
+    try:
+        tickets = place.call(slots.tickets)
+    except slots.SlotsUnavailableError as problem:
+        raise HostError(str(problem)) from problem
+    ports = {
+        lease.said.get("supervisor_pid"): lease.said.get("ports", {}).get("22", "")
+        for lease in place.call(leases)
+        if lease.alive
+    }
+    rows = [
+        (ticket.state, ticket.user, str(ticket.pid), f"{ticket.memory_mib} MiB", age(time.time() - ticket.since_s),
+         str(ports.get(ticket.pid, "")), ticket.what)
+        for ticket in tickets
+    ]  # fmt: skip
+    return ("STATE", "USER", "PID", "MEMORY", "SINCE", "SSH PORT", "WHAT"), rows
+
+
+def _instances(account: Account) -> Table:
+    """Return the instances of vmtasks, everybody's in this account."""
+    rows = [
+        (one.said["State"]["Name"], one.claim.user, one.id, one.said["InstanceType"], one.claim.until, one.claim.what)
+        for one in account.instances()
+    ]
+    return ("STATE", "USER", "INSTANCE", "TYPE", "UNTIL", "WHAT"), rows
+
+
+def _keeper(on: str) -> Place | Account:
+    """Return whoever can be asked for the machines at a place.
+
+    :raise UsageError: nobody can.
+    :raise HostError: it cannot be reached.
+    """
+    from vmtasks.host.local import THIS_HOST
+    from vmtasks.spec import HERE
+
+    if on in {"", HERE}:  # at once: all that runs a machine need not be loaded to look at this host
+        return THIS_HOST
+    from vmtasks.errors import UsageError
+    from vmtasks.providers.boot import provider_of
+    from vmtasks.providers.ec2.provider import Ec2
+    from vmtasks.providers.qemu.provider import Qemu, place_of
+
+    provider = provider_of(on)
+    if isinstance(provider, Ec2):
+        return provider.account()
+    if isinstance(provider, Qemu):
+        return place_of(provider.on)
+    raise UsageError(f"cannot look after machines on '{on}': it is one itself", hint="see docs/providers.md")
+
+
+@task(
+    help={"recipe": "only runs of this recipe", "last": "how many runs (default: 20)"},
+    auto_shortflags=False,
+)
+def times(_: Context, recipe: str = "", last: str = "20") -> None:
+    """Show where the time of the last runs went: seconds by phase, added up over the machines of each."""
+    from vmtasks.cli.table import table
+    from vmtasks.report.timings import PHASES, Times, history
+    from vmtasks.run.options import number
+    from vmtasks.run.run import output
+
+    rows = []
+    for run in history(output(), recipe, number("last", last, at_least=1) or 1):
+        seconds = Times.of(run).seconds
+        others_s = sum(seconds[name] for name in seconds if name not in PHASES)
+        cells = [*(seconds[name] for name in PHASES), others_s, run["duration_s"] or 0.0]
+        rows.append((run["started"][:19], run["recipe"], run["outcome"], *(f"{cell:.2f}" for cell in cells)))
+    print(table(("STARTED (UTC)", "RECIPE", "OUTCOME", *(name.upper() for name in PHASES), "OTHER", "IN ALL"), rows))
+
+
+@task(help={"on": _ON}, auto_shortflags=False)
+def gc(_: Context, on: str = "") -> None:
+    """Sweep what machines, bakes and makers of templates that were killed have left; touches nothing that lives."""
+    from vmtasks.host.local import Place
+
+    keeper = _keeper(on)
+    swept = False
+    for what in _left(keeper) if isinstance(keeper, Place) else keeper.sweep():
+        print(f"swept {what}", flush=True)
+        swept = True
+    if not swept:
+        print("nothing to sweep")
+
+
+def _left(place: Place) -> Iterator[Path]:
+    """Sweep a host, and yield what it was."""
+    from vmtasks.cache import snapshots
+    from vmtasks.host.lease import sweep
+    from vmtasks.image import baked
+    from vmtasks.remote import incoming
+
+    yield from (lease.directory for lease in place.call(sweep))
+    yield from place.call(baked.sweep)
+    yield from place.call(incoming.sweep)
+    yield from place.call(snapshots.sweep)
+
+
+@task(
+    help={
+        "image": "the image to boot",
+        "memory_mib": "memory in MiB",
+        "cpus": "processors",
+        "accel": "auto, kvm or tcg",
+        "on": "where: as --on of a recipe",
+    },
+    auto_shortflags=False,
+)
+def shell(_: Context, image: str, memory_mib: str = "", cpus: str = "", accel: str = "", on: str = "") -> None:
+    """Open a shell in a clean machine; the machine goes when you leave it."""
+    from vmtasks.errors import UsageError
+    from vmtasks.process.signals import signals_interrupt
+    from vmtasks.providers.boot import boot
+    from vmtasks.report import reporting
+    from vmtasks.run.debug import shell as open_shell
+    from vmtasks.run.options import accelerator, number
+
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError(
+            "cannot open a shell: standard input and standard error are no terminal",
+            hint="what is to run in a machine without a person at it is a recipe: see docs/recipes.md",
+        )
+    size_mib, processors = number("memory-mib", memory_mib, at_least=64), number("cpus", cpus, at_least=1)
+    with (
+        reporting(None),
+        signals_interrupt(),
+        boot(image, on=on, memory_mib=size_mib, cpus=processors, accel=accelerator(accel), what="a shell") as guest,
+    ):
+        status = open_shell(guest)
+    raise Exit(code=status)

@@ -1,0 +1,1 @@
+"""Settings: TOML into dataclasses, what holds on this host, where things are."""

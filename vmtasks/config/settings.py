@@ -1,0 +1,101 @@
+"""Where things are on this host, and what its owner has settled for every project.
+
+::
+
+    /etc/vmtasks/config.toml                  the host's
+    $XDG_CONFIG_HOME/vmtasks/config.toml      the user's, over it, key by key; $VMTASKS_CONFIG names another file
+    $VMTASKS_SLOTS, $VMTASKS_ACCEL, ...       the environment, over both
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from vmtasks.config import toml
+from vmtasks.config.paths import _xdg
+from vmtasks.errors import UsageError
+
+Accel = Literal["auto", "kvm", "tcg"]
+
+SYSTEM_CONFIG = Path("/etc/vmtasks/config.toml")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostSettings:
+    """What holds on this host, whatever the project."""
+
+    on: str = field(default="", metadata={"says": "where machines run", "env": "VMTASKS_ON"})
+    ssh: str = field(default="ssh", metadata={"says": "the ssh that reaches other hosts", "env": "VMTASKS_SSH"})
+    machines: int | None = field(
+        default=None,
+        metadata={"says": "machines at a time", "at_least": 1, "env": "VMTASKS_SLOTS"},
+    )
+    memory_mib: int | None = field(
+        default=None,
+        metadata={"says": "memory of all machines in MiB", "at_least": 1, "env": "VMTASKS_SLOTS_MEMORY_MIB"},
+    )
+    accel: Accel = field(default="auto", metadata={"says": "accelerator", "env": "VMTASKS_ACCEL"})
+    mirror: str = field(default="", metadata={"says": "URL of a Debian mirror", "env": "VMTASKS_MIRROR"})
+    attempts: int = field(
+        default=3,
+        metadata={"says": "how often to try to boot", "at_least": 1, "env": "VMTASKS_ATTEMPTS"},
+    )
+    boot_limit_s: float = field(
+        default=300.0,
+        metadata={"says": "limit of one boot in seconds, 0 for none", "at_least": 0, "env": "VMTASKS_BOOT_LIMIT_S"},
+    )
+    frozen_mib: int = field(
+        default=20 * 1024,
+        metadata={"says": "disk for templates and checkpoints in MiB", "at_least": 0, "env": "VMTASKS_FROZEN_MIB"},
+    )
+    frozen_share: float = field(
+        default=0.25,
+        metadata={"says": "the share of the free disk for them", "at_least": 0, "env": "VMTASKS_FROZEN_SHARE"},
+    )
+    heartbeat_s: float = field(
+        default=60.0,
+        metadata={"says": "silence before a sign of life in seconds", "at_least": 1, "env": "VMTASKS_HEARTBEAT_S"},
+    )
+
+    ec2_subnet: str = field(default="", metadata={"says": "the id of a subnet", "env": "VMTASKS_EC2_SUBNET"})
+    ec2_security_groups: tuple[str, ...] = field(
+        default=(),
+        metadata={"says": "ids of security groups", "env": "VMTASKS_EC2_SECURITY_GROUPS"},
+    )
+    ec2_ttl_s: float = field(
+        default=4 * 3600.0,
+        metadata={"says": "how long a machine may live on EC2 in seconds", "at_least": 1, "env": "VMTASKS_EC2_TTL_S"},
+    )
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] = os.environ, *, system: Path = SYSTEM_CONFIG) -> HostSettings:
+        """Read the host's file, the user's over it, and the environment over both.
+
+        :raise UsageError: a file or a variable does not say what it should, or ``$VMTASKS_CONFIG`` is no file.
+        """
+        chosen = environ.get("VMTASKS_CONFIG")
+        user = Path(chosen) if chosen else _xdg(environ, "XDG_CONFIG_HOME", ".config") / "vmtasks" / "config.toml"
+        settings = cls()
+        for path in (system, user):
+            if os.path.lexists(path) or (chosen and path == user):
+                settings = toml.load(cls, path, over=settings)
+        settings = toml.override(settings, environ)
+        if settings.frozen_share > 1:
+            said = f"frozen_share (VMTASKS_FROZEN_SHARE) must be at most 1, not {settings.frozen_share:g}"
+            raise UsageError(f"{said}: it is the share of the free disk for templates and checkpoints")
+        return settings
+
+    def ssh_argv(self) -> list[str]:
+        """Return the words that call the ssh which reaches other hosts.
+
+        :raise UsageError: it is no command line.
+        """
+        try:
+            return shlex.split(self.ssh) or ["ssh"]
+        except ValueError as problem:
+            raise UsageError(f"cannot call {self.ssh!r} as ssh (VMTASKS_SSH): {problem}") from problem

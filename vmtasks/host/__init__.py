@@ -1,0 +1,1 @@
+"""The host that runs QEMU: its capacity, accelerator, slots, leases and locks."""

@@ -1,0 +1,135 @@
+"""Which accelerator serves on this host: found by trying, because /dev/kvm being there says nothing.
+
+Nested and cloud hosts have a /dev/kvm that opens, creates a machine, and then aborts or crawls. So QEMU runs a
+boot sector that counts 20 million down and leaves through ``isa-debug-exit``: milliseconds on a KVM that works,
+about a quarter of a second under emulation. KVM is taken only if it gets there first.
+
+What KVM is refused for stays so until the host boots anew. That it was slow may have been the host's business of that
+moment, so it counts for some minutes only.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from vmtasks.config.paths import cache_dir
+from vmtasks.errors import HostError
+from vmtasks.process.cleanup import entrust
+from vmtasks.spec import Accelerator
+
+KVM = Path("/dev/kvm")
+TRIAL_LIMIT_S = 2.0
+SLOW_FOR_S = 600.0
+"""How long it is believed that KVM is slow."""
+PROGRAMS = {"qemu-system-x86_64": "qemu-system-x86", "qemu-img": "qemu-utils"}
+"""What every machine needs, and the Debian packages that have it."""
+
+_COUNTDOWN = bytes.fromhex(
+    "66b9002d3101"  # mov ecx, 20_000_000
+    "6649"  # dec ecx
+    "75fc"  # jnz back to the dec
+    "b010"  # mov al, 0x10
+    "e6f4"  # out 0xf4, al: isa-debug-exit ends QEMU with status 0x10 * 2 + 1
+    "f4"  # hlt
+)
+BOOT_SECTOR = _COUNTDOWN.ljust(510, b"\0") + b"\x55\xaa"
+_STATUS_OF_SUCCESS = 0x10 * 2 + 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """An accelerator, and in a few words why it is this one."""
+
+    accelerator: Accelerator
+    why: str
+
+
+def choose(wish: Literal["auto", "kvm", "tcg"]) -> Choice:
+    """Return the accelerator to use.
+
+    :param wish: ``auto`` tries, once per boot of the host; the others are taken at their word.
+    :raise HostError: there is no QEMU.
+    """
+    for program, package in PROGRAMS.items():
+        if shutil.which(program) is None:
+            raise HostError(
+                f"cannot start a machine: {program} is not installed",
+                hint=f"run `make setup`, which installs it, or `apt install {package}`",
+            )
+    if wish != "auto":
+        return Choice(accelerator=wish, why="as asked for")
+    memory = cache_dir() / "accelerator.json"
+    circumstances = _circumstances()
+    try:
+        known = json.loads(memory.read_text())
+        if known.pop("circumstances") == circumstances and time.monotonic() < known.pop("until_s"):
+            return Choice(**known)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        pass  # never tried, or not our file: try now
+    choice, holds_s = _try()
+    said = {"circumstances": circumstances, "until_s": time.monotonic() + holds_s, **asdict(choice)}
+    with suppress(OSError):  # where the cache cannot be written, the next one tries again
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=memory.parent, delete=False) as beside:
+            json.dump(said, beside)
+        Path(beside.name).replace(memory)
+    return choice
+
+
+def _circumstances() -> list[str]:
+    """What the answer depends on: this boot of this host (of which it counts the seconds), this user, this QEMU."""
+    boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    qemu = Path(shutil.which("qemu-system-x86_64") or "")
+    return [boot_id, str(os.access(KVM, os.R_OK | os.W_OK)), str(qemu.stat().st_mtime_ns)]
+
+
+def _try() -> tuple[Choice, float]:
+    """Return a choice, and for how many seconds it holds."""
+    if not KVM.exists():
+        return Choice(accelerator="tcg", why="no /dev/kvm here"), math.inf
+    if not os.access(KVM, os.R_OK | os.W_OK):
+        why = "/dev/kvm is not open to this user; joining the group kvm may help"
+        return Choice(accelerator="tcg", why=why), math.inf
+    with tempfile.NamedTemporaryFile(suffix=".img") as sector:
+        entrust(Path(sector.name))
+        sector.write(BOOT_SECTOR)
+        sector.flush()
+        # Emulation first: whoever is first waits for the disk to give QEMU's program and libraries.
+        tcg_s = countdown_s("tcg", Path(sector.name))
+        to_beat_s = min(TRIAL_LIMIT_S, tcg_s or math.inf)
+        kvm_s = countdown_s("kvm", Path(sector.name))
+        if kvm_s is not None and kvm_s > to_beat_s:  # something else may have kept the host busy
+            kvm_s = min(kvm_s, countdown_s("kvm", Path(sector.name)) or math.inf)
+    if kvm_s is None:
+        why = "/dev/kvm is there, but a trial under it did not get through"
+        return Choice(accelerator="tcg", why=why), math.inf
+    if kvm_s > to_beat_s:
+        took = f"over {TRIAL_LIMIT_S:g} s" if math.isinf(kvm_s) else f"{kvm_s:.2f} s"
+        why = f"/dev/kvm is there, but slow: {took} against {to_beat_s:.2f} s"
+        return Choice(accelerator="tcg", why=why), SLOW_FOR_S
+    return Choice(accelerator="kvm", why=f"a trial took {kvm_s:.2f} s"), math.inf
+
+
+def countdown_s(accelerator: Accelerator, sector: Path) -> float | None:
+    """Run the trial under one accelerator; return its seconds, infinity if it took too long, None if it failed."""
+    command = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-M", "pc"]
+    command += ["-accel", accelerator, "-cpu", "host" if accelerator == "kvm" else "max", "-m", "16M"]
+    command += ["-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-drive", f"file={sector},format=raw,if=ide"]
+    began_s = time.monotonic()
+    try:
+        status = subprocess.run(
+            command, timeout=TRIAL_LIMIT_S, stdin=subprocess.DEVNULL, capture_output=True, check=False
+        ).returncode
+    except subprocess.TimeoutExpired:
+        return math.inf
+    return time.monotonic() - began_s if status == _STATUS_OF_SUCCESS else None

@@ -1,0 +1,57 @@
+"""The host that machines run on: what is to be done to its files, is done there.
+
+This one is the plain case: a call is a call. :mod:`vmtasks.remote` has the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from vmtasks.config.paths import cache_dir
+from vmtasks.process.isolated import argv_of
+from vmtasks.spec import HERE
+
+Options = ParamSpec("Options")
+Result = TypeVar("Result")
+
+
+class Place:
+    """This host."""
+
+    name = HERE
+    """As ``--on`` has it."""
+
+    @property
+    def is_here(self) -> bool:
+        """Whether its files are ours to open."""
+        return self.name == HERE
+
+    def cache(self) -> Path:
+        """Return the directory there of what can be made again."""
+        return cache_dir()
+
+    def call(self, function: Callable[Options, Result], *args: Options.args, **options: Options.kwargs) -> Result:
+        """Call *function* there.
+
+        :raise HostError: the host cannot be reached any more, besides what *function* raises.
+        """
+        return function(*args, **options)
+
+    def within(
+        self,
+        manager: Callable[Options, AbstractContextManager[Result]],
+        *args: Options.args,
+        **options: Options.kwargs,
+    ) -> AbstractContextManager[Result]:
+        """Return a block that is within the block of *manager* there."""
+        return manager(*args, **options)
+
+    def supervisor(self) -> list[str]:
+        """Return the command line that runs a supervisor there, supervised to its standard input and output here."""
+        return argv_of("vmtasks.supervisor.__main__")
+
+
+THIS_HOST = Place()

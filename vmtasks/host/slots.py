@@ -1,0 +1,374 @@
+"""Who may run a machine now: one queue for the whole host, whatever process and user asks.
+
+Every claim has a ticket, a file in a directory that all users share. Its name is its number in the queue,
+and the claim keeps it locked with flock(2). The kernel drops that lock whichever way a process ends, so a
+ticket that nobody has locked is dead and counts for nothing: there is no daemon, and no state to go stale.
+A lock on the directory itself makes looking and taking one step.
+
+A claim is admitted once every earlier one has been and the limits leave room for it. Nobody overtakes, so
+that many small machines never starve a large one.
+
+This is courtesy among the users of a host, not a defence: whoever can log in can also hold every slot. But
+what others put into the directory is never followed, never written to, and believed only if it is well formed.
+
+Standard library only: the supervisor takes its slot itself, also on hosts that have nothing but python3.
+"""
+
+# Up in milliseconds, and everything relative to an open directory: os serves, pathlib need not be loaded.
+# ruff: noqa: PTH102, PTH116
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import re
+import stat
+import time
+from collections import namedtuple
+from contextlib import contextmanager, suppress
+
+from vmtasks.process.user import own_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import Self
+
+WAITING, RUNNING = "waiting", "running"
+"""Where a live claim stands."""
+
+POLL_S = 0.2
+"""How long a waiting claim lets pass between two looks: a killed holder gives no other sign than its lock."""
+
+_PATIENCE_S = 10.0
+"""How long to wait for the directory's lock, which is held for milliseconds: longer, and its holder is stopped."""
+
+_NAME = re.compile(r"[0-9]{12}")
+_CONTENT_BYTES = 4096
+_LETTERS = 120
+_OPEN_SAFELY = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_OPEN_TO_ALL = 0o1777
+_NOT_OURS = {errno.EACCES, errno.ELOOP, errno.ENOENT, errno.ENXIO}
+"""What opening says of a name that no claim of ours has: closed to us, a link, just gone, a socket."""
+
+
+class ClaimTooLargeError(ValueError):
+    """A claim asks for more memory than there is to share out: it would wait for ever."""
+
+
+class SlotsUnavailableError(OSError):
+    """The queue cannot be used: its directory is not what it should be, or cannot be written."""
+
+
+# No dataclasses in this module: each machine's supervisor imports it, and they would take as long as all else.
+class Ticket(namedtuple("Ticket", ("seq", "state", "user", "uid", "pid", "what", "memory_mib", "since_s"))):  # noqa: PYI024
+    """What a live claim says of itself to all others."""
+
+    __slots__ = ()
+    if TYPE_CHECKING:
+        seq: int
+        state: str
+        """:data:`WAITING` or :data:`RUNNING`."""
+        user: str
+        """The name that the claimant gives; *uid* is what the kernel says."""
+        uid: int
+        pid: int
+        what: str
+        memory_mib: int
+        since_s: float
+        """Since when it has been in this state, in seconds since the epoch."""
+
+    def __str__(self) -> str:
+        return f"{self.what} of {self.user} ({self.state}, {self.memory_mib} MiB, pid {self.pid})"
+
+
+class Limits(namedtuple("Limits", ("machines", "memory_mib"))):  # noqa: PYI024
+    """How many machines may run at once, and how much memory they may have together."""
+
+    __slots__ = ()
+    if TYPE_CHECKING:
+        machines: int
+        memory_mib: int
+
+    def __new__(cls, *, machines: int, memory_mib: int) -> Self:
+        """Make them.
+
+        :raise ValueError: no machine could ever run.
+        """
+        if machines < 1:
+            raise ValueError(f"cannot share out {machines} machines: at least one must be allowed to run")
+        return super().__new__(cls, machines, memory_mib)
+
+    def admit(self, memory_mib: int, ahead: Sequence[Ticket]) -> bool:
+        """Tell whether a claim of *memory_mib* may run, with those tickets ahead of it."""
+        return (
+            all(ticket.state == RUNNING for ticket in ahead)
+            and len(ahead) < self.machines
+            and sum(ticket.memory_mib for ticket in ahead) + memory_mib <= self.memory_mib
+        )
+
+
+def default_directory() -> str:
+    """Return where this host's queue is: the same answer for every user, or there would be two queues."""
+    if any(_is_open_to_all(path) for path in ("/run/lock/vmtasks", "/run/lock")):
+        return "/run/lock/vmtasks"
+    return "/tmp/vmtasks-slots"  # noqa: S108 - shared on purpose; links are refused when it is opened
+
+
+def tickets(directory: str | None = None) -> tuple[Ticket, ...]:
+    """Return the live tickets in order, changing nothing.
+
+    :raise SlotsUnavailableError: the directory is not one, or somebody keeps it locked.
+    """
+    path = directory or default_directory()
+    with _explained(path):
+        try:
+            queue = os.open(path, os.O_RDONLY | os.O_DIRECTORY | _OPEN_SAFELY)
+        except FileNotFoundError:
+            return ()
+        try:
+            with _locked(queue, _PATIENCE_S):
+                return tuple(ticket for _, ticket in _scan(queue) if ticket)
+        finally:
+            os.close(queue)
+
+
+class Claim:
+    """A place in the queue and then a slot, until it is released or the process ends.
+
+    It takes its place at once and is a context manager, which releases it. To be driven by a loop of your
+    own, call :meth:`poll` every :data:`POLL_S` seconds or so; otherwise call :meth:`wait`.
+
+    :param what: what the slot is for, in the words that others shall read while they wait.
+    :param memory_mib: the memory that the machine will have.
+    :param limits: what the host can bear. Every claim goes by its own.
+    :param directory: where the queue is, if not in :func:`default_directory`.
+    :raise ClaimTooLargeError: *memory_mib* is more than *limits* will ever leave.
+    :raise SlotsUnavailableError: the queue cannot be used.
+    """
+
+    def __init__(self, what: str, memory_mib: int, limits: Limits, *, directory: str | None = None) -> None:
+        if memory_mib > limits.memory_mib:
+            raise ClaimTooLargeError(
+                f"cannot run {what} with {memory_mib} MiB: machines on this host may have "
+                f"{limits.memory_mib} MiB together. Give it less memory, or raise the limit"
+            )
+        self.memory_mib = memory_mib
+        self.limits = limits
+        self._about = {"user": own_name(), "pid": os.getpid(), "what": _plain(what), "memory_mib": memory_mib}
+        self._ahead: tuple[Ticket, ...] = ()
+        self._ticket = self._queue = -1
+        self._seq = 0
+        path = directory or default_directory()
+        try:
+            with _explained(path):
+                self._queue = _open_queue(path)
+                with _locked(self._queue, _PATIENCE_S):
+                    self._take_place()
+                    self._look()
+        except BaseException:
+            self.release()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def poll(self) -> tuple[Ticket, ...]:
+        """Look once, without waiting; return the tickets that are in the way, and none once admitted."""
+        if self._ahead:
+            with suppress(BlockingIOError), _locked(self._queue, 0):  # busy: the last answer stands until the next
+                self._look()
+        return self._ahead
+
+    def wait(
+        self,
+        on_wait: Callable[[tuple[Ticket, ...]], object] = lambda _: None,
+        *,
+        pause: Callable[[float], object] = time.sleep,
+    ) -> None:
+        """Return once admitted.
+
+        :param on_wait: told which tickets are in the way, at first and whenever that changes.
+        :param pause: lets a number of seconds pass; it may raise to give up.
+        """
+        told: tuple[Ticket, ...] = ()
+        while ahead := self.poll():
+            if ahead != told:
+                on_wait(ahead)
+                told = ahead
+            pause(POLL_S)
+
+    def release(self) -> None:
+        """Give the place or the slot back; a second time does nothing."""
+        if self._ticket >= 0:
+            with suppress(OSError):  # gone, or no longer ours to remove: unlocked, it counts for nothing anyway
+                os.unlink(_name(self._seq), dir_fd=self._queue)
+            os.close(self._ticket)
+        if self._queue >= 0:
+            os.close(self._queue)
+        self._ticket = self._queue = -1
+        self._ahead = ()
+
+    def _take_place(self) -> None:
+        """Make a ticket behind all live ones; the queue is locked."""
+        seq = 1 + max((ticket.seq for _, ticket in _scan(self._queue) if ticket), default=0)
+        while self._ticket < 0:
+            try:
+                flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _OPEN_SAFELY
+                self._ticket = os.open(_name(seq), flags, 0o600, dir_fd=self._queue)
+                self._seq = seq
+            except FileExistsError:  # the dead ticket of another user, which only they can remove
+                seq += 1
+        fcntl.flock(self._ticket, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.fchmod(self._ticket, 0o644)  # for all to read, whatever the umask
+        self._write(WAITING)
+
+    def _look(self) -> None:
+        """Learn who is in the way, sweep the dead out of it, and take the slot if it is free; the queue is locked.
+
+        :raise SlotsUnavailableError: somebody has removed our ticket, so that nobody else knows of us.
+        """
+        if not os.fstat(self._ticket).st_nlink:
+            raise SlotsUnavailableError(f"cannot wait for a slot: our ticket {_name(self._seq)} has been removed")
+        ahead = []
+        for name, ticket in _scan(self._queue):
+            if ticket is None:
+                with suppress(OSError):  # another user's: they sweep it, or it lies there and counts for nothing
+                    os.unlink(name, dir_fd=self._queue)
+            elif ticket.seq < self._seq:
+                ahead.append(ticket)
+        if self.limits.admit(self.memory_mib, ahead):
+            self._write(RUNNING)
+            ahead = []
+        self._ahead = tuple(ahead)
+
+    def _write(self, state: str) -> None:
+        content = json.dumps({"state": state, **self._about}).encode()
+        os.pwrite(self._ticket, content, 0)
+        os.ftruncate(self._ticket, len(content))
+
+
+def _name(seq: int) -> str:
+    return f"{seq:012d}"
+
+
+def _plain(text: str) -> str:
+    """Return *text* fit for somebody else's terminal: one short line, no control characters."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:_LETTERS])
+
+
+def _is_open_to_all(path: str) -> bool:
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return stat.S_ISDIR(mode) and mode & _OPEN_TO_ALL == _OPEN_TO_ALL
+
+
+@contextmanager
+def _explained(directory: str) -> Iterator[None]:
+    """Turn what the kernel refuses into a sentence."""
+    try:
+        yield
+    except BlockingIOError as problem:
+        raise SlotsUnavailableError(
+            f"cannot queue for a slot in {directory}: some process has kept it locked for {_PATIENCE_S:.0f} s. "
+            f"See who with: lslocks"
+        ) from problem
+    except OSError as problem:
+        raise SlotsUnavailableError(
+            f"cannot queue for a slot in {directory}: {problem.strerror or problem}. "
+            f"It must be a directory, not a link, that all users may write to (mode 1777)"
+        ) from problem
+
+
+def _open_queue(directory: str) -> int:
+    """Open the directory of the queue, which the first to come makes."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | _OPEN_SAFELY
+    with suppress(FileNotFoundError):
+        return os.open(directory, flags)
+    umask = os.umask(0)  # one step: with a chmod to follow, somebody else could come in between and be refused
+    try:
+        with suppress(FileExistsError):
+            os.mkdir(directory, _OPEN_TO_ALL)
+    finally:
+        os.umask(umask)
+    return os.open(directory, flags)
+
+
+@contextmanager
+def _locked(queue: int, patience_s: float) -> Iterator[None]:
+    """Have the queue to ourselves.
+
+    :raise BlockingIOError: somebody else has had it for *patience_s* seconds.
+    """
+    give_up_s = time.monotonic() + patience_s
+    while True:
+        try:
+            fcntl.flock(queue, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if time.monotonic() >= give_up_s:
+                raise
+            time.sleep(0.002)
+    try:
+        yield
+    finally:
+        fcntl.flock(queue, fcntl.LOCK_UN)
+
+
+def _scan(queue: int) -> Iterator[tuple[str, Ticket | None]]:
+    """Yield the names of tickets in order, each with what it says, or None if it is dead; the queue is locked."""
+    for name in sorted(filter(_NAME.fullmatch, os.listdir(queue))):
+        try:
+            fd = os.open(name, os.O_RDONLY | _OPEN_SAFELY, dir_fd=queue)
+        except OSError as problem:
+            if problem.errno not in _NOT_OURS:
+                raise
+            continue
+        try:
+            about = os.fstat(fd)
+            if not stat.S_ISREG(about.st_mode):
+                continue
+            if not _is_held(fd):
+                yield name, None
+            elif ticket := _parse(int(name), about, os.pread(fd, _CONTENT_BYTES, 0)):
+                yield name, ticket
+        finally:
+            os.close(fd)
+
+
+def _is_held(fd: int) -> bool:
+    """Tell whether somebody has locked the ticket. If not, we do, until it is closed."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _parse(seq: int, about: os.stat_result, content: bytes) -> Ticket | None:
+    """Read a ticket that somebody else may have written with anything in it; None if it is not like ours."""
+    try:
+        said = json.loads(content)
+        state, user, pid, what, memory_mib = (said[key] for key in ("state", "user", "pid", "what", "memory_mib"))
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    sound = type(user) is type(what) is str and type(pid) is type(memory_mib) is int
+    if not sound or memory_mib < 0 or state not in (WAITING, RUNNING):
+        return None
+    return Ticket(
+        seq=seq,
+        state=state,
+        user=_plain(user),
+        uid=about.st_uid,
+        pid=pid,
+        what=_plain(what),
+        memory_mib=memory_mib,
+        since_s=about.st_mtime,
+    )

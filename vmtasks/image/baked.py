@@ -1,0 +1,270 @@
+"""Where baked images are kept, and how one is known to be what its definition says.
+
+::
+
+    CACHE/images/NAME-KEY-SERIAL/       one bake; renamed into place when it is complete, never written again
+        disk.qcow2                      the base disk
+        vmlinuz, initrd                 booted directly, where the image has a kernel of its own
+        root.tar.zst                    the tree, for layers to start from, where it was made natively
+        id_ed25519, known_hosts         how to get in, and whom to expect there
+        manifest.json                   what is in it
+        in-use                          locked (shared) by every machine that stands on it
+        layers                          the disks elsewhere that stand on it, as long as they are there
+    CACHE/images/NAME.lock              locked by whoever bakes NAME
+
+KEY is a hash over the definition, the files it names, and its ancestors; so a changed definition is another
+image, and nothing ever overwrites a disk that a machine runs from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import stat
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from vmtasks.cache.entry import Kept, alone
+from vmtasks.cache.entry import sweep as sweep_parts
+from vmtasks.config.paths import cache_dir
+from vmtasks.errors import HostError, UsageError
+from vmtasks.image.definition import Definition, find, names
+from vmtasks.spec import Access
+
+RECIPE_VERSION = 2  # 2: a bake tells which pockets it has, and none is missing without a word
+"""Part of every key: raise it when the same definition is baked into something else."""
+_LAYERS = "layers"
+"""A file with the names of disks elsewhere that stand on a bake."""
+_SERIAL = re.compile(r"[a-z0-9].*-[0-9a-f]{16}-[0-9a-f]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BakedImage(Kept):
+    """A complete bake."""
+
+    manifest: Mapping[str, Any]
+
+    @property
+    def kernel(self) -> Path | None:
+        """The kernel that is booted directly; None boots through the firmware."""
+        path = self.directory / "vmlinuz"
+        return path if path.exists() else None
+
+    @property
+    def initrd(self) -> Path:
+        """The initrd that belongs to the kernel."""
+        return self.directory / "initrd"
+
+    @property
+    def tree(self) -> Path | None:
+        """The root file system as a tar archive; None where it was finished in the booted guest."""
+        path = self.directory / "root.tar.zst"
+        return path if path.exists() else None
+
+    @property
+    def identity(self) -> Path:
+        """The private ssh key that the guest lets in as root."""
+        return self.directory / "id_ed25519"
+
+    @property
+    def known_hosts(self) -> Path:
+        """The guest's host key, as sshd(8) has such files, under the alias ``vmtasks``."""
+        return self.directory / "known_hosts"
+
+    @property
+    def access(self) -> Access:
+        """How to get into a guest that runs it."""
+        return Access(identity=self.identity, known_hosts=self.known_hosts)
+
+    def lay_under(self, disk: Path) -> None:
+        """Note that a *disk* elsewhere stands on this one, for as long as there is such a file."""
+        with (self.directory / _LAYERS).open("a") as file:
+            file.write(f"{disk}\n")
+
+    @property
+    def is_laid_under(self) -> bool:
+        """Whether a disk elsewhere stands on this one."""
+        try:
+            disks = (self.directory / _LAYERS).read_text().splitlines()
+        except FileNotFoundError:
+            return False
+        return any(os.path.exists(disk) for disk in disks)  # noqa: PTH110 - a line may be anything
+
+    @property
+    def serial(self) -> str:
+        """Which bake this is: two bakes of one key differ in it."""
+        return self.directory.name
+
+    @property
+    def key(self) -> str:
+        """The content key."""
+        return str(self.manifest["key"])
+
+    @property
+    def archive(self) -> str:
+        """Where it has Debian's archive from; empty where that is not known."""
+        return str(self.manifest.get("pockets", {}).get("release", {}).get("uri", ""))
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since it was baked."""
+        return max(0.0, time.time() - float(self.manifest["baked_s"]))
+
+
+def key_of(image: Definition) -> str:
+    """Return the content key of an image.
+
+    :raise UsageError: a file that goes into the image cannot be read.
+    """
+    digest = hashlib.sha256(f"vmtasks image {RECIPE_VERSION}\n".encode())
+    for definition in image.lineage:
+        said = asdict(definition)
+        del said["home"], said["description"], said["parent"]
+        for setting in ("memory_mib", "cpus", "network", "kernel_options", "ec2"):
+            del said[setting]  # they make another machine, not another image
+        digest.update(json.dumps(said, sort_keys=True).encode())
+        for path in definition.sources():
+            name = os.path.relpath(path, definition.home.parent)
+            digest.update(os.fsencode(f"\n{name} {_mode(path):o} ") + _content(path))
+        if definition.original is not None and definition.sha256 is None:
+            digest.update(_stamp(definition.original))
+    return digest.hexdigest()[:16]
+
+
+def images_dir() -> Path:
+    """Return the directory of baked images, which need not exist."""
+    return cache_dir() / "images"
+
+
+def find_baked(definition: Definition) -> BakedImage | None:
+    """Return the newest bake that is what *definition* and its ancestors say; None if there is none.
+
+    A layer whose parent has been baked anew since counts as none: it stands on what is no longer there.
+    """
+    key = key_of(definition)
+    candidates = [baked for baked in _baked(definition.name) if baked.key == key]
+    if not candidates:
+        return None
+    newest = max(candidates, key=lambda baked: float(baked.manifest["baked_s"]))
+    if definition.parent:
+        parent = find_baked(definition.parent)
+        if parent is None or parent.serial != newest.manifest["parent"]:
+            return None
+    return newest
+
+
+def read_baked(directory: Path) -> BakedImage:
+    """Return the bake in a directory.
+
+    :raise HostError: there is none any more.
+    """
+    if said := _manifest(directory / "manifest.json"):
+        return BakedImage(directory=directory, manifest=said)
+    raise HostError(f"there is no baked image in {directory} any more, or it is damaged")
+
+
+def all_baked() -> tuple[BakedImage, ...]:
+    """Return every complete bake, whatever its definition says today."""
+    return tuple(_baked())
+
+
+def prune(*, everything: bool = False) -> tuple[int, tuple[BakedImage, ...]]:
+    """Remove the bakes that are damaged or that no definition asks for any more, and what interrupted bakes left.
+
+    :param everything: remove current ones as well.
+    :return: the bytes freed, and what had to stay because a machine stands on it, or a disk that somebody keeps.
+    """
+    defined = set(names())
+    current = set()
+    if not everything:
+        for name in {baked.manifest["name"] for baked in all_baked()} & defined:
+            if found := _current(name):
+                current.add(found.serial)
+    freed_bytes, busy = 0, []
+    for baked in _on_disk():
+        if baked.serial in current:
+            continue
+        size_bytes = baked.size_bytes
+        if not baked.is_laid_under and baked.drop():
+            freed_bytes += size_bytes
+        else:
+            busy.append(baked)
+    sweep()
+    return freed_bytes, tuple(busy)
+
+
+def sweep() -> tuple[Path, ...]:
+    """Remove what bakes that were killed have left beside the images, and return the directories that it was."""
+    return sweep_parts(images_dir())
+
+
+def bake_lock(name: str) -> AbstractContextManager[bool]:
+    """Be the only one that bakes *name*; yield whether somebody else had to be waited for.
+
+    :raise HostError: the cache cannot be written.
+    """
+    return alone(images_dir() / f"{name}.lock", other=f"another bake of {name}")
+
+
+def _current(name: str) -> BakedImage | None:
+    try:
+        return find_baked(find(name))
+    except UsageError:
+        return None  # its definition is broken or stands on nothing: no bake is what it says
+
+
+def _baked(name: str = "") -> Iterator[BakedImage]:
+    """Yield the complete bakes of *name*, or of every image; what is being made has a dot before its name."""
+    for path in sorted(images_dir().glob(f"{name or '[!.]*'}-*/manifest.json")):
+        said = _manifest(path)
+        if said and name in ("", said["name"]):
+            yield BakedImage(directory=path.parent, manifest=said)
+
+
+def _on_disk() -> Iterator[BakedImage]:
+    """Yield every bake, damaged ones too: what nobody else would have given such a name."""
+    for path in sorted(images_dir().glob("[!.]*")):
+        if _SERIAL.fullmatch(path.name) and path.is_dir():
+            yield BakedImage(directory=path, manifest=_manifest(path / "manifest.json") or {})
+
+
+def _manifest(path: Path) -> dict[str, Any] | None:
+    try:
+        said = json.loads(path.read_text())
+        disk_bytes = path.with_name("disk.qcow2").stat().st_size
+    except (OSError, ValueError):
+        return None  # pruned this very moment, or damaged
+    if not isinstance(said, dict) or not {"name", "key", "parent", "baked_s"} <= said.keys():
+        return None
+    # To QEMU, a disk that was cut short has zeros there. (Its time would say nothing: caches are copied.)
+    return said if said.get("disk_bytes", disk_bytes) == disk_bytes else None
+
+
+def _mode(path: Path) -> int:
+    """Return the mode that git would have: the umask of a checkout is nothing of the image's."""
+    mode = path.lstat().st_mode
+    if stat.S_ISREG(mode):
+        return stat.S_IFREG | (0o755 if mode & stat.S_IXUSR else 0o644)
+    return mode
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return os.fsencode(path.readlink()) if path.is_symlink() else path.read_bytes()
+    except OSError as problem:
+        raise UsageError(f"cannot read {path}, which goes into an image: {problem.strerror}") from problem
+
+
+def _stamp(path: Path) -> bytes:
+    """Return what stands for the content of a disk image, which may be too large to be read each time."""
+    try:
+        status = path.stat()
+    except OSError:
+        return b""  # whoever bakes it will say so
+    return f"\n{status.st_size} {status.st_mtime_ns}".encode()

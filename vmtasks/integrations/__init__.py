@@ -1,0 +1,1 @@
+"""Other programs that use vmtasks: Buildbot, runvm."""

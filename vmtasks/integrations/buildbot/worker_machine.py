@@ -1,0 +1,112 @@
+"""Hold a machine with a Buildbot worker in it, for as long as somebody holds our standard input.
+
+A program: ``python -m vmtasks.integrations.buildbot.worker_machine``. The one line that it reads is an
+:class:`Order`; the end of its standard input, or of its caller, ends the machine. On standard output it says, as a JSON
+object a line, ``started`` when the machine answers, and ``failed`` with the ``outcome`` and what there is to tell.
+Standard error shows what goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import sys
+import threading
+from dataclasses import dataclass
+
+from vmtasks import events
+from vmtasks.errors import Outcome, VmtasksError, outcome_of
+from vmtasks.guest import sh
+from vmtasks.process.signals import signals_interrupt
+from vmtasks.providers.boot import boot
+from vmtasks.report.display.plain import Plain
+from vmtasks.report.display.stream import SafeStream
+from vmtasks.spec import HERE
+
+_USER = "builder"
+_PREPARE = sh(f"umask 077 && cd ~{_USER} && mkdir worker && cat >worker/buildbot.tac && chown -R {_USER}: worker")
+_START = ("buildbot-worker", "start", "--nodaemon", "worker")
+_TAC = """
+import os, sys
+from buildbot_worker.bot import Worker
+from twisted.application.service import Application
+from twisted.python.log import FileLogObserver, ILogObserver
+
+application = Application('buildbot-worker')
+application.setComponent(ILogObserver, FileLogObserver(sys.stdout).emit)
+worker = Worker({order.host!r}, {order.port}, {order.name!r}, {order.password!r}, os.getcwd(), 600, protocol='pb')
+worker.setServiceParent(application)
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """Which machine is to be held, and whom its worker calls."""
+
+    image: str
+    memory_mib: int | None = None
+    cpus: int | None = None
+    name: str
+    """The worker's."""
+    password: str
+    port: int
+    """The master's, for workers."""
+    host: str = "10.0.2.2"
+    """The master's: that of the machine's user network (-netdev user) is the host that it runs on."""
+
+    def tac(self) -> str:
+        """Return the worker's configuration, which is a program for Twisted."""
+        return _TAC.format(order=self)
+
+
+def main() -> None:
+    """Be the program."""
+    sys.exit(_held().exit_code)
+
+
+def _held() -> Outcome:
+    try:
+        with events.listening(Plain(SafeStream(sys.stderr))), signals_interrupt():
+            order = Order(**json.loads(sys.stdin.buffer.readline()))
+            threading.Thread(target=_wait_for_the_end, args=(threading.get_ident(),), daemon=True).start()
+            _hold(order)
+    except (VmtasksError, OSError) as problem:
+        outcome = outcome_of(problem)
+        _say("failed", outcome=outcome, said=str(getattr(problem, "message", problem)))
+        return outcome
+    return Outcome.PASSED
+
+
+def _hold(order: Order) -> None:
+    """Run the worker in a clean machine until it ends."""
+    what = f"the Buildbot worker {order.name}"
+    machine = boot(
+        order.image,
+        on=HERE,  # wherever others run: the master is where Order.host leads to
+        memory_mib=order.memory_mib,
+        cpus=order.cpus,
+        network="user",
+        what=what,
+    )
+    with machine as guest:
+        guest.mask([order.password.encode()])
+        guest.heartbeat_s = math.inf  # a worker that has nothing to say is as it should be
+        _say("started")
+        guest.query(_PREPARE, stdin=order.tac().encode())
+        guest.succeed(_START, user=_USER, timeout_s=0)
+
+
+def _wait_for_the_end(main: int) -> None:
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
+    signal.pthread_kill(main, signal.SIGTERM)  # this thread, because it may be waiting for something
+
+
+def _say(event: str, **more: str) -> None:
+    SafeStream(sys.stdout).write(json.dumps({"event": event, **more}) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,205 @@
+"""The image that runvm is given: what it is, what it stands on, and the machine that it makes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from vmtasks.config.paths import cache_dir
+from vmtasks.errors import HostError, UsageError
+from vmtasks.host.accelerator import Choice, choose
+from vmtasks.host.flock import try_lock
+from vmtasks.image.baked import BakedImage, images_dir, read_baked
+from vmtasks.image.definition import find
+from vmtasks.integrations.runvm.options import Call
+from vmtasks.machine.launch import Berth, Keeping
+from vmtasks.process.user import own_name
+from vmtasks.providers.qemu.provider import host_settings, machine_of
+from vmtasks.qemu.argv import overlay_argv
+from vmtasks.spec import Access, Machine
+
+_BOOT_ARGUMENTS = ("kernel", "cdrom", "boot", "bios", "pflash", "drive", "fda")
+"""Arguments of QEMU's with which it may boot from something else than the first disk."""
+_USUAL_CPU = "qemu32,-nx"
+
+
+def machine_for(call: Call) -> tuple[Machine, Berth]:
+    """Return the machine that a call of runvm asks for, and what is around it.
+
+    :raise UsageError: there is no such image, or the call contradicts itself.
+    :raise HostError: this host cannot run it, or cannot read the image.
+    """
+    options, image = call.options, call.image.absolute()
+    base = Path(options.base_image).absolute() if options.base_image else None
+    settings = replace(host_settings(attempts=max(1, options.kvm_retries)), boot_limit_s=options.startup_timeout)
+    choice = choose(settings.accel)
+    chain = _chain(base, f"there is no base image {base}") if base else _chain(image, f"there is no image {image}")
+    baked = _baked_of(chain)
+    if not (baked or _boots_otherwise(options.kvm)):
+        _check_boots(base or image, str(chain[0]["format"]))
+    machine, access = _ours(baked, choice, options.user) if baked else _somebody_elses(image, choice, options.user)
+    disk, keeping = _keeping(call, image, base, chain, access)
+    cpu = options.cpu or machine.cpu
+    if choice.accelerator == "tcg" and cpu.partition(",")[0] == "host":
+        cpu = cpu.replace("host", "max", 1)
+    machine = replace(
+        machine,
+        name=call.image.stem,
+        disk=disk,
+        disk_format="qcow2" if base else str(chain[0]["format"]),
+        memory_mib=options.memory,
+        cpus=options.smp,
+        cpu=cpu,
+        card=machine.card if options.netdev == "virtio" else options.netdev,
+        ssh_port=options.port,
+        extra=options.kvm,
+    )
+    return machine, Berth(
+        image=str(base or image),
+        baked=baked,
+        access=access,
+        choice=choice,
+        settings=settings,
+        keeping=keeping,
+        what=f"runvm {call.image.name}",
+        console=Path(options.logfile) if options.logfile else None,
+        first_look_s=options.initial_sleep,
+    )
+
+
+@contextmanager
+def reserved(machine: Machine, berth: Berth) -> Iterator[None]:
+    """Be the only runvm that writes to the machine's image, wherever that is meanwhile.
+
+    :raise HostError: another one does.
+    """
+    locks = cache_dir() / "runvm"
+    written = {machine.disk, *(place for _, place in berth.keeping.move)}
+    with ExitStack() as stack:
+        locks.mkdir(parents=True, exist_ok=True)
+        for path in written:
+            name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()
+            if not stack.enter_context(try_lock(locks / f"{name}.lock")):
+                raise HostError(f"cannot write to {path}: another runvm does", hint="each needs an image of its own")
+        yield
+
+
+def _ours(baked: BakedImage, choice: Choice, user: str) -> tuple[Machine, Access]:
+    machine = machine_of(find(str(baked.manifest["name"])), baked, choice, throw_away=False)
+    if user in ("", baked.access.user):
+        return machine, baked.access
+    return machine, replace(baked.access, user=user, identity=None)
+
+
+def _somebody_elses(disk: Path, choice: Choice, user: str) -> tuple[Machine, Access]:
+    machine = Machine(
+        name="", disk=disk, accelerator=choice.accelerator, hardware="pc", cpu=_USUAL_CPU, card="virtio",
+        throw_away=False,
+    )  # fmt: skip
+    return machine, Access(user=user or own_name())
+
+
+def _keeping(
+    call: Call, image: Path, base: Path | None, chain: list[dict[str, Any]], access: Access
+) -> tuple[Path, Keeping]:
+    """Return where the disk is while the machine runs, and how it gets there and back.
+
+    :param chain: the disk that there is, and what it stands on.
+    """
+    options = call.options
+    work = Path(options.work_image).absolute() if options.work_image else image
+    beneath = {Path(one["filename"]).resolve() for one in (chain if base else chain[1:])}
+    for path in {image, work}:
+        if path.resolve() in beneath:
+            raise UsageError(f"cannot make {path.name} anew: what takes its place would stand on it")
+        if path.resolve().is_relative_to(images_dir().resolve()):
+            raise UsageError(
+                f"cannot write to {path}: it is an image of vmtasks, which others stand on",
+                hint=f"runvm --base-image={path} {call.image.name} lays one of your own over it",
+            )
+        if not path.parent.is_dir():
+            raise UsageError(f"there is no directory {path.parent} for an image")
+    moved = work.resolve() != image.resolve()
+    if moved and not base and _is_relative(chain) and work.parent.resolve() != image.parent.resolve():
+        raise UsageError(
+            f"cannot run {image.name} in {work.parent}: it names its base image relative to where it is",
+            hint=f"qemu-img rebase -u -F FORMAT -b BASE {image} with the whole path of BASE mends that",
+        )
+    prepare: tuple[tuple[str, ...], ...] = ()
+    if base:
+        prepare = (overlay_argv(base, str(chain[0]["format"]), work),)
+    elif moved:  # a host that crashed may have left one there
+        prepare = (("rm", "-f", "--", str(work)),)
+    return work, Keeping(
+        prepare=prepare,
+        copy=((image, work),) if moved and not base else (),
+        move=((work, image.resolve()),) if moved else (),
+        power_off=_power_off(call, access.user),
+        power_off_limit_s=options.shutdown_timeout,
+    )
+
+
+def _is_relative(chain: list[dict[str, Any]]) -> bool:
+    return not str(chain[0].get("backing-filename", "/")).startswith("/")
+
+
+def _power_off(call: Call, user: str) -> tuple[str, ...] | None:
+    """Return the command that shuts the guest down; Windows is left to its power button."""
+    if call.options.windows:
+        return None
+    # FreeBSD halts and stays on where it is not told to power off.
+    is_freebsd = "freebsd" in f"{call.options.base_image} {call.image}".lower()
+    shutdown = ("/sbin/shutdown", "-p" if is_freebsd else "-h", "now")
+    return shutdown if user == "root" else ("sudo", "-n", *shutdown)
+
+
+def _chain(image: Path, absent: str) -> list[dict[str, Any]]:
+    """Return what qemu-img knows of an image and of all that it stands on, the nearest first."""
+    if not image.exists():
+        raise UsageError(absent)
+    argv = ["qemu-img", "info", "--force-share", "--backing-chain", "--output=json", str(image)]
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    except FileNotFoundError as problem:
+        raise HostError(
+            "cannot look at an image: qemu-img is not installed", hint="apt install qemu-utils"
+        ) from problem
+    if done.returncode:
+        raise HostError(f"cannot use {image}: {done.stderr.strip().removeprefix('qemu-img: ')}")
+    found: list[dict[str, Any]] = json.loads(done.stdout)
+    return found
+
+
+def _boots_otherwise(arguments: tuple[str, ...]) -> bool:
+    return any(word.lstrip("-").partition("=")[0] in _BOOT_ARGUMENTS for word in arguments)
+
+
+def _check_boots(disk: Path, form: str) -> None:
+    """See that a BIOS would find something to start in the first sector.
+
+    :raise UsageError: it would not, and QEMU would sit there until the limit.
+    """
+    with TemporaryDirectory() as room:
+        sector = Path(room, "sector")
+        words = ["bs=512", "count=1", f"if={disk}", f"of={sector}"]
+        subprocess.run(["qemu-img", "dd", "-U", "-f", form, "-O", "raw", *words], check=False, capture_output=True)
+        if sector.exists() and sector.read_bytes()[510:512] == b"\x55\xaa":
+            return
+    raise UsageError(
+        f"cannot boot {disk}: it has no boot loader in its first sector",
+        hint="a disk that stands on an image of vmtasks boots where that image is in the cache (VMTASKS_CACHE)",
+    )
+
+
+def _baked_of(chain: list[dict[str, Any]]) -> BakedImage | None:
+    """Return our own image that a disk is, or stands on; None if it has nothing to do with us."""
+    lowest = Path(chain[-1]["filename"]).resolve()
+    return read_baked(lowest.parent) if lowest.parent.parent == images_dir().resolve() else None

@@ -1,0 +1,1 @@
+"""The life of one QEMU machine: launch, start, identity, checkpoint, end."""

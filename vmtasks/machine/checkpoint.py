@@ -1,0 +1,195 @@
+"""Freeze a machine that runs: for good, as a template, or in passing, as a checkpoint to start others from."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import platform
+import secrets
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from vmtasks import events
+from vmtasks.cache import snapshots
+from vmtasks.cache.snapshots import Frozen
+from vmtasks.deadline import Deadline
+from vmtasks.errors import BootError, HostError, UsageError
+from vmtasks.host.local import THIS_HOST, Place
+from vmtasks.image.baked import BakedImage
+from vmtasks.qemu.argv import overlay_unseen_argv, qemu_argv
+from vmtasks.qemu.migration import DISK
+from vmtasks.spec import DirectKernel, Machine
+from vmtasks.supervisor.client import SupervisorClient
+
+FORMAT = 5
+"""Part of every key: raise it when machines are frozen in another way."""
+FREEZE_LIMIT_S = 120.0
+
+
+class Checkpointer:
+    """Writes one running machine down, as often as it is asked to.
+
+    :param machine: as it was started: its disk and its memory are those that QEMU has open.
+    :param basis: returns what every frozen state of it depends on, see :func:`basis_of`.
+    :param stands_on: the lock files of what its disk is laid over.
+    :param about: what a later start needs to know, as JSON has it.
+    :param place: the host that it runs on.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        leash: SupervisorClient,
+        *,
+        basis: Callable[[], str],
+        stands_on: tuple[Path, ...],
+        about: Mapping[str, object],
+        place: Place = THIS_HOST,
+    ) -> None:
+        self._machine = machine
+        self._basis = basis
+        self._leash = leash
+        self._place = place
+        self._stands_on = stands_on
+        self._about = about
+        self._disk = machine.disk
+        self._count = 0
+        self._half_way = False
+        """Whether QEMU writes over a frozen disk that never came to its lasting place."""
+        self.stood_still_s = 0.0
+        """How long the machine stood while it was last frozen."""
+
+    def checkpoint(self, name: str, key: str = "") -> Frozen:
+        """Freeze the machine, and let it go on.
+
+        :param key: what it can be found by again, on such a machine (:func:`key_of`); nothing finds one without.
+        :raise UsageError: its memory is no file of its own.
+        :raise HostError: the disk is full, or QEMU could not; the machine goes on all the same.
+        """
+        if self._machine.ram is None or not self._machine.ram.shared:
+            raise UsageError(
+                f"cannot freeze {self._machine.name}: its memory is not a file of its own",
+                hint="boot it with forkable=True",
+            )
+        if self._half_way:
+            raise HostError(f"cannot freeze {self._machine.name} again: the last time, that did not come to its end")
+        said = {"keep": bool(key), **self._about}
+        key = key_of(self._basis(), key or secrets.token_hex(16))
+        self._count += 1
+        overlay = self._disk.with_name(f"disk-{self._count}.qcow2")
+        ram = self._machine.ram.file
+        making = self._place.within(snapshots.making, key, "checkpoint", name, stands_on=self._stands_on, **said)
+        try:
+            with events.phase("checkpoint", machine=self._machine.name, detail=name), making as (into, final):
+                self._freeze(
+                    into,
+                    final,
+                    link=[(self._disk, into / "disk.qcow2")],
+                    copy=[(into / "overlay", overlay), (ram, into / "ram")],
+                    overlay=overlay,
+                    hold=[into / "in-use"],
+                )
+                self._half_way = True
+        except OSError as problem:
+            raise HostError(f"cannot freeze {self._machine.name}: {problem.strerror or problem}") from problem
+        self._half_way = False
+        self._disk, self._stands_on = overlay, (final / "in-use", *self._stands_on)
+        return self._place.call(snapshots.read, final)
+
+    def template(self, into: Path, final: Path) -> None:
+        """Freeze the machine into a directory, for good: it has nothing but its end before it.
+
+        :param final: where the directory will be then.
+        :raise HostError: the disk is full, or QEMU could not.
+        """
+        ram = self._machine.ram
+        if ram is None:
+            raise AssertionError("a template is made of a machine whose memory is a file")
+        self._freeze(
+            into,
+            final,
+            link=[(self._disk, into / "disk.qcow2"), (ram.file, into / "ram")],
+            copy=[],
+            overlay=None,
+            hold=[],
+        )
+
+    def network(self) -> str:
+        """Return what QEMU's user network says of its connections."""
+        return str(self._leash.qmp("human-monitor-command", {"command-line": "info usernet"}))
+
+    def _freeze(
+        self,
+        into: Path,
+        final: Path,
+        *,
+        link: list[tuple[Path, Path]],
+        copy: list[tuple[Path, Path]],
+        overlay: Path | None,
+        hold: list[Path],
+    ) -> None:
+        try:
+            self.stood_still_s = self._leash.request(
+                Deadline.after(FREEZE_LIMIT_S),
+                do="freeze",
+                link=[[*map(str, pair)] for pair in link],
+                copy=[[*map(str, pair)] for pair in copy],
+                state=str(into / "state"),
+                prepare=[overlay_unseen_argv(final / "disk.qcow2", into / "overlay", self._size_bytes())],
+                overlay=str(overlay) if overlay else None,
+                hold=[*map(str, hold)],
+            )
+        except BootError as problem:
+            raise HostError(f"cannot freeze {self._machine.name}: {problem}") from problem
+
+    def _size_bytes(self) -> int:
+        (disk,) = (one for one in self._leash.qmp("query-block") if one["device"] == DISK)
+        return int(disk["inserted"]["image"]["virtual-size"])
+
+
+def basis_of(machine: Machine, baked: BakedImage) -> str:
+    """Return all that a frozen state of such a machine depends on, whatever has been done in it."""
+    nameless = replace(machine, name="", disk=Path("disk.qcow2"))
+    disk = baked.disk.stat()  # one that was written to since is another
+    qemu = Path(shutil.which("qemu-system-x86_64") or "qemu-system-x86_64")
+    status = qemu.stat()  # another version is another file: asking QEMU itself takes as long as a clone
+    said = [
+        FORMAT, baked.serial, disk.st_size, disk.st_mtime_ns, qemu_argv(nameless, disk=nameless.disk),
+        os.fspath(qemu.resolve()), status.st_size, status.st_mtime_ns,
+        _processor() if machine.accelerator == "kvm" else "",
+    ]  # fmt: skip
+    return json.dumps(said)
+
+
+def key_of(basis: str, *more: str) -> str:
+    """Return the key of a frozen machine of that *basis*; *more* says what it has behind it."""
+    return snapshots.key_for(json.dumps([basis, *more]))
+
+
+def _processor() -> str:
+    """Return what this host's processor is: under KVM the guest sees it."""
+    telling = ("model name", "stepping", "microcode", "flags")
+    with Path("/proc/cpuinfo").open() as processors:
+        first = itertools.takewhile(str.strip, processors)  # the others are alike, and there may be many
+        words = [platform.machine(), *(line.rstrip("\n") for line in first if line.startswith(telling))]
+    return "\n".join(words)
+
+
+def machine_as_data(machine: Machine) -> dict[str, Any]:
+    """Return what :func:`machine_from` reads, as JSON has it."""
+    said = asdict(machine)
+    kept = {name: said[name] for name in said if name not in ("ram", "waits", "seed", "throw_away", "exchange")}
+    return dict(json.loads(json.dumps(kept, default=os.fspath)))
+
+
+def machine_from(said: Mapping[str, Any]) -> Machine:
+    """Return the machine that was written down, as it is before it starts."""
+    boot = said["boot"]
+    kernel = boot and DirectKernel(
+        kernel=Path(boot["kernel"]), initrd=Path(boot["initrd"]), command_line=boot["command_line"]
+    )
+    return Machine(**{**said, "disk": Path(said["disk"]), "boot": kernel, "extra": tuple(said["extra"])})

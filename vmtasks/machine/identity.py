@@ -1,0 +1,141 @@
+"""The first thing that a copied machine does: become itself, and no longer the one that it was copied from.
+
+A machine that goes on from a frozen state has the clock, the random numbers, the machine-id and the host name of
+the moment when it was frozen. A few lines of Perl (perl-base is essential in Debian) set all four right. In a copy of
+a template they are there already: a process that dozes since before the template was frozen, looks at the end of the
+exchange for a note that says who it is now, obeys, and ends. So a copy wakes up while its sshd still greets. In others,
+and wherever nobody dozed, the same lines come over ssh. Either way the command that proves the machine ready tells
+that it was woken: one that was not is never handed out.
+
+Sources: clock_gettime(2), settimeofday(2), machine-id(5), random(4) for the ioctl RNDRESEEDCRNG, linux/fs.h for
+BLKFLSBUF.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shlex
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from vmtasks.guest.transfer_disk import FIND
+from vmtasks.spec import NOTE_AT
+from vmtasks.ssh.command import Shell, sh
+
+if TYPE_CHECKING:
+    from paramiko.channel import Channel
+
+_AWAKE = "/run/vmtasks-awake"
+"""A file in the guest: the machine-id of the one who was last woken."""
+_DOZING = "/run/vmtasks-dozing"
+
+# Waking up twice does no harm: all of it says who the machine is, and not what to change.
+_WAKE = r"""
+sub put { my ($mode, $path, $text) = @_; open my $f, $mode, $path or die "$path: $!\n"; print $f $text; close $f }
+sub become {
+    my ($seed, $id, $name) = @_;
+    open my $random, "+>", "/dev/urandom" or die "/dev/urandom: $!\n";
+    syswrite $random, pack("H*", $seed);
+    ioctl $random, 0x5207, 0;
+    open my $f, "<", "/etc/machine-id" or die "/etc/machine-id: $!\n"; chomp(my $old = <$f> // "");
+    put ">", "/etc/machine-id", "$id\n";
+    for my $logs ("/run/log/journal", "/var/log/journal") { symlink $old, "$logs/$id" if -d "$logs/$old" }
+    put ">", "/proc/sys/kernel/hostname", $name;
+    put ">", "/etc/hostname", "$name\n";
+    put ">>", "/etc/hosts", "127.0.1.1 $name\n";
+}
+my $wide = length(pack("p", "")) == 8;  # amd64, or i386: other numbers of the calls, and narrower fields
+sub now {
+    my $now = shift; my $whole = int $now;
+    my $time = pack($wide ? "q2" : "l2", $whole, int(($now - $whole) * 1e6));
+    syscall($wide ? 164 : 79, $time, 0) == 0 or die "settimeofday: $!\n";
+}
+"""
+# The clock comes last and over a line of its own: how long it took to get there does not count then.
+_OVER_SSH = (
+    _WAKE
+    + r"""
+my $dozing = pop;
+unlink $dozing;
+become(@ARGV);
+$| = 1; print "now?\n";
+now(scalar <STDIN>);
+print "awake\n";
+"""
+)
+# Here the time is that of the moment when the copy went on. Its clocks stood until then, so what they have moved since
+# the last look, before it was frozen, is how long it took to get there.
+_DOZE = (
+    _WAKE
+    + r"""
+my ($disk, $at, $dozing, $awake) = @ARGV;
+open my $f, "<", $disk or die "$disk: $!\n";
+put ">", $dozing, "";
+sub ticks {
+    my $ticks = "\0" x 16;
+    syscall($wide ? 228 : 265, 1, $ticks);
+    my ($whole, $nano) = unpack $wide ? "q2" : "l2", $ticks;
+    return $whole + $nano / 1e9;
+}
+my $seen = ticks();
+while (-e $dozing) {
+    ioctl $f, 0x1261, 0;
+    sysseek $f, $at, 0;
+    sysread $f, my $note, 512;
+    if ($note =~ /^wake (\w+) (\w+) (\S+) ([\d.]+)\n/) {
+        now($4 + ticks() - $seen);
+        become($1, $2, $3);
+        put ">", $awake, "$2\n";
+        last;
+    }
+    $seen = ticks();
+    select undef, undef, undef, 0.01;
+}
+unlink $dozing;
+"""
+)
+
+
+def doze() -> Shell:
+    """Return the command that leaves a dozer behind in a machine that is about to be frozen as a template."""
+    words = shlex.join(["perl", "-e", _DOZE])
+    wait = f"n=0; until [ -e {_DOZING} ] || [ $n -gt 500 ]; do sleep 0.02; n=$((n+1)); done"
+    return sh(f'{FIND} || exit 0; setsid {words} "$d" {NOTE_AT} {_DOZING} {_AWAKE} </dev/null >/dev/null 2>&1 & {wait}')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wake:
+    """Who a copied machine is from now on."""
+
+    name: str
+    """The machine's name, the first part of its host name."""
+    machine_id: str = field(default_factory=lambda: secrets.token_hex(16))
+    seed: str = field(default_factory=lambda: secrets.token_hex(64))
+
+    @property
+    def hostname(self) -> str:
+        """Two machines of one name are two hosts."""
+        return f"{self.name}-{self.machine_id[:4]}"
+
+    @property
+    def note(self) -> str:
+        """What the dozer is to read, but for the time."""
+        return f"wake {self.seed} {self.machine_id} {self.hostname}"
+
+    def __call__(self, channel: Channel) -> bool:
+        """See that the machine at the other end is awake, or wake it; return whether it did as it was told.
+
+        :param channel: a fresh session, with a time limit of its own.
+        """
+        program = shlex.join(["perl", "-e", _OVER_SSH, self.seed, self.machine_id, self.hostname, _DOZING])
+        channel.exec_command(
+            f'{{ read -r id <{_AWAKE}; }} 2>/dev/null; if [ "$id" = {self.machine_id} ]; then echo awake; '
+            f"else exec {program}; fi"
+        )
+        with channel.makefile("rb") as answers:
+            answer = answers.readline()
+            if answer == b"now?\n":
+                channel.sendall(f"{time.time():.6f}\n".encode())
+                answer = answers.readline()
+            return bool(answer == b"awake\n")

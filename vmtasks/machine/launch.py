@@ -1,0 +1,99 @@
+"""What a machine starts from, and what is around it: data, before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from vmtasks.cache.snapshots import Frozen
+from vmtasks.config.settings import HostSettings
+from vmtasks.host.accelerator import Choice
+from vmtasks.host.local import THIS_HOST, Place
+from vmtasks.image.baked import BakedImage
+from vmtasks.spec import Access, Machine, Ram, Start
+from vmtasks.ssh.command import Command
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keeping:
+    """How a disk that is kept comes to its machine, and from it."""
+
+    prepare: tuple[tuple[str, ...], ...] = ()
+    """Commands that make the disk."""
+    copy: tuple[tuple[Path, Path], ...] = ()
+    """Pairs of files, the second to be made of the first."""
+    move: tuple[tuple[Path, Path], ...] = ()
+    """Pairs of files, the first to become the second once QEMU has ended as it should; otherwise the first goes."""
+    power_off: Command | None = ("systemctl", "--no-block", "poweroff")
+    """What is run in the guest in the end; None: it has a power button."""
+    power_off_limit_s: float = 90.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Berth:
+    """Everything around a machine that is not the machine: where it comes from and what it may use."""
+
+    image: str
+    baked: BakedImage | None
+    """None: the image is somebody else's, and nothing is known of it."""
+    access: Access
+    choice: Choice
+    settings: HostSettings
+    place: Place = THIS_HOST
+    """The host that runs it; *baked* is there, and so is all that it starts from."""
+    keeping: Keeping = Keeping()
+    what: str = ""
+    """What it is for, in the words that others on this host read while they wait."""
+    logs: Path | None = None
+    console: Path | None = None
+    """The file that receives the serial console of every attempt; None: each has a file of its own among the logs."""
+    first_look_s: float = 0.0
+    """How long to wait before the first look whether the guest answers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """What a machine starts from."""
+
+    frozen: Frozen | None = None
+    """None: it boots from its disk."""
+    why: str = ""
+    """Why this and nothing quicker."""
+    forkable: bool = False
+    """Whether its memory is to be a file of its own, so that it can be frozen in turn."""
+    otherwise: Origin | None = None
+    """What to start from if *frozen* does not serve; None: nothing else is the same machine."""
+
+    @property
+    def kind(self) -> Start:
+        """How such a start is called."""
+        if self.frozen is None:
+            return "cold"
+        return "clone" if self.frozen.kind == "template" else "fork"
+
+
+def start_form(machine: Machine, origin: Origin, directory: Path) -> Machine:
+    """Return *machine* as it is started from *origin* in a directory of its own: a pure function."""
+    own = replace(machine, exchange=directory / "exchange" if machine.hardware == "lean" else None)
+    if machine.throw_away:
+        own = replace(own, disk=directory / "disk.qcow2", disk_format="qcow2")
+    if origin.forkable:
+        own = replace(own, ram=Ram(file=directory / "ram", shared=True))
+    elif origin.frozen is not None:
+        own = replace(own, ram=Ram(file=origin.frozen.ram, shared=False))
+    return replace(own, waits=origin.frozen is not None)
+
+
+def stands_on(berth: Berth, origin: Origin) -> tuple[Path, ...]:
+    """Return the lock files of everything that the machine's disk is laid over."""
+    if origin.frozen is not None:
+        return origin.frozen.holds
+    return (berth.baked.in_use,) if berth.baked else ()
+
+
+def copies_of(form: Machine, frozen: Frozen) -> Iterator[tuple[Path, Path]]:
+    """Yield what a machine that starts from a frozen one has a copy of."""
+    yield frozen.overlay, form.disk
+    if form.ram and form.ram.shared:
+        yield frozen.ram, form.ram.file

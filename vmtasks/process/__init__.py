@@ -1,0 +1,1 @@
+"""Our own processes: isolated interpreters, a subreaper, the parent, signals, threads, cleaning up."""

@@ -1,0 +1,53 @@
+"""What asks us to end becomes an exception, so that every ``with`` on the way out does its work."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from types import FrameType
+
+from vmtasks.errors import Interrupted
+from vmtasks.process import parent
+
+ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGINT)
+
+
+@contextmanager
+def signals_interrupt() -> Iterator[None]:
+    """Raise :class:`Interrupted` in the main thread when a signal asks us to end, or whoever called us is gone.
+
+    A second signal changes nothing: somebody who presses Ctrl-C twice gets no less clean an end. Who calls us through
+    nohup(1) may go, and so may the terminal.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python handles signals in the main thread only
+        return
+    main = threading.get_ident()
+    losses: list[str] = []
+
+    def interrupt(number: int, _: FrameType | None) -> None:
+        _deafen()
+        if losses:
+            raise Interrupted(f"interrupted: {losses[0]}", hint="what is to outlive its caller is called with nohup")
+        raise Interrupted(f"interrupted by {signal.Signals(number).name}")
+
+    def lose(loss: str) -> None:
+        losses.append(loss)
+        signal.pthread_kill(main, signal.SIGTERM)  # this one, because it may be waiting for something
+
+    alone = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    with ExitStack() as stack:
+        for number in ENDING:
+            if not (alone and number is signal.SIGHUP):
+                stack.callback(signal.signal, number, signal.signal(number, interrupt))
+        if not alone:
+            stack.enter_context(parent.watched(lose))
+        stack.callback(_deafen)  # the end of the block is the end: nothing interrupts what is left of it
+        yield
+
+
+def _deafen() -> None:
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)

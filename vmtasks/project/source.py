@@ -1,0 +1,185 @@
+"""Where a build starts from: a project's tree, a tarball, or a Debian source package."""
+
+from __future__ import annotations
+
+import lzma
+import re
+import shlex
+import tarfile
+import zlib
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from vmtasks import events
+from vmtasks.errors import UsageError
+from vmtasks.guest import Guest, sh
+from vmtasks.project import Project, left_behind, source_date_epoch, source_package, tree_files
+from vmtasks.project.dsc import Dsc
+from vmtasks.project.history import History, who_asks_git
+from vmtasks.project.orig import is_native
+from vmtasks.project.release import is_tarball
+from vmtasks.project.source_package import USER, WORKSHOP
+
+_COMMENT = re.compile(r"^#.*\n", re.MULTILINE)
+_BUILD_FIELD = re.compile(
+    r"^(?:Source|Build-(?:Depends|Conflicts)(?:-Arch|-Indep)?):.*(?:\n[ \t].*)*", re.MULTILINE | re.IGNORECASE
+)
+_CONTROL = re.compile(r"(\./)?[^/]+/debian/control")
+_CONTROL_LIMIT_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Something that can be built, on the host."""
+
+    path: Path
+    kind: Literal["tree", "tarball", "dsc"]
+    debian: Path | None = None
+    """The debian/ directory to build with where a tarball has none: upstream's releases need not."""
+
+    @classmethod
+    def of(cls, path: Path, *, debian: Path | None = None) -> Source:
+        """Look at *path* and tell what it is.
+
+        :param debian: the debian/ directory of the package that a tarball is the upstream of.
+        :raise UsageError: it is not there, nothing that can be built, or not all of it is what it should be.
+        """
+        if path.is_dir():
+            return cls(path=path, kind="tree")
+        if not path.is_file():
+            raise UsageError(f"there is no source {path}", hint="--source takes a directory, a tarball or a .dsc file")
+        if path.suffix == ".dsc":
+            Dsc.read(path).check()
+            return cls(path=path, kind="dsc")
+        if is_tarball(path.name):
+            return cls(path=path, kind="tarball", debian=debian)
+        raise UsageError(f"cannot build {path}: it is neither a directory, nor a tarball, nor a .dsc file")
+
+    def build_needs(self) -> str:
+        """Return what a Debian build of it needs to be there: the fields of debian/control that say so, as they are.
+
+        Nothing where it has no such file, or one that is out of our reach: then the tree in the guest tells.
+
+        Source: deb-src-control(5), and dsc(5), which repeats them.
+        """
+        match self.kind:
+            case "tree":
+                control = _text(self.path / "debian/control")
+            case "tarball":
+                control = _control_in(self.path) or (_text(self.debian / "control") if self.debian else "")
+            case "dsc":
+                control = Dsc.read(self.path).control
+        return "".join(f"{field}\n" for field in _BUILD_FIELD.findall(_COMMENT.sub("", control)))
+
+    def deliver(self, guest: Guest, *, patched: bool = True) -> str:
+        """Put the source into the guest's workshop and return the directory of its tree there.
+
+        A package's is what ``dpkg-source --extract`` makes of it: with upstream's tarball, its components, debian/ and
+        the patches.
+
+        :param patched: whether a tree and a tarball have the patches of debian/patches applied; a .dsc always has.
+        :raise UsageError: it is not one tree.
+        :raise CommandFailed: dpkg-source cannot unpack it, or a patch does not apply.
+        """
+        make = f"useradd --create-home --shell /bin/bash {USER}; "
+        guest.query(sh(f"id -u {USER} >/dev/null 2>&1 || {make}install -d -o {USER} -g {USER} {WORKSHOP}"))
+        match self.kind:
+            case "tree":
+                tree = self._deliver_tree(guest)
+            case "tarball":
+                tree = self._deliver_tarball(guest)
+            case "dsc":
+                tree = self._deliver_dsc(guest)
+        series = shlex.quote(f"{tree}/debian/patches/series")
+        has_patches = guest.query(sh(f"chown -R {USER}:{USER} {shlex.quote(tree)}; [ ! -s {series} ] || echo yes"))
+        if patched and has_patches and self.kind != "dsc":
+            source_package.expect_tool(guest, "dpkg-source", "dpkg-dev")
+            guest.succeed(["dpkg-source", "--before-build", tree], cwd=WORKSHOP, user=USER)
+        return tree
+
+    def package(self, guest: Guest, tree: str, into: Path) -> list[Path]:
+        """Make the Debian source package of a tree that was delivered, and bring it out: the .dsc comes first.
+
+        :param tree: what :meth:`deliver` returned.
+        :raise UsageError: this source is no tree, or debian/changelog does not tell what it is.
+        :raise CommandFailed: dpkg-source cannot: there are changes to upstream's files that no patch has, say.
+        """
+        if self.kind != "tree":
+            raise UsageError(f"cannot make a source package of {self.path}: it is no tree")
+        return source_package.make(guest, Project.load(self.path), tree, into)
+
+    def _deliver_tree(self, guest: Guest) -> str:
+        project = Project.load(self.path)
+        tree = f"{WORKSHOP}/{project.directory_name}"
+        # The times are part of what is built from it: a checkout's are those of the checkout.
+        guest.put(project.root, tree, files=tree_files(project.root), mtime_s=source_date_epoch(project.root))
+        for text in left_behind(project.root):
+            events.emit(events.Note(machine=guest.name, text=text, level="warning"))
+        self._deliver_history(guest, project, tree)
+        return tree
+
+    @staticmethod
+    def _deliver_history(guest: Guest, project: Project, tree: str) -> None:
+        """Make a git repository of the tree where that is wished, or where a build asks git and nobody minds.
+
+        :raise UsageError: it is wished, and cannot be.
+        """
+        wished, asks = project.source.git, who_asks_git(project.root)
+        if not wished and not (asks and not project.source.version):
+            return
+        level: events.Level = "info"
+        if wished is False:
+            text, level = f"{asks} asks git, and '[source] git = false' keeps the history on the host", "warning"
+        else:
+            try:
+                source_package.put_history(guest, project.root, History.of(project.root), tree)
+                text = (
+                    f"{asks or '[source] git = true'} asks git: the history travels, without the files of older commits"
+                )
+            except UsageError as problem:
+                if wished:
+                    raise
+                text, level = f"{asks} asks git, but {problem.sentence}; VMTASKS_VERSION can say the version", "warning"
+        events.emit(events.Note(machine=guest.name, text=text, level=level))
+
+    def _deliver_tarball(self, guest: Guest) -> str:
+        guest.put(self.path, f"{WORKSHOP}/")
+        guest.query(sh(f"cd {WORKSHOP} && mkdir .unpacked && tar -x -C .unpacked -f ./{shlex.quote(self.path.name)}"))
+        found = guest.query(["find", f"{WORKSHOP}/.unpacked", "-mindepth", "1", "-maxdepth", "1", "-printf", "%y%f\n"])
+        tops = found.splitlines()
+        if len(tops) != 1 or not tops[0].startswith("d"):
+            raise UsageError(f"cannot build {self.path}: it must hold one directory, and holds {len(tops)} files")
+        tree = f"{WORKSHOP}/{tops[0][1:]}"
+        guest.query(sh(f"cd {WORKSHOP} && mv .unpacked/{shlex.quote(tops[0][1:])} ./ && rmdir .unpacked"))
+        if self.debian is not None and self.debian.is_dir():
+            # dpkg-source: what upstream has of debian/ counts for nothing where Debian has its own.
+            if not is_native(self.debian.parent):
+                guest.query(["rm", "-rf", f"{tree}/debian"])
+            if not guest.query(sh(f"[ ! -e {shlex.quote(tree)}/debian ] || echo yes")):
+                guest.put(self.debian, f"{tree}/debian", mtime_s=source_date_epoch(self.debian.parent))
+        return tree
+
+    def _deliver_dsc(self, guest: Guest) -> str:
+        source_package.expect_tool(guest, "dpkg-source", "dpkg-dev")
+        dsc = Dsc.read(self.path)
+        guest.put(self.path.parent, WORKSHOP, files=[Path(path.name) for path in dsc.files])
+        tree = f"{WORKSHOP}/{dsc.tree}"
+        guest.succeed(["dpkg-source", "--extract", dsc.path.name, tree], cwd=WORKSHOP)
+        return tree
+
+
+def _text(path: Path) -> str:
+    with suppress(OSError):  # whoever needs it says so
+        return path.read_text(errors="replace")
+    return ""
+
+
+def _control_in(tarball: Path) -> str:
+    # It may be damaged, or packed in a way that Python does not know: the guest's tar has the last word on that.
+    with suppress(tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError), tarfile.open(tarball) as archive:
+        for member in archive:
+            if _CONTROL.fullmatch(member.name) and (file := archive.extractfile(member)):
+                return file.read(_CONTROL_LIMIT_BYTES).decode(errors="replace")
+    return ""

@@ -1,0 +1,195 @@
+"""Machines on Amazon EC2: an instance for each, of a machine image of somebody else's, furnished as ours would be."""
+
+from __future__ import annotations
+
+import shlex
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vmtasks import events
+from vmtasks.config.settings import HostSettings
+from vmtasks.deadline import Deadline
+from vmtasks.errors import BootError, UsageError
+from vmtasks.guest import Guest, sh
+from vmtasks.image.baked import key_of
+from vmtasks.image.definition import Definition, find
+from vmtasks.image.mmdebstrap import make_keys
+from vmtasks.process.cleanup import entrust
+from vmtasks.providers.apply_image import furnish
+from vmtasks.providers.base import Wishes, note_ignored
+from vmtasks.providers.ec2.ami import Ami, AmiCheckpointer
+from vmtasks.providers.ec2.client import Account, Watch
+from vmtasks.providers.ec2.request import ResourceTags, ec2_of, image_request, instance_request, newest
+from vmtasks.providers.preparation import Provisioning
+from vmtasks.spec import Access, Checkpoint
+from vmtasks.ssh.connect import Address, connect, ssh_line
+from vmtasks.ssh.session import Session
+
+if TYPE_CHECKING:
+    from vmtasks.ssh.connect import Connection
+
+SSH_PORT = 22
+POLL_S = 1.0
+_CLOUD_INIT = sh("if command -v cloud-init; then cloud-init status --wait; fi >/dev/null 2>&1; :")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ec2:
+    """Machines on Amazon EC2."""
+
+    on: str
+    """``ec2`` or ``ec2:REGION``."""
+
+    def account(self) -> Account:
+        """Return who to ask."""
+        return Account.at(self.on)
+
+    @contextmanager
+    def machine(
+        self,
+        image: str | Checkpoint,
+        wishes: Wishes,
+        *,
+        provisioning: Provisioning | None = None,
+        what: str = "",
+        logs: Path | None = None,
+    ) -> Iterator[Guest]:
+        """Yield the guest of a clean machine; see :class:`vmtasks.providers.base.Provider`."""
+        del provisioning  # nothing is kept here: whoever asked for it does the work in the block
+        settings = HostSettings.load()
+        definition = _definition(image)
+        said = ec2_of(definition)
+        name = wishes.name or definition.name
+        _check(wishes, definition, name, said.instance_type)
+        claim = ResourceTags(name=name, what=what, until_s=time.time() + settings.ec2_ttl_s)
+        account = self.account()
+        limit = Deadline.after(settings.boot_limit_s)
+        with ExitStack() as stack:
+            keys = stack.enter_context(_keys(name))
+            with events.phase("instance", machine=name, detail=said.instance_type):
+                wanted = {"ImageIds": [image.id]} if isinstance(image, Ami) else image_request(said)
+                ami = newest(account.ask("describe_images", **wanted)["Images"], said)
+                request = instance_request(definition, ami, claim, keys, settings)
+                instance_id = stack.enter_context(account.running(request, name))
+                watch = Watch(account, instance_id, claim)
+                host = _address(account, instance_id, watch, limit)
+            access = Access(identity=keys / "id_ed25519", known_hosts=keys / "known_hosts")
+            address = Address(host=host, port=SSH_PORT, access=access)
+            connection = _first_connection(address, name, watch, limit)
+            session = Session(
+                name, connection, lambda deadline: connect(address, deadline, watch), watch, look=watch.look
+            )
+            freezer = AmiCheckpointer(
+                account=account,
+                session=session,
+                instance_id=instance_id,
+                definition=definition,
+                on=self.on,
+                ttl_s=settings.ec2_ttl_s,
+                forkable=wishes.forkable,
+            )
+            ssh = ssh_line(address)
+            guest = Guest(
+                session,
+                freeze=freezer.checkpoint,
+                logs=logs,
+                heartbeat_s=settings.heartbeat_s,
+                facts={"ssh": ssh, "address": address, "directory": keys, "instance": instance_id},
+            )
+            stack.callback(guest.close)
+            events.emit(
+                events.MachineStarted(
+                    machine=name,
+                    image=definition.name,
+                    image_key=key_of(definition),
+                    manifest={"ami": ami["ImageId"], "ami_name": ami.get("Name", ""), "instance": instance_id},
+                    argv=(),
+                    accelerator="ec2",
+                    why_accelerator=f"{said.instance_type} in {account.region}",
+                    start="cold",
+                    why_start=f"from {ami['ImageId']}, until {claim.until} at the latest",
+                    ssh=shlex.join(ssh),
+                    on=self.on,
+                )
+            )
+            with events.phase("cloud-init", machine=name):
+                guest.query(_CLOUD_INIT)  # which has a hand in sshd and apt until it is done
+            if not isinstance(image, Ami):
+                furnish(guest, definition)
+            yield guest
+
+
+def _definition(image: str | Checkpoint) -> Definition:
+    if isinstance(image, str):
+        return find(image)
+    if isinstance(image, Ami):
+        return image.definition
+    raise UsageError(f"cannot start from {image.name}: it is no AMI")
+
+
+def _check(wishes: Wishes, definition: Definition, name: str, instance_type: str) -> None:
+    """Say which wishes do not come true.
+
+    :raise UsageError: it would be dangerous, or useless, to go on without.
+    """
+    if (network := wishes.network or definition.network) != "user":
+        raise UsageError(f"cannot run {name} on ec2 with network '{network}': there it reaches the Internet")
+    if wishes.extra:
+        raise UsageError(f"cannot run {name} on ec2 with arguments for QEMU: there is none")
+    for names, why in (
+        (("memory_mib", "cpus", "accel"), f"{instance_type} is what the image's [ec2] says"),
+        (("attempts",), "a machine that does not come up there is not tried again"),
+    ):
+        note_ignored(wishes, names, machine=name, place="ec2", why=why)
+
+
+@contextmanager
+def _keys(name: str) -> Iterator[Path]:
+    """Yield a directory with the keys of one machine, which go with it."""
+    with tempfile.TemporaryDirectory(prefix="vmtasks-ec2-") as directory:
+        entrust(Path(directory))
+        make_keys(Path(directory), name)
+        yield Path(directory)
+
+
+def _address(account: Account, instance_id: str, watch: Watch, limit: Deadline) -> str:
+    """Return where a new instance is reached, once it runs.
+
+    :raise BootError: it ended, or does not run before *limit*.
+    """
+    while not limit.passed:
+        said = account.instance(instance_id)
+        address = said.get("PublicIpAddress") or said.get("PrivateIpAddress")
+        if address and said["State"]["Name"] == "running":
+            return str(address)
+        watch(limit.within(POLL_S))
+    raise BootError(f"instance {instance_id} did not run within {limit.limit_s:g} s")
+
+
+def _first_connection(address: Address, name: str, watch: Watch, limit: Deadline) -> Connection:
+    """Return the connection that makes a machine ready."""
+    with ExitStack() as phases:
+        phases.enter_context(events.phase("boot", machine=name, detail=address.host))
+        greeted = False
+
+        def on_greeting() -> None:
+            nonlocal greeted
+            if not greeted:  # it may greet many a time before it lets us in
+                greeted = True
+                phases.close()
+                phases.enter_context(events.phase("ssh", machine=name, detail="the first command"))
+
+        try:
+            connection = connect(address, limit, watch, on_greeting=on_greeting)
+        except BootError as problem:
+            if greeted or not limit.passed:
+                raise
+            hint = "does its security group let this host in on port 22? ec2_security_groups names others"
+            raise BootError(f"{problem.sentence}, at {address.host}", hint=hint) from problem
+        watch.answered = True
+        return connection

@@ -1,0 +1,194 @@
+"""A machine that simply is there: reached over ssh, lent to one at a time, and never clean."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from vmtasks import events
+from vmtasks.config.settings import HostSettings
+from vmtasks.debian import apt, packages
+from vmtasks.errors import CommandFailed, HostError, UsageError
+from vmtasks.guest import Guest, sh
+from vmtasks.image.definition import Definition, find
+from vmtasks.process.user import own_name
+from vmtasks.project.source_package import WORKSHOP
+from vmtasks.providers.apply_image import furnish
+from vmtasks.providers.base import Wishes, note_ignored
+from vmtasks.providers.preparation import Provisioning
+from vmtasks.providers.static_host.reservation import Hold
+from vmtasks.spec import Checkpoint
+from vmtasks.ssh.openssh import reach, ssh_words
+from vmtasks.ssh.session import Session
+
+SCHEME = "ssh://"
+OURS = (WORKSHOP, apt.LOCAL_REPOSITORY, *apt.LOCAL_FILES, packages.OLDER)
+"""What recipes make wherever they run."""
+DPKG_JOURNAL = "/var/lib/dpkg/updates"
+"""Has files with numbers for names while dpkg works, and where it did not come to its end."""
+DPKG_FINISH = "DEBIAN_FRONTEND=noninteractive dpkg --force-confdef --force-confold --configure -a"
+# No name that begins with a dash, and nothing that a shell or ssh would take for more than a name.
+_ADDRESS = re.compile(r"(?:([^@]*)@)?([A-Za-z0-9_][\w.-]*|\[[0-9A-Fa-f:.]+(?:%\w+)?\])(?::([0-9]{1,5}))?", re.ASCII)
+_NEEDS = {
+    "apt-get": "it runs no Debian, then",
+    "flock": "it comes with the package util-linux",
+    "setpriv": "it comes with the package util-linux",
+}
+_IGNORED = ("memory_mib", "cpus", "accel", "attempts", "cold")
+
+_holders: set[tuple[Standing, threading.Thread]] = set()
+"""Who of this process has which machine, or had it and has lost it: then two may be there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """The machine at ``ssh://[root@]HOST[:PORT]``."""
+
+    host: str
+    port: int | None = None
+
+    @classmethod
+    def at(cls, on: str) -> Standing:
+        """Return the machine that ``--on`` names.
+
+        :raise UsageError: it names none.
+        """
+        found = _ADDRESS.fullmatch(on.removeprefix(SCHEME))
+        if found is None or int(found[3] or 22) not in range(1, 2**16):
+            raise UsageError(f"cannot have a machine at {on!r}: it must be {SCHEME}[root@]HOST[:PORT]")
+        user, host, port = found.groups()
+        if user not in (None, "root"):
+            raise UsageError(
+                f"cannot work as {user!r} at {host}: what recipes do there, root alone may do",
+                hint=f"let your key in as root there, and say {SCHEME}root@{host}",
+            )
+        return cls(host=host.strip("[]"), port=int(port) if port else None)
+
+    @property
+    def on(self) -> str:
+        """What names it for ``--on``."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{SCHEME}root@{host}" + (f":{self.port}" if self.port else "")
+
+    @contextmanager
+    def machine(
+        self,
+        image: str | Checkpoint,
+        wishes: Wishes,
+        *,
+        provisioning: Provisioning | None = None,  # noqa: ARG002 - nothing can be kept there
+        what: str = "",
+        logs: Path | None = None,
+    ) -> Iterator[Guest]:
+        """Yield the guest that the machine is; see :class:`vmtasks.providers.base.Provider`.
+
+        It waits until nobody else has the machine. What recipes leave there goes in the end; packages stay.
+
+        :raise ConnectionLost: while the block runs, by the guest's verbs: the machine is ours no longer.
+        """
+        if not isinstance(image, str):
+            raise UsageError(f"cannot start from {image.name} at {self.host}: it is no machine that can be copied")
+        definition = find(image)
+        self._expect_possible(definition, wishes)
+        name = wishes.name or image
+        note_ignored(wishes, _IGNORED, machine=name, place=self.host, why="it is what it is")
+        hold = Hold(self.host)
+        with events.phase("ssh", machine=name, detail=self.host):
+            connect = partial(reach, self.host, self.port, hold.watch)
+            session = Session(name, connect(), lambda _: connect(), hold.watch)
+        try:
+            self._expect_debian(session)
+            with self._taken(hold, session, what or image):
+                settings = HostSettings.load()
+                _, *words = ssh_words(self.host, self.port)
+                guest = Guest(
+                    session,
+                    logs=logs,
+                    heartbeat_s=settings.heartbeat_s,
+                    facts={"ssh": [*settings.ssh_argv(), *words]},
+                )
+                self._tell(name, image, is_whole=hold.is_whole)
+                self._finish_packages(session)
+                furnish(guest, definition)
+                yield guest
+        finally:
+            session.close()
+
+    def _expect_possible(self, definition: Definition, wishes: Wishes) -> None:
+        network = wishes.network or definition.network
+        if network != "user":
+            raise UsageError(
+                f"cannot keep {self.host} from the network ('{network}'): it has one, and is not ours to shut in",
+                hint="--on here can",
+            )
+        if wishes.extra:
+            raise UsageError(f"cannot give {self.host} arguments for QEMU: it is none of QEMU's machines")
+        if (self, threading.current_thread()) in _holders:
+            raise UsageError(
+                f"cannot have a second machine at {self.host}: there is one, and who asks has not given it back yet",
+                hint="end the block of the first machine before the second one's begins",
+            )
+
+    def _expect_debian(self, session: Session) -> None:
+        question = f"id -u; for name in {' '.join(_NEEDS)}; do command -v $name >/dev/null || echo $name; done"
+        try:
+            number, *missing = session.query(sh(question)).split() or [""]
+        except CommandFailed as problem:
+            number, missing = problem.sentence, []
+        if number != "0":
+            raise HostError(
+                f"cannot work as root at {self.host}: it answers {number!r} where root's number, 0, should be",
+                hint=f"`{shlex.join(ssh_words(self.host, self.port))} id -u` shows what it says",
+            )
+        if missing:
+            raise HostError(f"cannot use {self.host}: it has no {missing[0]}", hint=_NEEDS[missing[0]])
+
+    @contextmanager
+    def _taken(self, hold: Hold, session: Session, what: str) -> Iterator[None]:
+        who = f"{what} of {own_name()} at {socket.gethostname()} (pid {os.getpid()})"
+        holder = (self, threading.current_thread())  # though another one may give it back
+        with hold.taken(session, who, OURS):
+            _holders.add(holder)
+            try:
+                yield
+            finally:
+                _holders.remove(holder)
+
+    def _finish_packages(self, session: Session) -> None:
+        """Have dpkg go on where it was killed with somebody who had the machine: apt does nothing before."""
+        try:
+            session.query(sh(f"! ls {DPKG_JOURNAL}/[0-9]* 2>/dev/null || {DPKG_FINISH}"))
+        except CommandFailed as problem:
+            raise HostError(
+                f"cannot use {self.host}: dpkg was interrupted there, and cannot finish",
+                evidence=problem.evidence,
+                hint=f"`{shlex.join(ssh_words(self.host, self.port))} dpkg --configure -a` must end well",
+            ) from problem
+
+    def _tell(self, name: str, image: str, *, is_whole: bool) -> None:
+        events.emit(
+            events.MachineStarted(
+                machine=name,
+                image=image,
+                image_key="",
+                manifest={},
+                argv=(),
+                accelerator="none",
+                why_accelerator=f"{self.host} is what it is",
+                start="cold",
+                why_start="a machine that simply is there",
+                on=self.on,
+                ssh=shlex.join(ssh_words(self.host, self.port)),
+            )
+        )
+        more = "" if is_whole else "; processes that commands leave running stay, too: it has no control groups"
+        text = f"{self.host} is not clean: what was installed there before is there, and what is installed now stays"
+        events.emit(events.Note(machine=name, text=text + more))

@@ -1,0 +1,78 @@
+"""What goes between two hosts as JSON: the few kinds of data that are asked for there, and no program."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from vmtasks.cache.entry import Kept
+from vmtasks.cache.snapshots import Frozen
+from vmtasks.config.settings import HostSettings
+from vmtasks.host.accelerator import Choice
+from vmtasks.host.lease import Lease
+from vmtasks.host.local import THIS_HOST, Place
+from vmtasks.host.slots import Limits, Ticket
+from vmtasks.image.baked import BakedImage
+from vmtasks.spec import DirectKernel, Machine, Ram
+
+_KINDS = {
+    kind.__name__: kind
+    for kind in (BakedImage, Choice, DirectKernel, Frozen, HostSettings, Lease, Limits, Machine, Ram, Ticket)
+}
+
+
+def packed(data: object) -> object:  # noqa: PLR0911 - one for each kind
+    """Return *data* as JSON has it.
+
+    :raise TypeError: it is of no kind that travels.
+    """
+    match data:
+        case None | bool() | int() | float() | str():
+            return data
+        case Path():
+            return {"path": str(data)}
+        case bytes():
+            return {"bytes": base64.b64encode(data).decode()}
+        case _ if type(data).__name__ in _KINDS:
+            return {"kind": type(data).__name__, "fields": {name: packed(field) for name, field in _fields(data)}}
+        case list():
+            return [packed(one) for one in data]
+        case tuple():
+            return {"tuple": [packed(one) for one in data]}
+        case dict():
+            return {"dict": {str(key): packed(field) for key, field in data.items()}}
+    raise TypeError(f"{type(data).__name__} is of no kind that travels between hosts")
+
+
+def unpacked(said: Any, place: Place = THIS_HOST) -> Any:  # noqa: ANN401, PLR0911 - whatever was packed
+    """Return what *said* was packed from; *place* is where such of it is at home as has one.
+
+    :raise ValueError: it was not packed by us.
+    """
+    match said:
+        case None | bool() | int() | float() | str():
+            return said
+        case list():
+            return [unpacked(one, place) for one in said]
+        case {"path": str(path)}:
+            return Path(path)
+        case {"bytes": str(text)}:
+            return base64.b64decode(text)
+        case {"tuple": list(items)}:
+            return tuple(unpacked(one, place) for one in items)
+        case {"dict": dict(table)}:
+            return {key: unpacked(field, place) for key, field in table.items()}
+        case {"kind": str(name), "fields": dict(table)} if name in _KINDS:
+            kind: Any = _KINDS[name]
+            data = kind(**{key: unpacked(field, place) for key, field in table.items()})
+            return replace(data, place=place) if isinstance(data, Kept) else data
+    raise ValueError(f"nobody of ours says {str(said)[:80]!r}")
+
+
+def _fields(data: Any) -> list[tuple[str, object]]:  # noqa: ANN401 - one of _KINDS
+    if is_dataclass(data):
+        # Where something kept is at home, whoever reads it knows.
+        return [(one.name, getattr(data, one.name)) for one in fields(data) if one.name != "place"]
+    return [*data._asdict().items()]

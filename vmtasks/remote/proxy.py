@@ -1,0 +1,286 @@
+"""The near end of a link: stands in for a program of ours that runs on another host.
+
+It says and hears what that program does, but for three things: a machine's console comes home into a file here, a port
+of that host's is had as one of ours, and a link that breaks is told as the program's end. It leads a session of its own
+and so keeps the link alive also while its caller is stopped. Standard library only.
+
+Source: ssh(1), ssh_config(5).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import IO, Any
+
+from vmtasks.process.child import die_with
+from vmtasks.remote.heartbeat import BEAT_S
+
+_FORWARD_ATTEMPTS = 3
+_FORWARD_LIMIT_S = 2.0
+"""How long one attempt may take: meanwhile we give no sign of life."""
+_SETTLE_LIMIT_S = 120.0
+"""How long a host may take to let us in and to run what we send."""
+_END_LIMIT_S = 12.0
+"""How long to wait for the last word once our caller is gone."""
+_WHY = (
+    (r"REMOTE HOST IDENTIFICATION HAS CHANGED", "cannot trust {host}: its host key is another than the one ssh knows",
+     "if that is right, `ssh-keygen -R` forgets the old one"),
+    (r"Host key verification failed", "cannot trust {host}: ssh does not know its host key",
+     "`ssh {host}` shows it and asks, once"),
+    (r"Permission denied \(", "cannot log in to {host}: it accepts none of your ssh keys",
+     "`ssh {host} true` must work without a password"),
+    (r"Could not resolve hostname[^:]*: (.*)", "cannot find {host}: {0}", ""),
+    (r"connect to host \S+ port \d+: (.*)", "cannot reach {host}: {0}", "`ssh {host} true` must work"),
+    (r"Connection to \S+ port \d+ timed out", "cannot reach {host}: it does not answer", "`ssh {host} true` must work"),
+    (r"python3: (?:command )?not found", "cannot run machines on {host}: it has no python3",
+     "`apt install python3` there"),
+)  # fmt: skip
+
+
+def why_it_broke(host: str, complaint: str, status: int | None, *, is_settled: bool = False) -> tuple[str, str]:
+    """Return a sentence and a hint for what ssh said before it ended.
+
+    :param is_settled: whether it had let us in: what is said from then on, the other host may say as well.
+    """
+    for pattern, sentence, hint in () if is_settled else _WHY:
+        if found := re.search(pattern, complaint):
+            groups = [group.strip() for group in found.groups()]
+            return sentence.format(*groups, host=host), hint.format(host=host)
+    lines = [line.strip() for line in complaint.splitlines() if line.strip()]
+    return f"the link to {host} broke: {lines[-1] if lines else f'ssh ended with status {status}'}", ""
+
+
+class Relay:
+    """One program on another host.
+
+    :param ssh: the words of the ssh that reaches it, but for the host and the command.
+    :param command: the shell's line that runs the program, once it has what is in the file *parcel*.
+    """
+
+    def __init__(self, ssh: list[str], host: str, command: str, parcel: str) -> None:
+        self._ssh = ssh
+        self._host = host
+        self._parcel = parcel
+        self._complaint = tempfile.TemporaryFile()  # noqa: SIM115 - as long as we live
+        parent = os.getpid()
+        self._line = subprocess.Popen(
+            [*ssh, host, command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._complaint,
+            bufsize=0,
+            preexec_fn=lambda: die_with(parent),  # noqa: PLW1509 - there is but one thread here
+        )
+        if self._line.stdout is None:
+            raise AssertionError("ssh speaks through a pipe")
+        self._ours, self._theirs = _Lines(0), _Lines(self._line.stdout.fileno())
+        self._console: IO[bytes] | None = None
+        self._qemu_log: IO[bytes] | None = None
+        self._forwards: list[str] = []
+        self._is_settled = False
+        self._over = False
+
+    def run(self) -> None:
+        """See the program through its life."""
+        if self._settle():
+            self._pass_on()
+        self._line.kill()
+        self._line.wait()
+        for forward in self._forwards:
+            self._control("cancel", forward)
+
+    def _settle(self) -> bool:
+        """Have the program there, and return whether it runs; if not, that is told, unless our caller is gone."""
+        deadline_s = time.monotonic() + _SETTLE_LIMIT_S
+        while (left_s := deadline_s - time.monotonic()) > 0 and not self._theirs.ended:
+            ready = select.select([self._ours, self._theirs], [], [], left_s)[0]
+            for side in ready:
+                side.collect()
+            if self._ours.ended:
+                return False
+            for said in self._said():
+                match said["event"]:
+                    case "send":
+                        with open(self._parcel, "rb") as file:  # noqa: PTH123
+                            code = file.read()
+                        self._send(f"{len(code)}\n".encode() + code)
+                    case "ready":
+                        self._is_settled = True
+                        return True
+                    case "unfit":
+                        self._tell_gone(f"cannot run machines on {self._host}: {said['error']}")
+                        return False
+        if self._theirs.ended:
+            self._tell_broken()
+        else:
+            self._tell_gone(f"cannot run machines on {self._host}: it has not answered for {_SETTLE_LIMIT_S:g} s")
+        return False
+
+    def _pass_on(self) -> None:
+        """Pass on what comes from either side, until one of them ends."""
+        ours, theirs = self._ours, self._theirs
+        deadline_s = beat_s = 0.0
+        while not self._over:
+            self._send(b"".join(self._order(line) + b"\n" for line in ours.lines()))
+            try:
+                for said in self._said():
+                    self._hear(said)
+            except (AttributeError, KeyError, TypeError, ValueError) as problem:
+                self._tell_gone(f"cannot understand what {self._host} says: {problem!r}")
+                return
+            if ours.ended and not deadline_s:
+                deadline_s = time.monotonic() + _END_LIMIT_S
+                self._let_go()
+            if theirs.ended or (ours.ended and time.monotonic() > deadline_s):
+                break
+            if time.monotonic() >= beat_s and not ours.ended:
+                beat_s = time.monotonic() + BEAT_S
+                self._send(b"\n")
+            for side in select.select([side for side in (ours, theirs) if not side.ended], [], [], BEAT_S)[0]:
+                side.collect()
+        if not (self._over or ours.ended):
+            self._tell_broken()
+
+    def _order(self, line: bytes) -> bytes:
+        """Return what the program is told for what our caller says; a plan's logs stay on this side."""
+        if b'"qemu_log"' not in line or self._console:
+            return line
+        order = json.loads(line)
+        # Both for as long as we live.
+        self._console, self._qemu_log = (open(order[name], "ab", buffering=0) for name in ("console", "qemu_log"))  # noqa: SIM115, PTH123
+        return json.dumps({**order, "console": None, "qemu_log": f"{order['directory']}/qemu.log"}).encode()
+
+    def _said(self) -> Iterator[dict[str, Any]]:
+        """Yield what has come from the program; what a shell says before it, as a greeting, is passed over."""
+        for line in self._theirs.lines():
+            with suppress(ValueError):
+                said = json.loads(line)
+                if isinstance(said, dict) and "event" in said:
+                    yield said
+
+    def _hear(self, said: dict[str, Any]) -> None:
+        """Pass on what the program says; a machine's logs stay with us, and its ports become ours."""
+        match said["event"]:
+            case "console":
+                if self._console:
+                    _keep(self._console, said["text"].encode("latin-1"))
+                return
+            case "started":
+                said["ports"] = {guest: self._at_home(port) for guest, port in said["ports"].items()}
+                if not all(said["ports"].values()):
+                    self._tell_gone(f"cannot reach machines on {self._host}: ssh did not forward a port of it")
+                    return
+            case "gone":
+                self._over = True
+                if self._qemu_log:
+                    _keep(self._qemu_log, said["qemu"].encode())
+        tell(said)
+
+    def _at_home(self, port: int) -> int:
+        """Return a port of this host that leads to one of the other; 0 if there is no way."""
+        for _ in range(_FORWARD_ATTEMPTS):
+            with socket.create_server(("127.0.0.1", 0)) as free:
+                ours = int(free.getsockname()[1])
+            forward = f"127.0.0.1:{ours}:127.0.0.1:{port}"
+            if self._control("forward", forward):  # if not, somebody else was quicker to take it
+                self._forwards.append(forward)
+                return ours
+        return 0
+
+    def _control(self, command: str, forward: str) -> bool:
+        """Have the link's ssh begin or end a forward, and return whether it did."""
+        with suppress(subprocess.TimeoutExpired):
+            done = subprocess.run(
+                [*self._ssh, "-O", command, "-L", forward, self._host],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                timeout=_FORWARD_LIMIT_S,
+                check=False,
+            )
+            return done.returncode == 0
+        return False
+
+    def _send(self, data: bytes) -> None:
+        with suppress(BrokenPipeError):  # its end is told where it is heard
+            while data and self._line.stdin and not self._line.stdin.closed:
+                data = data[self._line.stdin.write(data) or 0 :]
+
+    def _let_go(self) -> None:
+        with suppress(BrokenPipeError):
+            if self._line.stdin:
+                self._line.stdin.close()
+
+    def _tell_broken(self) -> None:
+        with suppress(subprocess.TimeoutExpired):
+            self._line.wait(BEAT_S)
+        self._complaint.seek(0)
+        complaint = self._complaint.read().decode(errors="replace")
+        self._tell_gone(*why_it_broke(self._host, complaint, self._line.poll(), is_settled=self._is_settled))
+
+    def _tell_gone(self, error: str, hint: str = "") -> None:
+        self._over = True
+        tell_gone(error, hint)
+
+
+def tell(said: dict[str, Any]) -> None:
+    """Tell our caller something."""
+    with suppress(BrokenPipeError):  # it is gone: that is noticed where it is heard
+        sys.stdout.buffer.write(json.dumps(said).encode() + b"\n")
+        sys.stdout.buffer.flush()
+
+
+def tell_gone(error: str, hint: str = "") -> None:
+    """Tell that there is nothing at the other end, in the words of a supervisor that ends."""
+    tell({"event": "gone", "status": None, "by_itself": False, "qemu": "", "console": "", "error": error, "hint": hint})
+
+
+class _Lines:
+    """What comes out of a pipe, by lines."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._received = b""
+        self.ended = False
+
+    def fileno(self) -> int:
+        """Return the descriptor to select on."""
+        return self._fd
+
+    def collect(self) -> None:
+        """Take in what can be read now."""
+        data = os.read(self._fd, 65536)
+        self._received += data
+        self.ended = not data
+
+    def lines(self) -> Iterator[bytes]:
+        """Yield the lines that are complete, each once."""
+        while b"\n" in self._received:
+            line, _, self._received = self._received.partition(b"\n")
+            yield line
+
+
+def _keep(log: IO[bytes], data: bytes) -> None:
+    with suppress(OSError):  # a full disk must not cost the machine: a log is evidence, not the run
+        log.write(data)
+
+
+def main() -> None:
+    """Be the relay that the command line makes us: host, command, parcel, and the words of the ssh."""
+    host, command, parcel, *ssh = sys.argv[1:]
+    try:
+        relay = Relay(ssh, host, command, parcel)
+    except OSError as problem:
+        tell_gone(f"cannot call {ssh[0]} as ssh: {problem.strerror}", "VMTASKS_SSH says what is called")
+        return
+    relay.run()

@@ -1,0 +1,64 @@
+"""Sends a baked image to another host: once, whoever asks for it there, and from where the last attempt broke off."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+
+from vmtasks import events
+from vmtasks.errors import HostError
+from vmtasks.image.baked import BakedImage
+from vmtasks.remote.host import FarHost
+from vmtasks.remote.incoming import FILES, add, complete, received, receiving
+
+_PIECE_BYTES = 32 * 1024
+"""So small, and so few of them on their way, that signs of life get through a slow link between them."""
+
+
+def sent(host: FarHost, image: BakedImage) -> BakedImage:
+    """Return the image as it is on *host*, after sending it there if need be.
+
+    :raise HostError: it cannot be sent, or that host has no room for it.
+    """
+    name = str(image.manifest["name"])
+    if there := host.call(received, image.serial):
+        return there
+    with events.phase("send", detail=f"{name} to {host.name}"):
+        try:
+            _send(host, image)
+        except HostError as problem:
+            hint = "what has arrived need not be sent again" if host.is_lost else problem.hint
+            raise HostError(f"cannot send the image {name} to {host.name}: {problem.sentence}", hint=hint) from problem
+    if there := host.call(received, image.serial):
+        return there
+    raise HostError(f"cannot send the image {name} to {host.name}: it did not arrive")
+
+
+def _send(host: FarHost, image: BakedImage) -> None:
+    sizes = {file: path.stat().st_size for file in FILES if (path := image.directory / file).exists()}
+    with host.within(receiving, image.serial, sizes) as have:
+        if have is None:  # somebody else has sent it meanwhile
+            return
+        digests: dict[str, str] = {}
+        host.each(add, ((image.serial, *piece) for piece in _pieces(image, sizes, have, digests)))
+        host.call(complete, image.serial, digests)
+
+
+def _pieces(
+    image: BakedImage, sizes: Mapping[str, int], have: Mapping[str, int], digests: dict[str, str]
+) -> Iterator[tuple[str, int, bytes]]:
+    """Yield what is missing, as file, position and content; leave the sha256 of each whole file in *digests*."""
+    done, total = 0, sum(sizes.values())
+    for file in sizes:
+        digest = hashlib.sha256()
+        at = 0
+        with (image.directory / file).open("rb") as content:
+            while piece := content.read(_PIECE_BYTES):
+                digest.update(piece)
+                if at + len(piece) > have[file]:
+                    yield file, at, piece
+                at += len(piece)
+                done += len(piece)
+                if done % (32 * _PIECE_BYTES) < _PIECE_BYTES:
+                    events.emit(events.Progress(phase="send", done=done, total=total, unit="bytes"))
+        digests[file] = digest.hexdigest()

@@ -1,0 +1,116 @@
+"""The far end of a link: runs one of our programs for as long as somebody at the near end is there.
+
+Standard library only.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import select
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from vmtasks.process.child import die_with
+from vmtasks.process.cleanup import entrust
+from vmtasks.process.isolated import argv_of
+from vmtasks.remote.heartbeat import SILENCE_S
+
+_PATIENCE_S = 60.0
+"""How long a link counts that moves, but brings no sign of life: what fills it is so long, or nobody gives any."""
+_END_LIMIT_S = 10.0
+"""How long a program may take to go once its leash is let go of: one that waits for the link to take its words, never
+does."""
+
+
+def main() -> None:
+    """Run the program that the command line names; its standard input is ours, until that ends or falls silent."""
+    sys.stdout.write('{"event": "ready"}\n')
+    sys.stdout.flush()
+    parent = os.getpid()
+    with subprocess.Popen(
+        argv_of(sys.argv[1]),
+        stdin=subprocess.PIPE,
+        bufsize=0,
+        preexec_fn=lambda: die_with(parent),  # noqa: PLW1509 - there is but one thread here
+    ) as program:
+        _hold(program)
+        with suppress(BrokenPipeError):
+            if program.stdin:
+                program.stdin.close()
+        try:
+            program.wait(_END_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            program.kill()
+
+
+def _hold(program: subprocess.Popen[bytes]) -> None:
+    """Pass on what comes in, until nothing does or the program has ended."""
+    ended = os.pidfd_open(program.pid)
+    first = b""
+    is_first = True
+    while ready := _ready(0, ended):
+        if ended in ready or not (data := os.read(0, 65536)):
+            return
+        if is_first:
+            first += data
+            if is_first := b"\n" not in first.lstrip():
+                continue
+            data = first
+            _entrust_directory(first)
+        with suppress(BrokenPipeError):  # it ends this very moment
+            while data and program.stdin:
+                data = data[program.stdin.write(data) or 0 :]
+
+
+def _ready(*fds: int) -> list[int]:
+    """Return which of some descriptors can be read, once one can; none of them if the link is silent."""
+    wait_s, deadline_s = SILENCE_S, time.monotonic() + _PATIENCE_S
+    while wait_s > 0:
+        if ready := select.select(fds, [], [], wait_s)[0]:
+            return ready
+        wait_s = min(SILENCE_S - _quiet_s(), deadline_s - time.monotonic())
+    return []
+
+
+def _quiet_s() -> float:
+    """Return for how long nothing at all has come over the link; infinity if nobody can tell.
+
+    Signs of life stand in line behind whatever else is on its way: on a slow link, a file's beginning fills the line
+    for longer than we wait. The kernel knows whether it moves.
+
+    Source: ssh(1) ``SSH_CONNECTION``, ss(8), tcp_info in ``linux/tcp.h``.
+    """
+    try:
+        near, near_port, _, port = os.environ["SSH_CONNECTION"].split()
+        command = ["ss", "--tcp", "--info", "--numeric", "--oneline", "--no-header"]
+        where = f"sport = :{port} and dport = :{near_port}"
+        done = subprocess.run(
+            [*command, where],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=SILENCE_S,
+            check=True,
+        )
+    except (KeyError, ValueError, OSError, subprocess.SubprocessError):
+        return math.inf
+    return min((quiet_s(line) for line in done.stdout.splitlines() if near in line), default=math.inf)
+
+
+def quiet_s(line: str) -> float:
+    """Return for how long nothing has come over a connection, by its line of ``ss --info``; infinity if it is mute."""
+    found = re.search(r" bytes_received:\d+(?:.* lastrcv:(\d+))?", line)  # which it leaves out where it would be 0
+    return int(found[1] or 0) / 1000 if found else math.inf
+
+
+def _entrust_directory(first: bytes) -> None:
+    """Have the directory removed that a plan names, should its supervisor be killed and we with it."""
+    plan = json.loads(first.lstrip().partition(b"\n")[0])
+    if directory := plan.get("directory"):
+        entrust(Path(directory))

@@ -1,0 +1,1 @@
+"""What people see: the terminal, plain lines, artifacts' paths on stdout."""

@@ -1,0 +1,1 @@
+"""What programs read: result.json, JUnit XML."""

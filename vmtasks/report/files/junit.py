@@ -1,0 +1,109 @@
+"""junit.xml: the run as a suite of test cases, for a CI that counts them.
+
+A failure is the project's own commands saying no; whatever else went wrong is an error. A run without
+cases is itself the one case of its suite, and so is a run that ended as none of its cases did.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+from vmtasks import events as e
+from vmtasks.errors import Outcome
+from vmtasks.report.sanitize import harmless
+
+_ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+SKIPPED = "skipped"
+
+
+class Suite:
+    """Collects the cases of a run and writes them at its end.
+
+    :param path: the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._started: e.RunStarted | None = None
+        self._open: dict[str, e.CaseStarted] = {}
+        self._cases: list[e.CaseEnded] = []
+        self._ended: e.RunEnded | None = None
+
+    def hear(self, event: e.Event) -> bool:
+        """Take *event* in; the end of the run is when to write."""
+        match event:
+            case e.RunStarted():
+                self._started = event
+            case e.CaseStarted():
+                self._open[event.case] = event
+            case e.CaseEnded():
+                self._open.pop(event.case, None)
+                self._cases.append(event)
+            case e.RunEnded():
+                self._ended = event
+                return True
+        return False
+
+    def text(self) -> str | None:
+        """Return the suite as XML; None as long as the run has not ended."""
+        if self._ended is None:
+            return None
+        recipe = self._started.recipe if self._started else "vmtasks"
+        began_s = self._started.at_s if self._started else self._ended.at_s
+        suite = _suite(recipe, [*self._cases, *self._of_the_run(self._ended, recipe, began_s)])
+        suite.set("time", _seconds(self._ended.at_s - began_s))
+        suite.set("timestamp", datetime.fromtimestamp(began_s, tz=UTC).strftime("%Y-%m-%dT%H:%M:%S"))
+        root = ET.Element("testsuites")
+        root.append(suite)
+        ET.indent(root)
+        return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
+
+    def _of_the_run(self, ended: e.RunEnded, recipe: str, began_s: float) -> Iterator[e.CaseEnded]:
+        """Give the run's own end to the cases that it cut short, else to the run itself if no case tells it."""
+        cut_short = {case.case: case.at_s for case in self._open.values()}
+        told = {case.outcome for case in self._cases}
+        is_told = bool(told) if ended.outcome == Outcome.PASSED else ended.outcome in told
+        for name, since_s in (cut_short or ({} if is_told else {recipe: began_s})).items():
+            yield e.CaseEnded(
+                case=name,
+                outcome=ended.outcome,
+                duration_s=ended.at_s - since_s,
+                sentence=ended.sentence,
+                evidence=(*ended.evidence, *ended.console),
+            )
+
+
+def _suite(recipe: str, cases: list[e.CaseEnded]) -> ET.Element:
+    words = [_word(case.outcome) for case in cases]
+    suite = ET.Element("testsuite", name=_legal(recipe), tests=str(len(cases)))
+    for count, word in (("failures", "failure"), ("errors", "error"), ("skipped", SKIPPED)):
+        suite.set(count, str(words.count(word)))
+    for case, verdict in zip(cases, words, strict=True):
+        row = ET.SubElement(suite, "testcase", classname=_legal(recipe), name=_legal(case.case))
+        row.set("time", _seconds(case.duration_s))
+        if verdict is None:
+            continue
+        reason = ET.SubElement(row, verdict, message=_legal(case.sentence))
+        if verdict != SKIPPED:
+            reason.set("type", _legal(case.outcome))
+            reason.text = _legal("\n".join(case.evidence)) or None
+    return suite
+
+
+def _word(outcome: str) -> str | None:
+    """Return JUnit's word for *outcome*; a pass has none."""
+    words = {Outcome.PASSED.value: None, SKIPPED: SKIPPED, Outcome.FAILED.value: "failure"}
+    return words.get(outcome, "error")
+
+
+def _legal(text: str) -> str:
+    return _ILLEGAL.sub("", harmless(text))
+
+
+def _seconds(duration_s: float) -> str:
+    return f"{max(0.0, duration_s):.3f}"

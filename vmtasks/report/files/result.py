@@ -1,0 +1,281 @@
+"""result.json: a run as data, for whoever calls us.
+
+It is written at the start and at the end, as a phase begins and ends, when a machine has started, after every case, and
+at most once a second for all else that happens; always as a whole, so that a run that was killed leaves a document that
+was true when it was. The keys:
+
+``schema``
+    1; it changes when a key changes its meaning or goes.
+``recipe``, ``repeat``, ``directory``
+    What ran, the command line that runs it again, where its logs are.
+``outcome``, ``exit_code``
+    A value of ``errors.Outcome`` and its exit status; ``"running"`` and null before the end.
+``sentence``, ``evidence``, ``hint``
+    What went wrong, the lines that show it, what to do next; empty after a pass.
+``started``, ``ended``, ``duration_s``
+    ISO 8601 in UTC, and seconds; the last two are null before the end.
+``phases``
+    ``{phase, machine, detail, duration_s, error}`` each, in the order of their beginnings.
+``commands``
+    ``{machine, command, status, duration_s, log}`` each; status is null if it was never learned.
+``machines``
+    ``{machine, image, image_key, manifest, argv, accelerator, why_accelerator, start, why_start, on, attempt,
+    console}`` each.
+``cases``
+    ``{case, outcome, duration_s, sentence}`` each; outcome may also be ``"skipped"``.
+``products``, ``notes``
+    Paths of the files that came out; sentences worth showing, ``{level, text}`` each.
+
+A phase, command or case whose ``duration_s`` is null had not ended yet. Output of commands is in their logs
+only. Times of beginning and end are the wall clock's. Paths are absolute.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+from vmtasks import events as e
+from vmtasks.errors import Outcome
+from vmtasks.report.sanitize import harmless, lines_of
+
+SCHEMA = 1
+RUNNING = "running"
+
+_WRITE_EVERY_S = 1.0
+_EVIDENCE_LINES = 200
+_OBEYED = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+"""What JSON itself lets stand in a text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phase:
+    """A piece of our own work."""
+
+    phase: str
+    machine: str
+    detail: str
+    duration_s: float | None = None
+    error: str = ""
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What its end is recognized by."""
+        return (self.machine, self.phase)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """A command in a guest."""
+
+    machine: str
+    command: str
+    status: int | None = None
+    duration_s: float | None = None
+    log: Path | None = None
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What its end is recognized by."""
+        return (self.machine, self.command)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineRow:
+    """A machine that answered."""
+
+    machine: str
+    image: str
+    image_key: str
+    manifest: Mapping[str, object]
+    argv: tuple[str, ...]
+    accelerator: str
+    why_accelerator: str
+    start: str
+    why_start: str
+    on: str
+    attempt: int
+    console: Path | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A test case."""
+
+    case: str
+    outcome: str = RUNNING
+    duration_s: float | None = None
+    sentence: str = ""
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What its end is recognized by."""
+        return (self.case,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remark:
+    """A sentence worth showing."""
+
+    level: str
+    text: str
+
+
+Row = TypeVar("Row", bound=Phase | Command | Case)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """The document, with the names and the order of its keys."""
+
+    schema: int = SCHEMA
+    recipe: str = ""
+    outcome: str = RUNNING
+    exit_code: int | None = None
+    sentence: str = ""
+    evidence: tuple[str, ...] = ()
+    hint: str = ""
+    started: str | None = None
+    ended: str | None = None
+    duration_s: float | None = None
+    repeat: str = ""
+    directory: Path | None = None
+    phases: tuple[Phase, ...] = ()
+    commands: tuple[Command, ...] = ()
+    machines: tuple[MachineRow, ...] = ()
+    cases: tuple[Case, ...] = ()
+    products: tuple[Path, ...] = ()
+    notes: tuple[Remark, ...] = ()
+
+
+def fold(result: RunResult, event: e.Event) -> RunResult:  # noqa: C901, PLR0911 - one branch for each kind of event
+    """Return *result* as it is after *event*."""
+    match event:
+        case e.RunStarted():
+            began = _iso(event.at_s)
+            return replace(result, recipe=event.recipe, directory=event.directory, repeat=event.repeat, started=began)
+        case e.PhaseStarted():
+            phase = Phase(phase=event.phase, machine=event.machine, detail=event.detail)
+            return replace(result, phases=(*result.phases, phase))
+        case e.PhaseEnded():
+            phase = Phase(phase=event.phase, machine=event.machine, detail=event.detail)
+            phase = replace(phase, duration_s=_ms(event.duration_s), error=harmless(event.error))
+            return replace(result, phases=_ended(result.phases, phase))
+        case e.MachineStarted():
+            return replace(result, machines=(*result.machines, _machine(event)))
+        case e.CommandStarted():
+            command = Command(machine=event.machine, command=event.command, log=event.log)
+            return replace(result, commands=(*result.commands, command))
+        case e.CommandEnded():
+            command = Command(machine=event.machine, command=event.command, log=event.log)
+            command = replace(command, status=event.status, duration_s=_ms(event.duration_s))
+            return replace(result, commands=_ended(result.commands, command))
+        case e.CaseStarted():
+            return replace(result, cases=(*result.cases, Case(case=event.case)))
+        case e.CaseEnded():
+            case = Case(case=event.case, outcome=event.outcome, sentence=harmless(event.sentence))
+            return replace(result, cases=_ended(result.cases, replace(case, duration_s=_ms(event.duration_s))))
+        case e.Product():
+            return replace(result, products=(*result.products, event.path))
+        case e.Note():
+            return replace(result, notes=(*result.notes, Remark(level=event.level, text=harmless(event.text))))
+        case e.RunEnded():
+            return _closed(result, event)
+        case _:
+            return result
+
+
+def _ended(rows: tuple[Row, ...], ended: Row) -> tuple[Row, ...]:
+    """Put *ended* in the place of the last open row with its key, or behind all rows if there is none."""
+    changed = list(rows)
+    for index, row in reversed(list(enumerate(rows))):
+        if row.duration_s is None and row.key == ended.key:
+            changed[index] = ended
+            return tuple(changed)
+    return (*changed, ended)
+
+
+def _machine(event: e.MachineStarted) -> MachineRow:
+    return MachineRow(
+        machine=event.machine,
+        image=event.image,
+        image_key=event.image_key,
+        manifest=event.manifest,
+        argv=event.argv,
+        accelerator=event.accelerator,
+        why_accelerator=event.why_accelerator,
+        start=event.start,
+        why_start=event.why_start,
+        on=event.on,
+        attempt=event.attempt,
+        console=event.console,
+    )
+
+
+def _closed(result: RunResult, event: e.RunEnded) -> RunResult:
+    began_s = datetime.fromisoformat(result.started).timestamp() if result.started else event.at_s
+    return replace(
+        result,
+        outcome=event.outcome,
+        exit_code=_exit_code(event.outcome),
+        sentence=harmless(event.sentence),
+        evidence=tuple(lines_of(event.evidence, at_most=_EVIDENCE_LINES)),
+        hint=event.hint,
+        ended=_iso(event.at_s),
+        duration_s=_ms(max(0.0, event.at_s - began_s)),
+    )
+
+
+def _exit_code(outcome: str) -> int:
+    return (Outcome(outcome) if outcome in list(Outcome) else Outcome.INTERNAL).exit_code
+
+
+def _iso(at_s: float) -> str:
+    return datetime.fromtimestamp(at_s, tz=UTC).isoformat(timespec="milliseconds")
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds, 3)
+
+
+class ResultFile:
+    """Keeps result.json: the fold of all events, written when there is news.
+
+    :param path: the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._result = RunResult()
+        self._written_s: float | None = None
+
+    def hear(self, event: e.Event) -> bool:
+        """Take *event* in; what comes often is worth a write only once a second."""
+        self._result = fold(self._result, event)
+        if isinstance(event, e.Output | e.Progress | e.Silent) and self._written_s is not None:
+            return False
+        must = isinstance(
+            event, e.RunStarted | e.RunEnded | e.PhaseStarted | e.PhaseEnded | e.CaseEnded | e.MachineStarted
+        )
+        due = self._written_s is None or not 0 <= event.at_s - self._written_s < _WRITE_EVERY_S
+        if must or due:
+            self._written_s = event.at_s
+        return must or due
+
+    def text(self) -> str:
+        """Return the document as JSON: what a terminal would obey is there as JSON's escapes."""
+        text = json.dumps(self._result, default=_plain, ensure_ascii=False, indent=2) + "\n"
+        return _OBEYED.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def _plain(value: object) -> object:
+    if is_dataclass(value):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
+    if isinstance(value, Path):  # whoever reads this later may stand elsewhere
+        return str(value.absolute())
+    return dict(value) if isinstance(value, Mapping) else str(value)

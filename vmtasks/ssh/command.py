@@ -1,0 +1,115 @@
+"""A guest command as data: what to run, how it goes over ssh, what came of it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vmtasks.errors import UsageError
+from vmtasks.ssh import secret
+
+_PLACES = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/games:/usr/games"
+DEFAULT_ENV = {"PATH": _PLACES, "LANG": "C.UTF-8"}
+_OFFLINE = "unshare --net -- /bin/sh -c 'ip link set lo up && exec \"$@\"' sh "
+_HIGHEST_SIGNAL = 64
+_SHORT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Shell:
+    """A line for /bin/sh, as opposed to an argument vector; made by :func:`sh`."""
+
+    line: str
+
+    def __str__(self) -> str:
+        return self.line
+
+
+def sh(line: str) -> Shell:
+    """Say that *line* is for the shell: pipes, redirections and several lines are welcome."""
+    return Shell(line)
+
+
+Command = Sequence[str] | Shell
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What came of a guest command."""
+
+    machine: str
+    command: str
+    exit_status: int
+    """As the guest's shell has it: 128 + N where signal N ended the command."""
+    stdout: str
+    stderr: str
+    """Both decoded from UTF-8, with U+FFFD for what is not; bounded, see *truncated*."""
+    duration_s: float
+    truncated: bool = False
+    """Whether *stdout* or *stderr* holds only the last :data:`channel.KEEP_BYTES`; the log holds more."""
+    log: Path | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the exit status is 0."""
+        return self.exit_status == 0
+
+    @property
+    def signal(self) -> int:
+        """The number of the signal that ended the command, by the shell's convention; 0 if none."""
+        number = self.exit_status - 128
+        return number if 0 < number <= _HIGHEST_SIGNAL else 0
+
+    def last_lines(self, count: int = 15) -> tuple[str, ...]:
+        """Return the last lines of the output: standard error's, after standard output's where that is short."""
+        lines = [line for line in (*self.stdout.splitlines()[-count:], *self.stderr.splitlines()) if line.strip()]
+        return tuple(lines[-count:])
+
+
+def display(command: Command) -> str:
+    """Return the command as a person would type it."""
+    return str(command) if isinstance(command, Shell) else shlex.join(command)
+
+
+def short(shown: str) -> str:
+    """Return a command's first line, cut to a length that fits into a sentence."""
+    first, _, rest = shown.strip().partition("\n")
+    return first if not rest and len(first) <= _SHORT else first[: _SHORT - 3] + "..."
+
+
+def remote_line(
+    command: Command,
+    *,
+    cwd: str | None,
+    env: Mapping[str, str],
+    user: str,
+    env_from: Iterable[str] = (),
+    offline: bool = False,
+) -> str:
+    """Return the one line that sshd hands to root's shell.
+
+    Its first line of output is the number of the process group, so that a command which outlives its limit
+    can be killed with all its children: sshd makes each command the leader of a session of its own.
+
+    :param env_from: the names of variables whose values come first on its standard input.
+    :param offline: give it a network of its own, in which there is nothing but the loopback.
+    :raise UsageError: *command* is a plain string, or empty.
+    """
+    if isinstance(command, str | bytes) or not isinstance(command, (Sequence, Shell)):
+        raise UsageError(f"cannot run {command!r}: give a list of arguments, or say sh(...) if it is for the shell")
+    if not isinstance(command, Shell) and not command:
+        raise UsageError("cannot run an empty list of arguments")
+    settings = [f"{name}={value}" for name, value in {**DEFAULT_ENV, **env}.items()]
+    words = ["/usr/bin/env", *settings, *secret.receiver(env_from)]
+    words += ["/bin/sh", "-c", command.line] if isinstance(command, Shell) else list(command)
+    change = f"cd -- {shlex.quote(cwd)} && " if cwd else "cd ~ && " if user == "root" else f"cd ~{user} && "
+    # The machine's own card stays as it is: the connection that this line comes over goes through it.
+    switch = _OFFLINE if offline else ""
+    if user != "root":
+        # The group is asked for, because not every user has one of its own name (nobody is in nogroup).
+        # --reset-env gives the user's own HOME, SHELL, USER and LOGNAME; what was asked for comes after it.
+        switch += f'setpriv --reuid={user} --regid="$(id -g {user})" --init-groups --reset-env '
+    # Not `exec`: a shell that stays turns a signal's death into 128 + N, which ssh would not tell us otherwise.
+    return f"echo $$; {change}{switch}{shlex.join(words)}; exit $?"

@@ -1,0 +1,250 @@
+"""The session: one ssh connection to a guest, and how commands begin and end over it.
+
+Whatever waits here watches the machine meanwhile: bad news of it end the wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import TYPE_CHECKING
+
+from vmtasks.deadline import Deadline
+from vmtasks.errors import BootError, CommandFailed, ConnectionLost, GuestLost, InfrastructureError, TestFailed
+from vmtasks.process.threads import watched
+from vmtasks.ssh.channel import ChannelResult, follow
+from vmtasks.ssh.command import Command, display, remote_line, sh, short
+from vmtasks.ssh.keepalive import Pulse
+
+if TYPE_CHECKING:
+    from fabric import Connection
+    from paramiko.channel import Channel
+
+PULSE_S = 15.0
+"""How often the machine is asked whether it still answers."""
+SILENCE_LIMIT_S = 120.0
+"""How long it may owe an answer: hosts are slow, and being frozen takes a machine some seconds."""
+TERM_GRACE_S = 5.0
+"""How long a command that outlived its limit has between SIGTERM and SIGKILL."""
+END_LIMIT_S = 20.0
+"""How long a machine may take to end a command: one that hangs never does."""
+QUERY_LIMIT_S = 900.0
+QUERY_BYTES = 16 * 1024 * 1024
+"""How much a small command may print."""
+NEWS_S = 1.0
+"""How long a machine's own bad news may take that are behind a connection that broke."""
+NO_INPUT = 66
+"""How one of our own commands ends that finds nothing to work with (EX_NOINPUT, sysexits.h(3head))."""
+_OPEN_LIMIT_S = 60.0
+_NEVER = Deadline.after(None)
+
+
+class Session:
+    """The connection to one machine.
+
+    :param machine: what the machine is called.
+    :param connection: one that has run a command.
+    :param connect: makes a new one, within a deadline.
+    :param watch: waits so many seconds for news of the machine, and raises if they are bad.
+    :param look: looks for such news once a connection has broken; by default it waits for them a little.
+    :param host_is_well: tells whether all that the machine stands on does what it should, so that only what runs in
+        the machine can be why it no longer answers. Where that is not known, it is not.
+    """
+
+    def __init__(
+        self,
+        machine: str,
+        connection: Connection,
+        connect: Callable[[Deadline], Connection],
+        watch: Callable[[float], None],
+        *,
+        look: Callable[[], None] | None = None,
+        host_is_well: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.machine = machine
+        self.connection = connection
+        self._connect = connect
+        self.secrets: set[bytes] = set()
+        """What commands print with stars in its place."""
+        self._watch = watch
+        self._look = look or partial(watch, NEWS_S)
+        self._host_is_well = host_is_well
+        self._pulse = Pulse(connection, every_s=PULSE_S)
+
+    def watch(self, wait_s: float) -> None:
+        """Wait *wait_s* seconds for news of the machine, or less if there are some; raise if they are bad.
+
+        :raise ConnectionLost: it has not answered for :data:`SILENCE_LIMIT_S`.
+        :raise GuestLost: the same, by its own doing.
+        """
+        self._watch(wait_s)
+        if self._pulse.look() >= SILENCE_LIMIT_S:
+            sentence = f"{self.machine} has not answered for {SILENCE_LIMIT_S:g} s"
+            raise self._lost(sentence, hint="it hangs or has lost its network: its console may tell")
+
+    def lost(self, sentence: str, evidence: tuple[str, ...] = ()) -> ConnectionLost | GuestLost:
+        """Return the error of a connection that broke: the guest's own doing, unless its host shows otherwise.
+
+        :raise ConnectionLost: the machine's own bad news, which say more.
+        """
+        self._look()
+        return self._lost(sentence, evidence)
+
+    def _lost(self, sentence: str, evidence: tuple[str, ...] = (), hint: str = "") -> ConnectionLost | GuestLost:
+        is_well = self._host_is_well()
+        if not is_well:
+            self._look()  # it may have ended while we asked
+        error = GuestLost if is_well else ConnectionLost
+        return error(sentence, evidence=evidence, hint=hint)
+
+    def renew(self, deadline: Deadline) -> None:
+        """Connect anew.
+
+        :raise BootError: the machine does not let us in before *deadline*.
+        :raise GuestLost: the same, by its own doing.
+        """
+        self.close()
+        try:
+            self.connection = self._connect(deadline)
+        except BootError as problem:
+            if self._host_is_well():
+                raise GuestLost(f"{self.machine} did not come back: {problem}", evidence=problem.evidence) from problem
+            raise
+        self._pulse = Pulse(self.connection, every_s=PULSE_S)
+
+    def close(self) -> None:
+        """Close the connection; the machine goes on."""
+        self.connection.close()
+
+    def line(
+        self,
+        command: Command,
+        *,
+        cwd: str | None,
+        env: Mapping[str, str],
+        user: str,
+        env_from: Iterable[str] = (),
+        offline: bool = False,
+    ) -> str:
+        """Return the line of shell that a command is there; see :func:`vmtasks.ssh.command.remote_line`."""
+        return remote_line(command, cwd=cwd, env=env, user=user, env_from=env_from, offline=offline)
+
+    @contextmanager
+    def started(self, line: str, *, within_s: float | None = None) -> Iterator[Channel]:
+        """Start a line of shell, and yield its channel; it is closed at the end.
+
+        :raise ConnectionLost: the machine no longer answers, or stops to.
+        """
+        from paramiko.ssh_exception import SSHException
+
+        opened: list[Channel] = []
+
+        def begin() -> Channel:
+            channel: Channel = self.connection.transport.open_session(timeout=limit_s)
+            opened.append(channel)
+            channel.exec_command(line)
+            return channel
+
+        def give_up() -> None:
+            for channel in opened:
+                channel.close()
+
+        limit_s = min(within_s or _OPEN_LIMIT_S, _OPEN_LIMIT_S)
+        try:
+            channel = watched(begin, within_s=limit_s, watch=self.watch, give_up=give_up)
+        except (SSHException, EOFError, OSError, AttributeError) as problem:
+            raise self.lost(f"{self.machine} no longer answers: {_why(problem)}") from problem
+        try:
+            yield channel
+        except (SSHException, EOFError) as problem:
+            raise self.lost(f"the connection to {self.machine} broke: {_why(problem)}") from problem
+        finally:
+            channel.close()
+
+    def query(self, command: Command, *, stdin: bytes = b"", limit_s: float | None = None) -> str:
+        """Return what a small command prints; nobody hears of it.
+
+        :param limit_s: how long it may take; :data:`QUERY_LIMIT_S` by default.
+        :raise CommandFailed: it ended with another status than 0, or printed more than :data:`QUERY_BYTES`.
+        :raise ConnectionLost: it did not end within its limit.
+        """
+        what = f"`{short(display(command))}`"
+        deadline = Deadline.after(limit_s or QUERY_LIMIT_S)
+        with self.started(self.line(command, cwd=None, env={}, user="root"), within_s=deadline.limit_s) as channel:
+            outcome = self._see_out(channel, what, stdin=stdin, deadline=deadline)
+        if outcome.status:
+            sentence, evidence = _complaint(outcome, f"{what} on {self.machine} failed")
+            raise CommandFailed(sentence, evidence=evidence)
+        if outcome.stdout.truncated:
+            raise CommandFailed(f"{what} on {self.machine} printed more than {QUERY_BYTES >> 20} MiB")
+        return outcome.stdout.text()
+
+    def conclude(self, channel: Channel, what: str, *, meanwhile: Callable[[], None] = lambda: None) -> None:
+        """See one end of a transfer out, whose input has been sent.
+
+        :param what: what was to be done, as in "cannot WHAT".
+        :param meanwhile: called a few times a second.
+        :raise CommandFailed: it found nothing to work with.
+        :raise TestFailed: it failed otherwise: its disk is full, its tar is another.
+        """
+        outcome = self._see_out(channel, what, meanwhile=meanwhile)
+        if outcome.status:
+            error = CommandFailed if outcome.status == NO_INPUT else TestFailed
+            if error is TestFailed:
+                self._look()  # a host without room may be why
+            sentence, evidence = _complaint(outcome, f"cannot {what} on {self.machine}")
+            raise error(sentence, evidence=evidence)
+
+    def end_group(self, group: int) -> bool:
+        """End a command and all its children, kindly at first; return whether the machine did so.
+
+        :param group: its process group; 0: it never told, and there is nothing to end.
+        """
+        if not group:
+            return True
+        # Without `--` before the group: dash's kill does not know it.
+        tenths = int(TERM_GRACE_S * 10)
+        script = (
+            f"kill -TERM -{group} 2>/dev/null; i=0; "
+            f"while kill -0 -{group} 2>/dev/null && [ $i -lt {tenths} ]; do sleep 0.1; i=$((i+1)); done; "
+            f"kill -KILL -{group} 2>/dev/null; :"
+        )
+        # The time limit is the news; a machine beyond reach, or one without memory for a shell, ends anyway.
+        with suppress(InfrastructureError, TestFailed, OSError):
+            self.query(sh(script), limit_s=END_LIMIT_S)
+            return True
+        return False
+
+    def _see_out(
+        self,
+        channel: Channel,
+        what: str,
+        *,
+        stdin: bytes = b"",
+        deadline: Deadline = _NEVER,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> ChannelResult:
+        def watch() -> None:
+            self.watch(0.0)
+            meanwhile()
+
+        outcome = follow(
+            channel, self.machine, what, deadline=deadline, watch=watch, stdin=stdin,
+            quiet=True, keep_bytes=QUERY_BYTES, secrets=tuple(self.secrets),
+        )  # fmt: skip
+        if outcome.timed_out:
+            raise ConnectionLost(f"{self.machine} did not answer {what} within {deadline.limit_s:g} s")
+        if outcome.status is None:
+            raise self.lost(f"the connection to {self.machine} broke in the middle of: {what}")
+        return outcome
+
+
+def _why(problem: Exception) -> str:
+    return str(problem) or "it was closed"  # an EOFError says nothing
+
+
+def _complaint(outcome: ChannelResult, sentence: str) -> tuple[str, tuple[str, ...]]:
+    """Return the sentence of an error, and its evidence: what the command had to say."""
+    last = tuple(outcome.stderr.text().strip().splitlines()[-10:])
+    return f"{sentence}: {last[0] if last else f'status {outcome.status}'}", last

@@ -1,0 +1,1 @@
+"""The process that owns one QEMU; its client, and what it reports."""

@@ -1,0 +1,207 @@
+"""The caller's end of a supervisor: start it, hear it, hold it.
+
+As long as the leash is held the machine may live; letting go, on purpose or by dying, ends it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import queue
+import shutil
+import subprocess
+import threading
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from vmtasks.deadline import Deadline
+from vmtasks.errors import BootError, HostError
+from vmtasks.host.local import THIS_HOST, Place
+from vmtasks.process.cleanup import entrust
+
+SILENT_END = {
+    "event": "gone", "status": None, "by_itself": False, "error": "its supervisor ended without a word", "qemu": "",
+    "console": "",
+}  # fmt: skip
+_TURN_S = 0.25
+STOP_LIMIT_S = 20.0
+"""How long a supervisor may take to go once it was told to: more than its own limits add up to."""
+
+
+class SupervisorClient:
+    """A running supervisor. What it says comes out of :meth:`next`, in order; answers to requests do not."""
+
+    def __init__(self, process: subprocess.Popen[bytes], words: queue.SimpleQueue[dict[str, Any]]) -> None:
+        self._process = process
+        self._words = words
+        self._serials = itertools.count()
+        self._asking = threading.Lock()
+        self._answers: dict[int, dict[str, Any]] = {}
+        """Those that nobody has taken yet, by their requests."""
+        self._held_back: deque[dict[str, Any]] = deque()
+        self.gone: dict[str, Any] | None = None
+        """The supervisor's last words, once it has said them."""
+        self.keeps = False
+        """Whether the plan's scratch files are to stay."""
+
+    def next(self, wait_s: float) -> dict[str, Any] | None:
+        """Return the next thing the supervisor says; None if it says nothing for *wait_s* seconds."""
+        with suppress(IndexError):
+            return self._held_back.popleft()
+        return self._hear(wait_s)
+
+    def expect(self, event: str, deadline: Deadline) -> dict[str, Any]:
+        """Wait for one kind of event; others that come before it are dropped.
+
+        :raise BootError: the machine is gone, or *deadline* passed first.
+        """
+        while not deadline.passed:
+            said = self.next(deadline.within(3600.0))
+            if said is not None and said["event"] == event:
+                return said
+            if said is not None and said["event"] == "gone":
+                raise BootError(f"cannot go on: the machine is gone ({said['error'] or 'QEMU ended'})")
+        raise BootError(f"cannot go on: the supervisor said nothing of {event!r} in {deadline.limit_s:g} s")
+
+    def qmp(self, command: str, arguments: Mapping[str, object] | None = None, *, limit_s: float = 15.0) -> Any:  # noqa: ANN401 - whatever QEMU returns
+        """Have QEMU execute a QMP command and return its answer.
+
+        :raise BootError: QEMU refused, did not answer, or is gone.
+        """
+        return self.request(Deadline.after(limit_s), do="qmp", execute=command, arguments=arguments or {})
+
+    def request(self, deadline: Deadline, **request: object) -> Any:  # noqa: ANN401
+        """Have the supervisor do something, and return its answer; any thread may.
+
+        :raise BootError: it could not, did not answer in time, or is gone.
+        """
+        what = request.get("execute", request["do"])
+        serial = next(self._serials)
+        self.ask(id=serial, **request)
+        while not deadline.passed:
+            said = self._hear(deadline.within(_TURN_S))  # an answer may also be heard by whoever else listens
+            if (answer := self._answers.pop(serial, None)) is not None:
+                if "error" in answer:
+                    raise BootError(f"cannot have QEMU execute {what}: {answer['error']}")
+                return answer["result"]
+            if said is not None:
+                self._held_back.append(said)
+                if said["event"] == "gone":
+                    break
+        raise BootError(f"cannot have QEMU execute {what}: no answer")
+
+    def ask(self, **request: object) -> None:
+        """Send one request; a supervisor that is gone no longer hears it."""
+        stdin = self._process.stdin
+        if stdin is None:
+            raise AssertionError("a leash is a pipe")
+        if stdin.closed:  # let go of: there is nobody to ask
+            return
+        with self._asking, suppress(BrokenPipeError):  # its last words say more than this would
+            stdin.write(json.dumps(request).encode() + b"\n")
+            stdin.flush()
+
+    def stop(self, *, grace_s: float = 0.0, keep: bool = False) -> None:
+        """End the machine and wait until nothing is left of it.
+
+        :param grace_s: seconds to let QEMU end of its own accord first (the guest is powering off).
+        :param keep: whether the plan's scratch files are to stay.
+        :raise HostError: the supervisor did not go, and was killed; the kernel took QEMU with it.
+        """
+        self.keeps |= keep
+        self.ask(do="stop", limit_s=grace_s, keep=keep)
+        with suppress(subprocess.TimeoutExpired):  # held until then: an interrupt lets go of it, and is noticed
+            self._process.wait(grace_s + STOP_LIMIT_S)
+        self.let_go()
+
+    def last(self) -> dict[str, Any]:
+        """Return the last word of a supervisor that has ended."""
+        while self.gone is None:
+            self._hear(STOP_LIMIT_S)
+        return self.gone
+
+    def let_go(self, limit_s: float = STOP_LIMIT_S) -> None:
+        """Close the supervisor's standard input, and see it out."""
+        stdin = self._process.stdin
+        if stdin is not None:
+            with suppress(BrokenPipeError):  # closing flushes, and it may be gone already
+                stdin.close()
+        try:
+            self._process.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            raise HostError(
+                f"cannot end the machine: its supervisor (pid {self._process.pid}) did not go in {limit_s:g} s",
+                hint="it was killed, and QEMU with it",
+            ) from None
+
+    def _hear(self, wait_s: float) -> dict[str, Any] | None:
+        if self.gone is not None:  # the end stays the end, however often one asks
+            return self.gone
+        try:
+            said = self._words.get(timeout=min(wait_s, threading.TIMEOUT_MAX))
+        except queue.Empty:
+            return None
+        if said["event"] == "answer":
+            self._answers[said["id"]] = said
+            return None
+        if said["event"] == "gone":
+            self.gone = said
+        return said
+
+
+@contextmanager
+def supervised(plan: Mapping[str, Any], *, log: Path, place: Place = THIS_HOST) -> Iterator[SupervisorClient]:
+    """Run a supervisor for as long as the block lasts; what it was killed before it could remove, goes as well.
+
+    :param plan: see ``vmtasks.supervisor.__main__.main``.
+    :param log: receives what the supervisor itself has to complain about.
+    :param place: where it runs; files of another host are removed there.
+    """
+    with log.open("ab") as complaints:
+        process = subprocess.Popen(
+            place.supervisor(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=complaints,
+            cwd="/",
+            start_new_session=True,  # Ctrl-C is for the caller; the leash is for the supervisor
+        )
+    words: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    if process.stdout is None:
+        raise AssertionError("a supervisor's words come through a pipe")
+    listener = threading.Thread(target=_listen, args=(process.stdout, words), name="leash", daemon=True)
+    listener.start()
+    leash = SupervisorClient(process, words)
+    if place.is_here and not plan.get("keep_directory"):
+        entrust(Path(plan["directory"]))  # for the case that both of us are killed
+    with ExitStack() as stack:
+        if place.is_here:
+            stack.callback(_sweep_after, leash, process, plan)
+        stack.enter_context(process.stdout)
+        stack.callback(listener.join)
+        stack.callback(leash.let_go)
+        leash.ask(**plan)
+        yield leash
+
+
+def _sweep_after(leash: SupervisorClient, process: subprocess.Popen[bytes], plan: Mapping[str, Any]) -> None:
+    """Remove what a supervisor has left: all, if it was killed (QEMU was before it); a disk that nobody asked for."""
+    was_killed = (process.poll() or 0) < 0
+    if was_killed and not plan.get("keep_directory"):
+        shutil.rmtree(plan["directory"], ignore_errors=True)
+    if was_killed or not leash.keeps:
+        for path in plan.get("scratch", ()):
+            Path(path).unlink(missing_ok=True)
+
+
+def _listen(stdout: IO[bytes], words: queue.SimpleQueue[dict[str, Any]]) -> None:
+    for line in stdout:
+        with suppress(ValueError):  # a supervisor that is killed may be cut short in a word
+            words.put(json.loads(line))
+    # A supervisor that was killed has no last words of its own; after real ones these are never read.
+    words.put({**SILENT_END})

@@ -1,0 +1,85 @@
+"""The supervisor's end of its line to the caller."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import sys
+from contextlib import suppress
+
+from vmtasks.qemu.qmp import Qmp
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class CallerGone(Exception):
+    """The caller is gone, or asked us to go."""
+
+
+def tell(event: str, **fields: object) -> None:
+    """Send one event to the caller."""
+    data = json.dumps({"event": event, **fields}).encode() + b"\n"
+    with suppress(BrokenPipeError):  # who no longer reads has let go of the leash too: that is noticed there
+        while data:
+            data = data[os.write(sys.stdout.fileno(), data) :]
+
+
+class ControlChannel:
+    """Requests from the caller, read from standard input without ever waiting for them."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._received = b""
+        self.keeps = False
+        """Whether the caller wants what the machine has written."""
+
+    def fileno(self) -> int:
+        """Return the descriptor to select on."""
+        return self._fd
+
+    def plan(self) -> dict[str, Any]:
+        """Wait for the first line; that one the caller sends at once.
+
+        :raise CallerGone: there is none, or behind it a request to stop.
+        """
+        while not (requests := self.requests()):
+            pass
+        plan, *early = requests
+        self._refuse(early)
+        return plan
+
+    def requests(self) -> list[dict[str, Any]]:
+        """Return the requests that have come in.
+
+        :raise CallerGone: standard input has ended.
+        """
+        data = os.read(self._fd, 65536)
+        if not data:
+            raise CallerGone
+        *lines, self._received = (self._received + data).split(b"\n")
+        return [json.loads(line) for line in lines if line.strip()]
+
+    def slack(self, wait_s: float, *until: Qmp | int) -> None:
+        """Let *wait_s* seconds pass before QEMU serves, less if one of *until* can be read or the caller goes.
+
+        :raise CallerGone: standard input has ended, or asks us to stop.
+        """
+        watched: list[Any] = [self, *until]
+        if self in select.select(watched, [], [], wait_s)[0]:
+            self._refuse(self.requests())
+
+    def _refuse(self, requests: list[dict[str, Any]]) -> None:
+        for request in requests:
+            if request["do"] == "stop":
+                raise CallerGone
+            tell("answer", id=request["id"], error="QEMU does not run yet")
+
+
+def cause(problem: OSError) -> str:
+    """Say what the kernel refused, of which file."""
+    if problem.strerror is None:  # one of ours, which is a sentence already
+        return str(problem)
+    return f"{problem.filename}: {problem.strerror}" if problem.filename else problem.strerror

@@ -1,0 +1,68 @@
+"""What is there before QEMU runs: the machine's disk, and a copy of a memory, where it needs one.
+
+It may take minutes, and ends at once when nobody wants the machine any more. Standard library only, because it rides
+with the supervisor.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+from vmtasks.host.sparse import copy_extents
+from vmtasks.process.child import die_with
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    Slack = Callable[..., None]
+    """Waits so many seconds, or until one of the descriptors behind them can be read; raises when nobody waits."""
+
+_LOOK_S = 1.0
+
+
+def prepare(plan: dict[str, Any], slack: Slack) -> None:
+    """Carry out what a plan has under ``prepare``, ``blank`` and ``copy``; see ``main`` of the supervisor.
+
+    :raise CalledProcessError: a command failed.
+    :raise OSError: the disk is full, or a file cannot be read.
+    """
+    for command in plan["prepare"]:
+        _run(command, slack)
+    for path, size_bytes in plan["blank"]:
+        with open(path, "xb") as file:
+            file.truncate(size_bytes)
+    for source, target in plan["copy"]:
+        copy_extents(source, target, lambda: slack(0.0))
+
+
+def failure(problem: subprocess.CalledProcessError) -> str:
+    """Say how a program that we called ended, and what it said."""
+    words = problem.stderr.decode(errors="replace").strip()
+    return f"{problem.cmd[0]} ended with status {problem.returncode}: {words}"
+
+
+def _run(command: Sequence[str], slack: Slack) -> None:
+    """Run a command, which is ended when we are, or when nobody waits."""
+    parent = os.getpid()
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: die_with(parent),  # noqa: PLW1509 - there is but one thread here
+    ) as process:
+        ended = os.pidfd_open(process.pid)
+        try:
+            while process.poll() is None:
+                slack(_LOOK_S, ended)
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            os.close(ended)
+        complaint = process.stderr.read() if process.stderr else b""
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command, stderr=complaint)

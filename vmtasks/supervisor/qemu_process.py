@@ -1,0 +1,171 @@
+"""A running QEMU, its control line and its console."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import socket
+import subprocess
+import time
+from contextlib import suppress
+
+from vmtasks.host.flock import flock
+from vmtasks.process.child import die_with, give_up_privileges
+from vmtasks.qemu import migration
+from vmtasks.qemu.descriptors import CONSOLE_FD, QMP_FD
+from vmtasks.qemu.qmp import Qmp, QmpError, ports_of
+from vmtasks.supervisor.console import LAST_WORDS_BYTES, Console
+from vmtasks.supervisor.control import CallerGone, ControlChannel, cause, tell
+from vmtasks.supervisor.disks import failure
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+CONTROL_LIMIT_S = 10.0
+QUIT_LIMIT_S = 3.0
+EXIT_LIMIT_S = 0.5
+"""How long a QEMU may take to go that never came to greet: it has failed, or nobody waits for it any more."""
+LOOK_S = 1.0
+
+
+def confine(parent: int) -> None:
+    """In the child, before it becomes QEMU: be killed when the supervisor ends, and have no privileges until then."""
+    die_with(parent)
+    give_up_privileges()
+
+
+class QemuProcess:
+    """A running QEMU, its control line and its console."""
+
+    def __init__(self, plan: dict[str, Any]) -> None:
+        ours, theirs = socket.socketpair()
+        screen, serial = socket.socketpair()
+        os.dup2(theirs.fileno(), QMP_FD, inheritable=True)
+        os.dup2(serial.fileno(), CONSOLE_FD, inheritable=True)
+        parent = os.getpid()
+        self._log = plan["qemu_log"]
+        self._greeted = False
+        self.console = Console(
+            screen,
+            plan["console"],
+            on_panic=lambda line: tell("panic", line=line),
+            on_out_of_memory=lambda line: tell("out-of-memory", line=line),
+            on_text=lambda text: tell("console", text=text),
+        )
+        self.qmp = Qmp(ours)
+        with theirs, serial, open(self._log, "ab") as log:
+            self.process = subprocess.Popen(
+                plan["argv"],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=(QMP_FD, CONSOLE_FD),
+                cwd=plan.get("cwd") or plan["directory"],
+                preexec_fn=lambda: confine(parent),  # noqa: PLW1509 - there is but one thread here
+            )
+        os.close(QMP_FD)
+        os.close(CONSOLE_FD)
+        self.ended = os.pidfd_open(self.process.pid)
+
+    def greet(self, leash: ControlChannel) -> dict[str, Any]:
+        """Return what QEMU says of itself: process, version, and guest ports to the host ports that it picked.
+
+        :raise QmpError: it does not greet.
+        :raise CallerGone: the caller went before it did.
+        """
+        deadline_s = time.monotonic() + CONTROL_LIMIT_S
+        leash.slack(CONTROL_LIMIT_S, self.qmp)
+        version = self.qmp.greet(deadline_s - time.monotonic())
+        self._greeted = True
+        network = self.qmp.human("info usernet", limit_s=deadline_s - time.monotonic())
+        return {"qemu_pid": self.process.pid, "version": version, "ports": ports_of(network)}
+
+    def watch(self, leash: ControlChannel) -> None:
+        """Serve the caller's requests until QEMU has ended.
+
+        :raise CallerGone: the caller is gone, or asked us to stop.
+        """
+        watched: list[Any] = [leash, self.qmp, self.console, self.ended]
+        self.tell_events()
+        while True:
+            ready = select.select(watched, [], [], LOOK_S)[0]  # SIGTERM may have come just before: look again
+            if self.console in ready and not self.console.pump():
+                watched.remove(self.console)
+            if self.qmp in ready:
+                try:
+                    self.qmp.pump()
+                except QmpError:
+                    watched.remove(self.qmp)
+                self.tell_events()
+            if leash in ready:
+                for request in leash.requests():
+                    self.serve(request, leash)
+            if self.ended in ready:
+                return
+
+    def serve(self, request: dict[str, Any], leash: ControlChannel) -> None:
+        """Do what one request asks for."""
+        if request["do"] == "stop":
+            self.wait_gone(request.get("limit_s", 0.0), leash)
+            leash.keeps = request.get("keep", False)
+            raise CallerGone
+        try:
+            tell("answer", id=request["id"], result=self.answer(request, leash))
+        except OSError as problem:
+            tell("answer", id=request["id"], error=cause(problem))
+        except subprocess.CalledProcessError as problem:
+            tell("answer", id=request["id"], error=failure(problem))
+        self.tell_events()
+
+    def answer(self, request: dict[str, Any], leash: ControlChannel) -> Any:  # noqa: ANN401 - whatever QEMU returns
+        """Return what a request asks for."""
+        if request["do"] == "freeze":
+            stood_still_s = migration.freeze(self.qmp, request, lambda left_s: leash.slack(left_s, self.qmp))
+            for path in request["hold"]:  # its disk lies over the frozen one from now on
+                flock(path, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return stood_still_s
+        return self.qmp.execute(request["execute"], request.get("arguments"), limit_s=CONTROL_LIMIT_S)
+
+    def tell_events(self) -> None:
+        """Pass QEMU's own events on."""
+        for event in self.qmp.events:
+            tell("qemu", name=event["event"], data=event.get("data", {}))
+        self.qmp.events.clear()
+
+    def wait_gone(self, limit_s: float, *leash: ControlChannel) -> bool:
+        """Give QEMU *limit_s* seconds to end of its own accord, while the console is kept flowing.
+
+        :raise CallerGone: the caller on the *leash*, if one is given, is gone.
+        """
+        deadline_s = time.monotonic() + limit_s
+        watched: list[Any] = [self.console, self.ended, *leash]
+        while (left_s := deadline_s - time.monotonic()) > 0:
+            ready = select.select(watched, [], [], min(left_s, LOOK_S))[0]
+            if self.ended in ready:
+                return True
+            for caller in leash:
+                if caller in ready:
+                    caller.requests()
+            if self.console in ready and not self.console.pump():
+                watched.remove(self.console)
+        return False
+
+    def end(self, error: str = "") -> dict[str, Any]:
+        """End QEMU: by ``quit``, which leaves its disk in order, or by force; return the last words on it."""
+        deadline_s = time.monotonic() + (QUIT_LIMIT_S if self._greeted else EXIT_LIMIT_S)
+        by_itself = True
+        with suppress(QmpError):  # it may have ended, or be beyond answering: then the kill below serves
+            self.qmp.execute("quit", limit_s=deadline_s - time.monotonic())
+            by_itself = False
+        if not self.wait_gone(deadline_s - time.monotonic()):
+            self.process.kill()
+            by_itself = False
+        status = self.process.wait()
+        self.console.close()
+        with open(self._log, "rb") as log:
+            log.seek(max(0, os.fstat(log.fileno()).st_size - LAST_WORDS_BYTES))
+            qemu = log.read().decode(errors="replace")
+        console = self.console.tail()
+        return {"status": status, "by_itself": by_itself, "error": error, "qemu": qemu, "console": console}

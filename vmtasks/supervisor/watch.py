@@ -1,0 +1,109 @@
+"""What a supervisor says of its machine, turned into progress, or into the right exception."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from vmtasks import events
+from vmtasks.deadline import Deadline
+from vmtasks.errors import BootError, ConnectionLost, GuestLost, HostError
+from vmtasks.process.tail import last_lines, lines_of
+from vmtasks.process.threads import check_interrupted
+from vmtasks.supervisor.client import SupervisorClient
+
+TURN_S = 0.5
+"""How long to wait for news at a time: an interrupt is to be noticed."""
+_FULL = "is the host's disk full?"
+
+
+class News:
+    """What one supervisor has to say."""
+
+    def __init__(self, leash: SupervisorClient, machine: str, console: Path) -> None:
+        self._leash = leash
+        self._machine = machine
+        self._console = console
+        self.greeted = False
+        """Whether QEMU has come to run: one that has not refuses what it was told, and would again."""
+        self.booted = False
+        self.listens = True
+        """Whether the guest may still do what it is told."""
+
+    def watch(self, wait_s: float) -> None:
+        """Let at most *wait_s* seconds pass, or less if there is news; raise if it is bad."""
+        check_interrupted()
+        while (said := self._leash.next(wait_s)) is not None:
+            self._consider(said)
+            wait_s = 0.0
+
+    def wait_for(self, event: str, deadline: Deadline) -> dict[str, Any]:
+        """Return the next *event*.
+
+        :raise BootError: the machine ended first, or *deadline* passed.
+        """
+        while not deadline.passed:
+            check_interrupted()
+            said = self._leash.next(deadline.within(TURN_S))
+            if said is not None and said["event"] == event:
+                return said
+            if said is not None:
+                self._consider(said)
+        raise BootError(f"{self._machine}: QEMU was not ready within {deadline.limit_s:g} s", evidence=self._evidence())
+
+    def _consider(self, said: dict[str, Any]) -> None:
+        # What a machine does that answered once, what runs in it does; what becomes of QEMU, its host.
+        by_guest, by_host = (GuestLost, ConnectionLost) if self.booted else (BootError, BootError)
+        match said["event"]:
+            case "waiting":
+                ahead = said["ahead"]
+                first = ahead[0]
+                text = f"waiting for a slot behind {first['what']} of {first['user']} (pid {first['pid']})"
+                more = f", and {len(ahead) - 1} more" if len(ahead) > 1 else ""
+                events.emit(events.Note(machine=self._machine, text=text + more))
+            case "panic":
+                self.listens = False
+                raise by_guest(f"the kernel of {self._machine} panicked: {said['line']}", evidence=self._evidence())
+            case "out-of-memory":
+                text = f"the kernel of {self._machine} says: {said['line']}; --memory-mib gives it more"
+                events.emit(events.Note(machine=self._machine, text=text, level="warning"))
+            case "gone" if said["status"] is None and not self.booted:
+                raise HostError(f"cannot start {self._machine}: {said['error']}")
+            case "gone" if said["status"] == -signal.SIGBUS:  # its memory is a file, which could not grow, or shrank
+                raise HostError(f"{self._machine} is gone: there was no room for its memory on the disk", hint=_FULL)
+            case "gone":
+                why = said["qemu"].strip() or said["error"] or _end_of_qemu(said["status"])
+                if said["by_itself"] and not self.greeted:
+                    raise HostError(f"cannot start {self._machine}: {why}", hint="`inv doctor` looks at this host")
+                evidence = lines_of(said["console"])
+                if said["by_itself"] and said["status"] == 0 and not said["qemu"].strip():  # a signal would be told
+                    raise by_guest(f"{self._machine} is gone: it powered itself off", evidence=evidence)
+                raise by_host(f"{self._machine} is gone: {why}", evidence=evidence)
+            case "qemu" if said["name"] == "BLOCK_IO_ERROR":
+                self.listens = False  # QEMU has stopped it
+                about = said["data"]
+                is_read = about.get("operation") == "read"
+                done, hint = ("read", "see the host's dmesg") if is_read else ("written", _FULL)
+                reason = about.get("reason", "input/output error")
+                raise HostError(f"the disk of {self._machine} cannot be {done}: {reason}", hint=hint)
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Show the end of the console with whatever ends the block."""
+        try:
+            yield
+        except BootError as problem:
+            if problem.evidence:
+                raise
+            raise BootError(problem.sentence, evidence=self._evidence(), hint=problem.hint) from problem
+
+    def _evidence(self) -> tuple[str, ...]:
+        return last_lines(self._console)
+
+
+def _end_of_qemu(status: int) -> str:
+    """Say how it ended that has nothing to say of it."""
+    return f"QEMU was killed by {signal.Signals(-status).name}" if status < 0 else f"QEMU ended with status {status}"
