@@ -26,13 +26,13 @@ def transfers(runs: int) -> Rows:
 
     with (
         TemporaryDirectory(prefix="vmtasks-bench-") as directory,
-        boot("bookworm", what="a measurement of transfers") as guest,
+        boot("bookworm", purpose="a measurement of transfers") as guest,
         events.phase("files"),
     ):
         tree, file = Path(directory, "tree"), Path(directory, "file")
         _plant(tree)
         file.write_bytes(os.urandom(_FILE_MIB << 20))
-        ssh = shlex.join(guest.facts["ssh"])
+        ssh = shlex.join(guest.ssh_command)
         fresh = _fresh(guest)
         ours, against = in_turn(
             runs,
@@ -88,7 +88,7 @@ def _fresh(guest: Guest) -> Iterator[str]:
 
 def _sftp(guest: Guest) -> str:
     """Return sftp's command line, which takes the options of ssh, but for the port's."""
-    _, *words, _ = guest.facts["ssh"]
+    _, *words, _ = guest.ssh_command
     options = ["-P" if word == "-p" else word for word in words]
     return shlex.join(["sftp", "-q", "-b", "-", *options, "root@127.0.0.1"])
 

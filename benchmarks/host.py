@@ -53,18 +53,18 @@ def memory(output_mib: int) -> Rows:
 
 def listen_to_much(size_mib: int) -> None:
     """Let a guest print so many MiB, with all that listens to a recipe, and print this process's peak in KiB."""
-    from vmtasks import boot, sh
-    from vmtasks.process.signals import signals_interrupt
+    from vmtasks import boot
+    from vmtasks.process.signals import interrupt_on_signals
     from vmtasks.report import reporting
 
     with (
         TemporaryDirectory(prefix="vmtasks-bench-") as directory,
         Path(os.devnull).open("w") as nowhere,
         reporting(Path(directory), stderr=nowhere),
-        signals_interrupt(),
-        boot("bookworm", what="a measurement of memory", logs=Path(directory)) as guest,
+        interrupt_on_signals(),
+        boot("bookworm", purpose="a measurement of memory", log_dir=Path(directory)) as guest,
     ):
-        guest.succeed(sh(f"head -c {size_mib}M /dev/zero | tr '\\0' x"))
+        guest.succeed(f"head -c {size_mib}M /dev/zero | tr '\\0' x")
     # Not getrusage(2): its maximum begins with the parent's.
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     sys.stdout.write(status["VmHWM"].split()[0] + "\n")

@@ -126,7 +126,7 @@ def call(command: Sequence[str], log: Path, *, cwd: Path = ROOT) -> None:
         )
     if done.returncode:
         shown = short(shlex.join(command))
-        raise HostError(f"cannot measure `{shown}`: it ended with status {done.returncode}", evidence=last_lines(log))
+        raise HostError(f"cannot measure `{shown}`: it ended with status {done.returncode}", details=last_lines(log))
 
 
 def bake(*images: str) -> None:

@@ -16,17 +16,19 @@ from tempfile import TemporaryDirectory
 
 from benchmarks.measurement import Rows, Samples, at_most, bake, faster, in_turn, phase_seconds, slower
 from vmtasks import events
-from vmtasks.cache.snapshots import Frozen
+from vmtasks.cache.snapshot import Snapshot
 from vmtasks.config.paths import cache_dir
 from vmtasks.errors import HostError
 from vmtasks.guest import Guest
 from vmtasks.host.lease import leases
-from vmtasks.machine.identity import Wake
-from vmtasks.machine.launch import Berth, Origin, start_form
-from vmtasks.process.threads import at_once
-from vmtasks.providers.base import Wishes
-from vmtasks.providers.qemu.provider import berth_of, fork_of
-from vmtasks.providers.qemu.template import origin_of
+from vmtasks.machine.checkpoint import Checkpointer
+from vmtasks.machine.identity import CloneIdentity
+from vmtasks.machine.instance import QemuGuest
+from vmtasks.machine.launch import BootSource, LaunchConfig, launch_form
+from vmtasks.process.threads import parallel
+from vmtasks.providers.base import BootOptions
+from vmtasks.providers.qemu.provider import fork_of, launch_of
+from vmtasks.providers.qemu.template import source_of
 from vmtasks.qemu import migration
 from vmtasks.qemu.argv import SSH_PORT, Wires, overlay_argv, qemu_argv
 from vmtasks.qemu.qmp import Qmp, ports_of
@@ -70,12 +72,12 @@ def cold(runs: int) -> Rows:
     """Measure a boot from the disk, with our initrd, with Debian's, and by hand."""
     with _stock_image():
         bake(IMAGE, STOCK)
-        machine, berth = berth_of(IMAGE, Wishes(cold=True))
+        machine, launch = launch_of(IMAGE, BootOptions(cold=True))
         ours, stock, bare = in_turn(
             runs,
             lambda: _ours(IMAGE, cold=True).command_s,
             lambda: _ours(STOCK, cold=True).command_s,
-            lambda: _by_hand(machine, berth, Origin()).command_s,
+            lambda: _by_hand(machine, launch, BootSource()).command_s,
         )
     what = "cold boot to the first command; against "
     yield faster(f"{what}a stock initrd", COLD_AT_LEAST_TIMES_FASTER, ours, stock)
@@ -87,9 +89,9 @@ def starts(runs: int) -> Rows:
     from vmtasks import boot
 
     bake(IMAGE)
-    machine, berth = berth_of(IMAGE, Wishes())
-    template = origin_of(machine, berth, cold=False, forkable=False)
-    clones, bare = _starts_in_turn(runs, lambda: _ours(IMAGE), lambda: _by_hand(machine, berth, template))
+    machine, launch = launch_of(IMAGE, BootOptions())
+    template = source_of(machine, launch, cold=False, forkable=False)
+    clones, bare = _starts_in_turn(runs, lambda: _ours(IMAGE), lambda: _by_hand(machine, launch, template))
     colds: Samples = tuple(_ours(IMAGE, cold=True).command_s for _ in range(min(runs, 3)))
     running, command = _columns(clones)
     bare_running, bare_command = _columns(bare)
@@ -99,20 +101,21 @@ def starts(runs: int) -> Rows:
     yield slower("first command in a clone; against QEMU and ssh by hand", None, command, bare_command)
     yield faster("first command in a clone; against our own cold boot", COMMAND_AT_LEAST_TIMES_FASTER, command, colds)
     yield at_most("the end of a throw-away machine", END_AT_MOST_S, tuple(start.end_s for start in clones))
-    with ExitStack() as checkpoints, boot(IMAGE, forkable=True, what="a measurement of checkpoints") as parent:
+    with ExitStack() as checkpoints, boot(IMAGE, forkable=True, purpose="a measurement of checkpoints") as parent:
+        checkpointer = _checkpointer(parent)
         before = parent.connection
-        stood_still_s = []
+        downtime_s = []
         for _ in range(runs):
-            checkpoint = parent.facts["freezer"].checkpoint("bench")
+            checkpoint = checkpointer.checkpoint("bench")
             checkpoints.callback(checkpoint.drop)  # once the parent has ended: its disk lies over it
-            stood_still_s.append(float(parent.facts["freezer"].stood_still_s))
+            downtime_s.append(checkpointer.downtime_s)
         parent.succeed(["true"])
         kept = parent.connection is before and parent.connection.is_connected
-        fork, fork_berth, origin = fork_of(checkpoint, Wishes())
+        fork, fork_berth, origin = fork_of(checkpoint, BootOptions())
         forks, bare = _starts_in_turn(runs, lambda: _ours(checkpoint), lambda: _by_hand(fork, fork_berth, origin))
     said = "keeps its ssh connection" if kept else "LOSES its ssh connection"
     what = f"a running machine of 1 GiB stands still for a checkpoint, and {said}"
-    yield at_most(what, STANDSTILL_AT_MOST_S, tuple(stood_still_s))
+    yield at_most(what, STANDSTILL_AT_MOST_S, tuple(downtime_s))
     yield at_most("a fork runs", FORK_RUNS_AT_MOST_S, _columns(forks)[0])
     yield slower("a fork runs; against bare QEMU", None, _columns(forks)[0], _columns(bare)[0])
 
@@ -140,7 +143,7 @@ def _crowd(size: int) -> tuple[float, Samples]:
 
     def one() -> None:
         try:
-            with boot(IMAGE, what="a measurement of a crowd") as guest:
+            with boot(IMAGE, purpose="a measurement of a crowd") as guest:
                 guest.succeed(["true"])
                 all_there.wait(_LIMIT_S)
                 pss_mib.append(_pss_mib(guest))
@@ -152,18 +155,24 @@ def _crowd(size: int) -> tuple[float, Samples]:
             raise
 
     def notice(event: events.Event) -> None:
-        if isinstance(event, events.PhaseEnded) and event.phase == "load":
+        if isinstance(event, events.PhaseEnded) and event.phase == "restore":
             loaded_s.append(time.monotonic())
 
     with _slots(size), events.listening(notice), events.phase("crowd", detail=f"{size} at once"):
         began_s = time.monotonic()
-        at_once(*[one] * size)
+        parallel(*[one] * size)
     return max(loaded_s) - began_s, tuple(pss_mib)
+
+
+def _checkpointer(guest: Guest) -> Checkpointer:
+    if isinstance(guest, QemuGuest) and guest.checkpointer:
+        return guest.checkpointer
+    raise HostError("cannot measure checkpoints: the machines are not QEMU's", hint="--on local")
 
 
 def _pss_mib(guest: Guest) -> float:
     """Return the memory of the guest's QEMU, what it shares with others in parts (proc(5), smaps_rollup)."""
-    port = guest.facts["address"].port
+    port = guest.address and guest.address.port
     pid = next(one.said["qemu_pid"] for one in leases() if one.said.get("ports", {}).get(str(SSH_PORT)) == port)
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
@@ -178,30 +187,30 @@ def _columns(starts: list[Start]) -> tuple[Samples, Samples]:
     return tuple(start.running_s for start in starts), tuple(start.command_s for start in starts)
 
 
-def _ours(image: str | Frozen, *, cold: bool = False) -> Start:
+def _ours(image: str | Snapshot, *, cold: bool = False) -> Start:
     """Start a machine, run a command, and end it. That others on this host had the slot before is not its fault."""
     from vmtasks import boot
 
     heard: list[tuple[float, events.Event]] = []
     with events.listening(lambda event: heard.append((time.monotonic(), event))):
         began_s = time.monotonic()
-        with boot(image, cold=cold, what="a measurement of its start") as guest:
+        with boot(image, cold=cold, purpose="a measurement of its start") as guest:
             guest.succeed(["true"])
             command_s = time.monotonic() - began_s
     told = [event for _, event in heard]
     waited_s = phase_seconds(told, "slot", guest.name) if cold else 0.0
-    running = "start" if cold else "load"
+    running = "start" if cold else "restore"
     running_s = (
         next(at_s for at_s, event in heard if isinstance(event, events.PhaseEnded) and event.phase == running) - began_s
     )
     return Start(running_s - waited_s, command_s - waited_s, phase_seconds(told, "stop", guest.name))
 
 
-def _by_hand(machine: Machine, berth: Berth, origin: Origin) -> Start:
+def _by_hand(machine: Machine, launch: LaunchConfig, origin: BootSource) -> Start:
     """Start the same machine with QEMU alone, and run a command with OpenSSH: what there is no way below."""
     with TemporaryDirectory(prefix="bench-", dir=cache_dir()) as room:
         directory = Path(room)
-        form = start_form(machine, origin, directory)
+        form = launch_form(machine, origin, directory)
         began_s = time.monotonic()
         frozen = origin.frozen
         over = frozen.disk if frozen else machine.disk
@@ -222,7 +231,7 @@ def _by_hand(machine: Machine, berth: Berth, origin: Origin) -> Start:
                     migration.load(qmp, str(frozen.state), lambda wait_s: _news_of(qmp, wait_s), _note(form))
                 running_s = time.monotonic() - began_s
                 port = ports_of(qmp.human("info usernet", limit_s=_LIMIT_S))[str(SSH_PORT)]
-                ssh = [*ssh_line(Address(port=port, access=berth.access)), "-o", "ConnectTimeout=1", "true"]
+                ssh = [*ssh_line(Address(port=port, access=launch.access)), "-o", "ConnectTimeout=1", "true"]
                 while subprocess.run(ssh, stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode:
                     if time.monotonic() - began_s > _LIMIT_S:
                         raise HostError("cannot measure QEMU by hand: its guest does not answer")
@@ -233,7 +242,7 @@ def _by_hand(machine: Machine, berth: Berth, origin: Origin) -> Start:
 
 def _note(form: Machine) -> tuple[str, int, str]:
     """Return what ours find as well: without it, the dozer would take its time from all else."""
-    return str(form.exchange), NOTE_AT, Wake(name=form.name).note
+    return str(form.exchange), NOTE_AT, CloneIdentity(name=form.name).note
 
 
 def _news_of(qmp: Qmp, wait_s: float) -> None:

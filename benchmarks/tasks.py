@@ -20,10 +20,10 @@ def bench(_: Context, only: list[str], runs: str = "5", output_mib: str = "1024"
     from benchmarks.measure import Scope, measure
     from benchmarks.measurement import HEADINGS, write
     from vmtasks.cli.table import table
-    from vmtasks.process.signals import signals_interrupt
+    from vmtasks.process.signals import interrupt_on_signals
     from vmtasks.report import reporting
     from vmtasks.run.options import number
-    from vmtasks.run.run import output
+    from vmtasks.run.record import output
 
     scope = Scope(
         runs=number("runs", runs, at_least=1) or 1,
@@ -32,7 +32,7 @@ def bench(_: Context, only: list[str], runs: str = "5", output_mib: str = "1024"
     )
     taken = []
     try:
-        with reporting(None), signals_interrupt():
+        with reporting(None), interrupt_on_signals():
             for measurement in measure(scope):
                 taken.append(measurement)  # noqa: PERF402 - what has been measured is told even if the next one fails
     finally:

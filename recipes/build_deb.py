@@ -11,20 +11,19 @@ from pathlib import Path
 from vmtasks import (
     CommandFailed,
     Guest,
+    Preparation,
     Project,
-    Provisioning,
     Result,
     Run,
     Source,
     TestFailed,
     UsageError,
-    at_once,
     build_env,
     builddeps,
     changes,
     events,
+    parallel,
     recipe,
-    sh,
 )
 from vmtasks.project.source_package import WORKSHOP
 
@@ -75,17 +74,17 @@ def build_deb(
             hint="`inv test-in-vm` runs the project's own tests instead",
         )
     project = project or run.project(source, image)
-    target = run.out(out)
+    target = run.output_dir(out)
     env = build_env(project)
     needs = origin.build_needs()
-    provisioning = Provisioning(
+    preparation = Preparation(
         name=f"the build dependencies of {project.name}",
         key=f"build dependencies: {needs} for profiles: {env.get('DEB_BUILD_PROFILES', '')}",
-        work=lambda guest: _provision(guest, needs, env),
+        run=lambda guest: _provision(guest, needs, env),
     )
     with ExitStack() as machine:
         guest = machine.enter_context(
-            run.boot(project.images.build, name="build", project=project, provisioning=provisioning if needs else None)
+            run.boot(project.images.build, name="build", project=project, prepare=preparation if needs else None)
         )
         with run.case("build-deb"):
             tree = origin.deliver(guest)
@@ -100,14 +99,14 @@ def build_deb(
             dsc = "" if is_wished else _source_package(guest, tree)
             listing = _build(guest, tree, project, env, with_source=is_wished)
             found = _bring(guest, listing, target)
-        products = [run.product(path) for path in found]
+        products = [run.artifact(path) for path in found]
 
         def look() -> None:
             # The machine goes when lintian is done: who waits for another's slot must not sit on one all the while.
             with machine.pop_all():
                 _lintian(run, guest, project, [f"{PRODUCTS}/{listing}", *([dsc] if dsc else [])])
 
-        at_once(look, lambda: meanwhile(products))
+        parallel(look, lambda: meanwhile(products))
     return products
 
 
@@ -128,7 +127,7 @@ def _source_package(guest: Guest, tree: str) -> str:
     """Return the path of the source package that the tree came in, or is made into, for lintian to see."""
     if there := guest.glob(f"{WORKSHOP}/*.dsc"):
         return there[0]
-    made = guest.run(["dpkg-source", "--build", tree], cwd=WORKSHOP, user="builder")
+    made = guest.run(["dpkg-source", "--build", tree], cwd=WORKSHOP, user="builder", warn=True)
     if made.ok:
         return guest.glob(f"{WORKSHOP}/*.dsc")[0]
     text = f"lintian sees no source: dpkg-source cannot make a package of it: {''.join(made.last_lines(1))}"
@@ -142,6 +141,7 @@ def _build(guest: Guest, tree: str, project: Project, env: Mapping[str, str], *,
     result = guest.run(
         ["dpkg-buildpackage", *(("--build=full", "-sa") if with_source else ("--build=binary",)), "--no-sign"],
         cwd=tree, user="builder", env=env, env_from=project.commands.env_from, offline=project.build.network == "none",
+        warn=True,
     )  # fmt: skip
     if not result.ok:
         raise _failure(result, project)
@@ -157,13 +157,13 @@ def _failure(result: Result, project: Project) -> CommandFailed:
     hint = ""
     if project.build.network == "none" and _NO_NETWORK.search(said):
         hint = 'a build has no network, here as with Debian: [build] network = "user" gives it the machine\'s'
-    by = f"by signal {result.signal}" if result.signal else f"with status {result.exit_status}"
-    return CommandFailed(f"dpkg-buildpackage on {result.machine} ended {by}", evidence=result.last_lines(), hint=hint)
+    by = f"by signal {result.signal}" if result.signal else f"with status {result.exited}"
+    return CommandFailed(f"dpkg-buildpackage on {result.machine} ended {by}", details=result.last_lines(), hint=hint)
 
 
 def _end_what_is_left(guest: Guest) -> None:
     """End what the build has started and not ended: it could still write to what has been made."""
-    left = guest.query(sh("pgrep --euid builder --list-full; pkill -KILL --euid builder; :")).splitlines()
+    left = guest.query("pgrep --euid builder --list-full; pkill -KILL --euid builder; :").splitlines()
     if left:
         text = f"the build left {len(left)} processes running, `{left[0].partition(' ')[2][:80]}` among them"
         events.emit(events.Note(machine=guest.name, text=text, level="warning"))
@@ -173,9 +173,9 @@ def _bring(guest: Guest, listing: str, target: Path) -> list[Path]:
     """Bring out what a .changes file names, and it; all of it is what is named there."""
     move = f"cd {WORKSHOP} && mv --target-directory={PRODUCTS} --"
     own = shlex.quote(listing)
-    made = changes.read(listing, guest.query(sh(f"install -d {PRODUCTS} && {move} {own} && cat {PRODUCTS}/{own}")))
+    made = changes.read(listing, guest.query(f"install -d {PRODUCTS} && {move} {own} && cat {PRODUCTS}/{own}"))
     # One that is missing is told by what looks at all of them.
-    guest.query(sh(f"{move} {shlex.join(file.name for file in made)} 2>/dev/null; :"))
+    guest.query(f"{move} {shlex.join(file.name for file in made)} 2>/dev/null; :")
     guest.get(PRODUCTS, target)
     return [*(changes.check(file, target) for file in made), changes.plain(target / listing)]
 
@@ -184,19 +184,19 @@ def _lintian(run: Run, guest: Guest, project: Project, files: list[str]) -> None
     level = project.commands.lintian
     if level == "off":
         return
-    if not guest.query(sh("command -v lintian || :")).strip():
+    if not guest.query("command -v lintian || :").strip():
         run.skip("lintian", "the image has no lintian")
         return
-    with run.case("lintian", goes_on=guest):
+    with run.case("lintian", continue_on_error=True, guest=guest):
         check = ["lintian", "--no-cfg", "--tag-display-limit=0", f"--fail-on={level}", *files]
-        result = guest.run(check, cwd="/build", user="builder")
-        if result.exit_status == _LINTIAN_BROKEN and _is_only_broken(result, level):
+        result = guest.run(check, cwd="/build", user="builder", warn=True)
+        if result.exited == _LINTIAN_BROKEN and _is_only_broken(result, level):
             named = ", ".join(sorted({f"{name} of {package}" for name, package in _unchecked(result)}))
             text = f"lintian has a bug that these packages meet, and could not check {named}"
             events.emit(events.Note(machine=guest.name, text=text, level="warning"))
         elif not result.ok:
             raise CommandFailed(
-                f"lintian on {guest.name} ended with status {result.exit_status}", evidence=result.last_lines()
+                f"lintian on {guest.name} ended with status {result.exited}", details=result.last_lines()
             )
 
 

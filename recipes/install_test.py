@@ -18,12 +18,11 @@ from vmtasks import (
     Source,
     TestFailed,
     apt,
-    at_once,
     events,
     leftovers,
     packages,
+    parallel,
     recipe,
-    sh,
 )
 
 _ONE_MACHINE = "it needs a machine of its own that starts where this one is, which cannot be had there"
@@ -96,7 +95,7 @@ def install_test(
                 left = trial.use_and_purge(guest, first, before)
             trial.judge(left, served, partial(trial.at_rest, first), first, before)
 
-        at_once(go_on, *beside)
+        parallel(go_on, *beside)
     if tests:
         tests.conclude()
 
@@ -117,16 +116,16 @@ class _Trial:
         self._tell_failed_units(guest)
 
     def use_and_purge(
-        self, guest: Guest, chosen: packages.Packages, before: leftovers.Snapshot, when: str = ""
+        self, guest: Guest, chosen: packages.Packages, before: leftovers.FilesystemState, when: str = ""
     ) -> list[leftovers.Leftover] | None:
         """Run the smoke command if there is one, purge the packages, and return what is not as it was then.
 
         :return: None if they were not purged.
         """
         if self.smoke:
-            with self.run.case(f"smoke{when}", goes_on=guest):
+            with self.run.case(f"smoke{when}", continue_on_error=True, guest=guest):
                 commands = self.project.commands
-                guest.succeed(sh(self.smoke), user="builder", env=commands.env, env_from=commands.env_from)
+                guest.succeed(self.smoke, user="builder", env=commands.env, env_from=commands.env_from)
         is_purged = False
         with self.run.case(f"purge{when}"):
             packages.purge(guest, chosen, before.packages)
@@ -145,7 +144,7 @@ class _Trial:
         """Install packages where no service starts."""
         packages.install(guest, chosen, root=packages.AT_REST)
 
-    def another(self, served: Checkpoint, chosen: packages.Packages, before: leftovers.Snapshot) -> None:
+    def another(self, served: Checkpoint, chosen: packages.Packages, before: leftovers.FilesystemState) -> None:
         """Try packages that others exclude."""
         when = f" with {next(iter(chosen))}"
         with self.run.boot(served, name="install", project=self.project) as guest, _logs_kept(self.run, guest):
@@ -153,7 +152,7 @@ class _Trial:
             left = self.use_and_purge(guest, chosen, before, when)
         self.judge(left, served, partial(self.at_rest, chosen), chosen, before, when)
 
-    def upgrade(self, clean: Checkpoint, old: packages.Packages, before: leftovers.Snapshot) -> None:
+    def upgrade(self, clean: Checkpoint, old: packages.Packages, before: leftovers.FilesystemState) -> None:
         """Upgrade from older packages, in a machine of its own, whose apt does not know the new ones at first."""
         when = " after the upgrade"
         with self.run.boot(clean, name="upgrade", project=self.project) as guest, _logs_kept(self.run, guest):
@@ -188,7 +187,7 @@ class _Trial:
         start: Checkpoint | None,
         again: Callable[[Guest], object],
         chosen: packages.Packages,
-        before: leftovers.Snapshot,
+        before: leftovers.FilesystemState,
         when: str = "",
     ) -> None:
         """Say whether the purge left the machine as it was.
@@ -202,7 +201,7 @@ class _Trial:
         """
         if left is None:
             return
-        with self.run.case(f"leftovers{when}", goes_on=True):
+        with self.run.case(f"leftovers{when}", continue_on_error=True):
             if left and start:
                 with self.run.boot(start, name="at-rest", project=self.project) as guest, _logs_kept(self.run, guest):
                     packages.rest(guest)
@@ -226,15 +225,15 @@ class _Trial:
         listing.write_text("".join(f"{one}\n" for one in left))
         counts = {kind: [one.path for one in left if one.kind == kind] for kind in ("changed", "removed", "left")}
         parts = [f"{len(paths)} {kind} ({paths[0]})" for kind, paths in counts.items() if paths]
-        sentence = f"the purge does not leave the machine as it was: {', '.join(parts)}"
+        message = f"the purge does not leave the machine as it was: {', '.join(parts)}"
         if self.project.install.leftovers == "fail":
             shown = sorted(left, key=lambda one: one.kind)
             raise TestFailed(
-                sentence,
-                evidence=tuple(map(str, shown[:_SHOWN])),
+                message,
+                details=tuple(map(str, shown[:_SHOWN])),
                 hint=f'{listing} has all of them; [install] leftovers = "warn" in vmtasks.toml accepts them',
             )
-        events.emit(events.Note(text=f"{sentence}; all are in {listing}", level="warning"))
+        events.emit(events.Note(text=f"{message}; all are in {listing}", level="warning"))
 
 
 def _checkpoint(guest: Guest, name: str, stack: ExitStack) -> Checkpoint:
@@ -251,5 +250,5 @@ def _logs_kept(run: Run, guest: Guest) -> Iterator[None]:
         yield
     finally:
         with suppress(ConnectionLost, TestFailed), guest.tmp_dir() as logs:
-            guest.query(sh(f"cd {logs} && {_LOGS}"))
+            guest.query(f"cd {logs} && {_LOGS}")
             guest.get(logs, run.directory / f"{guest.name}-logs")

@@ -22,7 +22,7 @@ def source_package(run: Run, source: str = ".", out: str = "", image: str = "") 
     project = run.project(source, image)
     if not project.is_packaged:
         raise UsageError(f"cannot make a source package of {source}: it has no debian/control")
-    target = run.out(out)
+    target = run.output_dir(out)
     with run.boot(project.images.build, name="source", project=project) as guest, run.case("source-package"):
         origin = Source.of(project.root)
-        return [run.product(path) for path in origin.package(guest, origin.deliver(guest, patched=False), target)]
+        return [run.artifact(path) for path in origin.package(guest, origin.deliver(guest, patched=False), target)]

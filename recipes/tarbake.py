@@ -18,10 +18,9 @@ from vmtasks import (
     events,
     pip,
     recipe,
-    sh,
     source_date_epoch,
 )
-from vmtasks.guest.transfer import quoted_glob
+from vmtasks.guest.tar_commands import quoted_glob
 from vmtasks.project.release import PATTERNS, is_tarball, release_of
 from vmtasks.providers.preparation import of_packages
 
@@ -88,10 +87,10 @@ def tarbake(run: Run, source: str = ".", out: str = "", image: str = "") -> list
     """
     project = run.project(source, image)
     commands = project.commands
-    target = run.out(out)
+    target = run.output_dir(out)
     packages = of_packages(commands.packages)
     with (
-        run.boot(project.images.build, name="tarbake", project=project, provisioning=packages) as guest,
+        run.boot(project.images.build, name="tarbake", project=project, prepare=packages) as guest,
         run.case("tarbake"),
     ):
         tree = Source.of(project.root).deliver(guest, patched=False)
@@ -106,7 +105,7 @@ def tarbake(run: Run, source: str = ".", out: str = "", image: str = "") -> list
         patterns = [f"{escape(tree)}/{pattern}" for pattern in project.artifacts.dist]
         # What lies there becomes older than all else: make then makes it anew.
         lying = _stamps(guest, patterns, first='touch --date=@0 -- "$one";')
-        guest.succeed(sh(commands.dist or _PLAIN), cwd=tree, user="builder", env=env, env_from=commands.env_from)
+        guest.succeed((commands.dist or _PLAIN), cwd=tree, user="builder", env=env, env_from=commands.env_from)
         what = f"`{commands.dist}`" if commands.dist else "packing the tree"
         made = [path for path, stamp in _stamps(guest, patterns).items() if lying.get(path) != stamp]
         if not made:
@@ -119,13 +118,13 @@ def tarbake(run: Run, source: str = ".", out: str = "", image: str = "") -> list
         products: list[Path] = []
         for path in sorted(made, key=lambda path: path != release):
             for tarball in guest.get(escape(path), target):
-                products += [run.product(tarball), run.product(_checksum(tarball))]
+                products += [run.artifact(tarball), run.artifact(_checksum(tarball))]
         if release is None:
             names = ", ".join(path.rpartition("/")[2] for path in made)
             events.emit(events.Note(machine=guest.name, text=f"which of {names} is the release cannot be told"))
         else:
             (target / DIRECTORY).write_text(f"{tops[release]}\n")
-            products.append(run.product(target / DIRECTORY))
+            products.append(run.artifact(target / DIRECTORY))
     return products
 
 
@@ -135,7 +134,7 @@ def _stamps(guest: Guest, patterns: Iterable[str], *, first: str = "") -> dict[s
     :param first: shell to be run before, for each.
     """
     look = f"""[ ! -f "$one" ] || {{ {first} stat --printf='%i %.9Z %n\\n' -- "$one"; }}"""
-    listed = guest.query(sh(f"for one in {' '.join(map(quoted_glob, patterns))}; do {look}; done"))
+    listed = guest.query(f"for one in {' '.join(map(quoted_glob, patterns))}; do {look}; done")
     stamps = (line.split(" ", 2) for line in listed.splitlines() if line.count(" ") > 1)
     return {path: f"{inode} {changed}" for inode, changed, path in stamps}
 
@@ -151,7 +150,7 @@ def _top(guest: Guest, path: str, what: str) -> str:
     try:
         files, *tops = guest.query(["sh", "-c", _INSIDE, "sh", path]).splitlines()
     except CommandFailed as problem:
-        raise TestFailed(f"{what} made {name}, which cannot be unpacked", evidence=problem.evidence) from problem
+        raise TestFailed(f"{what} made {name}, which cannot be unpacked", details=problem.details) from problem
     if files == "0":
         raise TestFailed(f"{what} made {name}, which holds no file")
     return tops[0] if len(tops) == 1 else ""

@@ -9,7 +9,7 @@ from recipes.build_deb import build_deb
 from recipes.install_test import install_test
 from recipes.source_package import source_package
 from recipes.tarbake import DIRECTORY, tarbake
-from vmtasks import Project, Run, Source, UsageError, pip, recipe, sh
+from vmtasks import Project, Run, Source, UsageError, pip, recipe
 from vmtasks.project.release import is_tarball
 from vmtasks.providers.preparation import of_packages
 
@@ -27,7 +27,7 @@ def test_in_vm(run: Run, source: str = ".", out: str = "", image: str = "") -> N
     :param image: the image to use, instead of the project's; NAME and NAME-build belong together.
     """
     project = run.project(source, image)
-    out = str(run.out(out))
+    out = str(run.output_dir(out))
     if not project.is_packaged:
         _own_tests(run, project, Path(out))
         return
@@ -69,13 +69,13 @@ def _own_tests(run: Run, project: Project, out: Path) -> None:
             hint='say one in vmtasks.toml: [commands] test = "make check"',
         )
     packages = of_packages(commands.packages)
-    with run.boot(project.images.build, name="test", project=project, provisioning=packages) as guest, run.case("test"):
+    with run.boot(project.images.build, name="test", project=project, prepare=packages) as guest, run.case("test"):
         tree = Source.of(project.root).deliver(guest)
         env = {**pip.env(guest, project), **project.env}
         try:
-            guest.succeed(sh(commands.test), cwd=tree, user="builder", env=env, env_from=commands.env_from)
+            guest.succeed(commands.test, cwd=tree, user="builder", env=env, env_from=commands.env_from)
         finally:
             for pattern in project.artifacts.test:
                 # By their pattern, and not one by one: a name need not be text.
                 for made in guest.get_any(f"{escape(tree)}/{pattern}", out):
-                    run.product(made)
+                    run.artifact(made)

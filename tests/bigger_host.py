@@ -22,7 +22,7 @@ import pytest
 from tests.waiting import until
 from vmtasks.cache import entry
 from vmtasks.config.paths import cache_dir
-from vmtasks.process.child import die_with
+from vmtasks.process.child import die_with_parent
 
 _NOBODYS = ipaddress.ip_network("198.18.0.0/15")  # RFC 2544: for benches
 _serials = itertools.count()
@@ -112,7 +112,7 @@ def _sshd() -> list[str]:
         return [found]
     home = cache_dir() / "sshd-of-tests"
     if not home.exists():
-        with entry.part(part := home.with_name(".sshd-of-tests.part")):
+        with entry.incomplete(part := home.with_name(".sshd-of-tests.part")):
             _run("apt-get", "--quiet", "download", *_PACKAGES, cwd=part)
             for package in part.glob("*.deb"):
                 _run("dpkg-deb", "--extract", str(package), str(part))
@@ -192,7 +192,7 @@ def bigger_host(
                 stdin=subprocess.DEVNULL,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=partial(die_with, os.getpid()),  # noqa: PLW1509 - it is as good as one thread
+                preexec_fn=partial(die_with_parent, os.getpid()),  # noqa: PLW1509 - it is as good as one thread
             ),
         ):
             try:

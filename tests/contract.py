@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from vmtasks import CommandFailed, Guest, Provider, TimeLimit, UsageError, Wishes, at_once, events, sh
+from vmtasks import BootOptions, CommandFailed, Guest, Provider, TimedOut, UsageError, events, parallel
 from vmtasks.errors import InfrastructureError, Interrupted
-from vmtasks.process.signals import signals_interrupt
+from vmtasks.process.signals import interrupt_on_signals
+from vmtasks.providers.base import MachineRequest
 
 LIMIT_S = 60.0
 
@@ -28,18 +29,20 @@ class ProviderContract:
 
     @pytest.fixture
     def guest(self, provider: Provider, image: str, tmp_path: Path) -> Iterator[Guest]:
-        with provider.machine(image, Wishes(name="m"), what="a test", logs=tmp_path) as guest:
+        with provider.machine(
+            MachineRequest(image=image, options=BootOptions(name="m"), purpose="a test", log_dir=tmp_path)
+        ) as guest:
             guest.limit_s = LIMIT_S
             yield guest
 
     def test_a_command_has_what_it_was_given_and_leaves_its_output_status_and_log(self, guest: Guest) -> None:
         assert guest.succeed(["printf", "%s|", "it's", "a  b", "$HOME", "*"]) == "it's|a  b|$HOME|*|"
-        line = sh('pwd; cat; echo "$KEY"; echo oh >&2; exit 3')
-        result = guest.run(line, cwd="/usr", env={"KEY": "a value"}, stdin=b"input\n")
-        assert (result.stdout, result.stderr, result.exit_status) == ("/usr\ninput\na value\n", "oh\n", 3)
+        line = 'pwd; cat; echo "$KEY"; echo oh >&2; exit 3'
+        result = guest.run(line, cwd="/usr", env={"KEY": "a value"}, stdin=b"input\n", warn=True)
+        assert (result.stdout, result.stderr, result.exited) == ("/usr\ninput\na value\n", "oh\n", 3)
         assert result.log is not None
         assert sorted(result.log.read_text().splitlines()) == ["/usr", "a value", "input", "oh"]
-        assert guest.run(sh("kill -TERM $$")).signal == 15
+        assert guest.run("kill -TERM $$", warn=True).signal == 15
         with pytest.raises(CommandFailed, match=r"`false` on m ended with status 1"):
             guest.succeed(["false"])
 
@@ -61,74 +64,80 @@ class ProviderContract:
     def test_a_command_and_its_children_end_at_their_limit(self, guest: Guest) -> None:
         with guest.tmp_dir() as room:
             guest.query(["chmod", "1777", room])
-            with pytest.raises(TimeLimit, match=r"did not end within 1 s"):
-                guest.run(sh(f"sleep 600 & echo $! >{room}/child; wait"), timeout_s=1)
-            guest.fail(sh(f"kill -0 $(cat {room}/child)"))
+            with pytest.raises(TimedOut, match=r"did not end within 1 s"):
+                guest.run(f"sleep 600 & echo $! >{room}/child; wait", timeout_s=1, warn=True)
+            guest.fail(f"kill -0 $(cat {room}/child)")
 
     def test_an_interrupt_is_heard_in_threads_too(self, guest: Guest) -> None:
         heard = threading.Event()
 
         def wait() -> None:
             with pytest.raises(Interrupted):
-                guest.run(["sleep", "600"])
+                guest.run(["sleep", "600"], warn=True)
             heard.set()
 
         def interrupt() -> None:
-            assert guest.run(["true"]).ok
+            assert guest.run(["true"], warn=True).ok
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
-        with signals_interrupt(), pytest.raises(Interrupted):
-            at_once(wait, interrupt)
+        with interrupt_on_signals(), pytest.raises(Interrupted):
+            parallel(wait, interrupt)
         assert heard.is_set()
 
     def test_a_machine_tells_that_it_is_there(self, provider: Provider, image: str) -> None:
         heard: list[events.Event] = []
-        with events.listening(heard.append), provider.machine(image, Wishes(name="m")):
+        with (
+            events.listening(heard.append),
+            provider.machine(MachineRequest(image=image, options=BootOptions(name="m"))),
+        ):
             (one,) = [event for event in heard if isinstance(event, events.MachineStarted)]
         assert (one.machine, one.image, one.start in {"cold", "clone"}) == ("m", image, True)
         begun = [event.phase for event in heard if isinstance(event, events.PhaseStarted)]
         assert sorted(begun) == sorted(event.phase for event in heard if isinstance(event, events.PhaseEnded))
 
     def test_a_block_that_is_left_by_an_exception_gives_its_machine_back(self, provider: Provider, image: str) -> None:
-        with pytest.raises(ZeroDivisionError), provider.machine(image, Wishes(name="m")) as guest:
+        with (
+            pytest.raises(ZeroDivisionError),
+            provider.machine(MachineRequest(image=image, options=BootOptions(name="m"))) as guest,
+        ):
             raise ZeroDivisionError
         with pytest.raises(InfrastructureError):
-            guest.run(["true"])
-        with provider.machine(image, Wishes(name="m")) as another:
-            assert another.run(["true"]).ok
+            guest.run(["true"], warn=True)
+        with provider.machine(MachineRequest(image=image, options=BootOptions(name="m"))) as another:
+            assert another.run(["true"], warn=True).ok
 
     def test_what_one_machine_was_given_the_next_one_does_not_have(self, provider: Provider, image: str) -> None:
         if not self.is_clean:
             pytest.skip("it is the same machine")
-        with provider.machine(image, Wishes()) as first:
+        with provider.machine(MachineRequest(image=image, options=BootOptions())) as first:
             first.succeed(["touch", "state"])
-        with provider.machine(image, Wishes()) as second:
+        with provider.machine(MachineRequest(image=image, options=BootOptions())) as second:
             second.fail(["test", "-e", "state"])
 
     def test_a_checkpoint_has_what_was_there_when_it_was_made_or_is_refused(
         self, provider: Provider, image: str
     ) -> None:
-        with provider.machine(image, Wishes(forkable=True)) as guest:
+        with provider.machine(MachineRequest(image=image, options=BootOptions(forkable=True))) as guest:
             guest.succeed(["touch", "before"])
             if not guest.can_fork:
-                with pytest.raises(UsageError, match="cannot freeze"):
+                with pytest.raises(UsageError, match="cannot checkpoint"):
                     guest.checkpoint("a moment")
                 return
             checkpoint = guest.checkpoint("a moment")
             guest.succeed(["touch", "after"])
-        with provider.machine(checkpoint, Wishes()) as fork:
+        with provider.machine(MachineRequest(image=checkpoint, options=BootOptions())) as fork:
             assert fork.succeed(["ls"]) == "before\n"
         assert checkpoint.drop()
         with (
-            provider.machine(image, Wishes()) as guest,
-            pytest.raises(UsageError, match="cannot freeze"),
+            provider.machine(MachineRequest(image=image, options=BootOptions())) as guest,
+            pytest.raises(UsageError, match="cannot checkpoint"),
         ):
             guest.checkpoint("without having said so")
 
     def test_an_image_that_does_not_exist_is_told_and_so_is_the_nearest(self, provider: Provider) -> None:
         with (
             pytest.raises(UsageError, match=r"there is no image 'bookwurm'; did you mean 'bookworm'"),
-            provider.machine("bookwurm", Wishes()),
+            provider.machine(MachineRequest(image="bookwurm", options=BootOptions())),
         ):
             pytest.fail("there is no such machine")
 
@@ -139,5 +148,8 @@ class ProviderContract:
             def drop(self) -> bool:
                 return True
 
-        with pytest.raises(UsageError, match="cannot start from a moment"), provider.machine(Foreign(), Wishes()):
+        with (
+            pytest.raises(UsageError, match="cannot start from a moment"),
+            provider.machine(MachineRequest(image=Foreign(), options=BootOptions())),
+        ):
             pytest.fail("there is no such machine")

@@ -23,41 +23,42 @@ if TYPE_CHECKING:
         NothingTested,
         TestFailed,
         TestSkipped,
-        TimeLimit,
+        TimedOut,
         UsageError,
         VmtasksError,
     )
     from vmtasks.guest import Guest, Result, sh
-    from vmtasks.process.threads import at_once
+    from vmtasks.process.threads import parallel
     from vmtasks.project import Project, builddeps, pip, source_date_epoch
     from vmtasks.project.profiles import build_env
     from vmtasks.project.source import Source
-    from vmtasks.providers.base import Provider, Wishes
-    from vmtasks.providers.boot import boot, machines_from
-    from vmtasks.providers.preparation import Provisioning
-    from vmtasks.run.run import Run, recipe
+    from vmtasks.providers.base import BootOptions, Provider
+    from vmtasks.providers.boot import boot, use_provider
+    from vmtasks.providers.preparation import Preparation
+    from vmtasks.run.run import Run
+    from vmtasks.run.task import recipe
     from vmtasks.spec import Checkpoint
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "boot": "providers.boot",
-    "machines_from": "providers.boot",
+    "use_provider": "providers.boot",
     "Checkpoint": "spec",
     "Provider": "providers.base",
-    "Wishes": "providers.base",
+    "BootOptions": "providers.base",
     "Guest": "guest",
     "Result": "guest",
     "sh": "guest",
     "PackageTests": "autopkgtest.tests",
     "build_env": "project.profiles",
-    "at_once": "process.threads",
+    "parallel": "process.threads",
     "Project": "project",
-    "Provisioning": "providers.preparation",
+    "Preparation": "providers.preparation",
     "source_date_epoch": "project",
     "Source": "project.source",
     "Run": "run.run",
-    "recipe": "run.run",
+    "recipe": "run.task",
     "VmtasksError": "errors",
     "UsageError": "errors",
     "TestFailed": "errors",
@@ -68,7 +69,7 @@ _HOMES = {
     "HostError": "errors",
     "BootError": "errors",
     "ConnectionLost": "errors",
-    "TimeLimit": "errors",
+    "TimedOut": "errors",
     "Interrupted": "errors",
 }
 
@@ -85,6 +86,7 @@ _ROOMS = {
 
 __all__ = [
     "BootError",
+    "BootOptions",
     "Checkpoint",
     "CommandFailed",
     "ConnectionLost",
@@ -94,36 +96,50 @@ __all__ = [
     "Interrupted",
     "NothingTested",
     "PackageTests",
+    "Preparation",
     "Project",
     "Provider",
-    "Provisioning",
     "Result",
     "Run",
     "Source",
     "TestFailed",
     "TestSkipped",
-    "TimeLimit",
+    "TimedOut",
     "UsageError",
     "VmtasksError",
-    "Wishes",
     "apt",
-    "at_once",
     "boot",
     "build_env",
     "builddeps",
     "changes",
     "events",
     "leftovers",
-    "machines_from",
     "packages",
+    "parallel",
     "pip",
     "recipe",
     "sh",
     "source_date_epoch",
+    "use_provider",
 ]
 
 
+_RENAMED = {
+    "Provisioning": "Preparation",
+    "TimeLimit": "TimedOut",
+    "Wishes": "BootOptions",
+    "at_once": "parallel",
+    "machines_from": "use_provider",
+}
+"""Names of before 0.2, understood until then."""
+
+
 def __getattr__(name: str) -> object:
+    if name in _RENAMED:
+        import warnings
+
+        warnings.warn(f"vmtasks.{name} is now vmtasks.{_RENAMED[name]}", FutureWarning, stacklevel=2)
+        return __getattr__(_RENAMED[name])
     if name in _ROOMS:
         return import_module(f"vmtasks.{_ROOMS[name]}")
     if name not in _HOMES:

@@ -13,7 +13,7 @@
     │   │   └── StillRunning 69   ... or it had to end a machine that was to power itself off
     │   ├── BootError        69   the guest never answered, panicked, or its QEMU died
     │   └── ConnectionLost   69   the guest answered, and then no longer did
-    ├── TimeLimit           124   a limit that somebody set has passed
+    ├── TimedOut            124   a limit that somebody set has passed
     └── Interrupted         130   Ctrl-C, or a signal to the same end
 
 The numbers are those of sysexits.h (64, 69), autopkgtest(1) (8), timeout(1) (124) and the shell (128 + SIGINT). All of
@@ -24,8 +24,10 @@ from __future__ import annotations
 
 import errno
 import re
+import warnings
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from invoke.exceptions import Exit
 
@@ -42,7 +44,7 @@ class Outcome(StrEnum):
     HOST = "host"
     BOOT = "boot"
     CONNECTION_LOST = "connection-lost"
-    TIME_LIMIT = "time-limit"
+    TIMEOUT = "timeout"
     INTERRUPTED = "interrupted"
     INTERNAL = "internal-error"
 
@@ -66,7 +68,7 @@ _EXIT_CODES = {
     Outcome.BOOT: 69,
     Outcome.CONNECTION_LOST: 69,
     Outcome.INTERNAL: 70,
-    Outcome.TIME_LIMIT: 124,
+    Outcome.TIMEOUT: 124,
     Outcome.INTERRUPTED: 130,
 }
 _INFRASTRUCTURE = frozenset({Outcome.HOST, Outcome.BOOT, Outcome.CONNECTION_LOST, Outcome.INTERNAL})
@@ -75,24 +77,44 @@ _INFRASTRUCTURE = frozenset({Outcome.HOST, Outcome.BOOT, Outcome.CONNECTION_LOST
 class VmtasksError(Exit):
     """The root of everything that this package raises on purpose.
 
-    :param sentence: what could not be done and why, as one sentence.
-    :param evidence: lines that show it (the last of a log, say), oldest first.
+    :param message: what could not be done and why, as one sentence.
+    :param details: lines that show it (the last of a log, say), oldest first.
     :param hint: what the reader can do next.
     """
 
     outcome: ClassVar[Outcome] = Outcome.INTERNAL
 
-    def __init__(self, sentence: str, *, evidence: tuple[str, ...] = (), hint: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        details: tuple[str, ...] = (),
+        hint: str = "",
+        **was: Any,  # noqa: ANN401
+    ) -> None:
+        details = renamed_options(was, {"evidence": "details"}).get("details", details)
         # Invoke prints the message of an exception that nothing else has shown.
-        lines = (sentence, *(f"  {line}" for line in evidence), *([hint] if hint else []))
+        lines = (message, *(f"  {line}" for line in details), *([hint] if hint else []))
         # What a guest or its console said must not speak to the terminal.
         super().__init__(message=_CONTROL.sub("?", "\n".join(lines)), code=self.outcome.exit_code)
-        self.sentence = sentence
-        self.evidence = evidence
+        self._sentence = message
+        self.details = details
         self.hint = hint
 
     def __str__(self) -> str:
-        return self.sentence
+        return self._sentence
+
+    @property
+    def sentence(self) -> str:
+        """What ``str(error)`` is; before 0.2."""
+        renamed("error.sentence", "str(error)")
+        return self._sentence
+
+    @property
+    def evidence(self) -> tuple[str, ...]:
+        """What *details* was called before 0.2."""
+        renamed("error.evidence", "error.details")
+        return self.details
 
 
 class UsageError(VmtasksError):
@@ -116,7 +138,14 @@ class TestSkipped(VmtasksError):
 
 
 class CommandFailed(TestFailed):
-    """A guest command ended with another status than the caller wanted."""
+    """A guest command ended with another status than the caller wanted.
+
+    :param result: what came of it, a :class:`vmtasks.Result`; None where that is not one command's.
+    """
+
+    def __init__(self, message: str, *, details: tuple[str, ...] = (), hint: str = "", result: Any = None) -> None:  # noqa: ANN401 - this stands beneath guests
+        super().__init__(message, details=details, hint=hint)
+        self.result = result
 
 
 class GuestLost(TestFailed):
@@ -155,10 +184,21 @@ class ConnectionLost(InfrastructureError):
     outcome = Outcome.CONNECTION_LOST
 
 
-class TimeLimit(VmtasksError):
+class TimedOut(VmtasksError):
     """A limit that somebody set has passed."""
 
-    outcome = Outcome.TIME_LIMIT
+    outcome = Outcome.TIMEOUT
+
+
+class CommandTimedOut(TimedOut):
+    """A guest command did not end within its limit.
+
+    :param result: what came of it until then, a :class:`vmtasks.Result`.
+    """
+
+    def __init__(self, message: str, *, details: tuple[str, ...] = (), hint: str = "", result: Any = None) -> None:  # noqa: ANN401
+        super().__init__(message, details=details, hint=hint)
+        self.result = result
 
 
 class Interrupted(VmtasksError):
@@ -182,3 +222,35 @@ def outcome_of(error: BaseException | None) -> Outcome:
     if isinstance(error, OSError) and error.errno in _NO_ROOM:
         return Outcome.HOST
     return Outcome.INTERNAL
+
+
+def renamed_options(given: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """Return the options that were given by their names of before 0.2, by those of today, and warn of each.
+
+    :raise TypeError: there never was such an option.
+    """
+    found = {}
+    for old, value in given.items():
+        if old not in names:
+            raise TypeError(f"there is no option {old!r}")
+        renamed(old, names[old], stacklevel=5)
+        found[names[old]] = value
+    return found
+
+
+def renamed(old: str, new: str, *, stacklevel: int = 3) -> None:
+    """Warn that something has another name now; Python shows it once for each line that says so."""
+    warnings.warn(f"{old} is now {new}", FutureWarning, stacklevel=stacklevel)
+
+
+def message_of(problem: BaseException | None) -> str:
+    """Return what there is to say of how something ended; nothing of what ended well."""
+    if problem is None:
+        return ""
+    if isinstance(problem, KeyboardInterrupt):
+        return "interrupted"
+    if isinstance(problem, VmtasksError):
+        return str(problem)
+    if outcome_of(problem) is Outcome.HOST:
+        return f"cannot go on: {problem}"
+    return f"{type(problem).__name__}: {problem}"

@@ -33,7 +33,7 @@ class RunStarted(Event):
 
     recipe: str
     directory: Path
-    repeat: str
+    rerun: str
     """The command line that does this run again."""
 
 
@@ -42,8 +42,8 @@ class RunEnded(Event):
     """A recipe ended; the last event of a run."""
 
     outcome: str
-    sentence: str = ""
-    evidence: tuple[str, ...] = ()
+    message: str = ""
+    details: tuple[str, ...] = ()
     hint: str = ""
     console: tuple[str, ...] = ()
     """The last lines of the guest's console, where they tell something."""
@@ -89,14 +89,14 @@ class MachineStarted(Event):
     manifest: Mapping[str, object]
     argv: tuple[str, ...]
     accelerator: str
-    why_accelerator: str
+    accelerator_reason: str
     start: str
     """``cold``, ``clone`` or ``fork``."""
-    why_start: str
+    start_reason: str
     ssh: str
     """The command line that opens a shell in the machine while it lives."""
-    on: str
-    """Where it runs, as ``--on`` has it; ``here`` is this host."""
+    host: str
+    """Where it runs, as ``--on`` has it; ``local`` is this host."""
     attempt: int = 1
     console: Path | None = None
 
@@ -118,7 +118,7 @@ class Output(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Silent(Event):
+class Heartbeat(Event):
     """The running command has printed nothing for *silent_s* seconds: a sign of life for CI."""
 
     command: str
@@ -149,12 +149,12 @@ class CaseEnded(Event):
     case: str
     outcome: str
     duration_s: float
-    sentence: str = ""
-    evidence: tuple[str, ...] = ()
+    message: str = ""
+    details: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Product(Event):
+class Artifact(Event):
     """A file for the user came out: its path is what standard output shows."""
 
     path: Path

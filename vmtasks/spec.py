@@ -13,7 +13,7 @@ Start = Literal["cold", "clone", "fork"]
 """How a machine starts: from its disk, from a template of its image, from a checkpoint of another machine."""
 Hardware = Literal["lean", "pc"]
 """What our own images need and no more, or what QEMU takes for a PC: IDE disks, a VGA card."""
-HERE = "here"
+LOCAL = "local"
 """What this host is called where machines may be elsewhere."""
 EXCHANGE_SERIAL = "vmtasks-exchange"
 """By which a guest knows the disk that files travel on; virtio has room for 20 bytes."""
@@ -82,7 +82,7 @@ class Machine:
     network: Network = "user"
     seed: Path | None = None
     """A NoCloud seed (ISO 9660) for the first boot of a cloud image."""
-    throw_away: bool = True
+    ephemeral: bool = True
     """Whether the disk is thrown away at the end, so that nothing need survive a power cut."""
     ram: Ram | None = None
     """None: memory of no file, which cannot be frozen."""
@@ -90,7 +90,7 @@ class Machine:
     """Whether it stands still until a frozen state is given to it."""
     exchange: Path | None = None
     """A raw disk of :data:`EXCHANGE_BYTES` through which files travel; None: they go over ssh."""
-    extra: tuple[str, ...] = ()
+    extra_args: tuple[str, ...] = ()
     """More arguments for QEMU, as they are."""
 
 

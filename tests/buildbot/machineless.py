@@ -16,7 +16,7 @@ from vmtasks import HostError, Run, TestFailed, events, recipe
 from vmtasks.config.settings import HostSettings
 from vmtasks.deadline import Deadline
 from vmtasks.supervisor.client import supervised
-from vmtasks.supervisor.watch import News
+from vmtasks.supervisor.watch import MachineWatch
 
 
 @recipe
@@ -54,13 +54,13 @@ def test_in_vm(run: Run, source: str = ".", image: str = "") -> None:  # noqa: P
 
 
 @contextmanager
-def a_machine(run: Run, name: str) -> Iterator[News]:
+def a_machine(run: Run, name: str) -> Iterator[MachineWatch]:
     """Wait for a slot, and have a machine in it."""
     plan = plan_in(run.directory.absolute())
     limit = HostSettings.load().machines
     plan["slot"] |= {"directory": os.environ["QUEUE"], "machines": limit, "what": f"{run.recipe} of {name}"}
-    with supervised(plan, log=run.directory / "supervisor.log") as leash:
-        news = News(leash, "test", Path(plan["console"]))
+    with supervised(plan, log=run.directory / "supervisor.log") as client:
+        news = MachineWatch(client, "test", Path(plan["console"]))
         with events.phase("slot", machine="test"):
             news.wait_for("admitted", Deadline.after(None))
         news.wait_for("started", Deadline.after(None))

@@ -17,13 +17,13 @@ import pytest
 from tests.buildbot.farm import Farm, make_checkout
 from tests.waiting import LIMIT_S, until
 from vmtasks.host.slots import RUNNING, Claim, Limits, tickets
-from vmtasks.process.user import own_name
+from vmtasks.process.user import user_name
 
 BUILDER = "test-in-vm-bookworm"
 SOMEBODY = "a machine of somebody's"
 PARROT, NEWT, OTTER = LINE = tuple(f"test-in-vm of {project}" for project in ("parrot", "newt", "otter"))
 LOOK_S = 0.01
-BEHIND = re.compile(rf"waiting for a slot behind (.+) of {re.escape(own_name())} \(pid \d+\)(.*)$", re.MULTILINE)
+BEHIND = re.compile(rf"waiting for a slot behind (.+) of {re.escape(user_name())} \(pid \d+\)(.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True)

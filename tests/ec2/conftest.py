@@ -14,7 +14,7 @@ import pytest
 from tests.ec2.cloud import ENVIRONMENT, Cloud, moto
 from vmtasks.image.definition import find
 from vmtasks.providers.ec2 import client
-from vmtasks.providers.ec2.client import Watch
+from vmtasks.providers.ec2.watch import Watch
 from vmtasks.providers.qemu.provider import ensure_baked
 
 GREETING = """Package: greeting

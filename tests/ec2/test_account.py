@@ -19,8 +19,10 @@ from vmtasks.errors import ConnectionLost, HostError, Interrupted, UsageError
 from vmtasks.image.definition import find
 from vmtasks.providers.ec2 import client as account_module
 from vmtasks.providers.ec2.ami import AmiCheckpointer
-from vmtasks.providers.ec2.client import Account, NotThere, Thing, Watch
+from vmtasks.providers.ec2.client import Ec2Client, Resource
+from vmtasks.providers.ec2.refusals import NotThere
 from vmtasks.providers.ec2.request import ResourceTags
+from vmtasks.providers.ec2.watch import Watch
 
 CLAIM = ResourceTags(what="a test", until_s=time.time() + 3600)
 TAGS = [{"ResourceType": "instance", "Tags": CLAIM.tags}]
@@ -28,7 +30,7 @@ PLAIN = {"ImageId": "ami-1", "MinCount": 1, "MaxCount": 1, "ClientToken": CLAIM.
 PASSED = [{"ResourceType": "instance", "Tags": ResourceTags(what="passed", until_s=0.0).tags}]
 
 
-class Stubborn(Account):
+class Stubborn(Ec2Client):
     """An account that does not end instances at first."""
 
     def __init__(self, refusals: int, error: HostError | UsageError) -> None:
@@ -60,11 +62,11 @@ class Quiet:
 
 
 @pytest.fixture
-def freezer(api: Cloud) -> AmiCheckpointer:
+def checkpointer(api: Cloud) -> AmiCheckpointer:
     """Return what makes checkpoints of an instance."""
     (instance,) = api.client.run_instances(**PLAIN)["Instances"]
     return AmiCheckpointer(
-        account=Account(REGION),
+        account=Ec2Client(REGION),
         session=Quiet(),  # type: ignore[arg-type]
         instance_id=instance["InstanceId"],
         definition=find("plain"),
@@ -111,7 +113,7 @@ def test_ctrl_c_before_ec2_has_answered_ends_what_it_answers_with(
     api: Cloud, ctrl_c_during: Callable[[str], None]
 ) -> None:
     ctrl_c_during("RunInstances")
-    with pytest.raises(KeyboardInterrupt), Account(REGION).running(PLAIN, "one"):
+    with pytest.raises(KeyboardInterrupt), Ec2Client(REGION).running(PLAIN, "one"):
         pytest.fail("it was handed out")
     assert api.states() == ["terminated"]
 
@@ -130,13 +132,13 @@ def test_ctrl_c_while_ec2_is_about_to_be_asked_ends_what_it_answers_with(
             return future
 
     monkeypatch.setattr(account_module, "ThreadPoolExecutor", Interrupted)
-    with pytest.raises(KeyboardInterrupt), Account(REGION).running(PLAIN, "one"):
+    with pytest.raises(KeyboardInterrupt), Ec2Client(REGION).running(PLAIN, "one"):
         pytest.fail("it was handed out")
     assert api.states() == ["terminated"]
 
 
 def test_an_instance_ends_that_no_answer_tells_of(api: Cloud) -> None:
-    class Deaf(Account):
+    class Deaf(Ec2Client):
         def ask(self, operation: str, **request: Any) -> dict[str, Any]:
             answer = super().ask(operation, **request)
             if operation == "run_instances":
@@ -185,40 +187,40 @@ def test_a_sweep_is_silent_about_what_ended_meanwhile(api: Cloud) -> None:
 
 
 def test_ctrl_c_before_a_checkpoint_has_a_name_leaves_nothing(
-    api: Cloud, freezer: AmiCheckpointer, ctrl_c_during: Callable[[str], None]
+    api: Cloud, checkpointer: AmiCheckpointer, ctrl_c_during: Callable[[str], None]
 ) -> None:
     before = images(api)
     ctrl_c_during("CreateImage")
     with pytest.raises(KeyboardInterrupt):
-        freezer.checkpoint("a moment")
+        checkpointer.checkpoint("a moment")
     assert images(api) == before
 
 
 def test_a_checkpoint_that_cannot_be_finished_leaves_nothing(
-    api: Cloud, freezer: AmiCheckpointer, monkeypatch: pytest.MonkeyPatch
+    api: Cloud, checkpointer: AmiCheckpointer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before, where = images(api), Account.images_where
+    before, where = images(api), Ec2Client.images_where
 
-    def fails(self: Account, key: str, value: str) -> list[dict[str, Any]]:
+    def fails(self: Ec2Client, key: str, value: str) -> list[dict[str, Any]]:
         return [{**image, "State": "failed"} for image in where(self, key, value)]
 
-    monkeypatch.setattr(Account, "images_where", fails)
+    monkeypatch.setattr(Ec2Client, "images_where", fails)
     with pytest.raises(HostError, match="cannot make an AMI of one: failed"):
-        freezer.checkpoint("a moment")
+        checkpointer.checkpoint("a moment")
     assert images(api) == before
 
 
 def test_what_is_to_become_a_checkpoint_is_marked_from_the_start(
-    freezer: AmiCheckpointer, monkeypatch: pytest.MonkeyPatch
+    checkpointer: AmiCheckpointer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def killed(_: AmiCheckpointer, __: str) -> None:
-        (image,), (snapshot,) = freezer.account.images(), freezer.account.snapshots()
+        (image,), (snapshot,) = checkpointer.account.images(), checkpointer.account.snapshots()
         assert image.claim == snapshot.claim
         raise KeyboardInterrupt
 
     monkeypatch.setattr(AmiCheckpointer, "_see_made", killed)
     with pytest.raises(KeyboardInterrupt):
-        freezer.checkpoint("a moment")
+        checkpointer.checkpoint("a moment")
 
 
 def test_a_sweep_goes_on_after_what_cannot_be_removed_and_tells_of_it(api: Cloud) -> None:
@@ -229,12 +231,12 @@ def test_a_sweep_goes_on_after_what_cannot_be_removed_and_tells_of_it(api: Cloud
     api.client.create_tags(Resources=[image], Tags=PASSED[0]["Tags"])
     swept: list[str] = []
     with pytest.raises(HostError, match=rf"cannot end instance {stays['InstanceId']}"):
-        swept.extend(what.split()[1] for what in Account(REGION).sweep())
+        swept.extend(what.split()[1] for what in Ec2Client(REGION).sweep())
     assert swept == [goes["InstanceId"], image]
 
 
 def test_an_interrupt_is_no_failure_to_go_on_after(api: Cloud) -> None:
-    class Pressed(Account):
+    class Pressed(Ec2Client):
         def terminate(self, _: str) -> None:
             raise Interrupted("interrupted by SIGINT")
 
@@ -251,7 +253,7 @@ def test_an_interrupt_is_no_failure_to_go_on_after(api: Cloud) -> None:
 def test_a_look_finds_the_end_that_a_wait_may_miss(api: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Watch, "EVERY_S", math.inf)
     (instance,) = api.client.run_instances(**{**PLAIN, "TagSpecifications": PASSED})["Instances"]
-    watch = Watch(Account(REGION), instance["InstanceId"], CLAIM)
+    watch = Watch(Ec2Client(REGION), instance["InstanceId"], CLAIM)
     watch.answered = True
     watch(0.0)
     api.client.terminate_instances(InstanceIds=[instance["InstanceId"]])
@@ -260,16 +262,16 @@ def test_a_look_finds_the_end_that_a_wait_may_miss(api: Cloud, monkeypatch: pyte
         watch.look()
 
 
-def test_what_somebody_else_has_removed_is_no_trouble(api: Cloud, freezer: AmiCheckpointer) -> None:
-    class Late(Account):
-        def snapshots(self) -> list[Thing]:
+def test_what_somebody_else_has_removed_is_no_trouble(api: Cloud, checkpointer: AmiCheckpointer) -> None:
+    class Late(Ec2Client):
+        def snapshots(self) -> list[Resource]:
             found = super().snapshots()
             for one in found:
                 api.client.delete_snapshot(SnapshotId=one.id)
             return found
 
-    checkpoint = freezer.checkpoint("a moment")
-    (snapshot,) = freezer.account.snapshots()
+    checkpoint = checkpointer.checkpoint("a moment")
+    (snapshot,) = checkpointer.account.snapshots()
     api.client.deregister_image(ImageId=checkpoint.id)
     api.client.create_tags(Resources=[snapshot.id], Tags=PASSED[0]["Tags"])
     assert [what.split()[1] for what in Late(REGION).sweep()] == [snapshot.id]

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from vmtasks import CommandFailed, Guest, Wishes
+from vmtasks import BootOptions, CommandFailed, Guest
 from vmtasks.project import builddeps
+from vmtasks.providers.base import MachineRequest
 from vmtasks.testing.fake_provider import FakeProvider
 
 CONTROL = """\
@@ -45,7 +46,7 @@ Description: for those who bootstrap
 def guest() -> Iterator[Guest]:
     if subprocess.run(["perl", "-MDpkg::Control::Info", "-e1"], stderr=subprocess.DEVNULL, check=False).returncode:
         pytest.skip("this host has no libdpkg-perl; tests/vm/test_build_deb.py asks a machine that has")
-    with FakeProvider().machine("bookworm-build", Wishes()) as guest:
+    with FakeProvider().machine(MachineRequest(image="bookworm-build", options=BootOptions())) as guest:
         yield guest
 
 
@@ -87,4 +88,4 @@ def test_a_dsc_says_no_packages_and_one_without_dependencies_is_whole(guest: Gue
 def test_what_dpkg_cannot_read_is_one_sentence(guest: Guest, control: str) -> None:
     with pytest.raises(CommandFailed, match=r"^cannot read debian/control: ") as failure:
         builddeps.reduced(guest, control, {})
-    assert "perl -e" not in failure.value.sentence
+    assert "perl -e" not in str(failure.value)

@@ -21,13 +21,13 @@ import pytest
 from tests.process.supervised import LIMIT_S, PACKAGE
 from vmtasks.errors import Interrupted
 from vmtasks.process import parent
-from vmtasks.process.signals import ENDING, signals_interrupt
+from vmtasks.process.signals import ENDING, interrupt_on_signals
 
 PROGRAM = """
 import json, os, socket, sys, threading
 from vmtasks.process import parent
 from vmtasks.errors import Interrupted
-from vmtasks.process.signals import signals_interrupt
+from vmtasks.process.signals import interrupt_on_signals
 
 line = socket.socket(fileno=int(sys.argv[1]))
 
@@ -37,13 +37,13 @@ def say(**words):
 say(pid=os.getpid())
 line.recv(1)
 try:
-    with signals_interrupt():
+    with interrupt_on_signals():
         is_watched = "caller" in [thread.name for thread in threading.enumerate()]
         say(callers=[*parent._callers().items()], is_watched=is_watched)
         line.recv(1)
     say(end="by itself")
 except Interrupted as problem:
-    say(end=problem.sentence)
+    say(end=str(problem))
 """
 MAKEFILE = """
 run:
@@ -245,7 +245,7 @@ def test_a_pipe_that_nobody_reads_any_more(tree: Callable[..., Tree], output: st
     os.close(writer)
     one.begin()
     os.close(reader)
-    assert one.ends() == f"interrupted: {parent._OUTPUTS[1 if output == 'stdout' else 2]} leads nowhere any more"
+    assert one.ends() == f"interrupted: {parent._OUTPUTS[1 if output == 'stdout' else 2]} was closed"
 
 
 @pytest.mark.parametrize("output", ["stdout", "stderr"])
@@ -255,7 +255,7 @@ def test_a_terminal_that_is_closed(tree: Callable[..., Tree], output: str) -> No
     os.close(theirs)
     one.begin()
     os.close(ours)
-    assert one.ends() == f"interrupted: {parent._OUTPUTS[1 if output == 'stdout' else 2]} leads nowhere any more"
+    assert one.ends() == f"interrupted: {parent._OUTPUTS[1 if output == 'stdout' else 2]} was closed"
 
 
 def test_a_socket_whose_other_end_is_closed(tree: Callable[..., Tree]) -> None:
@@ -264,7 +264,7 @@ def test_a_socket_whose_other_end_is_closed(tree: Callable[..., Tree]) -> None:
         one = tree("make; true", stderr=theirs.fileno())
     one.begin()
     ours.close()
-    assert one.ends() == "interrupted: standard error leads nowhere any more"
+    assert one.ends() == "interrupted: standard error was closed"
 
 
 @pytest.mark.parametrize("redirection", [">/dev/null 2>&1", ">out 2>&1", ">&- 2>&-", ">/dev/full 2>/dev/zero"])
@@ -297,7 +297,7 @@ def wait_for_a_signal() -> None:
 def test_nothing_is_left_of_the_watch() -> None:
     handlers = [signal.getsignal(number) for number in ENDING]
     before = set(Path("/proc/self/fd").iterdir()), set(threading.enumerate())
-    with signals_interrupt():
+    with interrupt_on_signals():
         assert "caller" in {thread.name for thread in threading.enumerate()}
     assert (set(Path("/proc/self/fd").iterdir()), set(threading.enumerate())) == before
     assert [signal.getsignal(number) for number in ENDING] == handlers
@@ -307,18 +307,18 @@ def test_a_loss_ends_the_outer_block_as_well(reader: socket.socket) -> None:
     ends: list[Interrupted] = []
 
     def runs() -> None:
-        with signals_interrupt():
+        with interrupt_on_signals():
             try:
-                with signals_interrupt():
+                with interrupt_on_signals():
                     reader.close()
                     wait_for_a_signal()
             except Interrupted as problem:
                 ends.append(problem)
             wait_for_a_signal()
 
-    with pytest.raises(Interrupted, match="interrupted: the output leads nowhere any more") as outer:
+    with pytest.raises(Interrupted, match="interrupted: the output was closed") as outer:
         runs()
-    assert [end.sentence for end in ends] in (["interrupted by SIGTERM"], [outer.value.sentence])
+    assert [str(end) for end in ends] in (["interrupted by SIGTERM"], [str(outer.value)])
     assert outer.value.hint == "what is to outlive its caller is called with nohup"
 
 
@@ -334,7 +334,7 @@ def test_a_loss_is_told_until_the_end_and_not_later(reader: socket.socket) -> No
     with parent.watched(tell):
         reader.close()
         assert twice.wait(LIMIT_S)
-    assert set(told) == {"the output leads nowhere any more"}
+    assert set(told) == {"the output was closed"}
     assert "caller" not in {thread.name for thread in threading.enumerate()}
 
 

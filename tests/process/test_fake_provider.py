@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.contract import ProviderContract
-from vmtasks import Provider, Wishes, boot, machines_from, sh
+from vmtasks import BootOptions, Provider, boot, use_provider
+from vmtasks.providers.base import MachineRequest
 from vmtasks.testing.fake_provider import FakeProvider
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,35 +32,35 @@ class TestFakeThatCannotFork(ProviderContract):
 
 def test_what_must_not_happen_here_has_something_else_happen() -> None:
     provider = FakeProvider(instead={"apt-get install *": "echo installed", "make check": "echo no >&2; exit 2"})
-    with provider.machine("bookworm", Wishes()) as guest:
+    with provider.machine(MachineRequest(image="bookworm", options=BootOptions())) as guest:
         assert guest.succeed(["apt-get", "install", "a b"]) == "installed\n"
-        for command in (["make", "check"], sh("make check")):
-            result = guest.run(command, cwd="/nowhere", user="builder")
-            assert (result.command, result.exit_status, result.stderr) == ("make check", 2, "no\n")
+        for command in (["make", "check"], "make check"):
+            result = guest.run(command, cwd="/nowhere", user="builder", warn=True)
+            assert (result.command, result.exited, result.stderr) == ("make check", 2, "no\n")
         assert guest.query(["apt-get", "install", "x"]) == "installed\n"
-        assert guest.run(["echo", "make check"]).stdout == "make check\n"
+        assert guest.run(["echo", "make check"], warn=True).stdout == "make check\n"
 
 
 def test_what_runs_there_has_little_of_ours_and_nothing_of_roots(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOKEN", "secret")
-    with FakeProvider().machine("bookworm", Wishes()) as guest:
+    with FakeProvider().machine(MachineRequest(image="bookworm", options=BootOptions())) as guest:
         assert "secret" not in guest.succeed(["env"])
         assert guest.succeed(["id", "-u"], user="builder") != "0\n"
         home = Path(guest.succeed(["pwd"]).strip())
-        guest.succeed(sh("mkdir d && touch d/f && chmod 0 d"))
+        guest.succeed("mkdir d && touch d/f && chmod 0 d")
     assert not home.exists()
 
 
 def test_commands_that_are_left_running_end_with_their_machine(ended: Callable[..., bool]) -> None:
-    with FakeProvider().machine("bookworm", Wishes()) as guest:
-        running = int(guest.run(sh("sleep 600 >/dev/null 2>&1 & echo $!")).stdout)
+    with FakeProvider().machine(MachineRequest(image="bookworm", options=BootOptions())) as guest:
+        running = int(guest.run("sleep 600 >/dev/null 2>&1 & echo $!", warn=True).stdout)
         assert not ended(running, 0)
     assert ended(running)
 
 
 def test_all_machines_of_a_block_come_from_a_provider_of_ones_own() -> None:
-    with machines_from(FakeProvider()), boot("bookworm", on="ssh://root@nowhere.invalid") as guest:
-        assert guest.run(["true"]).ok
+    with use_provider(FakeProvider()), boot("bookworm", on="ssh://root@nowhere.invalid") as guest:
+        assert guest.run(["true"], warn=True).ok
 
 
 def test_the_example_of_the_documents_is_a_test_that_passes_and_can_fail(tmp_path: Path) -> None:

@@ -27,11 +27,11 @@ from vmtasks.host import slots
 from vmtasks.host.accelerator import choose
 from vmtasks.host.sparse import copy_extents
 from vmtasks.image.baked import BakedImage
-from vmtasks.process.signals import signals_interrupt
-from vmtasks.process.threads import at_once
+from vmtasks.process.signals import interrupt_on_signals
+from vmtasks.process.threads import parallel
 from vmtasks.remote import upload
-from vmtasks.remote.heartbeat import SILENCE_S
-from vmtasks.remote.host import FarHost, far_host
+from vmtasks.remote.heartbeat import TIMEOUT_S
+from vmtasks.remote.host import RemoteHost, remote_host
 from vmtasks.remote.incoming import received, receiving, sweep
 from vmtasks.supervisor.client import supervised
 
@@ -42,11 +42,11 @@ CALLER = """
 import json, sys
 from pathlib import Path
 from vmtasks.deadline import Deadline
-from vmtasks.remote.host import far_host
+from vmtasks.remote.host import remote_host
 from vmtasks.supervisor.client import supervised
-from vmtasks.process.threads import at_once
+from vmtasks.process.threads import parallel
 
-host = far_host(sys.argv[2])
+host = remote_host(sys.argv[2])
 with supervised(json.loads(sys.argv[1]), log=Path("/dev/null"), place=host) as leash:
     leash.expect("started", Deadline.after(30.0))
     print("started", flush=True)
@@ -63,16 +63,16 @@ with Claim("work of theirs", 100, Limits(machines=1, memory_mib=1000)) as claim:
 
 
 @pytest.fixture
-def far(big: BiggerHost, monkeypatch: pytest.MonkeyPatch) -> Iterator[FarHost]:
+def far(big: BiggerHost, monkeypatch: pytest.MonkeyPatch) -> Iterator[RemoteHost]:
     """A link to it; nothing of it may be left there afterwards."""
     monkeypatch.setenv("VMTASKS_SSH", big.ssh)
-    host = far_host(big.name)
+    host = remote_host(big.name)
     yield host
     host.close()
     big.see_it_empty()
 
 
-def plan_there(far: FarHost, tmp_path: Path, name: str = "machine") -> dict[str, Any]:
+def plan_there(far: RemoteHost, tmp_path: Path, name: str = "machine") -> dict[str, Any]:
     """A plan whose machine is there, and whose logs come here."""
     directory = far.cache() / "machines" / name
     slot = {**plan_in(tmp_path)["slot"], "directory": None}
@@ -92,20 +92,20 @@ def baked_in(directory: Path, size_bytes: int) -> BakedImage:
 # ---- what is asked of that host
 
 
-def test_a_call_there_is_a_call(far: FarHost, big: BiggerHost) -> None:
+def test_a_call_there_is_a_call(far: RemoteHost, big: BiggerHost) -> None:
     assert far.cache() == big.cache
     assert far.call(HostSettings.load) == HostSettings()
-    with far.within(snapshots.only_maker, "image") as waited:
+    with far.within(snapshots.template_lock, "image") as waited:
         assert waited is False
-        assert (big.cache / "frozen/image.lock").exists()
+        assert (big.cache / "snapshots/image.lock").exists()
 
 
-def test_an_error_there_is_the_same_error_here_and_says_where(far: FarHost) -> None:
+def test_an_error_there_is_the_same_error_here_and_says_where(far: RemoteHost) -> None:
     with pytest.raises(HostError, match=rf"^{far.name}: there is no frozen machine in /nowhere"):
         far.call(snapshots.read, Path("/nowhere"))
 
 
-def test_what_the_kernel_there_refuses_is_told_as_such(far: FarHost, tmp_path: Path) -> None:
+def test_what_the_kernel_there_refuses_is_told_as_such(far: RemoteHost, tmp_path: Path) -> None:
     with pytest.raises(HostError, match=f"^{far.name}: /nowhere: No such file or directory"):
         far.call(copy_extents, "/nowhere", str(tmp_path / "x"))
     (tmp_path / "queue").symlink_to("elsewhere")
@@ -113,26 +113,26 @@ def test_what_the_kernel_there_refuses_is_told_as_such(far: FarHost, tmp_path: P
         far.call(slots.tickets, str(tmp_path / "queue"))
 
 
-def test_who_has_had_enough_of_waiting_there_is_heard_in_a_thread_too_and_leaves_no_block(far: FarHost) -> None:
+def test_who_has_had_enough_of_waiting_there_is_heard_in_a_thread_too_and_leaves_no_block(far: RemoteHost) -> None:
     said: list[str] = []
 
     def wait() -> None:
-        with far.within(snapshots.only_maker, "image"):
+        with far.within(snapshots.template_lock, "image"):
             pytest.fail("somebody else is the only maker")
 
     def interrupt(event: events.Event) -> None:
         said.append(getattr(event, "text", ""))
         os.kill(os.getpid(), signal.SIGINT)
 
-    with far.within(snapshots.only_maker, "image"):
-        with events.listening(interrupt), signals_interrupt(), pytest.raises(Interrupted):
-            at_once(wait)
+    with far.within(snapshots.template_lock, "image"):
+        with events.listening(interrupt), interrupt_on_signals(), pytest.raises(Interrupted):
+            parallel(wait)
         assert said == [f"{far.name}: waiting for another template of image"]
-    with far.within(snapshots.only_maker, "image") as waited:  # and the steward does not sit in the other's block
+    with far.within(snapshots.template_lock, "image") as waited:  # and the agent does not sit in the other's block
         assert waited in {True, False}
 
 
-def test_only_plain_data_comes_from_there(far: FarHost) -> None:
+def test_only_plain_data_comes_from_there(far: RemoteHost) -> None:
     with pytest.raises(TypeError, match="travels between hosts"):
         far.call(print, object())  # type: ignore[arg-type]
 
@@ -141,24 +141,24 @@ def test_only_plain_data_comes_from_there(far: FarHost) -> None:
 
 
 def test_a_machine_there_is_leashed_from_here_and_its_logs_come_home(
-    far: FarHost, big: BiggerHost, tmp_path: Path
+    far: RemoteHost, big: BiggerHost, tmp_path: Path
 ) -> None:
     plan = plan_there(far, tmp_path)
-    with supervised(plan, log=tmp_path / "complaints", place=far) as leash:
-        started = leash.expect("started", Deadline.after(LIMIT_S))
+    with supervised(plan, log=tmp_path / "complaints", place=far) as client:
+        started = client.expect("started", Deadline.after(LIMIT_S))
         assert started["ports"]["22"]
         assert Path(plan["directory"]).is_dir()
         assert "a test" not in {ticket.what for ticket in slots.tickets()}, "its slot is one of that host's"
         assert [ticket.what for ticket in far.call(slots.tickets)] == ["a test"]
-        assert leash.qmp("query-status")
-    assert leash.last()["error"] == ""
+        assert client.qmp("query-status")
+    assert client.last()["error"] == ""
     assert not Path(plan["directory"]).exists()
     assert (tmp_path / "console.log").exists()
     assert (tmp_path / "complaints").read_text() == ""
 
 
 def test_callers_from_elsewhere_stand_in_one_queue_with_who_works_there(
-    far: FarHost, big: BiggerHost, tmp_path: Path
+    far: RemoteHost, big: BiggerHost, tmp_path: Path
 ) -> None:
     (sshd,) = (pid for pid in big.pids() if b"sshd_config" in Path(f"/proc/{pid}/cmdline").read_bytes())
     there = ["nsenter", f"--target={sshd}", "--mount", "--net", sys.executable, "-c", DEVELOPER]
@@ -179,24 +179,24 @@ def test_callers_from_elsewhere_stand_in_one_queue_with_who_works_there(
             other.expect("started", Deadline.after(LIMIT_S))
 
 
-@pytest.mark.parametrize("victim", ["relay", "tether", "supervisor"])
-def test_nothing_is_left_there_whoever_is_killed(far: FarHost, big: BiggerHost, tmp_path: Path, victim: str) -> None:
+@pytest.mark.parametrize("victim", ["proxy", "watchdog", "supervisor"])
+def test_nothing_is_left_there_whoever_is_killed(far: RemoteHost, big: BiggerHost, tmp_path: Path, victim: str) -> None:
     plan = plan_there(far, tmp_path)
-    with supervised(plan, log=tmp_path / "complaints", place=far) as leash:
-        leash.expect("started", Deadline.after(LIMIT_S))
-        if victim == "relay":
-            leash._process.kill()
+    with supervised(plan, log=tmp_path / "complaints", place=far) as client:
+        client.expect("started", Deadline.after(LIMIT_S))
+        if victim == "proxy":
+            client._process.kill()
         else:
-            call = {"tether": "remote.watchdog import", "supervisor": "supervisor.__main__ import"}[victim]
+            call = {"watchdog": "remote.watchdog import", "supervisor": "supervisor.__main__ import"}[victim]
             (pid,) = (pid for pid, line in big.running() if call in line and "remote.agent" not in line)
             os.kill(pid, signal.SIGKILL)
         with pytest.raises(BootError, match="the machine is gone"):
-            leash.expect("never", Deadline.after(LIMIT_S))
+            client.expect("never", Deadline.after(LIMIT_S))
         until("end of its directory", lambda: not Path(plan["directory"]).exists(), LIMIT_S)
     assert far.call(slots.tickets) == ()
 
 
-def test_a_caller_that_is_killed_leaves_nothing_there(far: FarHost, big: BiggerHost, tmp_path: Path) -> None:
+def test_a_caller_that_is_killed_leaves_nothing_there(far: RemoteHost, big: BiggerHost, tmp_path: Path) -> None:
     before = len(big.running())
     plan = json.dumps(plan_there(far, tmp_path))
     caller = subprocess.Popen(
@@ -211,7 +211,9 @@ def test_a_caller_that_is_killed_leaves_nothing_there(far: FarHost, big: BiggerH
     assert not Path(big.cache / "machines/machine").exists()
 
 
-def test_a_caller_that_is_stopped_for_a_while_keeps_its_machine(far: FarHost, big: BiggerHost, tmp_path: Path) -> None:
+def test_a_caller_that_is_stopped_for_a_while_keeps_its_machine(
+    far: RemoteHost, big: BiggerHost, tmp_path: Path
+) -> None:
     plan = json.dumps(plan_there(far, tmp_path))
     caller = subprocess.Popen(
         [sys.executable, "-c", CALLER, plan, big.name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -230,46 +232,46 @@ def test_a_caller_that_is_stopped_for_a_while_keeps_its_machine(far: FarHost, bi
 # ---- the link
 
 
-def test_neither_end_waits_longer_than_is_promised(far: FarHost) -> None:
+def test_neither_end_waits_longer_than_is_promised(far: RemoteHost) -> None:
     options = dict(word.split("=", 1) for word in far._ssh() if "=" in word)
     assert int(options["ServerAliveInterval"]) * (int(options["ServerAliveCountMax"]) + 1) < NOTICED_S
-    assert SILENCE_S < NOTICED_S
+    assert TIMEOUT_S < NOTICED_S
 
 
-def test_a_cut_link_is_noticed_at_both_ends(far: FarHost, big: BiggerHost, tmp_path: Path) -> None:
+def test_a_cut_link_is_noticed_at_both_ends(far: RemoteHost, big: BiggerHost, tmp_path: Path) -> None:
     plan = plan_there(far, tmp_path)
     began_s = 0.0
     try:
-        with supervised(plan, log=tmp_path / "complaints", place=far) as leash:
-            leash.expect("started", Deadline.after(LIMIT_S))
+        with supervised(plan, log=tmp_path / "complaints", place=far) as client:
+            client.expect("started", Deadline.after(LIMIT_S))
             big.cut()
             began_s = time.monotonic()
             with pytest.raises(BootError, match=f"the link to {big.name} broke"):
-                leash.expect("never", Deadline.after(NOTICED_S + LIMIT_S))
+                client.expect("never", Deadline.after(NOTICED_S + LIMIT_S))
         assert time.monotonic() - began_s < NOTICED_S + 5, "what is promised, and what a slow host adds"
         with pytest.raises(HostError, match="the link to"):
             far.call(HostSettings.load)
         big.see_it_empty()
     finally:
         big.mend()
-    assert far_host(big.name).call(slots.tickets) == (), "the next one has a new link"
-    far_host(big.name).close()
+    assert remote_host(big.name).call(slots.tickets) == (), "the next one has a new link"
+    remote_host(big.name).close()
 
 
-def test_a_large_file_on_a_slow_line_does_not_look_like_a_broken_one(far: FarHost, big: BiggerHost) -> None:
+def test_a_large_file_on_a_slow_line_does_not_look_like_a_broken_one(far: RemoteHost, big: BiggerHost) -> None:
     with big.slowed("500kbit"):  # the whole of it takes 17 s
         began_s = time.monotonic()
         subprocess.run(
             [*far._ssh(), big.name, "cat >/dev/null"], input=os.urandom(1 << 20), check=True, timeout=2 * LIMIT_S
         )
-        assert time.monotonic() - began_s > SILENCE_S, "it was not slow, and tells nothing"
+        assert time.monotonic() - began_s > TIMEOUT_S, "it was not slow, and tells nothing"
         far.call(HostSettings.load)
 
 
 # ---- images
 
 
-def test_an_image_is_sent_once(far: FarHost, big: BiggerHost, tmp_path: Path) -> None:
+def test_an_image_is_sent_once(far: RemoteHost, big: BiggerHost, tmp_path: Path) -> None:
     image = baked_in(tmp_path, 3_000_000)
     progress: list[events.Event] = []
     with events.listening(progress.append):
@@ -277,7 +279,7 @@ def test_an_image_is_sent_once(far: FarHost, big: BiggerHost, tmp_path: Path) ->
     assert there.directory == big.cache / "images" / image.serial
     assert there.disk.read_bytes() == image.disk.read_bytes()
     assert not (there.directory / "id_ed25519").exists(), "how to get in, nobody needs to know there"
-    assert {event.phase for event in progress if isinstance(event, events.PhaseStarted)} == {"send"}
+    assert {event.phase for event in progress if isinstance(event, events.PhaseStarted)} == {"upload image"}
     again: list[events.Event] = []
     with events.listening(again.append):
         assert upload.sent(far, image).directory == there.directory
@@ -287,7 +289,7 @@ def test_an_image_is_sent_once(far: FarHost, big: BiggerHost, tmp_path: Path) ->
     assert far.call(received, image.serial) is None
 
 
-def test_what_has_arrived_need_not_be_sent_again(far: FarHost, big: BiggerHost, tmp_path: Path) -> None:
+def test_what_has_arrived_need_not_be_sent_again(far: RemoteHost, big: BiggerHost, tmp_path: Path) -> None:
     image = baked_in(tmp_path, 40_000_000)
 
     def cut(event: events.Event) -> None:
@@ -304,19 +306,19 @@ def test_what_has_arrived_need_not_be_sent_again(far: FarHost, big: BiggerHost, 
     with part.open("r+b") as file:
         file.seek(5)
         file.write(b"spoilt")  # so we know that it is not sent anew
-    again = far_host(big.name)
+    again = remote_host(big.name)
     with pytest.raises(HostError, match="what came is not what was sent; it was thrown away"):
         upload.sent(again, image)
     assert upload.sent(again, image).drop()
     again.close()
 
 
-def test_an_image_that_two_send_at_once_is_sent_once(far: FarHost, tmp_path: Path) -> None:
+def test_an_image_that_two_send_at_once_is_sent_once(far: RemoteHost, tmp_path: Path) -> None:
     image = baked_in(tmp_path, 20_000_000)
     seen: list[events.Event] = []
     done: list[BakedImage] = []
     with events.listening(seen.append):
-        at_once(*[lambda: done.append(upload.sent(far, image))] * 2)
+        parallel(*[lambda: done.append(upload.sent(far, image))] * 2)
     assert len(done) == 2
     told = [event.done for event in seen if isinstance(event, events.Progress)]
     assert len(told) == len(set(told)) > 1, "the other one had nothing to send"
@@ -324,7 +326,7 @@ def test_an_image_that_two_send_at_once_is_sent_once(far: FarHost, tmp_path: Pat
 
 
 def test_an_image_of_another_name_that_begins_alike_stays_half_sent(
-    far: FarHost, big: BiggerHost, tmp_path: Path
+    far: RemoteHost, big: BiggerHost, tmp_path: Path
 ) -> None:
     half = big.cache / "images" / f".small-i386-{KEY}-1.incoming"
     old = big.cache / "images" / f".small-{KEY}-0.incoming"
@@ -345,24 +347,24 @@ def test_an_image_of_another_name_that_begins_alike_stays_half_sent(
 @pytest.mark.parametrize("name", ["-oProxyCommand=true", "-oX@host", "", "a b", "host;true", "user@", "$(true)", "-"])
 def test_what_is_no_host_is_given_to_no_program(name: str) -> None:
     with pytest.raises(UsageError, match=r"is no \[USER@\]HOST"):
-        far_host(name)
+        remote_host(name)
 
 
 def refused(name: str, monkeypatch: pytest.MonkeyPatch, ssh: str) -> HostError:
     monkeypatch.setenv("VMTASKS_SSH", ssh)
     with pytest.raises(HostError) as info:
-        far_host(name)
+        remote_host(name)
     return info.value
 
 
 def test_a_host_that_nobody_knows(big: BiggerHost, monkeypatch: pytest.MonkeyPatch) -> None:
     problem = refused("no-such-host.invalid", monkeypatch, big.ssh)
-    assert problem.sentence.startswith("cannot find no-such-host.invalid: ")
+    assert str(problem).startswith("cannot find no-such-host.invalid: ")
 
 
 def test_a_host_that_does_not_listen(big: BiggerHost, monkeypatch: pytest.MonkeyPatch) -> None:
     problem = refused(big.name, monkeypatch, f"{big.ssh} -p 1")
-    assert problem.sentence == f"cannot reach {big.name}: Connection refused"
+    assert str(problem) == f"cannot reach {big.name}: Connection refused"
     assert problem.hint == f"`ssh {big.name} true` must work"
 
 
@@ -372,7 +374,7 @@ def test_a_host_behind_a_cut_cable(big: BiggerHost, monkeypatch: pytest.MonkeyPa
         problem = refused(big.name, monkeypatch, big.ssh)
     finally:
         big.mend()
-    assert problem.sentence.startswith(f"cannot reach {big.name}: it does not answer")
+    assert str(problem).startswith(f"cannot reach {big.name}: it does not answer")
 
 
 def test_a_host_whose_key_is_another(big: BiggerHost, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -380,43 +382,43 @@ def test_a_host_whose_key_is_another(big: BiggerHost, monkeypatch: pytest.Monkey
     public = (big.directory / "user_key.pub").read_text().split()[1]
     (tmp_path / "known").write_text(f"{big.address} {kind} {public}\n")
     problem = refused(big.name, monkeypatch, f"{big.ssh} -o UserKnownHostsFile={tmp_path}/known")
-    assert problem.sentence == f"cannot trust {big.name}: its host key is another than the one ssh knows"
+    assert str(problem) == f"cannot trust {big.name}: its host key is another than the one ssh knows"
 
 
 def test_a_host_whose_key_nobody_knows(big: BiggerHost, monkeypatch: pytest.MonkeyPatch) -> None:
     problem = refused(big.name, monkeypatch, f"{big.ssh} -o UserKnownHostsFile=/dev/null")
-    assert problem.sentence == f"cannot trust {big.name}: ssh does not know its host key"
+    assert str(problem) == f"cannot trust {big.name}: ssh does not know its host key"
     assert problem.hint == f"`ssh {big.name}` shows it and asks, once"
 
 
 def test_a_host_that_does_not_let_us_in(big: BiggerHost, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "config").write_text((big.directory / "ssh_config").read_text().replace("user_key", "host_key"))
     problem = refused(big.name, monkeypatch, f"ssh -F {tmp_path}/config")
-    assert problem.sentence == f"cannot log in to {big.name}: it accepts none of your ssh keys"
+    assert str(problem) == f"cannot log in to {big.name}: it accepts none of your ssh keys"
 
 
 def test_an_ssh_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = refused("big", monkeypatch, "no-such-ssh -v")
-    assert problem.sentence == "cannot call no-such-ssh as ssh: No such file or directory"
+    assert str(problem) == "cannot call no-such-ssh as ssh: No such file or directory"
     monkeypatch.setenv("VMTASKS_SSH", "ssh 'x")
     with pytest.raises(UsageError, match=r"as ssh \(VMTASKS_SSH\): No closing quotation"):
-        far_host("big")
+        remote_host("big")
 
 
 READY = '{"event": "ready"}'
-STEWARD = '{"event": "steward", "cache": "/x", "code": "/x", "processor": "x86_64"}'
+AGENT = '{"event": "agent", "cache": "/x", "code": "/x", "processor": "x86_64"}'
 
 
 @pytest.mark.parametrize(
     "lines",
     [
-        ['{"event": "steward"}'],
+        ['{"event": "agent"}'],
         ['{"event": "note"}'],
         ['{"event": "answer", "id": 7, "result": 1}'],
         ['{"event": "answer"}'],
-        [STEWARD, STEWARD],
-        [STEWARD, '{"event": "answer", "id": 1, "result": {"kind": "Popen", "fields": {}}}'],
-        [STEWARD, '{"event": "answer", "id": 1, "error": {}}'],
+        [AGENT, AGENT],
+        [AGENT, '{"event": "answer", "id": 1, "result": {"kind": "Popen", "fields": {}}}'],
+        [AGENT, '{"event": "answer", "id": 1, "error": {}}'],
     ],
 )
 def test_a_host_that_says_what_nobody_understands(
@@ -428,8 +430,8 @@ def test_a_host_that_says_what_nobody_understands(
     ssh.chmod(0o755)
     monkeypatch.setenv("VMTASKS_SSH", str(ssh))
     with pytest.raises(HostError, match="cannot understand what big says"):  # noqa: PT012 - whichever comes first
-        far_host("big").call(HostSettings.load)
-        far_host("big").call(HostSettings.load)
+        remote_host("big").call(HostSettings.load)
+        remote_host("big").call(HostSettings.load)
 
 
 # ---- other hosts
@@ -438,7 +440,7 @@ def test_a_host_that_says_what_nobody_understands(
 def test_a_host_of_another_architecture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with bigger_host(tmp_path, "setarch", "i686") as host:
         problem = refused(host.name, monkeypatch, host.ssh)
-    assert problem.sentence == f"cannot run machines on {host.name}: its processor is i686, not x86_64"
+    assert str(problem) == f"cannot run machines on {host.name}: its processor is i686, not x86_64"
 
 
 def test_a_host_without_qemu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -447,7 +449,7 @@ def test_a_host_without_qemu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     (python / "python3").symlink_to(sys.executable)
     with bigger_host(tmp_path, environ={"PATH": str(python)}) as host:
         monkeypatch.setenv("VMTASKS_SSH", host.ssh)
-        far = far_host(host.name)
+        far = remote_host(host.name)
         with pytest.raises(HostError, match="qemu-system-x86_64 is not installed"):
             far.call(choose, "auto")
         far.close()
@@ -456,13 +458,13 @@ def test_a_host_without_qemu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_host_without_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with bigger_host(tmp_path, environ={"PATH": str(tmp_path)}) as host:
         problem = refused(host.name, monkeypatch, host.ssh)
-    assert problem.sentence == f"cannot run machines on {host.name}: it has no python3"
+    assert str(problem) == f"cannot run machines on {host.name}: it has no python3"
 
 
 def test_a_host_whose_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with bigger_host(tmp_path, cache_mib=6) as host:
         monkeypatch.setenv("VMTASKS_SSH", host.ssh)
-        far = far_host(host.name)
+        far = remote_host(host.name)
         with pytest.raises(HostError, match="MiB left, and the image needs 9 MiB more"):
             upload.sent(far, baked_in(tmp_path / "images", 10_000_000))
         far.close()
@@ -471,4 +473,4 @@ def test_a_host_whose_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_a_host_whose_cache_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with bigger_host(tmp_path, environ={"XDG_CACHE_HOME": "/proc/nowhere"}) as host:
         problem = refused(host.name, monkeypatch, host.ssh)
-    assert "its cache /proc/nowhere/vmtasks cannot be written" in problem.sentence
+    assert "its cache /proc/nowhere/vmtasks cannot be written" in str(problem)

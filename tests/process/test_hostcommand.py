@@ -14,7 +14,7 @@ import pytest
 
 from tests.process.supervised import LIMIT_S, PACKAGE, Lines
 from vmtasks.deadline import Deadline
-from vmtasks.errors import HostError, TimeLimit
+from vmtasks.errors import HostError, TimedOut
 from vmtasks.process import host_commands as hostcommand
 from vmtasks.process.host_commands import HostCommands, host_commands
 from vmtasks.process.subreaper import parents
@@ -239,7 +239,7 @@ def test_command_that_a_terminal_has_stopped_ends_gracefully(host: HostCommands)
 
 def test_time_limit_ends_the_command(host: HostCommands) -> None:
     worker = attendant(host)["worker"]
-    with pytest.raises(TimeLimit, match=r"`/bin/sh -c 'sleep 1000; true'` on the host did not end within 0\.2 s"):
+    with pytest.raises(TimedOut, match=r"`/bin/sh -c 'sleep 1000; true'` on the host did not end within 0\.2 s"):
         sh(host, "sleep 1000; true", timeout_s=0.2)
     assert worker not in parents().values()
     assert sh(host, "exit 5") == 5

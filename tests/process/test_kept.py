@@ -26,7 +26,7 @@ from vmtasks.cache import snapshots
 from vmtasks.process import cleanup
 
 keep = sys.argv[1:] == ["keep"]
-with snapshots.making("0123456789abcdef", "checkpoint", "name", stands_on=(), keep=keep) as (into, final):
+with snapshots.create("0123456789abcdef", "checkpoint", "name", stands_on=(), keep=keep) as (into, final):
     for name in ("ram", "state", "disk.qcow2", "overlay"):
         (into / name).touch()
     print(cleanup._janitor().pid, flush=True)
@@ -42,7 +42,7 @@ from vmtasks.process import cleanup
 
 held = ()
 for key, keep in (("0123456789abcdef", False), ("fedcba9876543210", True)):
-    with snapshots.making(key, "checkpoint", "name", stands_on=held, keep=keep) as (into, final):
+    with snapshots.create(key, "checkpoint", "name", stands_on=held, keep=keep) as (into, final):
         for name in ("ram", "state", "disk.qcow2", "overlay"):
             (into / name).touch()
     held = (final / "in-use",)
@@ -54,7 +54,7 @@ import sys
 from pathlib import Path
 from vmtasks.cache import entry
 
-with entry.alone(Path(sys.argv[1]), other="nobody"):
+with entry.exclusive(Path(sys.argv[1]), other="nobody"):
     print("alone", flush=True)
     sys.stdin.readline()
 """
@@ -184,7 +184,7 @@ def test_a_path_that_would_be_read_as_two_is_nobodys_to_remove(monkeypatch: pyte
 
     monkeypatch.setattr(cleanup, "_janitor", Listens)
     for name in ("precious\nx", "a part"):
-        cleanup.entrust(Path("/cache", name))
+        cleanup.remove_at_exit(Path("/cache", name))
     assert Listens.stdin.getvalue() == b"/cache/a part\n"
 
 
@@ -223,9 +223,9 @@ def test_waiting_for_another_is_told(start: Start, tmp_path: Path) -> None:
         notes.append(event)  # before the other one ends, for whom that is the sign
         go_on(baker)
 
-    with events.listening(hear), entry.alone(lock, other="another bake of base") as waited:
+    with events.listening(hear), entry.exclusive(lock, other="another bake of base") as waited:
         assert waited
     assert [note.text for note in notes if isinstance(note, events.Note)] == ["waiting for another bake of base"]
-    with events.listening(hear), entry.alone(lock, other="another bake of base") as waited:
+    with events.listening(hear), entry.exclusive(lock, other="another bake of base") as waited:
         assert not waited
     assert len(notes) == 1

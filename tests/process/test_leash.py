@@ -32,8 +32,8 @@ from vmtasks.deadline import Deadline
 from vmtasks.supervisor.client import supervised
 
 plan = json.loads(sys.argv[1])
-with supervised(plan, log=Path(sys.argv[2])) as leash:
-    started = leash.expect("started", Deadline.after(30.0))
+with supervised(plan, log=Path(sys.argv[2])) as client:
+    started = client.expect("started", Deadline.after(30.0))
     print(started["qemu_pid"], flush=True)
     sys.stdin.read()
 """
@@ -47,8 +47,8 @@ def log(tmp_path: Path) -> Path:
     return tmp_path / "supervisor.log"
 
 
-def start(leash: SupervisorClient) -> dict[str, Any]:
-    return leash.expect("started", Deadline.after(LIMIT_S))
+def start(client: SupervisorClient) -> dict[str, Any]:
+    return client.expect("started", Deadline.after(LIMIT_S))
 
 
 def supervisor_of(plan: dict[str, Any]) -> int:
@@ -64,11 +64,11 @@ def nothing_is_left(plan: dict[str, Any]) -> bool:
 
 def test_machine_lives_as_long_as_the_block(plan: Plan, log: Path, ended: Ended) -> None:
     ours = plan()
-    with supervised(ours, log=log) as leash:
-        said = [leash.next(LIMIT_S) for _ in range(4)]
+    with supervised(ours, log=log) as client:
+        said = [client.next(LIMIT_S) for _ in range(4)]
         assert [word["event"] for word in said if word] == ["admitted", "prepared", "greeted", "started"]
-        assert leash.next(0.0) is None
-        assert leash.gone is None
+        assert client.next(0.0) is None
+        assert client.gone is None
         qemu_pid = said[3]["qemu_pid"] if said[3] else 0
         assert not ended(qemu_pid, within_s=0)
     assert ended(qemu_pid, within_s=0)
@@ -81,8 +81,8 @@ def test_block_that_raises_ends_the_machine_and_loses_no_error(plan: Plan, log: 
     pids: list[int] = []
 
     def break_off() -> None:
-        with supervised(ours, log=log) as leash:
-            pids.append(start(leash)["qemu_pid"])
+        with supervised(ours, log=log) as client:
+            pids.append(start(client)["qemu_pid"])
             assert not ended(pids[0], within_s=0)
             raise ZeroDivisionError
 
@@ -100,35 +100,35 @@ def test_block_that_is_left_at_once(plan: Plan, log: Path) -> None:
 
 
 def test_qmp_gives_the_answer_and_keeps_what_comes_before_it(plan: Plan, log: Path) -> None:
-    with supervised(plan({"query-status": [["event", "RESET", {"guest": True}]]}), log=log) as leash:
-        start(leash)
-        assert leash.qmp("stop") == {}
-        assert leash.qmp("query-status") == {"status": "paused", "singlestep": False, "running": False}
+    with supervised(plan({"query-status": [["event", "RESET", {"guest": True}]]}), log=log) as client:
+        start(client)
+        assert client.qmp("stop") == {}
+        assert client.qmp("query-status") == {"status": "paused", "singlestep": False, "running": False}
         with pytest.raises(BootError, match="cannot have QEMU execute nonsense: QEMU refused nonsense"):
-            leash.qmp("nonsense", {"why": 1})
-        heard = [leash.next(LIMIT_S), leash.next(LIMIT_S)]
+            client.qmp("nonsense", {"why": 1})
+        heard = [client.next(LIMIT_S), client.next(LIMIT_S)]
         assert [event["name"] for event in heard if event] == ["STOP", "RESET"]
 
 
 def test_qmp_without_an_answer(plan: Plan, log: Path) -> None:
-    with supervised(plan({"query-status": [["ignore"]]}), log=log) as leash:
-        start(leash)
+    with supervised(plan({"query-status": [["ignore"]]}), log=log) as client:
+        start(client)
         with pytest.raises(BootError, match="cannot have QEMU execute query-status: no answer"):
-            leash.qmp("query-status", limit_s=0.2)
+            client.qmp("query-status", limit_s=0.2)
         os.kill(supervisor_of(plan()), signal.SIGKILL)  # it would wait for QEMU's answer
 
 
 def test_expect_drops_what_it_was_not_asked_for_and_tells_of_the_end(plan: Plan, log: Path) -> None:
-    with supervised(plan({"start": [["complain", "no such disk"], ["exit", 1]]}), log=log) as leash:
+    with supervised(plan({"start": [["complain", "no such disk"], ["exit", 1]]}), log=log) as client:
         with pytest.raises(BootError, match=r"the machine is gone \(QEMU closed its control line\)"):
-            start(leash)
-        assert leash.gone
-        assert leash.gone["qemu"] == "qemu-system-fake: no such disk\n"
+            start(client)
+        assert client.gone
+        assert client.gone["qemu"] == "qemu-system-fake: no such disk\n"
 
 
 def test_expect_does_not_wait_beyond_its_deadline(plan: Plan, log: Path) -> None:
-    with supervised(plan(), log=log) as leash, pytest.raises(BootError, match=r"said nothing of 'panic' in 0\.2 s"):
-        leash.expect("panic", Deadline.after(0.2))
+    with supervised(plan(), log=log) as client, pytest.raises(BootError, match=r"said nothing of 'panic' in 0\.2 s"):
+        client.expect("panic", Deadline.after(0.2))
 
 
 # --- letting go ------------------------------------------------------------------------------------------------
@@ -136,35 +136,35 @@ def test_expect_does_not_wait_beyond_its_deadline(plan: Plan, log: Path) -> None
 
 def test_the_end_stays_the_end(plan: Plan, log: Path) -> None:
     ours = plan()
-    with supervised(ours, log=log) as leash:
-        start(leash)
-        leash.stop()
+    with supervised(ours, log=log) as client:
+        start(client)
+        client.stop()
         assert nothing_is_left(ours)
-        words = [leash.next(LIMIT_S) for _ in range(5)]
-        assert words == [leash.gone] * 5
-        assert leash.gone
-        assert leash.gone["status"] == 0, "its real last words"
+        words = [client.next(LIMIT_S) for _ in range(5)]
+        assert words == [client.gone] * 5
+        assert client.gone
+        assert client.gone["status"] == 0, "its real last words"
         with pytest.raises(BootError, match="cannot have QEMU execute cont: no answer"):
-            leash.qmp("cont")
-        leash.stop()
+            client.qmp("cont")
+        client.stop()
 
 
 def test_stop_gives_grace(plan: Plan, log: Path) -> None:
-    with supervised(plan({"quit": [["exit", 9]], "cont": [["exit", 5]]}), log=log) as leash:
-        qemu_pid = start(leash)["qemu_pid"]
-        leash.ask(do="stop", limit_s=LIMIT_S)
+    with supervised(plan({"quit": [["exit", 9]], "cont": [["exit", 5]]}), log=log) as client:
+        qemu_pid = start(client)["qemu_pid"]
+        client.ask(do="stop", limit_s=LIMIT_S)
         os.kill(qemu_pid, signal.SIGTERM)
-        leash.let_go()
-        assert (leash.next(LIMIT_S) or {})["status"] == 0
+        client.let_go()
+        assert (client.next(LIMIT_S) or {})["status"] == 0
 
 
 def test_killed_supervisor_is_told_of_like_any_end(plan: Plan, log: Path, tmp_path: Path, ended: Ended) -> None:
     ours = plan(blank=[[str(tmp_path / "disk.part"), 1]], scratch=[str(tmp_path / "disk.part"), str(tmp_path / "none")])
-    with supervised(ours, log=log) as leash:
-        qemu_pid = start(leash)["qemu_pid"]
+    with supervised(ours, log=log) as client:
+        qemu_pid = start(client)["qemu_pid"]
         assert not ended(qemu_pid, within_s=0)
         os.kill(supervisor_of(ours), signal.SIGKILL)
-        last = leash.next(LIMIT_S) or {}
+        last = client.next(LIMIT_S) or {}
         assert (last["event"], last["status"]) == ("gone", None)
         assert last["error"] == "its supervisor ended without a word"
         assert ended(qemu_pid, within_s=PROMPT_S)
@@ -176,29 +176,29 @@ def test_killed_supervisor_is_told_of_like_any_end(plan: Plan, log: Path, tmp_pa
 
 def test_killed_supervisor_whose_directory_is_to_be_kept(plan: Plan, log: Path) -> None:
     ours = plan(keep_directory=True)
-    with supervised(ours, log=log) as leash:
-        start(leash)
+    with supervised(ours, log=log) as client:
+        start(client)
         os.kill(supervisor_of(ours), signal.SIGKILL)
     assert [path.name for path in Path(ours["directory"]).iterdir()] == ["lease.json"]
 
 
 def test_supervisor_that_does_not_go_is_killed_and_its_machine_with_it(plan: Plan, log: Path, ended: Ended) -> None:
     ours = plan()
-    with supervised(ours, log=log) as leash:
-        qemu_pid = start(leash)["qemu_pid"]
+    with supervised(ours, log=log) as client:
+        qemu_pid = start(client)["qemu_pid"]
         assert not ended(qemu_pid, within_s=0)
         os.kill(supervisor_of(ours), signal.SIGSTOP)
         with pytest.raises(HostError, match=r"cannot end the machine: its supervisor .* did not go in 0\.2 s"):
-            leash.let_go(0.2)
+            client.let_go(0.2)
         assert ended(qemu_pid, within_s=PROMPT_S)
         assert slots.tickets(ours["slot"]["directory"]) == ()
     assert nothing_is_left(ours)
-    assert "leash" not in {thread.name for thread in threading.enumerate()}
+    assert "supervisor" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_supervisor_that_breaks_complains_to_its_log(log: Path) -> None:
-    with supervised({"directory": "/nowhere"}, log=log) as leash:
-        assert (leash.next(LIMIT_S) or {})["event"] == "gone"
+    with supervised({"directory": "/nowhere"}, log=log) as client:
+        assert (client.next(LIMIT_S) or {})["event"] == "gone"
     assert b"Traceback" in log.read_bytes()
 
 
@@ -210,8 +210,8 @@ def test_word_that_is_cut_short_by_a_kill_does_not_hide_the_end() -> None:
 
 def test_leashes_leave_no_descriptors_behind(plan: Plan, log: Path) -> None:
     before = set(Path("/proc/self/fd").iterdir())
-    with supervised(plan(), log=log) as leash:
-        start(leash)
+    with supervised(plan(), log=log) as client:
+        start(client)
     assert set(Path("/proc/self/fd").iterdir()) == before
 
 
@@ -220,7 +220,7 @@ def test_leashes_leave_no_descriptors_behind(plan: Plan, log: Path) -> None:
 
 @pytest.fixture
 def caller(plan: Plan, log: Path) -> Iterator[Callable[[dict[str, Any]], subprocess.Popen[bytes]]]:
-    """Yield what starts a process, the leader of its group, that holds a leash and does nothing else."""
+    """Yield what starts a process, the leader of its group, that holds a client and does nothing else."""
     callers: list[subprocess.Popen[bytes]] = []
 
     def start(plan: dict[str, Any]) -> subprocess.Popen[bytes]:

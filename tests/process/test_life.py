@@ -23,10 +23,12 @@ from vmtasks.host.accelerator import Choice
 from vmtasks.host.lease import leases
 from vmtasks.image.baked import BakedImage
 from vmtasks.machine import lifecycle
-from vmtasks.machine.launch import Berth
-from vmtasks.machine.lifecycle import living
+from vmtasks.machine.launch import BootSource, LaunchConfig
+from vmtasks.machine.lifecycle import running
 from vmtasks.spec import Machine
+from vmtasks.ssh.connect import Address
 from vmtasks.ssh.session import Session
+from vmtasks.supervisor.client import SupervisorClient
 
 LIMIT_S = 30.0
 QEMU = """#!/bin/sh
@@ -51,12 +53,17 @@ class StandIn:
         self,
         session: Session,
         *,
-        facts: dict[str, Any],
+        client: SupervisorClient,
+        address: Address,
+        source: BootSource,
+        console_log: Path,
+        ssh_command: Sequence[str],
         **_: object,
     ) -> None:
         self.name = session.machine
         self.watch = session.watch
-        self.facts = facts
+        self.client, self.address, self.source = client, address, source
+        self.console_log, self.ssh_command = console_log, ssh_command
         self.ran: list[Sequence[str]] = []
         self.is_closed = False
 
@@ -65,7 +72,7 @@ class StandIn:
         self.ran.append(command)
         if "poweroff" in command:
             os.kill(qemu_of(), signal.SIGTERM)
-        return Result(machine=self.name, command="", exit_status=0, stdout="", stderr="", duration_s=0.0)
+        return Result(machine=self.name, command="", exited=0, stdout="", stderr="", duration_s=0.0)
 
     def close(self) -> None:
         """Note it."""
@@ -83,7 +90,7 @@ def qemu_of() -> int:
 
 @pytest.fixture
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lifecycle, "Guest", StandIn)
+    monkeypatch.setattr(lifecycle, "QemuGuest", StandIn)
     monkeypatch.setattr(lifecycle, "connect", lambda *_, **__: None)
 
 
@@ -99,13 +106,13 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]
         (programs / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(programs))
     monkeypatch.setenv("VMTASKS_CACHE", str(tmp_path / "cache"))
-    plan_of = lifecycle._plan
+    plan_of = lifecycle.plan_of
 
     def plan(*circumstances: Any, **files: Any) -> dict[str, Any]:
         plan = plan_of(*circumstances, **files)
         return {**plan, "slot": {**plan["slot"], "directory": str(tmp_path / "queue")}}
 
-    monkeypatch.setattr(lifecycle, "_plan", plan)
+    monkeypatch.setattr(lifecycle, "plan_of", plan)
 
     def plays(*played: Script) -> None:
         for number, script in enumerate(played):
@@ -121,19 +128,19 @@ def machine(tmp_path: Path) -> Machine:
 
 
 @pytest.fixture
-def berth(tmp_path: Path) -> Berth:
+def launch(tmp_path: Path) -> LaunchConfig:
     baked = BakedImage(directory=tmp_path / "baked", manifest={"key": "0123"})
     baked.directory.mkdir()
     baked.disk.touch()
     baked.known_hosts.write_text("vmtasks ssh-ed25519 AAAA\n")
-    return Berth(
+    return LaunchConfig(
         image="bookworm",
         baked=baked,
         access=baked.access,
         choice=Choice(accelerator="tcg", why="a test"),
-        settings=HostSettings(machines=1, memory_mib=1000, boot_limit_s=LIMIT_S),
-        what="a test",
-        logs=tmp_path / "logs",
+        settings=HostSettings(machines=1, memory_mib=1000, boot_timeout_s=LIMIT_S),
+        purpose="a test",
+        log_dir=tmp_path / "logs",
     )
 
 
@@ -163,11 +170,13 @@ def watch_until_it_raises(guest: Guest) -> None:
 
 
 @pytest.mark.usefixtures("host", "stand_in")
-def test_a_life(machine: Machine, berth: Berth, heard: list[events.Event], tmp_path: Path, ended: Ended) -> None:
-    with living(machine, berth) as guest:
+def test_a_life(
+    machine: Machine, launch: LaunchConfig, heard: list[events.Event], tmp_path: Path, ended: Ended
+) -> None:
+    with running(machine, launch) as guest:
         qemu_pid = qemu_of()
         assert not ended(qemu_pid, within_s=0)
-        assert lease()["ports"] == {"22": guest.facts["address"].port}
+        assert lease()["ports"] == {"22": guest.address.port}
         assert (lease()["image"], lease()["caller_pid"]) == ("bookworm", os.getpid())
         guest.watch(0.0)
     assert ended(qemu_pid, within_s=0)
@@ -188,30 +197,30 @@ def test_a_life(machine: Machine, berth: Berth, heard: list[events.Event], tmp_p
 
 @pytest.mark.usefixtures("host", "stand_in")
 def test_error_in_the_block_ends_the_machine_and_is_not_tried_again(
-    machine: Machine, berth: Berth, tmp_path: Path, heard: list[events.Event]
+    machine: Machine, launch: LaunchConfig, tmp_path: Path, heard: list[events.Event]
 ) -> None:
-    with pytest.raises(BootError, match="mine"), living(machine, berth):
+    with pytest.raises(BootError, match="mine"), running(machine, launch):
         raise BootError("mine")
     assert nothing_is_left(tmp_path)
     assert notes(heard) == []
 
 
 @pytest.mark.usefixtures("stand_in")
-@pytest.mark.parametrize("throw_away", [True, False])
+@pytest.mark.parametrize("ephemeral", [True, False])
 def test_only_a_machine_whose_disk_is_kept_powers_itself_off(
-    host: Callable[..., None], machine: Machine, berth: Berth, *, throw_away: bool
+    host: Callable[..., None], machine: Machine, launch: LaunchConfig, *, ephemeral: bool
 ) -> None:
     host({"quit": [["exit", 9]]})
-    with living(replace(machine, throw_away=throw_away), berth) as guest:
-        leash = guest.facts["leash"]
-    last = leash.next(LIMIT_S)
-    assert (last["event"], last["status"]) == ("gone", 9 if throw_away else 0)
-    assert guest.ran == ([] if throw_away else [("systemctl", "--no-block", "poweroff")])
+    with running(replace(machine, ephemeral=ephemeral), launch) as guest:
+        client = guest.client
+    last = client.next(LIMIT_S)
+    assert (last["event"], last["status"]) == ("gone", 9 if ephemeral else 0)
+    assert guest.ran == ([] if ephemeral else [("systemctl", "--no-block", "poweroff")])
 
 
 @pytest.mark.usefixtures("host", "stand_in")
 def test_waiting_for_a_slot_says_behind_whom(
-    machine: Machine, berth: Berth, heard: list[events.Event], tmp_path: Path
+    machine: Machine, launch: LaunchConfig, heard: list[events.Event], tmp_path: Path
 ) -> None:
     limits = slots.Limits(machines=1, memory_mib=1000)
     with slots.Claim("the neighbours' build", 1, limits, directory=str(tmp_path / "queue")) as claim:
@@ -220,7 +229,7 @@ def test_waiting_for_a_slot_says_behind_whom(
             if isinstance(event, events.Note):
                 claim.release()
 
-        with events.listening(make_room), living(machine, berth):
+        with events.listening(make_room), running(machine, launch):
             assert f"pid {os.getpid()}" in notes(heard)[0]
     assert notes(heard)[0].startswith("waiting for a slot behind the neighbours' build of ")
     assert len(notes(heard)) == 1
@@ -230,15 +239,15 @@ def test_waiting_for_a_slot_says_behind_whom(
 
 
 def test_panic_is_tried_again_as_often_as_allowed(
-    host: Callable[..., None], machine: Machine, berth: Berth, heard: list[events.Event], tmp_path: Path
+    host: Callable[..., None], machine: Machine, launch: LaunchConfig, heard: list[events.Event], tmp_path: Path
 ) -> None:
     host(PANIC)
     with (
         pytest.raises(BootError, match="the kernel of guest panicked: Kernel panic - not syncing: no init") as raised,
-        living(machine, berth),
+        running(machine, launch),
     ):
         pytest.fail("it booted")
-    assert raised.value.evidence == ("Booting", "Kernel panic - not syncing: no init")
+    assert raised.value.details == ("Booting", "Kernel panic - not syncing: no init")
     assert [note.rpartition("; ")[2] for note in notes(heard)] == ["trying again (2 of 3)", "trying again (3 of 3)"]
     consoles = {f"guest-console{suffix}.log" for suffix in ("", "-2", "-3")}
     assert consoles <= {path.name for path in (tmp_path / "logs").iterdir()}
@@ -248,7 +257,7 @@ def test_panic_is_tried_again_as_often_as_allowed(
 
 @pytest.mark.usefixtures("host", "stand_in")
 def test_second_attempt_may_do(
-    machine: Machine, berth: Berth, heard: list[events.Event], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    machine: Machine, launch: LaunchConfig, heard: list[events.Event], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     problems = [BootError("the guest did not answer")]
 
@@ -257,7 +266,7 @@ def test_second_attempt_may_do(
             raise problems.pop()
 
     monkeypatch.setattr(lifecycle, "connect", connect)
-    with living(machine, berth):
+    with running(machine, launch):
         assert notes(heard) == ["the guest did not answer; trying again (2 of 3)"]
     (started,) = (event for event in heard if isinstance(event, events.MachineStarted))
     assert started.attempt == 2
@@ -267,12 +276,12 @@ def test_second_attempt_may_do(
 
 @pytest.mark.usefixtures("stand_in")
 def test_qemu_that_refuses_is_not_asked_again(
-    host: Callable[..., None], machine: Machine, berth: Berth, heard: list[events.Event]
+    host: Callable[..., None], machine: Machine, launch: LaunchConfig, heard: list[events.Event]
 ) -> None:
     host({"start": [["complain", "no such device"], ["exit", 1]]}, {})
     with (
         pytest.raises(HostError, match="cannot start guest: qemu-system-fake: no such device") as raised,
-        living(machine, berth),
+        running(machine, launch),
     ):
         pytest.fail("it booted")
     assert "inv doctor" in raised.value.hint
@@ -280,23 +289,23 @@ def test_qemu_that_refuses_is_not_asked_again(
 
 
 @pytest.mark.usefixtures("host")
-def test_guest_that_never_answers(machine: Machine, berth: Berth, tmp_path: Path) -> None:
-    settings = replace(berth.settings, boot_limit_s=0.5, attempts=1)
+def test_guest_that_never_answers(machine: Machine, launch: LaunchConfig, tmp_path: Path) -> None:
+    settings = replace(launch.settings, boot_timeout_s=0.5, attempts=1)
     with (
         pytest.raises(BootError, match=r"did not answer over ssh within 0\.5 s"),
-        living(machine, replace(berth, settings=settings)),
+        running(machine, replace(launch, settings=settings)),
     ):
         pytest.fail("it booted")
     assert nothing_is_left(tmp_path)
 
 
 def test_full_disk_of_the_host_is_the_hosts_and_not_tried_again(
-    host: Callable[..., None], machine: Machine, berth: Berth, heard: list[events.Event], tmp_path: Path
+    host: Callable[..., None], machine: Machine, launch: LaunchConfig, heard: list[events.Event], tmp_path: Path
 ) -> None:
     host({"human-monitor-command": [["event", "BLOCK_IO_ERROR", {"reason": "No space left on device"}]]})
     with (
         pytest.raises(HostError, match="the disk of guest cannot be written: No space left on device") as raised,
-        living(machine, berth),
+        running(machine, launch),
     ):
         pytest.fail("it booted")
     assert "full" in raised.value.hint
@@ -305,14 +314,14 @@ def test_full_disk_of_the_host_is_the_hosts_and_not_tried_again(
 
 
 def test_disk_that_cannot_be_read_is_the_hosts_as_well(
-    host: Callable[..., None], machine: Machine, berth: Berth
+    host: Callable[..., None], machine: Machine, launch: LaunchConfig
 ) -> None:
     host(
         {"human-monitor-command": [["event", "BLOCK_IO_ERROR", {"operation": "read", "reason": "Input/output error"}]]}
     )
     with (
         pytest.raises(HostError, match="the disk of guest cannot be read: Input/output error"),
-        living(machine, berth),
+        running(machine, launch),
     ):
         pytest.fail("it booted")
 
@@ -323,31 +332,31 @@ def not_twice(event: events.Event) -> None:
 
 @pytest.mark.usefixtures("host")
 @pytest.mark.parametrize(
-    ("program", "text", "sentence"),
+    ("program", "text", "message"),
     [
         ("qemu-system-x86_64", "", "cannot start guest: qemu-system-x86_64: No such file or directory"),
         ("qemu-img", "echo no room >&2; exit 1", "cannot start guest: qemu-img ended with status 1: no room"),
     ],
 )
 def test_host_that_cannot(
-    machine: Machine, berth: Berth, tmp_path: Path, *, program: str, text: str, sentence: str
+    machine: Machine, launch: LaunchConfig, tmp_path: Path, *, program: str, text: str, message: str
 ) -> None:
     path = tmp_path / "bin" / program
     path.write_text(f"#!/bin/sh\n{text}")
     if not text:
         path.unlink()
-    with pytest.raises(HostError) as raised, events.listening(not_twice), living(machine, berth):
+    with pytest.raises(HostError) as raised, events.listening(not_twice), running(machine, launch):
         pytest.fail("it booted")
-    assert raised.value.sentence == sentence
+    assert str(raised.value) == message
     assert nothing_is_left(tmp_path)
 
 
 @pytest.mark.usefixtures("host")
-def test_logs_that_cannot_be_written(machine: Machine, berth: Berth, tmp_path: Path) -> None:
+def test_logs_that_cannot_be_written(machine: Machine, launch: LaunchConfig, tmp_path: Path) -> None:
     (tmp_path / "logs").touch()
     with (
         pytest.raises(HostError, match=f"cannot write to {tmp_path}/logs"),
-        living(machine, berth),
+        running(machine, launch),
     ):
         pytest.fail("it booted")
 
@@ -357,25 +366,25 @@ def test_logs_that_cannot_be_written(machine: Machine, berth: Berth, tmp_path: P
 
 @pytest.mark.usefixtures("host", "stand_in")
 @pytest.mark.parametrize(
-    ("of", "sentence"),
+    ("of", "message"),
     [
         ("qemu_pid", "guest is gone: QEMU was killed by SIGKILL"),
         ("supervisor_pid", "guest is gone: its supervisor ended without a word"),
     ],
 )
 def test_machine_that_is_killed_while_it_serves_is_a_lost_connection(
-    machine: Machine, berth: Berth, of: str, sentence: str
+    machine: Machine, launch: LaunchConfig, of: str, message: str
 ) -> None:
-    with living(machine, berth) as guest:
+    with running(machine, launch) as guest:
         os.kill(lease()[of], signal.SIGKILL)
         with pytest.raises(ConnectionLost) as raised:
             watch_until_it_raises(guest)
-    assert raised.value.sentence.startswith(sentence)
+    assert str(raised.value).startswith(message)
 
 
 @pytest.mark.usefixtures("host", "stand_in")
-def test_machine_whose_memory_finds_no_room_on_the_disk_is_the_hosts(machine: Machine, berth: Berth) -> None:
-    with living(machine, berth) as guest:
+def test_machine_whose_memory_finds_no_room_on_the_disk_is_the_hosts(machine: Machine, launch: LaunchConfig) -> None:
+    with running(machine, launch) as guest:
         os.kill(lease()["qemu_pid"], signal.SIGBUS)
         with pytest.raises(HostError, match="guest is gone: there was no room for its memory on the disk"):
             watch_until_it_raises(guest)
@@ -383,11 +392,11 @@ def test_machine_whose_memory_finds_no_room_on_the_disk_is_the_hosts(machine: Ma
 
 @pytest.mark.usefixtures("stand_in")
 def test_process_that_is_killed_for_want_of_memory_is_told_and_the_machine_goes_on(
-    host: Callable[..., None], machine: Machine, berth: Berth, heard: list[events.Event]
+    host: Callable[..., None], machine: Machine, launch: LaunchConfig, heard: list[events.Event]
 ) -> None:
     host({"cont": [["say", "[   21.0] Out of memory: Killed process 271 (cc1) total-vm:900760kB\n"]]})
-    with living(machine, berth) as guest:
-        guest.facts["leash"].qmp("cont")
+    with running(machine, launch) as guest:
+        guest.client.qmp("cont")
         deadline = Deadline.after(LIMIT_S)
         while not notes(heard) and not deadline.passed:
             guest.watch(deadline.within(0.1))
@@ -396,22 +405,24 @@ def test_process_that_is_killed_for_want_of_memory_is_told_and_the_machine_goes_
 
 
 @pytest.mark.usefixtures("stand_in")
-def test_panic_while_it_serves_is_the_guests_own(host: Callable[..., None], machine: Machine, berth: Berth) -> None:
+def test_panic_while_it_serves_is_the_guests_own(
+    host: Callable[..., None], machine: Machine, launch: LaunchConfig
+) -> None:
     host({"cont": [["say", "Kernel panic - not syncing: Fatal exception\n"]]})
-    with living(machine, berth) as guest:
-        guest.facts["leash"].qmp("cont")
+    with running(machine, launch) as guest:
+        guest.client.qmp("cont")
         with pytest.raises(GuestLost, match="the kernel of guest panicked"):
             watch_until_it_raises(guest)
 
 
 @pytest.mark.usefixtures("stand_in")
 def test_machine_that_has_panicked_is_not_asked_to_power_off(
-    host: Callable[..., None], machine: Machine, berth: Berth
+    host: Callable[..., None], machine: Machine, launch: LaunchConfig
 ) -> None:
     host({"cont": [["say", "Kernel panic - not syncing: Fatal exception\n"]]})
     stack = ExitStack()
-    guest = stack.enter_context(living(replace(machine, throw_away=False), berth))
-    guest.facts["leash"].qmp("cont")
+    guest = stack.enter_context(running(replace(machine, ephemeral=False), launch))
+    guest.client.qmp("cont")
     with pytest.raises(GuestLost):
         watch_until_it_raises(guest)
     with pytest.raises(StillRunning, match="did not power itself off any more"):

@@ -13,7 +13,7 @@ from vmtasks.errors import HostError, UsageError
 from vmtasks.integrations.runvm import image as disk
 from vmtasks.integrations.runvm.image import machine_for
 from vmtasks.integrations.runvm.options import parse
-from vmtasks.machine.launch import Berth
+from vmtasks.machine.launch import LaunchConfig
 from vmtasks.qemu.argv import qemu_argv
 from vmtasks.spec import Machine
 
@@ -26,7 +26,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VMTASKS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("VMTASKS_ACCEL", "tcg")
-    monkeypatch.setattr(disk, "own_name", lambda: "me")
+    monkeypatch.setattr(disk, "user_name", lambda: "me")
 
 
 def create(path: str, *, form: str = "qcow2", over: str = "", over_form: str = "qcow2") -> Path:
@@ -53,7 +53,7 @@ def ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return create(str(baked / "disk.qcow2"))
 
 
-def made(*words: str) -> tuple[Machine, Berth]:
+def made(*words: str) -> tuple[Machine, LaunchConfig]:
     call = parse(words)
     assert call
     return machine_for(call)
@@ -66,12 +66,12 @@ def options_of(machine: Machine) -> list[tuple[str, str]]:
 def refusal(*words: str) -> str:
     with pytest.raises(UsageError) as raised:
         made(*words)
-    return raised.value.sentence
+    return str(raised.value)
 
 
 def test_a_foreign_image_boots_in_place_from_the_first_ide_disk_of_a_pc() -> None:
     image = create("jammy.qcow2")
-    machine, berth = made("--port=2300", "jammy.qcow2")
+    machine, launch = made("--port=2300", "jammy.qcow2")
     options = options_of(machine)
     assert ("-M", "pc") in options
     assert ("-boot", "c") in options
@@ -83,26 +83,26 @@ def test_a_foreign_image_boots_in_place_from_the_first_ide_disk_of_a_pc() -> Non
     assert ("-cpu", "qemu32,-nx") in options
     assert ("-smp", "2") in options
     assert ("-m", "2047M") in options
-    assert not machine.throw_away
-    assert berth.access.user == "me"
-    assert berth.access.identity is None
-    assert (berth.keeping.prepare, berth.keeping.copy, berth.keeping.move) == ((), (), ())
-    assert berth.keeping.power_off == ("sudo", "-n", "/sbin/shutdown", "-h", "now")
+    assert not machine.ephemeral
+    assert launch.access.user == "me"
+    assert launch.access.identity is None
+    assert (launch.keeping.prepare, launch.keeping.copy, launch.keeping.move) == ((), (), ())
+    assert launch.keeping.power_off == ("sudo", "-n", "/sbin/shutdown", "-h", "now")
 
 
 def test_a_raw_image_stays_raw_and_is_called_so_as_a_base() -> None:
     create("disk.img", form="raw")
     machine, _ = made("disk.img")
     assert machine.disk_format == "raw"
-    machine, berth = made("--base-image=disk.img", "tmp.qcow2")
+    machine, launch = made("--base-image=disk.img", "tmp.qcow2")
     assert machine.disk_format == "qcow2"
-    (overlay,) = berth.keeping.prepare
+    (overlay,) = launch.keeping.prepare
     assert ("-F", "raw") in pairwise(overlay)
 
 
 def test_what_is_asked_for_is_what_qemu_gets() -> None:
     create("old.qcow2")
-    machine, berth = made(
+    machine, launch = made(
         "--user=root", "-cpu=qemu64,+sse4.2", "--smp=4", "--mem=512", "--netdev=e1000", "--kvm=-hdb", "--kvm=more.img",
         "--startup-timeout=600", "--shutdown-timeout=7", "--kvm-retries=5", "--initial-sleep=3", "--logfile=kernel.log",
         "old.qcow2",
@@ -113,10 +113,10 @@ def test_what_is_asked_for_is_what_qemu_gets() -> None:
     assert ("-m", "512M") in options
     assert ("-nic", "user,id=net,hostfwd=tcp:127.0.0.1:2222-:22,model=e1000") in options
     assert options[-1] == ("-hdb", "more.img"), "what the caller adds comes last"
-    assert (berth.settings.boot_limit_s, berth.settings.attempts, berth.first_look_s) == (600.0, 5, 3.0)
-    assert berth.keeping.power_off_limit_s == 7.0
-    assert berth.keeping.power_off == ("/sbin/shutdown", "-h", "now")
-    assert berth.console == Path("kernel.log")
+    assert (launch.settings.boot_timeout_s, launch.settings.attempts, launch.first_look_s) == (600.0, 5, 3.0)
+    assert launch.keeping.power_off_limit_s == 7.0
+    assert launch.keeping.power_off == ("/sbin/shutdown", "-h", "now")
+    assert launch.console == Path("kernel.log")
 
 
 def test_without_kvm_the_hosts_processor_is_the_best_that_can_be_emulated() -> None:
@@ -134,15 +134,15 @@ def test_without_kvm_the_hosts_processor_is_the_best_that_can_be_emulated() -> N
 )
 def test_how_a_guest_is_shut_down(words: list[str], shutdown: object) -> None:
     create("freebsd-9.qcow2")
-    _, berth = made(*words)
-    assert berth.keeping.power_off == shutdown
+    _, launch = made(*words)
+    assert launch.keeping.power_off == shutdown
 
 
 def test_a_base_image_has_the_image_made_anew_over_it() -> None:
     base = create("base.qcow2")
     Path("tmp.qcow2").write_text("of an earlier run")
-    machine, berth = made("-b", "base.qcow2", "tmp.qcow2")
-    subprocess.run(berth.keeping.prepare[0], check=True)
+    machine, launch = made("-b", "base.qcow2", "tmp.qcow2")
+    subprocess.run(launch.keeping.prepare[0], check=True)
     info = json.loads(subprocess.check_output(["qemu-img", "info", "--output=json", machine.disk]))
     assert machine.disk == Path("tmp.qcow2").absolute()
     assert (info["backing-filename"], info["backing-filename-format"]) == (str(base), "qcow2")
@@ -151,13 +151,13 @@ def test_a_base_image_has_the_image_made_anew_over_it() -> None:
 def test_a_work_image_is_where_the_machine_works_and_goes_to_its_place() -> None:
     create("base.qcow2")
     image, work = Path("tmp.qcow2").absolute(), Path("fast.qcow2").absolute()
-    machine, berth = made("-b", "base.qcow2", "--work-image=fast.qcow2", "tmp.qcow2")
+    machine, launch = made("-b", "base.qcow2", "--work-image=fast.qcow2", "tmp.qcow2")
     assert machine.disk == work
-    assert (berth.keeping.copy, berth.keeping.move) == ((), ((work, image),))
+    assert (launch.keeping.copy, launch.keeping.move) == ((), ((work, image),))
     create("tmp.qcow2")
-    machine, berth = made("--work-image=fast.qcow2", "tmp.qcow2")
+    machine, launch = made("--work-image=fast.qcow2", "tmp.qcow2")
     assert machine.disk == work
-    assert (berth.keeping.copy, berth.keeping.move) == (((image, work),), ((work, image),))
+    assert (launch.keeping.copy, launch.keeping.move) == (((image, work),), ((work, image),))
 
 
 @pytest.mark.parametrize("same", ["tmp.qcow2", "./down/../tmp.qcow2", "link.qcow2"])
@@ -165,32 +165,32 @@ def test_a_work_image_that_is_the_image_is_none(same: str) -> None:
     Path("down").mkdir()
     create("tmp.qcow2")
     Path("link.qcow2").symlink_to("tmp.qcow2")
-    _, berth = made(f"--work-image={same}", "tmp.qcow2")
-    assert (berth.keeping.prepare, berth.keeping.copy, berth.keeping.move) == ((), (), ())
+    _, launch = made(f"--work-image={same}", "tmp.qcow2")
+    assert (launch.keeping.prepare, launch.keeping.copy, launch.keeping.move) == ((), (), ())
 
 
 def test_an_image_of_ours_has_its_own_kernel_and_keys_also_as_the_base_of_a_base(ours: Path) -> None:
     create("first.qcow2", over=str(ours))
     for words in (["-b", str(ours), "tmp.qcow2"], ["first.qcow2"], ["--base-image=first.qcow2", "tmp.qcow2"]):
-        machine, berth = made(*words)
+        machine, launch = made(*words)
         options = options_of(machine)
         assert ("-kernel", str(ours.parent / "vmlinuz")) in options
         assert any(option == "-append" and value.endswith(" audit=0") for option, value in options)
         assert ("-cpu", "max") in options
         assert ("-m", "2047M") in options
-        assert not machine.throw_away
+        assert not machine.ephemeral
         assert machine.disk.parent == Path.cwd()
-        assert berth.baked
-        assert berth.access.user == "root"
-        assert berth.access.identity == ours.parent / "id_ed25519"
+        assert launch.baked
+        assert launch.access.user == "root"
+        assert launch.access.identity == ours.parent / "id_ed25519"
 
 
 def test_another_user_of_an_image_of_ours_has_keys_of_their_own_and_the_host_key_is_known(ours: Path) -> None:
-    _, berth = made("-u", "buildbot", "-b", str(ours), "tmp.qcow2")
-    assert (berth.access.user, berth.access.identity) == ("buildbot", None)
-    assert berth.access.known_hosts == ours.parent / "known_hosts"
-    assert berth.keeping.power_off
-    assert berth.keeping.power_off[0] == "sudo"
+    _, launch = made("-u", "buildbot", "-b", str(ours), "tmp.qcow2")
+    assert (launch.access.user, launch.access.identity) == ("buildbot", None)
+    assert launch.access.known_hosts == ours.parent / "known_hosts"
+    assert launch.keeping.power_off
+    assert launch.keeping.power_off[0] == "sudo"
 
 
 def test_a_disk_that_no_bios_would_boot_is_refused_at_once() -> None:

@@ -59,10 +59,10 @@ def fail_to_answer(monkeypatch: pytest.MonkeyPatch, *, times: int) -> None:
 class StandIn:
     """Plays a guest that is there until its QEMU is gone, and shuts down when it is told to."""
 
-    def __init__(self, session: Session, *, facts: dict[str, Any], **_: object) -> None:
+    def __init__(self, session: Session, **known: Any) -> None:
         self.name = session.machine
         self.watch = session.watch
-        self.facts = facts
+        self.__dict__ |= known
 
     def is_up(self) -> bool:
         """Tell whether it answers."""
@@ -73,7 +73,7 @@ class StandIn:
         assert "/sbin/shutdown" in command
         for pid in qemus():
             os.kill(pid, signal.SIGTERM)
-        return Result(machine=self.name, command="", exit_status=0, stdout="", stderr="", duration_s=0.0)
+        return Result(machine=self.name, command="", exited=0, stdout="", stderr="", duration_s=0.0)
 
     def close(self) -> None:
         """Do nothing."""
@@ -100,16 +100,16 @@ def plays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None
     monkeypatch.setenv("VMTASKS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("VMTASKS_ACCEL", "tcg")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(lifecycle, "Guest", StandIn)
+    monkeypatch.setattr(lifecycle, "QemuGuest", StandIn)
     monkeypatch.setattr(lifecycle, "connect", lambda *_, **__: None)
-    monkeypatch.setattr(lifecycle, "pinned", lambda access, *_: access)
-    plan_of = lifecycle._plan
+    monkeypatch.setattr(lifecycle, "pin_host_key", lambda access, *_: access)
+    plan_of = lifecycle.plan_of
 
     def plan(*circumstances: Any, **files: Any) -> dict[str, Any]:
         plan = plan_of(*circumstances, **files)
         return {**plan, "slot": {**plan["slot"], "directory": str(tmp_path / "queue")}}
 
-    monkeypatch.setattr(lifecycle, "_plan", plan)
+    monkeypatch.setattr(lifecycle, "plan_of", plan)
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "image.qcow2", "1M"], check=True)
     signature = ["-c", "write -P 0x55 510 1", "-c", "write -P 0xaa 511 1"]
     subprocess.run(["qemu-io", *signature, "image.qcow2"], check=True, stdout=subprocess.DEVNULL)

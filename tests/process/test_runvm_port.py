@@ -104,7 +104,7 @@ def test_a_stranger_is_named_and_waited_for_in_vain(notes: list[str], listener: 
     program = Path("/proc/self/comm").read_text().strip()
     with pytest.raises(HostError) as raised:
         wait_until_free(number, limit_s=0.5)
-    assert raised.value.sentence == f"cannot have port {number}: {program} (pid {os.getpid()}) has it"
+    assert str(raised.value) == f"cannot have port {number}: {program} (pid {os.getpid()}) has it"
     assert "--port=0" in raised.value.hint
     assert notes == [f"waiting for port {number}, which {program} (pid {os.getpid()}) has"]
 

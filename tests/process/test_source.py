@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.process.workshop import PROVIDER, workshop_of_ones_own
-from vmtasks import Guest, Source, UsageError, Wishes, events, sh
+from vmtasks import BootOptions, Guest, Source, UsageError, events
 from vmtasks.errors import CommandFailed
+from vmtasks.providers.base import MachineRequest
 
 pytestmark = pytest.mark.skipif(not shutil.which("dpkg-source"), reason="dpkg-source is not installed")
 
@@ -36,7 +37,7 @@ def workshop() -> Iterator[Path]:
 
 @pytest.fixture
 def guest(workshop: Path) -> Iterator[Guest]:
-    with PROVIDER.machine("bookworm", Wishes()) as one:
+    with PROVIDER.machine(MachineRequest(image="bookworm", options=BootOptions())) as one:
         yield one
 
 
@@ -237,14 +238,14 @@ def test_history_travels_without_what_is_none_of_it(guest: Guest, checkout: Path
         ("status", "--porcelain"),
         ("tag",),
     ):
-        assert guest.query(sh(f"git -c safe.directory='*' -C {delivered} {shlex.join(question)}")).strip() == git(
+        assert guest.query(f"git -c safe.directory='*' -C {delivered} {shlex.join(question)}").strip() == git(
             checkout, *question
         )
     everything = b"".join(path.read_bytes() for path in (delivered / ".git").rglob("*") if path.is_file())
     assert b"password" not in everything
     assert not any((delivered / ".git" / "hooks").glob("*"))
     lost = git(checkout, "rev-parse", "HEAD~1^{/a secret}:secret")
-    assert guest.run(sh(f"git -c safe.directory='*' -C {delivered} cat-file -e {lost}")).exit_status != 0
+    assert guest.run(f"git -c safe.directory='*' -C {delivered} cat-file -e {lost}", warn=True).exited != 0
 
 
 def test_a_detached_and_shallow_checkout_travels_too(guest: Guest, checkout: Path, tmp_path: Path) -> None:
@@ -254,7 +255,7 @@ def test_a_detached_and_shallow_checkout_travels_too(guest: Guest, checkout: Pat
     write(copy, {"vmtasks.toml": "[source]\ngit = true\n"})
     delivered = Path(Source.of(copy).deliver(guest))
     for question in ("rev-list --count HEAD", "rev-parse --abbrev-ref HEAD", "status --porcelain"):
-        assert guest.query(sh(f"git -c safe.directory='*' -C {delivered} {question}")).strip() == git(
+        assert guest.query(f"git -c safe.directory='*' -C {delivered} {question}").strip() == git(
             copy, *question.split()
         )
 

@@ -16,8 +16,9 @@ from pathlib import Path
 import paramiko
 import pytest
 
-from vmtasks import ConnectionLost, Guest, HostError, UsageError, Wishes, boot, events
+from vmtasks import BootOptions, ConnectionLost, Guest, HostError, UsageError, boot, events
 from vmtasks.deadline import Deadline
+from vmtasks.providers.base import MachineRequest
 from vmtasks.providers.boot import provider_of
 from vmtasks.providers.static_host import provider, reservation
 from vmtasks.ssh import openssh
@@ -89,11 +90,11 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(reservation, "LOCK", str(tmp_path / "state" / "lock"))
     monkeypatch.setattr(reservation, "CONTROL_GROUPS", str(tmp_path / "no groups"))
     monkeypatch.setattr(reservation, "SILENCE_LIMIT_S", SILENCE_LIMIT_S)
-    monkeypatch.setattr(reservation, "BEAT_S", 0.1)
+    monkeypatch.setattr(reservation, "HEARTBEAT_S", 0.1)
     monkeypatch.setattr(provider, "OURS", (str(tmp_path / "it's a build"), str(tmp_path / "repository")))
     monkeypatch.setattr(provider, "DPKG_JOURNAL", str(tmp_path / "journal"))
     monkeypatch.setattr(provider, "DPKG_FINISH", f"rm {tmp_path}/journal/*")
-    monkeypatch.setattr(provider, "furnish", lambda *_: None)
+    monkeypatch.setattr(provider, "apply_image", lambda *_: None)
     return tmp_path
 
 
@@ -128,17 +129,17 @@ def refusal(where: str) -> HostError:
 
 def test_a_machine_that_is_there_is_a_guest_and_is_told_to_be_what_it_is(board: Board, place: Path) -> None:
     heard: list[events.Event] = []
-    with events.listening(heard.append), boot("bookworm", name="m", on=on(board), logs=place) as guest:
+    with events.listening(heard.append), boot("bookworm", name="m", on=on(board), log_dir=place) as guest:
         assert guest.succeed(["echo", "hello"]) == "hello\n"
-        assert guest.facts["ssh"] == ["ssh", "-p", str(board.port), "root@127.0.0.1"]
+        assert guest.ssh_command == ("ssh", "-p", str(board.port), "root@127.0.0.1")
         assert not guest.can_fork
     (one,) = [event for event in heard if isinstance(event, events.MachineStarted)]
     assert (one.machine, one.image, one.accelerator, one.start) == ("m", "bookworm", "none", "cold")
-    assert one.why_start == "a machine that simply is there"
+    assert one.start_reason == "a machine that simply is there"
     (note,) = [event.text for event in heard if isinstance(event, events.Note)]
     assert "127.0.0.1 is not clean" in note
     assert "processes that commands leave running stay" in note
-    assert one.on == on(board)
+    assert one.host == on(board)
 
 
 def test_the_users_configuration_says_where_a_name_leads_and_with_which_key(board: Board, home: Path) -> None:
@@ -148,7 +149,7 @@ def test_the_users_configuration_says_where_a_name_leads_and_with_which_key(boar
         f"  IdentityFile {home}/none\n".replace("~/another\\ key", f'"{home}/another key"')
     )
     with boot("bookworm", on="ssh://big") as guest:
-        assert guest.run(["true"]).ok
+        assert guest.run(["true"], warn=True).ok
 
 
 @pytest.mark.parametrize("is_hashed", [True, False])
@@ -159,24 +160,24 @@ def test_a_host_key_is_looked_for_as_ssh_does(board: Board, home: Path, *, is_ha
         assert "127.0.0.1" not in known.read_text()
     known.write_text("# a remark\nnonsense\n@cert-authority * ssh-rsa AAAA\nx ssh-ed25519 !\n" + known.read_text())
     with boot("bookworm", on=on(board)) as guest:
-        assert guest.run(["true"]).ok
+        assert guest.run(["true"], warn=True).ok
 
 
 @pytest.mark.parametrize("remains", ["", "[127.0.0.1]:1 ssh-ed25519 AAAA\n"])
 def test_a_host_that_nobody_knows_is_refused_and_not_remembered(board: Board, home: Path, remains: str) -> None:
     (home / ".ssh" / "known_hosts").write_text(remains)
     problem = refusal(on(board))
-    assert f"you do not know its host key, which is {board.key.get_name()} {board.key.fingerprint}" in problem.sentence
+    assert f"you do not know its host key, which is {board.key.get_name()} {board.key.fingerprint}" in str(problem)
     assert f"`ssh -p {board.port} root@127.0.0.1` shows it to you" in problem.hint
     assert (home / ".ssh" / "known_hosts").read_text() == remains
     (home / ".ssh" / "known_hosts").unlink()
-    assert "you do not know its host key" in refusal(on(board)).sentence
+    assert "you do not know its host key" in str(refusal(on(board)))
 
 
 def test_a_host_whose_key_has_changed_is_refused(board: Board, home: Path) -> None:
     know(home, f"[127.0.0.1]:{board.port}", paramiko.ECDSAKey.generate())
     problem = refusal(on(board))
-    assert "its host key is not the one that you know" in problem.sentence
+    assert "its host key is not the one that you know" in str(problem)
     assert f"then `ssh -p {board.port} root@127.0.0.1` says how the old key is forgotten" in problem.hint
 
 
@@ -186,16 +187,16 @@ def test_whoever_is_jumped_over_must_be_known_as_well(board: Board, home: Path) 
         (home / ".ssh" / "config").write_text(
             f"Host big\n  HostName 127.0.0.1\n  Port {board.port}\n  ProxyJump root@localhost:{between.port}\n"
         )
-        assert between.key.fingerprint in refusal("ssh://big").sentence
+        assert between.key.fingerprint in str(refusal("ssh://big"))
 
 
 def test_a_key_that_the_machine_does_not_accept_is_told(board: Board, home: Path) -> None:
     board.lets_in = None
     problem = refusal(on(board))
-    assert problem.sentence == "cannot log in as root at 127.0.0.1: it accepts none of your ssh keys"
+    assert str(problem) == "cannot log in as root at 127.0.0.1: it accepts none of your ssh keys"
     assert f"`ssh -p {board.port} root@127.0.0.1 true` must work without a question" in problem.hint
     (home / ".ssh" / "id_ed25519").unlink()
-    assert refusal(on(board)).sentence.startswith("cannot log in as root at 127.0.0.1: ")
+    assert str(refusal(on(board))).startswith("cannot log in as root at 127.0.0.1: ")
 
 
 @pytest.mark.parametrize("keys", ["one key", "two keys"])
@@ -205,14 +206,14 @@ def test_a_host_that_hangs_or_hangs_up_at_the_login_is_not_said_to_refuse_a_key(
     if keys == "two keys":
         paramiko.ECDSAKey.generate().write_private_key_file(str(home / ".ssh" / "id_ecdsa"))
     board.at_a_login = board.hang_up
-    assert refusal(on(board)).sentence == "cannot log in as root at 127.0.0.1: it hangs up"
+    assert str(refusal(on(board))) == "cannot log in as root at 127.0.0.1: it hangs up"
     over = threading.Event()
     board.at_a_login = lambda: over.wait(LIMIT_S)
     monkeypatch.setattr(openssh, "CONNECT_LIMIT_S", 0.5)
-    assert refusal(on(board)).sentence == "cannot log in as root at 127.0.0.1: it does not answer"
+    assert str(refusal(on(board))) == "cannot log in as root at 127.0.0.1: it does not answer"
     monkeypatch.setattr(openssh, "CONNECT_LIMIT_S", LIMIT_S)
     monkeypatch.setattr(openssh, "LOGIN_LIMIT_S", 0.5)
-    assert refusal(on(board)).sentence == "cannot reach 127.0.0.1: no answer within 0.5 s"
+    assert str(refusal(on(board))) == "cannot reach 127.0.0.1: no answer within 0.5 s"
     over.set()
 
 
@@ -222,9 +223,9 @@ def test_a_host_that_does_not_answer_is_told_before_long() -> None:
         port = silent.getsockname()[1]
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(openssh, "CONNECT_LIMIT_S", 0.5)
-            assert refusal(f"ssh://127.0.0.1:{port}").sentence.startswith("cannot log in as root at 127.0.0.1: ")
-    assert refusal(f"ssh://127.0.0.1:{port}").sentence == "cannot reach 127.0.0.1: Connection refused"
-    assert refusal("ssh://nowhere.invalid").sentence.startswith("cannot reach nowhere.invalid: ")
+            assert str(refusal(f"ssh://127.0.0.1:{port}")).startswith("cannot log in as root at 127.0.0.1: ")
+    assert str(refusal(f"ssh://127.0.0.1:{port}")) == "cannot reach 127.0.0.1: Connection refused"
+    assert str(refusal("ssh://nowhere.invalid")).startswith("cannot reach nowhere.invalid: ")
 
 
 @pytest.mark.parametrize(
@@ -239,7 +240,7 @@ def test_a_host_that_does_not_answer_is_told_before_long() -> None:
 def test_a_machine_that_does_not_serve_is_refused(board: Board, answer: str, says: str) -> None:
     board.answers[IS_ROOT] = answer
     problem = refusal(on(board))
-    assert problem.sentence.startswith(says)
+    assert str(problem).startswith(says)
     assert problem.hint
 
 
@@ -264,7 +265,7 @@ def test_what_is_ours_goes_and_what_is_somebody_elses_is_left_alone(board: Board
     assert (place / "state" / "lock").read_text() == ""
     ours.mkdir()
     problem = refusal(on(board))
-    assert problem.sentence == f"cannot use 127.0.0.1: there is a {ours}, which is made there and removed in the end"
+    assert str(problem) == f"cannot use 127.0.0.1: there is a {ours}, which is made there and removed in the end"
     assert ours.exists()
 
 
@@ -282,18 +283,18 @@ def test_what_dpkg_was_killed_in_is_finished_before_anything_is_installed(
     journal = place / "journal" / "0001"
     journal.parent.mkdir()
     journal.touch()
-    monkeypatch.setattr(provider, "furnish", lambda *_: journal.exists() and pytest.fail("apt does nothing yet"))
+    monkeypatch.setattr(provider, "apply_image", lambda *_: journal.exists() and pytest.fail("apt does nothing yet"))
     heard: list[events.Event] = []
     with events.listening(heard.append), boot("bookworm", on=on(board)):
         assert not journal.exists()
     assert not [event for event in heard if isinstance(event, events.CommandStarted)]
     monkeypatch.setattr(provider, "DPKG_FINISH", "(echo no >&2; exit 1)")
     with boot("bookworm", on=on(board)) as guest:
-        assert guest.run(["true"]).ok, "there is nothing to finish"
+        assert guest.run(["true"], warn=True).ok, "there is nothing to finish"
     journal.touch()
     problem = refusal(on(board))
-    assert problem.sentence == "cannot use 127.0.0.1: dpkg was interrupted there, and cannot finish"
-    assert problem.evidence == ("no",)
+    assert str(problem) == "cannot use 127.0.0.1: dpkg was interrupted there, and cannot finish"
+    assert problem.details == ("no",)
 
 
 @pytest.mark.parametrize(
@@ -314,15 +315,19 @@ def test_two_threads_wait_for_each_other_and_say_for_whom(board: Board, what: st
             waits.set()
 
     def second() -> bool:
-        with provider_of(on(board)).machine("bookworm", Wishes(), what="two of hello") as guest:
-            return guest.run(["true"]).ok and first_is_over.is_set()
+        with provider_of(on(board)).machine(
+            MachineRequest(image="bookworm", options=BootOptions(), purpose="two of hello")
+        ) as guest:
+            return guest.run(["true"], warn=True).ok and first_is_over.is_set()
 
     first_is_over = threading.Event()
     with events.listening(hear), ThreadPoolExecutor() as pool:
-        with provider_of(on(board)).machine("bookworm", Wishes(), what=what) as guest:
+        with provider_of(on(board)).machine(
+            MachineRequest(image="bookworm", options=BootOptions(), purpose=what)
+        ) as guest:
             other = pool.submit(second)
             assert waits.wait(LIMIT_S)
-            assert guest.run(["true"]).ok
+            assert guest.run(["true"], warn=True).ok
             first_is_over.set()
         assert other.result(LIMIT_S)
     (text,) = heard
@@ -338,7 +343,7 @@ def test_who_has_the_machine_and_asks_for_another_is_told_and_may_ask_again(boar
     ):
         pytest.fail("there is one only")
     with boot("bookworm", on=on(board)) as guest:
-        assert guest.run(["true"]).ok
+        assert guest.run(["true"], warn=True).ok
 
 
 def test_a_machine_that_is_given_back_by_another_thread_is_given_back(board: Board) -> None:
@@ -347,7 +352,7 @@ def test_a_machine_that_is_given_back_by_another_thread_is_given_back(board: Boa
         with ThreadPoolExecutor() as pool:
             pool.submit(machine.pop_all().close).result(LIMIT_S)
     with boot("bookworm", on=on(board)) as guest:
-        assert guest.run(["true"]).ok
+        assert guest.run(["true"], warn=True).ok
 
 
 def test_who_has_lost_the_machine_leaves_it_to_the_thread_that_has_it(board: Board) -> None:
@@ -365,12 +370,12 @@ def test_who_has_lost_the_machine_leaves_it_to_the_thread_that_has_it(board: Boa
 
 def test_who_lives_keeps_the_machine_however_long_nothing_is_said(board: Board) -> None:
     with boot("bookworm", on=on(board)) as guest:
-        assert guest.run(["sleep", str(3 * SILENCE_LIMIT_S)]).ok
+        assert guest.run(["sleep", str(3 * SILENCE_LIMIT_S)], warn=True).ok
 
 
 def test_a_machine_on_which_nothing_can_be_locked_is_refused(board: Board, place: Path) -> None:
     (place / "state").touch()
-    assert refusal(on(board)).sentence.startswith("cannot have 127.0.0.1: mkdir: ")
+    assert str(refusal(on(board))).startswith("cannot have 127.0.0.1: mkdir: ")
 
 
 HOLDER = """
@@ -379,7 +384,7 @@ from vmtasks import ConnectionLost, boot
 from vmtasks.providers.static_host import provider, reservation
 on, reservation.LOCK, reservation.CONTROL_GROUPS, provider.DPKG_JOURNAL, silence, *provider.OURS = sys.argv[1:]
 reservation.SILENCE_LIMIT_S = int(silence)
-provider.furnish = lambda *_: None
+provider.apply_image = lambda *_: None
 try:
     with boot("bookworm", on=on) as guest:
         guest.run(["mkdir", provider.OURS[0]])
@@ -428,4 +433,4 @@ def test_a_machine_that_no_longer_knows_us_is_a_lost_connection(board: Board) ->
     with boot("bookworm", on=on(board)) as guest:
         board.forget_holder()
         with pytest.raises(ConnectionLost, match=r"cannot go on at 127\.0\.0\.1"):
-            guest.run(["sleep", "600"], timeout_s=LIMIT_S)
+            guest.run(["sleep", "600"], timeout_s=LIMIT_S, warn=True)

@@ -564,8 +564,8 @@ def test_qemu_has_no_privileges_where_the_kernel_lets_nobody_bound_them() -> Non
     if os.geteuid() != 0:
         pytest.skip("only root has privileges to lose")
     probe = (
-        "import os, sys; sys.path.insert(0, sys.argv[1]); from vmtasks.process.child import give_up_privileges; "
-        "give_up_privileges(); os.execlp('grep', 'grep', 'CapEff', '/proc/self/status')"
+        "import os, sys; sys.path.insert(0, sys.argv[1]); from vmtasks.process.child import drop_privileges; "
+        "drop_privileges(); os.execlp('grep', 'grep', 'CapEff', '/proc/self/status')"
     )
     line = ["setpriv", "--bounding-set=-setpcap", sys.executable, "-I", "-S", "-c", probe, str(PACKAGE.parent)]
     done = subprocess.run(line, capture_output=True, check=True, timeout=LIMIT_S)

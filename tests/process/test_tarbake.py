@@ -15,22 +15,22 @@ import pytest
 from recipes.tarbake import tarbake
 from recipes.test_in_vm import test_in_vm as the_recipe
 from tests.process.workshop import PROVIDER, workshop_of_ones_own
-from vmtasks import Run, TestFailed, UsageError, machines_from
-from vmtasks.run.options import Flags
+from vmtasks import Run, TestFailed, UsageError, use_provider
+from vmtasks.run.options import RecipeOptions
 
 DIST = "dist:\n\trm -rf {top}; mkdir {top}; cp tiny.c Makefile {top}; tar -caf {name} {top}; rm -r {top}\n"
 
 
 @pytest.fixture(autouse=True)
 def _workshop() -> Iterator[None]:
-    with workshop_of_ones_own(), machines_from(PROVIDER):
+    with workshop_of_ones_own(), use_provider(PROVIDER):
         yield
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     (tmp_path / "run").mkdir()
-    return Run(recipe="tarbake", flags=Flags(), directory=tmp_path / "run")
+    return Run(recipe="tarbake", flags=RecipeOptions(), directory=tmp_path / "run")
 
 
 def project(root: Path, **files: str) -> Path:
@@ -58,9 +58,9 @@ def test_directories_may_be_called_anything(run: Run, tmp_path: Path, name: str,
     root = project(tmp_path / name)
     if kind == "dist":
         project(root, Makefile=DIST.format(top="tiny-1.0", name="tiny-1.0.tar.gz"))
-    products = baked(run, root, tmp_path / "out")
-    (tarball,) = (path for path in products.values() if path.name.endswith(".tar.gz"))
-    top = products["distdirname.txt"].read_text().strip()
+    artifacts = baked(run, root, tmp_path / "out")
+    (tarball,) = (path for path in artifacts.values() if path.name.endswith(".tar.gz"))
+    top = artifacts["distdirname.txt"].read_text().strip()
     assert f"{top}/tiny.c" in names(tarball)
     assert top == ("tiny-1.0" if kind == "dist" else name.lstrip("-"))
     subprocess.run(["sha256sum", "--check", "--strict", f"{tarball.name}.sha256"], cwd=tarball.parent, check=True)
@@ -71,15 +71,15 @@ def test_directories_may_be_called_anything(run: Run, tmp_path: Path, name: str,
 def test_tarballs_of_every_usual_kind_are_found(run: Run, tmp_path: Path, ending: str, where: str) -> None:
     name = f"{where}tiny-1.0.{ending}"
     root = project(tmp_path / "tiny", Makefile=DIST.format(top="tiny-1.0", name=name).replace("mkdir", "mkdir -p dist"))
-    products = baked(run, root, tmp_path / "out")
-    assert set(products) == {f"tiny-1.0.{ending}", f"tiny-1.0.{ending}.sha256", "distdirname.txt"}
-    assert products["distdirname.txt"].read_text() == "tiny-1.0\n"
+    artifacts = baked(run, root, tmp_path / "out")
+    assert set(artifacts) == {f"tiny-1.0.{ending}", f"tiny-1.0.{ending}.sha256", "distdirname.txt"}
+    assert artifacts["distdirname.txt"].read_text() == "tiny-1.0\n"
 
 
 def test_a_zip_is_found_too(run: Run, tmp_path: Path) -> None:
     line = "dist:\n\tmkdir tiny-1.0; cp tiny.c tiny-1.0; python3 -m zipfile -c tiny-1.0.zip tiny-1.0/\n"
-    products = baked(run, project(tmp_path / "tiny", Makefile=line), tmp_path / "out")
-    assert set(products) == {"tiny-1.0.zip", "tiny-1.0.zip.sha256", "distdirname.txt"}
+    artifacts = baked(run, project(tmp_path / "tiny", Makefile=line), tmp_path / "out")
+    assert set(artifacts) == {"tiny-1.0.zip", "tiny-1.0.zip.sha256", "distdirname.txt"}
 
 
 def test_a_tarball_that_is_made_anew_under_its_name_is_this_runs(run: Run, tmp_path: Path) -> None:
@@ -132,8 +132,8 @@ def two(tmp_path: Path, first: str, second: str) -> Path:
 
 
 def test_of_two_tarballs_the_one_that_is_called_like_the_project_is_the_release(run: Run, tmp_path: Path) -> None:
-    products = tarbake(run, source=str(two(tmp_path, "tiny-1.0", "tiny-1.0-doc")), out=str(tmp_path / "out"))
-    assert products[0].name == "tiny-1.0.tar.gz"
+    artifacts = tarbake(run, source=str(two(tmp_path, "tiny-1.0", "tiny-1.0-doc")), out=str(tmp_path / "out"))
+    assert artifacts[0].name == "tiny-1.0.tar.gz"
     assert (tmp_path / "out" / "distdirname.txt").read_text() == "tiny-1.0\n"
     assert (tmp_path / "out" / "tiny-1.0-doc.tar.gz").is_file()
 
@@ -177,10 +177,10 @@ def test_artifacts_come_out_whatever_they_are_called(tmp_path: Path) -> None:
         },
     )
     script = (
-        "from tests.process.workshop import *; from vmtasks import machines_from\n"
-        "from vmtasks.run.run import recorded; from vmtasks.run.options import Flags\n"
+        "from tests.process.workshop import *; from vmtasks import use_provider\n"
+        "from vmtasks.run.record import run_recorded; from vmtasks.run.options import RecipeOptions\n"
         "from recipes.test_in_vm import test_in_vm\n"
-        "with workshop_of_ones_own(), machines_from(PROVIDER), recorded('test-in-vm', Flags()) as run:\n"
+        "with workshop_of_ones_own(), use_provider(PROVIDER), run_recorded('test-in-vm', RecipeOptions()) as run:\n"
         f"    test_in_vm(run, source={str(root)!r}, out={str(tmp_path / 'out')!r})\n"
     )
     environ = {**os.environ, "VMTASKS_RESULTS": str(tmp_path / "results"), "PYTHONPATH": str(Path.cwd())}
@@ -192,5 +192,5 @@ def test_artifacts_come_out_whatever_they_are_called(tmp_path: Path) -> None:
     latest = tmp_path / "results" / "latest"
     result = json.loads((latest / "result.json").read_text(encoding="utf-8"))
     assert result["outcome"] == "passed"
-    assert len(result["products"]) == len(ODD)
+    assert len(result["artifacts"]) == len(ODD)
     assert 'errors="0"' in (latest / "junit.xml").read_text(encoding="utf-8")

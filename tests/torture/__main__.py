@@ -12,7 +12,7 @@ from tests.torture.arena import GONE_LIMIT_S, Verdict, arena
 from tests.torture.deck import Trial, draws, table
 from tests.torture.kinds import KINDS
 from vmtasks.errors import VmtasksError
-from vmtasks.process.signals import signals_interrupt
+from vmtasks.process.signals import interrupt_on_signals
 
 
 def main() -> int:
@@ -31,7 +31,7 @@ def main() -> int:
     tried: list[tuple[Trial, bool]] = []
     bad = 0
     try:
-        with signals_interrupt(), arena(kind, allowance_s=options.allowance_s) as place:
+        with interrupt_on_signals(), arena(kind, allowance_s=options.allowance_s) as place:
             for trial in trials:
                 verdict = place.hold(trial)
                 left = verdict.left
@@ -44,7 +44,7 @@ def main() -> int:
                 if left:
                     _say(f"      repeat: python -m tests.torture --seed {seed} --only {trial.number} {again}")
     except VmtasksError as problem:
-        _say(f"\n{problem.sentence}")
+        _say(f"\n{problem!s}")
         return problem.outcome.exit_code
     finally:
         _say(f"\n{table(kind, tried)}")

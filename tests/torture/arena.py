@@ -75,7 +75,7 @@ class Arena:
         self._renew()
         with ExitStack() as stack:
             if phase.name == "template":
-                shutil.rmtree(self._cache / "frozen")
+                shutil.rmtree(self._cache / "snapshots")
             if phase.name == "slot":
                 claim = slots.Claim("torture", 0, slots.Limits(machines=_MANY, memory_mib=_MANY))
                 stack.enter_context(claim).wait()
@@ -109,7 +109,7 @@ class Arena:
         for path in (self._cache, self._tmp, self._cwd):
             shutil.rmtree(path, ignore_errors=True)
         _link(self._pristine, self._cache)
-        self._frozen = tuple(path.name for path in self._cache.glob("frozen/*"))
+        self._frozen = tuple(path.name for path in self._cache.glob("snapshots/*"))
         self._tmp.mkdir()
         self._cwd.mkdir()
 

@@ -118,13 +118,13 @@ def files(cache: Path, tmp: Path, *, frozen: Iterable[str]) -> Iterator[Path]:
     yield from sorted(cache.glob("machines/*"))
     yield from sorted(cache.glob("*/.*.part"))
     yield from sorted(tmp.iterdir())
-    for path in sorted(cache.glob("frozen/[!.]*")):
+    for path in sorted(cache.glob("snapshots/[!.]*")):
         if re.fullmatch(r"[0-9a-f]{16}-[0-9a-f]+", path.name) and path.name not in frozen and not _is_template(path):
             yield path
 
 
 def _is_template(path: Path) -> bool:
     try:
-        return bool(json.loads((path / "frozen.json").read_text())["kind"] == "template")
+        return bool(json.loads((path / "snapshot.json").read_text())["kind"] == "template")
     except (OSError, ValueError):
         return False

@@ -53,11 +53,11 @@ def _do(guest: Guest, to: str) -> None:
             guest.succeed(["sleep", f"{_STAYS_S:g}"])
         case "shell":
             raise TestFailed("there is something to look at, with --shell")
-        case "copy in":
+        case "upload":
             source = Path("source")
             source.write_bytes(os.urandom(_MIB << 20))
             guest.put(source, "/tmp/copy")
-        case "copy out":
+        case "download":
             guest.query(["dd", "if=/dev/urandom", "of=/tmp/copy", "bs=1M", f"count={_MIB}"])
             guest.get("/tmp/copy", Path("copy"))
         case "checkpoint":

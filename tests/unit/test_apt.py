@@ -17,7 +17,7 @@ class Stub:
     """A guest whose apt-get answers as it is told to, by the word that says what it is to do."""
 
     name = "m"
-    is_here = False
+    is_local = False
 
     def __init__(self, **answers: tuple[int, str]) -> None:
         self.answers = answers
@@ -29,7 +29,7 @@ class Stub:
     def run(self, command: Sequence[str], **_: Any) -> Result:
         self.ran.append(command[1])
         status, text = self.answers.get(command[1], (0, ""))
-        return Result(machine="m", command="", exit_status=status, stdout=text, stderr="", duration_s=0.0)
+        return Result(machine="m", command="", exited=status, stdout=text, stderr="", duration_s=0.0)
 
 
 def apt_in(guest: Stub) -> None:
@@ -49,7 +49,7 @@ def test_a_package_that_is_not_there_is_the_projects_fault() -> None:
     ) as failure:
         apt_in(guest)
     assert guest.ran == ["install", "update", "install"]
-    assert failure.value.evidence == ("E: Unable to locate package thing",)
+    assert failure.value.details == ("E: Unable to locate package thing",)
 
 
 def test_a_mirror_out_of_reach_is_not_although_apt_calls_that_a_success() -> None:
@@ -73,7 +73,7 @@ def test_what_dpkg_refuses_is_not_tried_again_and_no_fault_of_the_mirror() -> No
     ) as one:
         apt_in(guest)
     assert guest.ran == ["install"]
-    assert one.value.evidence[-1] == "tiny.service: bind: port is taken"
+    assert one.value.details[-1] == "tiny.service: bind: port is taken"
 
 
 def test_what_a_maintainer_script_says_is_the_reason() -> None:
@@ -85,14 +85,14 @@ def test_what_a_maintainer_script_says_is_the_reason() -> None:
     )
     with pytest.raises(CommandFailed, match=r"installed tiny package post-installation script .* status 1") as failure:
         apt_in(Stub(install=(100, said)))
-    assert "tiny: /var/lib/tiny is missing" in failure.value.evidence
+    assert "tiny: /var/lib/tiny is missing" in failure.value.details
 
 
 def test_a_mirror_that_answers_this_host_is_out_of_the_guests_reach_by_its_own_doing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     guest = Stub(install=(100, UNREACHABLE))
-    guest.is_here = True
+    guest.is_local = True
     for answers, error in ((True, TestFailed), (False, HostError)):
         monkeypatch.setattr(apt, "_is_reachable", lambda _, answers=answers: answers)
         with pytest.raises(error, match="m cannot reach Debian's archive"):

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from vmtasks.errors import HostError, TestFailed
-from vmtasks.guest import archive
+from vmtasks.guest import archive, unpack
 
 Entry = tuple[tarfile.TarInfo, bytes]
 
@@ -86,7 +86,7 @@ def content_below(top: Path) -> dict[str, object]:
 
 
 def test_files_directories_and_links_come_as_they_were(target: Path) -> None:
-    made, refused = archive.unpack(
+    made, refused = unpack.unpack(
         tar_of(
             [
                 directory("./", 0o700),
@@ -124,14 +124,14 @@ def test_what_is_there_is_replaced_and_not_written_through(target: Path) -> None
     (target / "file").symlink_to("kept")
     (target / "kept").write_text("kept")
     (target / "link").write_text("old")
-    assert archive.unpack(stream, target)[1] == []
+    assert unpack.unpack(stream, target)[1] == []
     assert content_below(target) == {"file": b"new", "kept": b"kept", "link": "-> file"}
 
 
 def test_the_same_archive_can_come_twice(target: Path) -> None:
     entries = [directory("d"), entry("d/f", b"x"), hardlink("d/g", "d/f"), symlink("l", "d"), symlink("loop", "loop")]
-    first = archive.unpack(tar_of(entries), target)
-    assert archive.unpack(tar_of(entries), target) == first
+    first = unpack.unpack(tar_of(entries), target)
+    assert unpack.unpack(tar_of(entries), target) == first
     assert first[1] == []
 
 
@@ -176,7 +176,7 @@ def test_what_a_guest_may_not_do_is_left_out_and_said(target: Path, entries: lis
     outside = str(target.parent / "outside")
     for info, _ in entries:
         info.name, info.linkname = info.name.replace("OUTSIDE", outside), info.linkname.replace("OUTSIDE", outside)
-    made, refused = archive.unpack(tar_of([*entries, entry("last", b"x")]), target)
+    made, refused = unpack.unpack(tar_of([*entries, entry("last", b"x")]), target)
     assert refused, "it was made"
     assert why in refused[0]
     assert made[-1] == target / "last", "what follows comes all the same"
@@ -222,12 +222,12 @@ def test_sparse_files_of_any_kind_are_left_out_and_what_follows_comes(target: Pa
     after = tar_of([entry("last", b"x")]).getvalue()
     for size in (0, 512, 10 * TIB):
         stream = io.BytesIO(sparse("huge", size, stored=b"x" * 100) + after)
-        made, refused = archive.unpack(stream, target)
+        made, refused = unpack.unpack(stream, target)
         assert (made, refused) == (
             [target / "last"], ["left 'huge' in the guest: it is sparse, and takes more room than it came with"],
         )  # fmt: skip
     for version in ("0.0", "0.1", "1.0"):
-        made, refused = archive.unpack(tar_of([pax_sparse(version, 10 * TIB), entry("last", b"x")]), target)
+        made, refused = unpack.unpack(tar_of([pax_sparse(version, 10 * TIB), entry("last", b"x")]), target)
         assert made == [target / "last"]
         assert "it is sparse" in refused[0]
     assert content_below(target) == {"last": b"x"}
@@ -238,7 +238,7 @@ def test_a_sparse_file_makes_no_room_for_a_huge_header(target: Path) -> None:
     header.type, header.size = tarfile.XHDTYPE, 1024**3
     stream = io.BytesIO(sparse("huge", 8 * 1024**3) + header.tobuf(tarfile.PAX_FORMAT) + bytes(64 << 20))
     with pytest.raises(TestFailed, match="a header is more than 1 MiB"):
-        archive.unpack(stream, target)
+        unpack.unpack(stream, target)
     assert stream.tell() < 2 << 20
 
 
@@ -251,7 +251,7 @@ def test_a_size_that_holds_for_all_members_is_not_believed(target: Path) -> None
     stream.write(bytes(64 << 20))
     stream.seek(0)
     with pytest.raises(TestFailed, match="cannot unpack what the guest sent: "):
-        archive.unpack(stream, target)
+        unpack.unpack(stream, target)
     assert stream.tell() < 2 << 20
 
 
@@ -260,18 +260,18 @@ def test_headers_upon_headers_are_an_error_of_the_guests(target: Path) -> None:
     header.type, header.size = tarfile.XGLTYPE, 512
     stream = io.BytesIO((header.tobuf(tarfile.PAX_FORMAT) + b"9 a=b\n".ljust(512, b"\0")) * 1000)
     with pytest.raises(TestFailed, match="cannot unpack what the guest sent: "):
-        archive.unpack(stream, target)
+        unpack.unpack(stream, target)
 
 
 def test_names_are_counted_with_the_directories_on_their_way(target: Path) -> None:
     entries = [entry("a"), entry("b/c/d"), entry("b/c/e")]
-    assert len(archive.unpack(tar_of(entries), target, limit_names=7)[0]) == 3
+    assert len(unpack.unpack(tar_of(entries), target, limit_names=7)[0]) == 3
     with pytest.raises(TestFailed, match="cannot take more than 6 names out of the guest at once"):
-        archive.unpack(tar_of(entries), target, limit_names=6)
+        unpack.unpack(tar_of(entries), target, limit_names=6)
 
 
 def test_any_number_of_refusals_is_told_in_a_few_sentences(target: Path) -> None:
-    _, refused = archive.unpack(tar_of(entry(f"../{'long' * 1000}{number}") for number in range(1000)), target)
+    _, refused = unpack.unpack(tar_of(entry(f"../{'long' * 1000}{number}") for number in range(1000)), target)
     assert refused[-1] == "left 980 more in the guest"
     assert len(refused) == 21
     assert len(refused[0]) < 300
@@ -281,7 +281,7 @@ def test_any_number_of_refusals_is_told_in_a_few_sentences(target: Path) -> None
 def test_a_link_that_was_there_before_is_not_written_through(target: Path) -> None:
     target.mkdir()
     (target / "link").symlink_to(target.parent / "outside")
-    made, refused = archive.unpack(tar_of([entry("link/secret", b"evil"), entry("link/new", b"evil")]), target)
+    made, refused = unpack.unpack(tar_of([entry("link/secret", b"evil"), entry("link/new", b"evil")]), target)
     assert made == []
     assert [sentence.partition(": ")[2] for sentence in refused] == ["a link on the way leads outside"] * 2
 
@@ -289,14 +289,14 @@ def test_a_link_that_was_there_before_is_not_written_through(target: Path) -> No
 @pytest.mark.usefixtures("unpacked")
 def test_a_link_that_is_turned_outside_afterwards_does_not_stay(target: Path) -> None:
     entries = [symlink("x", "e/f/../../outside"), symlink("e", "."), directory("f"), entry("x/secret", b"evil")]
-    made, refused = archive.unpack(tar_of(entries), target)
+    made, refused = unpack.unpack(tar_of(entries), target)
     assert made == [target / "e"]
     assert content_below(target) == {"e": "-> .", "f": None}
     assert len(refused) == 2
 
 
 def test_links_inside_are_followed(target: Path) -> None:
-    made, refused = archive.unpack(tar_of([directory("d"), symlink("l", "d"), entry("l/f", b"x")]), target)
+    made, refused = unpack.unpack(tar_of([directory("d"), symlink("l", "d"), entry("l/f", b"x")]), target)
     assert refused == []
     assert made[-1] == target / "d" / "f"
 
@@ -306,16 +306,16 @@ def test_more_than_the_limit_is_refused_before_it_is_written(target: Path) -> No
     huge[0].size = 10 * 1024**4
     stream = io.BytesIO(huge[0].tobuf(tarfile.GNU_FORMAT))
     with pytest.raises(TestFailed, match="cannot take more than 1000 bytes out of the guest at once"):
-        archive.unpack(stream, target, limit_bytes=1000)
+        unpack.unpack(stream, target, limit_bytes=1000)
     assert list(target.iterdir()) == []
 
 
 def test_the_limit_counts_all_members_together(target: Path) -> None:
     entries = [entry(str(number), b"x" * 400) for number in range(3)]
     all_bytes = 3 * (512 + 512)
-    assert len(archive.unpack(tar_of(entries), target, limit_bytes=all_bytes)[0]) == 3
+    assert len(unpack.unpack(tar_of(entries), target, limit_bytes=all_bytes)[0]) == 3
     with pytest.raises(TestFailed, match=f"more than {all_bytes - 1} bytes"):
-        archive.unpack(tar_of(entries), target, limit_bytes=all_bytes - 1)
+        unpack.unpack(tar_of(entries), target, limit_bytes=all_bytes - 1)
 
 
 def test_a_huge_header_is_refused_before_it_is_read(target: Path) -> None:
@@ -324,17 +324,17 @@ def test_a_huge_header_is_refused_before_it_is_read(target: Path) -> None:
     header.size = 1024**3
     stream = io.BytesIO(header.tobuf(tarfile.PAX_FORMAT) + bytes(64 << 20))
     with pytest.raises(TestFailed, match="a header is more than 1 MiB"):
-        archive.unpack(stream, target)
+        unpack.unpack(stream, target)
     assert stream.tell() < 2 << 20
 
 
 def test_large_files_have_no_large_headers(target: Path) -> None:
     entries = [entry(f"{'long' * 50}{number}", bytes(3 << 20)) for number in range(3)]
-    assert len(archive.unpack(tar_of(entries), target)[0]) == 3
+    assert len(unpack.unpack(tar_of(entries), target)[0]) == 3
 
 
 def test_what_nobody_asked_for_is_left_out(target: Path) -> None:
-    made, refused = archive.unpack(
+    made, refused = unpack.unpack(
         tar_of([entry("wanted", b"x"), entry("Makefile", b"x"), entry("d/wanted", b"x")]),
         target,
         place=lambda name: PurePosixPath("renamed") if name == PurePosixPath("wanted") else None,
@@ -348,41 +348,41 @@ def test_what_nobody_asked_for_is_left_out(target: Path) -> None:
 def test_a_stream_that_breaks_off_is_an_error(target: Path, cut: int) -> None:
     whole = tar_of([entry("file", b"x" * 1000)]).getvalue()
     with pytest.raises(TestFailed, match="cannot unpack what the guest sent: "):
-        archive.unpack(io.BytesIO(whole[:cut]), target)
+        unpack.unpack(io.BytesIO(whole[:cut]), target)
 
 
 @pytest.mark.parametrize("stream", [b"no tar at all" * 100, bytes(range(256)) * 10])
 def test_what_is_no_archive_is_an_error(target: Path, stream: bytes) -> None:
     with pytest.raises(TestFailed, match="cannot unpack what the guest sent: "):
-        archive.unpack(io.BytesIO(stream), target)
+        unpack.unpack(io.BytesIO(stream), target)
 
 
 def test_a_header_that_is_none_does_not_end_the_archive_in_silence(target: Path) -> None:
     first, second = (tar_of([entry(name, b"x" * 512)]).getvalue()[:1024] for name in ("one", "two"))
     with pytest.raises(TestFailed, match="cannot unpack what the guest sent: "):
-        archive.unpack(io.BytesIO(first + b"?" + second[1:] + bytes(1024)), target)
+        unpack.unpack(io.BytesIO(first + b"?" + second[1:] + bytes(1024)), target)
 
 
 @pytest.mark.parametrize("mtime", ["nan", "1e300", "-1e300", "1e18"])
 def test_a_time_that_no_clock_shows_is_no_obstacle(target: Path, mtime: str) -> None:
-    made, refused = archive.unpack(tar_of([with_headers(entry("file", b"x"), mtime=mtime)]), target)
+    made, refused = unpack.unpack(tar_of([with_headers(entry("file", b"x"), mtime=mtime)]), target)
     assert (made, refused) == ([target / "file"], [])
 
 
 def test_a_negative_size_is_an_error_and_no_endless_loop(target: Path) -> None:
     with pytest.raises(TestFailed, match="cannot unpack"):
-        archive.unpack(tar_of([with_headers(entry("file"), size="-512")]), target)
+        unpack.unpack(tar_of([with_headers(entry("file"), size="-512")]), target)
 
 
 def test_a_target_that_is_a_file_is_said(target: Path) -> None:
     target.write_text("")
     with pytest.raises(HostError, match=r"cannot write to .*/target: File exists"):
-        archive.unpack(tar_of([entry("file")]), target)
+        unpack.unpack(tar_of([entry("file")]), target)
 
 
 def test_a_name_that_no_file_system_has_is_said(target: Path) -> None:
     with pytest.raises(HostError, match="File name too long"):
-        archive.unpack(tar_of([entry("x" * 300)]), target)
+        unpack.unpack(tar_of([entry("x" * 300)]), target)
 
 
 # ---- to a guest
@@ -411,7 +411,7 @@ def tree(tmp_path: Path) -> Path:
 
 
 def test_a_tree_comes_back_as_it_went(tree: Path, target: Path) -> None:
-    made, refused = archive.unpack(io.BytesIO(packed(archive.walk(tree))), target)
+    made, refused = unpack.unpack(io.BytesIO(packed(archive.walk(tree))), target)
     assert refused == []
     assert content_below(target) == content_below(tree)
     assert (target / "sub" / "tool").stat().st_mode & 0o777 == 0o755

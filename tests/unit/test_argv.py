@@ -87,7 +87,7 @@ def test_a_restricted_network_keeps_the_forwarded_port(network: Network, is_rest
 
 
 def test_a_kept_disk_is_written_with_flushes_and_in_its_own_format() -> None:
-    machine = replace(MACHINE, throw_away=False, disk_format="raw", disk=Path("/srv/disk.raw"))
+    machine = replace(MACHINE, ephemeral=False, disk_format="raw", disk=Path("/srv/disk.raw"))
     drive = value(qemu_argv(machine, disk=machine.disk), "-drive").split(",")
     assert {"file=/srv/disk.raw", "format=raw", "cache=writeback"} <= set(drive)
 
@@ -127,7 +127,7 @@ def test_by_hand_it_needs_no_inherited_descriptors() -> None:
 
 def test_extra_arguments_come_last_and_as_they_are() -> None:
     extra = ("-device", "x,y=z")
-    assert qemu_argv(replace(MACHINE, extra=extra), disk=OVERLAY)[-2:] == extra
+    assert qemu_argv(replace(MACHINE, extra_args=extra), disk=OVERLAY)[-2:] == extra
 
 
 def test_an_overlay_names_its_base_and_the_bases_format() -> None:

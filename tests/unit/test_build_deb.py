@@ -13,7 +13,7 @@ import pytest
 
 from recipes.build_deb import build_deb
 from vmtasks import CommandFailed, Result, Run, TestFailed, UsageError, events
-from vmtasks.run.options import Flags
+from vmtasks.run.options import RecipeOptions
 
 LIMIT_S = 5.0
 MADE = {
@@ -35,9 +35,9 @@ class Obliging:
     def __init__(self) -> None:
         self.files = {self.changes: changes_of(MADE).encode(), **MADE}
         self.reduced = "Source: thing\n\nPackage: thing\nArchitecture: all\n"
-        self.build = Result(machine="build", command="", exit_status=0, stdout="", stderr="", duration_s=0.0)
+        self.build = Result(machine="build", command="", exited=0, stdout="", stderr="", duration_s=0.0)
         self.lintian = "/usr/bin/lintian\n"
-        self.found = Result(machine="build", command="", exit_status=0, stdout="", stderr="", duration_s=0.0)
+        self.found = Result(machine="build", command="", exited=0, stdout="", stderr="", duration_s=0.0)
         self.offline: bool | None = None
         self.checked: list[str] = []
         self.is_built = False
@@ -49,7 +49,7 @@ class Obliging:
         if command[0] == "lintian":
             self.checked += command
             return self.found
-        return Result(machine="build", command=str(command), exit_status=0, stdout="", stderr="", duration_s=0.0)
+        return Result(machine="build", command=str(command), exited=0, stdout="", stderr="", duration_s=0.0)
 
     def succeed(self, command: Any, **_: Any) -> str:
         self.checked += command
@@ -103,7 +103,7 @@ def guest() -> Obliging:
 
 @pytest.fixture
 def run(source: Path, guest: Obliging) -> OneSlot:
-    run = OneSlot(recipe="build-deb", flags=Flags(), directory=source)
+    run = OneSlot(recipe="build-deb", flags=RecipeOptions(), directory=source)
     run.guest = guest
     return run
 
@@ -142,7 +142,7 @@ def test_what_is_not_what_changes_names_is_a_failure(run: Run, source: Path, gue
     with pytest.raises(TestFailed, match=r"thing_1_all\.deb is not the file that its \.changes names"):
         build_deb(run, source=str(source))
     del guest.files["thing_1_all.deb"]
-    (run.directory / "products" / "thing_1_all.deb").unlink()
+    (run.directory / "artifacts" / "thing_1_all.deb").unlink()
     guest.is_built = False
     with pytest.raises(TestFailed, match=r"the build made no file thing_1_all\.deb"):
         build_deb(run, source=str(source))
@@ -169,12 +169,12 @@ def test_a_build_that_wants_a_network_is_told_what_allows_it(
 ) -> None:
     guest = run.guest
     (source / "vmtasks.toml").write_text(toml)
-    guest.build = Result(machine="build", command="", exit_status=2, stdout=said, stderr="make: ***", duration_s=0.0)
+    guest.build = Result(machine="build", command="", exited=2, stdout=said, stderr="make: ***", duration_s=0.0)
     with pytest.raises(CommandFailed, match="dpkg-buildpackage on build ended with status 2") as failure:
         build_deb(run, source=str(source))
     assert ('network = "user"' in failure.value.hint) is is_told
     assert guest.offline is (toml == "")
-    assert failure.value.evidence == (said, "make: ***")
+    assert failure.value.details == (said, "make: ***")
 
 
 def test_lintian_is_not_always_there(run: Run, source: Path, guest: Obliging) -> None:
@@ -205,7 +205,7 @@ def test_a_bug_of_lintians_is_told_and_is_not_the_packages(
 ) -> None:
     status, outcome = ends
     (source / "vmtasks.toml").write_text(f'[commands]\nlintian = "{level}"\n')
-    run.guest.found = Result(machine="build", command="", exit_status=status, stdout=tags, stderr="", duration_s=0.0)
+    run.guest.found = Result(machine="build", command="", exited=status, stdout=tags, stderr="", duration_s=0.0)
     heard: list[events.Event] = []
     with events.listening(heard.append):
         build_deb(run, source=str(source))

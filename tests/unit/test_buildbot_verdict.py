@@ -15,14 +15,14 @@ from vmtasks.report.files.result import ResultFile
 
 def document(**said: Any) -> dict[str, Any]:
     return {
-        "schema": 1,
+        "schema": 2,
         "recipe": "test-in-vm",
         "outcome": "passed",
-        "sentence": "",
+        "message": "",
         "duration_s": 89.4,
         "phases": [{"machine": "test", "phase": "boot", "duration_s": 9.0}],
         "commands": [],
-        "products": ["/b/a.tar.gz"],
+        "artifacts": ["/b/a.tar.gz"],
         **said,
     }
 
@@ -33,7 +33,7 @@ def document(**said: Any) -> dict[str, Any]:
         ("passed", "success"),
         ("test-failed", "failure"),
         ("usage", "failure"),
-        ("time-limit", "failure"),
+        ("timeout", "failure"),
         ("host", "retry"),
         ("boot", "retry"),
         ("connection-lost", "retry"),
@@ -54,16 +54,16 @@ def test_no_outcome_is_forgotten() -> None:
 
 def test_a_pass_is_told_with_its_times_and_products() -> None:
     verdict = build_result(document(), retries=0, max_retries=2)
-    assert verdict.sentence == "test-in-vm passed in 1 min 29 s"
+    assert verdict.message == "test-in-vm passed in 1 min 29 s"
     assert verdict.times == "boot 9.0 s"
-    assert verdict.products == ("/b/a.tar.gz",)
+    assert verdict.artifacts == ("/b/a.tar.gz",)
 
 
 def test_retries_are_counted_and_then_given_up() -> None:
-    lost = document(outcome="boot", sentence="cannot boot test: it is silent\nand dark")
+    lost = document(outcome="boot", message="cannot boot test: it is silent\nand dark")
     told = [build_result(lost, retries=retries, max_retries=2) for retries in range(3)]
     assert [one.results for one in told] == ["retry", "retry", "exception"]
-    assert [one.sentence for one in told] == [
+    assert [one.message for one in told] == [
         "test-in-vm: cannot boot test: it is silent … (attempt 1 of 3)",
         "test-in-vm: cannot boot test: it is silent … (attempt 2 of 3)",
         "test-in-vm: cannot boot test: it is silent … (attempt 3 of 3)",
@@ -89,25 +89,25 @@ def test_a_limit_of_the_step_is_no_failure_of_a_run_that_waited_for_a_slot(said:
     cut = cut_short(document(outcome="interrupted", **said))
     verdict = build_result(cut | {"phases": [], "commands": []}, retries=0, max_retries=1)
     assert verdict.results == results
-    assert ("no slot was free within the step's limit" in verdict.sentence) == (results == "retry")
+    assert ("no slot was free within the step's limit" in verdict.message) == (results == "retry")
 
 
 def test_a_run_that_was_killed_says_so() -> None:
-    assert build_result(document(outcome="running"), retries=0, max_retries=0).sentence == (
+    assert build_result(document(outcome="running"), retries=0, max_retries=0).message == (
         "test-in-vm: was killed before it could say how it ended (attempt 1 of 1)"
     )
 
 
 def test_what_a_run_writes_is_read(tmp_path: Any) -> None:
     record = ResultFile(tmp_path / "result.json")
-    record.hear(e.RunStarted(recipe="tarbake", directory=tmp_path, repeat="inv tarbake"))
+    record.hear(e.RunStarted(recipe="tarbake", directory=tmp_path, rerun="inv tarbake"))
     record.hear(e.RunEnded(outcome="passed"))
     written = read(record.text())
     assert written
-    assert build_result(written, retries=0, max_retries=0).sentence == "tarbake passed in 0.0 s"
+    assert build_result(written, retries=0, max_retries=0).message == "tarbake passed in 0.0 s"
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", json.dumps({"schema": 2}), '{"outcome": "passed"}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", json.dumps({"schema": 3}), '{"outcome": "passed"}'])
 def test_no_other_document_is_read(text: str) -> None:
     assert read(text) is None
 

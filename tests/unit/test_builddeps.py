@@ -51,18 +51,18 @@ class Stub:
             self.answer if "build-dep" in command else (1 if "apt-get" not in command else 0, "", "")
         )
         self.ran.append(" ".join(command[:2]))
-        return Result(machine="build", command="", exit_status=status, stdout=stdout, stderr=stderr, duration_s=0.0)
+        return Result(machine="build", command="", exited=status, stdout=stdout, stderr=stderr, duration_s=0.0)
 
 
 def ended(stdout: str, stderr: str) -> Result:
-    return Result(machine="build", command="", exit_status=100, stdout=stdout, stderr=stderr, duration_s=0.0)
+    return Result(machine="build", command="", exited=100, stdout=stdout, stderr=stderr, duration_s=0.0)
 
 
 def test_what_is_missing_is_named_once_lists_are_fresh() -> None:
     guest = Stub(100, MISSING, HELD)
     with pytest.raises(CommandFailed) as failure:
         builddeps.install(guest, "Source: x\n")  # type: ignore[arg-type]
-    assert failure.value.sentence == (
+    assert str(failure.value) == (
         "cannot install the build dependencies on build: "
         "it needs no-such-package-for-tests, but it is not installable; "
         "it needs ed (>= 99), but 1.19-1 is to be installed"
@@ -74,7 +74,7 @@ def test_a_package_that_cannot_be_configured_is_not_tried_again() -> None:
     guest = Stub(100, BROKEN, SUBPROCESS)
     with pytest.raises(CommandFailed, match="dpkg cannot install ed") as failure:
         builddeps.install(guest, "Source: x\n")  # type: ignore[arg-type]
-    assert "ed is broken today" in failure.value.evidence
+    assert "ed is broken today" in failure.value.details
     assert guest.ran == ["dpkg-checkbuilddeps", "apt-get build-dep"]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from vmtasks.errors import UsageError
-from vmtasks.ssh.command import Command, Result, Shell, display, remote_line, sh, short
+from vmtasks.ssh.command import Command, Result, display, remote_line, sh, short
 
 ODD = "a b'c\"d$HOME`id`\\ *?\n;&|é"
 
@@ -27,7 +27,7 @@ def run(command: Command, *, cwd: str = "/", **env: str) -> tuple[str, int]:
 
 
 def result(status: int = 0, stdout: str = "", stderr: str = "") -> Result:
-    return Result(machine="m", command="c", exit_status=status, stdout=stdout, stderr=stderr, duration_s=0.0)
+    return Result(machine="m", command="c", exited=status, stdout=stdout, stderr=stderr, duration_s=0.0)
 
 
 def test_arguments_arrive_as_they_are() -> None:
@@ -35,7 +35,7 @@ def test_arguments_arrive_as_they_are() -> None:
 
 
 def test_a_line_is_for_the_shell() -> None:
-    assert run(sh("x='a  b'; echo \"$x\" | tr a-z A-Z\nexit 7")) == ("A  B\n", 7)
+    assert run("x='a  b'; echo \"$x\" | tr a-z A-Z\nexit 7") == ("A  B\n", 7)
 
 
 def test_offline_there_is_nothing_but_the_loopback() -> None:
@@ -47,7 +47,7 @@ def test_offline_there_is_nothing_but_the_loopback() -> None:
 
 
 def test_a_line_may_hold_every_kind_of_quote() -> None:
-    assert run(sh(f"printf %s {shlex.quote(ODD)}")) == (ODD, 0)
+    assert run(f"printf %s {shlex.quote(ODD)}") == (ODD, 0)
 
 
 def test_a_directory_may_have_any_name(tmp_path: Path) -> None:
@@ -76,22 +76,22 @@ def test_without_a_directory_it_is_the_users_home(tmp_path: Path, monkeypatch: p
 
 
 def test_the_environment_arrives_as_it_is() -> None:
-    assert run(sh('printf %s "$WORD"'), WORD=ODD) == (ODD, 0)
+    assert run('printf %s "$WORD"', WORD=ODD) == (ODD, 0)
 
 
 def test_the_environment_has_a_path_and_a_locale_that_can_be_changed() -> None:
     places = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/games:/usr/games"
-    assert run(sh("echo $PATH $LANG"))[0] == f"{places} C.UTF-8\n"
-    assert run(sh("echo $LANG"), LANG="de_DE.UTF-8")[0] == "de_DE.UTF-8\n"
+    assert run("echo $PATH $LANG")[0] == f"{places} C.UTF-8\n"
+    assert run("echo $LANG", LANG="de_DE.UTF-8")[0] == "de_DE.UTF-8\n"
 
 
-@pytest.mark.parametrize(("command", "status"), [(["true"], 0), (["false"], 1), (sh("exit 42"), 42)])
+@pytest.mark.parametrize(("command", "status"), [(["true"], 0), (["false"], 1), ("exit 42", 42)])
 def test_the_exit_status_is_the_commands(command: Command, status: int) -> None:
     assert run(command) == ("", status)
 
 
 def test_a_death_by_signal_is_128_and_its_number() -> None:
-    assert run(sh("kill -TERM $$"))[1] == 128 + 15
+    assert run("kill -TERM $$")[1] == 128 + 15
     assert run(["sh", "-c", "kill -KILL $$"])[1] == 128 + 9
 
 
@@ -109,26 +109,36 @@ def test_another_user_is_switched_to() -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_a_user_need_not_have_a_group_of_its_own_name() -> None:
-    line = remote_line(sh("id -un; id -gn; echo $USER"), cwd="/", env={}, user="nobody")
+    line = remote_line("id -un; id -gn; echo $USER", cwd="/", env={}, user="nobody")
     done = subprocess.run(["/bin/sh", "-c", line], capture_output=True, text=True, check=False)
     assert done.stdout.splitlines()[1:] == ["nobody", "nogroup", "nobody"], done.stderr
 
 
-@pytest.mark.parametrize("command", ["ls -l", b"ls", 7, None, [], ()])
+@pytest.mark.parametrize("command", ["", "  ", b"ls", 7, None, [], ()])
 def test_what_is_no_command_is_refused(command: Any) -> None:
     with pytest.raises(UsageError, match="cannot run"):
         remote_line(command, cwd=None, env={}, user="root")
 
 
-def test_a_plain_text_is_told_what_it_could_be() -> None:
-    with pytest.raises(UsageError, match=r"cannot run 'ls -l': give a list of arguments, or say sh\(\.\.\.\)"):
-        remote_line("ls -l", cwd=None, env={}, user="root")
+def test_what_was_said_before_is_understood_and_warned_of() -> None:
+    with pytest.warns(FutureWarning, match=r'sh\("..."\) is now'):
+        assert sh("a line") == "a line"
+    result = Result(machine="m", command="x", exited=3, stdout="a\nb\n", stderr="", duration_s=0.0)
+    with pytest.warns(FutureWarning, match=r"result.exit_status is now result.exited"):
+        assert result.exit_status == 3
+
+
+def test_a_result_is_as_invokes() -> None:
+    result = Result(machine="m", command="x", exited=3, stdout="a\nb\n", stderr="", duration_s=0.0)
+    assert not result
+    assert (result.failed, result.ok, result.return_code) == (True, False, 3)
+    assert result.tail("stdout", 1) == "\n\nb"
+    assert str(result) == "Command exited with status 3.\n=== stdout ===\na\nb\n\n(no stderr)"
 
 
 def test_commands_are_shown_as_one_would_type_them() -> None:
     assert display(["echo", "a b"]) == "echo 'a b'"
-    assert display(sh("echo a | b")) == "echo a | b"
-    assert str(Shell("x")) == "x"
+    assert display("echo a | b") == "echo a | b"
 
 
 @pytest.mark.parametrize(

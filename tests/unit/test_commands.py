@@ -83,7 +83,7 @@ def test_the_doctor_says_why_the_queue_cannot_be_read(bad_queue: str) -> None:
 def test_gc_says_what_it_has_swept(capsys: pytest.CaptureFixture[str]) -> None:
     vm.gc(Context())
     assert capsys.readouterr().out == "nothing to sweep\n"
-    left = [cache.images_dir() / ".base_1.part", snapshots.frozen_dir() / ".k1_1_1.part"]
+    left = [cache.images_dir() / ".base_1.part", snapshots.snapshots_dir() / ".k1_1_1.part"]
     for path in left:
         path.mkdir(parents=True)
     vm.gc(Context())

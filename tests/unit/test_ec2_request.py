@@ -16,7 +16,8 @@ from vmtasks.config.settings import HostSettings
 from vmtasks.deadline import Deadline
 from vmtasks.errors import HostError, UsageError
 from vmtasks.image.definition import Definition, Ec2Image
-from vmtasks.providers.ec2.client import Account, NotThere, refusal
+from vmtasks.providers.ec2.client import Ec2Client
+from vmtasks.providers.ec2.refusals import NotThere, error_of
 from vmtasks.providers.ec2.request import ResourceTags, ec2_of, image_request, instance_request, newest
 
 SETTINGS = HostSettings()
@@ -124,15 +125,15 @@ def test_a_machine_that_boots_after_its_time_ends_at_once(keys: Path, tmp_path: 
     ],
 )
 def test_a_refusal_says_whose_mistake_it_is_and_what_helps(code: str, kind: type[Exception], hint: str) -> None:
-    error = refusal("run_instances", {"Code": code, "Message": "No."})
-    assert (type(error), error.sentence) == (kind, f"cannot run instances on ec2: No ({code})")
+    error = error_of("run_instances", {"Code": code, "Message": "No."})
+    assert (type(error), str(error)) == (kind, f"cannot run instances on ec2: No ({code})")
     assert hint in error.hint
 
 
 def test_without_boto3_it_is_told_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "boto3", None)
     with pytest.raises(HostError, match="boto3 is not installed") as failure:
-        Account.at("ec2")
+        Ec2Client.at("ec2")
     assert "`make setup EXTRAS=ec2`" in failure.value.hint
     assert "ec2" in EXTRAS
 

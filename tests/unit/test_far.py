@@ -13,14 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from vmtasks.cache.snapshots import Frozen, find
+from vmtasks.cache.snapshot import Snapshot
+from vmtasks.cache.snapshots import find
 from vmtasks.config.settings import HostSettings
 from vmtasks.errors import HostError
-from vmtasks.host.local import THIS_HOST, Place
+from vmtasks.host.local import LOCAL_HOST, Host
 from vmtasks.host.slots import Limits, Ticket
 from vmtasks.remote import payload, watchdog
 from vmtasks.remote.agent import named
-from vmtasks.remote.codec import packed, unpacked
+from vmtasks.remote.codec import encode, unpacked
 from vmtasks.remote.proxy import why_it_broke
 from vmtasks.spec import DirectKernel, Machine, Ram
 
@@ -35,25 +36,27 @@ BOOT = DirectKernel(kernel=Path("/i/vmlinuz"), initrd=Path("/i/initrd"), command
         1.5,
         "text with \N{SNOWMAN} and \udc80",
         [1, [2, (3, Path("/x"))]],
-        {"kind": "Frozen", "fields": {}, "path": "/x"},
-        Machine(name="m", disk=Path("/i/disk"), boot=BOOT, ram=Ram(file=Path("/r"), shared=True), extra=("-a", "b")),
+        {"kind": "Snapshot", "fields": {}, "path": "/x"},
+        Machine(
+            name="m", disk=Path("/i/disk"), boot=BOOT, ram=Ram(file=Path("/r"), shared=True), extra_args=("-a", "b")
+        ),
         HostSettings(machines=3, accel="kvm"),
         Limits(machines=2, memory_mib=512),
         Ticket(1, "running", "me", 0, 7, "a test", 100, 1.0),
-        Frozen(directory=Path("/f"), said={"kind": "template", "stands_on": ["/a"]}),
+        Snapshot(directory=Path("/f"), said={"kind": "template", "stands_on": ["/a"]}),
     ],
 )
 def test_what_arrives_is_what_was_sent(data: object) -> None:
-    arrived = unpacked(json.loads(json.dumps(packed(data))))
+    arrived = unpacked(json.loads(json.dumps(encode(data))))
     assert arrived == data
     assert type(arrived) is type(data)
 
 
 def test_what_comes_from_a_place_is_at_home_there() -> None:
-    place = Place()
-    frozen = Frozen(directory=Path("/f"), said={})
-    assert unpacked(packed([frozen]), place)[0].place is place
-    assert unpacked(packed(unpacked(packed(frozen), place))).place is THIS_HOST
+    place = Host()
+    frozen = Snapshot(directory=Path("/f"), said={})
+    assert unpacked(encode([frozen]), place)[0].place is place
+    assert unpacked(encode(unpacked(encode(frozen), place))).place is LOCAL_HOST
 
 
 @pytest.mark.parametrize(
@@ -66,13 +69,13 @@ def test_nothing_else_is_made_of_what_another_host_says(said: object) -> None:
 
 def test_a_steward_calls_our_own_functions_and_no_others() -> None:
     assert named("vmtasks.cache.snapshots:find") is find
-    assert named("vmtasks.cache.snapshots:Frozen.drop") is Frozen.drop
+    assert named("vmtasks.cache.snapshot:Snapshot.drop") is Snapshot.drop
     with pytest.raises(HostError, match="none of ours"):
         named("os:system")
 
 
 def test_the_parcel_has_all_of_us_and_what_our_errors_stand_on() -> None:
-    names = set(zipfile.ZipFile(io.BytesIO(payload.parcel())).namelist())
+    names = set(zipfile.ZipFile(io.BytesIO(payload.payload())).namelist())
     assert {
         "vmtasks/supervisor/__main__.py",
         "vmtasks/remote/agent.py",
@@ -130,7 +133,7 @@ def test_a_kernel_that_tells_nothing_of_a_link_does_not_say_that_it_moves(said: 
 def test_a_link_that_moves_but_brings_no_sign_of_life_is_waited_for_but_not_for_ever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(watchdog, "SILENCE_S", 0.01)
+    monkeypatch.setattr(watchdog, "TIMEOUT_S", 0.01)
     monkeypatch.setattr(watchdog, "_PATIENCE_S", 0.1)
     monkeypatch.setattr(watchdog, "_quiet_s", lambda: 0.0)
     silent, other = os.pipe()

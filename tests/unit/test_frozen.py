@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from vmtasks import events
-from vmtasks.cache import snapshots
-from vmtasks.cache.snapshots import Frozen, all_frozen, find, has_room, making, prune, read, room_bytes, sweep
+from vmtasks.cache import snapshot, snapshots
+from vmtasks.cache.snapshot import Snapshot
+from vmtasks.cache.snapshots import all_frozen, create, find, has_room, prune, quota_bytes, read, sweep
 from vmtasks.config.settings import HostSettings
 
 FILE_BYTES = 64 * 1024
@@ -27,45 +28,45 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def freeze(base: Path) -> Iterator[Callable[..., Frozen]]:
+def freeze(base: Path) -> Iterator[Callable[..., Snapshot]]:
     serial = iter(range(100))
 
-    def made(key: str, *, stands_on: tuple[Path, ...] = (), **more: object) -> Frozen:
-        with making(key, "template", f"name of {key}", stands_on=(base, *stands_on), **more) as (into, final):
+    def made(key: str, *, stands_on: tuple[Path, ...] = (), **more: object) -> Snapshot:
+        with create(key, "template", f"name of {key}", stands_on=(base, *stands_on), **more) as (into, final):
             for name in ("ram", "state", "disk.qcow2", "overlay"):
                 (into / name).write_bytes(b"x" * FILE_BYTES)
         os.utime(final / "in-use", (next(serial),) * 2)
         return read(final)
 
     yield made
-    while snapshots._ours:
-        os.close(snapshots._ours.popitem()[1])
+    while snapshot.private_snapshots:
+        os.close(snapshot.private_snapshots.popitem()[1])
 
 
-def left_by_its_maker(one: Frozen) -> None:
+def left_by_its_maker(one: Snapshot) -> None:
     """Do what the kernel does when the maker ends."""
-    os.close(snapshots._ours.pop(one.directory))
+    os.close(snapshot.private_snapshots.pop(one.directory))
 
 
-def test_what_was_frozen_is_found_by_its_key(freeze: Callable[..., Frozen], base: Path) -> None:
+def test_what_was_frozen_is_found_by_its_key(freeze: Callable[..., Snapshot], base: Path) -> None:
     made = freeze("k1", more="more")
     found = find("k1")
     assert found == made
     assert (made.kind, made.name, made.said["more"]) == ("template", "name of k1", "more")
-    assert made.holds == (made.in_use, base)
+    assert made.lock_files == (made.in_use, base)
     assert find("k") is None
 
 
 def test_what_went_wrong_half_way_does_not_count(base: Path) -> None:
     # Nothing was frozen into it.
-    with pytest.raises(FileNotFoundError), making("k1", "template", "name", stands_on=(base,)) as (into, _):
+    with pytest.raises(FileNotFoundError), create("k1", "template", "name", stands_on=(base,)) as (into, _):
         (into / "ram").touch()
     assert find("k1") is None
-    assert not list(snapshots.frozen_dir().glob("*k1*"))
+    assert not list(snapshots.snapshots_dir().glob("*k1*"))
 
 
 @pytest.mark.parametrize("name", ["ram", "state", "disk.qcow2", "overlay"])
-def test_a_damaged_one_is_dropped_with_a_word(freeze: Callable[..., Frozen], name: str) -> None:
+def test_a_damaged_one_is_dropped_with_a_word(freeze: Callable[..., Snapshot], name: str) -> None:
     notes: list[events.Event] = []
     path = freeze("k1").directory / name
     path.write_bytes(b"short")
@@ -77,21 +78,21 @@ def test_a_damaged_one_is_dropped_with_a_word(freeze: Callable[..., Frozen], nam
     assert not path.exists()
 
 
-def test_one_whose_image_is_gone_is_none(freeze: Callable[..., Frozen], base: Path) -> None:
+def test_one_whose_image_is_gone_is_none(freeze: Callable[..., Snapshot], base: Path) -> None:
     freeze("k1")
     base.unlink()
     assert find("k1") is None
 
 
-def test_the_one_that_served_longest_ago_goes_first(freeze: Callable[..., Frozen]) -> None:
+def test_the_one_that_served_longest_ago_goes_first(freeze: Callable[..., Snapshot]) -> None:
     old, middle, young = freeze("old"), freeze("middle"), freeze("young")
     old.touch()
-    room_bytes = 2 * middle.size_bytes
-    assert [one for one, _ in prune(room_bytes)] == [middle]
+    quota_bytes = 2 * middle.size_bytes
+    assert [one for one, _ in prune(quota_bytes)] == [middle]
     assert all_frozen() == (young, old)
 
 
-def test_what_is_in_use_or_stood_on_stays(freeze: Callable[..., Frozen]) -> None:
+def test_what_is_in_use_or_stood_on_stays(freeze: Callable[..., Snapshot]) -> None:
     below = freeze("below")
     above = freeze("above", stands_on=(below.in_use,))
     used = freeze("used")
@@ -104,10 +105,10 @@ def test_what_is_in_use_or_stood_on_stays(freeze: Callable[..., Frozen]) -> None
 
 
 def test_what_has_just_been_made_is_not_pruned_by_that(
-    freeze: Callable[..., Frozen], monkeypatch: pytest.MonkeyPatch
+    freeze: Callable[..., Snapshot], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = freeze("old")
-    monkeypatch.setenv("VMTASKS_FROZEN_MIB", "0")
+    monkeypatch.setenv("VMTASKS_SNAPSHOTS_MIB", "0")
     made = freeze("made")
     assert all_frozen() == (made,)
     assert not old.directory.exists()
@@ -116,15 +117,15 @@ def test_what_has_just_been_made_is_not_pruned_by_that(
 
 @pytest.mark.parametrize(
     ("settings", "is_worth_it"),
-    [(HostSettings(), True), (HostSettings(frozen_mib=0), False), (HostSettings(frozen_share=0), False)],
+    [(HostSettings(), True), (HostSettings(snapshots_mib=0), False), (HostSettings(snapshots_share=0), False)],
 )
 def test_room_is_known_before_there_is_a_cache(base: Path, settings: HostSettings, is_worth_it: bool) -> None:
     assert base.parent.is_dir()
     assert not snapshots.cache_dir().exists()
-    assert bool(room_bytes(settings)) == has_room(settings) == is_worth_it
+    assert bool(quota_bytes(settings)) == has_room(settings) == is_worth_it
 
 
-def test_what_somebody_else_has_just_removed_is_gone(freeze: Callable[..., Frozen]) -> None:
+def test_what_somebody_else_has_just_removed_is_gone(freeze: Callable[..., Snapshot]) -> None:
     one = freeze("one")
     assert one.drop()
     assert one.drop()
@@ -132,7 +133,7 @@ def test_what_somebody_else_has_just_removed_is_gone(freeze: Callable[..., Froze
     assert not one.directory.exists()
 
 
-def test_what_a_machine_stands_on_is_not_dropped(freeze: Callable[..., Frozen]) -> None:
+def test_what_a_machine_stands_on_is_not_dropped(freeze: Callable[..., Snapshot]) -> None:
     one = freeze("one")
     with one.in_use.open() as lock:
         fcntl.flock(lock, fcntl.LOCK_SH)
@@ -141,12 +142,12 @@ def test_what_a_machine_stands_on_is_not_dropped(freeze: Callable[..., Frozen]) 
     assert one.drop()
 
 
-def test_what_a_killed_maker_left_is_swept(freeze: Callable[..., Frozen], base: Path) -> None:
+def test_what_a_killed_maker_left_is_swept(freeze: Callable[..., Snapshot], base: Path) -> None:
     whole = freeze("whole")
-    left = snapshots.frozen_dir() / f".k1_{os.getpid()}_1.part"  # the number of a process that lives says nothing
+    left = snapshots.snapshots_dir() / f".k1_{os.getpid()}_1.part"  # the number of a process that lives says nothing
     left.mkdir()
     (left / "ram").touch()
-    with making("k2", "template", "name", stands_on=(base,)) as (into, _):
+    with create("k2", "template", "name", stands_on=(base,)) as (into, _):
         assert sweep() == (left,)
         assert into.exists()
         for name in ("ram", "state", "disk.qcow2", "overlay"):
@@ -156,16 +157,16 @@ def test_what_a_killed_maker_left_is_swept(freeze: Callable[..., Frozen], base: 
     assert find("whole") == whole
 
 
-def test_one_that_says_nothing_of_itself_is_swept(freeze: Callable[..., Frozen]) -> None:
+def test_one_that_says_nothing_of_itself_is_swept(freeze: Callable[..., Snapshot]) -> None:
     one = freeze("0123456789abcdef")
-    somebodys = snapshots.frozen_dir() / "pictures-2024"
+    somebodys = snapshots.snapshots_dir() / "pictures-2024"
     somebodys.mkdir()
-    (one.directory / "frozen.json").write_text("{")
+    (one.directory / "snapshot.json").write_text("{")
     assert sweep() == (one.directory,)
     assert somebodys.exists()
 
 
-def test_what_only_its_maker_can_find_goes_with_it(freeze: Callable[..., Frozen]) -> None:
+def test_what_only_its_maker_can_find_goes_with_it(freeze: Callable[..., Snapshot]) -> None:
     found_again = freeze("k1")
     below = freeze("k2", keep=False)
     above = freeze("k3", keep=False, stands_on=(below.in_use,))
@@ -181,7 +182,7 @@ def test_what_only_its_maker_can_find_goes_with_it(freeze: Callable[..., Frozen]
     assert sweep() == (above.directory, below.directory)
 
 
-def test_the_maker_drops_what_is_its_own(freeze: Callable[..., Frozen]) -> None:
+def test_the_maker_drops_what_is_its_own(freeze: Callable[..., Snapshot]) -> None:
     one = freeze("k1", keep=False)
     assert one.drop()
     assert not one.directory.exists()

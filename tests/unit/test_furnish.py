@@ -13,8 +13,7 @@ from vmtasks.debian import apt
 from vmtasks.errors import CommandFailed, HostError, UsageError
 from vmtasks.image.baked import key_of
 from vmtasks.image.definition import Definition, find
-from vmtasks.providers.apply_image import furnish
-from vmtasks.ssh.command import Shell
+from vmtasks.providers.apply_image import apply_image
 
 BASE = """
 suite = "bookworm"
@@ -46,20 +45,20 @@ class Notes:
         self._is_a = is_a
         self.fails = ""
 
-    def query(self, command: Shell) -> str:
-        if "os-release" in command.line:
+    def query(self, command: str) -> str:
+        if "os-release" in command:
             if not self._is_a:
-                raise CommandFailed("it failed", evidence=("cannot open /etc/os-release",))
+                raise CommandFailed("it failed", details=("cannot open /etc/os-release",))
             return f"{self._is_a}\n"
-        if command.line.startswith("cat "):
+        if command.startswith("cat "):
             return self.mark
-        self.mark += f"{command.line.split()[-2]}\n"
+        self.mark += f"{command.split()[-2]}\n"
         return ""
 
-    def succeed(self, command: Sequence[str] | Shell, *, stdin: bytes = b"") -> str:
-        word = stdin.decode() if isinstance(command, Shell) else command[-1]
+    def succeed(self, command: Sequence[str] | str, *, stdin: bytes = b"") -> str:
+        word = stdin.decode() if isinstance(command, str) else command[-1]
         if word == self.fails:
-            raise CommandFailed("it failed", evidence=("line",))
+            raise CommandFailed("it failed", details=("line",))
         self.did.append(word)
         return ""
 
@@ -87,7 +86,7 @@ def layer(images: Path) -> Definition:
 
 
 def done(guest: Notes, definition: Definition) -> list[Any]:
-    furnish(guest, definition)  # type: ignore[arg-type]
+    apply_image(guest, definition)  # type: ignore[arg-type]
     done, guest.did = guest.did, []
     return done
 
@@ -103,14 +102,14 @@ def test_all_layers_are_brought_but_not_what_makes_a_disk_boot(layer: Definition
 
 def test_what_a_machine_has_it_is_not_given_again(layer: Definition) -> None:
     guest = Notes()
-    furnish(guest, layer)  # type: ignore[arg-type]
+    apply_image(guest, layer)  # type: ignore[arg-type]
     guest.did.clear()
     assert done(guest, layer) == []
 
 
 def test_a_machine_that_has_the_lower_layer_is_given_the_upper_one(layer: Definition) -> None:
     guest = Notes()
-    furnish(guest, find("base"))  # type: ignore[arg-type]
+    apply_image(guest, find("base"))  # type: ignore[arg-type]
     guest.did.clear()
     assert done(guest, layer) == ["update", *OF_THE_LAYER]
     guest.did.clear()
@@ -119,7 +118,7 @@ def test_a_machine_that_has_the_lower_layer_is_given_the_upper_one(layer: Defini
 
 def test_another_definition_is_brought_all_over(layer: Definition, images: Path) -> None:
     guest = Notes()
-    furnish(guest, layer)  # type: ignore[arg-type]
+    apply_image(guest, layer)  # type: ignore[arg-type]
     guest.did.clear()
     (images / "base.toml").write_text(BASE.replace("first", "changed"))
     assert done(guest, find("layer")) == ["update", ("install", "one"), "clean", "changed", *OF_THE_LAYER]
@@ -129,8 +128,8 @@ def test_what_fails_is_the_hosts_trouble_and_goes_on_from_there(layer: Definitio
     guest = Notes()
     guest.fails = "second"
     with pytest.raises(HostError, match="cannot make layer of box: it failed") as failure:
-        furnish(guest, layer)  # type: ignore[arg-type]
-    assert failure.value.evidence == ("line",)
+        apply_image(guest, layer)  # type: ignore[arg-type]
+    assert failure.value.details == ("line",)
     guest.did.clear()
     guest.fails = ""
     assert done(guest, layer) == ["update", *OF_THE_LAYER]
@@ -147,19 +146,19 @@ def test_what_fails_is_the_hosts_trouble_and_goes_on_from_there(layer: Definitio
 def test_another_debian_is_refused(layer: Definition, is_a: str, said: str) -> None:
     guest = Notes(is_a=is_a)
     with pytest.raises(UsageError, match=rf"the image is Debian bookworm for amd64, and {said}"):
-        furnish(guest, layer)  # type: ignore[arg-type]
+        apply_image(guest, layer)  # type: ignore[arg-type]
     assert not guest.did
 
 
 def test_what_is_no_debian_at_all_is_the_hosts_trouble(layer: Definition) -> None:
     with pytest.raises(HostError, match="cannot make layer of box: it failed") as failure:
-        furnish(Notes(is_a=""), layer)  # type: ignore[arg-type]
-    assert failure.value.evidence == ("cannot open /etc/os-release",)
+        apply_image(Notes(is_a=""), layer)  # type: ignore[arg-type]
+    assert failure.value.details == ("cannot open /etc/os-release",)
 
 
 def test_it_is_told_as_a_phase_of_its_machine(layer: Definition) -> None:
     heard: list[events.Event] = []
     with events.listening(heard.append):
-        furnish(Notes(), layer)  # type: ignore[arg-type]
+        apply_image(Notes(), layer)  # type: ignore[arg-type]
     (ended,) = (event for event in heard if isinstance(event, events.PhaseEnded))
-    assert (ended.phase, ended.machine, ended.detail) == ("furnish", "box", "layer")
+    assert (ended.phase, ended.machine, ended.detail) == ("provision", "box", "layer")

@@ -76,7 +76,11 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "vmtasks.supervisor.__main__": (),
 }
 """What runs before, or far from, all that pip installs, and what it reaches beyond the standard library and ours."""
-LONGEST_MODULE_LINES = 400
+LONGEST_MODULE_LINES = 300
+MAY_BE_LONGER = {
+    "vmtasks.bootstrap": "runs before anything else is there, and so is one file",
+    "vmtasks.host.slots": "one idea: parted at Ticket, its two halves call each other all the time",
+}
 NAMES_THAT_SAY_NOTHING = {"utils", "util", "common", "helpers", "helper", "manager", "misc"}
 # Each pattern is written so that it does not match itself.
 BELONGS_NOWHERE = {
@@ -394,7 +398,11 @@ def test_a_public_class_has_a_name_of_its_own() -> None:
 
 
 def test_modules_stay_small() -> None:
-    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in modules().values()}
+    lengths = {
+        path: len(path.read_text(encoding="utf-8").splitlines())
+        for module, path in modules().items()
+        if module not in MAY_BE_LONGER
+    }
     hold(
         f"A module has at most {LONGEST_MODULE_LINES} lines: find the two ideas in it and part them.",
         (

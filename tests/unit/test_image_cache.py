@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from vmtasks.cache.entry import part
+from vmtasks.cache.entry import incomplete
 from vmtasks.errors import HostError
 from vmtasks.image import baked as cache
 from vmtasks.image.baked import BakedImage
@@ -389,7 +389,7 @@ def test_prune_takes_what_killed_bakes_left_and_leaves_one_that_is_at_work_alone
     left, at_work = (kitchen.images / f".{name}_{os.getpid()}.part" for name in ("base", "layer"))
     (left / "scratch").mkdir(parents=True)
     (left / "disk.raw").touch()
-    with part(at_work):
+    with incomplete(at_work):
         assert cache.prune() == (0, ())
         assert kitchen.there() == {at_work.name}
         at_work.rename(kitchen.images / "layer")

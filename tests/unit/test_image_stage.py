@@ -11,12 +11,12 @@ import pytest
 from vmtasks.errors import HostError
 from vmtasks.host import capacity
 from vmtasks.image import mmdebstrap
-from vmtasks.image.rootfs import Stage, StageError, by_version
+from vmtasks.image.rootfs import RootfsBuilder, StageError, by_version
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Stage:
-    made = Stage({"scratch": str(tmp_path / "scratch"), "out": str(tmp_path)})
+def stage(tmp_path: Path) -> RootfsBuilder:
+    made = RootfsBuilder({"scratch": str(tmp_path / "scratch"), "out": str(tmp_path)})
     for name, mode in (("usr/bin", 0o755), ("etc/sudoers.d", 0o750), ("tmp", 0o1777)):
         path = Path(made.path(name))
         path.mkdir(parents=True)
@@ -41,11 +41,11 @@ def overlay(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
     os.umask(before)
 
 
-def mode(stage: Stage, name: str) -> int:
+def mode(stage: RootfsBuilder, name: str) -> int:
     return Path(stage.path(name)).lstat().st_mode & 0o7777
 
 
-def test_what_is_laid_over_the_tree_has_modes_that_no_umask_changes(stage: Stage, overlay: Path) -> None:
+def test_what_is_laid_over_the_tree_has_modes_that_no_umask_changes(stage: RootfsBuilder, overlay: Path) -> None:
     stage.lay_over(str(overlay))
     modes = {name: mode(stage, name) for name in ("etc/new", "etc/new/f", "etc/sudoers.d/f", "tmp/f", "usr/bin/f")}
     assert modes == {
@@ -56,19 +56,19 @@ def test_what_is_laid_over_the_tree_has_modes_that_no_umask_changes(stage: Stage
     assert os.readlink(stage.path("link")) == "etc/new"  # noqa: PTH115 - a plain string, as the stage has them
 
 
-def test_directories_that_the_tree_has_stay_as_they_are(stage: Stage, overlay: Path) -> None:
+def test_directories_that_the_tree_has_stay_as_they_are(stage: RootfsBuilder, overlay: Path) -> None:
     before = {name: mode(stage, name) for name in ("", "etc", "etc/sudoers.d", "tmp", "usr/bin")}
     stage.lay_over(str(overlay))
     assert {name: mode(stage, name) for name in before} == before
 
 
-def test_laying_it_over_twice_changes_nothing(stage: Stage, overlay: Path) -> None:
+def test_laying_it_over_twice_changes_nothing(stage: RootfsBuilder, overlay: Path) -> None:
     stage.lay_over(str(overlay))
     stage.lay_over(str(overlay))
     assert Path(stage.path("etc/new/f")).read_text() == "etc/new/f"
 
 
-def test_nothing_is_written_through_a_link_that_leads_out_of_the_tree(stage: Stage, tmp_path: Path) -> None:
+def test_nothing_is_written_through_a_link_that_leads_out_of_the_tree(stage: RootfsBuilder, tmp_path: Path) -> None:
     Path(stage.path("run")).symlink_to(tmp_path)
     with pytest.raises(StageError, match="cannot write /run/new/f: a link on its way leads out of the tree"):
         stage.write("/run/new/f", "content")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from vmtasks.debian.leftovers import Snapshot, compare, outlived
+from vmtasks.debian.leftovers import FilesystemState, compare, outlived
 
 BASE = {
     "/etc": "d 755 0:0",
@@ -27,12 +27,12 @@ def snapshot(
     packages: Mapping[str, str] = PACKAGES,
     owned: Mapping[str, frozenset[str]] = OWNED,
     processes: frozenset[str] = frozenset(),
-) -> Snapshot:
+) -> FilesystemState:
     files = {path: state for path, state in {**BASE, **also}.items() if path != without}
-    return Snapshot(files=files, packages=dict(packages), owned=dict(owned), processes=processes)
+    return FilesystemState(files=files, packages=dict(packages), owned=dict(owned), processes=processes)
 
 
-def told(before: Snapshot, after: Snapshot) -> list[str]:
+def told(before: FilesystemState, after: FilesystemState) -> list[str]:
     return list(map(str, compare(before, after)))
 
 

@@ -178,7 +178,7 @@ def test_mistakes_in_the_file_are_told(tmp_path: Path, content: str, sentence: s
     write(tmp_path, {"vmtasks.toml": content})
     with pytest.raises(UsageError) as caught:
         Project.load(tmp_path, {})
-    assert caught.value.sentence == f"{tmp_path}/vmtasks.toml: {sentence}"
+    assert str(caught.value) == f"{tmp_path}/vmtasks.toml: {sentence}"
 
 
 def test_a_bad_variable_is_a_usage_error(tmp_path: Path) -> None:

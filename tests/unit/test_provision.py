@@ -7,61 +7,60 @@ from typing import Any
 
 import pytest
 
-from vmtasks import HostError, Provisioning, events
-from vmtasks.cache.snapshots import Frozen
-from vmtasks.machine.launch import Origin
-from vmtasks.providers.preparation import provision
+from vmtasks import HostError, Preparation, events
+from vmtasks.cache.snapshot import Snapshot
+from vmtasks.machine.instance import QemuGuest
+from vmtasks.machine.launch import BootSource
+from vmtasks.providers.preparation import prepare
 
-TEMPLATE = Frozen(directory=Path("t"), said={"kind": "template", "name": "bookworm"})
-CHECKPOINT = Frozen(directory=Path("c"), said={"kind": "checkpoint", "name": "tools"})
+TEMPLATE = Snapshot(directory=Path("t"), said={"kind": "template", "name": "bookworm"})
+CHECKPOINT = Snapshot(directory=Path("c"), said={"kind": "checkpoint", "name": "tools"})
 
 
-class Stub:
+class Stub(QemuGuest):
     """As much of a guest as provisioning needs."""
 
-    name = "m"
-
-    def __init__(self, origin: Origin, trouble: Exception | None = None) -> None:
-        self.facts = {"origin": origin}
+    def __init__(self, origin: BootSource, trouble: Exception | None = None) -> None:
+        self.name, self.source = "m", origin
         self.trouble = trouble
         self.done: list[object] = []
 
-    def checkpoint(self, name: str, key: str) -> None:
+    def checkpoint(self, name: str, key: str = "") -> Any:
         self.done.append((name, key))
         if self.trouble:
             raise self.trouble
 
 
-def provisioned(guest: Stub, *, worth_keeping: bool = True) -> list[object]:
+def prepared_source(guest: Stub, *, worth_keeping: bool = True) -> list[object]:
     def work(given: Any) -> bool:
         assert given is guest
         guest.done.append("work")
         return worth_keeping
 
-    provision(guest, Provisioning(name="tools", key="tools 1", work=work))  # type: ignore[arg-type]
+    prepare(guest, Preparation(name="tools", key="tools 1", run=work))
     return guest.done
 
 
 def test_the_first_machine_does_the_work_and_is_kept() -> None:
-    assert provisioned(Stub(Origin(frozen=TEMPLATE, forkable=True))) == ["work", ("tools", "tools 1")]
+    assert prepared_source(Stub(BootSource(frozen=TEMPLATE, forkable=True))) == ["work", ("tools", "tools 1")]
 
 
 def test_the_next_one_has_it_behind_it() -> None:
-    assert provisioned(Stub(Origin(frozen=CHECKPOINT))) == []
+    assert prepared_source(Stub(BootSource(frozen=CHECKPOINT))) == []
 
 
 def test_a_cold_machine_does_it_each_time() -> None:
-    assert provisioned(Stub(Origin())) == ["work"]
+    assert prepared_source(Stub(BootSource())) == ["work"]
 
 
 def test_work_that_changed_nothing_is_not_kept() -> None:
-    assert provisioned(Stub(Origin(frozen=TEMPLATE, forkable=True)), worth_keeping=False) == ["work"]
+    assert prepared_source(Stub(BootSource(frozen=TEMPLATE, forkable=True)), worth_keeping=False) == ["work"]
 
 
 def test_that_it_cannot_be_kept_is_said_and_no_error() -> None:
     heard: list[events.Event] = []
     with events.listening(heard.append):
-        provisioned(Stub(Origin(frozen=TEMPLATE, forkable=True), HostError("the disk is full")))
+        prepared_source(Stub(BootSource(frozen=TEMPLATE, forkable=True), HostError("the disk is full")))
     (note,) = heard
     assert isinstance(note, events.Note)
     assert note.text == "cannot keep the machine with tools: the disk is full"
@@ -69,4 +68,4 @@ def test_that_it_cannot_be_kept_is_said_and_no_error() -> None:
 
 def test_other_errors_are_errors() -> None:
     with pytest.raises(ZeroDivisionError):
-        provisioned(Stub(Origin(frozen=TEMPLATE, forkable=True), ZeroDivisionError()))
+        prepared_source(Stub(BootSource(frozen=TEMPLATE, forkable=True), ZeroDivisionError()))

@@ -17,8 +17,8 @@ import pytest
 
 from vmtasks import Run, UsageError
 from vmtasks.project import Commands, MachineSettings, Project
-from vmtasks.providers.base import Wishes
-from vmtasks.run.options import Flags, network
+from vmtasks.providers.base import BootOptions, MachineRequest
+from vmtasks.run.options import RecipeOptions, network
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,7 +30,7 @@ import sys
 from pathlib import Path
 
 from vmtasks import (
-    BootError, CommandFailed, ConnectionLost, HostError, Interrupted, Run, TestFailed, TimeLimit, UsageError,
+    BootError, CommandFailed, ConnectionLost, HostError, Interrupted, Run, TestFailed, TimedOut, UsageError,
     VmtasksError, recipe
 )
 
@@ -40,13 +40,13 @@ class Here:
     """As much of a guest as a failed case needs: a machine that somebody interrupts while it is kept."""
 
     name = "here"
-    facts = {"ssh": ["ssh", "here"]}
+    ssh_command = ("ssh", "here")
 
     def watch(self, wait_s: float) -> None:
         raise Interrupted("interrupted")
 
 
-HINTED = HostError("cannot go on: the disk is full", hint="make room", evidence=("one", "two"))
+HINTED = HostError("cannot go on: the disk is full", hint="make room", details=("one", "two"))
 
 
 @recipe
@@ -61,14 +61,14 @@ def greet(run: Run, image: str = "bookworm", loud_voice: bool = False, times: in
     :param times: how often.
     """
     print("chatter", file=sys.stderr)
-    return run.product(Path(f"{image}-{loud_voice}-{times}.txt"))
+    return run.artifact(Path(f"{image}-{loud_voice}-{times}.txt"))
 
 
 @recipe(iterable=("debs",))
 def many(run: Run, debs: list[str]) -> None:
     """Take many."""
     for name in debs:
-        run.product(Path(name))
+        run.artifact(Path(name))
 
 
 @recipe
@@ -92,18 +92,18 @@ def cases(run: Run, fatal: bool = False) -> None:
     """Have some test cases."""
     with run.case("good"):
         pass
-    with run.case("bad", goes_on=None if fatal else Here()):
-        raise TestFailed("it is bad", evidence=("line",))
+    with run.case("bad", continue_on_error=not fatal, guest=Here()):
+        raise TestFailed("it is bad", details=("line",))
     run.skip("other", "nobody needs it")
-    with run.case("worse", goes_on=Here()):
+    with run.case("worse", continue_on_error=True, guest=Here()):
         raise TestFailed("it is worse")
-    run.product(Path("all-the-same.txt"))
+    run.artifact(Path("all-the-same.txt"))
 
 
 @recipe
 def broken_case(run: Run) -> None:
     """Break down inside a case that need not pass."""
-    with run.case("case", goes_on=Here()):
+    with run.case("case", continue_on_error=True, guest=Here()):
         raise ConnectionLost("it no longer answers")
 
 
@@ -111,15 +111,15 @@ def broken_case(run: Run) -> None:
 def outer(run: Run) -> None:
     """Call another one."""
     made = greet(run, image="inner", times=2)
-    run.product(made.with_suffix(".outer"))
+    run.artifact(made.with_suffix(".outer"))
 
 
 @recipe
 def writes(run: Run, out: str = "") -> None:
     """Write something."""
-    path = run.out(out) / "file"
+    path = run.output_dir(out) / "file"
     path.write_text("x")
-    run.product(path)
+    run.artifact(path)
 '''
 
 
@@ -248,7 +248,7 @@ def test_a_recipe_can_be_called_twice_with_other_options(inv: Inv) -> None:
         ("ConnectionLost", 69, "connection-lost"),
         ("ValueError", 70, "internal-error"),
         ("OSError", 70, "internal-error"),
-        ("TimeLimit", 124, "time-limit"),
+        ("TimedOut", 124, "timeout"),
         ("KeyboardInterrupt", 130, "interrupted"),
         ("SIGINT", 130, "interrupted"),
         ("SIGTERM", 130, "interrupted"),
@@ -265,13 +265,13 @@ def test_every_end_has_its_status_and_its_word(inv: Inv, how: str, status: int, 
 
 
 def test_a_signal_is_named(inv: Inv) -> None:
-    assert inv("ends", "--how", "SIGTERM").result["sentence"] == "interrupted by SIGTERM"
+    assert inv("ends", "--how", "SIGTERM").result["message"] == "interrupted by SIGTERM"
 
 
 def test_sentence_evidence_and_hint_are_written_down_and_shown(inv: Inv) -> None:
     done = inv("ends", "--how", "HINTED")
     result = done.result
-    assert (result["sentence"], result["evidence"]) == ("cannot go on: the disk is full", ["one", "two"])
+    assert (result["message"], result["details"]) == ("cannot go on: the disk is full", ["one", "two"])
     assert result["hint"] == "make room"
     for shown in ("cannot go on: the disk is full", "one", "two", "make room"):
         assert shown in done.stderr
@@ -280,7 +280,7 @@ def test_sentence_evidence_and_hint_are_written_down_and_shown(inv: Inv) -> None
 def test_a_defect_leaves_its_traceback_in_a_file(inv: Inv) -> None:
     done = inv("ends", "--how", "ValueError")
     assert "so it is" in (done.latest / "traceback.txt").read_text(encoding="utf-8")
-    assert done.result["sentence"] == "ValueError: so it is"
+    assert done.result["message"] == "ValueError: so it is"
     assert "traceback.txt" in done.result["hint"]
 
 
@@ -289,7 +289,7 @@ def test_a_run_that_failed_on_purpose_has_no_traceback(inv: Inv) -> None:
 
 
 def test_a_run_says_how_it_is_repeated(inv: Inv) -> None:
-    assert inv("ends", "--how", "TestFailed").result["repeat"].endswith(" ends --how TestFailed")
+    assert inv("ends", "--how", "TestFailed").result["rerun"].endswith(" ends --how TestFailed")
 
 
 def test_a_failed_recipe_ends_the_line_of_recipes(inv: Inv) -> None:
@@ -304,7 +304,7 @@ def test_standard_output_has_the_products_and_nothing_else(inv: Inv) -> None:
     done = inv("greet")
     assert done.stdout == "bookworm-False-1.txt\n"
     assert "chatter" in done.stderr
-    assert [Path(path).name for path in done.result["products"]] == ["bookworm-False-1.txt"]
+    assert [Path(path).name for path in done.result["artifacts"]] == ["bookworm-False-1.txt"]
 
 
 def test_latest_leads_to_the_last_run(inv: Inv) -> None:
@@ -340,14 +340,14 @@ def test_products_go_where_they_are_wanted(inv: Inv, tmp_path: Path) -> None:
 
 def test_products_go_to_the_run_where_nobody_wants_them_elsewhere(inv: Inv, tmp_path: Path) -> None:
     done = inv("writes")
-    assert (tmp_path / done.stdout.strip()).samefile(done.latest / "products" / "file")
+    assert (tmp_path / done.stdout.strip()).samefile(done.latest / "artifacts" / "file")
 
 
 def test_a_directory_for_products_that_cannot_be_is_a_usage_error(inv: Inv, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     done = inv("writes", "--out", "file/below")
     assert (done.status, done.result["outcome"]) == (64, "usage")
-    assert done.result["sentence"] == "cannot write products to file/below: Not a directory"
+    assert done.result["message"] == "cannot write artifacts to file/below: Not a directory"
 
 
 def test_an_unknown_accelerator_is_a_usage_error_before_anything_starts(inv: Inv, tmp_path: Path) -> None:
@@ -355,7 +355,7 @@ def test_an_unknown_accelerator_is_a_usage_error_before_anything_starts(inv: Inv
     (tmp_path / "tasks.py").write_text(boots)
     done = inv("boots", "--accel", "xen")
     assert done.status == 64
-    assert done.result["sentence"] == "there is no accelerator 'xen'; known are 'auto', 'kvm' and 'tcg'"
+    assert done.result["message"] == "there is no accelerator 'xen'; known are 'auto', 'kvm' and 'tcg'"
 
 
 # ---- test cases
@@ -365,21 +365,21 @@ def test_a_case_that_need_not_pass_fails_the_run_at_its_end(inv: Inv) -> None:
     done = inv("cases")
     assert done.status == 1
     assert done.stdout == "all-the-same.txt\n", "the run went on"
-    rows = {case["case"]: (case["outcome"], case["sentence"]) for case in done.result["cases"]}
+    rows = {case["case"]: (case["outcome"], case["message"]) for case in done.result["cases"]}
     assert rows == {
         "good": ("passed", ""),
         "bad": ("test-failed", "it is bad"),
         "other": ("skipped", "nobody needs it"),
         "worse": ("test-failed", "it is worse"),
     }
-    assert done.result["sentence"] == "2 of the test cases failed: bad, worse"
+    assert done.result["message"] == "2 of the test cases failed: bad, worse"
     assert [note["text"] for note in done.result["notes"]] == ["bad: it is bad", "worse: it is worse"]
 
 
 def test_a_full_disk_is_the_hosts_trouble_wherever_it_is_met(inv: Inv) -> None:
     done = inv("ends", "--how", "FULL")
     assert (done.status, done.result["outcome"]) == (69, "host")
-    assert done.result["sentence"] == "cannot go on: [Errno 28] No space left on device: 'some/file'"
+    assert done.result["message"] == "cannot go on: [Errno 28] No space left on device: 'some/file'"
     assert "defect" not in done.stderr
 
 
@@ -394,7 +394,7 @@ def test_a_fatal_case_ends_the_run_there(inv: Inv) -> None:
     done = inv("cases", "--fatal")
     assert (done.status, done.stdout) == (1, "")
     assert [case["case"] for case in done.result["cases"]] == ["good", "bad"]
-    assert done.result["sentence"] == "it is bad"
+    assert done.result["message"] == "it is bad"
 
 
 def test_trouble_with_the_machine_ends_the_run_also_in_a_case_that_need_not_pass(inv: Inv) -> None:
@@ -421,12 +421,12 @@ def test_two_machines_of_one_run_have_two_names(tmp_path: Path, monkeypatch: pyt
     started: list[str] = []
 
     @contextmanager
-    def boot_as(image: str, wishes: Wishes, **_: object) -> Iterator[Any]:
-        started.append(wishes.name)
-        yield SimpleNamespace(facts={"console": tmp_path / "console.log"}, limit_s=None, mask=lambda _: None)
+    def machine(request: MachineRequest) -> Iterator[Any]:
+        started.append(request.name)
+        yield SimpleNamespace(console_log=tmp_path / "console.log", limit_s=None, mask=lambda _: None)
 
-    monkeypatch.setattr("vmtasks.providers.boot.boot_as", boot_as)
-    run = Run(recipe="many", flags=Flags(), directory=tmp_path)
+    monkeypatch.setattr("vmtasks.providers.boot.machine", machine)
+    run = Run(recipe="many", flags=RecipeOptions(), directory=tmp_path)
     with run.boot("bookworm"), run.boot("bookworm"), run.boot("bookworm", name="other"):
         pass
     with run.boot("bookworm"):
@@ -437,28 +437,28 @@ def test_two_machines_of_one_run_have_two_names(tmp_path: Path, monkeypatch: pyt
 def test_a_machine_is_as_its_project_wants_it_and_shows_none_of_its_secrets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    started: list[Wishes] = []
+    started: list[BootOptions] = []
     masked: list[bytes] = []
 
     @contextmanager
-    def boot_as(image: str, wishes: Wishes, **_: object) -> Iterator[Any]:
-        started.append(wishes)
-        yield SimpleNamespace(facts={"console": tmp_path / "console.log"}, limit_s=None, mask=masked.extend)
+    def machine(request: MachineRequest) -> Iterator[Any]:
+        started.append(request.options)
+        yield SimpleNamespace(console_log=tmp_path / "console.log", limit_s=None, mask=masked.extend)
 
-    monkeypatch.setattr("vmtasks.providers.boot.boot_as", boot_as)
+    monkeypatch.setattr("vmtasks.providers.boot.machine", machine)
     monkeypatch.setenv("TOKEN", "hush")
     project = Project(
         root=tmp_path, name="p", machine=MachineSettings(network="none", cpus=3), commands=Commands(env_from=("TOKEN",))
     )
-    for flags in (Flags(), Flags(network="user", cpus=1)):
+    for flags in (RecipeOptions(), RecipeOptions(network="user", cpus=1)):
         with Run(recipe="r", flags=flags, directory=tmp_path).boot("bookworm", project=project):
             pass
-    assert [(wishes.network, wishes.cpus) for wishes in started] == [("none", 3), ("user", 1)]
+    assert [(options.network, options.cpus) for options in started] == [("none", 3), ("user", 1)]
     assert masked == [b"hush", b"hush"]
     monkeypatch.delenv("TOKEN")
     with (
         pytest.raises(UsageError, match="the variable TOKEN: it is not set"),
-        Run(recipe="r", flags=Flags(), directory=tmp_path).boot("bookworm", project=project),
+        Run(recipe="r", flags=RecipeOptions(), directory=tmp_path).boot("bookworm", project=project),
     ):
         pass
     assert len(started) == 2, "before anything boots"

@@ -19,10 +19,10 @@ class Terminal(io.StringIO):
 
 
 def run(directory: Path | None) -> None:
-    e.emit(e.RunStarted(recipe="tarbake", directory=directory or Path(), repeat="inv tarbake"))
+    e.emit(e.RunStarted(recipe="tarbake", directory=directory or Path(), rerun="inv tarbake"))
     with e.phase("boot", machine="m"):
         e.emit(e.Output(machine="m", stream="stdout", text="guest\n"))
-        e.emit(e.Product(path=Path("/runs/hello-1.0.tar.gz")))
+        e.emit(e.Artifact(path=Path("/runs/hello-1.0.tar.gz")))
     e.emit(e.RunEnded(outcome="passed"))
 
 
@@ -85,7 +85,7 @@ def test_everything_is_detached_whatever_happens(
     assert stderr.getvalue().rfind("\x1b[?25h") >= stderr.getvalue().rfind("\x1b[?25l")
     silence = stderr.getvalue()
     e.emit(e.Note(text="nobody hears this"))
-    e.emit(e.Product(path=Path("nor this")))
+    e.emit(e.Artifact(path=Path("nor this")))
     assert (stderr.getvalue(), stdout.getvalue()) == (silence, "")
     assert not e._listeners
 

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from vmtasks.events import Output, Stream
-from vmtasks.report.sanitize import LONGEST_PARTIAL, WholeLines, harmless, lines_of, one_line
+from vmtasks.report.sanitize import LONGEST_PARTIAL, WholeLines, lines_of, one_line, sanitized
 
 
 def out(text: str, *, machine: str = "m", stream: Stream = "stdout") -> Output:
@@ -33,21 +33,21 @@ def out(text: str, *, machine: str = "m", stream: Stream = "stdout") -> Output:
     ],
 )
 def test_harmless(text: str, shown: str) -> None:
-    assert harmless(text) == shown
+    assert sanitized(text) == shown
 
 
 def test_what_is_left_of_nested_sequences_is_no_sequence() -> None:
-    assert "\x1b" not in harmless("\x1b\x1b[m[31mred\x1b\x1b]0;x\x07]0;title\x07")
+    assert "\x1b" not in sanitized("\x1b\x1b[m[31mred\x1b\x1b]0;x\x07]0;title\x07")
 
 
 def test_no_control_character_survives() -> None:
     everything = "".join(map(chr, range(0x3000))) + "\ud800\udfff"
-    left = re.findall(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", harmless(everything))
+    left = re.findall(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", sanitized(everything))
     assert set(left) == {"\t", "\n"}
 
 
 def test_an_unended_title_hides_no_text() -> None:
-    assert harmless("\x1b]0;all of this\nand this") == "0;all of this\nand this"
+    assert sanitized("\x1b]0;all of this\nand this") == "0;all of this\nand this"
 
 
 def test_one_line() -> None:

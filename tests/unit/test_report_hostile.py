@@ -16,26 +16,26 @@ from vmtasks.errors import CommandFailed
 from vmtasks.report.display.plain import Plain
 from vmtasks.report.display.stream import SafeStream
 from vmtasks.report.display.terminal import Terminal
-from vmtasks.report.files.junit import Suite
+from vmtasks.report.files.junit import JunitFile
 from vmtasks.report.files.result import ResultFile
 
 NASTY = "a\x1b[2Jb\x1b]0;title\x07c\x9b31md\x85e\u202ef\rg\x00h\x08i\x7fj\udc9bk\nl"
 FORBIDDEN = re.compile(r"\x1b\[2J|\x1b\]|[\x00-\x08\x0e-\x1a\x7f-\x9f\u2028-\u202e\udc80-\udc9f]")
 
 EVENTS = (
-    e.RunStarted(recipe="r", directory=Path("/runs/1"), repeat="inv r"),
-    e.PhaseStarted(machine="m", phase="copy out", detail=NASTY),
-    e.Progress(machine="m", phase="copy out", done=1, detail=NASTY, at_s=1e12),
-    e.PhaseEnded(machine="m", phase="copy out", detail=NASTY, error=NASTY, duration_s=1),
+    e.RunStarted(recipe="r", directory=Path("/runs/1"), rerun="inv r"),
+    e.PhaseStarted(machine="m", phase="download", detail=NASTY),
+    e.Progress(machine="m", phase="download", done=1, detail=NASTY, at_s=1e12),
+    e.PhaseEnded(machine="m", phase="download", detail=NASTY, error=NASTY, duration_s=1),
     e.CaseStarted(case=NASTY),
     e.CommandStarted(machine="m", command=NASTY),
     e.Output(machine="m", stream="stdout", text=f"{NASTY}\n"),
-    e.Silent(machine="m", command=NASTY, silent_s=60),
+    e.Heartbeat(machine="m", command=NASTY, silent_s=60),
     e.CommandEnded(machine="m", command=NASTY, status=1, duration_s=1),
-    e.CaseEnded(case=NASTY, outcome="test-failed", duration_s=1, sentence=NASTY, evidence=(NASTY,)),
-    e.CaseEnded(case=NASTY, outcome="skipped", duration_s=1, sentence=NASTY),
+    e.CaseEnded(case=NASTY, outcome="test-failed", duration_s=1, message=NASTY, details=(NASTY,)),
+    e.CaseEnded(case=NASTY, outcome="skipped", duration_s=1, message=NASTY),
     e.Note(machine="m", text=NASTY, level="warning"),
-    e.RunEnded(outcome="host", sentence=NASTY, evidence=(NASTY,), hint=NASTY, console=(NASTY,)),
+    e.RunEnded(outcome="host", message=NASTY, details=(NASTY,), hint=NASTY, console=(NASTY,)),
 )
 
 
@@ -66,7 +66,7 @@ def written() -> str:
 
 
 def suite() -> str:
-    report = Suite(Path("junit.xml"))
+    report = JunitFile(Path("junit.xml"))
     for event in EVENTS:
         report.hear(event)
     text = report.text()
@@ -84,7 +84,7 @@ def test_nothing_of_it_is_obeyed(report: object) -> None:
 
 
 def test_an_error_that_nothing_has_shown_speaks_to_no_terminal() -> None:
-    problem = CommandFailed("`x` failed: \x1b[2J\x9b", evidence=("\x1b]0;title\x07",), hint="\x7f")
+    problem = CommandFailed("`x` failed: \x1b[2J\x9b", details=("\x1b]0;title\x07",), hint="\x7f")
     assert FORBIDDEN.findall(str(problem.message)) == []
 
 

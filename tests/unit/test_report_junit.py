@@ -7,13 +7,13 @@ import pytest
 
 from vmtasks import events as e
 from vmtasks.errors import Outcome
-from vmtasks.report.files.junit import Suite
+from vmtasks.report.files.junit import JunitFile
 
-STARTED = e.RunStarted(recipe="install-test", directory=Path("/runs/1"), repeat="inv install-test", at_s=0.0)
+STARTED = e.RunStarted(recipe="install-test", directory=Path("/runs/1"), rerun="inv install-test", at_s=0.0)
 
 
 def suite_of(*events: e.Event) -> ET.Element:
-    suite = Suite(Path("junit.xml"))
+    suite = JunitFile(Path("junit.xml"))
     for event in events:
         suite.hear(event)
     text = suite.text()
@@ -28,7 +28,7 @@ def rows(suite: ET.Element) -> dict[str | None, list[str]]:
 
 
 def case(name: str, outcome: str) -> e.CaseEnded:
-    return e.CaseEnded(case=name, outcome=outcome, duration_s=1.5, sentence=f"{name} ended", evidence=("one", "two"))
+    return e.CaseEnded(case=name, outcome=outcome, duration_s=1.5, message=f"{name} ended", details=("one", "two"))
 
 
 WORDS = {outcome: ["error"] for outcome in Outcome} | {
@@ -56,7 +56,7 @@ def test_counts_and_texts() -> None:
         case("good", "passed"),
         case("bad", "test-failed"),
         case("left", "skipped"),
-        case("late", "time-limit"),
+        case("late", "timeout"),
         e.RunEnded(outcome="test-failed", at_s=7.25),
     )
     counts = {name: suite.get(name) for name in ("name", "tests", "failures", "errors", "skipped", "time", "timestamp")}
@@ -76,7 +76,7 @@ def test_counts_and_texts() -> None:
 
 
 def test_a_bad_end_outside_any_case_is_told() -> None:
-    suite = suite_of(STARTED, case("smoke", "passed"), e.RunEnded(outcome="host", sentence="disk full"))
+    suite = suite_of(STARTED, case("smoke", "passed"), e.RunEnded(outcome="host", message="disk full"))
     assert rows(suite) == {"smoke": [], "install-test": ["error"]}
 
 
@@ -94,7 +94,7 @@ def test_a_case_that_was_cut_short_carries_the_end_of_the_run() -> None:
 
 
 def test_before_the_end_there_is_no_file() -> None:
-    suite = Suite(Path("junit.xml"))
+    suite = JunitFile(Path("junit.xml"))
     assert not suite.hear(STARTED)
     assert not suite.hear(case("smoke", "passed"))
     assert suite.text() is None
@@ -103,8 +103,8 @@ def test_before_the_end_there_is_no_file() -> None:
 
 def test_any_text_makes_valid_xml() -> None:
     nasty = "".join(map(chr, range(0x100))) + "\ud800\ufffe\uffff]]>&<\"'\x1b[31m\U0001f389"
-    ended = e.CaseEnded(case=nasty, outcome="host", duration_s=1, sentence=nasty, evidence=(nasty,))
-    suite = suite_of(STARTED, ended, e.RunEnded(outcome="host", sentence=nasty))
+    ended = e.CaseEnded(case=nasty, outcome="host", duration_s=1, message=nasty, details=(nasty,))
+    suite = suite_of(STARTED, ended, e.RunEnded(outcome="host", message=nasty))
     error = suite.find("testcase/error")
     assert error is not None
     assert error.text is not None

@@ -89,7 +89,7 @@ def test_progress_is_rare() -> None:
 
 
 def test_silence_is_a_sign_of_life_and_shows_what_has_no_end_yet() -> None:
-    silent = e.Silent(machine="bookworm", command="make", silent_s=60, at_s=AT_S)
+    silent = e.Heartbeat(machine="bookworm", command="make", silent_s=60, at_s=AT_S)
     assert shown(out("Continue? [y/n] "), silent) == [
         "12:03:04 bookworm  | Continue? [y/n] ",
         "12:03:04 bookworm  * make: nothing printed for 1 min 0 s",
@@ -106,9 +106,9 @@ def test_a_guest_cannot_put_words_into_our_mouth() -> None:
 @pytest.mark.parametrize("outcome", ["test-failed", "passed"])
 def test_the_end_of_a_run(outcome: str) -> None:
     lines = shown(
-        e.RunStarted(recipe="tarbake", directory=Path("/runs/1"), repeat="inv tarbake", at_s=AT_S),
+        e.RunStarted(recipe="tarbake", directory=Path("/runs/1"), rerun="inv tarbake", at_s=AT_S),
         out("no end"),
-        e.RunEnded(outcome=outcome, sentence="it broke", evidence=("x",), at_s=AT_S + 1),
+        e.RunEnded(outcome=outcome, message="it broke", details=("x",), at_s=AT_S + 1),
     )
     assert lines[0] == "12:03:04 * tarbake began; logs and results go to /runs/1"
     assert lines[1].endswith("| no end")
@@ -116,7 +116,7 @@ def test_the_end_of_a_run(outcome: str) -> None:
         assert lines[2:] == ["tarbake passed in 1.0 s; results in /runs/1"]
     else:
         assert lines[2:6] == ["", "tarbake failed after 1.0 s: it broke", "", "  The last lines of its output:"]
-        assert lines[-2:] == ["  logs:    /runs/1", "  repeat:  inv tarbake"]
+        assert lines[-2:] == ["  logs:    /runs/1", "  rerun:   inv tarbake"]
 
 
 def test_everything_else_is_a_line_too() -> None:
@@ -127,25 +127,25 @@ def test_everything_else_is_a_line_too() -> None:
         manifest={},
         argv=(),
         accelerator="tcg",
-        why_accelerator="no KVM",
-        on="here",
+        accelerator_reason="no KVM",
+        host="local",
         start="clone",
-        why_start="from a template",
+        start_reason="of a template",
         ssh="ssh -p 1 root@localhost",
         at_s=AT_S,
     )
     lines = shown(
         machine,
-        replace(machine, on="alice@big"),
+        replace(machine, host="alice@big"),
         e.CommandStarted(machine="m", command="set -e\nmake", at_s=AT_S),
         e.CaseStarted(machine="m", case="smoke", at_s=AT_S),
-        e.CaseEnded(machine="m", case="smoke", outcome="test-failed", duration_s=1, sentence="no", at_s=AT_S),
+        e.CaseEnded(machine="m", case="smoke", outcome="test-failed", duration_s=1, message="no", at_s=AT_S),
         e.Note(machine="m", text="look\x07", level="warning", at_s=AT_S),
     )
     assert [line.removeprefix("12:03:04 m  ") for line in lines] == [
-        "* bookworm (0123456789ab) answers: clone, from a template; tcg, no KVM",
+        "* bookworm (0123456789ab) is ready (clone of a template; tcg, no KVM)",
         "* a shell while it lives: ssh -p 1 root@localhost",
-        "* bookworm (0123456789ab) answers on alice@big: clone, from a template; tcg, no KVM",
+        "* bookworm (0123456789ab) is ready on alice@big (clone of a template; tcg, no KVM)",
         "* a shell while it lives: ssh -p 1 root@localhost",
         "$ set -e …",
         "* case smoke",

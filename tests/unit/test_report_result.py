@@ -15,7 +15,7 @@ from vmtasks.report.files.document import document, put
 from vmtasks.report.files.result import ResultFile, RunResult, fold
 
 AT_S = 1_700_000_000.0
-STARTED = e.RunStarted(recipe="build-deb", directory=Path("/runs/1"), repeat="inv build-deb", at_s=AT_S)
+STARTED = e.RunStarted(recipe="build-deb", directory=Path("/runs/1"), rerun="inv build-deb", at_s=AT_S)
 
 
 def fed(*events: e.Event) -> Any:
@@ -41,34 +41,34 @@ def test_a_whole_run() -> None:
             manifest=MappingProxyType({"packages": {"gcc": "12"}, "file": Path("/x")}),
             argv=("qemu", "-m"),
             accelerator="tcg",
-            why_accelerator="no KVM",
-            on="here",
+            accelerator_reason="no KVM",
+            host="local",
             start="clone",
-            why_start="from a template",
+            start_reason="from a template",
             ssh="ssh",
             console=Path("/runs/1/console.log"),
         ),
         e.CaseStarted(case="smoke"),
         e.CommandStarted(machine="m", command="make", log=Path("/runs/1/make.log")),
         e.CommandEnded(machine="m", command="make", status=2, duration_s=1, log=Path("/runs/1/make.log")),
-        e.CaseEnded(case="smoke", outcome="test-failed", duration_s=1, sentence="no"),
-        e.Product(path=Path("/runs/1/x.deb")),
+        e.CaseEnded(case="smoke", outcome="test-failed", duration_s=1, message="no"),
+        e.Artifact(path=Path("/runs/1/x.deb")),
         e.Note(text="look", level="warning"),
-        e.RunEnded(outcome="test-failed", sentence="it said no", evidence=("a\nb",), hint="mend", at_s=AT_S + 12.5),
+        e.RunEnded(outcome="test-failed", message="it said no", details=("a\nb",), hint="mend", at_s=AT_S + 12.5),
     )
     assert list(result) == list(RunResult.__dataclass_fields__)
     assert result == {
-        "schema": 1,
+        "schema": 2,
         "recipe": "build-deb",
         "outcome": "test-failed",
         "exit_code": 1,
-        "sentence": "it said no",
-        "evidence": ["a", "b"],
+        "message": "it said no",
+        "details": ["a", "b"],
         "hint": "mend",
         "started": "2023-11-14T22:13:20.000+00:00",
         "ended": "2023-11-14T22:13:32.500+00:00",
         "duration_s": 12.5,
-        "repeat": "inv build-deb",
+        "rerun": "inv build-deb",
         "directory": "/runs/1",
         "phases": [{"phase": "boot", "machine": "m", "detail": "attempt 1", "duration_s": 9.432, "error": ""}],
         "commands": [{"machine": "m", "command": "make", "status": 2, "duration_s": 1, "log": "/runs/1/make.log"}],
@@ -80,16 +80,16 @@ def test_a_whole_run() -> None:
                 "manifest": {"packages": {"gcc": "12"}, "file": "/x"},
                 "argv": ["qemu", "-m"],
                 "accelerator": "tcg",
-                "why_accelerator": "no KVM",
+                "accelerator_reason": "no KVM",
                 "start": "clone",
-                "why_start": "from a template",
-                "on": "here",
+                "start_reason": "from a template",
+                "host": "local",
                 "attempt": 1,
                 "console": "/runs/1/console.log",
             }
         ],
-        "cases": [{"case": "smoke", "outcome": "test-failed", "duration_s": 1, "sentence": "no"}],
-        "products": ["/runs/1/x.deb"],
+        "cases": [{"case": "smoke", "outcome": "test-failed", "duration_s": 1, "message": "no"}],
+        "artifacts": ["/runs/1/x.deb"],
         "notes": [{"level": "warning", "text": "look"}],
     }
 
@@ -210,8 +210,8 @@ def test_a_disk_that_fills_up_is_a_warning_and_an_error_at_the_end(tmp_path: Pat
 
 def test_hostile_text_is_valid_json_without_escapes_for_a_terminal() -> None:
     record = ResultFile(Path("result.json"))
-    record.hear(e.RunEnded(outcome="host", sentence="\x1b[2J\udc80\x00", evidence=("\x1b[31mred",)))
-    record.hear(e.Product(path=Path("caf\udce9.deb")))
+    record.hear(e.RunEnded(outcome="host", message="\x1b[2J\udc80\x00", details=("\x1b[31mred",)))
+    record.hear(e.Artifact(path=Path("caf\udce9.deb")))
     text = record.text().encode("utf-8", "replace").decode("utf-8")
-    assert json.loads(text)["sentence"] == "�␀"
-    assert json.loads(text)["evidence"] == ["red"]
+    assert json.loads(text)["message"] == "�␀"
+    assert json.loads(text)["details"] == ["red"]

@@ -6,10 +6,10 @@ import pytest
 
 from vmtasks.errors import Outcome
 from vmtasks.events import Progress, RunEnded, RunStarted
-from vmtasks.report.format import how_far, near, share
+from vmtasks.report.format import how_far, relative, share
 from vmtasks.report.summary import duration, summary
 
-STARTED = RunStarted(recipe="test-in-vm", directory=Path("/runs/1"), repeat="make test-in-vm", at_s=100.0)
+STARTED = RunStarted(recipe="test-in-vm", directory=Path("/runs/1"), rerun="make test-in-vm", at_s=100.0)
 
 
 @pytest.mark.parametrize(
@@ -47,9 +47,9 @@ def test_how_far(progress: Progress, text: str, part: float | None) -> None:
 
 def test_near_is_from_here_where_that_is_shorter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert near(tmp_path / "build" / "x") == "build/x"
-    assert near(Path("/elsewhere/x")) == "/elsewhere/x"
-    assert near(Path("build/x")) == "build/x"
+    assert relative(tmp_path / "build" / "x") == "build/x"
+    assert relative(Path("/elsewhere/x")) == "/elsewhere/x"
+    assert relative(Path("build/x")) == "build/x"
 
 
 def test_a_pass_is_one_line() -> None:
@@ -60,8 +60,8 @@ def test_a_pass_is_one_line() -> None:
 def test_a_failure_says_all_that_is_needed_to_go_on() -> None:
     ended = RunEnded(  # noqa: S604 - the line for a shell, not a call with one
         outcome="test-failed",
-        sentence="the command `make check` ended with status 2",
-        evidence=("ok 1\nnot ok 2",),
+        message="the command `make check` ended with status 2",
+        details=("ok 1\nnot ok 2",),
         console=("[ 1.0] oops",),
         hint="mend it",
         shell="make test-in-vm VM_DEBUG=1",
@@ -71,9 +71,9 @@ def test_a_failure_says_all_that_is_needed_to_go_on() -> None:
     assert lines[0].text == "test-in-vm failed after 12 s: the command `make check` ended with status 2"
     assert [line.text for line in lines if line.role == "quote"] == ["ok 1", "not ok 2", "[ 1.0] oops"]
     assert {line.label: line.text for line in lines if line.role == "fact"} == {
-        "try": "mend it",
+        "hint": "mend it",
         "logs": "/runs/1",
-        "repeat": "make test-in-vm",
+        "rerun": "make test-in-vm",
         "shell": "make test-in-vm VM_DEBUG=1",
     }
 
@@ -81,7 +81,7 @@ def test_a_failure_says_all_that_is_needed_to_go_on() -> None:
 @pytest.mark.parametrize("outcome", list(Outcome))
 def test_the_machinery_is_blamed_for_what_it_did_and_for_nothing_else(outcome: Outcome) -> None:
     lines = summary(STARTED, RunEnded(outcome=outcome))
-    blamed = any(line.label == "blame" for line in lines)
+    blamed = any(line.label == "cause" for line in lines)
     assert blamed == outcome.is_infrastructure
 
 
@@ -90,7 +90,7 @@ def test_an_end_without_a_beginning_or_with_a_strange_outcome_still_says_somethi
 
 
 def test_hostile_evidence_is_harmless_and_bounded() -> None:
-    ended = RunEnded(outcome="test-failed", sentence="\x1b[2J", evidence=tuple("\x1b[2Jx" for _ in range(9999)))
+    ended = RunEnded(outcome="test-failed", message="\x1b[2J", details=tuple("\x1b[2Jx" for _ in range(9999)))
     lines = summary(STARTED, ended)
     assert len(lines) < 100
     assert not any("\x1b" in line.text for line in lines)

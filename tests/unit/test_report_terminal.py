@@ -13,7 +13,7 @@ from vmtasks.report.display.backlog import FLOODED_LINES, MOST_LINES, Backlog
 from vmtasks.report.display.live import ASCII, FINE, Names, Running, row
 from vmtasks.report.display.stream import SafeStream
 from vmtasks.report.display.terminal import HANDED_OVER, Terminal, showing
-from vmtasks.report.sanitize import harmless
+from vmtasks.report.sanitize import sanitized
 
 ENVIRON = {"TERM": "xterm-256color", "COLUMNS": "100", "LINES": "30"}
 HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"
@@ -25,7 +25,7 @@ class Screen(io.StringIO):
 
     @property
     def text(self) -> str:
-        return harmless(self.getvalue())
+        return sanitized(self.getvalue())
 
 
 def terminal(screen: Screen, **environ: str) -> Terminal:
@@ -79,8 +79,8 @@ def test_markup_that_does_not_add_up_is_no_error_anywhere(text: str) -> None:
         e.PhaseStarted(phase=text, detail=text),
         e.PhaseEnded(phase=text, detail=text, duration_s=1, error=text),
         e.CommandStarted(machine=text, command=text),
-        e.CaseEnded(case=text, outcome="host", duration_s=1, sentence=text),
-        e.RunEnded(outcome="host", sentence=text, evidence=(text,), hint=text),
+        e.CaseEnded(case=text, outcome="host", duration_s=1, message=text),
+        e.RunEnded(outcome="host", message=text, details=(text,), hint=text),
     )
     assert screen.text.count(text) >= 8
 
@@ -178,7 +178,7 @@ def test_a_silent_guest_that_waits_at_a_prompt_is_seen_to() -> None:
     display = terminal(screen)
     display(START)
     display(out("Continue? "))
-    display(e.Silent(machine="m", command="make", silent_s=60))
+    display(e.Heartbeat(machine="m", command="make", silent_s=60))
     with display.aside():
         assert "Continue?" in screen.text
     display.close()
@@ -251,18 +251,18 @@ def test_a_row_never_wraps(width: int) -> None:
 
 
 def test_the_end_of_a_run_is_the_last_thing_on_the_screen() -> None:
-    began = e.RunStarted(recipe="tarbake", directory=Path("/runs/1"), repeat="inv tarbake", at_s=1)
-    screen = drawn(began, e.PhaseStarted(phase="boot"), e.RunEnded(outcome="boot", sentence="no answer", at_s=3))
-    assert "✘ tarbake had no machine that answered, after 2.0 s: no answer" in lines(screen)
-    assert [line for line in lines(screen) if line][-1] == "  repeat  inv tarbake"
+    began = e.RunStarted(recipe="tarbake", directory=Path("/runs/1"), rerun="inv tarbake", at_s=1)
+    screen = drawn(began, e.PhaseStarted(phase="boot"), e.RunEnded(outcome="boot", message="no answer", at_s=3))
+    assert "✘ tarbake did not boot, after 2.0 s: no answer" in lines(screen)
+    assert [line for line in lines(screen) if line][-1] == "  rerun   inv tarbake"
 
 
 def test_cases_are_shown() -> None:
     shown = lines(
         drawn(
             e.CaseEnded(case="a", outcome="passed", duration_s=1),
-            e.CaseEnded(case="b", outcome="test-failed", duration_s=1, sentence="no"),
-            e.CaseEnded(case="c", outcome="skipped", duration_s=0, sentence="not here"),
+            e.CaseEnded(case="b", outcome="test-failed", duration_s=1, message="no"),
+            e.CaseEnded(case="c", outcome="skipped", duration_s=0, message="not here"),
         )
     )
     assert shown[:3] == ["✔ case a  1.0 s", "✘ case b  1.0 s  test-failed: no", "○ case c  skipped: not here"]

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from vmtasks import UsageError, Wishes
+from vmtasks import BootOptions, UsageError
+from vmtasks.providers.base import MachineRequest
 from vmtasks.providers.boot import provider_of
-from vmtasks.providers.static_host.provider import Standing
+from vmtasks.providers.static_host.provider import StaticHost
 from vmtasks.ssh.openssh import ssh_words
 
 
@@ -23,7 +24,7 @@ from vmtasks.ssh.openssh import ssh_words
     ],
 )
 def test_a_machine_is_named_as_ssh_names_it(on: str, host: str, port: int | None) -> None:
-    standing = Standing(host=host, port=port)
+    standing = StaticHost(host=host, port=port)
     assert provider_of(on) == standing
     assert provider_of(standing.on) == standing
     assert (standing.on == on) is ("root@" in on)
@@ -68,14 +69,17 @@ def test_a_shell_there_is_an_ordinary_ssh() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wishes", "says"),
+    ("options", "says"),
     [
-        (Wishes(network="none"), r"cannot keep nowhere\.invalid from the network"),
-        (Wishes(extra=("-snapshot",)), "cannot give nowhere.invalid arguments for QEMU"),
+        (BootOptions(network="none"), r"cannot keep nowhere\.invalid from the network"),
+        (BootOptions(extra_args=("-snapshot",)), "cannot give nowhere.invalid arguments for QEMU"),
     ],
 )
-def test_what_such_a_machine_cannot_be_is_said_at_once(wishes: Wishes, says: str) -> None:
-    with pytest.raises(UsageError, match=says), Standing(host="nowhere.invalid").machine("bookworm", wishes):
+def test_what_such_a_machine_cannot_be_is_said_at_once(options: BootOptions, says: str) -> None:
+    with (
+        pytest.raises(UsageError, match=says),
+        StaticHost(host="nowhere.invalid").machine(MachineRequest(image="bookworm", options=options)),
+    ):
         pytest.fail("nobody was to be asked")
 
 
@@ -86,6 +90,6 @@ def test_an_image_that_is_to_reach_nothing_is_not_brought_to_a_machine_that_reac
     monkeypatch.setenv("VMTASKS_IMAGES", str(tmp_path))
     with (
         pytest.raises(UsageError, match=r"from the network \('restricted'\)"),
-        Standing(host="nowhere.invalid").machine("shut-in", Wishes()),
+        StaticHost(host="nowhere.invalid").machine(MachineRequest(image="shut-in", options=BootOptions())),
     ):
         pytest.fail("nobody was to be asked")

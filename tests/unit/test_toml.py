@@ -43,7 +43,7 @@ def refusal(table: dict[str, Any]) -> str:
     with pytest.raises(UsageError) as caught:
         toml.parse(Car, {"name": "Ida", **table}, where="car.toml")
     assert caught.value.outcome is Outcome.USAGE
-    return caught.value.sentence
+    return str(caught.value)
 
 
 def test_reads_every_kind(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_over_keeps_what_the_table_does_not_say() -> None:
         ({"from_": "Emden"}, "car.toml: unknown key 'from_'; did you mean 'from'?"),
         (
             {"is-fast": True, "is_fast": True},
-            "car.toml: key 'is_fast' is given twice, once with '-' and once with '_'",
+            "car.toml: key 'is_fast' is given twice, by two of its names",
         ),
         ({"doors": "2G"}, "car.toml: key 'doors' must be a whole number (how many), not the text \"2G\""),
         ({"doors": True}, "car.toml: key 'doors' must be a whole number (how many), not true"),
@@ -177,8 +177,8 @@ def test_a_broken_file_is_told_with_its_place(tmp_path: Path, content: bytes, sa
     path.write_bytes(content)
     with pytest.raises(UsageError, match=says) as caught:
         toml.load(Car, path)
-    assert str(path) in caught.value.sentence
-    assert "\n" not in caught.value.sentence
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_an_unreadable_file_is_told(tmp_path: Path) -> None:
@@ -229,4 +229,4 @@ def test_an_empty_variable_says_nothing() -> None:
 def test_a_bad_variable_is_a_usage_error(variable: str, value: str, sentence: str) -> None:
     with pytest.raises(UsageError) as caught:
         toml.override(Car(name="Ida"), {variable: value})
-    assert caught.value.sentence == sentence
+    assert str(caught.value) == sentence

@@ -159,12 +159,12 @@ def test_mounts_below_a_directory_are_found(tmp_path: Path) -> None:
 def test_files_that_nobody_needs_are_found_and_what_is_kept_is_not(tmp_path: Path) -> None:
     cache, tmp = tmp_path / "cache", tmp_path / "tmp"
     old, template, checkpoint = (f"{'0' * 15}{digit}-1" for digit in "123")
-    for name in ("images/good-1", "images/.bad.part", f"frozen/.{old}.part", f"frozen/{old}", "machines/m-1"):
+    for name in ("images/good-1", "images/.bad.part", f"snapshots/.{old}.part", f"snapshots/{old}", "machines/m-1"):
         (cache / name).mkdir(parents=True)
     for name, kind in ((template, "template"), (checkpoint, "checkpoint")):
-        (cache / "frozen" / name).mkdir()
-        (cache / "frozen" / name / "frozen.json").write_text(f'{{"kind": "{kind}"}}')
-    (cache / "frozen/good.lock").touch()
+        (cache / "snapshots" / name).mkdir()
+        (cache / "snapshots" / name / "snapshot.json").write_text(f'{{"kind": "{kind}"}}')
+    (cache / "snapshots/good.lock").touch()
     tmp.mkdir()
     (tmp / "forgotten").touch()
     assert {path.name for path in files(cache, tmp, frozen=[old])} == {

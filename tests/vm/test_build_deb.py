@@ -85,7 +85,7 @@ class Done:
     status: int
     stderr: str
     result: dict[str, Any]
-    products: dict[str, Path]
+    artifacts: dict[str, Path]
 
     @property
     def said(self) -> str:
@@ -101,8 +101,8 @@ def build_deb(cwd: Path, *words: str | Path, **environ: str) -> Done:
         check=False,
     )  # fmt: skip
     result = json.loads((cwd / "results/latest/result.json").read_text(encoding="utf-8"))
-    products = {Path(line).name: cwd / line for line in ended.stdout.splitlines()}
-    return Done(status=ended.returncode, stderr=ended.stderr, result=result, products=products)
+    artifacts = {Path(line).name: cwd / line for line in ended.stdout.splitlines()}
+    return Done(status=ended.returncode, stderr=ended.stderr, result=result, artifacts=artifacts)
 
 
 def write(root: Path, **files: str) -> None:
@@ -142,9 +142,9 @@ def parcel(tmp_path: Path, port: int) -> Path:
 def test_what_cannot_be_installed_is_named(parcel: Path) -> None:
     done = build_deb(parcel, "--source", "parcel")
     assert (done.status, done.result["outcome"]) == (1, "test-failed"), done.stderr
-    assert "no-such-test-suite" in done.result["sentence"]
-    assert "no-such-manual (>= 2)" in done.result["sentence"]
-    assert "no-such-awk" not in done.result["sentence"]
+    assert "no-such-test-suite" in done.result["message"]
+    assert "no-such-manual (>= 2)" in done.result["message"]
+    assert "no-such-awk" not in done.result["message"]
 
 
 def test_a_build_reaches_itself_and_nothing_else_unless_it_may(parcel: Path) -> None:
@@ -159,11 +159,11 @@ def test_a_build_reaches_itself_and_nothing_else_unless_it_may(parcel: Path) -> 
     )
     assert passed.status == 0, passed.stderr
     assert "reached the outside\n" in passed.said
-    assert list(passed.products) == [
+    assert list(passed.artifacts) == [
         *("parcel_1.0.dsc", "parcel_1.0.tar.xz", "parcel-udeb_1.0_all.udeb", "parcel_1.0_all.deb"),
         *("parcel_1.0_amd64.buildinfo", "parcel_1.0_words.txt", "parcel_1.0_amd64.changes"),
     ]
-    assert 'DEB_BUILD_PROFILES="nocheck"\n' in passed.products["parcel_1.0_amd64.buildinfo"].read_text()
+    assert 'DEB_BUILD_PROFILES="nocheck"\n' in passed.artifacts["parcel_1.0_amd64.buildinfo"].read_text()
     assert "the build left 1 processes running, `sleep 4000` among them" in passed.stderr
     starts = {machine["machine"]: machine["start"] for machine in passed.result["machines"]}
     assert starts["build"] == "fork", "what nocheck leaves to be installed was kept"
@@ -178,7 +178,7 @@ def test_a_source_for_other_machines_alone_is_one_sentence(tmp_path: Path) -> No
     write(root, changelog=changelog, control=control, rules="#!/bin/false\n")
     done = build_deb(tmp_path, "--source", "elsewhere")
     assert (done.status, done.result["outcome"]) == (64, "usage"), done.stderr
-    assert re.search(r"cannot build packages of elsewhere: it has none for amd64", done.result["sentence"])
+    assert re.search(r"cannot build packages of elsewhere: it has none for amd64", done.result["message"])
     assert "Traceback" not in done.stderr
 
 
@@ -186,9 +186,9 @@ def test_a_source_package_of_debians_installer_gives_its_udebs(tmp_path: Path) -
     apt_setup = fetched("apt-setup", tmp_path / "apt")
     done = build_deb(tmp_path, "--source", apt_setup, VMTASKS_LINTIAN="off")  # which would take longer than the build
     assert done.status == 0, done.stderr
-    named = re.findall(r"(?m)^ ([0-9a-f]{64}) \d+ (\S+)$", done.products.popitem()[1].read_text())
-    assert {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in done.products.items()} == {
+    named = re.findall(r"(?m)^ ([0-9a-f]{64}) \d+ (\S+)$", done.artifacts.popitem()[1].read_text())
+    assert {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in done.artifacts.items()} == {
         name: checksum for checksum, name in named
     }
-    assert sorted(Path(name).suffix for name in done.products) == [".buildinfo", ".udeb", ".udeb", ".udeb"]
+    assert sorted(Path(name).suffix for name in done.artifacts) == [".buildinfo", ".udeb", ".udeb", ".udeb"]
     assert [case["case"] for case in done.result["cases"]] == ["build-deb"]

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from vmtasks import UsageError, boot, events, sh
-from vmtasks.cache.snapshots import Frozen, all_frozen
+from vmtasks import UsageError, boot, events
+from vmtasks.cache.snapshot import Snapshot
+from vmtasks.cache.snapshots import all_frozen
 from vmtasks.guest.transfer_disk import FIND
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -28,12 +29,12 @@ def starts() -> Iterator[list[str]]:
         yield heard
 
 
-def template_of(image: str) -> Frozen:
+def template_of(image: str) -> Snapshot:
     return [frozen for frozen in all_frozen() if (frozen.kind, frozen.name) == ("template", image)][-1]
 
 
 def test_two_copies_are_themselves_and_as_good_as_new(starts: list[str], tmp_path: Path) -> None:
-    with boot("bookworm", logs=tmp_path) as left, boot("bookworm", logs=tmp_path) as right:
+    with boot("bookworm", log_dir=tmp_path) as left, boot("bookworm", log_dir=tmp_path) as right:
         assert starts == ["clone", "clone"]
         for what in (["cat", "/etc/machine-id"], ["hostname"], ["head", "-c", "16", "/proc/sys/kernel/random/uuid"]):
             assert left.succeed(what) != right.succeed(what)
@@ -43,9 +44,9 @@ def test_two_copies_are_themselves_and_as_good_as_new(starts: list[str], tmp_pat
             guest_s = float(guest.query(["date", "+%s.%N"]))
             assert before_s - 1 < guest_s < time.time() + 1
             assert guest.succeed(["systemctl", "is-system-running"]) == "running\n"
-            assert guest.succeed(sh('getent hosts "$(hostname)"')).startswith("127.0.1.1 ")
+            assert guest.succeed('getent hosts "$(hostname)"').startswith("127.0.1.1 ")
             guest.succeed(["journalctl", "--boot", "--lines=1", "--quiet"])
-            guest.succeed(sh("touch /var/tmp/mine; timeout 5 bash -c 'echo >/dev/tcp/10.0.2.2/1' 2>&1 | grep refused"))
+            guest.succeed("touch /var/tmp/mine; timeout 5 bash -c 'echo >/dev/tcp/10.0.2.2/1' 2>&1 | grep refused")
         left.succeed(["rm", "/var/tmp/mine"])
         right.succeed(["test", "-e", "/var/tmp/mine"])
 
@@ -66,7 +67,7 @@ def test_a_template_that_was_cut_short_is_dropped_and_made_anew(starts: list[str
 def test_a_template_that_qemu_refuses_costs_time_and_nothing_else(
     starts: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Frozen, "intact", True)
+    monkeypatch.setattr(Snapshot, "intact", True)
     with boot("bookworm"):
         damaged = template_of("bookworm")
     damaged.state.write_bytes(b"no state at all" * 1000)
@@ -84,10 +85,10 @@ def test_a_cold_start_can_be_asked_for(starts: list[str]) -> None:
 
 def test_a_checkpoint_is_where_others_start_while_the_machine_goes_on(starts: list[str]) -> None:
     with boot("bookworm", forkable=True) as parent:
-        parent.succeed(sh("echo before >/var/tmp/state; echo memory >/dev/shm/state"))
+        parent.succeed("echo before >/var/tmp/state; echo memory >/dev/shm/state")
         connection = parent.connection
         checkpoint = parent.checkpoint("half-way")
-        parent.succeed(sh("echo after >/var/tmp/state; echo after >/dev/shm/state"))
+        parent.succeed("echo after >/var/tmp/state; echo after >/dev/shm/state")
         assert parent.connection is connection
         with boot(checkpoint, name="child") as child:
             assert child.succeed(["cat", "/var/tmp/state", "/dev/shm/state"]) == "before\nmemory\n"
@@ -100,13 +101,13 @@ def test_a_checkpoint_is_where_others_start_while_the_machine_goes_on(starts: li
 
 
 def test_a_copy_wakes_up_by_itself_and_nobody_dozes_on(tmp_path: Path) -> None:
-    with boot("bookworm", logs=tmp_path) as guest:
+    with boot("bookworm", log_dir=tmp_path) as guest:
         assert guest.query(["cat", "/run/vmtasks-awake"]) == guest.query(["cat", "/etc/machine-id"])
         assert guest.query(["cat", "/etc/hosts"]).count("127.0.1.1") == 2, "the image's name, and its own, told once"
         guest.fail(["pgrep", "perl"])
         guest.fail(["test", "-e", "/run/vmtasks-dozing"])
         exchange = f"$({FIND} && echo $d)"
-        tail = guest.query(sh(f"d={exchange}; blockdev --flushbufs $d; tail -c 4096 $d | tr -d '\\0' | wc -c"))
+        tail = guest.query(f"d={exchange}; blockdev --flushbufs $d; tail -c 4096 $d | tr -d '\\0' | wc -c")
         assert tail == "0\n", "what the random numbers began with is gone"
 
 
@@ -129,16 +130,16 @@ def test_trees_and_large_files_go_there_and_back(way: str, tmp_path: Path) -> No
     with boot("bookworm") as guest:
         if way == "ssh":
             guest._files.exchange.is_known = False  # type: ignore[union-attr]
-        before = guest.facts["leash"].qmp("query-blockstats")
+        before = guest.client.qmp("query-blockstats")
         for again in range(2):  # the second time, nothing of the first is to be seen
             guest.put(tree, f"/srv/tree{again}")
             assert guest.query(["readlink", f"/srv/tree{again}/link"]) == "d1\n"
             guest.get(f"/srv/tree{again}", tmp_path / f"back{again}")
             assert content(tmp_path / f"back{again}") == content(tree)
-            guest.succeed(sh(f"rm -r /srv/tree{again}/d1"))
+            guest.succeed(f"rm -r /srv/tree{again}/d1")
         moved = [
             sum(one["stats"][key] for one in stats if one["device"] == "exchange" for key in ("rd_bytes", "wr_bytes"))
-            for stats in (before, guest.facts["leash"].qmp("query-blockstats"))
+            for stats in (before, guest.client.qmp("query-blockstats"))
         ]
         assert (moved[1] - moved[0] > 4_000_000) == (way == "disk")
 

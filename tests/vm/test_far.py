@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from tests.bigger_host import BiggerHost
-from vmtasks import Guest, Provisioning, Wishes, boot
+from vmtasks import BootOptions, Guest, Preparation, boot
 from vmtasks.errors import InfrastructureError, UsageError
 from vmtasks.providers.boot import boot_as
 from vmtasks.providers.preparation import provision
-from vmtasks.remote.host import far_host
+from vmtasks.remote.host import remote_host
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples/hello"
@@ -29,7 +29,7 @@ NOTICED_S = 10.0
 def _nothing_is_left_there(big: BiggerHost, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("VMTASKS_SSH", big.ssh)
     yield
-    far_host(big.name).close()
+    remote_host(big.name).close()
     big.see_it_empty()
 
 
@@ -48,23 +48,23 @@ def inv(big: BiggerHost, tmp_path: Path, *words: str, **environ: str) -> subproc
 
 
 def start_of(guest: Guest) -> str:
-    return str(guest.facts["origin"].kind)
+    return str(guest.source.kind)
 
 
 def test_a_machine_there_is_a_machine(big: BiggerHost, tmp_path: Path) -> None:
     (tmp_path / "tree/below").mkdir(parents=True)
     (tmp_path / "tree/below/file").write_text("there and back\n")
-    with boot("bookworm", on=big.name, logs=tmp_path) as guest:
+    with boot("bookworm", on=big.name, log_dir=tmp_path) as guest:
         guest.put(tmp_path / "tree", "/srv")
         assert guest.get("/srv/below/file", f"{tmp_path}/back/") == [tmp_path / "back/file"]
         assert (tmp_path / "back/file").read_text() == "there and back\n"
         assert start_of(guest) == "clone"
-        console = guest.facts["console"]
-    with boot("bookworm", on=big.name, logs=tmp_path) as guest:
+        console = guest.console_log
+    with boot("bookworm", on=big.name, log_dir=tmp_path) as guest:
         assert start_of(guest) == "clone", "its template is that host's, and stays there"
         assert guest.glob("/srv/*") == []
     assert console.parent == tmp_path
-    assert list((big.cache / "frozen").glob("*/ram"))
+    assert list((big.cache / "snapshots").glob("*/ram"))
     assert not list((big.cache / "images").glob("*/id_ed25519"))
 
 
@@ -90,10 +90,10 @@ def test_work_that_was_done_there_is_kept_there(big: BiggerHost) -> None:
         guest.succeed(["touch", "/srv/done"])
         return True
 
-    provisioning = Provisioning(name="a file", key=f"a file of {big.name}", work=work)
+    preparation = Preparation(name="a file", key=f"a file of {big.name}", work=work)
     for _ in range(2):
-        with boot_as("bookworm", Wishes(on=big.name), provisioning=provisioning) as guest:
-            provision(guest, provisioning)
+        with boot_as("bookworm", BootOptions(on=big.name), preparation=preparation) as guest:
+            provision(guest, preparation)
             assert guest.glob("/srv/done")
     assert len(done) == 1
 
@@ -105,7 +105,7 @@ def test_a_cut_link_ends_a_running_command_and_the_machine(big: BiggerHost) -> N
         with boot("bookworm", on=big.name) as guest:
             big.cut()
             cut_s.append(time.monotonic())
-            guest.run(["sleep", "600"])
+            guest.run(["sleep", "600"], warn=True)
 
     try:
         with pytest.raises(InfrastructureError, match="the link to"):
@@ -131,7 +131,7 @@ def test_the_main_job_runs_there_unchanged_and_its_products_come_home(big: Bigge
 
 
 def test_what_runs_there_is_listed_from_here(big: BiggerHost, tmp_path: Path) -> None:
-    with boot("bookworm", on=big.name, what="a machine to be seen"):
+    with boot("bookworm", on=big.name, purpose="a machine to be seen"):
         listed = inv(big, tmp_path, "vm.ps", "--on", big.name)
     assert listed.returncode == 0, listed.stderr
     assert "a machine to be seen" in listed.stdout

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from vmtasks import CommandFailed, ConnectionLost, Guest, GuestLost, TestFailed, TimeLimit, boot, events, sh
+from vmtasks import CommandFailed, ConnectionLost, Guest, GuestLost, TestFailed, TimedOut, boot, events
 from vmtasks.host.lease import leases
 from vmtasks.ssh import channel, session
 
@@ -29,7 +29,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def guest_stops(guest: Guest) -> None:
-    guest.facts["leash"].qmp("stop")
+    guest.client.qmp("stop")
 
 
 def qemu_stops(_: Guest) -> None:
@@ -43,11 +43,11 @@ def test_a_machine_that_hangs_is_lost_whoever_waits_for_it_and_goes_all_the_same
     hang: Callable[[Guest], None], tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_bytes(bytes(64 * MIB))
-    with boot("bookworm", logs=tmp_path) as guest:
-        guest.succeed(sh("echo something to see >/dev/ttyS0"))
+    with boot("bookworm", log_dir=tmp_path) as guest:
+        guest.succeed("echo something to see >/dev/ttyS0")
         hang(guest)
         with pytest.raises(ConnectionLost, match="bookworm no longer answers: no answer within 1 s"):
-            guest.run(["true"], timeout_s=1)
+            guest.run(["true"], timeout_s=1, warn=True)
         with pytest.raises(ConnectionLost, match="bookworm has not answered for 6 s"):
             guest.put(tmp_path / "file", "/var/tmp/file")
         began_s = time.monotonic()
@@ -63,34 +63,34 @@ def test_a_limit_that_passes_on_a_machine_that_hangs_is_the_limits_and_told_soon
 
     began_s = time.monotonic()
     with (
-        boot("bookworm", logs=tmp_path) as guest,
-        pytest.raises(TimeLimit, match="did not end within 4 s, and bookworm no longer answers"),
+        boot("bookworm", log_dir=tmp_path) as guest,
+        pytest.raises(TimedOut, match="did not end within 4 s, and bookworm no longer answers"),
         events.listening(hear),
     ):
-        guest.run(sh("echo begun; sleep 600"), timeout_s=4)
+        guest.run("echo begun; sleep 600", timeout_s=4, warn=True)
     assert time.monotonic() - began_s < 30
 
 
 @pytest.mark.usefixtures("impatient")
 def test_a_machine_whose_network_is_gone_is_lost_by_its_own_doing(tmp_path: Path) -> None:
-    with pytest.raises(GuestLost, match="has not answered for 6 s"), boot("bookworm", logs=tmp_path) as guest:
-        guest.run(sh("ip link set eth0 down; sleep 600"), timeout_s=LIMIT_S)
+    with pytest.raises(GuestLost, match="has not answered for 6 s"), boot("bookworm", log_dir=tmp_path) as guest:
+        guest.run("ip link set eth0 down; sleep 600", timeout_s=LIMIT_S, warn=True)
 
 
 @pytest.mark.parametrize("line", ["systemctl --no-block reboot", "pkill -KILL sshd"])
 def test_a_connection_that_a_command_breaks_is_told_and_can_be_made_anew(line: str, tmp_path: Path) -> None:
-    with boot("bookworm", logs=tmp_path) as guest:
+    with boot("bookworm", log_dir=tmp_path) as guest:
         with pytest.raises(GuestLost, match="broke while it ran `echo begun;") as lost:
-            guest.run(sh(f"echo begun; sleep 1; {line}; sleep 600"), timeout_s=LIMIT_S)
-        assert lost.value.evidence[0] == "begun"  # what systemctl says of its own end may come after it
+            guest.run(f"echo begun; sleep 1; {line}; sleep 600", timeout_s=LIMIT_S, warn=True)
+        assert lost.value.details[0] == "begun"  # what systemctl says of its own end may come after it
         guest.wait_up(timeout_s=LIMIT_S)
         guest.succeed(["true"])
 
 
 def test_a_machine_that_powers_itself_off_is_gone(tmp_path: Path) -> None:
-    with boot("bookworm", logs=tmp_path) as guest:
+    with boot("bookworm", log_dir=tmp_path) as guest:
         with pytest.raises(GuestLost):
-            guest.run(sh("systemctl --no-block poweroff; sleep 600"), timeout_s=LIMIT_S)
+            guest.run("systemctl --no-block poweroff; sleep 600", timeout_s=LIMIT_S, warn=True)
         with pytest.raises(GuestLost, match="is gone: it powered itself off"):
             guest.watch(LIMIT_S)
 
@@ -99,7 +99,7 @@ def test_a_command_that_eats_all_memory_is_killed_and_nothing_else(tmp_path: Pat
     notes: list[str] = []
     with (
         events.listening(lambda event: notes.append(event.text) if isinstance(event, events.Note) else None),
-        boot("bookworm", logs=tmp_path) as guest,
+        boot("bookworm", log_dir=tmp_path) as guest,
     ):
         with pytest.raises(CommandFailed, match="ended by signal 9"):
             guest.succeed(["tail", "/dev/zero"], timeout_s=LIMIT_S)
@@ -111,11 +111,13 @@ def test_a_command_that_eats_all_memory_is_killed_and_nothing_else(tmp_path: Pat
 def test_a_full_disk_in_the_guest_fails_the_test_and_so_it_does_where_we_write_ourselves(
     tmp_path: Path,
 ) -> None:
-    with boot("bookworm", logs=tmp_path) as guest:
-        guest.run(sh("fallocate -l $(($(stat -f -c %f /) * $(stat -f -c %S /))) /var/fill"))  # up to the last block
+    with boot("bookworm", log_dir=tmp_path) as guest:
+        guest.run(
+            "fallocate -l $(($(stat -f -c %f /) * $(stat -f -c %S /))) /var/fill", warn=True
+        )  # up to the last block
         with pytest.raises(CommandFailed) as failed:
-            guest.succeed(sh("dd if=/dev/zero of=/var/file bs=1M count=50"))
-        assert any("No space left on device" in line for line in failed.value.evidence)
+            guest.succeed("dd if=/dev/zero of=/var/file bs=1M count=50")
+        assert any("No space left on device" in line for line in failed.value.details)
         for size_bytes in (100_000, 2 * MIB):  # over ssh, and by disk
             (tmp_path / "file").write_bytes(os.urandom(size_bytes))
             with pytest.raises(TestFailed, match=r"cannot put .* on bookworm: .*No space left on device"):
@@ -127,11 +129,11 @@ def test_a_command_that_never_stops_printing_ends_at_its_limit_and_fills_nothing
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(channel, "LOG_BYTES", MIB)
-    with boot("bookworm", logs=tmp_path) as guest:
+    with boot("bookworm", log_dir=tmp_path) as guest:
         before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        with pytest.raises(TimeLimit, match=r"`yes` on bookworm did not end within 10 s$") as limit:
-            guest.run(["yes"], timeout_s=10)
-        assert limit.value.evidence == ("y",) * 15
-        assert guest.run(["pgrep", "yes"]).exit_status == 1
+        with pytest.raises(TimedOut, match=r"`yes` on bookworm did not end within 10 s$") as limit:
+            guest.run(["yes"], timeout_s=10, warn=True)
+        assert limit.value.details == ("y",) * 15
+        assert guest.run(["pgrep", "yes"], warn=True).exited == 1
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib) / 1024 < 64
     assert (tmp_path / "bookworm-01-yes.log").stat().st_size < MIB + channel.KEEP_BYTES + 100

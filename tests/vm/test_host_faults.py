@@ -32,7 +32,7 @@ try:
     with boot("bookworm", logs=Path(logs), **json.loads(options)) as guest:
         exec(work)
 except VmtasksError as problem:
-    print(json.dumps([problem.code, outcome_of(problem), problem.sentence, problem.hint]))
+    print(json.dumps([problem.code, outcome_of(problem), str(problem), problem.hint]))
 """
 MACHINES = '"$CACHE/machines"'
 
@@ -149,7 +149,7 @@ def test_an_image_that_was_written_to_since_its_template_was_made_has_another_te
     baked, copy = copied_image
     os.utime(copy / "disk.qcow2")
     change = shlex.join(["mount", "--bind", str(copy), str(baked.directory)])
-    work = "from vmtasks.errors import HostError; raise HostError(guest.facts['origin'].why)"
+    work = "from vmtasks.errors import HostError; raise HostError(guest.source.why)"
     before = {frozen.directory for frozen in all_frozen()}
     *_, why, _ = on_a_host_where(change, work, tmp_path)
     (made,) = (one for one in all_frozen() if one.directory not in before and one.name == "bookworm")

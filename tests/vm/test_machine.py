@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from vmtasks import BootError, ConnectionLost, Guest, GuestLost, HostError, boot, events, sh
+from vmtasks import BootError, ConnectionLost, Guest, GuestLost, HostError, boot, events
 from vmtasks.deadline import Deadline
 from vmtasks.host.lease import Lease, leases
 
@@ -85,7 +85,7 @@ def test_a_killed_supervisor_takes_qemu_and_the_disk_along() -> None:
             left.append(own_lease())
             os.kill(left[0].said["supervisor_pid"], signal.SIGKILL)
             assert wait_for_end(left[0].said["qemu_pid"], GONE_LIMIT_S)
-            guest.run(["true"])
+            guest.run(["true"], warn=True)
 
     left: list[Lease] = []
     with pytest.raises(ConnectionLost):
@@ -95,10 +95,10 @@ def test_a_killed_supervisor_takes_qemu_and_the_disk_along() -> None:
 
 def test_a_killed_qemu_is_told_at_once_with_the_console(tmp_path: Path) -> None:
     def kill_it() -> None:
-        with boot("bookworm", logs=tmp_path) as guest:
-            guest.succeed(sh("echo something to see >/dev/ttyS0"))
+        with boot("bookworm", log_dir=tmp_path) as guest:
+            guest.succeed("echo something to see >/dev/ttyS0")
             os.kill(own_lease().said["qemu_pid"], signal.SIGKILL)
-            guest.run(["sleep", "600"])
+            guest.run(["sleep", "600"], warn=True)
 
     with pytest.raises(ConnectionLost, match="is gone"):
         kill_it()
@@ -111,7 +111,7 @@ def test_a_kernel_that_panics_ends_the_wait_and_every_attempt_keeps_its_console(
     with (
         events.listening(lambda event: notes.append(event.text) if isinstance(event, events.Note) else None),
         pytest.raises(BootError, match="panicked: Kernel panic - not syncing"),
-        boot("panics", attempts=2, logs=tmp_path),
+        boot("panics", attempts=2, log_dir=tmp_path),
     ):
         pass
     assert "trying again (2 of 2)" in notes[-1]
@@ -120,14 +120,14 @@ def test_a_kernel_that_panics_ends_the_wait_and_every_attempt_keeps_its_console(
 
 
 def test_a_panic_in_the_middle_of_a_command_is_told(tmp_path: Path) -> None:
-    with pytest.raises(GuestLost, match="panicked"), boot("bookworm", logs=tmp_path) as guest:
-        guest.run(sh("echo c >/proc/sysrq-trigger; sleep 600"), timeout_s=120)
+    with pytest.raises(GuestLost, match="panicked"), boot("bookworm", log_dir=tmp_path) as guest:
+        guest.run("echo c >/proc/sysrq-trigger; sleep 600", timeout_s=120, warn=True)
 
 
 def test_qemu_that_refuses_its_command_line_says_so() -> None:
     with (
         pytest.raises(HostError, match="no-such-device"),
-        boot("bookworm", extra=("-device", "no-such-device")),
+        boot("bookworm", extra_args=("-device", "no-such-device")),
     ):
         pass
 
@@ -140,7 +140,7 @@ def test_more_memory_than_there_is_is_refused_at_once() -> None:
 def test_two_machines_are_two(tmp_path: Path) -> None:
     with boot("bookworm", name="left") as left, boot("bookworm", name="right") as right:
         for guest in (left, right):
-            guest.succeed(sh(f"echo {guest.name} >/var/tmp/name"))
+            guest.succeed(f"echo {guest.name} >/var/tmp/name")
         assert left.succeed(["cat", "/var/tmp/name"]) == "left\n"
         assert right.succeed(["cat", "/var/tmp/name"]) == "right\n"
         assert machine_id(left) != machine_id(right)

@@ -13,10 +13,10 @@ import pytest
 
 from tests.bigger_host import BiggerHost
 from tests.contract import ProviderContract
-from vmtasks import Guest, Provider, boot, sh
+from vmtasks import Guest, Provider, boot
 from vmtasks.config.paths import cache_dir
 from vmtasks.providers.boot import provider_of
-from vmtasks.spec import HERE
+from vmtasks.spec import LOCAL
 
 ROOT = Path(__file__).resolve().parents[2]
 INV = (str(Path(sys.executable).with_name("inv")), "-r", str(ROOT))
@@ -29,7 +29,7 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
     """Yield, as its owner has it, a machine that is a host like any other to a user who has its key and knows it."""
     home = tmp_path_factory.mktemp("home")
     with boot("bookworm-build", name="board") as guest, pytest.MonkeyPatch.context() as patch:
-        address = guest.facts["address"]
+        address = guest.address
         (home / ".ssh").mkdir(mode=0o700)
         (home / ".ssh" / "config").write_text(
             f"Host board\n  HostName {address.host}\n  Port {address.port}\n  IdentityFile {address.access.identity}\n"
@@ -46,7 +46,7 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
 class TestQemu(ProviderContract):
     @pytest.fixture
     def provider(self) -> Provider:
-        return provider_of(HERE)
+        return provider_of(LOCAL)
 
 
 class TestQemuOnABiggerHost(ProviderContract):
@@ -67,10 +67,10 @@ class TestStanding(ProviderContract):
 
 def test_what_commands_leave_running_ends_and_what_others_run_goes_on(board: Guest) -> None:
     started = "setsid sleep {} >/dev/null 2>&1 & until pgrep --full --exact 'sleep {}' >/dev/null; do :; done"
-    board.succeed(sh(started.format(1001, 1001)))
+    board.succeed(started.format(1001, 1001))
     with boot("bookworm", on=ON) as guest:
-        guest.succeed(sh(started.format(1002, 1002)), user="builder")
-        guest.succeed(sh(started.format(1003, 1003)))
+        guest.succeed(started.format(1002, 1002), user="builder")
+        guest.succeed(started.format(1003, 1003))
     assert board.succeed(["pgrep", "--full", "--list-full", "^sleep 100"]).split()[1:] == ["sleep", "1001"]
     board.succeed(["pkill", "--full", "^sleep 1001"])
 
@@ -90,5 +90,5 @@ def test_a_shipped_recipe_runs_there_unchanged_and_leaves_only_packages(board: G
         ("install", "none"),
     ]
     assert "waiting for board behind " in done.stderr, "install waits for the machine that lintian is on"
-    board.fail(sh("ls -d /build /srv/vmtasks* /etc/apt/sources.list.d/vmtasks.list /sys/fs/cgroup/vmtasks 2>/dev/null"))
-    board.succeed(sh("[ -e /var/lib/vmtasks/standing ] && ! [ -s /var/lib/vmtasks/standing ]"))
+    board.fail("ls -d /build /srv/vmtasks* /etc/apt/sources.list.d/vmtasks.list /sys/fs/cgroup/vmtasks 2>/dev/null")
+    board.succeed("[ -e /var/lib/vmtasks/standing ] && ! [ -s /var/lib/vmtasks/standing ]")

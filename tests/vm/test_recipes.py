@@ -165,7 +165,7 @@ def built(room: Path, hello: Path, cowsay: Path) -> tuple[Done, Done]:
     return first, second
 
 
-def products(done: Done) -> dict[str, Path]:
+def artifacts(done: Done) -> dict[str, Path]:
     """Return what standard output names; it names nothing else."""
     paths = [done.cwd / line for line in done.stdout.splitlines()]
     assert [path for path in paths if not path.is_file()] == []
@@ -199,7 +199,7 @@ def sha256(path: Path) -> str:
 
 def test_make_test_in_vm_brings_out_everything_and_says_only_where(made: Done) -> None:
     assert made.passed()
-    assert sorted(products(made)) == [
+    assert sorted(artifacts(made)) == [
         "distdirname.txt",
         "greeting-1.2.0.tar.gz",
         "greeting-1.2.0.tar.gz.sha256",
@@ -216,8 +216,8 @@ def test_make_test_in_vm_brings_out_everything_and_says_only_where(made: Done) -
 
 def test_make_test_in_vm_writes_everything_down(made: Done) -> None:
     result = made.result
-    assert (result["outcome"], result["exit_code"], result["sentence"]) == ("passed", 0, "")
-    assert {"slot", "overlay", "start", "load", "ssh", "copy in", "copy out", "stop"} <= {
+    assert (result["outcome"], result["exit_code"], result["message"]) == ("passed", 0, "")
+    assert {"slot", "overlay", "start", "load", "ssh", "upload", "download", "stop"} <= {
         phase["phase"] for phase in result["phases"]
     }
     assert [phase for phase in result["phases"] if phase["duration_s"] is None or phase["error"]] == []
@@ -239,7 +239,7 @@ def test_make_test_in_vm_writes_everything_down(made: Done) -> None:
     for command in result["commands"]:
         assert command["status"] == 0
         assert (ROOT / command["log"]).is_file()
-    assert sorted(map(Path, result["products"])) == sorted(products(made).values())
+    assert sorted(map(Path, result["artifacts"])) == sorted(artifacts(made).values())
     assert not (made.directory / "leftovers.txt").exists()
     assert "greeting" in (made.directory / "install-logs" / "dpkg.log").read_text(encoding="utf-8")
     assert (made.directory / "install-logs" / "journal.log").stat().st_size > 0
@@ -257,7 +257,7 @@ def test_make_test_in_vm_reports_its_cases(made: Done) -> None:
 
 
 def test_the_same_source_gives_the_same_packages(made: Done, built: tuple[Done, Done]) -> None:
-    before, after = products(made), products(built[0])
+    before, after = artifacts(made), artifacts(built[0])
     assert built[0].passed()
     names = sorted(name for name in before if name.endswith((".deb", ".changes", ".buildinfo")))
     assert len(names) == 4
@@ -267,7 +267,7 @@ def test_the_same_source_gives_the_same_packages(made: Done, built: tuple[Done, 
 
 def test_a_package_from_debians_archive_is_built(built: tuple[Done, Done]) -> None:
     assert built[1].passed()
-    kinds = sorted(path.suffix for path in products(built[1]).values())
+    kinds = sorted(path.suffix for path in artifacts(built[1]).values())
     assert kinds == [".buildinfo", ".changes", ".deb", ".deb"]
     assert built[1].cases == {"build-deb": "passed", "lintian": "passed"}
 
@@ -281,14 +281,14 @@ def test_the_same_tree_gives_the_same_tarball_and_any_tree_gives_one(
         inv(room, "tarbake", "--source", tree),
     )
     assert ours.passed()
-    tarball = products(ours)["greeting-1.2.0.tar.gz"]
-    assert sha256(tarball) == sha256(products(made)[tarball.name])
-    assert products(ours)["distdirname.txt"].read_text() == "greeting-1.2.0\n"
+    tarball = artifacts(ours)["greeting-1.2.0.tar.gz"]
+    assert sha256(tarball) == sha256(artifacts(made)[tarball.name])
+    assert artifacts(ours)["distdirname.txt"].read_text() == "greeting-1.2.0\n"
     subprocess.run(["sha256sum", "--check", "--strict", f"{tarball.name}.sha256"], cwd=tarball.parent, check=True)
 
     assert theirs.passed()
-    directory = products(theirs)["distdirname.txt"].read_text().strip()
-    with tarfile.open(products(theirs)[f"{directory}.tar.gz"]) as archive:
+    directory = artifacts(theirs)["distdirname.txt"].read_text().strip()
+    with tarfile.open(artifacts(theirs)[f"{directory}.tar.gz"]) as archive:
         packed = {member.name for member in archive if not member.isdir()}
     assert packed == {f"{directory}/{path}" for path in tree_files(tree)}
 
@@ -315,7 +315,7 @@ INSTALLED_AND_UPGRADED = [
 
 
 def test_a_failed_smoke_test_is_told_and_an_upgrade_is_one(made: Done, room: Path, tmp_path: Path) -> None:
-    deb = products(made)["greeting_1.2.0_amd64.deb"]
+    deb = artifacts(made)["greeting_1.2.0_amd64.deb"]
     repacked(deb, "1.1.0", tmp_path / "old ones")
     failed, upgraded = all_of(
         inv(room, "install-test", "--debs", deb.parent, "--smoke", "echo smoke and mirrors; exit 3"),
@@ -331,13 +331,13 @@ def test_a_failed_smoke_test_is_told_and_an_upgrade_is_one(made: Done, room: Pat
     assert row.text == "smoke and mirrors"
     assert {"dpkg.log", "journal.log"} <= {path.name for path in (failed.directory / "install-logs").iterdir()}
     last_screen = failed.stderr.splitlines()[-15:]
-    repeat = next(line.split(None, 1)[1] for line in last_screen if line.strip().startswith("repeat:"))
+    rerun = next(line.split(None, 1)[1] for line in last_screen if line.strip().startswith("repeat:"))
     shell = next(line.split(None, 1)[1] for line in last_screen if line.strip().startswith("shell:"))
-    program, *words = shlex.split(repeat)
+    program, *words = shlex.split(rerun)
     assert (room / program).samefile(INV[0])
     assert words == [*INV[1:], "install-test", "--debs", str(deb.parent), "--smoke", "echo smoke and mirrors; exit 3"]
-    assert shell == f"{repeat} --shell"
-    assert any("smoke and mirrors" in line for line in last_screen if "repeat" not in line and "shell" not in line)
+    assert shell == f"{rerun} --shell"
+    assert any("smoke and mirrors" in line for line in last_screen if "rerun" not in line and "shell" not in line)
 
     assert upgraded.passed()
     assert upgraded.cases == dict.fromkeys(INSTALLED_AND_UPGRADED, "passed")
@@ -347,7 +347,7 @@ def test_a_failed_smoke_test_is_told_and_an_upgrade_is_one(made: Done, room: Pat
 def test_a_package_from_debians_archive_is_installed_and_upgraded(
     built: tuple[Done, Done], cowsay: Path, tmp_path: Path
 ) -> None:
-    debs = [path for path in products(built[1]).values() if path.suffix == ".deb"]
+    debs = [path for path in artifacts(built[1]).values() if path.suffix == ".deb"]
     version = debs[0].name.split("_")[1]
     newer = [repacked(deb, f"{version}+newer", tmp_path / "newer") for deb in debs]
     installed, upgraded = all_of(
@@ -413,9 +413,9 @@ def test_what_is_needed_to_build_is_installed_once_and_tests_that_ask_for_it_are
     assert not [one for one in second.result["commands"] if one["command"].startswith("apt-get")]
     (machine,) = second.result["machines"]
     assert machine["start"] == "fork"
-    assert "the build dependencies of needy" in machine["why_start"]
-    (deb,) = [path for path in products(second).values() if path.suffix == ".deb"]
-    assert sha256(deb) == sha256(products(first)[deb.name])
+    assert "the build dependencies of needy" in machine["start_reason"]
+    (deb,) = [path for path in artifacts(second).values() if path.suffix == ".deb"]
+    assert sha256(deb) == sha256(artifacts(first)[deb.name])
 
     (tried,) = all_of(inv(tmp_path, "install-test", "--debs", deb, "--source", "needy"))
     assert tried.passed()
@@ -446,12 +446,12 @@ def test_a_project_without_debian_has_its_own_tests_run(tmp_path: Path) -> None:
     )
     assert passed.passed()
     assert passed.cases == {"test": "passed"}
-    assert products(passed)["report.log"] == tmp_path / "good reports" / "report.log"
+    assert artifacts(passed)["report.log"] == tmp_path / "good reports" / "report.log"
 
     assert (failed.status, failed.result["outcome"]) == (1, "test-failed")
     assert failed.cases == {"test": "test-failed"}
-    assert failed.result["evidence"][:2] == ["checked by builder", "caf�"]
-    assert products(failed)["report.log"].read_text() == "checked by builder\n"
+    assert failed.result["details"][:2] == ["checked by builder", "caf�"]
+    assert artifacts(failed)["report.log"].read_text() == "checked by builder\n"
 
 
 # ---- bad input
@@ -494,9 +494,9 @@ def oddments(tmp_path: Path) -> Path:
 def test_bad_input_is_one_sentence_before_anything_boots(oddments: Path, words: str, says: str) -> None:
     (done,) = all_of(inv(oddments, *(HELLO if word == "HELLO" else word for word in words.split())))
     assert (done.status, done.stdout, done.result["outcome"]) == (64, "", "usage"), done.stderr
-    assert re.search(says, done.result["sentence"]), done.result["sentence"]
-    assert "\n" not in done.result["sentence"]
-    assert done.stderr.count(done.result["sentence"]) == 1
+    assert re.search(says, done.result["message"]), done.result["message"]
+    assert "\n" not in done.result["message"]
+    assert done.stderr.count(done.result["message"]) == 1
     assert "Traceback" not in done.stderr
     assert (done.result["machines"], done.result["phases"]) == ([], [])
 

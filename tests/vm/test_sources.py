@@ -132,14 +132,14 @@ def test_a_dsc_whose_tarball_is_another_one_is_refused_before_anything_boots(tmp
         orig.write(b"x")
     done, result = inv(tmp_path, "build-deb", "--source", dsc)
     assert (done.returncode, result["outcome"], result["machines"], result["phases"]) == (64, "usage", [], [])
-    assert re.search(r"tiny_1\.0~rc1\.orig\.tar\.gz is not the file that it names", result["sentence"])
+    assert re.search(r"tiny_1\.0~rc1\.orig\.tar\.gz is not the file that it names", result["message"])
 
 
 def test_vmtasks_image_holds_for_a_file_too(tmp_path: Path, dsc: Path) -> None:
     for words in (("build-deb", "--source", dsc), ("install-test", "--debs", dsc, "--source", dsc)):
         done, result = inv(tmp_path, *words, VMTASKS_IMAGE="no-such-image")
         assert done.returncode == 64, done.stderr
-        assert "no-such-image" in result["sentence"] or "cannot install" in result["sentence"]
+        assert "no-such-image" in result["message"] or "cannot install" in result["message"]
 
 
 def test_a_packaged_checkout_is_its_source_package(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_a_packaged_checkout_is_its_source_package(tmp_path: Path) -> None:
     done, result = inv(tmp_path, "test-in-vm", "--source", root, "--out", "out")
     assert done.returncode == 0, done.stderr
     assert content(tmp_path / "out" / "tiny_1.0-1_all.deb") == {"words": "patched\n", "more": "more\n"}
-    made = {Path(path).name for path in result["products"]}
+    made = {Path(path).name for path in result["artifacts"]}
     assert {"tiny_1.0-1.dsc", "tiny_1.0.orig.tar.gz", "tiny_1.0-1.debian.tar.xz", "tiny_1.0-1_all.deb"} <= made
     notes = [note["text"] for note in result["notes"]]
     assert "upstream's tarball tiny_1.0.orig.tar.* is made of the tag v1.0" in notes
@@ -192,4 +192,4 @@ def test_a_python_project_is_itself_what_is_tested(tmp_path: Path) -> None:
     files |= {"src/pep517/__init__.py": "raise ImportError('ours')\n", "tests/test_it.py": "import pep517\n"}
     done, result = inv(tmp_path, "test-in-vm", "--source", write(tmp_path / "bad", files))
     assert (done.returncode, result["outcome"]) == (1, "test-failed"), done.stderr
-    assert any("ours" in line for line in result["evidence"])
+    assert any("ours" in line for line in result["details"])

@@ -12,14 +12,14 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import repeat
+from itertools import rerun
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
-from vmtasks import boot, sh
+from vmtasks import boot
 from vmtasks.autopkgtest.testbed import Testbed
 from vmtasks.process.host_commands import host_commands
 
@@ -47,7 +47,7 @@ class Done:
 
     @property
     def sentences(self) -> dict[str, str]:
-        return {case["case"].removeprefix("debian/tests/"): case["sentence"] for case in self.result["cases"]}
+        return {case["case"].removeprefix("debian/tests/"): case["message"] for case in self.result["cases"]}
 
 
 def install_test(room: Path, *words: str | Path, env: Mapping[str, str] = {}) -> Done:
@@ -110,7 +110,7 @@ def test_what_the_archive_has_under_the_same_name_is_not_what_is_tested(tmp_path
     done = install_test(tmp_path, "--debs", same, "--debs", older, "--smoke", smoke)
     assert done.cases == {"install": "passed", "smoke": "test-failed", "purge": "passed", "leftovers": "passed"}
     assert done.status == 1
-    assert "broken" in done.result["evidence"]
+    assert "broken" in done.result["details"]
 
 
 def test_what_fails_in_dpkg_fails_once_and_the_script_and_the_unit_say_why(tmp_path: Path) -> None:
@@ -122,9 +122,9 @@ def test_what_fails_in_dpkg_fails_once_and_the_script_and_the_unit_say_why(tmp_p
     tiny = deb(tmp_path, "Package: tiny", {"lib/systemd/system/tiny.service": unit}, postinst=postinst)
     done = install_test(tmp_path, "--debs", tiny)
     assert (done.status, done.cases) == (1, {"install": "test-failed"})
-    assert "post-installation script subprocess returned error exit status 1" in done.result["sentence"]
-    assert "tinyd: port 80 is taken" in done.result["sentence"]
-    assert "tiny: /var/lib/tiny is missing" in done.result["evidence"]
+    assert "post-installation script subprocess returned error exit status 1" in done.result["message"]
+    assert "tinyd: port 80 is taken" in done.result["message"]
+    assert "tiny: /var/lib/tiny is missing" in done.result["details"]
     installs = [one for one in done.result["commands"] if one["command"].startswith("apt-get install")]
     assert len(installs) == 1
 
@@ -227,7 +227,7 @@ def test_a_run_in_which_every_test_was_skipped_is_no_pass(tmp_path: Path) -> Non
     tiny = deb(tmp_path, "Package: tiny")
     done = install_test(tmp_path, "--debs", tiny, "--source", tree)
     assert (done.status, done.result["outcome"], done.cases["never"]) == (8, "skipped", "skipped")
-    assert "none of the source's 1 tests has told anything" in done.result["sentence"]
+    assert "none of the source's 1 tests has told anything" in done.result["message"]
     assert done.cases["install"] == done.cases["leftovers"] == "passed"
 
 
@@ -238,7 +238,7 @@ def test_what_could_have_autopkgtest_run_a_program_on_the_host_is_refused(tmp_pa
     control.write_text(control.read_text().replace("\n\n", f"\nBuild-Depends: x'); system('touch {owned}'); ('\n\n", 1))
     done = install_test(tmp_path, "--debs", deb(tmp_path, "Package: tiny"), "--source", tree)
     assert done.status == 1
-    assert "has a quote or a backslash, which no build-depends may have" in done.result["sentence"]
+    assert "has a quote or a backslash, which no build-depends may have" in done.result["message"]
     assert not owned.exists()
 
 
@@ -248,7 +248,7 @@ def test_what_could_have_autopkgtest_run_a_program_on_the_host_is_refused(tmp_pa
 @pytest.fixture(scope="module")
 def testbed() -> Iterator[Testbed]:
     with host_commands() as host:
-        bed = Testbed(repeat(lambda: boot("bookworm")), host)
+        bed = Testbed(rerun(lambda: boot("bookworm")), host)
         bed.open()
         yield bed
         bed.close()
@@ -294,7 +294,7 @@ def test_files_travel_and_a_revert_is_another_machine(testbed: Testbed, tmp_path
     machine = testbed.guest.boot_id(), testbed.guest.query(["cat", "/etc/machine-id"])
     assert testbed.revert() == scratch
     assert testbed.guest.query(["cat", "/etc/machine-id"]) != machine[1]
-    assert testbed.guest.query(sh(f"ls -A {scratch}")) == ""
+    assert testbed.guest.query(f"ls -A {scratch}") == ""
 
 
 def test_what_autopkgtest_has_there_survives_a_reboot(testbed: Testbed) -> None:

@@ -92,7 +92,7 @@ def shared_connection(ssh: Sequence[str], host: HostCommands) -> Iterator[Shared
     :raise ConnectionLost: the guest does not let us in.
     """
     with TemporaryDirectory(prefix="vmtasks-", dir=socket_dir()) as name:
-        cleanup.entrust(Path(name))
+        cleanup.remove_at_exit(Path(name))
         connection = SharedConnection(ssh, host, Path(name))
         connection.open()
         try:

@@ -20,7 +20,7 @@ from vmtasks.autopkgtest.shell import shell_on_terminal
 from vmtasks.autopkgtest.testbed import Testbed
 from vmtasks.errors import VmtasksError, outcome_of
 from vmtasks.process.host_commands import host_commands
-from vmtasks.process.signals import signals_interrupt
+from vmtasks.process.signals import interrupt_on_signals
 from vmtasks.providers.boot import boot
 from vmtasks.report.display.plain import Plain
 from vmtasks.report.display.stream import SafeStream
@@ -46,7 +46,7 @@ def virt_server(words: Sequence[str]) -> int:
     display = Plain(SafeStream(sys.stderr))
     shown = display if options.debug else partial(_only_what_matters, display)
     try:
-        with events.listening(shown), signals_interrupt(), host_commands() as host:
+        with events.listening(shown), interrupt_on_signals(), host_commands() as host:
             machines = partial(
                 boot,
                 options.image,

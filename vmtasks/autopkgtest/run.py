@@ -18,9 +18,9 @@ from vmtasks.autopkgtest.testbed import Testbed
 from vmtasks.errors import HostError
 from vmtasks.guest.told import told
 from vmtasks.process.host_commands import host_commands
-from vmtasks.process.isolated import argv_of
+from vmtasks.process.isolated import isolated_argv
 from vmtasks.process.tail import last_lines
-from vmtasks.process.threads import at_once, check_interrupted
+from vmtasks.process.threads import check_interrupted, parallel
 
 _TURN_S = 0.25
 _PEER = struct.Struct("3i")
@@ -92,7 +92,7 @@ def run(
     """
     ended = False
     with _listening() as (listener, name):
-        argv = [*command(argv_of("vmtasks.autopkgtest.relay", name))]
+        argv = [*command(isolated_argv("vmtasks.autopkgtest.relay", name))]
         log = _Followed(directory / "log", machine)
 
         def watch(_: float) -> None:
@@ -117,7 +117,7 @@ def run(
         statuses: list[int] = []
         with told(machine, shown, directory / "log") as learn:
             try:
-                at_once(answer, lambda: statuses.append(call()))
+                parallel(answer, lambda: statuses.append(call()))
             finally:
                 log.emit_more()
             learn(statuses[0])

@@ -40,7 +40,7 @@ def check_quotes(name: str, text: str) -> None:
             raise TestFailed(
                 f"cannot run the tests: line {number} of {name} has a quote or a backslash, which no "
                 f"{field or 'such field'} may have",
-                evidence=(line.strip()[:200],),
+                details=(line.strip()[:200],),
             )
 
 

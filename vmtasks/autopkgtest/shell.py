@@ -18,7 +18,7 @@ def shell_on_terminal(guest: Guest, directory: str, environment: Sequence[str]) 
 
     :param environment: additions, as autopkgtest writes them: ``NAME="VALUE"``, for a shell.
     """
-    program, *words = guest.facts["ssh"]
+    program, *words = guest.ssh_command
     exports = "".join(f"export {setting}; " for setting in environment)
     line = f"cd {shlex.quote(directory)}; {exports}exec bash"
     try:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vmtasks.autopkgtest.connection import SharedConnection, shared_connection
 from vmtasks.errors import UsageError
-from vmtasks.guest import Guest, sh
+from vmtasks.guest import Guest
 from vmtasks.process.host_commands import HostCommands
 
 _USER = "builder"
@@ -84,10 +84,10 @@ class Testbed:
         """Take a clean machine, and return autopkgtest's directory in it."""
         with ExitStack() as stack:
             guest = stack.enter_context(next(self._machines)())
-            self._connection = stack.enter_context(shared_connection(guest.facts["ssh"], self._host))
+            self._connection = stack.enter_context(shared_connection(guest.ssh_command, self._host))
             template = shlex.quote(self._scratch) if self._scratch else "$(mktemp -d -u /tmp/autopkgtest.XXXXXX)"
             script = f"d={template}; mkdir -p -m 1777 $d && echo $d; id -u {_USER} 2>/dev/null || :"
-            self._scratch, *user = guest.query(sh(script)).split()
+            self._scratch, *user = guest.query(script).split()
             self._has_user = bool(user)
             self._guest = guest
             self._machine = stack.pop_all()
@@ -112,12 +112,12 @@ class Testbed:
         guest, connection = self.guest, self._connection
         save = f"tar -C / -cf {_SAVED} .{shlex.quote(self._scratch)}"
         with guest.rebooting() as ask:
-            guest.query(sh(f"{save} && rm -f {_REBOOT_PREPARED}"))
+            guest.query(f"{save} && rm -f {_REBOOT_PREPARED}")
             if not by_itself:
                 ask()
         if connection is not None:
             connection.open()
-        guest.query(sh(f"tar -C / -xpf {_SAVED} && rm -f {_SAVED}"))
+        guest.query(f"tar -C / -xpf {_SAVED} && rm -f {_SAVED}")
 
     def copy_down(self, source: str, target: str) -> None:
         """Copy a file of the host's, or a directory's content (both names end in a slash), into the guest."""

@@ -15,6 +15,7 @@ from itertools import chain, count, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vmtasks.autopkgtest.completed import COMPLETE, expect_autodep8
 from vmtasks.autopkgtest.control import normalized
 from vmtasks.autopkgtest.run import Report, command_line, run
 from vmtasks.autopkgtest.safety import check_quotes, text_of
@@ -23,7 +24,7 @@ from vmtasks.autopkgtest.testbed import Machines, Testbed
 from vmtasks.debian import apt, dep8, packages
 from vmtasks.debian.debfile import Packages
 from vmtasks.errors import TestFailed, TestSkipped
-from vmtasks.guest import Guest, sh
+from vmtasks.guest import Guest
 from vmtasks.process.host_commands import host_commands
 from vmtasks.project.source import Source
 
@@ -34,15 +35,6 @@ if TYPE_CHECKING:
 
 _NOT_FETCHED = "failed to download packages"
 _TESTBED_FAILED = 16
-# autopkgtest would call autodep8 on the host; it obeys the tree that it looks at, so that is done in a machine.
-_COMPLETE = """# complete debian/tests/control
-cd @TREE@
-[ -f debian/control ] || exit 0
-if [ -e debian/tests/control ] && ! sed '/^[[:space:]]*$/q' debian/control | grep -q autopkgtest-pkg-; then exit 0; fi
-autodep8 >../control.complete || { rm ../control.complete; exit 0; }
-mkdir -p debian/tests
-mv ../control.complete debian/tests/control
-"""
 
 
 @dataclass(kw_only=True)
@@ -80,8 +72,8 @@ class PackageTests:
         with run.boot(project.images.build, name="source", project=project) as guest:
             tree = origin.deliver(guest)
             if not guest.glob(f"{tree}/debian/tests/*"):  # autodep8 may know what to do
-                _expect_autodep8(guest)
-            guest.query(sh(_COMPLETE.replace("@TREE@", shlex.quote(tree))))
+                expect_autodep8(guest)
+            guest.query(COMPLETE.replace("@TREE@", shlex.quote(tree)))
             if not guest.glob(f"{tree}/debian/tests/control"):
                 return None
             target = run.directory / "source"
@@ -116,7 +108,7 @@ class PackageTests:
             return nullcontext(guest)
 
         for one in self.listed:
-            with self.run.case(f"debian/tests/{one.name}", goes_on=guest):
+            with self.run.case(f"debian/tests/{one.name}", continue_on_error=True, guest=guest):
                 report = self._call([one.name], machine, name=one.name, reverts=False)
                 self._judge(report, one.name, {}, partial(self._reason, one.name, machine))
 
@@ -128,7 +120,7 @@ class PackageTests:
             return
         self.run.untested(
             f"none of the source's {len(self.listed)} tests has told anything: each was skipped, or is marked as flaky",
-            evidence=tuple(f"{row.test}: {row.verdict} {row.reason}".rstrip() for row in self._rows),
+            details=tuple(f"{row.test}: {row.verdict} {row.reason}".rstrip() for row in self._rows),
             hint='[install] skipped = "pass" in vmtasks.toml accepts that',
         )
 
@@ -136,15 +128,15 @@ class PackageTests:
 
     def _whole(self, new: Packages, served: Checkpoint) -> None:
         """Have autopkgtest say what is wrong with a debian/tests/control in which we find no test."""
-        with self.run.case("debian/tests", goes_on=True):
+        with self.run.case("debian/tests", continue_on_error=True):
             report = self._in_clean_machines([], new, served, name="control")
             if complaint := report.summary.complaint:
-                raise TestFailed(f"debian/tests/control: {complaint}", evidence=report.output_of("control"))
+                raise TestFailed(f"debian/tests/control: {complaint}", details=report.output_of("control"))
             raise TestSkipped("there is no test in debian/tests/control")
 
     def _one(self, name: str, new: Packages, served: Checkpoint) -> None:
         """Run one test in a machine of its own."""
-        with self.run.case(f"debian/tests/{name}", goes_on=True):
+        with self.run.case(f"debian/tests/{name}", continue_on_error=True):
             report = self._in_clean_machines([name], new, served, name=name)
             idle = partial(self._machine, new, "skipped", served)
             self._judge(report, name, new, partial(self._reason, name, idle))
@@ -154,7 +146,7 @@ class PackageTests:
         report = self._in_clean_machines(names, new, served, name="built", build=True)
         idle = partial(self._machine, new, "skipped", served)
         for name in names:
-            with self.run.case(f"debian/tests/{name}", goes_on=True):
+            with self.run.case(f"debian/tests/{name}", continue_on_error=True):
                 self._judge(report, name, new, partial(self._reason, name, idle))
 
     def _in_clean_machines(
@@ -227,7 +219,7 @@ class PackageTests:
 
     def _look(self, guest: Guest, directory: str, environment: Sequence[str]) -> None:
         del directory, environment
-        self.run.linger(guest, TestFailed("a test of the source has failed"))
+        self.run.debug(guest, TestFailed("a test of the source has failed"))
 
     def _reason(self, name: str, machine: Machines) -> str:
         """Return why a test is not for such a machine: of one alone, autopkgtest does not say so if it is a command."""
@@ -253,7 +245,7 @@ class PackageTests:
                 self._rows.append(Row(test=name, verdict="SKIP", reason=why))
             raise TestSkipped(why)
         if row is None:
-            raise TestFailed(f"{name}: {complaint}", evidence=report.output_of(name))
+            raise TestFailed(f"{name}: {complaint}", details=report.output_of(name))
         match row.verdict:
             case "PASS":
                 self._expect_new(report, name, new)
@@ -263,7 +255,7 @@ class PackageTests:
                 raise TestSkipped(f"it failed, which does not count, since it is marked as flaky: {row.reason}")
             case _:
                 more = f": {complaint}" if row.reason == "badpkg" else ""
-                raise TestFailed(f"{name} failed: {row.reason}{more}", evidence=report.output_of(name))
+                raise TestFailed(f"{name} failed: {row.reason}{more}", details=report.output_of(name))
 
     @staticmethod
     def _expect_new(report: Report, name: str, new: Packages) -> None:
@@ -279,11 +271,6 @@ class PackageTests:
             plain = package.partition(":")[0]
             if plain in new and new[plain].version != version:
                 raise TestFailed(f"{name} ran with {plain} {version}, and not with the {new[plain].version} under test")
-
-
-def _expect_autodep8(guest: Guest) -> None:
-    if not guest.query(sh("command -v autodep8 || :")).strip():
-        apt.install(guest, ["autodep8"])
 
 
 def _plain(name: str) -> str:

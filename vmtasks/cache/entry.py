@@ -19,18 +19,18 @@ from pathlib import Path
 from vmtasks import events
 from vmtasks.errors import HostError
 from vmtasks.host.flock import flock, try_lock
-from vmtasks.host.local import THIS_HOST, Place
-from vmtasks.process.cleanup import entrust
+from vmtasks.host.local import LOCAL_HOST, Host
+from vmtasks.process.cleanup import remove_at_exit
 
 _IN_USE = "in-use"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class CacheEntry:
     """A complete directory of the cache with a disk in it. Its files are read-only by agreement."""
 
     directory: Path
-    place: Place = field(default=THIS_HOST, compare=False, repr=False)
+    place: Host = field(default=LOCAL_HOST, compare=False, repr=False)
     """The host that it is on."""
 
     @property
@@ -54,12 +54,12 @@ class Kept:
 
     def drop(self) -> bool:
         """Remove it unless somebody uses it, and return whether it is gone."""
-        if not self.place.is_here:
+        if not self.place.is_local:
             return self.place.call(type(self).drop, self)
         with try_lock(self.in_use) as free:
             if free:
                 aside = self.directory.with_name(f".{self.directory.name}.part")
-                entrust(aside)
+                remove_at_exit(aside)
                 with suppress(FileNotFoundError):  # somebody else was quicker
                     self.directory.rename(aside)
                     shutil.rmtree(aside, ignore_errors=True)
@@ -67,14 +67,14 @@ class Kept:
 
 
 @contextmanager
-def part(path: Path) -> Iterator[None]:
-    """Make the directory *path*, named like ``.NAME.part``, and hold it until the block ends, under any name.
+def incomplete(path: Path) -> Iterator[None]:
+    """Make the directory *path*, named like ``.NAME.incomplete``, and hold it until the block ends, under any name.
 
     The block gives it its own name once it is complete; otherwise it is gone at the end, even if that is this
     process's own.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    entrust(path)
+    remove_at_exit(path)
     with _doorway(path.parent):
         path.mkdir(mode=0o700)
         fd = flock(path / _IN_USE, fcntl.LOCK_SH)
@@ -109,7 +109,7 @@ def _doorway(directory: Path) -> Iterator[None]:
 
 
 @contextmanager
-def alone(path: Path, *, other: str) -> Iterator[bool]:
+def exclusive(path: Path, *, other: str) -> Iterator[bool]:
     """Be the only one who holds the lock file *path*; yield whether somebody else had to be waited for.
 
     :param other: what is said to be waited for.

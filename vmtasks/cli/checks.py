@@ -107,7 +107,10 @@ def _namespaces() -> Iterator[Finding]:
 
 def _room() -> Iterator[Finding]:
     cache = cache_dir()
-    for place in (cache, *(cache / name for name in ("images", "frozen", "machines"))):  # another user's, after a sudo
+    for place in (
+        cache,
+        *(cache / name for name in ("images", "snapshots", "machines")),
+    ):  # another user's, after a sudo
         if not os.access(nearest(place), os.W_OK):
             remedy = "chown it to this user, or set XDG_CACHE_HOME or VMTASKS_CACHE"
             yield Finding(level="bad", says=f"the cache {place} cannot be written", remedy=remedy)

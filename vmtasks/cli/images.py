@@ -22,7 +22,7 @@ def list_(_: Context) -> None:
         try:
             definition = find(name)
         except UsageError as problem:
-            rows.append((name, "broken", "", "", "", problem.sentence))
+            rows.append((name, "broken", "", "", "", str(problem)))
             continue
         baked = find_baked(definition)
         if baked is None:
@@ -40,12 +40,12 @@ def list_(_: Context) -> None:
 def bake(_: Context, name: str, refresh: bool = False) -> None:
     """Bake an image that is not there yet, or bake it anew."""
     from vmtasks.image.definition import find
-    from vmtasks.process.signals import signals_interrupt
+    from vmtasks.process.signals import interrupt_on_signals
     from vmtasks.providers.qemu.provider import ensure_baked
     from vmtasks.report import reporting
 
     definition = find(name)
-    with reporting(None), signals_interrupt():
+    with reporting(None), interrupt_on_signals():
         ensure_baked(definition, refresh=refresh)
 
 
@@ -56,13 +56,13 @@ def show(_: Context, name: str, path: bool = False) -> None:
     """Show what an image is made of and what is in it."""
     from vmtasks.image.baked import find_baked, key_of
     from vmtasks.image.definition import find
-    from vmtasks.process.signals import signals_interrupt
+    from vmtasks.process.signals import interrupt_on_signals
     from vmtasks.providers.qemu.provider import ensure_baked
     from vmtasks.report import reporting
 
     definition = find(name)
     if path:
-        with reporting(None), signals_interrupt():
+        with reporting(None), interrupt_on_signals():
             print(ensure_baked(definition).disk)
         return
     baked = find_baked(definition)
@@ -93,7 +93,7 @@ def prune(_: Context, everything: bool = False) -> None:
     from vmtasks.image.baked import prune as prune_cache
 
     freed_bytes, busy = prune_cache(everything=everything)
-    gone = snapshots.prune(0 if everything else snapshots.room_bytes(HostSettings.load()))
+    gone = snapshots.prune(0 if everything else snapshots.quota_bytes(HostSettings.load()))
     print(f"freed {mebibytes(freed_bytes + sum(size_bytes for _, size_bytes in gone))}")
     for one, size_bytes in gone:
         print(f"removed the {one.kind} {one.name}: {mebibytes(size_bytes)}")

@@ -15,8 +15,8 @@ from invoke.tasks import task
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vmtasks.host.local import Place
-    from vmtasks.providers.ec2.client import Account
+    from vmtasks.host.local import Host
+    from vmtasks.providers.ec2.client import Ec2Client
 
     Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 
@@ -27,13 +27,13 @@ _ON = "where: USER@HOST, ec2 or ec2:REGION; this host by default"
 def ps(_: Context, on: str = "") -> None:
     """List the machines that run and wait, everybody's: on this host, or where --on says."""
     from vmtasks.cli.table import table
-    from vmtasks.host.local import Place
+    from vmtasks.host.local import Host
 
     keeper = _keeper(on)
-    print(table(*(_machines(keeper) if isinstance(keeper, Place) else _instances(keeper))))
+    print(table(*(_machines(keeper) if isinstance(keeper, Host) else _instances(keeper))))
 
 
-def _machines(place: Place) -> Table:
+def _machines(place: Host) -> Table:
     """Return what runs and waits on a host: headings and rows."""
     from vmtasks.cli.table import age
     from vmtasks.errors import HostError
@@ -57,7 +57,7 @@ def _machines(place: Place) -> Table:
     return ("STATE", "USER", "PID", "MEMORY", "SINCE", "SSH PORT", "WHAT"), rows
 
 
-def _instances(account: Account) -> Table:
+def _instances(account: Ec2Client) -> Table:
     """Return the instances of vmtasks, everybody's in this account."""
     rows = [
         (one.said["State"]["Name"], one.claim.user, one.id, one.said["InstanceType"], one.claim.until, one.claim.what)
@@ -66,17 +66,17 @@ def _instances(account: Account) -> Table:
     return ("STATE", "USER", "INSTANCE", "TYPE", "UNTIL", "WHAT"), rows
 
 
-def _keeper(on: str) -> Place | Account:
+def _keeper(on: str) -> Host | Ec2Client:
     """Return whoever can be asked for the machines at a place.
 
     :raise UsageError: nobody can.
     :raise HostError: it cannot be reached.
     """
-    from vmtasks.host.local import THIS_HOST
-    from vmtasks.spec import HERE
+    from vmtasks.host.local import LOCAL_HOST
+    from vmtasks.spec import LOCAL
 
-    if on in {"", HERE}:  # at once: all that runs a machine need not be loaded to look at this host
-        return THIS_HOST
+    if on in {"", "here", LOCAL}:  # at once: all that runs a machine need not be loaded to look at this host
+        return LOCAL_HOST
     from vmtasks.errors import UsageError
     from vmtasks.providers.boot import provider_of
     from vmtasks.providers.ec2.provider import Ec2
@@ -99,7 +99,7 @@ def times(_: Context, recipe: str = "", last: str = "20") -> None:
     from vmtasks.cli.table import table
     from vmtasks.report.timings import PHASES, Times, history
     from vmtasks.run.options import number
-    from vmtasks.run.run import output
+    from vmtasks.run.record import output
 
     rows = []
     for run in history(output(), recipe, number("last", last, at_least=1) or 1):
@@ -113,18 +113,18 @@ def times(_: Context, recipe: str = "", last: str = "20") -> None:
 @task(help={"on": _ON}, auto_shortflags=False)
 def gc(_: Context, on: str = "") -> None:
     """Sweep what machines, bakes and makers of templates that were killed have left; touches nothing that lives."""
-    from vmtasks.host.local import Place
+    from vmtasks.host.local import Host
 
     keeper = _keeper(on)
     swept = False
-    for what in _left(keeper) if isinstance(keeper, Place) else keeper.sweep():
+    for what in _left(keeper) if isinstance(keeper, Host) else keeper.sweep():
         print(f"swept {what}", flush=True)
         swept = True
     if not swept:
         print("nothing to sweep")
 
 
-def _left(place: Place) -> Iterator[Path]:
+def _left(place: Host) -> Iterator[Path]:
     """Sweep a host, and yield what it was."""
     from vmtasks.cache import snapshots
     from vmtasks.host.lease import sweep
@@ -150,10 +150,10 @@ def _left(place: Place) -> Iterator[Path]:
 def shell(_: Context, image: str, memory_mib: str = "", cpus: str = "", accel: str = "", on: str = "") -> None:
     """Open a shell in a clean machine; the machine goes when you leave it."""
     from vmtasks.errors import UsageError
-    from vmtasks.process.signals import signals_interrupt
+    from vmtasks.process.signals import interrupt_on_signals
     from vmtasks.providers.boot import boot
     from vmtasks.report import reporting
-    from vmtasks.run.debug import shell as open_shell
+    from vmtasks.run.debug import open_shell
     from vmtasks.run.options import accelerator, number
 
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
@@ -164,8 +164,8 @@ def shell(_: Context, image: str, memory_mib: str = "", cpus: str = "", accel: s
     size_mib, processors = number("memory-mib", memory_mib, at_least=64), number("cpus", cpus, at_least=1)
     with (
         reporting(None),
-        signals_interrupt(),
-        boot(image, on=on, memory_mib=size_mib, cpus=processors, accel=accelerator(accel), what="a shell") as guest,
+        interrupt_on_signals(),
+        boot(image, on=on, memory_mib=size_mib, cpus=processors, accel=accelerator(accel), purpose="a shell") as guest,
     ):
         status = open_shell(guest)
     raise Exit(code=status)

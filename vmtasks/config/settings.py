@@ -45,17 +45,35 @@ class HostSettings:
         default=3,
         metadata={"says": "how often to try to boot", "at_least": 1, "env": "VMTASKS_ATTEMPTS"},
     )
-    boot_limit_s: float = field(
+    boot_timeout_s: float = field(
         default=300.0,
-        metadata={"says": "limit of one boot in seconds, 0 for none", "at_least": 0, "env": "VMTASKS_BOOT_LIMIT_S"},
+        metadata={
+            "says": "limit of one boot in seconds, 0 for none",
+            "at_least": 0,
+            "env": "VMTASKS_BOOT_TIMEOUT_S",
+            "was": "boot_limit_s",
+            "env_was": "VMTASKS_BOOT_LIMIT_S",
+        },
     )
-    frozen_mib: int = field(
+    snapshots_mib: int = field(
         default=20 * 1024,
-        metadata={"says": "disk for templates and checkpoints in MiB", "at_least": 0, "env": "VMTASKS_FROZEN_MIB"},
+        metadata={
+            "says": "disk for templates and checkpoints in MiB",
+            "at_least": 0,
+            "env": "VMTASKS_SNAPSHOTS_MIB",
+            "was": "frozen_mib",
+            "env_was": "VMTASKS_FROZEN_MIB",
+        },
     )
-    frozen_share: float = field(
+    snapshots_share: float = field(
         default=0.25,
-        metadata={"says": "the share of the free disk for them", "at_least": 0, "env": "VMTASKS_FROZEN_SHARE"},
+        metadata={
+            "says": "the share of the free disk for them",
+            "at_least": 0,
+            "env": "VMTASKS_SNAPSHOTS_SHARE",
+            "was": "frozen_share",
+            "env_was": "VMTASKS_FROZEN_SHARE",
+        },
     )
     heartbeat_s: float = field(
         default=60.0,
@@ -85,8 +103,8 @@ class HostSettings:
             if os.path.lexists(path) or (chosen and path == user):
                 settings = toml.load(cls, path, over=settings)
         settings = toml.override(settings, environ)
-        if settings.frozen_share > 1:
-            said = f"frozen_share (VMTASKS_FROZEN_SHARE) must be at most 1, not {settings.frozen_share:g}"
+        if settings.snapshots_share > 1:
+            said = f"snapshots_share (VMTASKS_SNAPSHOTS_SHARE) must be at most 1, not {settings.snapshots_share:g}"
             raise UsageError(f"{said}: it is the share of the free disk for templates and checkpoints")
         return settings
 

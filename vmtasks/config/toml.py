@@ -16,7 +16,6 @@ A key is a field's name, where ``-`` may stand for ``_``; a trailing underscore 
 
 from __future__ import annotations
 
-import json
 import shlex
 import tomllib
 from collections.abc import Callable, Mapping
@@ -26,6 +25,8 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from vmtasks import events
+from vmtasks.config.toml_words import described, kind_in_words
 from vmtasks.errors import UsageError
 
 if TYPE_CHECKING:
@@ -33,11 +34,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound="DataclassInstance")
 
-_NOUNS: Mapping[object, str] = {str: "text", int: "whole number", float: "number", Path: "path"}
 _WIDER: Mapping[object, Callable[[Any], object]] = {(Path, str): Path, (float, int): float}
 """What a field of one kind makes of a value that TOML has as another."""
-_SHOWN = 60
-"""So many characters of a text are shown in a message."""
 _SWITCHES = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
@@ -90,8 +88,9 @@ def override(settings: T, environ: Mapping[str, str]) -> T:
         present = getattr(settings, name)
         if is_dataclass(present) and not isinstance(present, type):
             changes[name] = override(present, environ)
-        elif wanted.variable and (text := environ.get(wanted.variable)):
-            subject = f"environment variable {wanted.variable}"
+        elif said := wanted.said_in(environ):
+            variable, text = said
+            subject = f"environment variable {variable}"
             changes[name] = _checked(wanted, _from_text(wanted.kind, text), _Place(subject), subject)
     return replace(settings, **changes)
 
@@ -124,6 +123,9 @@ class _Wanted:
     says: str
     at_least: float | None
     is_required: bool
+    was: str
+    """The key of before 0.2."""
+    variable_was: str
 
     @classmethod
     def by(cls, field: Field[Any], hint: object) -> _Wanted:
@@ -135,11 +137,32 @@ class _Wanted:
             says=says.get("says", ""),
             at_least=says.get("at_least"),
             is_required=field.default is MISSING and field.default_factory is MISSING,
+            was=says.get("was", ""),
+            variable_was=says.get("env_was", ""),
         )
+
+    def said_in(self, environ: Mapping[str, str]) -> tuple[str, str] | None:
+        """Return the variable that says what the field is to be, and what; None where none does."""
+        for variable in filter(None, (self.variable, self.variable_was)):
+            if text := environ.get(variable):
+                if variable == self.variable_was:
+                    _tell_renamed(variable, self.variable)
+                return variable, text
+        return None
 
     def __str__(self) -> str:
         bound = "" if self.at_least is None else f" of at least {self.at_least}"
-        return _kind_in_words(self.kind) + bound + (f" ({self.says})" if self.says else "")
+        return kind_in_words(self.kind) + bound + (f" ({self.says})" if self.says else "")
+
+
+_told: set[str] = set()
+
+
+def _tell_renamed(old: str, new: str) -> None:
+    """Say once that something has another name now."""
+    if old not in _told:
+        _told.add(old)
+        events.emit(events.Note(text=f"{old} is now {new}", level="warning"))
 
 
 class _MismatchError(Exception):
@@ -156,12 +179,15 @@ def _parse(cls: type[T], table: Mapping[str, Any], place: _Place, over: T | None
     schema = _schema(cls)
     names = {wanted.key: name for name, wanted in schema.items() if wanted.key is not None}
     values: dict[str, Any] = {}
+    was = {wanted.was: name for name, wanted in schema.items() if wanted.was}
     for key, value in table.items():
-        name = names.get(key.replace("-", "_"))
+        name = names.get(key.replace("-", "_")) or was.get(key.replace("-", "_"))
         if name is None:
             raise UsageError(f"{place.where}: unknown key '{key}'{place}; {_nearest(key, tuple(names))}")
         if name in values:
-            raise UsageError(f"{place.where}: key '{key}'{place} is given twice, once with '-' and once with '_'")
+            raise UsageError(f"{place.where}: key '{key}'{place} is given twice, by two of its names")
+        if name in was.values() and key.replace("-", "_") in was:
+            _tell_renamed(f"{place.where}: {key}", str(schema[name].key))
         subject = f"{place.where}: key '{key}'{place}"
         values[name] = _checked(schema[name], value, place.inside(key), subject, getattr(over, name, None))
     if over is not None:
@@ -189,7 +215,7 @@ def _checked(wanted: _Wanted, value: object, place: _Place, subject: str, beneat
         raise UsageError(f"{subject} must be {wanted}, and no number so large") from None
     # "not at least" instead of "less": NaN is neither.
     if wanted.at_least is not None and isinstance(converted, int | float) and not converted >= wanted.at_least:
-        raise UsageError(f"{subject} must be {wanted}, not {_found(value)}")
+        raise UsageError(f"{subject} must be {wanted}, not {described(value)}")
     return converted
 
 
@@ -211,7 +237,7 @@ def _convert(kind: object, value: object, place: _Place, beneath: object = None)
         return widen(value)
     if type(value) is kind:  # and not isinstance: to TOML, true is no number
         return value
-    raise _MismatchError(_found(value))
+    raise _MismatchError(described(value))
 
 
 def _convert_list(kind: object, items: list[object], place: _Place) -> tuple[object, ...]:
@@ -250,33 +276,3 @@ def _from_text(kind: object, text: str) -> object:
     except ValueError:
         return text
     return text
-
-
-def _kind_in_words(kind: object) -> str:
-    if get_origin(kind) is Literal:
-        return "one of " + ", ".join(json.dumps(word) for word in get_args(kind))
-    if get_origin(kind) is tuple:
-        item = get_args(kind)[0]
-        return f"a list of {_NOUNS[item]}s" if item in _NOUNS else "an array of tables"
-    if get_origin(kind) is dict:
-        return "a table of texts"
-    if kind is bool:
-        return "true or false"
-    return f"a {_NOUNS[kind]}" if kind in _NOUNS else "a table"
-
-
-def _found(value: object) -> str:
-    """Describe a value as its author would see it."""
-    match value:
-        case bool():
-            return json.dumps(value)
-        case int() | float():
-            return f"the number {value}"
-        case str():
-            shown = value if len(value) <= _SHOWN else value[:_SHOWN] + "…"
-            return f"the text {json.dumps(shown, ensure_ascii=False)}"
-        case list():
-            return "a list"
-        case dict():
-            return "a table"
-    return f"the date or time {value}"

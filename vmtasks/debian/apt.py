@@ -13,7 +13,7 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 
 from vmtasks.errors import CommandFailed, HostError, TestFailed
-from vmtasks.guest import Guest, Result, sh, units
+from vmtasks.guest import Guest, Result, units
 
 _USUAL = ("--yes", "--quiet", "-o", "Dpkg::Use-Pty=0", "-o", "APT::Install-Recommends=false")
 ENV = {"DEBIAN_FRONTEND": "noninteractive"}
@@ -66,7 +66,7 @@ def update(guest: Guest) -> None:
     :raise HostError: no mirror answered, this host either.
     :raise TestFailed: no mirror answered the guest any more.
     """
-    _expect_archive(guest, guest.run(_apt_get("update"), env=ENV, check=True))  # which takes no answer for a success
+    _expect_archive(guest, guest.run(_apt_get("update"), env=ENV))  # which takes no answer for a success
 
 
 def apt(guest: Guest, *arguments: str, local_first: bool = False, root: str = "") -> Result:
@@ -77,7 +77,7 @@ def apt(guest: Guest, *arguments: str, local_first: bool = False, root: str = ""
     :raise CommandFailed: it failed with those, too, or dpkg did; packages' scripts and units say why themselves.
     :raise HostError: no mirror answers, which is no fault of what is being tested.
     """
-    result = guest.run(_apt_get(*arguments, only_local=True, root=root), env=ENV) if local_first else None
+    result = guest.run(_apt_get(*arguments, only_local=True, root=root), env=ENV, warn=True) if local_first else None
     if result is None or not (result.ok or met_dpkg(result)):
         result = attempt(guest, *arguments, root=root)
     if not result.ok:
@@ -87,7 +87,7 @@ def apt(guest: Guest, *arguments: str, local_first: bool = False, root: str = ""
         causes = [script or _reason_of(lines), *(f"{unit.name}: {unit.last}" for unit in failed if unit.last)]
         raise CommandFailed(
             f"apt-get cannot {_what(arguments)} on {guest.name}: {'; '.join(filter(None, causes))}".removesuffix(": "),
-            evidence=(*result.last_lines(), *(f"{unit.name}: {line}" for unit in failed for line in unit.journal)),
+            details=(*result.last_lines(), *(f"{unit.name}: {line}" for unit in failed for line in unit.journal)),
         )
     return result
 
@@ -99,10 +99,10 @@ def attempt(guest: Guest, *arguments: str, env: Mapping[str, str] | None = None,
     :raise TestFailed: no mirror answers the guest any more, though they answer this host.
     """
     command, env = _apt_get(*arguments, root=root), {**(env or {}), **ENV}
-    result = guest.run(command, env=env)
+    result = guest.run(command, env=env, warn=True)
     if not (result.ok or met_dpkg(result)):
         update(guest)
-        result = guest.run(command, env=env)
+        result = guest.run(command, env=env, warn=True)
         if not (result.ok or met_dpkg(result)):
             _expect_archive(guest, result)
     return result
@@ -118,7 +118,7 @@ def met_dpkg(result: Result) -> bool:
 
 def can(guest: Guest, *arguments: str) -> bool:
     """Tell whether apt-get finds a way to do something, with the package lists that there are."""
-    return guest.run(_apt_get(*arguments, "--simulate"), env=ENV).ok
+    return guest.run(_apt_get(*arguments, "--simulate"), env=ENV, warn=True).ok
 
 
 def _what(arguments: Sequence[str]) -> str:
@@ -140,17 +140,17 @@ def _expect_archive(guest: Guest, result: Result) -> None:
     if not lines:
         return
     url = next((match[0] for line in lines if (match := _URL.search(line))), "")
-    sentence = f"{guest.name} cannot reach Debian's archive: {lines[0].strip()}"
-    if url and guest.is_here and _is_reachable(url):
-        name_service = guest.query(sh("ls -l /etc/resolv.conf; grep -v ^# /etc/resolv.conf || :"))
+    message = f"{guest.name} cannot reach Debian's archive: {lines[0].strip()}"
+    if url and guest.is_local and _is_reachable(url):
+        name_service = guest.query("ls -l /etc/resolv.conf; grep -v ^# /etc/resolv.conf || :")
         raise TestFailed(
-            f"{sentence}; this host can, so something in the machine is in the way",
-            evidence=(*lines[-5:], *name_service.splitlines()),
+            f"{message}; this host can, so something in the machine is in the way",
+            details=(*lines[-5:], *name_service.splitlines()),
             hint="what was installed there may have taken name service or the network over: /etc/resolv.conf",
         )
     raise HostError(
-        sentence,
-        evidence=tuple(lines[-5:]),
+        message,
+        details=tuple(lines[-5:]),
         hint="see that the host's network and the mirror work, and that the image does not forbid the guest's",
     )
 
@@ -181,13 +181,13 @@ def add_repository(guest: Guest) -> None:
 
     :raise CommandFailed: it cannot be made; needs apt-ftparchive, from apt-utils.
     """
-    guest.query(sh(_ADD_REPOSITORY))
+    guest.query(_ADD_REPOSITORY)
     guest.succeed(_apt_get("update", "-o", "APT::Get::List-Cleanup=0", only_local=True), env=ENV)
 
 
 def build_cache(guest: Guest) -> None:
     """Have apt read all package lists now, so that copies of the machine need not."""
-    guest.run(["apt-cache", "gencaches", "--quiet"])
+    guest.run(["apt-cache", "gencaches", "--quiet"], warn=True)
 
 
 def remove_repository(guest: Guest) -> None:

@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from typing import Literal
 
 from vmtasks.debian import apt
-from vmtasks.guest import Guest, sh
+from vmtasks.guest import Guest
 
 Kind = Literal["left", "changed", "removed"]
 
@@ -62,7 +62,7 @@ _NOT_THE_PACKAGES = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
+class FilesystemState:
     """A machine at a moment."""
 
     files: dict[str, str]
@@ -86,24 +86,24 @@ class Leftover:
         return f"{self.kind}: {self.path}"
 
 
-def snapshot(guest: Guest) -> Snapshot:
+def snapshot(guest: Guest) -> FilesystemState:
     """Look at a machine, so that it can be compared later."""
     files: dict[str, str] = {}
-    for entry in guest.query(sh(_LIST)).split("\0"):
+    for entry in guest.query(_LIST).split("\0"):
         state, tab, path = entry.partition("\t")
         if tab:
             files[path] = f"{files.get(path, '')} {state}".strip()
-    rows = (line.split("\t") for line in guest.query(sh(_PACKAGES)).splitlines())
-    processes = (line.split(None, 6)[-1].strip() for line in guest.query(sh(_PROCESSES)).splitlines() if line.strip())
-    return Snapshot(
+    rows = (line.split("\t") for line in guest.query(_PACKAGES).splitlines())
+    processes = (line.split(None, 6)[-1].strip() for line in guest.query(_PROCESSES).splitlines() if line.strip())
+    return FilesystemState(
         files=files,
         packages={name: version for name, version, status in rows if status == "installed"},
-        owned=_owned(guest.query(sh(_OWNED))),
+        owned=_owned(guest.query(_OWNED)),
         processes=frozenset(one for one in processes if not _PASSING.search(one)),
     )
 
 
-def compare(before: Snapshot, after: Snapshot) -> list[Leftover]:
+def compare(before: FilesystemState, after: FilesystemState) -> list[Leftover]:
     """Return what is not as it was, by path.
 
     Files of packages that have come, gone or changed meanwhile do not count, they are what those packages are: what is
@@ -121,7 +121,7 @@ def compare(before: Snapshot, after: Snapshot) -> list[Leftover]:
     return found
 
 
-def outlived(before: Snapshot, after: Snapshot) -> list[str]:
+def outlived(before: FilesystemState, after: FilesystemState) -> list[str]:
     """Return the command lines of processes that were not there before."""
     return sorted(after.processes - before.processes)
 
@@ -151,7 +151,7 @@ def _is_the_systems(path: str) -> bool:
     return False
 
 
-def _is_bytecode_of(path: str, before: Snapshot) -> bool:
+def _is_bytecode_of(path: str, before: FilesystemState) -> bool:
     """Tell whether a file is compiled Python of a module that was there before: any import by root writes it."""
     directory, found, _ = path.rpartition("/__pycache__")
     return bool(found) and directory in before.files

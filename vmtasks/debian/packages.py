@@ -9,7 +9,7 @@ from vmtasks import events
 from vmtasks.debian import apt
 from vmtasks.debian.debfile import Package, Packages, find
 from vmtasks.errors import TestFailed, TestSkipped, UsageError
-from vmtasks.guest import Guest, sh, units
+from vmtasks.guest import Guest, units
 
 __all__ = ["AT_REST", "Package", "Packages", "find", "install", "install_older", "prove", "purge", "serve", "sets_of"]
 
@@ -65,7 +65,7 @@ def serve(guest: Guest, packages: Packages) -> None:
 
     :raise UsageError: one is for another architecture.
     """
-    ours = guest.query(sh("dpkg --print-architecture; dpkg --print-foreign-architectures")).split()
+    ours = guest.query("dpkg --print-architecture; dpkg --print-foreign-architectures").split()
     for package in packages.values():
         if package.architecture not in ("all", *ours):
             raise UsageError(
@@ -104,18 +104,18 @@ def prove(guest: Guest, packages: Packages) -> None:
             raise TestFailed(f"{name} {package.version} was to be tested, and what is installed is {there}")
     files = shlex.join(package.path.name for package in packages.values())
     script = _PROVE.replace("@REPOSITORY@", apt.LOCAL_REPOSITORY)
-    if others := guest.query(sh(f"set -- {files}\n{script}")).splitlines():
+    if others := guest.query(f"set -- {files}\n{script}").splitlines():
         raise TestFailed(
             f"what is installed was not made from {others[0].split()[0]}: another package of the same name and version "
             f"took its place ({others[0].split(maxsplit=1)[1]} differs)",
-            evidence=tuple(others),
+            details=tuple(others),
         )
 
 
 def _installed(guest: Guest, names: Collection[str]) -> dict[str, str]:
     """Return the versions of those of the packages that are installed."""
     show = "dpkg-query --show --showformat='${Package} ${Version} ${db:Status-Status}\\n'"
-    rows = guest.query(sh(f"{show} {shlex.join(names)} 2>/dev/null || :")).splitlines()
+    rows = guest.query(f"{show} {shlex.join(names)} 2>/dev/null || :").splitlines()
     words = [row.split() for row in rows]
     return {row[0]: row[1] for row in words if row[-1] == "installed"}
 
@@ -149,7 +149,7 @@ def sets_of(guest: Guest, packages: Packages) -> list[Packages]:
 
 def known_to_archive(guest: Guest, names: Sequence[str]) -> list[str]:
     """Return those of the packages that the archive has, as far as the guest's package lists tell."""
-    show = guest.query(sh(f"apt-cache madison {shlex.join(names)} 2>/dev/null || :"))
+    show = guest.query(f"apt-cache madison {shlex.join(names)} 2>/dev/null || :")
     there = {line.split("|")[0].strip() for line in show.splitlines()}
     return [name for name in names if name in there]
 
@@ -198,14 +198,14 @@ def purge(guest: Guest, packages: Packages, before: Collection[str]) -> None:
     brought = [name for name in installed_names(guest) if name not in before and name not in staying]
     apt.purge(guest, brought)
     show = "dpkg-query --show --showformat='${Package} ${db:Status-Status}\\n'"
-    left = guest.query(sh(f"{show} {shlex.join([*packages, *brought])} 2>/dev/null || :"))
+    left = guest.query(f"{show} {shlex.join([*packages, *brought])} 2>/dev/null || :")
     if still := [line for line in left.splitlines() if not line.endswith("not-installed")]:
         raise TestFailed(f"after a purge dpkg still knows {', '.join(still)}")
 
 
 def rest(guest: Guest) -> None:
     """Make the directory :data:`AT_REST`, in a machine that goes afterwards: what is mounted stays."""
-    guest.query(sh(_REST))
+    guest.query(_REST)
 
 
 def purge_at_rest(guest: Guest, packages: Packages, before: Collection[str]) -> None:

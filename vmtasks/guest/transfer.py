@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import glob
 import os
-import shlex
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -17,9 +16,10 @@ from typing import TYPE_CHECKING, BinaryIO
 from vmtasks import events
 from vmtasks.errors import HostError, UsageError
 from vmtasks.guest import archive, transfer_disk
-from vmtasks.guest.transfer_disk import Exchange
-from vmtasks.spec import EXCHANGE_BYTES
-from vmtasks.ssh.session import NO_INPUT, Session
+from vmtasks.guest.tar_commands import BY_DISK, tar_from_disk, tar_into, tar_out_of
+from vmtasks.guest.transfer_disk import TransferDisk
+from vmtasks.guest.unpack import ByteReader, unpack
+from vmtasks.ssh.session import Session
 
 if TYPE_CHECKING:
     from paramiko.channel import Channel
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 _TURN_S = 0.5
 _PIECE_BYTES = 64 * 1024
 _PROGRESS_S = 1.0
-_BLOCKS = 2048
-"""How many tar blocks (of 512 bytes) the guest reads and writes at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +37,7 @@ class Transfer:
     """
 
     session: Session
-    exchange: Exchange | None = None
+    transfer_disk: TransferDisk | None = None
     is_shown: bool = True
     """Whether events tell of it."""
 
@@ -47,15 +45,15 @@ class Transfer:
         """Send; see ``Guest.put``."""
         members, directory = members_of(source, target, files)
         total_bytes = archive.size_bytes(members)
-        progress = _Progress("copy in", self.session.machine, total_bytes)
+        progress = _Progress("upload", self.session.machine, total_bytes)
         what = f"put {source} into {target}"
-        with self._phase("copy in", source, target):
-            if self.exchange is not None:
-                with self.exchange.lent(total_bytes) as disk:
+        with self._phase("upload", source, target):
+            if self.transfer_disk is not None:
+                with self.transfer_disk.acquire(total_bytes) as disk:
                     is_packed = disk is not None and self._packed_here(members, disk, mtime_s)
-                    if is_packed and self._unpacked_there(self.exchange, directory, what, progress):
+                    if is_packed and self._unpacked_there(self.transfer_disk, directory, what, progress):
                         return
-            with self.session.started(_tar_into(directory)) as channel:
+            with self.session.started(tar_into(directory)) as channel:
                 with suppress(OSError):  # the guest's tar gave up: its words and its status come below
                     archive.pack(members, _Sink(channel, self.session.watch, progress), mtime_s=mtime_s)
                 channel.shutdown_write()
@@ -72,12 +70,12 @@ class Transfer:
             raise HostError(f"cannot send the files to {self.session.machine}: {problem}") from problem
         return True
 
-    def _unpacked_there(self, disk: Exchange, directory: str, what: str, progress: _Progress) -> bool:
+    def _unpacked_there(self, disk: TransferDisk, directory: str, what: str, progress: _Progress) -> bool:
         """Have the guest unpack the disk; return whether it has one."""
         moved_bytes = disk.progress()
-        with self.session.started(_tar_from_exchange(directory)) as channel:
+        with self.session.started(tar_from_disk(directory)) as channel:
             channel.shutdown_write()
-            if _Stream(channel, self.session.watch).read(1) != _BY_EXCHANGE:
+            if _Stream(channel, self.session.watch).read(1) != BY_DISK:
                 disk.is_known = False
                 return False
             self.session.conclude(channel, what, meanwhile=lambda: progress.at(moved_bytes))
@@ -87,37 +85,35 @@ class Transfer:
         """Receive; see ``Guest.get``."""
         wanted = Path(target)
         into = glob.has_magic(source) or str(target).endswith("/") or wanted.is_dir()
-        with self._phase("copy out", source, target):
-            if self.exchange is not None:
+        with self._phase("download", source, target):
+            if self.transfer_disk is not None:
                 # How much it is, only the guest knows.
-                with self.exchange.lent(transfer_disk.WORTH_BYTES) as disk:
+                with self.transfer_disk.acquire(transfer_disk.WORTH_BYTES) as disk:
                     if disk is not None:
                         return self._received(source, wanted, into=into, disk=disk)
             return self._received(source, wanted, into=into, disk=None)
 
     def _received(self, source: str, wanted: Path, *, into: bool, disk: BinaryIO | None) -> list[Path]:
         what = f"get {source}"
-        progress = _Progress("copy out", self.session.machine)
-        with self.session.started(_tar_out_of(source, exchange_too=disk is not None)) as channel:
+        progress = _Progress("download", self.session.machine)
+        with self.session.started(tar_out_of(source, exchange_too=disk is not None)) as channel:
             channel.shutdown_write()
             stream = _Stream(channel, self.session.watch, progress)
             kind, way = stream.read(1), stream.read(1)
-            if kind and way == _BY_EXCHANGE and disk is not None and self.exchange is not None:
-                moved_bytes = self.exchange.progress()
+            if kind and way == BY_DISK and disk is not None and self.transfer_disk is not None:
+                moved_bytes = self.transfer_disk.progress()
                 self.session.conclude(channel, what, meanwhile=lambda: progress.at(moved_bytes))
                 return self._unpacked_here(disk, source, wanted, kind, into=into)
             made = self._unpacked_here(stream, source, wanted, kind, into=into) if kind else []
             self.session.conclude(channel, what)
         return made
 
-    def _unpacked_here(
-        self, stream: archive.ByteReader, source: str, wanted: Path, kind: bytes, *, into: bool
-    ) -> list[Path]:
+    def _unpacked_here(self, stream: ByteReader, source: str, wanted: Path, kind: bytes, *, into: bool) -> list[Path]:
         below = wanted if kind == _DIRECTORY or into else wanted.parent
         place = _place(source, None if into else wanted.name) if kind == _FILE else _anywhere
-        made, refused = archive.unpack(stream, below, place=place)
-        for sentence in refused:
-            events.emit(events.Note(machine=self.session.machine, text=sentence, level="warning"))
+        made, refused = unpack(stream, below, place=place)
+        for message in refused:
+            events.emit(events.Note(machine=self.session.machine, text=message, level="warning"))
         return made
 
     def _phase(self, name: str, source: object, target: object) -> AbstractContextManager[None]:
@@ -149,14 +145,7 @@ def members_of(source: Path | str, target: str, files: Iterable[Path] | None) ->
     return (archive.Member(path, goal.name),), str(goal.parent)
 
 
-def quoted_glob(pattern: str) -> str:
-    """Quote everything of a pattern but what makes it one, for the guest's shell."""
-    return "".join(letter if letter in "*?[]-!^" or letter.isalnum() else shlex.quote(letter) for letter in pattern)
-
-
 _DIRECTORY, _FILE = b"d", b"f"
-_BY_EXCHANGE = b"x"
-"""What the guest's side says first: what it sends, and that it is on the disk and not behind this."""
 
 
 def _anywhere(name: PurePosixPath) -> PurePosixPath:
@@ -273,58 +262,3 @@ class _Stream:
 
 def _glob(pattern: str) -> list[Path]:
     return sorted(Path(name) for name in glob.glob(pattern))  # noqa: PTH207 - magic in a directory's name too
-
-
-def _tar_into(directory: str, *, source: str = "-") -> str:
-    where = shlex.quote(directory)
-    return f"mkdir -p -- {where} && exec tar -x --no-same-owner -p -b {_BLOCKS} -f {source} -C {where}"
-
-
-def _tar_from_exchange(directory: str) -> str:
-    """Return the guest's command; it prints ``x`` if it has the disk, and nothing if not."""
-    # The guest may hold blocks of an earlier transfer in its cache.
-    unpack = _tar_into(directory, source='"$d"')
-    return f"if {transfer_disk.FIND}; then printf x; blockdev --flushbufs $d && {unpack}; fi"
-
-
-def _tar_out_of(source: str, *, exchange_too: bool) -> str:
-    """Return the guest's command.
-
-    The first byte that it prints is ``d`` if *source* is a directory, else ``f``; the second is ``x`` if the archive
-    is to be found on the disk once the command has ended, and ``s`` if it follows in the stream.
-    """
-    where = shlex.quote(source)
-    if glob.has_magic(source):
-        # Each match goes under its own name, from the directory that it lies in.
-        all_matches = '"$@"'
-        return (
-            f"set -- {quoted_glob(source)}; k=f; "
-            f'[ -e "$1" ] || [ -L "$1" ] || {{ echo nothing matches {where} >&2; exit {NO_INPUT}; }}; '
-            f"{_way(all_matches, exchange_too=exchange_too)}"
-            'for f do shift; set -- "$@" -C "$(cd -- "$(dirname -- "$f")" && pwd)" "./$(basename -- "$f")"; done; '
-            f"{_PACK}"
-        )
-    parent, name = os.path.split(source.rstrip("/") or "/")
-    file = f"-C {shlex.quote(parent or '.')} {shlex.quote('./' + name)}"
-    return (
-        f"if [ -d {where} ]; then k=d; set -- -C {where} .; elif [ -e {where} ]; then k=f; set -- {file}; "
-        f"else echo there is no {where} >&2; exit {NO_INPUT}; fi; "
-        f"{_way(where, exchange_too=exchange_too)}{_PACK}"
-    )
-
-
-_PACK = (
-    f'if [ "$d" ]; then tar -c -b {_BLOCKS} -f "$d" "$@"; r=$?; blockdev --flushbufs "$d" || exit; '
-    'else tar -c -f - "$@"; r=$?; fi; [ $r -le 1 ]'
-)
-"""Shell that packs what the arguments name, onto the disk ``d`` if there is one. tar's 1 means that a file, a log
-perhaps, was written to meanwhile."""
-
-
-def _way(paths: str, *, exchange_too: bool) -> str:
-    """Return shell that chooses the way, says it behind ``k``, and sets ``d`` to the disk if it is that."""
-    if not exchange_too:
-        return 'd=; printf "${k}s"; '
-    kib = f"n=$(du -skc --apparent-size -- {paths} 2>/dev/null | tail -n 1 | cut -f 1)"
-    fits = f'[ "${{n:-0}}" -ge {transfer_disk.WORTH_BYTES >> 10} ] && [ "$n" -lt {EXCHANGE_BYTES >> 11} ]'
-    return f'd=; {kib}; if {fits} && {transfer_disk.FIND}; then printf "${{k}}x"; else d=; printf "${{k}}s"; fi; '

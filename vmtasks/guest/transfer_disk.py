@@ -28,7 +28,7 @@ FIND = (
 """Shell that sets ``d`` to the guest's name of the disk; fails where there is none that it can use."""
 
 
-class Exchange:
+class TransferDisk:
     """The host's side of the disk.
 
     :param path: the file that is the disk.
@@ -43,7 +43,7 @@ class Exchange:
         """Whether the guest has it, as far as we know."""
 
     @contextmanager
-    def lent(self, size_bytes: int) -> Iterator[BinaryIO | None]:
+    def acquire(self, size_bytes: int) -> Iterator[BinaryIO | None]:
         """Yield the disk as a file, from its beginning, and empty it at the end.
 
         None where it would not serve: the transfer is too small or too large for it, or another one has it.

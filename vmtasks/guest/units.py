@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from vmtasks.ssh.command import Command, sh
+from vmtasks.ssh.command import Command
 
 _LINES = 10
 
@@ -31,7 +31,7 @@ class FailedUnit:
 def failed(query: Query) -> tuple[FailedUnit, ...]:
     """Return the units that have failed; none where there is no systemd to ask."""
     listing = "systemctl list-units --state=failed --plain --no-legend --no-pager 2>/dev/null || :"
-    names = [line.split()[0] for line in query(sh(listing)).splitlines() if line.strip()]
+    names = [line.split()[0] for line in query(listing).splitlines() if line.strip()]
     return tuple(FailedUnit(name=name, journal=journal_of(query, name)) for name in names)
 
 
@@ -40,5 +40,5 @@ def journal_of(query: Query, unit: str) -> tuple[str, ...]:
     name = shlex.quote(unit)
     show = f"journalctl --no-pager --output=cat --lines={_LINES}"
     own = f"{show} _SYSTEMD_UNIT={name} 2>/dev/null"
-    lines = query(sh(f"{own} | grep . || {show} --unit={name} 2>/dev/null || :"))
+    lines = query(f"{own} | grep . || {show} --unit={name} 2>/dev/null || :")
     return tuple(line for line in lines.splitlines() if line.strip())

@@ -24,7 +24,7 @@ from typing import Literal
 
 from vmtasks.config.paths import cache_dir
 from vmtasks.errors import HostError
-from vmtasks.process.cleanup import entrust
+from vmtasks.process.cleanup import remove_at_exit
 from vmtasks.spec import Accelerator
 
 KVM = Path("/dev/kvm")
@@ -101,7 +101,7 @@ def _try() -> tuple[Choice, float]:
         why = "/dev/kvm is not open to this user; joining the group kvm may help"
         return Choice(accelerator="tcg", why=why), math.inf
     with tempfile.NamedTemporaryFile(suffix=".img") as sector:
-        entrust(Path(sector.name))
+        remove_at_exit(Path(sector.name))
         sector.write(BOOT_SECTOR)
         sector.flush()
         # Emulation first: whoever is first waits for the disk to give QEMU's program and libraries.

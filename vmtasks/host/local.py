@@ -11,23 +11,23 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from vmtasks.config.paths import cache_dir
-from vmtasks.process.isolated import argv_of
-from vmtasks.spec import HERE
+from vmtasks.process.isolated import isolated_argv
+from vmtasks.spec import LOCAL
 
 Options = ParamSpec("Options")
 Result = TypeVar("Result")
 
 
-class Place:
+class Host:
     """This host."""
 
-    name = HERE
+    name = LOCAL
     """As ``--on`` has it."""
 
     @property
-    def is_here(self) -> bool:
+    def is_local(self) -> bool:
         """Whether its files are ours to open."""
-        return self.name == HERE
+        return self.name == LOCAL
 
     def cache(self) -> Path:
         """Return the directory there of what can be made again."""
@@ -51,7 +51,7 @@ class Place:
 
     def supervisor(self) -> list[str]:
         """Return the command line that runs a supervisor there, supervised to its standard input and output here."""
-        return argv_of("vmtasks.supervisor.__main__")
+        return isolated_argv("vmtasks.supervisor.__main__")
 
 
-THIS_HOST = Place()
+LOCAL_HOST = Host()

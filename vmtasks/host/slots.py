@@ -29,7 +29,7 @@ import time
 from collections import namedtuple
 from contextlib import contextmanager, suppress
 
-from vmtasks.process.user import own_name
+from vmtasks.process.user import user_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ class Claim:
             )
         self.memory_mib = memory_mib
         self.limits = limits
-        self._about = {"user": own_name(), "pid": os.getpid(), "what": _plain(what), "memory_mib": memory_mib}
+        self._about = {"user": user_name(), "pid": os.getpid(), "what": _plain(what), "memory_mib": memory_mib}
         self._ahead: tuple[Ticket, ...] = ()
         self._ticket = self._queue = -1
         self._seq = 0

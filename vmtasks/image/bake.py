@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vmtasks import events
-from vmtasks.cache.entry import part
+from vmtasks.cache.entry import incomplete
 from vmtasks.config.settings import HostSettings
 from vmtasks.errors import HostError
 from vmtasks.image import baked as cache
@@ -23,7 +23,7 @@ from vmtasks.image.repositories import files_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GuestWork:
+class GuestSteps:
     """What is left to do in the booted guest."""
 
     seed: Path | None = None
@@ -40,13 +40,13 @@ class GuestWork:
         return bool(self.seed or self.repositories or self.packages or self.tree or self.files or self.commands)
 
 
-def work_of(definition: Definition, archive: str = "") -> GuestWork:
+def work_of(definition: Definition, archive: str = "") -> GuestSteps:
     """Return all of a layer as work in a booted guest.
 
     :param archive: where the guest has Debian's archive from.
     :raise HostError: that would have to be known.
     """
-    return GuestWork(
+    return GuestSteps(
         repositories=files_of(definition, archive),
         packages=(*definition.boot_packages, *definition.packages),
         tree=definition.home.parent / definition.tree if definition.tree else None,
@@ -56,14 +56,16 @@ def work_of(definition: Definition, archive: str = "") -> GuestWork:
     )
 
 
-Finisher = Callable[[Definition, BakedImage, GuestWork], Mapping[str, str]]
+GuestStepsRunner = Callable[[Definition, BakedImage, GuestSteps], Mapping[str, str]]
 """Boots a half-made image in place, does the work, powers it off, and returns the packages that it then has.
 
 Handed in from above, because the machine stands on images, and not the other way round.
 """
 
 
-def ensure(definition: Definition, finish: Finisher, settings: HostSettings, *, refresh: bool = False) -> BakedImage:
+def ensure(
+    definition: Definition, finish: GuestStepsRunner, settings: HostSettings, *, refresh: bool = False
+) -> BakedImage:
     """Return the baked image, after baking it and its ancestors where that has not been done.
 
     :param refresh: bake it and its ancestors anew, with today's packages.
@@ -82,7 +84,12 @@ def ensure(definition: Definition, finish: Finisher, settings: HostSettings, *, 
 
 
 def _ensure_layer(
-    definition: Definition, parent: BakedImage | None, finish: Finisher, settings: HostSettings, *, refresh: bool
+    definition: Definition,
+    parent: BakedImage | None,
+    finish: GuestStepsRunner,
+    settings: HostSettings,
+    *,
+    refresh: bool,
 ) -> BakedImage:
     if not refresh and (found := cache.find_baked(definition)):
         return found
@@ -93,7 +100,9 @@ def _ensure_layer(
             return _bake(definition, parent, finish, settings)
 
 
-def _bake(definition: Definition, parent: BakedImage | None, finish: Finisher, settings: HostSettings) -> BakedImage:
+def _bake(
+    definition: Definition, parent: BakedImage | None, finish: GuestStepsRunner, settings: HostSettings
+) -> BakedImage:
     images = cache.images_dir()
     key = cache.key_of(definition)
     began_s = time.time()
@@ -109,7 +118,7 @@ def _bake(definition: Definition, parent: BakedImage | None, finish: Finisher, s
     }
     try:
         cache.sweep()
-        with part(out):
+        with incomplete(out):
             log.unlink(missing_ok=True)
             work = _first_part(definition, parent, out, settings, log)
             manifest |= _archives(parent, out)
@@ -130,12 +139,12 @@ def _bake(definition: Definition, parent: BakedImage | None, finish: Finisher, s
 
 def _first_part(
     definition: Definition, parent: BakedImage | None, out: Path, settings: HostSettings, log: Path
-) -> GuestWork:
+) -> GuestSteps:
     """Do what needs no running guest; return what does."""
     if definition.suite or (parent is not None and parent.tree is not None):
         mmdebstrap.bake(definition, parent, out, settings, log)
         in_guest = tuple(step.run for step in definition.steps if step.where == "guest")
-        return GuestWork(home=definition.home.parent, commands=in_guest)
+        return GuestSteps(home=definition.home.parent, commands=in_guest)
     everything = work_of(definition, parent.archive if parent else "")
     if parent is not None:
         for name in ("disk.qcow2", "vmlinuz", "initrd", "id_ed25519", "known_hosts"):

@@ -30,7 +30,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vmtasks.cache.entry import Kept, alone
+from vmtasks.cache.entry import CacheEntry, exclusive
 from vmtasks.cache.entry import sweep as sweep_parts
 from vmtasks.config.paths import cache_dir
 from vmtasks.errors import HostError, UsageError
@@ -45,7 +45,7 @@ _SERIAL = re.compile(r"[a-z0-9].*-[0-9a-f]{16}-[0-9a-f]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BakedImage(Kept):
+class BakedImage(CacheEntry):
     """A complete bake."""
 
     manifest: Mapping[str, Any]
@@ -209,7 +209,7 @@ def bake_lock(name: str) -> AbstractContextManager[bool]:
 
     :raise HostError: the cache cannot be written.
     """
-    return alone(images_dir() / f"{name}.lock", other=f"another bake of {name}")
+    return exclusive(images_dir() / f"{name}.lock", other=f"another bake of {name}")
 
 
 def _current(name: str) -> BakedImage | None:

@@ -119,10 +119,10 @@ class Definition:
         beside = self.home.parent
         named = [beside / file.source for file in self.files if file.source]
         named += [beside / repository.key for repository in self.repositories if repository.key]
-        return (*named, *laid_over(beside / self.tree)) if self.tree else tuple(named)
+        return (*named, *overlay_files(beside / self.tree)) if self.tree else tuple(named)
 
 
-def laid_over(tree: Path) -> tuple[Path, ...]:
+def overlay_files(tree: Path) -> tuple[Path, ...]:
     """Return what of a directory is laid over ``/``, in a fixed order: files and links, as git has them."""
     return tuple(sorted(path for path in tree.rglob("*") if path.is_symlink() or not path.is_dir()))
 

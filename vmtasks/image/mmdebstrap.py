@@ -172,7 +172,7 @@ def _stage(name: str, plan: Mapping[str, Any], log: Path) -> None:
     if status:
         raise HostError(
             f"cannot bake {name}: {error or f'the stage ended with status {status}'}",
-            evidence=last_lines(log),
+            details=last_lines(log),
             hint=_hint(last_lines(log, 40)),
         )
 
@@ -191,8 +191,8 @@ def lost_pocket(log: str, sources: Sequence[str]) -> tuple[str, str] | None:
     return None
 
 
-def _hint(evidence: tuple[str, ...]) -> str:
-    text = "\n".join(evidence)
+def _hint(details: tuple[str, ...]) -> str:
+    text = "\n".join(details)
     if "No space left" in text:
         return "the tree is made in memory: free some, or bake with fewer packages"
     if any(sign in text for sign in ("Temporary failure resolving", "Could not connect", "Could not resolve")):

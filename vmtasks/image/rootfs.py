@@ -34,7 +34,7 @@ class StageError(Exception):
     """A step failed; the message is a sentence."""
 
 
-class Stage:
+class RootfsBuilder:
     """The tree under construction."""
 
     def __init__(self, plan: dict[str, Any]) -> None:
@@ -251,7 +251,7 @@ def by_version(name: str) -> list[str | int]:
 def main() -> int:
     """Carry out the plan on standard input."""
     os.umask(0o022)  # the caller's is nothing of the image's
-    stage = Stage(json.load(sys.stdin))
+    stage = RootfsBuilder(json.load(sys.stdin))
     subprocess.run(
         ("mount", "-t", "tmpfs", "-o", f"mode=755,size={stage.plan['scratch_mib']}M", "tmpfs", stage.scratch),
         check=True,

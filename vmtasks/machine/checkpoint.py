@@ -15,10 +15,10 @@ from typing import Any
 
 from vmtasks import events
 from vmtasks.cache import snapshots
-from vmtasks.cache.snapshots import Frozen
+from vmtasks.cache.snapshot import Snapshot
 from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError, HostError, UsageError
-from vmtasks.host.local import THIS_HOST, Place
+from vmtasks.host.local import LOCAL_HOST, Host
 from vmtasks.image.baked import BakedImage
 from vmtasks.qemu.argv import overlay_unseen_argv, qemu_argv
 from vmtasks.qemu.migration import DISK
@@ -34,7 +34,7 @@ class Checkpointer:
     """Writes one running machine down, as often as it is asked to.
 
     :param machine: as it was started: its disk and its memory are those that QEMU has open.
-    :param basis: returns what every frozen state of it depends on, see :func:`basis_of`.
+    :param basis: returns what every frozen state of it depends on, see :func:`fingerprint`.
     :param stands_on: the lock files of what its disk is laid over.
     :param about: what a later start needs to know, as JSON has it.
     :param place: the host that it runs on.
@@ -43,16 +43,16 @@ class Checkpointer:
     def __init__(
         self,
         machine: Machine,
-        leash: SupervisorClient,
+        client: SupervisorClient,
         *,
         basis: Callable[[], str],
         stands_on: tuple[Path, ...],
         about: Mapping[str, object],
-        place: Place = THIS_HOST,
+        place: Host = LOCAL_HOST,
     ) -> None:
         self._machine = machine
         self._basis = basis
-        self._leash = leash
+        self._client = client
         self._place = place
         self._stands_on = stands_on
         self._about = about
@@ -60,32 +60,33 @@ class Checkpointer:
         self._count = 0
         self._half_way = False
         """Whether QEMU writes over a frozen disk that never came to its lasting place."""
-        self.stood_still_s = 0.0
+        self.downtime_s = 0.0
         """How long the machine stood while it was last frozen."""
 
-    def checkpoint(self, name: str, key: str = "") -> Frozen:
+    def checkpoint(self, name: str, key: str = "") -> Snapshot:
         """Freeze the machine, and let it go on.
 
         :param key: what it can be found by again, on such a machine (:func:`key_of`); nothing finds one without.
-        :raise UsageError: its memory is no file of its own.
+        :raise UsageError: it was not booted with ``forkable=True``.
         :raise HostError: the disk is full, or QEMU could not; the machine goes on all the same.
         """
         if self._machine.ram is None or not self._machine.ram.shared:
             raise UsageError(
-                f"cannot freeze {self._machine.name}: its memory is not a file of its own",
-                hint="boot it with forkable=True",
+                f"cannot checkpoint {self._machine.name}: it was not booted with forkable=True",
             )
         if self._half_way:
-            raise HostError(f"cannot freeze {self._machine.name} again: the last time, that did not come to its end")
+            raise HostError(
+                f"cannot checkpoint {self._machine.name} again: the last time, that did not come to its end"
+            )
         said = {"keep": bool(key), **self._about}
         key = key_of(self._basis(), key or secrets.token_hex(16))
         self._count += 1
         overlay = self._disk.with_name(f"disk-{self._count}.qcow2")
         ram = self._machine.ram.file
-        making = self._place.within(snapshots.making, key, "checkpoint", name, stands_on=self._stands_on, **said)
+        create = self._place.within(snapshots.create, key, "checkpoint", name, stands_on=self._stands_on, **said)
         try:
-            with events.phase("checkpoint", machine=self._machine.name, detail=name), making as (into, final):
-                self._freeze(
+            with events.phase("checkpoint", machine=self._machine.name, detail=name), create as (into, final):
+                self._save(
                     into,
                     final,
                     link=[(self._disk, into / "disk.qcow2")],
@@ -95,7 +96,7 @@ class Checkpointer:
                 )
                 self._half_way = True
         except OSError as problem:
-            raise HostError(f"cannot freeze {self._machine.name}: {problem.strerror or problem}") from problem
+            raise HostError(f"cannot checkpoint {self._machine.name}: {problem.strerror or problem}") from problem
         self._half_way = False
         self._disk, self._stands_on = overlay, (final / "in-use", *self._stands_on)
         return self._place.call(snapshots.read, final)
@@ -109,7 +110,7 @@ class Checkpointer:
         ram = self._machine.ram
         if ram is None:
             raise AssertionError("a template is made of a machine whose memory is a file")
-        self._freeze(
+        self._save(
             into,
             final,
             link=[(self._disk, into / "disk.qcow2"), (ram.file, into / "ram")],
@@ -120,9 +121,9 @@ class Checkpointer:
 
     def network(self) -> str:
         """Return what QEMU's user network says of its connections."""
-        return str(self._leash.qmp("human-monitor-command", {"command-line": "info usernet"}))
+        return str(self._client.qmp("human-monitor-command", {"command-line": "info usernet"}))
 
-    def _freeze(
+    def _save(
         self,
         into: Path,
         final: Path,
@@ -133,9 +134,9 @@ class Checkpointer:
         hold: list[Path],
     ) -> None:
         try:
-            self.stood_still_s = self._leash.request(
+            self.downtime_s = self._client.request(
                 Deadline.after(FREEZE_LIMIT_S),
-                do="freeze",
+                do="save",
                 link=[[*map(str, pair)] for pair in link],
                 copy=[[*map(str, pair)] for pair in copy],
                 state=str(into / "state"),
@@ -144,14 +145,14 @@ class Checkpointer:
                 hold=[*map(str, hold)],
             )
         except BootError as problem:
-            raise HostError(f"cannot freeze {self._machine.name}: {problem}") from problem
+            raise HostError(f"cannot checkpoint {self._machine.name}: {problem}") from problem
 
     def _size_bytes(self) -> int:
-        (disk,) = (one for one in self._leash.qmp("query-block") if one["device"] == DISK)
+        (disk,) = (one for one in self._client.qmp("query-block") if one["device"] == DISK)
         return int(disk["inserted"]["image"]["virtual-size"])
 
 
-def basis_of(machine: Machine, baked: BakedImage) -> str:
+def fingerprint(machine: Machine, baked: BakedImage) -> str:
     """Return all that a frozen state of such a machine depends on, whatever has been done in it."""
     nameless = replace(machine, name="", disk=Path("disk.qcow2"))
     disk = baked.disk.stat()  # one that was written to since is another
@@ -182,7 +183,7 @@ def _processor() -> str:
 def machine_as_data(machine: Machine) -> dict[str, Any]:
     """Return what :func:`machine_from` reads, as JSON has it."""
     said = asdict(machine)
-    kept = {name: said[name] for name in said if name not in ("ram", "waits", "seed", "throw_away", "exchange")}
+    kept = {name: said[name] for name in said if name not in ("ram", "waits", "seed", "ephemeral", "exchange")}
     return dict(json.loads(json.dumps(kept, default=os.fspath)))
 
 

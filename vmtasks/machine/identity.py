@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING
 
 from vmtasks.guest.transfer_disk import FIND
 from vmtasks.spec import NOTE_AT
-from vmtasks.ssh.command import Shell, sh
 
 if TYPE_CHECKING:
     from paramiko.channel import Channel
@@ -97,15 +96,15 @@ unlink $dozing;
 )
 
 
-def doze() -> Shell:
+def identity_agent() -> str:
     """Return the command that leaves a dozer behind in a machine that is about to be frozen as a template."""
     words = shlex.join(["perl", "-e", _DOZE])
     wait = f"n=0; until [ -e {_DOZING} ] || [ $n -gt 500 ]; do sleep 0.02; n=$((n+1)); done"
-    return sh(f'{FIND} || exit 0; setsid {words} "$d" {NOTE_AT} {_DOZING} {_AWAKE} </dev/null >/dev/null 2>&1 & {wait}')
+    return f'{FIND} || exit 0; setsid {words} "$d" {NOTE_AT} {_DOZING} {_AWAKE} </dev/null >/dev/null 2>&1 & {wait}'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wake:
+class CloneIdentity:
     """Who a copied machine is from now on."""
 
     name: str

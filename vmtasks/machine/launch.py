@@ -6,17 +6,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vmtasks.cache.snapshots import Frozen
+from vmtasks.cache.snapshot import Snapshot
 from vmtasks.config.settings import HostSettings
 from vmtasks.host.accelerator import Choice
-from vmtasks.host.local import THIS_HOST, Place
+from vmtasks.host.local import LOCAL_HOST, Host
 from vmtasks.image.baked import BakedImage
 from vmtasks.spec import Access, Machine, Ram, Start
 from vmtasks.ssh.command import Command
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Keeping:
+class PersistentDisk:
     """How a disk that is kept comes to its machine, and from it."""
 
     prepare: tuple[tuple[str, ...], ...] = ()
@@ -31,7 +31,7 @@ class Keeping:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Berth:
+class LaunchConfig:
     """Everything around a machine that is not the machine: where it comes from and what it may use."""
 
     image: str
@@ -40,12 +40,12 @@ class Berth:
     access: Access
     choice: Choice
     settings: HostSettings
-    place: Place = THIS_HOST
+    place: Host = LOCAL_HOST
     """The host that runs it; *baked* is there, and so is all that it starts from."""
-    keeping: Keeping = Keeping()
-    what: str = ""
+    keeping: PersistentDisk = PersistentDisk()
+    purpose: str = ""
     """What it is for, in the words that others on this host read while they wait."""
-    logs: Path | None = None
+    log_dir: Path | None = None
     console: Path | None = None
     """The file that receives the serial console of every attempt; None: each has a file of its own among the logs."""
     first_look_s: float = 0.0
@@ -53,16 +53,16 @@ class Berth:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
+class BootSource:
     """What a machine starts from."""
 
-    frozen: Frozen | None = None
+    frozen: Snapshot | None = None
     """None: it boots from its disk."""
     why: str = ""
     """Why this and nothing quicker."""
     forkable: bool = False
     """Whether its memory is to be a file of its own, so that it can be frozen in turn."""
-    otherwise: Origin | None = None
+    fallback: BootSource | None = None
     """What to start from if *frozen* does not serve; None: nothing else is the same machine."""
 
     @property
@@ -73,26 +73,26 @@ class Origin:
         return "clone" if self.frozen.kind == "template" else "fork"
 
 
-def start_form(machine: Machine, origin: Origin, directory: Path) -> Machine:
-    """Return *machine* as it is started from *origin* in a directory of its own: a pure function."""
+def launch_form(machine: Machine, source: BootSource, directory: Path) -> Machine:
+    """Return *machine* as it is started from *source* in a directory of its own: a pure function."""
     own = replace(machine, exchange=directory / "exchange" if machine.hardware == "lean" else None)
-    if machine.throw_away:
+    if machine.ephemeral:
         own = replace(own, disk=directory / "disk.qcow2", disk_format="qcow2")
-    if origin.forkable:
+    if source.forkable:
         own = replace(own, ram=Ram(file=directory / "ram", shared=True))
-    elif origin.frozen is not None:
-        own = replace(own, ram=Ram(file=origin.frozen.ram, shared=False))
-    return replace(own, waits=origin.frozen is not None)
+    elif source.frozen is not None:
+        own = replace(own, ram=Ram(file=source.frozen.ram, shared=False))
+    return replace(own, waits=source.frozen is not None)
 
 
-def stands_on(berth: Berth, origin: Origin) -> tuple[Path, ...]:
+def stands_on(launch: LaunchConfig, source: BootSource) -> tuple[Path, ...]:
     """Return the lock files of everything that the machine's disk is laid over."""
-    if origin.frozen is not None:
-        return origin.frozen.holds
-    return (berth.baked.in_use,) if berth.baked else ()
+    if source.frozen is not None:
+        return source.frozen.lock_files
+    return (launch.baked.in_use,) if launch.baked else ()
 
 
-def copies_of(form: Machine, frozen: Frozen) -> Iterator[tuple[Path, Path]]:
+def copies_of(form: Machine, frozen: Snapshot) -> Iterator[tuple[Path, Path]]:
     """Yield what a machine that starts from a frozen one has a copy of."""
     yield frozen.overlay, form.disk
     if form.ram and form.ram.shared:

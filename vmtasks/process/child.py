@@ -17,14 +17,14 @@ _PR_SET_NO_NEW_PRIVS = 38
 _CAPABILITY_VERSION_3 = 0x20080522
 
 
-def die_with(parent: int) -> None:
+def die_with_parent(parent: int) -> None:
     """Be killed when the process *parent* ends, however it ends."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it ended before the kernel was told
         os._exit(1)
 
 
-def give_up_privileges() -> None:
+def drop_privileges() -> None:
     """Have no capability any more, and get none from any program: not even root's. What the kernel refuses is left."""
     libc = ctypes.CDLL(None)
     for capability in itertools.count():

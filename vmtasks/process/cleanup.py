@@ -22,12 +22,12 @@ for path; do
 done
 for _ in 1 2 3 4 5 6 7 8 9 10; do rm -rf -- "$@" && break; sleep 0.2; done
 """
-SPARED = "spared"
+KEEP_MARKER = "spared"
 """A directory with a file of this name in it stays."""
 _one_at_a_time = threading.Lock()
 
 
-def entrust(path: Path) -> None:
+def remove_at_exit(path: Path) -> None:
     """Have *path* removed when this process has ended, if it is still there; a name that nobody ever uses again."""
     line = os.fsencode(path.absolute()) + b"\n"
     if line.count(b"\n") > 1:  # it would be read as two

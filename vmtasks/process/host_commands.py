@@ -24,8 +24,8 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from vmtasks.deadline import Deadline
-from vmtasks.errors import HostError, TimeLimit
-from vmtasks.process.isolated import argv_of
+from vmtasks.errors import HostError, TimedOut
+from vmtasks.process.isolated import isolated_argv
 from vmtasks.process.subreaper import PACKET_BYTES
 
 _TURN_S = 0.25
@@ -61,7 +61,7 @@ class HostCommands:
             self._ask(argv=list(argv), env=dict(env or {}))
             while (answer := self._hear(deadline.within(_TURN_S))) is None:
                 if deadline.passed:
-                    raise TimeLimit(f"`{what}` on the host did not end within {deadline.limit_s:g} s")
+                    raise TimedOut(f"`{what}` on the host did not end within {deadline.limit_s:g} s")
                 watch(0.0)
         except BaseException:
             with suppress(HostError):  # then it has ended already
@@ -98,7 +98,7 @@ def host_commands() -> Iterator[HostCommands]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         fd = theirs.fileno()
-        argv = argv_of("vmtasks.process.subreaper", str(fd), str(os.getpgrp()))
+        argv = isolated_argv("vmtasks.process.subreaper", str(fd), str(os.getpgrp()))
         attendant = subprocess.Popen(argv, pass_fds=[fd], process_group=0)
     with attendant, ours:
         try:

@@ -10,7 +10,7 @@ PACKAGE_PARENT = os.fspath(Path(__file__).resolve().parents[2])
 """The directory that this package is in."""
 
 
-def argv_of(module: str, *arguments: str, package_parent: str = PACKAGE_PARENT) -> list[str]:
+def isolated_argv(module: str, *arguments: str, package_parent: str = PACKAGE_PARENT) -> list[str]:
     """Return the command line that calls ``main()`` of one of our modules."""
     program = f"import sys; sys.path.insert(0, sys.argv.pop(1)); from {module} import main; main()"
     return [sys.executable, "-I", "-S", "-c", program, package_parent, *arguments]

@@ -41,7 +41,7 @@ def watched(tell: Callable[[str], None]) -> Iterator[None]:
                 watch(os.pidfd_open(pid), select.POLLIN, f"{name} (pid {pid}), which called us, has ended")
         for fd, name in _OUTPUTS.items():
             with suppress(OSError):  # closed from the start: nobody was ever meant to read it
-                watch(os.dup(fd), 0, f"{name} leads nowhere any more")
+                watch(os.dup(fd), 0, f"{name} was closed")
 
         def look(loss: str = "") -> None:
             loss = loss or losses[poll.poll()[0][0]]

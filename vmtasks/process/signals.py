@@ -15,7 +15,7 @@ ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGINT)
 
 
 @contextmanager
-def signals_interrupt() -> Iterator[None]:
+def interrupt_on_signals() -> Iterator[None]:
     """Raise :class:`Interrupted` in the main thread when a signal asks us to end, or whoever called us is gone.
 
     A second signal changes nothing: somebody who presses Ctrl-C twice gets no less clean an end. Who calls us through

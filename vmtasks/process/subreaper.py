@@ -1,8 +1,9 @@
-"""The attendant: the process below which commands on the host run, so that none of them outlives its caller.
+"""The process below which commands on the host run, so that none of them outlives its caller.
 
-Its control socket is a leash. Each packet is a request (JSON): with ``argv`` and ``env`` (additions) it starts a
-command, without them it ends the one that runs. The answer has the request's ``id``, and ``status`` (as a shell has it)
-or ``error``. When the socket closes, for whatever reason, everything that the commands have started is ended.
+It lives as long as its control socket is open. Each packet is a request (JSON): with ``argv`` and ``env`` (additions)
+it starts a command, without them it ends the one that runs. The answer has the request's ``id``, and ``status`` (as a
+shell has it) or ``error``. When the socket closes, for whatever reason, everything that the commands have started is
+ended.
 
 Everything: the attendant is the subreaper of what runs below it (PR_SET_CHILD_SUBREAPER, prctl(2)). A daemon that has
 detached itself from everybody becomes its child instead of init's, and is found.
@@ -33,7 +34,7 @@ import sys
 import time
 from contextlib import suppress
 
-from vmtasks.process.child import die_with
+from vmtasks.process.child import die_with_parent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ PACKET_BYTES = 1024 * 1024
 _PR_SET_CHILD_SUBREAPER = 36
 
 
-class Worker:
+class CommandServer:
     """Runs what the caller asks for, one command at a time."""
 
     def __init__(self, control: socket.socket, group: int, guard: int) -> None:
@@ -107,7 +108,7 @@ class Worker:
                 request["argv"],
                 env={**os.environ, **request["env"]},
                 process_group=self._group,
-                preexec_fn=lambda: die_with(worker),  # noqa: PLW1509 - there is but one thread here
+                preexec_fn=lambda: die_with_parent(worker),  # noqa: PLW1509 - there is but one thread here
             )
         except (OSError, ValueError) as problem:  # a ValueError is of an argument that no process can have
             self._answer(error=getattr(problem, "strerror", None) or str(problem))
@@ -189,7 +190,7 @@ def main() -> NoReturn:
     control, group = socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2])
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM, signal.SIGCHLD):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup(1) is meant for the commands, too
-            signal.signal(number, lambda *_: None)  # the leash says when to go; commands would inherit SIG_IGN
+            signal.signal(number, lambda *_: None)  # the control socket says when to go; commands would inherit SIG_IGN
     adopt_orphans()
     guard = os.getpid()
     worker = os.fork()
@@ -197,7 +198,7 @@ def main() -> NoReturn:
         os.waitpid(worker, 0)
     else:
         adopt_orphans()  # a child does not inherit it
-        Worker(control, group, guard).serve()
+        CommandServer(control, group, guard).serve()
     sys.exit(not end())
 
 

@@ -25,7 +25,7 @@ def check_interrupted() -> None:
         raise Interrupted("interrupted")
 
 
-def at_once(*tasks: Callable[[], object]) -> None:
+def parallel(*tasks: Callable[[], object]) -> None:
     """Run all *tasks*, each in a thread of its own, and return when all have ended.
 
     Where one fails, the others go on to their own end: what they find out is worth as much as before. The

@@ -6,7 +6,7 @@ import os
 import pwd
 
 
-def own_name() -> str:
+def user_name() -> str:
     """Return this user's name, or number where there is none."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 
 from vmtasks.debian import apt
 from vmtasks.errors import CommandFailed
-from vmtasks.guest import Guest, Result, sh
+from vmtasks.guest import Guest, Result
 from vmtasks.project.profiles import PROFILES
 
 # Of alternatives the first counts, and others only if they are the same package in other versions: what builds today
@@ -58,7 +58,7 @@ def equip(guest: Guest) -> bool:
     :raise CommandFailed: it cannot be installed.
     :raise HostError: no mirror answers.
     """
-    if guest.query(sh("command -v dpkg-buildpackage || :")).strip():
+    if guest.query("command -v dpkg-buildpackage || :").strip():
         return False
     apt.install(guest, ["build-essential", "fakeroot"])
     return True
@@ -75,10 +75,10 @@ def reduced(guest: Guest, control: str, env: Mapping[str, str]) -> str:
     with guest.tmp_dir() as room:
         script = f"cd {room} && mkdir debian && cat >debian/control && {words}"
         try:
-            return guest.query(sh(script), stdin=control.encode())
+            return guest.query(script, stdin=control.encode())
         except CommandFailed as problem:
-            why = problem.evidence[-1] if problem.evidence else problem.sentence
-            raise CommandFailed(f"cannot read debian/control: {why}", evidence=problem.evidence) from problem
+            why = problem.details[-1] if problem.details else str(problem)
+            raise CommandFailed(f"cannot read debian/control: {why}", details=problem.details) from problem
 
 
 def install(guest: Guest, wanted: str) -> bool:
@@ -88,13 +88,13 @@ def install(guest: Guest, wanted: str) -> bool:
     :raise HostError: no mirror answers.
     """
     with guest.tmp_dir() as room:
-        guest.query(sh(f"mkdir {room}/debian && cat >{room}/debian/control"), stdin=wanted.encode())
-        if guest.run(["dpkg-checkbuilddeps"], cwd=room).ok:
+        guest.query(f"mkdir {room}/debian && cat >{room}/debian/control", stdin=wanted.encode())
+        if guest.run(["dpkg-checkbuilddeps"], cwd=room, warn=True).ok:
             return False
         result = apt.attempt(guest, "build-dep", room)
     if not result.ok:
         raise CommandFailed(
-            f"cannot install the build dependencies on {guest.name}: {cause(result)}", evidence=result.last_lines()
+            f"cannot install the build dependencies on {guest.name}: {cause(result)}", details=result.last_lines()
         )
     return True
 

@@ -14,7 +14,7 @@ from typing import Literal
 
 from vmtasks import events
 from vmtasks.errors import UsageError
-from vmtasks.guest import Guest, sh
+from vmtasks.guest import Guest
 from vmtasks.project import Project, left_behind, source_date_epoch, source_package, tree_files
 from vmtasks.project.dsc import Dsc
 from vmtasks.project.history import History, who_asks_git
@@ -84,7 +84,7 @@ class Source:
         :raise CommandFailed: dpkg-source cannot unpack it, or a patch does not apply.
         """
         make = f"useradd --create-home --shell /bin/bash {USER}; "
-        guest.query(sh(f"id -u {USER} >/dev/null 2>&1 || {make}install -d -o {USER} -g {USER} {WORKSHOP}"))
+        guest.query(f"id -u {USER} >/dev/null 2>&1 || {make}install -d -o {USER} -g {USER} {WORKSHOP}")
         match self.kind:
             case "tree":
                 tree = self._deliver_tree(guest)
@@ -93,7 +93,7 @@ class Source:
             case "dsc":
                 tree = self._deliver_dsc(guest)
         series = shlex.quote(f"{tree}/debian/patches/series")
-        has_patches = guest.query(sh(f"chown -R {USER}:{USER} {shlex.quote(tree)}; [ ! -s {series} ] || echo yes"))
+        has_patches = guest.query(f"chown -R {USER}:{USER} {shlex.quote(tree)}; [ ! -s {series} ] || echo yes")
         if patched and has_patches and self.kind != "dsc":
             source_package.expect_tool(guest, "dpkg-source", "dpkg-dev")
             guest.succeed(["dpkg-source", "--before-build", tree], cwd=WORKSHOP, user=USER)
@@ -141,23 +141,23 @@ class Source:
             except UsageError as problem:
                 if wished:
                     raise
-                text, level = f"{asks} asks git, but {problem.sentence}; VMTASKS_VERSION can say the version", "warning"
+                text, level = f"{asks} asks git, but {problem!s}; VMTASKS_VERSION can say the version", "warning"
         events.emit(events.Note(machine=guest.name, text=text, level=level))
 
     def _deliver_tarball(self, guest: Guest) -> str:
         guest.put(self.path, f"{WORKSHOP}/")
-        guest.query(sh(f"cd {WORKSHOP} && mkdir .unpacked && tar -x -C .unpacked -f ./{shlex.quote(self.path.name)}"))
+        guest.query(f"cd {WORKSHOP} && mkdir .unpacked && tar -x -C .unpacked -f ./{shlex.quote(self.path.name)}")
         found = guest.query(["find", f"{WORKSHOP}/.unpacked", "-mindepth", "1", "-maxdepth", "1", "-printf", "%y%f\n"])
         tops = found.splitlines()
         if len(tops) != 1 or not tops[0].startswith("d"):
             raise UsageError(f"cannot build {self.path}: it must hold one directory, and holds {len(tops)} files")
         tree = f"{WORKSHOP}/{tops[0][1:]}"
-        guest.query(sh(f"cd {WORKSHOP} && mv .unpacked/{shlex.quote(tops[0][1:])} ./ && rmdir .unpacked"))
+        guest.query(f"cd {WORKSHOP} && mv .unpacked/{shlex.quote(tops[0][1:])} ./ && rmdir .unpacked")
         if self.debian is not None and self.debian.is_dir():
             # dpkg-source: what upstream has of debian/ counts for nothing where Debian has its own.
             if not is_native(self.debian.parent):
                 guest.query(["rm", "-rf", f"{tree}/debian"])
-            if not guest.query(sh(f"[ ! -e {shlex.quote(tree)}/debian ] || echo yes")):
+            if not guest.query(f"[ ! -e {shlex.quote(tree)}/debian ] || echo yes"):
                 guest.put(self.debian, f"{tree}/debian", mtime_s=source_date_epoch(self.debian.parent))
         return tree
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from vmtasks import events
 from vmtasks.debian import apt
 from vmtasks.errors import CommandFailed
-from vmtasks.guest import Guest, sh
+from vmtasks.guest import Guest
 from vmtasks.project import Project, source_date_epoch
 from vmtasks.project.dsc import Dsc
 from vmtasks.project.history import IMPORT, History
@@ -79,7 +79,7 @@ def make(guest: Guest, project: Project, tree: str, into: Path) -> list[Path]:
         if orig.kind in {"none", "tree"}:
             raise
         hint = "'[source] orig = \"tree\"' in vmtasks.toml has upstream's tarball made of the tree as it is"
-        raise CommandFailed(f"{problem.sentence}; {orig.says()}", evidence=problem.evidence, hint=hint) from problem
+        raise CommandFailed(f"{problem!s}; {orig.says()}", details=problem.details, hint=hint) from problem
     package = project.source_package
     (described,) = guest.get(f"{WORKSHOP}/{package.name}_{package.file_version}.dsc", f"{into}/")
     dsc = Dsc.read(described)
@@ -91,7 +91,7 @@ def make(guest: Guest, project: Project, tree: str, into: Path) -> list[Path]:
 
 def expect_tool(guest: Guest, tool: str, package: str) -> None:
     """See that the guest has a tool: where it does not, its Debian package is installed."""
-    if not guest.query(sh(f"command -v {tool} || :")):
+    if not guest.query(f"command -v {tool} || :"):
         apt.install(guest, [package])
 
 

@@ -10,17 +10,17 @@ from pathlib import Path, PurePosixPath
 from vmtasks import events
 from vmtasks.debian import apt
 from vmtasks.errors import HostError, TestFailed, UsageError
-from vmtasks.guest import Guest, sh
+from vmtasks.guest import Guest
 from vmtasks.image import mirror
-from vmtasks.image.bake import GuestWork, work_of
+from vmtasks.image.bake import GuestSteps, work_of
 from vmtasks.image.baked import key_of
-from vmtasks.image.definition import Definition, File, laid_over
+from vmtasks.image.definition import Definition, File, overlay_files
 
 MARK = "/var/lib/vmtasks/furnished"
 """A file in the guest: the content keys of the layers that it has, a line each."""
 
 
-def furnish(guest: Guest, definition: Definition) -> None:
+def apply_image(guest: Guest, definition: Definition) -> None:
     """Do to a running Debian machine what the layers of *definition* say, but for those that it has already.
 
     What only makes a bootable disk is left out: ``boot_packages``, and the tree of the image at the bottom.
@@ -28,24 +28,24 @@ def furnish(guest: Guest, definition: Definition) -> None:
     :raise UsageError: it is another Debian than the image is.
     :raise HostError: it cannot be furnished.
     """
-    with events.phase("furnish", machine=guest.name, detail=definition.name):
+    with events.phase("provision", machine=guest.name, detail=definition.name):
         try:
             _expect_alike(guest, definition)
-            there = guest.query(sh(f"cat {MARK} 2>/dev/null || :")).split()
+            there = guest.query(f"cat {MARK} 2>/dev/null || :").split()
             missing = [layer for layer in definition.lineage if key_of(layer) not in there]
             archive = _archive(guest) if any(layer.repositories for layer in missing) else ""
             if any(layer.packages for layer in missing):
                 apt.update(guest)
             for layer in missing:
                 work = replace(work_of(layer, archive), packages=layer.packages)
-                carry_out(guest, work if layer.parent else replace(work, tree=None))
-                guest.query(sh(f"mkdir -p {PurePosixPath(MARK).parent} && echo {key_of(layer)} >>{MARK}"))
+                apply_layer(guest, work if layer.parent else replace(work, tree=None))
+                guest.query(f"mkdir -p {PurePosixPath(MARK).parent} && echo {key_of(layer)} >>{MARK}")
         except TestFailed as problem:
-            sentence = f"cannot make {definition.name} of {guest.name}: {problem.sentence}"
-            raise HostError(sentence, evidence=problem.evidence) from problem
+            message = f"cannot make {definition.name} of {guest.name}: {problem!s}"
+            raise HostError(message, details=problem.details) from problem
 
 
-def carry_out(guest: Guest, work: GuestWork) -> None:
+def apply_layer(guest: Guest, work: GuestSteps) -> None:
     """Add repositories, install packages, lay a tree and files over the guest's, and run commands there.
 
     :raise CommandFailed: one of them did not go well.
@@ -59,7 +59,7 @@ def carry_out(guest: Guest, work: GuestWork) -> None:
         guest.succeed(["apt-get", "clean"])
     if work.tree:
         # File by file, with git's modes: neither the directories that the image has nor a checkout's umask matter.
-        files = [path.relative_to(work.tree) for path in laid_over(work.tree)]
+        files = [path.relative_to(work.tree) for path in overlay_files(work.tree)]
         guest.put(work.tree, "/", files=files, mtime_s=int(time.time()))
     for file in work.files:
         _write(guest, file, work.home)
@@ -74,7 +74,7 @@ def _write(guest: Guest, file: File, home: Path) -> None:
     else:
         path, above = shlex.quote(file.path), shlex.quote(str(PurePosixPath(file.path).parent))
         line = f"mkdir -p -- {above} && rm -f -- {path} && cat >{path}"
-        guest.succeed(sh(line), stdin=(file.content or "").encode())
+        guest.succeed(line, stdin=(file.content or "").encode())
     guest.succeed(["chmod", file.mode, file.path])
 
 
@@ -85,7 +85,7 @@ def _archive(guest: Guest) -> str:
 
 
 def _expect_alike(guest: Guest, definition: Definition) -> None:
-    line = sh('. /etc/os-release; echo "$VERSION_CODENAME" "$(dpkg --print-architecture)"')
+    line = '. /etc/os-release; echo "$VERSION_CODENAME" "$(dpkg --print-architecture)"'
     suite, _, architecture = guest.query(line).rstrip("\n").partition(" ")
     wanted = definition.lineage[0].suite or suite  # what an image of somebody else's is, nobody knows
     if (suite, architecture) != (wanted, definition.architecture):

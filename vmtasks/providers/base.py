@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -13,11 +13,11 @@ from vmtasks.spec import Checkpoint, Network
 
 if TYPE_CHECKING:
     from vmtasks.guest import Guest
-    from vmtasks.providers.preparation import Provisioning
+    from vmtasks.providers.preparation import Preparation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wishes:
+class BootOptions:
     """What a caller may ask of a machine; what is not asked for, the image and the host's settings say."""
 
     name: str = ""
@@ -33,37 +33,51 @@ class Wishes:
     """Boot from the disk, whatever templates there are."""
     forkable: bool = False
     """Whether ``guest.checkpoint`` is to serve; it costs some tenths of a second at the start."""
-    extra: tuple[str, ...] = ()
+    extra_args: tuple[str, ...] = ()
     """More arguments for QEMU."""
 
 
-def note_ignored(wishes: Wishes, names: Sequence[str], *, machine: str, place: str, why: str) -> None:
-    """Say which of the wishes of these *names* was made, though they count for nothing at *place*."""
-    if ignored := [name for name in names if getattr(wishes, name)]:
-        text = f"{' and '.join(ignored)} count for nothing on {place}: {why}"
-        events.emit(events.Note(machine=machine, text=text, level="warning"))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineRequest:
+    """A clean machine that somebody asks a provider for."""
+
+    image: str | Checkpoint
+    """The name of an image, or a checkpoint of that provider's."""
+    options: BootOptions = field(default_factory=BootOptions)
+    preparation: Preparation | None = None
+    """What :func:`vmtasks.providers.preparation.prepare` is called with first in the block; a provider that can keep
+    machines may hand out one that has it behind it."""
+    purpose: str = ""
+    """What it is for, in the words that others read while they wait."""
+    log_dir: Path | None = None
+    """The directory for the output of each command, and for what the machine says otherwise."""
+
+    @property
+    def name(self) -> str:
+        """What the machine is called."""
+        return self.options.name or (self.image if isinstance(self.image, str) else self.image.name)
+
+
+def warn_ignored(request: MachineRequest, names: Sequence[str], *, place: str, reason: str) -> None:
+    """Say which of the options of these *names* was given, though they count for nothing at *place*."""
+    if ignored := [name for name in names if getattr(request.options, name)]:
+        text = f"{' and '.join(ignored)} count for nothing on {place}: {reason}"
+        events.emit(events.Note(machine=request.name, text=text, level="warning"))
 
 
 class Provider(Protocol):
     """Has machines to give, one at a time to each who asks, and takes every one of them back."""
 
-    def machine(
-        self,
-        image: str | Checkpoint,
-        wishes: Wishes,
-        *,
-        provisioning: Provisioning | None = None,
-        what: str = "",
-        logs: Path | None = None,
-    ) -> AbstractContextManager[Guest]:
+    def machine(self, request: MachineRequest) -> AbstractContextManager[Guest]:
         """Return a block in which there is a clean machine, and after which there is none, however it is left.
 
-        :param image: the name of an image, or a checkpoint of this provider's.
-        :param provisioning: what :func:`vmtasks.providers.preparation.provision` is called with first in the block; a
-            provider that can keep machines may hand out one that has it behind it.
-        :param what: what it is for, in the words that others read while they wait.
-        :param logs: the directory for the output of each command, and for what the machine says otherwise.
         :raise UsageError: there is no such image, or it cannot be had there.
         :raise HostError: the machine cannot be had.
         :raise BootError: it does not answer.
+        """
+
+    def command_line(self, request: MachineRequest) -> tuple[str, ...]:
+        """Return the command line that would start the machine, to be pasted into a terminal: ``--dry-run``.
+
+        :raise UsageError: a command line does not start machines there.
         """

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from vmtasks import events
 from vmtasks.config.settings import HostSettings
+from vmtasks.errors import renamed_options
 from vmtasks.guest import Guest
-from vmtasks.providers.base import Provider, Wishes
-from vmtasks.providers.preparation import Provisioning
-from vmtasks.spec import HERE, Checkpoint, Network
+from vmtasks.providers.base import BootOptions, MachineRequest, Provider
+from vmtasks.providers.preparation import Preparation
+from vmtasks.providers.preparation import prepare as do_prepare
+from vmtasks.spec import LOCAL, Checkpoint, Network
 
 
 @contextmanager
@@ -27,9 +31,11 @@ def boot(
     attempts: int | None = None,
     cold: bool = False,
     forkable: bool = False,
-    extra: tuple[str, ...] = (),
-    what: str = "",
-    logs: Path | None = None,
+    extra_args: tuple[str, ...] = (),
+    prepare: Preparation | None = None,
+    purpose: str = "",
+    log_dir: Path | None = None,
+    **renamed: Any,  # noqa: ANN401
 ) -> Iterator[Guest]:
     """Start a clean machine from an image, and be rid of it at the end of the block.
 
@@ -42,14 +48,17 @@ def boot(
     :param on: where it is to run: see docs/providers.md; where the host's settings say by default.
     :param cold: boot from the disk, whatever templates there are.
     :param forkable: whether ``guest.checkpoint`` is to serve; it costs some tenths of a second.
-    :param extra: more arguments for QEMU; such a machine boots cold.
-    :param what: what it is for, for those who wait for a slot.
-    :param logs: the directory for the console and for the output of each command.
+    :param extra_args: more arguments for QEMU; such a machine boots cold.
+    :param prepare: work that the machine is to have behind it; it is done once and then kept, where that is possible.
+    :param purpose: what it is for, for those who wait for a slot.
+    :param log_dir: the directory for the console and for the output of each command.
+    :param renamed: ``extra``, ``what`` and ``logs``, as three of these were called before 0.2.
     :raise UsageError: there is no such image.
     :raise HostError: the machine cannot be baked or run there.
     :raise BootError: it did not come up, in as many attempts as allowed.
     """
-    wishes = Wishes(
+    given = renamed_options(renamed, {"extra": "extra_args", "what": "purpose", "logs": "log_dir"})
+    options = BootOptions(
         name=name,
         on=on,
         memory_mib=memory_mib,
@@ -59,35 +68,49 @@ def boot(
         attempts=attempts,
         cold=cold,
         forkable=forkable,
-        extra=extra,
+        extra_args=given.get("extra_args", extra_args),
     )
-    with boot_as(image, wishes, what=what, logs=logs) as guest:
+    request = MachineRequest(
+        image=image,
+        options=options,
+        preparation=prepare,
+        purpose=given.get("purpose", purpose),
+        log_dir=given.get("log_dir", log_dir),
+    )
+    with machine(request) as guest:
+        if prepare is not None:
+            do_prepare(guest, prepare)
         yield guest
 
 
 @contextmanager
-def boot_as(
-    image: str | Checkpoint,
-    wishes: Wishes,
-    *,
-    provisioning: Provisioning | None = None,
-    what: str = "",
-    logs: Path | None = None,
-) -> Iterator[Guest]:
-    """Start a clean machine as :func:`boot` does, from wishes that came as one.
-
-    :param provisioning: what :func:`vmtasks.providers.preparation.provision` is to be called with first in the block; a
-        machine that has it behind it is the one to start from. Not for a checkpoint, which is as it is.
-    """
-    on = where(image, wishes)
-    what = what or f"a machine from {image if isinstance(image, str) else image.name}"
-    with provider_of(on).machine(image, wishes, provisioning=provisioning, what=what, logs=logs) as guest:
+def machine(request: MachineRequest) -> Iterator[Guest]:
+    """Yield the guest of a machine from wherever it is to run; *request*'s preparation is the caller's to see to."""
+    on = where(request)
+    purpose = (
+        request.purpose or f"a machine from {request.image if isinstance(request.image, str) else request.image.name}"
+    )
+    with provider_of(on).machine(replace(request, purpose=purpose)) as guest:
         yield guest
 
 
-def where(image: str | Checkpoint, wishes: Wishes) -> str:
-    """Return where a machine is to run: where its checkpoint is, or as was wished for, or as the settings say."""
-    return (wishes.on or HostSettings.load().on or HERE) if isinstance(image, str) else image.on
+def command_line(request: MachineRequest) -> tuple[str, ...]:
+    """Return the command line that would start the machine, to be pasted into a terminal.
+
+    :raise UsageError: a command line does not start machines where it is to run.
+    """
+    return provider_of(where(request)).command_line(request)
+
+
+def where(request: MachineRequest) -> str:
+    """Return where a machine is to run: where its checkpoint is, or as the options say, or the settings."""
+    if not isinstance(request.image, str):
+        return request.image.on
+    on = request.options.on or HostSettings.load().on
+    if on == "here":
+        events.emit(events.Note(text="--on here is now --on local", level="warning"))
+        on = LOCAL
+    return on or LOCAL
 
 
 def provider_of(on: str) -> Provider:
@@ -102,19 +125,19 @@ def provider_of(on: str) -> Provider:
 
         return Ec2(on=on)
     if on.startswith("ssh://"):
-        from vmtasks.providers.static_host.provider import Standing
+        from vmtasks.providers.static_host.provider import StaticHost
 
-        return Standing.at(on)
+        return StaticHost.at(on)
     from vmtasks.providers.qemu.provider import Qemu
 
-    return Qemu(on=on or HERE)
+    return Qemu(on=on or LOCAL)
 
 
 _instead: list[Provider] = []
 
 
 @contextmanager
-def machines_from(provider: Provider) -> Iterator[None]:
+def use_provider(provider: Provider) -> Iterator[None]:
     """Have *provider* give every machine that is asked for in the block, wherever it was to run."""
     _instead.append(provider)
     try:

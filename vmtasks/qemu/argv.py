@@ -47,7 +47,7 @@ def qemu_argv(machine: Machine, *, disk: Path, wires: Wires = Wires()) -> tuple[
         *_network(machine),
         *_entropy(),
         *_wires(wires),
-        *machine.extra,
+        *machine.extra_args,
     )
 
 
@@ -105,8 +105,8 @@ def _kernel(machine: Machine) -> Iterator[str]:
 
 def _disk(machine: Machine, disk: Path) -> Iterator[str]:
     # A throw-away disk need not survive a power cut of the host: no flushes. Both kinds give freed blocks back.
-    cache = "unsafe" if machine.throw_away else "writeback"
-    form = "qcow2" if machine.throw_away else machine.disk_format
+    cache = "unsafe" if machine.ephemeral else "writeback"
+    form = "qcow2" if machine.ephemeral else machine.disk_format
     bus = "ide,index=0" if machine.hardware == "pc" else "none"
     yield from ("-drive", f"if={bus},id={DISK},file={_quoted(str(disk))},format={form},cache={cache},discard=unmap")
     if machine.hardware == "lean":

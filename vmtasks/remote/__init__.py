@@ -3,11 +3,11 @@
 ::
 
     here                                            there
-    caller ── relay ── ssh ─────────────── sshd ── tether ── supervisor ── QEMU       one for each machine
-    caller ── relay ── ssh (the same link) ─ sshd ── tether ── steward                one for each caller
+    caller ── proxy ── ssh ───────────────── sshd ── watchdog ── supervisor ── QEMU   one for each machine
+    caller ── proxy ── ssh (the same link) ─ sshd ── watchdog ── agent                one for each caller
 
-The supervisor is the one that runs here for machines of this host. A relay stands in for it at our end, and a tether
-holds it at the other: a blank line every :data:`BEAT_S` seconds goes all the way, and where nothing at all arrives for
-:data:`SILENCE_S` seconds, or none of these for a minute, the leash is let go of. The steward does there what is to be
-done to that host's files.
+The supervisor is the one that runs here for machines of this host. A proxy stands in for it at our end, and a watchdog
+holds it at the other: a blank line every :data:`~vmtasks.remote.heartbeat.HEARTBEAT_S` seconds goes all the way, and
+where nothing at all arrives for :data:`~vmtasks.remote.heartbeat.TIMEOUT_S` seconds, or none of these for a minute, the
+line is closed. The agent does there what is to be done to that host's files.
 """

@@ -1,4 +1,4 @@
-"""The steward: does on its host what a caller on another one has to have done to that host's files.
+"""The agent: does on its host what a caller on another one has to have done to that host's files.
 
 Standard input has one request a line: ``call`` a function of ours, ``enter`` the block of a context manager, ``leave``
 one. Each is served by a thread of its own, since some wait for others; but for ``each``, which is one of many calls.
@@ -24,14 +24,14 @@ from vmtasks.config.paths import cache_dir
 from vmtasks.errors import HostError, VmtasksError
 from vmtasks.process.isolated import PACKAGE_PARENT
 from vmtasks.remote import codec
-from vmtasks.supervisor.control import cause
+from vmtasks.supervisor.control import os_error_text
 
 
 class CallerFailed(Exception):
     """What a block here is left by, if the one around it over there ended in an error."""
 
 
-class Steward:
+class Agent:
     """Serves requests, and remembers which blocks it is in."""
 
     def __init__(self) -> None:
@@ -43,12 +43,12 @@ class Steward:
     def serve(self, request: dict[str, Any]) -> None:
         """Do what one request asks for, and answer it."""
         try:
-            answer = {"result": codec.packed(self._do(request))}
+            answer = {"result": codec.encode(self._do(request))}
         except VmtasksError as problem:
-            said = {"sentence": problem.sentence, "evidence": problem.evidence, "hint": problem.hint}
+            said = {"sentence": str(problem), "evidence": problem.details, "hint": problem.hint}
             answer = {"error": {"kind": type(problem).__name__, **said}}
         except OSError as problem:
-            answer = {"error": {"kind": "HostError", "sentence": cause(problem), "evidence": (), "hint": ""}}
+            answer = {"error": {"kind": "HostError", "sentence": os_error_text(problem), "evidence": (), "hint": ""}}
         except Exception:  # noqa: BLE001 - a defect of ours is shown where people look
             answer = {"error": {"kind": "defect", "traceback": traceback.format_exc()}}
         tell("answer", id=request["id"], **answer)
@@ -82,11 +82,11 @@ class Steward:
         """Leave every block, and let go of what nobody else can find."""
         for block in tuple(self._blocks):
             self._leave(block, failed=True)
-        snapshots.let_go()
+        snapshots.remove_private()
 
 
 def named(name: str) -> Any:  # noqa: ANN401 - whatever it is
-    """Return what is called *name*, like ``vmtasks.cache.snapshots:Frozen.drop``.
+    """Return what is called *name*, like ``vmtasks.cache.snapshot:Snapshot.drop``.
 
     :raise HostError: it is none of ours.
     """
@@ -117,21 +117,21 @@ _telling = threading.Lock()
 
 def main() -> None:
     """Serve one caller."""
-    steward = Steward()
+    agent = Agent()
 
     def pass_on(event: events.Event) -> None:
         if isinstance(event, events.Note):
             tell("note", text=event.text, level=event.level)
 
     with events.listening(pass_on):
-        tell("steward", **about())
+        tell("agent", **about())
         for line in sys.stdin.buffer:
             if line.strip():
                 request = json.loads(line)
                 if request["do"] == "each":  # in the order in which they come, and each done in no time
-                    steward.serve(request)
+                    agent.serve(request)
                 else:
-                    threading.Thread(target=steward.serve, args=(request,), daemon=True).start()
-        steward.close()
+                    threading.Thread(target=agent.serve, args=(request,), daemon=True).start()
+        agent.close()
     sys.stdout.flush()
     os._exit(0)  # threads that wait for what nobody wants any more are no reason to stay

@@ -7,23 +7,23 @@ from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vmtasks.cache.entry import Kept
-from vmtasks.cache.snapshots import Frozen
+from vmtasks.cache.entry import CacheEntry
+from vmtasks.cache.snapshot import Snapshot
 from vmtasks.config.settings import HostSettings
 from vmtasks.host.accelerator import Choice
 from vmtasks.host.lease import Lease
-from vmtasks.host.local import THIS_HOST, Place
+from vmtasks.host.local import LOCAL_HOST, Host
 from vmtasks.host.slots import Limits, Ticket
 from vmtasks.image.baked import BakedImage
 from vmtasks.spec import DirectKernel, Machine, Ram
 
 _KINDS = {
     kind.__name__: kind
-    for kind in (BakedImage, Choice, DirectKernel, Frozen, HostSettings, Lease, Limits, Machine, Ram, Ticket)
+    for kind in (BakedImage, Choice, DirectKernel, Snapshot, HostSettings, Lease, Limits, Machine, Ram, Ticket)
 }
 
 
-def packed(data: object) -> object:  # noqa: PLR0911 - one for each kind
+def encode(data: object) -> object:  # noqa: PLR0911 - one for each kind
     """Return *data* as JSON has it.
 
     :raise TypeError: it is of no kind that travels.
@@ -36,17 +36,17 @@ def packed(data: object) -> object:  # noqa: PLR0911 - one for each kind
         case bytes():
             return {"bytes": base64.b64encode(data).decode()}
         case _ if type(data).__name__ in _KINDS:
-            return {"kind": type(data).__name__, "fields": {name: packed(field) for name, field in _fields(data)}}
+            return {"kind": type(data).__name__, "fields": {name: encode(field) for name, field in _fields(data)}}
         case list():
-            return [packed(one) for one in data]
+            return [encode(one) for one in data]
         case tuple():
-            return {"tuple": [packed(one) for one in data]}
+            return {"tuple": [encode(one) for one in data]}
         case dict():
-            return {"dict": {str(key): packed(field) for key, field in data.items()}}
+            return {"dict": {str(key): encode(field) for key, field in data.items()}}
     raise TypeError(f"{type(data).__name__} is of no kind that travels between hosts")
 
 
-def unpacked(said: Any, place: Place = THIS_HOST) -> Any:  # noqa: ANN401, PLR0911 - whatever was packed
+def unpacked(said: Any, place: Host = LOCAL_HOST) -> Any:  # noqa: ANN401, PLR0911 - whatever was packed
     """Return what *said* was packed from; *place* is where such of it is at home as has one.
 
     :raise ValueError: it was not packed by us.
@@ -67,7 +67,7 @@ def unpacked(said: Any, place: Place = THIS_HOST) -> Any:  # noqa: ANN401, PLR09
         case {"kind": str(name), "fields": dict(table)} if name in _KINDS:
             kind: Any = _KINDS[name]
             data = kind(**{key: unpacked(field, place) for key, field in table.items()})
-            return replace(data, place=place) if isinstance(data, Kept) else data
+            return replace(data, place=place) if isinstance(data, CacheEntry) else data
     raise ValueError(f"nobody of ours says {str(said)[:80]!r}")
 
 

@@ -22,12 +22,12 @@ from vmtasks import errors, events
 from vmtasks.config.paths import socket_dir
 from vmtasks.config.settings import HostSettings
 from vmtasks.errors import HostError, UsageError
-from vmtasks.host.local import Place
-from vmtasks.process.cleanup import entrust
-from vmtasks.process.isolated import argv_of
+from vmtasks.host.local import Host
+from vmtasks.process.cleanup import remove_at_exit
+from vmtasks.process.isolated import isolated_argv
 from vmtasks.process.threads import check_interrupted
 from vmtasks.remote import codec, payload
-from vmtasks.remote.heartbeat import SILENCE_S
+from vmtasks.remote.heartbeat import TIMEOUT_S
 
 Options = ParamSpec("Options")
 Result = TypeVar("Result")
@@ -42,11 +42,11 @@ _CLOSE_LIMIT_S = 15.0
 _TURN_S = 0.25
 _AHEAD = 16
 """How many of many calls may be on their way."""
-_hosts: dict[str, FarHost] = {}
+_hosts: dict[str, RemoteHost] = {}
 _connecting = threading.Lock()
 
 
-def far_host(name: str) -> FarHost:
+def remote_host(name: str) -> RemoteHost:
     """Return the host that ssh(1) knows by *name*, ``[USER@]HOST``; one link serves all of this process.
 
     :raise UsageError: it cannot be a host's name.
@@ -61,7 +61,7 @@ def far_host(name: str) -> FarHost:
         if host is None or host.is_lost:
             if host is not None:
                 host.close()
-            host = _hosts[name] = FarHost(name)
+            host = _hosts[name] = RemoteHost(name)
         return host
     finally:
         _connecting.release()
@@ -69,7 +69,7 @@ def far_host(name: str) -> FarHost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _About:
-    """What a steward says of its host."""
+    """What an agent says of its host."""
 
     cache: Path
     code: str
@@ -77,21 +77,21 @@ class _About:
     processor: str
 
 
-class FarHost(Place):
+class RemoteHost(Host):
     """Another host, and the link to it, which lasts until this process ends."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self._directory = Path(tempfile.mkdtemp(prefix="vmtasks-", dir=socket_dir()))
-        entrust(self._directory)
+        remove_at_exit(self._directory)
         self._parcel = self._directory / "code.zip"
-        self._parcel.write_bytes(payload.parcel())
+        self._parcel.write_bytes(payload.payload())
         self._serials = itertools.count(1)
         self._asked: dict[int, Future[Any]] = {}
         self._lock = threading.Lock()
         self._about: Future[_About] = Future()
         self._end: HostError | None = None
-        with events.phase("link", detail=name), ExitStack() as unless_it_serves:
+        with events.phase("connect", detail=name), ExitStack() as unless_it_serves:
             self._steward = subprocess.Popen(
                 self._relay("vmtasks.remote.agent", master=True),
                 stdin=subprocess.PIPE,
@@ -161,7 +161,7 @@ class FarHost(Place):
         return block()
 
     def supervisor(self) -> list[str]:
-        """Return the command line of a relay to a supervisor there."""
+        """Return the command line of a proxy to a supervisor there."""
         return self._relay("vmtasks.supervisor.__main__")
 
     def close(self) -> None:
@@ -183,13 +183,13 @@ class FarHost(Place):
             command = payload.first_command("vmtasks.remote.watchdog", program)
         else:
             command = payload.command(self._is.code, "vmtasks.remote.watchdog", program)
-        return argv_of("vmtasks.remote.proxy", self.name, command, str(self._parcel), *self._ssh(master=master))
+        return isolated_argv("vmtasks.remote.proxy", self.name, command, str(self._parcel), *self._ssh(master=master))
 
     def _ssh(self, *, master: bool = False) -> list[str]:
         options = {
             "BatchMode": "yes",
             "ConnectTimeout": str(_CONNECT_LIMIT_S),
-            "ServerAliveInterval": f"{SILENCE_S / (_PROBES + 1):.0f}",
+            "ServerAliveInterval": f"{TIMEOUT_S / (_PROBES + 1):.0f}",
             "ServerAliveCountMax": str(_PROBES),
             "ControlMaster": "yes" if master else "no",
             "ControlPath": str(self._directory / "link"),
@@ -204,7 +204,7 @@ class FarHost(Place):
 
     def _ask(self, do: str, function: Any, args: Any, options: Any) -> tuple[int, Future[Any]]:  # noqa: ANN401
         name = f"{function.__module__}:{function.__qualname__}"
-        return self._send(do=do, name=name, args=codec.packed(list(args)), options=codec.packed(dict(options)))
+        return self._send(do=do, name=name, args=codec.encode(list(args)), options=codec.encode(dict(options)))
 
     def _send(self, **request: object) -> tuple[int, Future[Any]]:
         serial = next(self._serials)
@@ -220,7 +220,7 @@ class FarHost(Place):
         return serial, answer
 
     def _listen(self, stdout: IO[bytes]) -> None:
-        end = HostError(f"the link to {self.name} broke: its relay ended without a word")
+        end = HostError(f"the link to {self.name} broke: its proxy ended without a word")
         with stdout:
             try:
                 for line in stdout:
@@ -241,7 +241,7 @@ class FarHost(Place):
 
     def _hear(self, said: dict[str, Any]) -> None:
         match said["event"]:
-            case "steward":
+            case "agent":
                 about = _About(cache=Path(said["cache"]), code=str(said["code"]), processor=str(said["processor"]))
                 self._about.set_result(about)
             case "note":
@@ -267,8 +267,8 @@ def _awaited(answer: Future[Result]) -> Result:
 
 
 def _error(host: str, said: dict[str, Any]) -> Exception:
-    """Return the error that a steward tells of."""
+    """Return the error that an agent tells of."""
     kind = getattr(errors, said["kind"], None)
     if isinstance(kind, type) and issubclass(kind, errors.VmtasksError):
-        return kind(f"{host}: {said['sentence']}", evidence=tuple(said["evidence"]), hint=said["hint"])
+        return kind(f"{host}: {said['sentence']}", details=tuple(said["evidence"]), hint=said["hint"])
     return RuntimeError(f"on {host}: {said['traceback']}")

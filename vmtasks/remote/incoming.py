@@ -1,6 +1,6 @@
 """Taking in a baked image from another host: what has come of it stays when the link breaks, and need not come again.
 
-Called there by a steward. Only a complete image gets its place in the cache.
+Called there by an agent. Only a complete image gets its place in the cache.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def receiving(serial: str, sizes: Mapping[str, int]) -> Iterator[dict[str, int] 
     if not _SERIAL.fullmatch(serial) or not set(sizes) <= set(FILES):
         raise HostError(f"cannot take in {serial}: that is no image")
     name = _name(serial)
-    with entry.alone(_lock(name), other=f"somebody else who sends {name}"):
+    with entry.exclusive(_lock(name), other=f"somebody else who sends {name}"):
         if received(serial):  # they have sent it meanwhile
             yield None
             return

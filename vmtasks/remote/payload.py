@@ -12,10 +12,10 @@ from pathlib import Path
 
 import invoke.exceptions
 
-from vmtasks.process.isolated import argv_of
+from vmtasks.process.isolated import isolated_argv
 
 SENDING_LIMIT_S = 120
-"""How long the parcel may be on its way."""
+"""How long the payload may be on its way."""
 _PACKAGE = Path(__file__).resolve().parents[1]
 _KEPT_DAYS = 30
 """How long a version stays there that nobody has used."""
@@ -65,7 +65,7 @@ _DECODE = "import sys, base64; exec(base64.b64decode(sys.argv.pop(1)))"
 
 @cache
 def files() -> dict[str, bytes]:
-    """Return what is in the parcel: this package, and what its errors stand on."""
+    """Return what is in the payload: this package, and what its errors stand on."""
     ours = {path: path.relative_to(_PACKAGE.parent).as_posix() for path in sorted(_PACKAGE.rglob("*.py"))}
     theirs = Path(invoke.exceptions.__file__)
     return {
@@ -84,25 +84,25 @@ def key() -> str:
     return digest.hexdigest()[:16]
 
 
-def parcel() -> bytes:
+def payload() -> bytes:
     """Return it as a zip archive."""
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+    encode = io.BytesIO()
+    with zipfile.ZipFile(encode, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in files().items():
             archive.writestr(name, content)
-    return packed.getvalue()
+    return encode.getvalue()
 
 
 def first_command(module: str, *arguments: str) -> str:
-    """Return the line of shell that does what :func:`command` says on a host that may not have the parcel yet.
+    """Return the line of shell that does what :func:`command` says on a host that may not have the payload yet.
 
-    If it first says ``send``, it reads a line with the size of the parcel, and the parcel.
+    If it first says ``send``, it reads a line with the size of the payload, and the payload.
     """
     program = base64.b64encode(_UNPACK.encode()).decode()
-    *_, call, _code = argv_of(module, package_parent="")
+    *_, call, _code = isolated_argv(module, package_parent="")
     return shlex.join(["exec", "python3", "-I", "-c", _DECODE, program, key(), call, *arguments])
 
 
 def command(code: str, module: str, *arguments: str) -> str:
-    """Return the line of shell that calls ``main()`` of one of our modules; the parcel is in the directory *code*."""
-    return shlex.join(["exec", "python3", *argv_of(module, *arguments, package_parent=code)[1:]])
+    """Return the line of shell that calls ``main()`` of one of our modules; the payload is in the directory *code*."""
+    return shlex.join(["exec", "python3", *isolated_argv(module, *arguments, package_parent=code)[1:]])

@@ -22,8 +22,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import IO, Any
 
-from vmtasks.process.child import die_with
-from vmtasks.remote.heartbeat import BEAT_S
+from vmtasks.process.child import die_with_parent
+from vmtasks.remote.heartbeat import HEARTBEAT_S
 
 _FORWARD_ATTEMPTS = 3
 _FORWARD_LIMIT_S = 2.0
@@ -52,25 +52,25 @@ def why_it_broke(host: str, complaint: str, status: int | None, *, is_settled: b
 
     :param is_settled: whether it had let us in: what is said from then on, the other host may say as well.
     """
-    for pattern, sentence, hint in () if is_settled else _WHY:
+    for pattern, message, hint in () if is_settled else _WHY:
         if found := re.search(pattern, complaint):
             groups = [group.strip() for group in found.groups()]
-            return sentence.format(*groups, host=host), hint.format(host=host)
+            return message.format(*groups, host=host), hint.format(host=host)
     lines = [line.strip() for line in complaint.splitlines() if line.strip()]
     return f"the link to {host} broke: {lines[-1] if lines else f'ssh ended with status {status}'}", ""
 
 
-class Relay:
+class Proxy:
     """One program on another host.
 
     :param ssh: the words of the ssh that reaches it, but for the host and the command.
-    :param command: the shell's line that runs the program, once it has what is in the file *parcel*.
+    :param command: the shell's line that runs the program, once it has what is in the file *payload*.
     """
 
-    def __init__(self, ssh: list[str], host: str, command: str, parcel: str) -> None:
+    def __init__(self, ssh: list[str], host: str, command: str, payload: str) -> None:
         self._ssh = ssh
         self._host = host
-        self._parcel = parcel
+        self._parcel = payload
         self._complaint = tempfile.TemporaryFile()  # noqa: SIM115 - as long as we live
         parent = os.getpid()
         self._line = subprocess.Popen(
@@ -79,7 +79,7 @@ class Relay:
             stdout=subprocess.PIPE,
             stderr=self._complaint,
             bufsize=0,
-            preexec_fn=lambda: die_with(parent),  # noqa: PLW1509 - there is but one thread here
+            preexec_fn=lambda: die_with_parent(parent),  # noqa: PLW1509 - there is but one thread here
         )
         if self._line.stdout is None:
             raise AssertionError("ssh speaks through a pipe")
@@ -144,9 +144,9 @@ class Relay:
             if theirs.ended or (ours.ended and time.monotonic() > deadline_s):
                 break
             if time.monotonic() >= beat_s and not ours.ended:
-                beat_s = time.monotonic() + BEAT_S
+                beat_s = time.monotonic() + HEARTBEAT_S
                 self._send(b"\n")
-            for side in select.select([side for side in (ours, theirs) if not side.ended], [], [], BEAT_S)[0]:
+            for side in select.select([side for side in (ours, theirs) if not side.ended], [], [], HEARTBEAT_S)[0]:
                 side.collect()
         if not (self._over or ours.ended):
             self._tell_broken()
@@ -223,7 +223,7 @@ class Relay:
 
     def _tell_broken(self) -> None:
         with suppress(subprocess.TimeoutExpired):
-            self._line.wait(BEAT_S)
+            self._line.wait(HEARTBEAT_S)
         self._complaint.seek(0)
         complaint = self._complaint.read().decode(errors="replace")
         self._tell_gone(*why_it_broke(self._host, complaint, self._line.poll(), is_settled=self._is_settled))
@@ -276,11 +276,11 @@ def _keep(log: IO[bytes], data: bytes) -> None:
 
 
 def main() -> None:
-    """Be the relay that the command line makes us: host, command, parcel, and the words of the ssh."""
-    host, command, parcel, *ssh = sys.argv[1:]
+    """Be the proxy that the command line makes us: host, command, payload, and the words of the ssh."""
+    host, command, payload, *ssh = sys.argv[1:]
     try:
-        relay = Relay(ssh, host, command, parcel)
+        proxy = Proxy(ssh, host, command, payload)
     except OSError as problem:
         tell_gone(f"cannot call {ssh[0]} as ssh: {problem.strerror}", "VMTASKS_SSH says what is called")
         return
-    relay.run()
+    proxy.run()

@@ -8,14 +8,14 @@ from collections.abc import Iterator, Mapping
 from vmtasks import events
 from vmtasks.errors import HostError
 from vmtasks.image.baked import BakedImage
-from vmtasks.remote.host import FarHost
+from vmtasks.remote.host import RemoteHost
 from vmtasks.remote.incoming import FILES, add, complete, received, receiving
 
 _PIECE_BYTES = 32 * 1024
 """So small, and so few of them on their way, that signs of life get through a slow link between them."""
 
 
-def sent(host: FarHost, image: BakedImage) -> BakedImage:
+def sent(host: RemoteHost, image: BakedImage) -> BakedImage:
     """Return the image as it is on *host*, after sending it there if need be.
 
     :raise HostError: it cannot be sent, or that host has no room for it.
@@ -23,18 +23,18 @@ def sent(host: FarHost, image: BakedImage) -> BakedImage:
     name = str(image.manifest["name"])
     if there := host.call(received, image.serial):
         return there
-    with events.phase("send", detail=f"{name} to {host.name}"):
+    with events.phase("upload image", detail=f"{name} to {host.name}"):
         try:
             _send(host, image)
         except HostError as problem:
             hint = "what has arrived need not be sent again" if host.is_lost else problem.hint
-            raise HostError(f"cannot send the image {name} to {host.name}: {problem.sentence}", hint=hint) from problem
+            raise HostError(f"cannot send the image {name} to {host.name}: {problem!s}", hint=hint) from problem
     if there := host.call(received, image.serial):
         return there
     raise HostError(f"cannot send the image {name} to {host.name}: it did not arrive")
 
 
-def _send(host: FarHost, image: BakedImage) -> None:
+def _send(host: RemoteHost, image: BakedImage) -> None:
     sizes = {file: path.stat().st_size for file in FILES if (path := image.directory / file).exists()}
     with host.within(receiving, image.serial, sizes) as have:
         if have is None:  # somebody else has sent it meanwhile
@@ -60,5 +60,5 @@ def _pieces(
                 at += len(piece)
                 done += len(piece)
                 if done % (32 * _PIECE_BYTES) < _PIECE_BYTES:
-                    events.emit(events.Progress(phase="send", done=done, total=total, unit="bytes"))
+                    events.emit(events.Progress(phase="upload image", done=done, total=total, unit="bytes"))
         digests[file] = digest.hexdigest()

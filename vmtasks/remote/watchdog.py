@@ -16,15 +16,15 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from vmtasks.process.child import die_with
-from vmtasks.process.cleanup import entrust
-from vmtasks.process.isolated import argv_of
-from vmtasks.remote.heartbeat import SILENCE_S
+from vmtasks.process.child import die_with_parent
+from vmtasks.process.cleanup import remove_at_exit
+from vmtasks.process.isolated import isolated_argv
+from vmtasks.remote.heartbeat import TIMEOUT_S
 
 _PATIENCE_S = 60.0
 """How long a link counts that moves, but brings no sign of life: what fills it is so long, or nobody gives any."""
 _END_LIMIT_S = 10.0
-"""How long a program may take to go once its leash is let go of: one that waits for the link to take its words, never
+"""How long a program may take to go once its input is closed: one that waits for the link to take its words, never
 does."""
 
 
@@ -34,10 +34,10 @@ def main() -> None:
     sys.stdout.flush()
     parent = os.getpid()
     with subprocess.Popen(
-        argv_of(sys.argv[1]),
+        isolated_argv(sys.argv[1]),
         stdin=subprocess.PIPE,
         bufsize=0,
-        preexec_fn=lambda: die_with(parent),  # noqa: PLW1509 - there is but one thread here
+        preexec_fn=lambda: die_with_parent(parent),  # noqa: PLW1509 - there is but one thread here
     ) as program:
         _hold(program)
         with suppress(BrokenPipeError):
@@ -70,11 +70,11 @@ def _hold(program: subprocess.Popen[bytes]) -> None:
 
 def _ready(*fds: int) -> list[int]:
     """Return which of some descriptors can be read, once one can; none of them if the link is silent."""
-    wait_s, deadline_s = SILENCE_S, time.monotonic() + _PATIENCE_S
+    wait_s, deadline_s = TIMEOUT_S, time.monotonic() + _PATIENCE_S
     while wait_s > 0:
         if ready := select.select(fds, [], [], wait_s)[0]:
             return ready
-        wait_s = min(SILENCE_S - _quiet_s(), deadline_s - time.monotonic())
+        wait_s = min(TIMEOUT_S - _quiet_s(), deadline_s - time.monotonic())
     return []
 
 
@@ -95,7 +95,7 @@ def _quiet_s() -> float:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=SILENCE_S,
+            timeout=TIMEOUT_S,
             check=True,
         )
     except (KeyError, ValueError, OSError, subprocess.SubprocessError):
@@ -113,4 +113,4 @@ def _entrust_directory(first: bytes) -> None:
     """Have the directory removed that a plan names, should its supervisor be killed and we with it."""
     plan = json.loads(first.lstrip().partition(b"\n")[0])
     if directory := plan.get("directory"):
-        entrust(Path(directory))
+        remove_at_exit(Path(directory))

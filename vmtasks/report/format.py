@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vmtasks.events import MachineStarted, PhaseEnded, PhaseStarted, Progress
 from vmtasks.report.sanitize import one_line
-from vmtasks.spec import HERE
+from vmtasks.spec import LOCAL
 
 _MIB = 1024 * 1024
 
@@ -35,7 +35,7 @@ def share(progress: Progress) -> float | None:
     return min(1.0, max(0.0, progress.done / progress.total)) if progress.total > 0 else None
 
 
-def near(path: Path) -> str:
+def relative(path: Path) -> str:
     """Write *path* from here if it is below the working directory: shorter, and still good for copying."""
     try:
         return str(path.relative_to(Path.cwd()))
@@ -48,9 +48,9 @@ def named(event: PhaseStarted | PhaseEnded) -> str:
     return f"{event.phase} ({one_line(event.detail)})" if event.detail else event.phase
 
 
-def answers(event: MachineStarted) -> str:
+def ready(event: MachineStarted) -> str:
     """Say which image a machine runs, how it started and on what accelerator, and why so."""
     image = f"{event.image} ({event.image_key[:12]})" if event.image_key else event.image
-    why = f", {event.why_start}" if event.why_start else ""
-    where = "" if event.on == HERE else f" on {event.on}"
-    return f"{image} answers{where}: {event.start}{why}; {event.accelerator}, {event.why_accelerator}"
+    reason = f" {event.start_reason}" if event.start_reason else ""
+    where = "" if event.host == LOCAL else f" on {event.host}"
+    return f"{image} is ready{where} ({event.start}{reason}; {event.accelerator}, {event.accelerator_reason})"

@@ -14,7 +14,7 @@ from vmtasks.report.display.plain import Plain
 from vmtasks.report.display.stdout import Products
 from vmtasks.report.display.stream import SafeStream
 from vmtasks.report.files.document import document
-from vmtasks.report.files.junit import Suite
+from vmtasks.report.files.junit import JunitFile
 from vmtasks.report.files.result import ResultFile
 
 
@@ -47,7 +47,7 @@ def reporting(
         # also left last, so that their complaint at the end finds the terminal as it was.
         if directory is not None:
             stack.enter_context(document(ResultFile(directory / "result.json")))
-            stack.enter_context(document(Suite(directory / "junit.xml")))
+            stack.enter_context(document(JunitFile(directory / "junit.xml")))
         if err.isatty() and environ.get("TERM") not in ("dumb", "unknown"):
             from vmtasks.report.display.terminal import showing
 

@@ -24,7 +24,7 @@ _PICTURES = (
 )
 
 
-def harmless(text: str) -> str:
+def sanitized(text: str) -> str:
     """Return *text* without anything that a terminal would obey, but with its tabs and line breaks.
 
     Escape sequences go; a carriage return is a line break; any other control character becomes a picture
@@ -37,13 +37,13 @@ def harmless(text: str) -> str:
 
 def one_line(text: str) -> str:
     """Return the first line of *text* that says something, harmless; an ellipsis stands for the others."""
-    lines = [line.strip() for line in harmless(text).split("\n") if line.strip()]
+    lines = [line.strip() for line in sanitized(text).split("\n") if line.strip()]
     return " ".join([*lines[:1], *(["…"] if len(lines) > 1 else [])])
 
 
 def lines_of(texts: tuple[str, ...], *, at_most: int) -> list[str]:
     """Return the last *at_most* lines of *texts*, harmless, each of which may hold several."""
-    return [line for text in texts[-at_most:] for line in harmless(text.rstrip("\r\n")).split("\n")][-at_most:]
+    return [line for text in texts[-at_most:] for line in sanitized(text.rstrip("\r\n")).split("\n")][-at_most:]
 
 
 class WholeLines:
@@ -62,12 +62,12 @@ class WholeLines:
             end = len(text)
         if end < len(text):
             self._rests[key] = text[end:]
-        return _ended(harmless(text[:end]))
+        return _ended(sanitized(text[:end]))
 
     def rest(self, machine: str) -> str:
         """Return, and forget, what *machine* has begun to print and not ended with a line break."""
         keys = [key for key in self._rests if key[0] == machine]
-        return "".join(_ended(harmless(self._rests.pop(key).rstrip("\r"))) for key in keys)
+        return "".join(_ended(sanitized(self._rests.pop(key).rstrip("\r"))) for key in keys)
 
     def machines(self) -> list[str]:
         """Return the machines that have begun a line."""

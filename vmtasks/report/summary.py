@@ -7,8 +7,8 @@ from typing import Literal
 
 from vmtasks.errors import Outcome
 from vmtasks.events import RunEnded, RunStarted
-from vmtasks.report.format import duration, near
-from vmtasks.report.sanitize import harmless, lines_of
+from vmtasks.report.format import duration, relative
+from vmtasks.report.sanitize import lines_of, sanitized
 
 __all__ = ["Line", "duration", "summary"]
 
@@ -21,13 +21,13 @@ _VERDICTS = {
     Outcome.PASSED: "passed in",
     Outcome.FAILED: "failed after",
     Outcome.SKIPPED: "tested nothing in",
-    Outcome.USAGE: "was asked for something that cannot be, after",
-    Outcome.HOST: "could not go on on this host after",
-    Outcome.BOOT: "had no machine that answered, after",
-    Outcome.CONNECTION_LOST: "lost its machine after",
-    Outcome.TIME_LIMIT: "ran out of time after",
+    Outcome.USAGE: "usage error after",
+    Outcome.HOST: "host error after",
+    Outcome.BOOT: "did not boot, after",
+    Outcome.CONNECTION_LOST: "lost its connection after",
+    Outcome.TIMEOUT: "timed out after",
     Outcome.INTERRUPTED: "was interrupted after",
-    Outcome.INTERNAL: "met a defect of vmtasks after",
+    Outcome.INTERNAL: "internal error after",
 }
 
 
@@ -50,12 +50,12 @@ def summary(started: RunStarted | None, ended: RunEnded, times: str = "") -> tup
     took_s = ended.at_s - started.at_s if started else 0.0
     headline = f"{recipe} {_verdict(ended.outcome)} {duration(took_s)}"
     if ended.outcome == Outcome.PASSED:
-        results = f"; results in {near(started.directory)}" if started else ""
+        results = f"; results in {relative(started.directory)}" if started else ""
         return (*([Line("fact", times, label="times")] if times else []), Line("good", headline + results))
-    sentence = harmless(ended.sentence).strip()
+    message = sanitized(ended.message).strip()
     return (
-        Line("bad", f"{headline}: {sentence}" if sentence else headline),
-        *_quoted("The last lines of its output:", ended.evidence, _EVIDENCE_LINES),
+        Line("bad", f"{headline}: {message}" if message else headline),
+        *_quoted("The last lines of its output:", ended.details, _EVIDENCE_LINES),
         *_quoted("The last lines of the console:", ended.console, _CONSOLE_LINES),
         *_facts(started, ended, times),
     )
@@ -75,11 +75,11 @@ def _quoted(heading: str, texts: tuple[str, ...], at_most: int) -> list[Line]:
 
 def _facts(started: RunStarted | None, ended: RunEnded, times: str) -> list[Line]:
     facts = {
-        "blame": "the machinery, not the project" if _is_infrastructure(ended.outcome) else "",
-        "try": harmless(ended.hint),
+        "cause": "infrastructure, not the project" if _is_infrastructure(ended.outcome) else "",
+        "hint": sanitized(ended.hint),
         "times": times,
-        "logs": near(started.directory) if started else "",
-        "repeat": started.repeat if started else "",
+        "logs": relative(started.directory) if started else "",
+        "rerun": started.rerun if started else "",
         "shell": ended.shell,
     }
     return [Line("gap"), *(Line("fact", text, label=label) for label, text in facts.items() if text)]

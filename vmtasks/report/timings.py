@@ -14,7 +14,7 @@ from vmtasks.report.format import duration
 from vmtasks.report.sanitize import one_line
 from vmtasks.spec import MAKER
 
-PHASES = ("slot", "overlay", "start", "load", "boot", "ssh", "copy in", "commands", "copy out", "stop")
+PHASES = ("slot", "overlay", "start", "restore", "boot", "ssh", "upload", "commands", "download", "stop")
 """What each machine goes through; whatever else there was comes behind these."""
 
 
@@ -84,5 +84,5 @@ def _documents(directory: Path) -> Iterable[dict[str, Any]]:
             document = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             continue  # somebody is cleaning up, or it is none of ours
-        if isinstance(document, dict) and document.get("schema") == 1:
+        if isinstance(document, dict) and document.get("schema") in (1, 2):
             yield document

@@ -10,12 +10,12 @@ from vmtasks import events
 from vmtasks.deadline import Deadline
 from vmtasks.errors import Interrupted, VmtasksError
 from vmtasks.guest import Guest
-from vmtasks.process.signals import signals_interrupt
+from vmtasks.process.signals import interrupt_on_signals
 
 _LOOK_S = 5.0
 
 
-def shell(guest: Guest, problem: VmtasksError | None = None) -> int:
+def open_shell(guest: Guest, problem: VmtasksError | None = None) -> int:
     """Open an interactive shell in the guest and return its exit status; without a terminal, say so instead.
 
     :param problem: what has just failed, to be shown before the shell opens.
@@ -25,21 +25,21 @@ def shell(guest: Guest, problem: VmtasksError | None = None) -> int:
         events.emit(events.Note(machine=guest.name, text=text, level="warning"))
         return 0
     if problem is not None:
-        events.emit(events.Note(machine=guest.name, text=problem.sentence, level="warning"))
+        events.emit(events.Note(machine=guest.name, text=str(problem), level="warning"))
     events.emit(events.Note(machine=guest.name, text="a shell in the machine; it goes when you leave"))
     with events.phase("shell", machine=guest.name):  # displays leave the terminal alone in this phase
-        return subprocess.run([*guest.facts["ssh"][:1], "-t", *guest.facts["ssh"][1:]], check=False).returncode
+        return subprocess.run([*guest.ssh_command[:1], "-t", *guest.ssh_command[1:]], check=False).returncode
 
 
-def keep(guest: Guest, limit_s: float | None) -> None:
+def keep_alive(guest: Guest, limit_s: float | None) -> None:
     """Keep the machine until somebody interrupts, it ends by itself, or *limit_s* seconds have passed."""
-    line = shlex.join(guest.facts["ssh"])
+    line = shlex.join(guest.ssh_command)
     until = f"for {limit_s:g} s, or until Ctrl-C" if limit_s else "until Ctrl-C"
     text = f"kept {until}; get in with: {line}"
     events.emit(events.Note(machine=guest.name, text=text))
     deadline = Deadline.after(limit_s)
     try:
-        with signals_interrupt():  # the run goes on afterwards, and is to hear the next signal as well
+        with interrupt_on_signals():  # the run goes on afterwards, and is to hear the next signal as well
             while not deadline.passed:
                 guest.watch(deadline.within(_LOOK_S))
     except Interrupted:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any, Literal, TypeVar
 
+from vmtasks import events
 from vmtasks.errors import UsageError
 from vmtasks.spec import Network
 
@@ -13,11 +14,11 @@ Word = TypeVar("Word", bound=str)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Flags:
+class RecipeOptions:
     """The options that every recipe has; a number that nobody gave is None."""
 
     on: str = field(
-        default="", metadata={"help": "where machines run: here, USER@HOST, ssh://HOST or ec2 (docs/providers.md)"}
+        default="", metadata={"help": "where machines run: local, USER@HOST, ssh://HOST or ec2 (docs/providers.md)"}
     )
     accel: str = field(default="", metadata={"help": "accelerator: auto (try, the default), kvm or tcg"})
     network: str = field(default="", metadata={"help": "what each machine reaches: user (all), restricted or none"})
@@ -26,14 +27,15 @@ class Flags:
     attempts: int | None = field(default=None, metadata={"help": "how often to try to boot", "at_least": 1})
     cold: bool = field(default=False, metadata={"help": "boot each machine from its disk, not from a template"})
     shell: bool = field(default=False, metadata={"help": "on failure, open a shell in the machine"})
-    keep: bool = field(default=False, metadata={"help": "on failure, keep the machine until Ctrl-C, or for --keep-s"})
-    keep_s: int | None = field(
+    keep: bool = field(default=False, metadata={"help": "on failure, keep the machine: until Ctrl-C, or --keep-for-s"})
+    keep_for_s: int | None = field(
         default=1800, metadata={"help": "how long --keep keeps a machine, in seconds", "at_least": 1}
     )
+    keep_s: int | None = field(default=None, metadata={"help": "--keep-for-s, as it was called", "at_least": 1})
     dry_run: bool = field(default=False, metadata={"help": "print QEMU's command line instead of running it"})
 
     @classmethod
-    def taken_from(cls, options: dict[str, Any]) -> Flags:
+    def taken_from(cls, options: dict[str, Any]) -> RecipeOptions:
         """Take the flags out of a command line's options.
 
         :raise UsageError: a number is none, or too small.
@@ -44,7 +46,11 @@ class Flags:
             for flag in fields(cls)
             if _is_number(flag)
         }
-        return cls(**{**said, **numbers})
+        chosen = cls(**{**said, **numbers})
+        if chosen.keep_s is not None:
+            events.emit(events.Note(text="--keep-s is now --keep-for-s", level="warning"))
+            chosen = replace(chosen, keep_for_s=chosen.keep_s)
+        return chosen
 
 
 def option(flag: Field[Any]) -> inspect.Parameter:
@@ -65,29 +71,29 @@ def number(name: str, said: str, *, at_least: int) -> int | None:
     return int(said)
 
 
-def accelerator(wish: str) -> Literal["auto", "kvm", "tcg"] | None:
+def accelerator(value: str) -> Literal["auto", "kvm", "tcg"] | None:
     """Return the accelerator that an option asks for; None where it does not.
 
     :raise UsageError: there is no such accelerator.
     """
-    return _one_of(("auto", "kvm", "tcg"), wish, "accelerator")
+    return _one_of(("auto", "kvm", "tcg"), value, "accelerator")
 
 
-def network(wish: str) -> Network | None:
+def network(value: str) -> Network | None:
     """Return the network that an option asks for; None where it does not.
 
     :raise UsageError: there is no such network.
     """
-    return _one_of(("user", "restricted", "none"), wish, "network")
+    return _one_of(("user", "restricted", "none"), value, "network")
 
 
-def _one_of(known: tuple[Word, ...], wish: str, what: str) -> Word | None:
+def _one_of(known: tuple[Word, ...], value: str, what: str) -> Word | None:
     for word in known:
-        if word == wish:
+        if word == value:
             return word
-    if wish:
+    if value:
         *others, last = (f"'{word}'" for word in known)
-        raise UsageError(f"there is no {what} '{wish}'; known are {', '.join(others)} and {last}")
+        raise UsageError(f"there is no {what} '{value}'; known are {', '.join(others)} and {last}")
     return None
 
 

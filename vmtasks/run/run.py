@@ -1,68 +1,44 @@
-"""Recipes: Invoke tasks that run in machines, and end in a typed outcome with everything written down.
-
-A recipe is a function that takes a :class:`Run` and some options::
-
-    @recipe
-    def greet(run: Run, image: str = "bookworm") -> None:
-        \"\"\"Say hello from a clean machine.
-
-        :param image: the image to boot.
-        \"\"\"
-        with run.boot(image) as guest:
-            guest.succeed(["echo", "hello"])
-
-The decorator makes a task of it: its options (and those that every recipe has, :class:`Flags`) are those of
-the command line, its docstring is the help. A recipe calls another by handing on its run.
-"""
+"""One call of a recipe: its machines, its test cases, its artifacts."""
 
 from __future__ import annotations
 
-import inspect
 import os
 import re
 import shlex
 import sys
 import threading
 import time
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields, replace
-from functools import update_wrapper
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
-from invoke.context import Context
 from invoke.exceptions import Exit
-from invoke.tasks import Task
 
-from vmtasks import events
+from vmtasks import errors, events
 from vmtasks.errors import (
     GuestLost,
-    HostError,
-    Interrupted,
     NothingTested,
-    Outcome,
     TestFailed,
     TestSkipped,
-    TimeLimit,
+    TimedOut,
     UsageError,
     VmtasksError,
+    message_of,
     outcome_of,
 )
-from vmtasks.run.options import Flags, accelerator, network, option
-from vmtasks.spec import HERE
+from vmtasks.run.options import RecipeOptions, accelerator, network
 
 if TYPE_CHECKING:
     from vmtasks.guest import Guest
     from vmtasks.project import Project
-    from vmtasks.providers.preparation import Provisioning
+    from vmtasks.providers.base import MachineRequest
+    from vmtasks.providers.preparation import Preparation
     from vmtasks.spec import Checkpoint
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\udc80-\udc9f]")
-_serials = count()
-"""One `inv` can make several runs in a second."""
 
 
 @dataclass(kw_only=True)
@@ -70,9 +46,9 @@ class Run:
     """One call of a recipe: its options, its directory, and the machines and test cases that it has."""
 
     recipe: str
-    flags: Flags
+    flags: RecipeOptions
     directory: Path
-    products: list[Path] = field(default_factory=list)
+    artifacts: list[Path] = field(default_factory=list)
     failed: dict[str, TestFailed] = field(default_factory=dict)
     console: Path | None = None
     nothing_tested: NothingTested | None = None
@@ -105,7 +81,7 @@ class Run:
         *,
         name: str = "",
         project: Project | None = None,
-        provisioning: Provisioning | None = None,
+        prepare: Preparation | None = None,
         forkable: bool = False,
     ) -> Iterator[Guest]:
         """Start a clean machine for this run; see :func:`vmtasks.boot`.
@@ -114,20 +90,44 @@ class Run:
         :param name: what to call it in output and logs.
         :param project: whose wishes for the machine count, where no flag says otherwise, and whose secrets are kept out
             of all output.
-        :param provisioning: work that the machine is to have behind it; it is done once and then kept.
+        :param prepare: work that the machine is to have behind it; it is done once and then kept.
         :param forkable: whether ``guest.checkpoint`` is to serve.
         :raise UsageError: a variable that *project* wants of the host's environment is not set.
         """
-        from vmtasks.providers.base import Wishes
-        from vmtasks.providers.boot import boot_as, where
-        from vmtasks.providers.preparation import provision
+        from vmtasks.providers.boot import command_line, machine
+        from vmtasks.providers.preparation import prepare as do_prepare
         from vmtasks.ssh import secret
 
-        flags = self.flags
         secrets = secret.values(project.commands.env_from if project else ())
-        origin = image if isinstance(image, str) else image.name
-        wishes = Wishes(
-            name=self._name_for(name or origin),
+        request = self._request(image, name, project, prepare, forkable=forkable)
+        if self.flags.dry_run and isinstance(image, str):
+            sys.stdout.write(shlex.join(command_line(request)) + "\n")
+            raise Exit(code=0)
+        with machine(request) as guest:
+            self.console = guest.console_log
+            guest.mask(secrets.values())
+            guest.limit_s = project.commands.timeout_s if project else None
+            with self._debug_on_failure(guest):
+                if prepare is not None:
+                    do_prepare(guest, prepare)
+                yield guest
+
+    def _request(
+        self,
+        image: str | Checkpoint,
+        name: str,
+        project: Project | None,
+        prepare: Preparation | None,
+        *,
+        forkable: bool,
+    ) -> MachineRequest:
+        """Return what is asked of a provider: flags go over the project's file."""
+        from vmtasks.providers.base import BootOptions, MachineRequest
+
+        flags = self.flags
+        source = image if isinstance(image, str) else image.name
+        options = BootOptions(
+            name=self._name_for(name or source),
             on=flags.on or (project.machine.on if project else ""),
             memory_mib=flags.memory_mib or (project.machine.memory_mib if project else None),
             cpus=flags.cpus or (project.machine.cpus if project else None),
@@ -137,34 +137,44 @@ class Run:
             cold=flags.cold,
             forkable=forkable,
         )
-        if flags.dry_run and isinstance(image, str):
-            from vmtasks.providers.qemu.provider import argv_by_hand
-
-            if where(image, wishes) != HERE:
-                raise UsageError("cannot print QEMU's command line for a machine elsewhere: --dry-run is for this host")
-            sys.stdout.write(shlex.join(argv_by_hand(image, wishes)) + "\n")
-            raise Exit(code=0)
-        what = f"{self.recipe} of {project.name if project else origin}"
-        with boot_as(image, wishes, provisioning=provisioning, what=what, logs=self.directory) as guest:
-            self.console = guest.facts.get("console")
-            guest.mask(secrets.values())
-            guest.limit_s = project.commands.timeout_s if project else None
-            try:
-                if provisioning is not None:
-                    provision(guest, provisioning)
-                yield guest
-            except (TestFailed, TimeLimit, UsageError) as problem:
-                self.linger(guest, problem)
-                raise
+        return MachineRequest(
+            image=image,
+            options=options,
+            preparation=prepare,
+            purpose=f"{self.recipe} of {project.name if project else source}",
+            log_dir=self.directory,
+        )
 
     @contextmanager
-    def case(self, name: str, *, goes_on: Guest | bool | None = None) -> Iterator[None]:
+    def _debug_on_failure(self, guest: Guest) -> Iterator[None]:
+        try:
+            yield
+        except (TestFailed, TimedOut, UsageError) as problem:
+            self.debug(guest, problem)
+            raise
+
+    @contextmanager
+    def case(
+        self,
+        name: str,
+        *,
+        continue_on_error: bool = False,
+        guest: Guest | None = None,
+        **renamed: Any,  # noqa: ANN401
+    ) -> Iterator[None]:
         """Run the block as a test case: a row of the report; ``TestSkipped`` ends it without a verdict.
 
-        :param goes_on: the machine on which the run goes on after a failure, to fail at its end; where somebody
-            asked for a look at the failure, they get it first. True is for one that is gone already. Without either
-            a failure ends the run here, and so does the loss of the machine.
+        :param continue_on_error: go on after a failure, and fail at the run's end. Without it a failure ends the run
+            here.
+        :param guest: the machine that the case is about: it is shown where somebody asked for a look at failures, and
+            its loss ends the run even so.
+        :param renamed: ``goes_on``, which stood for both before 0.2.
         """
+        if "goes_on" in renamed:
+            was = renamed.pop("goes_on")
+            errors.renamed("goes_on=", "continue_on_error=True, guest=", stacklevel=4)
+            continue_on_error, guest = bool(was), None if isinstance(was, bool) else was
+        errors.renamed_options(renamed, {})
         events.emit(events.CaseStarted(case=name))
         began_s = time.monotonic()
         problem: BaseException | None = None
@@ -175,11 +185,11 @@ class Run:
         except TestFailed as failure:
             problem = failure
             self.failed[name] = failure
-            if not goes_on or (isinstance(failure, GuestLost) and goes_on is not True):
+            if not continue_on_error or (isinstance(failure, GuestLost) and guest):
                 raise
-            events.emit(events.Note(text=f"{name}: {failure.sentence}", level="warning"))
-            if goes_on is not True:
-                self.linger(goes_on, failure)
+            events.emit(events.Note(text=f"{name}: {failure!s}", level="warning"))
+            if guest:
+                self.debug(guest, failure)
         except BaseException as other:
             problem = other
             raise
@@ -189,21 +199,21 @@ class Run:
                     case=name,
                     outcome="skipped" if isinstance(problem, TestSkipped) else outcome_of(problem),
                     duration_s=time.monotonic() - began_s,
-                    sentence=_sentence(problem),
-                    evidence=getattr(problem, "evidence", ()),
+                    message=message_of(problem),
+                    details=getattr(problem, "details", ()),
                 )
             )
 
-    def skip(self, name: str, why: str) -> None:
+    def skip(self, name: str, reason: str) -> None:
         """Report a test case that was not run."""
         with self.case(name):
-            raise TestSkipped(why)
+            raise TestSkipped(reason)
 
-    def untested(self, sentence: str, *, evidence: tuple[str, ...] = (), hint: str = "") -> None:
+    def untested(self, message: str, *, details: tuple[str, ...] = (), hint: str = "") -> None:
         """Have the run end as one in which no test told anything, unless something fails."""
-        self.nothing_tested = NothingTested(sentence, evidence=evidence, hint=hint)
+        self.nothing_tested = NothingTested(message, details=details, hint=hint)
 
-    def product(self, path: Path) -> Path:
+    def artifact(self, path: Path) -> Path:
         """Announce a file for the user, and return it.
 
         A name that a guest chose must not be two lines on standard output, or speak to the terminal.
@@ -211,188 +221,47 @@ class Run:
         if _CONTROL.search(str(path)):
             events.emit(events.Note(text=f"a file with control characters in its name: {path!r}", level="warning"))
             return path
-        self.products.append(path)
-        events.emit(events.Product(path=path))
+        self.artifacts.append(path)
+        events.emit(events.Artifact(path=path))
         return path
 
-    def out(self, wish: str) -> Path:
-        """Return the directory for products: what somebody asked for, or the run's own; a dry run makes none.
+    def output_dir(self, path: str) -> Path:
+        """Return the directory for artifacts: what somebody asked for, or the run's own; a dry run makes none.
 
         :raise UsageError: it cannot be written.
         """
-        path = Path(wish) if wish else self.directory / "products"
+        chosen = Path(path) if path else self.directory / "artifacts"
         if self.flags.dry_run:
-            return path
+            return chosen
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            chosen.mkdir(parents=True, exist_ok=True)
         except OSError as problem:
-            raise UsageError(f"cannot write products to {path}: {problem.strerror}") from problem
-        if not os.access(path, os.W_OK | os.X_OK):
-            raise UsageError(f"cannot write products to {path}: it is not yours to write to")
-        return path
+            raise UsageError(f"cannot write artifacts to {chosen}: {problem.strerror}") from problem
+        if not os.access(chosen, os.W_OK | os.X_OK):
+            raise UsageError(f"cannot write artifacts to {chosen}: it is not yours to write to")
+        return chosen
 
-    def linger(self, guest: Guest, problem: VmtasksError) -> None:
+    def product(self, path: Path) -> Path:
+        """Do what :meth:`artifact` does, as it was called before 0.2."""
+        errors.renamed("run.product()", "run.artifact()")
+        return self.artifact(path)
+
+    def out(self, wish: str) -> Path:
+        """Do what :meth:`output_dir` does, as it was called before 0.2."""
+        errors.renamed("run.out()", "run.output_dir()")
+        return self.output_dir(wish)
+
+    def debug(self, guest: Guest, problem: VmtasksError) -> None:
         """Give the user a look at the machine before it goes, where that was asked for."""
-        from vmtasks.run.debug import keep, shell
+        from vmtasks.run.debug import keep_alive, open_shell
 
         with self._look:
             if self.flags.shell:
-                shell(guest, problem)
+                open_shell(guest, problem)
             if self.flags.keep:
-                keep(guest, self.flags.keep_s)
+                keep_alive(guest, self.flags.keep_for_s)
 
     def _name_for(self, wish: str) -> str:
         """Return a name that no other machine of this run has: its logs are called by it."""
         number = next(self._names.setdefault(wish, count(1)))
         return wish if number == 1 else f"{wish}-{number}"
-
-
-class Recipe(Task[Callable[..., Any]]):
-    """An Invoke task around a function of a run."""
-
-    def __init__(self, body: Callable[..., Any], *, iterable: tuple[str, ...] = ()) -> None:
-        self.recipe_body = body
-        super().__init__(self._as_task(body), help=_help(body), iterable=list(iterable), auto_shortflags=False)
-
-    def __call__(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401
-        """Run inside another recipe's run, or as the task that Invoke calls."""
-        if args and isinstance(args[0], Run):
-            return self.recipe_body(*args, **options)
-        return super().__call__(*args, **options)
-
-    def _as_task(self, body: Callable[..., Any]) -> Callable[..., Any]:
-        def task(_: Context, **options: Any) -> Any:  # noqa: ANN401
-            flags = Flags.taken_from(options)
-            with recorded(body.__name__.replace("_", "-"), flags) as run:
-                return body(run, **options)
-
-        update_wrapper(task, body)
-        task.__doc__ = (inspect.getdoc(body) or "").partition(":param")[0].rstrip()  # the options' help has the rest
-        # What is keyword-only is for recipes that call this one, and no option of the command line.
-        own = [one for one in inspect.signature(body).parameters.values() if one.kind is not one.KEYWORD_ONLY]
-        task.__signature__ = inspect.Signature([*own, *map(option, fields(Flags))])  # type: ignore[attr-defined]
-        return task
-
-
-@overload
-def recipe(body: Callable[..., Any]) -> Recipe: ...
-@overload
-def recipe(*, iterable: tuple[str, ...]) -> Callable[[Callable[..., Any]], Recipe]: ...
-def recipe(
-    body: Callable[..., Any] | None = None, *, iterable: tuple[str, ...] = ()
-) -> Recipe | Callable[[Callable[..., Any]], Recipe]:
-    """Make a recipe of a function; see the module's docstring.
-
-    :param iterable: the options that may be given more than once; they come as a list.
-    """
-    if body is None:
-        return lambda function: Recipe(function, iterable=iterable)
-    return Recipe(body)
-
-
-@contextmanager
-def recorded(name: str, flags: Flags) -> Iterator[Run]:
-    """Run the block as a run: shown, written down, and ended with the exit status of its outcome.
-
-    :raise Exit: the block failed; what there is to say has been said.
-    """
-    from vmtasks.process.signals import signals_interrupt
-    from vmtasks.report import reporting
-
-    run = Run(recipe=name, flags=flags, directory=_new_directory(name) if not flags.dry_run else output())
-    if flags.dry_run:
-        yield run
-        return
-    repeat = shlex.join([os.path.relpath(sys.argv[0]) if os.sep in sys.argv[0] else sys.argv[0], *sys.argv[1:]])
-    with reporting(run.directory), signals_interrupt():
-        events.emit(events.RunStarted(recipe=name, directory=run.directory, repeat=repeat))
-        try:
-            yield run
-            if run.failed:
-                raise _all_in_one(run.failed)
-            if run.nothing_tested:
-                raise run.nothing_tested
-        except BaseException as problem:
-            _end(run, problem, repeat)
-            raise Exit(code=outcome_of(problem).exit_code) from problem
-        events.emit(events.RunEnded(outcome=outcome_of(None)))
-
-
-def _all_in_one(failed: dict[str, TestFailed]) -> TestFailed:
-    """Return the failure that stands for those of several test cases."""
-    said = ((f"{name}: {failure.sentence}", *failure.evidence) for name, failure in failed.items())
-    return TestFailed(
-        f"{len(failed)} of the test cases failed: {', '.join(failed)}",
-        evidence=tuple(line for lines in said for line in lines),
-    )
-
-
-def _end(run: Run, problem: BaseException, repeat: str) -> None:
-    """Emit the last event of a run that did not pass."""
-    from vmtasks.process.tail import last_lines
-
-    outcome = outcome_of(problem)
-    evidence: tuple[str, ...] = getattr(problem, "evidence", ())
-    hint = getattr(problem, "hint", "")
-    if outcome is Outcome.INTERNAL:
-        report = run.directory / "traceback.txt"
-        trace = "".join(traceback.format_exception(problem))
-        evidence = tuple(trace.splitlines()[-6:])
-        hint = f"this is a defect of vmtasks; {report} shows where"
-        try:
-            report.write_text(trace)
-        except OSError as other:
-            hint = f"this is a defect of vmtasks; where it is could not be written to {report}: {other.strerror}"
-    in_machine = isinstance(problem, TestFailed | TimeLimit)
-    events.emit(
-        events.RunEnded(
-            outcome=outcome,
-            sentence=_sentence(problem),
-            evidence=evidence,
-            hint=hint,
-            console=last_lines(run.console) if run.console and outcome.is_infrastructure else (),
-            shell=f"{repeat} --shell" if in_machine and not run.flags.shell else "",
-        )
-    )
-
-
-def output() -> Path:
-    """Return where runs are written down, relative to the directory that a recipe is called from."""
-    return Path(os.environ.get("VMTASKS_RESULTS") or "build/vmtasks")
-
-
-def _new_directory(name: str) -> Path:
-    """Make the directory of this run, and let ``latest`` lead to it."""
-    home = output()
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    serial = next(_serials)
-    path = home / (f"{name}-{stamp}-{os.getpid()}" + (f".{serial}" if serial else ""))
-    latest = home / "latest"
-    try:
-        path.mkdir(parents=True)
-        beside = home / f".latest.{os.getpid()}"
-        beside.symlink_to(path.name)
-        beside.replace(latest)
-    except OSError as problem:
-        raise HostError(f"cannot write results to {home.absolute()}: {problem.strerror}") from problem
-    return path
-
-
-def _sentence(problem: BaseException | None) -> str:
-    if problem is None:
-        return ""
-    if isinstance(problem, KeyboardInterrupt):
-        return Interrupted("interrupted").sentence
-    if isinstance(problem, VmtasksError):
-        return problem.sentence
-    if outcome_of(problem) is Outcome.HOST:
-        return f"cannot go on: {problem}"
-    return f"{type(problem).__name__}: {problem}"
-
-
-def _help(body: Callable[..., Any]) -> dict[str, str]:
-    """Take the options' help from the docstring's ``:param:`` lines, and from the common flags."""
-    documented = re.findall(r":param (\w+):\s*((?:.|\n)*?)(?=\n\s*(?::|\n|$)|\Z)", inspect.getdoc(body) or "")
-    options = [name for name, one in inspect.signature(body).parameters.items() if one.kind is not one.KEYWORD_ONLY]
-    own = {name: " ".join(text.split()) for name, text in documented if name in options}
-    return own | {flag.name: str(flag.metadata["help"]) for flag in fields(Flags)}

@@ -158,7 +158,7 @@ def follow(
         stdin,
         stdout=Capture(machine, "stdout", quiet=quiet, keep_bytes=keep_bytes, secrets=secrets),
         stderr=Capture(machine, "stderr", quiet=quiet, keep_bytes=keep_bytes, secrets=secrets),
-        silent=lambda silent_s: events.emit(events.Silent(machine=machine, command=command, silent_s=silent_s)),
+        silent=lambda silent_s: events.emit(events.Heartbeat(machine=machine, command=command, silent_s=silent_s)),
         heartbeat_s=heartbeat_s,
     )
     with ExitStack() as stack:

@@ -6,8 +6,9 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from vmtasks.errors import UsageError
+from vmtasks.errors import UsageError, renamed
 from vmtasks.ssh import secret
 
 _PLACES = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/games:/usr/games"
@@ -17,22 +18,14 @@ _HIGHEST_SIGNAL = 64
 _SHORT = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Shell:
-    """A line for /bin/sh, as opposed to an argument vector; made by :func:`sh`."""
-
-    line: str
-
-    def __str__(self) -> str:
-        return self.line
+Command = str | Sequence[str]
+"""A text is a line for /bin/sh; a sequence of texts is an argument vector."""
 
 
-def sh(line: str) -> Shell:
-    """Say that *line* is for the shell: pipes, redirections and several lines are welcome."""
-    return Shell(line)
-
-
-Command = Sequence[str] | Shell
+def sh(line: str) -> str:
+    """Return *line*; before 0.2, that it is for the shell had to be said."""
+    renamed('sh("...")', '"..."')
+    return line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +34,8 @@ class Result:
 
     machine: str
     command: str
-    exit_status: int
-    """As the guest's shell has it: 128 + N where signal N ended the command."""
+    exited: int
+    """The exit status, as the guest's shell has it: 128 + N where signal N ended the command."""
     stdout: str
     stderr: str
     """Both decoded from UTF-8, with U+FFFD for what is not; bounded, see *truncated*."""
@@ -54,13 +47,44 @@ class Result:
     @property
     def ok(self) -> bool:
         """Whether the exit status is 0."""
-        return self.exit_status == 0
+        return self.exited == 0
+
+    @property
+    def failed(self) -> bool:
+        """Whether the exit status is another."""
+        return not self.ok
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+    @property
+    def return_code(self) -> int:
+        """What Invoke calls *exited* as well."""
+        return self.exited
+
+    @property
+    def exit_status(self) -> int:
+        """What *exited* was called before 0.2."""
+        renamed("result.exit_status", "result.exited")
+        return self.exited
 
     @property
     def signal(self) -> int:
         """The number of the signal that ended the command, by the shell's convention; 0 if none."""
-        number = self.exit_status - 128
+        number = self.exited - 128
         return number if 0 < number <= _HIGHEST_SIGNAL else 0
+
+    def tail(self, stream: Literal["stdout", "stderr"], count: int = 10) -> str:
+        """Return the last lines of a stream, behind two line ends, as Invoke's does."""
+        text = self.stdout if stream == "stdout" else self.stderr
+        return "\n\n" + "\n".join(text.splitlines()[-count:])
+
+    def __str__(self) -> str:
+        how = f"exited with status {self.exited}"
+        parts = [f"Command {how}."]
+        for name, text in (("stdout", self.stdout), ("stderr", self.stderr)):
+            parts.append(f"=== {name} ===\n{text.rstrip()}\n" if text else f"(no {name})")
+        return "\n".join(parts)
 
     def last_lines(self, count: int = 15) -> tuple[str, ...]:
         """Return the last lines of the output: standard error's, after standard output's where that is short."""
@@ -70,7 +94,7 @@ class Result:
 
 def display(command: Command) -> str:
     """Return the command as a person would type it."""
-    return str(command) if isinstance(command, Shell) else shlex.join(command)
+    return command if isinstance(command, str) else shlex.join(command)
 
 
 def short(shown: str) -> str:
@@ -95,15 +119,15 @@ def remote_line(
 
     :param env_from: the names of variables whose values come first on its standard input.
     :param offline: give it a network of its own, in which there is nothing but the loopback.
-    :raise UsageError: *command* is a plain string, or empty.
+    :raise UsageError: *command* is empty, or neither a text nor a list of texts.
     """
-    if isinstance(command, str | bytes) or not isinstance(command, (Sequence, Shell)):
-        raise UsageError(f"cannot run {command!r}: give a list of arguments, or say sh(...) if it is for the shell")
-    if not isinstance(command, Shell) and not command:
-        raise UsageError("cannot run an empty list of arguments")
+    if isinstance(command, bytes) or not isinstance(command, str | Sequence):
+        raise UsageError(f"cannot run {command!r}: give a line for the shell, or a list of arguments")
+    if not command or (isinstance(command, str) and not command.strip()):
+        raise UsageError("cannot run an empty command")
     settings = [f"{name}={value}" for name, value in {**DEFAULT_ENV, **env}.items()]
     words = ["/usr/bin/env", *settings, *secret.receiver(env_from)]
-    words += ["/bin/sh", "-c", command.line] if isinstance(command, Shell) else list(command)
+    words += ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
     change = f"cd -- {shlex.quote(cwd)} && " if cwd else "cd ~ && " if user == "root" else f"cd ~{user} && "
     # The machine's own card stays as it is: the connection that this line comes over goes through it.
     switch = _OFFLINE if offline else ""

@@ -50,7 +50,17 @@ KEYS_PAUSE_S = 1.0
 _REFUSED = "it accepts none of your ssh keys"
 logging.getLogger("paramiko").addHandler(logging.NullHandler())  # or it prints, where nobody has set logging up
 
-__all__ = ["Address", "Connection", "Hello", "Watch", "connect", "pinned", "runs_commands", "ssh_line", "ssh_options"]
+__all__ = [
+    "Address",
+    "Connection",
+    "ReadyCheck",
+    "Watch",
+    "connect",
+    "pin_host_key",
+    "runs_commands",
+    "ssh_line",
+    "ssh_options",
+]
 
 Watch = Callable[[float], None]
 """Waits so many seconds for news of the machine, and raises if it is bad."""
@@ -65,7 +75,7 @@ class Address:
     host: str = "127.0.0.1"
 
 
-Hello = Callable[["Channel"], bool]
+ReadyCheck = Callable[["Channel"], bool]
 """Runs the first command over a new session, and says whether it went well."""
 
 
@@ -79,7 +89,7 @@ def connect(
     address: Address,
     deadline: Deadline,
     watch: Watch,
-    hello: Hello = runs_commands,
+    hello: ReadyCheck = runs_commands,
     *,
     stagger_s: float = STAGGER_S,
     on_greeting: Callable[[], None] = lambda: None,
@@ -125,7 +135,7 @@ def connect(
     raise BootError(f"the guest did not answer over ssh within {deadline.limit_s:g} s ({trouble})")
 
 
-def _login(address: Address, line: socket.socket, limit_s: float, hello: Hello) -> Connection:
+def _login(address: Address, line: socket.socket, limit_s: float, hello: ReadyCheck) -> Connection:
     access = address.access
     connection = Connection(
         address.host,
@@ -153,7 +163,7 @@ def _login(address: Address, line: socket.socket, limit_s: float, hello: Hello) 
     return connection
 
 
-def pinned(access: Access, connection: Connection, path: Path) -> Access:
+def pin_host_key(access: Access, connection: Connection, path: Path) -> Access:
     """Return how to get into the guest that we are connected to and no other: its host key is written to *path*."""
     key: PKey = connection.transport.get_remote_server_key()
     path.write_text(f"{HOST_ALIAS} {key.get_name()} {key.get_base64()}\n")

@@ -21,7 +21,7 @@ _LOOK_S = 1.0
 """How much of the time between two looks counts: whoever does not run, as after Ctrl-Z, hears no answer either."""
 
 
-class Pulse:
+class Keepalive:
     """The questions over one connection; nothing is asked while nobody looks.
 
     :param every_s: how long after a question the next one is due, if that was answered.

@@ -14,8 +14,8 @@ from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError, CommandFailed, ConnectionLost, GuestLost, InfrastructureError, TestFailed
 from vmtasks.process.threads import watched
 from vmtasks.ssh.channel import ChannelResult, follow
-from vmtasks.ssh.command import Command, display, remote_line, sh, short
-from vmtasks.ssh.keepalive import Pulse
+from vmtasks.ssh.command import Command, display, remote_line, short
+from vmtasks.ssh.keepalive import Keepalive
 
 if TYPE_CHECKING:
     from fabric import Connection
@@ -70,7 +70,7 @@ class Session:
         self._watch = watch
         self._look = look or partial(watch, NEWS_S)
         self._host_is_well = host_is_well
-        self._pulse = Pulse(connection, every_s=PULSE_S)
+        self._pulse = Keepalive(connection, every_s=PULSE_S)
 
     def watch(self, wait_s: float) -> None:
         """Wait *wait_s* seconds for news of the machine, or less if there are some; raise if they are bad.
@@ -80,23 +80,23 @@ class Session:
         """
         self._watch(wait_s)
         if self._pulse.look() >= SILENCE_LIMIT_S:
-            sentence = f"{self.machine} has not answered for {SILENCE_LIMIT_S:g} s"
-            raise self._lost(sentence, hint="it hangs or has lost its network: its console may tell")
+            message = f"{self.machine} has not answered for {SILENCE_LIMIT_S:g} s"
+            raise self._lost(message, hint="it hangs or has lost its network: its console may tell")
 
-    def lost(self, sentence: str, evidence: tuple[str, ...] = ()) -> ConnectionLost | GuestLost:
+    def lost(self, message: str, details: tuple[str, ...] = ()) -> ConnectionLost | GuestLost:
         """Return the error of a connection that broke: the guest's own doing, unless its host shows otherwise.
 
         :raise ConnectionLost: the machine's own bad news, which say more.
         """
         self._look()
-        return self._lost(sentence, evidence)
+        return self._lost(message, details)
 
-    def _lost(self, sentence: str, evidence: tuple[str, ...] = (), hint: str = "") -> ConnectionLost | GuestLost:
+    def _lost(self, message: str, details: tuple[str, ...] = (), hint: str = "") -> ConnectionLost | GuestLost:
         is_well = self._host_is_well()
         if not is_well:
             self._look()  # it may have ended while we asked
         error = GuestLost if is_well else ConnectionLost
-        return error(sentence, evidence=evidence, hint=hint)
+        return error(message, details=details, hint=hint)
 
     def renew(self, deadline: Deadline) -> None:
         """Connect anew.
@@ -109,9 +109,9 @@ class Session:
             self.connection = self._connect(deadline)
         except BootError as problem:
             if self._host_is_well():
-                raise GuestLost(f"{self.machine} did not come back: {problem}", evidence=problem.evidence) from problem
+                raise GuestLost(f"{self.machine} did not come back: {problem}", details=problem.details) from problem
             raise
-        self._pulse = Pulse(self.connection, every_s=PULSE_S)
+        self._pulse = Keepalive(self.connection, every_s=PULSE_S)
 
     def close(self) -> None:
         """Close the connection; the machine goes on."""
@@ -174,8 +174,8 @@ class Session:
         with self.started(self.line(command, cwd=None, env={}, user="root"), within_s=deadline.limit_s) as channel:
             outcome = self._see_out(channel, what, stdin=stdin, deadline=deadline)
         if outcome.status:
-            sentence, evidence = _complaint(outcome, f"{what} on {self.machine} failed")
-            raise CommandFailed(sentence, evidence=evidence)
+            message, details = _complaint(outcome, f"{what} on {self.machine} failed")
+            raise CommandFailed(message, details=details)
         if outcome.stdout.truncated:
             raise CommandFailed(f"{what} on {self.machine} printed more than {QUERY_BYTES >> 20} MiB")
         return outcome.stdout.text()
@@ -193,8 +193,8 @@ class Session:
             error = CommandFailed if outcome.status == NO_INPUT else TestFailed
             if error is TestFailed:
                 self._look()  # a host without room may be why
-            sentence, evidence = _complaint(outcome, f"cannot {what} on {self.machine}")
-            raise error(sentence, evidence=evidence)
+            message, details = _complaint(outcome, f"cannot {what} on {self.machine}")
+            raise error(message, details=details)
 
     def end_group(self, group: int) -> bool:
         """End a command and all its children, kindly at first; return whether the machine did so.
@@ -212,7 +212,7 @@ class Session:
         )
         # The time limit is the news; a machine beyond reach, or one without memory for a shell, ends anyway.
         with suppress(InfrastructureError, TestFailed, OSError):
-            self.query(sh(script), limit_s=END_LIMIT_S)
+            self.query(script, limit_s=END_LIMIT_S)
             return True
         return False
 
@@ -244,7 +244,7 @@ def _why(problem: Exception) -> str:
     return str(problem) or "it was closed"  # an EOFError says nothing
 
 
-def _complaint(outcome: ChannelResult, sentence: str) -> tuple[str, tuple[str, ...]]:
+def _complaint(outcome: ChannelResult, message: str) -> tuple[str, tuple[str, ...]]:
     """Return the sentence of an error, and its evidence: what the command had to say."""
     last = tuple(outcome.stderr.text().strip().splitlines()[-10:])
-    return f"{sentence}: {last[0] if last else f'status {outcome.status}'}", last
+    return f"{message}: {last[0] if last else f'status {outcome.status}'}", last

@@ -1,7 +1,7 @@
 """The supervisor: the one process that owns a machine, and sees to it that the machine goes.
 
 It needs nothing but python3, so that the same program runs here and, over ssh, on a bigger host. Its
-standard input is a leash: the first line is the plan (JSON, see :func:`main`), later lines are requests;
+standard input is its line to the caller: the first line is the plan (JSON, see :func:`main`), later lines are requests;
 when it closes, for whatever reason, the machine is shut down. Its standard output is one JSON object a line:
 
 ====================  ======================================================================================
@@ -38,7 +38,7 @@ from contextlib import ExitStack, suppress
 from vmtasks.host.flock import flock
 from vmtasks.host.slots import Claim, ClaimTooLargeError, Limits
 from vmtasks.qemu import migration
-from vmtasks.supervisor.control import CallerGone, ControlChannel, cause, tell
+from vmtasks.supervisor.control import CallerGone, ControlChannel, os_error_text, tell
 from vmtasks.supervisor.disks import failure, prepare
 from vmtasks.supervisor.qemu_process import QemuProcess
 
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 
-def supervise(plan: dict[str, Any], leash: ControlChannel, stack: ExitStack) -> dict[str, Any]:
+def supervise(plan: dict[str, Any], control: ControlChannel, stack: ExitStack) -> dict[str, Any]:
     """Carry out the plan; return the last words on QEMU, which has ended."""
     directory = plan["directory"]
     os.makedirs(directory, mode=0o700)
@@ -63,28 +63,28 @@ def supervise(plan: dict[str, Any], leash: ControlChannel, stack: ExitStack) -> 
     slot = plan["slot"]
     limits = Limits(machines=slot["machines"], memory_mib=slot["memory_mib"])
     claim = stack.enter_context(Claim(slot["what"], slot["claim_mib"], limits, directory=slot["directory"]))
-    claim.wait(lambda ahead: tell("waiting", ahead=[ticket._asdict() for ticket in ahead]), pause=leash.slack)
+    claim.wait(lambda ahead: tell("waiting", ahead=[ticket._asdict() for ticket in ahead]), pause=control.wait)
     tell("admitted")
 
-    prepare(plan, leash.slack)
+    prepare(plan, control.wait)
     for path in plan["scratch"]:  # only now: what could not be made anew is somebody else's
-        stack.callback(discard, path, leash)
+        stack.callback(discard, path, control)
     tell("prepared")
     machine = QemuProcess(plan)
     try:
-        facts = machine.greet(leash)
+        facts = machine.greet(control)
         tell("greeted")
         if plan["load"]:
-            migration.load(machine.qmp, plan["load"], lambda left_s: leash.slack(left_s, machine.qmp), plan["note"])
+            migration.load(machine.qmp, plan["load"], lambda left_s: control.wait(left_s, machine.qmp), plan["note"])
         write_lease(lease, plan, **facts)
         tell("started", **facts)
-        machine.watch(leash)
+        machine.watch(control)
     except OSError as problem:  # a QmpError, or the lease could not be written
-        return machine.end(cause(problem))
+        return machine.end(os_error_text(problem))
     except CallerGone:
         return machine.end()
     last = machine.end()
-    leash.keeps = last["status"] == 0  # it powered itself off: what becomes of its disk is the caller's business
+    control.keeps = last["status"] == 0  # it powered itself off: what becomes of its disk is the caller's business
     return last
 
 
@@ -95,10 +95,10 @@ def remove(directory: str) -> None:
     shutil.rmtree(directory, ignore_errors=True)
 
 
-def discard(path: str, leash: ControlChannel) -> None:
+def discard(path: str, control: ControlChannel) -> None:
     """Remove a file, if it is there, unless the caller wants it."""
     with suppress(FileNotFoundError):
-        if not leash.keeps:
+        if not control.keeps:
             os.unlink(path)
 
 
@@ -125,7 +125,7 @@ def main() -> NoReturn:
     """
 
     def let_go(*_: object) -> None:
-        """Make the leash end, so that there is one way to go and it is taken between two steps, never in one."""
+        """Make the line end, so that there is one way to go and it is taken between two steps, never in one."""
         on_signal(signal.SIG_IGN)  # one was enough
         nothing = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nothing, sys.stdin.fileno())
@@ -136,11 +136,11 @@ def main() -> NoReturn:
             signal.signal(number, action)
 
     on_signal(let_go)  # a terminal's signals do not come here: whoever sends one means us
-    leash = ControlChannel(sys.stdin.fileno())
+    control = ControlChannel(sys.stdin.fileno())
     last: dict[str, Any] = {"status": None, "by_itself": False, "error": "", "qemu": "", "console": ""}
     try:
         with ExitStack() as stack:
-            last |= supervise(leash.plan(), leash, stack)
+            last |= supervise(control.plan(), control, stack)
     except CallerGone:
         last["error"] = "stopped before QEMU ran"
     except subprocess.CalledProcessError as problem:
@@ -148,7 +148,7 @@ def main() -> NoReturn:
     except ClaimTooLargeError as problem:
         last["error"] = str(problem)
     except OSError as problem:
-        last["error"] = cause(problem)
+        last["error"] = os_error_text(problem)
     tell("gone", **last)
     sys.exit(0)
 

@@ -1,6 +1,6 @@
 """The caller's end of a supervisor: start it, hear it, hold it.
 
-As long as the leash is held the machine may live; letting go, on purpose or by dying, ends it.
+As long as the line is open the machine may live; closing it, on purpose or by dying, ends it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import IO, Any
 
 from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError, HostError
-from vmtasks.host.local import THIS_HOST, Place
-from vmtasks.process.cleanup import entrust
+from vmtasks.host.local import LOCAL_HOST, Host
+from vmtasks.process.cleanup import remove_at_exit
 
 SILENT_END = {
     "event": "gone", "status": None, "by_itself": False, "error": "its supervisor ended without a word", "qemu": "",
@@ -97,7 +97,7 @@ class SupervisorClient:
         """Send one request; a supervisor that is gone no longer hears it."""
         stdin = self._process.stdin
         if stdin is None:
-            raise AssertionError("a leash is a pipe")
+            raise AssertionError("the line is a pipe")
         if stdin.closed:  # let go of: there is nobody to ask
             return
         with self._asking, suppress(BrokenPipeError):  # its last words say more than this would
@@ -155,7 +155,7 @@ class SupervisorClient:
 
 
 @contextmanager
-def supervised(plan: Mapping[str, Any], *, log: Path, place: Place = THIS_HOST) -> Iterator[SupervisorClient]:
+def supervised(plan: Mapping[str, Any], *, log: Path, place: Host = LOCAL_HOST) -> Iterator[SupervisorClient]:
     """Run a supervisor for as long as the block lasts; what it was killed before it could remove, goes as well.
 
     :param plan: see ``vmtasks.supervisor.__main__.main``.
@@ -169,32 +169,32 @@ def supervised(plan: Mapping[str, Any], *, log: Path, place: Place = THIS_HOST) 
             stdout=subprocess.PIPE,
             stderr=complaints,
             cwd="/",
-            start_new_session=True,  # Ctrl-C is for the caller; the leash is for the supervisor
+            start_new_session=True,  # Ctrl-C is for the caller; the line is for the supervisor
         )
     words: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     if process.stdout is None:
         raise AssertionError("a supervisor's words come through a pipe")
-    listener = threading.Thread(target=_listen, args=(process.stdout, words), name="leash", daemon=True)
+    listener = threading.Thread(target=_listen, args=(process.stdout, words), name="supervisor", daemon=True)
     listener.start()
-    leash = SupervisorClient(process, words)
-    if place.is_here and not plan.get("keep_directory"):
-        entrust(Path(plan["directory"]))  # for the case that both of us are killed
+    client = SupervisorClient(process, words)
+    if place.is_local and not plan.get("keep_directory"):
+        remove_at_exit(Path(plan["directory"]))  # for the case that both of us are killed
     with ExitStack() as stack:
-        if place.is_here:
-            stack.callback(_sweep_after, leash, process, plan)
+        if place.is_local:
+            stack.callback(_sweep_after, client, process, plan)
         stack.enter_context(process.stdout)
         stack.callback(listener.join)
-        stack.callback(leash.let_go)
-        leash.ask(**plan)
-        yield leash
+        stack.callback(client.let_go)
+        client.ask(**plan)
+        yield client
 
 
-def _sweep_after(leash: SupervisorClient, process: subprocess.Popen[bytes], plan: Mapping[str, Any]) -> None:
+def _sweep_after(client: SupervisorClient, process: subprocess.Popen[bytes], plan: Mapping[str, Any]) -> None:
     """Remove what a supervisor has left: all, if it was killed (QEMU was before it); a disk that nobody asked for."""
     was_killed = (process.poll() or 0) < 0
     if was_killed and not plan.get("keep_directory"):
         shutil.rmtree(plan["directory"], ignore_errors=True)
-    if was_killed or not leash.keeps:
+    if was_killed or not client.keeps:
         for path in plan.get("scratch", ()):
             Path(path).unlink(missing_ok=True)
 

@@ -22,7 +22,7 @@ class CallerGone(Exception):
 def tell(event: str, **fields: object) -> None:
     """Send one event to the caller."""
     data = json.dumps({"event": event, **fields}).encode() + b"\n"
-    with suppress(BrokenPipeError):  # who no longer reads has let go of the leash too: that is noticed there
+    with suppress(BrokenPipeError):  # who no longer reads has closed its end of the line too: that is noticed there
         while data:
             data = data[os.write(sys.stdout.fileno(), data) :]
 
@@ -62,7 +62,7 @@ class ControlChannel:
         *lines, self._received = (self._received + data).split(b"\n")
         return [json.loads(line) for line in lines if line.strip()]
 
-    def slack(self, wait_s: float, *until: Qmp | int) -> None:
+    def wait(self, wait_s: float, *until: Qmp | int) -> None:
         """Let *wait_s* seconds pass before QEMU serves, less if one of *until* can be read or the caller goes.
 
         :raise CallerGone: standard input has ended, or asks us to stop.
@@ -78,7 +78,7 @@ class ControlChannel:
             tell("answer", id=request["id"], error="QEMU does not run yet")
 
 
-def cause(problem: OSError) -> str:
+def os_error_text(problem: OSError) -> str:
     """Say what the kernel refused, of which file."""
     if problem.strerror is None:  # one of ours, which is a sentence already
         return str(problem)

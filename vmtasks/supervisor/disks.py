@@ -10,7 +10,7 @@ import os
 import subprocess
 
 from vmtasks.host.sparse import copy_extents
-from vmtasks.process.child import die_with
+from vmtasks.process.child import die_with_parent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 _LOOK_S = 1.0
 
 
-def prepare(plan: dict[str, Any], slack: Slack) -> None:
+def prepare(plan: dict[str, Any], wait: Slack) -> None:
     """Carry out what a plan has under ``prepare``, ``blank`` and ``copy``; see ``main`` of the supervisor.
 
     :raise CalledProcessError: a command failed.
     :raise OSError: the disk is full, or a file cannot be read.
     """
     for command in plan["prepare"]:
-        _run(command, slack)
+        _run(command, wait)
     for path, size_bytes in plan["blank"]:
         with open(path, "xb") as file:
             file.truncate(size_bytes)
     for source, target in plan["copy"]:
-        copy_extents(source, target, lambda: slack(0.0))
+        copy_extents(source, target, lambda: wait(0.0))
 
 
 def failure(problem: subprocess.CalledProcessError) -> str:
@@ -44,7 +44,7 @@ def failure(problem: subprocess.CalledProcessError) -> str:
     return f"{problem.cmd[0]} ended with status {problem.returncode}: {words}"
 
 
-def _run(command: Sequence[str], slack: Slack) -> None:
+def _run(command: Sequence[str], wait: Slack) -> None:
     """Run a command, which is ended when we are, or when nobody waits."""
     parent = os.getpid()
     with subprocess.Popen(
@@ -52,12 +52,12 @@ def _run(command: Sequence[str], slack: Slack) -> None:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        preexec_fn=lambda: die_with(parent),  # noqa: PLW1509 - there is but one thread here
+        preexec_fn=lambda: die_with_parent(parent),  # noqa: PLW1509 - there is but one thread here
     ) as process:
         ended = os.pidfd_open(process.pid)
         try:
             while process.poll() is None:
-                slack(_LOOK_S, ended)
+                wait(_LOOK_S, ended)
         except BaseException:
             process.kill()
             raise

@@ -11,12 +11,12 @@ import time
 from contextlib import suppress
 
 from vmtasks.host.flock import flock
-from vmtasks.process.child import die_with, give_up_privileges
+from vmtasks.process.child import die_with_parent, drop_privileges
 from vmtasks.qemu import migration
 from vmtasks.qemu.descriptors import CONSOLE_FD, QMP_FD
 from vmtasks.qemu.qmp import Qmp, QmpError, ports_of
 from vmtasks.supervisor.console import LAST_WORDS_BYTES, Console
-from vmtasks.supervisor.control import CallerGone, ControlChannel, cause, tell
+from vmtasks.supervisor.control import CallerGone, ControlChannel, os_error_text, tell
 from vmtasks.supervisor.disks import failure
 
 TYPE_CHECKING = False
@@ -32,8 +32,8 @@ LOOK_S = 1.0
 
 def confine(parent: int) -> None:
     """In the child, before it becomes QEMU: be killed when the supervisor ends, and have no privileges until then."""
-    die_with(parent)
-    give_up_privileges()
+    die_with_parent(parent)
+    drop_privileges()
 
 
 class QemuProcess:
@@ -69,25 +69,25 @@ class QemuProcess:
         os.close(CONSOLE_FD)
         self.ended = os.pidfd_open(self.process.pid)
 
-    def greet(self, leash: ControlChannel) -> dict[str, Any]:
+    def greet(self, control: ControlChannel) -> dict[str, Any]:
         """Return what QEMU says of itself: process, version, and guest ports to the host ports that it picked.
 
         :raise QmpError: it does not greet.
         :raise CallerGone: the caller went before it did.
         """
         deadline_s = time.monotonic() + CONTROL_LIMIT_S
-        leash.slack(CONTROL_LIMIT_S, self.qmp)
+        control.wait(CONTROL_LIMIT_S, self.qmp)
         version = self.qmp.greet(deadline_s - time.monotonic())
         self._greeted = True
         network = self.qmp.human("info usernet", limit_s=deadline_s - time.monotonic())
         return {"qemu_pid": self.process.pid, "version": version, "ports": ports_of(network)}
 
-    def watch(self, leash: ControlChannel) -> None:
+    def watch(self, control: ControlChannel) -> None:
         """Serve the caller's requests until QEMU has ended.
 
         :raise CallerGone: the caller is gone, or asked us to stop.
         """
-        watched: list[Any] = [leash, self.qmp, self.console, self.ended]
+        watched: list[Any] = [control, self.qmp, self.console, self.ended]
         self.tell_events()
         while True:
             ready = select.select(watched, [], [], LOOK_S)[0]  # SIGTERM may have come just before: look again
@@ -99,33 +99,33 @@ class QemuProcess:
                 except QmpError:
                     watched.remove(self.qmp)
                 self.tell_events()
-            if leash in ready:
-                for request in leash.requests():
-                    self.serve(request, leash)
+            if control in ready:
+                for request in control.requests():
+                    self.serve(request, control)
             if self.ended in ready:
                 return
 
-    def serve(self, request: dict[str, Any], leash: ControlChannel) -> None:
+    def serve(self, request: dict[str, Any], control: ControlChannel) -> None:
         """Do what one request asks for."""
         if request["do"] == "stop":
-            self.wait_gone(request.get("limit_s", 0.0), leash)
-            leash.keeps = request.get("keep", False)
+            self.wait_gone(request.get("limit_s", 0.0), control)
+            control.keeps = request.get("keep", False)
             raise CallerGone
         try:
-            tell("answer", id=request["id"], result=self.answer(request, leash))
+            tell("answer", id=request["id"], result=self.answer(request, control))
         except OSError as problem:
-            tell("answer", id=request["id"], error=cause(problem))
+            tell("answer", id=request["id"], error=os_error_text(problem))
         except subprocess.CalledProcessError as problem:
             tell("answer", id=request["id"], error=failure(problem))
         self.tell_events()
 
-    def answer(self, request: dict[str, Any], leash: ControlChannel) -> Any:  # noqa: ANN401 - whatever QEMU returns
+    def answer(self, request: dict[str, Any], control: ControlChannel) -> Any:  # noqa: ANN401 - whatever QEMU returns
         """Return what a request asks for."""
         if request["do"] == "freeze":
-            stood_still_s = migration.freeze(self.qmp, request, lambda left_s: leash.slack(left_s, self.qmp))
+            downtime_s = migration.freeze(self.qmp, request, lambda left_s: control.wait(left_s, self.qmp))
             for path in request["hold"]:  # its disk lies over the frozen one from now on
                 flock(path, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            return stood_still_s
+            return downtime_s
         return self.qmp.execute(request["execute"], request.get("arguments"), limit_s=CONTROL_LIMIT_S)
 
     def tell_events(self) -> None:
@@ -134,18 +134,18 @@ class QemuProcess:
             tell("qemu", name=event["event"], data=event.get("data", {}))
         self.qmp.events.clear()
 
-    def wait_gone(self, limit_s: float, *leash: ControlChannel) -> bool:
+    def wait_gone(self, limit_s: float, *control: ControlChannel) -> bool:
         """Give QEMU *limit_s* seconds to end of its own accord, while the console is kept flowing.
 
-        :raise CallerGone: the caller on the *leash*, if one is given, is gone.
+        :raise CallerGone: the caller on the *control* line, if one is given, is gone.
         """
         deadline_s = time.monotonic() + limit_s
-        watched: list[Any] = [self.console, self.ended, *leash]
+        watched: list[Any] = [self.console, self.ended, *control]
         while (left_s := deadline_s - time.monotonic()) > 0:
             ready = select.select(watched, [], [], min(left_s, LOOK_S))[0]
             if self.ended in ready:
                 return True
-            for caller in leash:
+            for caller in control:
                 if caller in ready:
                     caller.requests()
             if self.console in ready and not self.console.pump():

@@ -20,11 +20,11 @@ TURN_S = 0.5
 _FULL = "is the host's disk full?"
 
 
-class News:
+class MachineWatch:
     """What one supervisor has to say."""
 
-    def __init__(self, leash: SupervisorClient, machine: str, console: Path) -> None:
-        self._leash = leash
+    def __init__(self, client: SupervisorClient, machine: str, console: Path) -> None:
+        self._leash = client
         self._machine = machine
         self._console = console
         self.greeted = False
@@ -37,7 +37,7 @@ class News:
         """Let at most *wait_s* seconds pass, or less if there is news; raise if it is bad."""
         check_interrupted()
         while (said := self._leash.next(wait_s)) is not None:
-            self._consider(said)
+            self._handle(said)
             wait_s = 0.0
 
     def wait_for(self, event: str, deadline: Deadline) -> dict[str, Any]:
@@ -51,10 +51,10 @@ class News:
             if said is not None and said["event"] == event:
                 return said
             if said is not None:
-                self._consider(said)
-        raise BootError(f"{self._machine}: QEMU was not ready within {deadline.limit_s:g} s", evidence=self._evidence())
+                self._handle(said)
+        raise BootError(f"{self._machine}: QEMU was not ready within {deadline.limit_s:g} s", details=self._evidence())
 
-    def _consider(self, said: dict[str, Any]) -> None:
+    def _handle(self, said: dict[str, Any]) -> None:
         # What a machine does that answered once, what runs in it does; what becomes of QEMU, its host.
         by_guest, by_host = (GuestLost, ConnectionLost) if self.booted else (BootError, BootError)
         match said["event"]:
@@ -66,7 +66,7 @@ class News:
                 events.emit(events.Note(machine=self._machine, text=text + more))
             case "panic":
                 self.listens = False
-                raise by_guest(f"the kernel of {self._machine} panicked: {said['line']}", evidence=self._evidence())
+                raise by_guest(f"the kernel of {self._machine} panicked: {said['line']}", details=self._evidence())
             case "out-of-memory":
                 text = f"the kernel of {self._machine} says: {said['line']}; --memory-mib gives it more"
                 events.emit(events.Note(machine=self._machine, text=text, level="warning"))
@@ -78,10 +78,10 @@ class News:
                 why = said["qemu"].strip() or said["error"] or _end_of_qemu(said["status"])
                 if said["by_itself"] and not self.greeted:
                     raise HostError(f"cannot start {self._machine}: {why}", hint="`inv doctor` looks at this host")
-                evidence = lines_of(said["console"])
+                details = lines_of(said["console"])
                 if said["by_itself"] and said["status"] == 0 and not said["qemu"].strip():  # a signal would be told
-                    raise by_guest(f"{self._machine} is gone: it powered itself off", evidence=evidence)
-                raise by_host(f"{self._machine} is gone: {why}", evidence=evidence)
+                    raise by_guest(f"{self._machine} is gone: it powered itself off", details=details)
+                raise by_host(f"{self._machine} is gone: {why}", details=details)
             case "qemu" if said["name"] == "BLOCK_IO_ERROR":
                 self.listens = False  # QEMU has stopped it
                 about = said["data"]
@@ -96,9 +96,9 @@ class News:
         try:
             yield
         except BootError as problem:
-            if problem.evidence:
+            if problem.details:
                 raise
-            raise BootError(problem.sentence, evidence=self._evidence(), hint=problem.hint) from problem
+            raise BootError(str(problem), details=self._evidence(), hint=problem.hint) from problem
 
     def _evidence(self) -> tuple[str, ...]:
         return last_lines(self._console)

@@ -25,11 +25,10 @@ from typing import Any
 
 from vmtasks import events
 from vmtasks.errors import UsageError
-from vmtasks.guest import Guest, sh
+from vmtasks.guest import Guest
 from vmtasks.image.definition import find
 from vmtasks.process.threads import check_interrupted
-from vmtasks.providers.base import Wishes
-from vmtasks.providers.preparation import Provisioning
+from vmtasks.providers.base import MachineRequest
 from vmtasks.spec import Checkpoint
 from vmtasks.ssh.command import Command, display
 from vmtasks.ssh.session import Session
@@ -69,21 +68,14 @@ class FakeProvider:
     """Whether checkpoints can be made."""
 
     @contextmanager
-    def machine(
-        self,
-        image: str | Checkpoint,
-        wishes: Wishes,
-        *,
-        provisioning: Provisioning | None = None,  # noqa: ARG002 - nothing can be kept there
-        what: str = "",  # noqa: ARG002 - nobody waits
-        logs: Path | None = None,
-    ) -> Iterator[Guest]:
+    def machine(self, request: MachineRequest) -> Iterator[Guest]:
         """Yield the guest of a machine that is none; see :class:`vmtasks.providers.base.Provider`."""
+        image, options = request.image, request.options
         if isinstance(image, str):
             find(image)
         elif not isinstance(image, FakeCheckpoint):
             raise UsageError(f"cannot start from {image.name}: it is no checkpoint of the fake's")
-        name = wishes.name or (image if isinstance(image, str) else image.name)
+        name = request.name
         with ExitStack() as stack:
             home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vmtasks-fake-")))
             if user := "" if os.getuid() else "nobody":
@@ -93,13 +85,20 @@ class FakeProvider:
             sshd = stack.enter_context(closing(FakeSshd(home, user)))
             session = stack.enter_context(closing(_Session(name, sshd, self.instead)))
 
-            def freeze(checkpoint: str, _: str) -> Checkpoint:
-                if not wishes.forkable:
-                    raise UsageError(f"cannot freeze {name}: it was not booted with forkable=True")
+            def save(checkpoint: str, _: str) -> Checkpoint:
+                if not options.forkable:
+                    raise UsageError(f"cannot checkpoint {name}: it was not booted with forkable=True")
                 return FakeCheckpoint.of(home, checkpoint)
 
             _tell(name, image)
-            yield Guest(session, freeze=freeze if self.can_fork else None, logs=logs)
+            yield Guest(session, save=save if self.can_fork else None, log_dir=request.log_dir)
+
+    def command_line(self, request: MachineRequest) -> tuple[str, ...]:
+        """Refuse: no command line starts such a machine.
+
+        :raise UsageError: always.
+        """
+        raise UsageError(f"cannot print the command line of {request.name}: it is a fake")
 
 
 class _Session(Session):
@@ -112,7 +111,7 @@ class _Session(Session):
         shown = display(command)
         for pattern, line in self._instead.items():
             if fnmatchcase(shown, pattern):
-                return super().line(sh(line), **{**options, "cwd": None})
+                return super().line(line, **{**options, "cwd": None})
         return super().line(command, **options)
 
 
@@ -134,10 +133,10 @@ def _tell(name: str, image: str | Checkpoint) -> None:
             manifest={},
             argv=(),
             accelerator="none",
-            why_accelerator="a fake",
-            on="here",
+            accelerator_reason="a fake",
+            host="local",
             start="cold" if isinstance(image, str) else "fork",
-            why_start="",
+            start_reason="",
             ssh="",
         )
     )

@@ -21,7 +21,7 @@ from fabric import Config, Connection
 from paramiko import Channel, ECDSAKey, PKey, ServerInterface, Transport
 from paramiko.common import AUTH_SUCCESSFUL, OPEN_SUCCEEDED
 
-from vmtasks.process.user import own_name
+from vmtasks.process.user import user_name
 
 _CHUNK_BYTES = 65536
 
@@ -95,7 +95,7 @@ class FakeSshd(ServerInterface):
     def _start(self, command: str) -> subprocess.Popen[bytes]:
         # What sshd gives to a command, and nothing of ours: a variable that is a secret here is none of its business.
         account = self._account
-        name = account.pw_name if account else own_name()
+        name = account.pw_name if account else user_name()
         return subprocess.Popen(
             ["/bin/sh", "-c", command],
             cwd=self._home,

@@ -68,7 +68,7 @@ class VMLatentWorker(AbstractLatentWorker):  # type: ignore[misc]
         try:
             find(image)
         except UsageError as problem:
-            config.error(f"worker {name}: {problem.sentence}")
+            config.error(f"worker {name}: {problem!s}")
         super().checkConfig(name, secrets.token_urlsafe(), build_wait_timeout=0, max_builds=1, **options)
 
     @async_to_deferred  # type: ignore[untyped-decorator]

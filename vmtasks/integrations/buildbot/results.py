@@ -25,7 +25,7 @@ _RESULTS: Mapping[str, Results] = MappingProxyType(
         Outcome.FAILED: "failure",
         Outcome.SKIPPED: "warnings",
         Outcome.USAGE: "failure",
-        Outcome.TIME_LIMIT: "failure",
+        Outcome.TIMEOUT: "failure",
         Outcome.INTERRUPTED: "cancelled",
         RUNNING: "retry",  # killed before it could write how it ended
         **{outcome: "retry" for outcome in Outcome if outcome.is_infrastructure},
@@ -39,15 +39,15 @@ _SHOWN = re.compile(r"\d\d:\d\d:\d\d (?P<machine>[^\s*$|]\S*)? *[*$] (?P<text>.+
 class BuildResult:
     """What became of a run.
 
-    :param sentence: what there is to say of it.
+    :param message: what there is to say of it.
     :param times: where the time went.
     :param products: the paths of what came out.
     """
 
     results: Results
-    sentence: str
+    message: str
     times: str = ""
-    products: tuple[str, ...] = ()
+    artifacts: tuple[str, ...] = ()
 
 
 def read(text: str) -> dict[str, Any] | None:
@@ -64,12 +64,12 @@ def cut_short(document: Mapping[str, Any]) -> dict[str, Any]:
 
     A run that was still waiting for other people's machines says nothing about the project.
     """
-    outcome, sentence = Outcome.TIME_LIMIT, "a limit of the build step has passed"
+    outcome, message = Outcome.TIMEOUT, "a limit of the build step has passed"
     last = document["phases"][-1] if document["phases"] else {"phase": ""}
     works = any(command["status"] is None for command in document["commands"])  # in another machine
     if last["phase"] == "slot" and (last["error"] or last["duration_s"] is None) and not works:
-        outcome, sentence = Outcome.HOST, "no slot was free within the step's limit"
-    return {**document, "outcome": outcome, "sentence": sentence}
+        outcome, message = Outcome.HOST, "no slot was free within the step's limit"
+    return {**document, "outcome": outcome, "message": message}
 
 
 def build_result(document: Mapping[str, Any], *, retries: int, max_retries: int) -> BuildResult:
@@ -80,7 +80,7 @@ def build_result(document: Mapping[str, Any], *, retries: int, max_retries: int)
     """
     outcome, recipe = document["outcome"], document["recipe"]
     results = _RESULTS.get(outcome, "exception")
-    said = f"{recipe}: {one_line(_KILLED if outcome == RUNNING else document['sentence'])}"
+    said = f"{recipe}: {one_line(_KILLED if outcome == RUNNING else document['message'])}"
     if results == "success":
         said = f"{recipe} passed in {duration(document['duration_s'])}"
     elif results == "retry":
@@ -88,7 +88,7 @@ def build_result(document: Mapping[str, Any], *, retries: int, max_retries: int)
         if retries >= max_retries:
             results = "exception"
     times = Times.of(document).text()
-    return BuildResult(results=results, sentence=said, times=times, products=tuple(document["products"]))
+    return BuildResult(results=results, message=said, times=times, artifacts=tuple(document["artifacts"]))
 
 
 def shown(line: str) -> str:

@@ -28,7 +28,7 @@ class VmTask(ShellMixin, BuildStep):  # type: ignore[misc]
     """Run ``make TARGET NAME=VALUE …`` and end as the run ended that it made.
 
     Options are those of ShellCommand, but for the command and log files. The paths of what came out are in the
-    property ``products`` afterwards. A run's directory is kept on the worker until the builder's next build there.
+    property ``artifacts`` afterwards. A run's directory is kept on the worker until the builder's next build there.
 
     :param target: a target of make that runs a recipe.
     :param variables: make's variables.
@@ -78,7 +78,7 @@ class VmTask(ShellMixin, BuildStep):  # type: ignore[misc]
         await self.runCommand(command)
         await self._attach(run)
         self._verdict = await self._judge(await self._read(f"{run}/result.json"), command.rc)
-        self.setProperty("products", list(self._verdict.products), "VmTask")
+        self.setProperty("artifacts", list(self._verdict.artifacts), "VmTask")
         if self.stopped:  # a master that shuts down has its builds tried again
             return int(RETRY if self.build.results == RETRY else CANCELLED)
         if self._verdict.results == "retry":  # a host that fails at once would be free first for each attempt
@@ -93,8 +93,8 @@ class VmTask(ShellMixin, BuildStep):  # type: ignore[misc]
         """Return how it ended and where the time went."""
         if self._verdict is None:
             return dict(super().getResultSummary())
-        step = "; ".join(part for part in (self._verdict.sentence, self._verdict.times) if part)
-        return {"step": step, "build": self._verdict.sentence}
+        step = "; ".join(part for part in (self._verdict.message, self._verdict.times) if part)
+        return {"step": step, "build": self._verdict.message}
 
     def _hear(self, line: str) -> None:
         if news := shown(line):
@@ -123,8 +123,8 @@ class VmTask(ShellMixin, BuildStep):  # type: ignore[misc]
     async def _judge(self, text: str, status: int | None) -> BuildResult:
         document = read(text)
         if document is None:
-            sentence = f"make {self.target} ended with status {status} and no results"
-            return BuildResult(results="exception", sentence=sentence)
+            message = f"make {self.target} ended with status {status} and no results"
+            return BuildResult(results="exception", message=message)
         if self.timed_out or self.max_lines_reached:
             document = cut_short(document)
         return build_result(document, retries=await retries_before(self.build), max_retries=self.max_retries)

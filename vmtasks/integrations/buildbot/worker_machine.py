@@ -18,15 +18,14 @@ from dataclasses import dataclass
 
 from vmtasks import events
 from vmtasks.errors import Outcome, VmtasksError, outcome_of
-from vmtasks.guest import sh
-from vmtasks.process.signals import signals_interrupt
+from vmtasks.process.signals import interrupt_on_signals
 from vmtasks.providers.boot import boot
 from vmtasks.report.display.plain import Plain
 from vmtasks.report.display.stream import SafeStream
-from vmtasks.spec import HERE
+from vmtasks.spec import LOCAL
 
 _USER = "builder"
-_PREPARE = sh(f"umask 077 && cd ~{_USER} && mkdir worker && cat >worker/buildbot.tac && chown -R {_USER}: worker")
+_PREPARE = f"umask 077 && cd ~{_USER} && mkdir worker && cat >worker/buildbot.tac && chown -R {_USER}: worker"
 _START = ("buildbot-worker", "start", "--nodaemon", "worker")
 _TAC = """
 import os, sys
@@ -68,7 +67,7 @@ def main() -> None:
 
 def _held() -> Outcome:
     try:
-        with events.listening(Plain(SafeStream(sys.stderr))), signals_interrupt():
+        with events.listening(Plain(SafeStream(sys.stderr))), interrupt_on_signals():
             order = Order(**json.loads(sys.stdin.buffer.readline()))
             threading.Thread(target=_wait_for_the_end, args=(threading.get_ident(),), daemon=True).start()
             _hold(order)
@@ -84,11 +83,11 @@ def _hold(order: Order) -> None:
     what = f"the Buildbot worker {order.name}"
     machine = boot(
         order.image,
-        on=HERE,  # wherever others run: the master is where Order.host leads to
+        on=LOCAL,  # wherever others run: the master is where Order.host leads to
         memory_mib=order.memory_mib,
         cpus=order.cpus,
         network="user",
-        what=what,
+        purpose=what,
     )
     with machine as guest:
         guest.mask([order.password.encode()])

@@ -20,8 +20,8 @@ from vmtasks.host.flock import try_lock
 from vmtasks.image.baked import BakedImage, images_dir, read_baked
 from vmtasks.image.definition import find
 from vmtasks.integrations.runvm.options import Call
-from vmtasks.machine.launch import Berth, Keeping
-from vmtasks.process.user import own_name
+from vmtasks.machine.launch import LaunchConfig, PersistentDisk
+from vmtasks.process.user import user_name
 from vmtasks.providers.qemu.provider import host_settings, machine_of
 from vmtasks.qemu.argv import overlay_argv
 from vmtasks.spec import Access, Machine
@@ -31,7 +31,7 @@ _BOOT_ARGUMENTS = ("kernel", "cdrom", "boot", "bios", "pflash", "drive", "fda")
 _USUAL_CPU = "qemu32,-nx"
 
 
-def machine_for(call: Call) -> tuple[Machine, Berth]:
+def machine_for(call: Call) -> tuple[Machine, LaunchConfig]:
     """Return the machine that a call of runvm asks for, and what is around it.
 
     :raise UsageError: there is no such image, or the call contradicts itself.
@@ -39,7 +39,7 @@ def machine_for(call: Call) -> tuple[Machine, Berth]:
     """
     options, image = call.options, call.image.absolute()
     base = Path(options.base_image).absolute() if options.base_image else None
-    settings = replace(host_settings(attempts=max(1, options.kvm_retries)), boot_limit_s=options.startup_timeout)
+    settings = replace(host_settings(attempts=max(1, options.kvm_retries)), boot_timeout_s=options.startup_timeout)
     choice = choose(settings.accel)
     chain = _chain(base, f"there is no base image {base}") if base else _chain(image, f"there is no image {image}")
     baked = _baked_of(chain)
@@ -60,29 +60,29 @@ def machine_for(call: Call) -> tuple[Machine, Berth]:
         cpu=cpu,
         card=machine.card if options.netdev == "virtio" else options.netdev,
         ssh_port=options.port,
-        extra=options.kvm,
+        extra_args=options.kvm,
     )
-    return machine, Berth(
+    return machine, LaunchConfig(
         image=str(base or image),
         baked=baked,
         access=access,
         choice=choice,
         settings=settings,
         keeping=keeping,
-        what=f"runvm {call.image.name}",
+        purpose=f"runvm {call.image.name}",
         console=Path(options.logfile) if options.logfile else None,
         first_look_s=options.initial_sleep,
     )
 
 
 @contextmanager
-def reserved(machine: Machine, berth: Berth) -> Iterator[None]:
+def reserved(machine: Machine, launch: LaunchConfig) -> Iterator[None]:
     """Be the only runvm that writes to the machine's image, wherever that is meanwhile.
 
     :raise HostError: another one does.
     """
     locks = cache_dir() / "runvm"
-    written = {machine.disk, *(place for _, place in berth.keeping.move)}
+    written = {machine.disk, *(place for _, place in launch.keeping.move)}
     with ExitStack() as stack:
         locks.mkdir(parents=True, exist_ok=True)
         for path in written:
@@ -93,7 +93,7 @@ def reserved(machine: Machine, berth: Berth) -> Iterator[None]:
 
 
 def _ours(baked: BakedImage, choice: Choice, user: str) -> tuple[Machine, Access]:
-    machine = machine_of(find(str(baked.manifest["name"])), baked, choice, throw_away=False)
+    machine = machine_of(find(str(baked.manifest["name"])), baked, choice, ephemeral=False)
     if user in ("", baked.access.user):
         return machine, baked.access
     return machine, replace(baked.access, user=user, identity=None)
@@ -102,14 +102,14 @@ def _ours(baked: BakedImage, choice: Choice, user: str) -> tuple[Machine, Access
 def _somebody_elses(disk: Path, choice: Choice, user: str) -> tuple[Machine, Access]:
     machine = Machine(
         name="", disk=disk, accelerator=choice.accelerator, hardware="pc", cpu=_USUAL_CPU, card="virtio",
-        throw_away=False,
+        ephemeral=False,
     )  # fmt: skip
-    return machine, Access(user=user or own_name())
+    return machine, Access(user=user or user_name())
 
 
 def _keeping(
     call: Call, image: Path, base: Path | None, chain: list[dict[str, Any]], access: Access
-) -> tuple[Path, Keeping]:
+) -> tuple[Path, PersistentDisk]:
     """Return where the disk is while the machine runs, and how it gets there and back.
 
     :param chain: the disk that there is, and what it stands on.
@@ -138,7 +138,7 @@ def _keeping(
         prepare = (overlay_argv(base, str(chain[0]["format"]), work),)
     elif moved:  # a host that crashed may have left one there
         prepare = (("rm", "-f", "--", str(work)),)
-    return work, Keeping(
+    return work, PersistentDisk(
         prepare=prepare,
         copy=((image, work),) if moved and not base else (),
         move=((work, image.resolve()),) if moved else (),

@@ -15,7 +15,7 @@ from vmtasks.errors import (
     InfrastructureError,
     Outcome,
     StillRunning,
-    TimeLimit,
+    TimedOut,
     UsageError,
     VmtasksError,
     outcome_of,
@@ -26,10 +26,11 @@ from vmtasks.integrations.runvm.options import USAGE, Call, described, parse
 from vmtasks.integrations.runvm.port import wait_until_free
 from vmtasks.integrations.runvm.ssh_config import environment
 from vmtasks.integrations.runvm.steps import GuestCommand, step_of
-from vmtasks.machine.launch import Berth
-from vmtasks.machine.lifecycle import living
+from vmtasks.machine.instance import QemuGuest
+from vmtasks.machine.launch import LaunchConfig
+from vmtasks.machine.lifecycle import running
 from vmtasks.process.host_commands import HostCommands, host_commands
-from vmtasks.process.signals import signals_interrupt
+from vmtasks.process.signals import interrupt_on_signals
 from vmtasks.report.display.plain import Plain
 from vmtasks.report.display.stream import SafeStream
 from vmtasks.spec import Machine
@@ -114,42 +115,42 @@ def runvm(words: Sequence[str]) -> int:
 
 
 def _carried_out(call: Call) -> CommandsResult:
-    with events.listening(Plain(SafeStream(sys.stderr))), signals_interrupt(), host_commands() as host:
-        machine, berth = machine_for(call)
-        if berth.console:
+    with events.listening(Plain(SafeStream(sys.stderr))), interrupt_on_signals(), host_commands() as host:
+        machine, launch = machine_for(call)
+        if launch.console:
             try:
-                berth.console.write_bytes(b"")
+                launch.console.write_bytes(b"")
             except OSError as problem:
-                raise HostError(f"cannot write the log file {berth.console}: {problem.strerror}") from problem
-        if berth.baked:
-            berth.baked.lay_under(call.image.absolute())
+                raise HostError(f"cannot write the log file {launch.console}: {problem.strerror}") from problem
+        if launch.baked:
+            launch.baked.lay_under(call.image.absolute())
         verdict = CommandsResult()
         try:
-            with reserved(machine, berth), _on_its_port(call, machine, berth) as guest:
+            with reserved(machine, launch), _on_its_port(call, machine, launch) as guest:
                 verdict = _run(call, guest, host)
         except StillRunning as problem:
-            events.emit(events.Note(machine=machine.name, text=problem.sentence, level="warning"))
+            events.emit(events.Note(machine=machine.name, text=str(problem), level="warning"))
         return verdict
 
 
 @contextmanager
-def _on_its_port(call: Call, machine: Machine, berth: Berth) -> Iterator[Guest]:
+def _on_its_port(call: Call, machine: Machine, launch: LaunchConfig) -> Iterator[QemuGuest]:
     """Start the machine once its port is free: whoever is quicker between our look and QEMU's is waited for, too."""
     with ExitStack() as stack:
         for last in (False, False, True):
             wait_until_free(machine.ssh_port, limit_s=call.options.port_timeout)
             try:
-                guest = stack.enter_context(living(machine, berth))
+                guest = stack.enter_context(running(machine, launch))
                 break
             except HostError as problem:
-                if last or _PORT_TAKEN not in problem.sentence:
+                if last or _PORT_TAKEN not in str(problem):
                     raise
         yield guest
 
 
-def _run(call: Call, guest: Guest, host: HostCommands) -> CommandsResult:
+def _run(call: Call, guest: QemuGuest, host: HostCommands) -> CommandsResult:
     """Run the commands; the first one that fails is the verdict, and only those that always run come after it."""
-    env = environment(guest.facts["address"], guest.facts["directory"])
+    env = environment(guest.address, guest.directory)
     verdict = CommandsResult()
     for step in map(step_of, call.commands):
         if verdict.outcome is Outcome.PASSED or step.always:
@@ -182,8 +183,8 @@ def _run_one(
             status = host.run(_ssh(step, call, guest), timeout_s=limit_s, watch=watch)
             if status == SSH_FAILED and not guest.is_up():
                 guest.query(["true"])  # which tells whose doing that is
-    except TimeLimit as problem:
-        _complain(TimeLimit(f"`{short(step.line)}` did not end within {limit_s:g} s"))
+    except TimedOut as problem:
+        _complain(TimedOut(f"`{short(step.line)}` did not end within {limit_s:g} s"))
         return CommandsResult(status=problem.outcome.exit_code, outcome=problem.outcome)
     except (InfrastructureError, GuestLost) as problem:
         _complain(problem)
@@ -196,7 +197,7 @@ def _run_one(
 
 def _ssh(step: GuestCommand, call: Call, guest: Guest) -> list[str]:
     """Return the command that runs a line in the guest, in a login of its own."""
-    ssh, *words = guest.facts["ssh"]
+    ssh, *words = guest.ssh_command
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
     ours = ["-t", "-t"] if terminal else [] if call.options.stdin else ["-n"]
     alive = ["-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=8", "-o", "ConnectTimeout=30"]

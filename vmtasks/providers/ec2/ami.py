@@ -13,7 +13,7 @@ from vmtasks import events
 from vmtasks.deadline import Deadline
 from vmtasks.errors import HostError, UsageError
 from vmtasks.image.definition import Definition
-from vmtasks.providers.ec2.client import Account
+from vmtasks.providers.ec2.client import Ec2Client
 from vmtasks.providers.ec2.request import ResourceTags
 from vmtasks.ssh.session import Session
 
@@ -34,7 +34,7 @@ class Ami:
 
     def drop(self) -> bool:
         """Remove it and the snapshots that it is made of, which an instance does not need any more."""
-        Account.at(self.on).drop_images("image-id", self.id)
+        Ec2Client.at(self.on).drop_images("image-id", self.id)
         return True
 
 
@@ -42,7 +42,7 @@ class Ami:
 class AmiCheckpointer:
     """Writes one instance's disk down, as often as it is asked to."""
 
-    account: Account
+    account: Ec2Client
     session: Session
     instance_id: str
     definition: Definition
@@ -58,7 +58,7 @@ class AmiCheckpointer:
         :raise HostError: EC2 could not.
         """
         if not self.forkable:
-            raise UsageError(f"cannot freeze {self.session.machine}: it was not booted with forkable=True")
+            raise UsageError(f"cannot checkpoint {self.session.machine}: it was not booted with forkable=True")
         machine, ami_name = self.session.machine, f"vmtasks-{secrets.token_hex(8)}"
         claim = ResourceTags(name=f"{machine}, {name}", what=name, until_s=time.time() + self.ttl_s)
         request = {

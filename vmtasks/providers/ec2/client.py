@@ -12,10 +12,9 @@ from functools import partial
 from typing import Any
 
 from vmtasks import events
-from vmtasks.errors import BootError, ConnectionLost, HostError, TimeLimit, UsageError
-from vmtasks.process.threads import check_interrupted
+from vmtasks.errors import HostError, UsageError
+from vmtasks.providers.ec2.refusals import _CREDENTIALS, FAILURES, NotThere, _in_words, error_of
 from vmtasks.providers.ec2.request import ResourceTags
-from vmtasks.ssh.session import NEWS_S
 
 BOTO3_HINT = "`make setup EXTRAS=ec2`; without a checkout's make, `pip install '/path/of/checkout[ec2]'`"
 _ANSWER_LIMIT_S = 20
@@ -24,43 +23,10 @@ PAUSES_S = (1.0, 2.0, 4.0, 8.0)
 """How long to wait before what ends an instance is tried again, each time with boto3's own tries."""
 _OURS = {"Name": "tag-key", "Values": ["vmtasks:lease"]}
 _ALIVE = ("pending", "running", "stopping", "stopped")
-_CREDENTIALS = "see which credentials boto3 finds: `aws sts get-caller-identity`"
-_HINTS = {
-    "AuthFailure": _CREDENTIALS,
-    "ExpiredToken": _CREDENTIALS,
-    "InvalidClientTokenId": _CREDENTIALS,
-    "RequestExpired": "is this host's clock right?",
-    "SignatureDoesNotMatch": _CREDENTIALS,
-    "UnauthorizedOperation": "docs/providers.md lists what these credentials must be allowed",
-    "InstanceLimitExceeded": "`inv vm.ps --on ec2` lists the machines of vmtasks",
-    "VcpuLimitExceeded": "`inv vm.ps --on ec2` lists the machines of vmtasks",
-    "InsufficientInstanceCapacity": "try again later, or name another `instance_type` in the image's [ec2]",
-    "VPCIdNotSpecified": "no network is this account's default: name a subnet, as `ec2_subnet` in the host's settings",
-}
-_ASKED_WRONGLY = (
-    "InvalidAMIID",
-    "InvalidBlockDeviceMapping",
-    "InvalidGroup",
-    "InvalidInstanceType",
-    "InvalidParameter",
-    "InvalidSecurityGroupID",
-    "InvalidSubnet",
-    "Unsupported",
-    "VPCIdNotSpecified",
-)
-"""What the codes begin with that mean the image's ``[ec2]``, or the host's settings."""
-
-
-class NotThere(UsageError):
-    """EC2 knows no such thing, or no longer."""
-
-
-_FAILURES = (HostError, UsageError)
-"""What a request may come to; an interrupt is none of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Thing:
+class Resource:
     """An instance, an AMI or a snapshot of ours."""
 
     id: str
@@ -69,7 +35,7 @@ class Thing:
     """What EC2 says of it."""
 
 
-class Account:
+class Ec2Client:
     """Asks EC2, and has its answers as sentences.
 
     :param region: empty: where boto3's own settings say.
@@ -94,7 +60,7 @@ class Account:
         self.region = str(self._client.meta.region_name)
 
     @classmethod
-    def at(cls, on: str) -> Account:
+    def at(cls, on: str) -> Ec2Client:
         """Return who is meant by a place that ``--on`` names, ``ec2`` or ``ec2:REGION``."""
         return cls(on.partition(":")[2])
 
@@ -117,7 +83,7 @@ class Account:
             # In a thread, where no interrupt comes: boto3 takes every exception for trouble with the network.
             return watched(answer, within_s=math.inf, watch=lambda _: None, give_up=lambda: None)
         except ClientError as problem:
-            raise refusal(operation, problem.response["Error"]) from problem
+            raise error_of(operation, problem.response["Error"]) from problem
         except BotoCoreError as problem:
             raise self._silence(operation, problem) from problem
 
@@ -126,14 +92,14 @@ class Account:
         from boto3 import Session
         from botocore.exceptions import EndpointConnectionError
 
-        sentence = f"cannot {_in_words(operation)} on ec2: {problem}"
+        message = f"cannot {_in_words(operation)} on ec2: {problem}"
         if isinstance(problem, EndpointConnectionError):
             hint = f"see that the network works, and that {self.region} is the region that you mean"
             boto = Session()  # older than a new region, perhaps: so nobody is refused before that was tried
             regions = (boto.get_available_regions("ec2", one) for one in boto.get_available_partitions())
-            return (HostError if any(self.region in some for some in regions) else UsageError)(sentence, hint=hint)
+            return (HostError if any(self.region in some for some in regions) else UsageError)(message, hint=hint)
         hint = _CREDENTIALS if "credential" in str(problem).lower() else "see that the network works"
-        return HostError(sentence, hint=hint)
+        return HostError(message, hint=hint)
 
     # --- instances --------------------------------------------------------------------------------------------
 
@@ -150,8 +116,8 @@ class Account:
         def start() -> None:
             try:
                 started.append(str(self.ask("run_instances", **request)["Instances"][0]["InstanceId"]))
-            except _FAILURES:  # the answer may be all that was lost
-                with suppress(*_FAILURES):  # the first error is the one to tell
+            except FAILURES:  # the answer may be all that was lost
+                with suppress(*FAILURES):  # the first error is the one to tell
                     started.extend(one.id for one in self.instances() if one.claim.lease == request["ClientToken"])
                 raise
 
@@ -161,7 +127,7 @@ class Account:
                     try:
                         self.terminate(instance_id)
                     except NotThere as problem:  # it was there once, so it may yet come to light
-                        text = f"{problem.sentence}; if it comes to light after all, {problem.hint}"
+                        text = f"{problem!s}; if it comes to light after all, {problem.hint}"
                         events.emit(events.Note(machine=name, text=text, level="warning"))
 
         with ThreadPoolExecutor(1, "ec2") as thread:
@@ -180,12 +146,12 @@ class Account:
         for pause_s in (*PAUSES_S, None):
             try:
                 self.ask("terminate_instances", InstanceIds=[instance_id])
-            except _FAILURES as problem:
+            except FAILURES as problem:
                 if pause_s is None:
                     command = f"aws ec2 terminate-instances --region {self.region} --instance-ids {instance_id}"
-                    sentence = f"cannot end instance {instance_id}, which costs until it ends by itself: {problem}"
+                    message = f"cannot end instance {instance_id}, which costs until it ends by itself: {problem}"
                     error = NotThere if isinstance(problem, NotThere) else HostError
-                    raise error(sentence, hint=f"end it: {command}") from problem
+                    raise error(message, hint=f"end it: {command}") from problem
                 time.sleep(pause_s)
             else:
                 return
@@ -194,7 +160,7 @@ class Account:
         """Return what EC2 says of an instance; nothing in its first moments, and long after its end."""
         return next(iter(self._instances({"Name": "instance-id", "Values": [instance_id]})), {})
 
-    def instances(self) -> list[Thing]:
+    def instances(self) -> list[Resource]:
         """Return all instances of ours that there are."""
         found = self._instances(_OURS, {"Name": "instance-state-name", "Values": [*_ALIVE]})
         return [_thing(one, "InstanceId") for one in found]
@@ -205,12 +171,12 @@ class Account:
 
     # --- images -----------------------------------------------------------------------------------------------
 
-    def images(self) -> list[Thing]:
+    def images(self) -> list[Resource]:
         """Return all AMIs of ours that there are."""
         found = self.ask("describe_images", Owners=["self"], Filters=[_OURS])["Images"]
         return [_thing(one, "ImageId") for one in found]
 
-    def snapshots(self) -> list[Thing]:
+    def snapshots(self) -> list[Resource]:
         """Return all snapshots of ours that there are."""
         found = self.ask("describe_snapshots", OwnerIds=["self"], Filters=[_OURS])["Snapshots"]
         return [_thing(one, "SnapshotId") for one in found]
@@ -255,77 +221,14 @@ class Account:
             raise failures[0]
 
 
-class Watch:
-    """Waits, and looks now and then whether an instance still runs."""
-
-    EVERY_S = 5.0
-
-    def __init__(self, account: Account, instance_id: str, claim: ResourceTags) -> None:
-        self._account = account
-        self._instance_id = instance_id
-        self._claim = claim
-        self._next_s = 0.0
-        self.answered = False
-        """Whether the machine did, once."""
-
-    def __call__(self, wait_s: float) -> None:
-        """Wait *wait_s* seconds.
-
-        :raise TimeLimit: its time has passed: it ends by itself.
-        :raise ConnectionLost: it was ended: by a spot market, by somebody.
-        :raise BootError: the same, before it ever answered.
-        """
-        check_interrupted()
-        if self._claim.passed:
-            raise TimeLimit(
-                f"cannot go on with {self._claim.name}: its time there (ec2_ttl_s) passed at {self._claim.until}",
-                hint="a larger `ec2_ttl_s` in the host's settings, or VMTASKS_EC2_TTL_S, gives machines more time",
-            )
-        time.sleep(wait_s)
-        if time.monotonic() >= self._next_s:
-            self._next_s = time.monotonic() + self.EVERY_S
-            said: Mapping[str, Any] = {}
-            with suppress(*_FAILURES):  # a cloud that does not answer now may the next time; ssh tells of the machine
-                said = self._account.instance(self._instance_id)
-            self._expect_alive(said)
-
-    def look(self) -> None:
-        """Look whether it still runs, after something broke; raises as a wait does."""
-        self._next_s = 0.0
-        self(NEWS_S)
-
-    def _expect_alive(self, said: Mapping[str, Any]) -> None:
-        """See that an instance has not ended, by what EC2 says of it."""
-        state = said["State"]["Name"] if said else "pending"
-        if state not in ("pending", "running"):
-            why = said.get("StateReason", {}).get("Message") or said.get("StateTransitionReason") or "nobody says why"
-            error = ConnectionLost if self.answered else BootError
-            raise error(f"{self._claim.name} is gone: its instance {self._instance_id} is {state} ({why})")
-
-
-def refusal(operation: str, error: Mapping[str, str]) -> UsageError | HostError:
-    """Return EC2's refusal as an error of ours."""
-    code = error.get("Code", "")
-    sentence = f"cannot {_in_words(operation)} on ec2: {(error.get('Message') or '').rstrip('.')} ({code})"
-    is_missing = code.endswith((".NotFound", ".Unavailable"))
-    if is_missing or code.startswith(_ASKED_WRONGLY):
-        hint = _HINTS.get(code, "see [ec2] of the image, and ec2_… of the host's settings; ids are of one region")
-        return (NotThere if is_missing else UsageError)(sentence, hint=hint)
-    return HostError(sentence, hint=_HINTS.get(code, ""))
-
-
 @contextmanager
 def _kept_in(failures: list[UsageError | HostError]) -> Iterator[None]:
     """Go on after a failure, and keep it."""
     try:
         yield
-    except _FAILURES as problem:
+    except FAILURES as problem:
         failures.append(problem)
 
 
-def _thing(said: Mapping[str, Any], key: str) -> Thing:
-    return Thing(id=said[key], claim=ResourceTags.of(said.get("Tags", ())), said=said)
-
-
-def _in_words(operation: str) -> str:
-    return operation.replace("_", " ")
+def _thing(said: Mapping[str, Any], key: str) -> Resource:
+    return Resource(id=said[key], claim=ResourceTags.of(said.get("Tags", ())), said=said)

@@ -15,17 +15,17 @@ from vmtasks import events
 from vmtasks.config.settings import HostSettings
 from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError, UsageError
-from vmtasks.guest import Guest, sh
+from vmtasks.guest import Guest
 from vmtasks.image.baked import key_of
 from vmtasks.image.definition import Definition, find
 from vmtasks.image.mmdebstrap import make_keys
-from vmtasks.process.cleanup import entrust
-from vmtasks.providers.apply_image import furnish
-from vmtasks.providers.base import Wishes, note_ignored
+from vmtasks.process.cleanup import remove_at_exit
+from vmtasks.providers.apply_image import apply_image
+from vmtasks.providers.base import MachineRequest, warn_ignored
 from vmtasks.providers.ec2.ami import Ami, AmiCheckpointer
-from vmtasks.providers.ec2.client import Account, Watch
+from vmtasks.providers.ec2.client import Ec2Client
 from vmtasks.providers.ec2.request import ResourceTags, ec2_of, image_request, instance_request, newest
-from vmtasks.providers.preparation import Provisioning
+from vmtasks.providers.ec2.watch import Watch
 from vmtasks.spec import Access, Checkpoint
 from vmtasks.ssh.connect import Address, connect, ssh_line
 from vmtasks.ssh.session import Session
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 SSH_PORT = 22
 POLL_S = 1.0
-_CLOUD_INIT = sh("if command -v cloud-init; then cloud-init status --wait; fi >/dev/null 2>&1; :")
+_CLOUD_INIT = "if command -v cloud-init; then cloud-init status --wait; fi >/dev/null 2>&1; :"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,37 +45,29 @@ class Ec2:
     on: str
     """``ec2`` or ``ec2:REGION``."""
 
-    def account(self) -> Account:
+    def account(self) -> Ec2Client:
         """Return who to ask."""
-        return Account.at(self.on)
+        return Ec2Client.at(self.on)
 
     @contextmanager
-    def machine(
-        self,
-        image: str | Checkpoint,
-        wishes: Wishes,
-        *,
-        provisioning: Provisioning | None = None,
-        what: str = "",
-        logs: Path | None = None,
-    ) -> Iterator[Guest]:
+    def machine(self, request: MachineRequest) -> Iterator[Guest]:
         """Yield the guest of a clean machine; see :class:`vmtasks.providers.base.Provider`."""
-        del provisioning  # nothing is kept here: whoever asked for it does the work in the block
+        image, options = request.image, request.options  # what it prepares is not kept here, and done in the block
         settings = HostSettings.load()
         definition = _definition(image)
         said = ec2_of(definition)
-        name = wishes.name or definition.name
-        _check(wishes, definition, name, said.instance_type)
-        claim = ResourceTags(name=name, what=what, until_s=time.time() + settings.ec2_ttl_s)
+        name = request.name
+        _check(request, definition, said.instance_type)
+        claim = ResourceTags(name=name, what=request.purpose, until_s=time.time() + settings.ec2_ttl_s)
         account = self.account()
-        limit = Deadline.after(settings.boot_limit_s)
+        limit = Deadline.after(settings.boot_timeout_s)
         with ExitStack() as stack:
             keys = stack.enter_context(_keys(name))
             with events.phase("instance", machine=name, detail=said.instance_type):
                 wanted = {"ImageIds": [image.id]} if isinstance(image, Ami) else image_request(said)
                 ami = newest(account.ask("describe_images", **wanted)["Images"], said)
-                request = instance_request(definition, ami, claim, keys, settings)
-                instance_id = stack.enter_context(account.running(request, name))
+                order = instance_request(definition, ami, claim, keys, settings)
+                instance_id = stack.enter_context(account.running(order, name))
                 watch = Watch(account, instance_id, claim)
                 host = _address(account, instance_id, watch, limit)
             access = Access(identity=keys / "id_ed25519", known_hosts=keys / "known_hosts")
@@ -84,22 +76,23 @@ class Ec2:
             session = Session(
                 name, connection, lambda deadline: connect(address, deadline, watch), watch, look=watch.look
             )
-            freezer = AmiCheckpointer(
+            checkpointer = AmiCheckpointer(
                 account=account,
                 session=session,
                 instance_id=instance_id,
                 definition=definition,
                 on=self.on,
                 ttl_s=settings.ec2_ttl_s,
-                forkable=wishes.forkable,
+                forkable=options.forkable,
             )
             ssh = ssh_line(address)
             guest = Guest(
                 session,
-                freeze=freezer.checkpoint,
-                logs=logs,
+                save=checkpointer.checkpoint,
+                log_dir=request.log_dir,
                 heartbeat_s=settings.heartbeat_s,
-                facts={"ssh": ssh, "address": address, "directory": keys, "instance": instance_id},
+                ssh_command=ssh,
+                address=address,
             )
             stack.callback(guest.close)
             events.emit(
@@ -110,18 +103,25 @@ class Ec2:
                     manifest={"ami": ami["ImageId"], "ami_name": ami.get("Name", ""), "instance": instance_id},
                     argv=(),
                     accelerator="ec2",
-                    why_accelerator=f"{said.instance_type} in {account.region}",
+                    accelerator_reason=f"{said.instance_type} in {account.region}",
                     start="cold",
-                    why_start=f"from {ami['ImageId']}, until {claim.until} at the latest",
+                    start_reason=f"from {ami['ImageId']}, until {claim.until} at the latest",
                     ssh=shlex.join(ssh),
-                    on=self.on,
+                    host=self.on,
                 )
             )
             with events.phase("cloud-init", machine=name):
                 guest.query(_CLOUD_INIT)  # which has a hand in sshd and apt until it is done
             if not isinstance(image, Ami):
-                furnish(guest, definition)
+                apply_image(guest, definition)
             yield guest
+
+    def command_line(self, request: MachineRequest) -> tuple[str, ...]:
+        """Refuse: EC2 takes requests.
+
+        :raise UsageError: always.
+        """
+        raise UsageError(f"cannot print the command line of {request.name}: EC2 starts it")
 
 
 def _definition(image: str | Checkpoint) -> Definition:
@@ -132,32 +132,33 @@ def _definition(image: str | Checkpoint) -> Definition:
     raise UsageError(f"cannot start from {image.name}: it is no AMI")
 
 
-def _check(wishes: Wishes, definition: Definition, name: str, instance_type: str) -> None:
-    """Say which wishes do not come true.
+def _check(request: MachineRequest, definition: Definition, instance_type: str) -> None:
+    """Say which options count for nothing.
 
     :raise UsageError: it would be dangerous, or useless, to go on without.
     """
-    if (network := wishes.network or definition.network) != "user":
+    options, name = request.options, request.name
+    if (network := options.network or definition.network) != "user":
         raise UsageError(f"cannot run {name} on ec2 with network '{network}': there it reaches the Internet")
-    if wishes.extra:
+    if options.extra_args:
         raise UsageError(f"cannot run {name} on ec2 with arguments for QEMU: there is none")
-    for names, why in (
+    for names, reason in (
         (("memory_mib", "cpus", "accel"), f"{instance_type} is what the image's [ec2] says"),
         (("attempts",), "a machine that does not come up there is not tried again"),
     ):
-        note_ignored(wishes, names, machine=name, place="ec2", why=why)
+        warn_ignored(request, names, place="ec2", reason=reason)
 
 
 @contextmanager
 def _keys(name: str) -> Iterator[Path]:
     """Yield a directory with the keys of one machine, which go with it."""
     with tempfile.TemporaryDirectory(prefix="vmtasks-ec2-") as directory:
-        entrust(Path(directory))
+        remove_at_exit(Path(directory))
         make_keys(Path(directory), name)
         yield Path(directory)
 
 
-def _address(account: Account, instance_id: str, watch: Watch, limit: Deadline) -> str:
+def _address(account: Ec2Client, instance_id: str, watch: Watch, limit: Deadline) -> str:
     """Return where a new instance is reached, once it runs.
 
     :raise BootError: it ended, or does not run before *limit*.
@@ -190,6 +191,6 @@ def _first_connection(address: Address, name: str, watch: Watch, limit: Deadline
             if greeted or not limit.passed:
                 raise
             hint = "does its security group let this host in on port 22? ec2_security_groups names others"
-            raise BootError(f"{problem.sentence}, at {address.host}", hint=hint) from problem
+            raise BootError(f"{problem!s}, at {address.host}", hint=hint) from problem
         watch.answered = True
         return connection

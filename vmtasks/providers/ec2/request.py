@@ -13,7 +13,7 @@ from vmtasks.config.settings import HostSettings
 from vmtasks.errors import UsageError
 from vmtasks.image.cloud_image import user_data
 from vmtasks.image.definition import Definition, Ec2Image
-from vmtasks.process.user import own_name
+from vmtasks.process.user import user_name
 
 _NO_TIMERS = ("apt-daily.timer", "apt-daily-upgrade.timer")
 """They would hold apt's locks just when its first packages are installed."""
@@ -28,7 +28,7 @@ class ResourceTags:
     until_s: float
     """The moment after which anybody may remove it, in seconds since the epoch."""
     name: str = "vmtasks"
-    user: str = field(default_factory=own_name)
+    user: str = field(default_factory=user_name)
     lease: str = field(default_factory=lambda: secrets.token_hex(8))
 
     @property

@@ -7,44 +7,40 @@ from collections.abc import Callable, Mapping
 from vmtasks.config.settings import HostSettings
 from vmtasks.debian import apt
 from vmtasks.errors import HostError, TestFailed
-from vmtasks.guest import Guest, sh
+from vmtasks.guest import Guest
 from vmtasks.host.accelerator import Choice
-from vmtasks.image.bake import GuestWork
+from vmtasks.image.bake import GuestSteps
 from vmtasks.image.baked import BakedImage
 from vmtasks.image.definition import Definition
-from vmtasks.machine.launch import Berth
-from vmtasks.machine.lifecycle import living
-from vmtasks.providers.apply_image import carry_out
+from vmtasks.machine.launch import LaunchConfig
+from vmtasks.machine.lifecycle import running
+from vmtasks.providers.apply_image import apply_layer
 from vmtasks.spec import Machine
 
 
 def finisher(
     settings: HostSettings, choice: Choice, machine_of: Callable[..., Machine]
-) -> Callable[[Definition, BakedImage, GuestWork], Mapping[str, str]]:
+) -> Callable[[Definition, BakedImage, GuestSteps], Mapping[str, str]]:
     """Return what :func:`vmtasks.image.bake.ensure` calls for work in the booted guest."""
 
-    def finish(definition: Definition, baked: BakedImage, work: GuestWork) -> Mapping[str, str]:
-        machine = machine_of(definition, baked, choice, throw_away=False, seed=work.seed)
-        what = f"baking {definition.name}"
-        berth = Berth(
-            image=definition.name, baked=baked, access=baked.access, choice=choice, settings=settings, what=what
+    def finish(definition: Definition, baked: BakedImage, work: GuestSteps) -> Mapping[str, str]:
+        machine = machine_of(definition, baked, choice, ephemeral=False, seed=work.seed)
+        purpose = f"baking {definition.name}"
+        launch = LaunchConfig(
+            image=definition.name, baked=baked, access=baked.access, choice=choice, settings=settings, purpose=purpose
         )
-        with living(machine, berth) as guest:
+        with running(machine, launch) as guest:
             try:
                 return _work(guest, work)
             except TestFailed as problem:
-                raise HostError(
-                    f"cannot bake {definition.name}: {problem.sentence}", evidence=problem.evidence
-                ) from problem
+                raise HostError(f"cannot bake {definition.name}: {problem!s}", details=problem.details) from problem
 
     return finish
 
 
-def _work(guest: Guest, work: GuestWork) -> dict[str, str]:
+def _work(guest: Guest, work: GuestSteps) -> dict[str, str]:
     if work.packages:
         apt.update(guest)
-    carry_out(guest, work)
-    listed = guest.query(
-        sh("command -v dpkg-query >/dev/null && dpkg-query -W -f '${binary:Package} ${Version}\\n'; sync")
-    )
+    apply_layer(guest, work)
+    listed = guest.query("command -v dpkg-query >/dev/null && dpkg-query -W -f '${binary:Package} ${Version}\\n'; sync")
     return dict(line.split(" ", 1) for line in listed.splitlines())

@@ -11,21 +11,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from vmtasks import events
 from vmtasks.config.settings import HostSettings
 from vmtasks.debian import apt, packages
 from vmtasks.errors import CommandFailed, HostError, UsageError
-from vmtasks.guest import Guest, sh
+from vmtasks.guest import Guest
 from vmtasks.image.definition import Definition, find
-from vmtasks.process.user import own_name
+from vmtasks.process.user import user_name
 from vmtasks.project.source_package import WORKSHOP
-from vmtasks.providers.apply_image import furnish
-from vmtasks.providers.base import Wishes, note_ignored
-from vmtasks.providers.preparation import Provisioning
-from vmtasks.providers.static_host.reservation import Hold
-from vmtasks.spec import Checkpoint
+from vmtasks.providers.apply_image import apply_image
+from vmtasks.providers.base import BootOptions, MachineRequest, warn_ignored
+from vmtasks.providers.static_host.reservation import Reservation
 from vmtasks.ssh.openssh import reach, ssh_words
 from vmtasks.ssh.session import Session
 
@@ -44,19 +41,19 @@ _NEEDS = {
 }
 _IGNORED = ("memory_mib", "cpus", "accel", "attempts", "cold")
 
-_holders: set[tuple[Standing, threading.Thread]] = set()
+_holders: set[tuple[StaticHost, threading.Thread]] = set()
 """Who of this process has which machine, or had it and has lost it: then two may be there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class StaticHost:
     """The machine at ``ssh://[root@]HOST[:PORT]``."""
 
     host: str
     port: int | None = None
 
     @classmethod
-    def at(cls, on: str) -> Standing:
+    def at(cls, on: str) -> StaticHost:
         """Return the machine that ``--on`` names.
 
         :raise UsageError: it names none.
@@ -79,57 +76,57 @@ class Standing:
         return f"{SCHEME}root@{host}" + (f":{self.port}" if self.port else "")
 
     @contextmanager
-    def machine(
-        self,
-        image: str | Checkpoint,
-        wishes: Wishes,
-        *,
-        provisioning: Provisioning | None = None,  # noqa: ARG002 - nothing can be kept there
-        what: str = "",
-        logs: Path | None = None,
-    ) -> Iterator[Guest]:
+    def machine(self, request: MachineRequest) -> Iterator[Guest]:
         """Yield the guest that the machine is; see :class:`vmtasks.providers.base.Provider`.
 
         It waits until nobody else has the machine. What recipes leave there goes in the end; packages stay.
 
         :raise ConnectionLost: while the block runs, by the guest's verbs: the machine is ours no longer.
         """
+        image, options = request.image, request.options
         if not isinstance(image, str):
             raise UsageError(f"cannot start from {image.name} at {self.host}: it is no machine that can be copied")
         definition = find(image)
-        self._expect_possible(definition, wishes)
-        name = wishes.name or image
-        note_ignored(wishes, _IGNORED, machine=name, place=self.host, why="it is what it is")
-        hold = Hold(self.host)
+        self._expect_possible(definition, options)
+        name = request.name
+        warn_ignored(request, _IGNORED, place=self.host, reason="it is what it is")
+        hold = Reservation(self.host)
         with events.phase("ssh", machine=name, detail=self.host):
             connect = partial(reach, self.host, self.port, hold.watch)
             session = Session(name, connect(), lambda _: connect(), hold.watch)
         try:
             self._expect_debian(session)
-            with self._taken(hold, session, what or image):
+            with self._taken(hold, session, request.purpose or image):
                 settings = HostSettings.load()
                 _, *words = ssh_words(self.host, self.port)
                 guest = Guest(
                     session,
-                    logs=logs,
+                    log_dir=request.log_dir,
                     heartbeat_s=settings.heartbeat_s,
-                    facts={"ssh": [*settings.ssh_argv(), *words]},
+                    ssh_command=[*settings.ssh_argv(), *words],
                 )
                 self._tell(name, image, is_whole=hold.is_whole)
                 self._finish_packages(session)
-                furnish(guest, definition)
+                apply_image(guest, definition)
                 yield guest
         finally:
             session.close()
 
-    def _expect_possible(self, definition: Definition, wishes: Wishes) -> None:
-        network = wishes.network or definition.network
+    def command_line(self, request: MachineRequest) -> tuple[str, ...]:
+        """Refuse: it runs already.
+
+        :raise UsageError: always.
+        """
+        raise UsageError(f"cannot print the command line of {request.name}: {self.host} is a machine that runs already")
+
+    def _expect_possible(self, definition: Definition, options: BootOptions) -> None:
+        network = options.network or definition.network
         if network != "user":
             raise UsageError(
                 f"cannot keep {self.host} from the network ('{network}'): it has one, and is not ours to shut in",
-                hint="--on here can",
+                hint="--on local can",
             )
-        if wishes.extra:
+        if options.extra_args:
             raise UsageError(f"cannot give {self.host} arguments for QEMU: it is none of QEMU's machines")
         if (self, threading.current_thread()) in _holders:
             raise UsageError(
@@ -140,9 +137,9 @@ class Standing:
     def _expect_debian(self, session: Session) -> None:
         question = f"id -u; for name in {' '.join(_NEEDS)}; do command -v $name >/dev/null || echo $name; done"
         try:
-            number, *missing = session.query(sh(question)).split() or [""]
+            number, *missing = session.query(question).split() or [""]
         except CommandFailed as problem:
-            number, missing = problem.sentence, []
+            number, missing = str(problem), []
         if number != "0":
             raise HostError(
                 f"cannot work as root at {self.host}: it answers {number!r} where root's number, 0, should be",
@@ -152,8 +149,8 @@ class Standing:
             raise HostError(f"cannot use {self.host}: it has no {missing[0]}", hint=_NEEDS[missing[0]])
 
     @contextmanager
-    def _taken(self, hold: Hold, session: Session, what: str) -> Iterator[None]:
-        who = f"{what} of {own_name()} at {socket.gethostname()} (pid {os.getpid()})"
+    def _taken(self, hold: Reservation, session: Session, what: str) -> Iterator[None]:
+        who = f"{what} of {user_name()} at {socket.gethostname()} (pid {os.getpid()})"
         holder = (self, threading.current_thread())  # though another one may give it back
         with hold.taken(session, who, OURS):
             _holders.add(holder)
@@ -165,11 +162,11 @@ class Standing:
     def _finish_packages(self, session: Session) -> None:
         """Have dpkg go on where it was killed with somebody who had the machine: apt does nothing before."""
         try:
-            session.query(sh(f"! ls {DPKG_JOURNAL}/[0-9]* 2>/dev/null || {DPKG_FINISH}"))
+            session.query(f"! ls {DPKG_JOURNAL}/[0-9]* 2>/dev/null || {DPKG_FINISH}")
         except CommandFailed as problem:
             raise HostError(
                 f"cannot use {self.host}: dpkg was interrupted there, and cannot finish",
-                evidence=problem.evidence,
+                details=problem.details,
                 hint=f"`{shlex.join(ssh_words(self.host, self.port))} dpkg --configure -a` must end well",
             ) from problem
 
@@ -182,10 +179,10 @@ class Standing:
                 manifest={},
                 argv=(),
                 accelerator="none",
-                why_accelerator=f"{self.host} is what it is",
+                accelerator_reason=f"{self.host} is what it is",
                 start="cold",
-                why_start="a machine that simply is there",
-                on=self.on,
+                start_reason="a machine that simply is there",
+                host=self.on,
                 ssh=shlex.join(ssh_words(self.host, self.port)),
             )
         )

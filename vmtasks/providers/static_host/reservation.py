@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 LOCK = "/var/lib/vmtasks/standing"
 """Root's alone, unlike what is below /run/lock; and still there after a power cut."""
 CONTROL_GROUPS = "/sys/fs/cgroup"
-BEAT_S = 1.0
+HEARTBEAT_S = 1.0
 SILENCE_LIMIT_S = 10
 """How long a host waits for a byte from whoever holds it."""
 END_LIMIT_S = 60.0
@@ -73,7 +73,7 @@ tidy "$@" && : >"$lock"
 """
 
 
-class Hold:
+class Reservation:
     """What we have of a host.
 
     :param host: what it is called.
@@ -136,7 +136,7 @@ class Hold:
 
     def _beat(self, channel: Channel) -> None:
         with suppress(OSError):  # closed, by whichever side: there is nobody to tell any more
-            while not channel.status_event.wait(BEAT_S):
+            while not channel.status_event.wait(HEARTBEAT_S):
                 channel.sendall(b".")
         self._lost.set()
 

@@ -18,7 +18,7 @@ _LONGEST_LINE = 2000
 
 
 @dataclass(frozen=True, slots=True)
-class Draught:
+class Batch:
     """What is to be drawn now: how many lines each machine had left out, then the newest lines."""
 
     left_out: dict[str, int] = field(default_factory=dict)
@@ -44,17 +44,17 @@ class Backlog:
         self._lines.extend((machine, _clipped(line)) for line in newest)
         self._shorten(MOST_LINES)
 
-    def take(self, now_s: float, *, everything: bool = False) -> Draught:
+    def take(self, now_s: float, *, everything: bool = False) -> Batch:
         """Return what can be drawn at *now_s* (monotonic), and forget it.
 
         :param everything: draw the end of a flood without waiting for its next turn.
         """
         if self._left_out:
             if not everything and now_s - self._drawn_s < FLOOD_EVERY_S:
-                return Draught()
+                return Batch()
             self._shorten(FLOODED_LINES)
             self._drawn_s = now_s
-        draught = Draught(left_out=dict(self._left_out), lines=tuple(self._lines))
+        draught = Batch(left_out=dict(self._left_out), lines=tuple(self._lines))
         self._lines.clear()
         self._left_out.clear()
         return draught

@@ -18,8 +18,8 @@ import time
 from vmtasks import events as e
 from vmtasks.errors import Outcome
 from vmtasks.report.display.stream import SafeStream
-from vmtasks.report.format import answers, duration, how_far, named, near, share
-from vmtasks.report.sanitize import WholeLines, harmless, one_line
+from vmtasks.report.format import duration, how_far, named, ready, relative, share
+from vmtasks.report.sanitize import WholeLines, one_line, sanitized
 from vmtasks.report.summary import Line, summary
 from vmtasks.report.timings import Times
 
@@ -51,7 +51,7 @@ class Plain:
                 self._flush(event)
                 status = "status unknown" if event.status is None else f"status {event.status}"
                 self._say(event, f"{one_line(event.command)}: {status} after {duration(event.duration_s)}")
-            case e.Silent():
+            case e.Heartbeat():
                 self._flush(event)
                 self._say(event, f"{one_line(event.command)}: nothing printed for {duration(event.silent_s)}")
             case e.PhaseStarted():
@@ -70,10 +70,10 @@ class Plain:
                 self._case(event)
             case e.Note():
                 warning = "warning: " if event.level == "warning" else ""
-                self._say(event, warning + harmless(event.text))
+                self._say(event, warning + sanitized(event.text))
             case e.RunStarted():
                 self._started = event
-                self._say(event, f"{event.recipe} began; logs and results go to {near(event.directory)}")
+                self._say(event, f"{event.recipe} began; logs and results go to {relative(event.directory)}")
             case e.RunEnded():
                 self.flush()
                 text = "\n".join(_written(line) for line in summary(self._started, event, self._times.text()))
@@ -100,16 +100,16 @@ class Plain:
         self._say(event, f"{event.phase}: {percent}{how_far(event)}{detail}")
 
     def _machine(self, event: e.MachineStarted) -> None:
-        self._say(event, answers(event))
+        self._say(event, ready(event))
         if event.ssh:
             self._say(event, f"a shell while it lives: {event.ssh}")
 
     def _case(self, event: e.CaseEnded) -> None:
-        sentence = f": {one_line(event.sentence)}" if event.sentence else ""
-        self._say(event, f"case {one_line(event.case)}: {event.outcome} after {duration(event.duration_s)}{sentence}")
+        message = f": {one_line(event.message)}" if event.message else ""
+        self._say(event, f"case {one_line(event.case)}: {event.outcome} after {duration(event.duration_s)}{message}")
 
     def _say(self, event: e.Event, text: str, *, mark: str = "*") -> None:
-        self._print(event, mark, harmless(text) + "\n")
+        self._print(event, mark, sanitized(text) + "\n")
 
     def _print(self, event: e.Event, mark: str, lines: str) -> None:
         """Write *lines*, each of which has its line feed, as one string: a guest may print a gigabyte."""

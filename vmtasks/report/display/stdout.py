@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from vmtasks.events import Event, Product
+from vmtasks.events import Artifact, Event
 from vmtasks.report.display.stream import SafeStream
 
 
@@ -22,6 +22,6 @@ class Products:
 
     def __call__(self, event: Event) -> None:
         """Hear an event."""
-        if isinstance(event, Product):
+        if isinstance(event, Artifact):
             with self._aside():
                 self._stdout.write_path(event.path)

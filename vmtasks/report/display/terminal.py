@@ -23,8 +23,8 @@ from vmtasks.report.display.backlog import Backlog
 from vmtasks.report.display.live import ASCII, FINE, Names, Running, row
 from vmtasks.report.display.stream import SafeStream
 from vmtasks.report.files.junit import SKIPPED
-from vmtasks.report.format import answers, duration, named, near
-from vmtasks.report.sanitize import WholeLines, harmless, one_line
+from vmtasks.report.format import duration, named, ready, relative
+from vmtasks.report.sanitize import WholeLines, one_line, sanitized
 from vmtasks.report.summary import Line, summary
 from vmtasks.report.timings import Times
 
@@ -118,7 +118,7 @@ class Terminal:
         match event:
             case e.RunStarted():
                 self._started = event
-                self._say((f"{self._glyphs.begin} {event.recipe}", "bold"), (f"  {near(event.directory)}", "dim"))
+                self._say((f"{self._glyphs.begin} {event.recipe}", "bold"), (f"  {relative(event.directory)}", "dim"))
             case e.PhaseStarted():
                 self._begin(("phase", event.machine, event.phase), named(event))
             case e.Progress():
@@ -129,14 +129,14 @@ class Terminal:
                 self._running.pop(("phase", event.machine, event.phase), None)
                 self._over(event.machine, named(event), event.duration_s, why=event.error)
             case e.MachineStarted():
-                self._say("  ", self._names(event.machine), (harmless(answers(event)), "dim"))
+                self._say("  ", self._names(event.machine), (sanitized(ready(event)), "dim"))
             case e.CommandStarted():
                 self._begin(("command", event.machine, event.command), one_line(event.command))
                 self._announced.discard(event.machine)
                 self._logs[event.machine] = event.log
             case e.CommandEnded():
                 self._command_ended(event)
-            case e.Silent():
+            case e.Heartbeat():
                 self._flush(event.machine)  # a prompt, perhaps, that waits for an answer that will not come
             case e.CaseStarted():
                 self._begin(("case", event.machine, event.case), f"case {one_line(event.case)}")
@@ -144,7 +144,7 @@ class Terminal:
                 self._case_ended(event)
             case e.Note():
                 mark, style = ("! ", "yellow") if event.level == "warning" else ("  ", "dim")
-                self._say((mark, style), self._names(event.machine), (harmless(event.text), style))
+                self._say((mark, style), self._names(event.machine), (sanitized(event.text), style))
             case e.RunEnded():
                 self._run_ended(event)
 
@@ -189,10 +189,10 @@ class Terminal:
         self._running.pop(("case", event.machine, event.case), None)
         case = f"case {one_line(event.case)}"
         if event.outcome == SKIPPED:
-            reason = f"  skipped{': ' if event.sentence else ''}{one_line(event.sentence)}"
+            reason = f"  skipped{': ' if event.message else ''}{one_line(event.message)}"
             self._say(f"{self._glyphs.skipped} ", self._names(event.machine), case, (reason, "dim"))
             return
-        why = "" if event.outcome == Outcome.PASSED else f"{event.outcome}: {event.sentence}".removesuffix(": ")
+        why = "" if event.outcome == Outcome.PASSED else f"{event.outcome}: {event.message}".removesuffix(": ")
         self._over(event.machine, case, event.duration_s, why=why)
 
     def _run_ended(self, event: e.RunEnded) -> None:
@@ -215,7 +215,7 @@ class Terminal:
 
     def _left_out(self, machine: str, count: int) -> Text:
         log = self._logs.get(machine)
-        where = f"; all are in {near(log)}" if log else ""
+        where = f"; all are in {relative(log)}" if log else ""
         return Text.assemble("  ", self._names(machine), (f"… {count:,} lines left out{where}", "dim italic"))
 
     def _match_region(self) -> None:

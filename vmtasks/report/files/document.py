@@ -57,7 +57,7 @@ class _Keeper:
         except HostError as problem:
             self.problem = problem
             if not warned:
-                emit(Note(text=problem.sentence, level="warning"))
+                emit(Note(text=str(problem), level="warning"))
 
 
 def put(path: Path, text: str | None) -> None:

@@ -14,14 +14,14 @@ from xml.etree import ElementTree as ET
 
 from vmtasks import events as e
 from vmtasks.errors import Outcome
-from vmtasks.report.sanitize import harmless
+from vmtasks.report.sanitize import sanitized
 
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 SKIPPED = "skipped"
 
 
-class Suite:
+class JunitFile:
     """Collects the cases of a run and writes them at its end.
 
     :param path: the file.
@@ -73,8 +73,8 @@ class Suite:
                 case=name,
                 outcome=ended.outcome,
                 duration_s=ended.at_s - since_s,
-                sentence=ended.sentence,
-                evidence=(*ended.evidence, *ended.console),
+                message=ended.message,
+                details=(*ended.details, *ended.console),
             )
 
 
@@ -88,10 +88,10 @@ def _suite(recipe: str, cases: list[e.CaseEnded]) -> ET.Element:
         row.set("time", _seconds(case.duration_s))
         if verdict is None:
             continue
-        reason = ET.SubElement(row, verdict, message=_legal(case.sentence))
+        reason = ET.SubElement(row, verdict, message=_legal(case.message))
         if verdict != SKIPPED:
             reason.set("type", _legal(case.outcome))
-            reason.text = _legal("\n".join(case.evidence)) or None
+            reason.text = _legal("\n".join(case.details)) or None
     return suite
 
 
@@ -102,7 +102,7 @@ def _word(outcome: str) -> str | None:
 
 
 def _legal(text: str) -> str:
-    return _ILLEGAL.sub("", harmless(text))
+    return _ILLEGAL.sub("", sanitized(text))
 
 
 def _seconds(duration_s: float) -> str:

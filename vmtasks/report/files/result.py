@@ -5,12 +5,12 @@ at most once a second for all else that happens; always as a whole, so that a ru
 was true when it was. The keys:
 
 ``schema``
-    1; it changes when a key changes its meaning or goes.
-``recipe``, ``repeat``, ``directory``
+    2; it changes when a key changes its meaning or goes.
+``recipe``, ``rerun``, ``directory``
     What ran, the command line that runs it again, where its logs are.
 ``outcome``, ``exit_code``
     A value of ``errors.Outcome`` and its exit status; ``"running"`` and null before the end.
-``sentence``, ``evidence``, ``hint``
+``message``, ``details``, ``hint``
     What went wrong, the lines that show it, what to do next; empty after a pass.
 ``started``, ``ended``, ``duration_s``
     ISO 8601 in UTC, and seconds; the last two are null before the end.
@@ -19,11 +19,11 @@ was true when it was. The keys:
 ``commands``
     ``{machine, command, status, duration_s, log}`` each; status is null if it was never learned.
 ``machines``
-    ``{machine, image, image_key, manifest, argv, accelerator, why_accelerator, start, why_start, on, attempt,
+    ``{machine, image, image_key, manifest, argv, accelerator, why_accelerator, start, start_reason, host, attempt,
     console}`` each.
 ``cases``
-    ``{case, outcome, duration_s, sentence}`` each; outcome may also be ``"skipped"``.
-``products``, ``notes``
+    ``{case, outcome, duration_s, message}`` each; outcome may also be ``"skipped"``.
+``artifacts``, ``notes``
     Paths of the files that came out; sentences worth showing, ``{level, text}`` each.
 
 A phase, command or case whose ``duration_s`` is null had not ended yet. Output of commands is in their logs
@@ -42,9 +42,9 @@ from typing import TypeVar
 
 from vmtasks import events as e
 from vmtasks.errors import Outcome
-from vmtasks.report.sanitize import harmless, lines_of
+from vmtasks.report.sanitize import lines_of, sanitized
 
-SCHEMA = 1
+SCHEMA = 2
 RUNNING = "running"
 
 _WRITE_EVERY_S = 1.0
@@ -95,10 +95,10 @@ class MachineRow:
     manifest: Mapping[str, object]
     argv: tuple[str, ...]
     accelerator: str
-    why_accelerator: str
+    accelerator_reason: str
     start: str
-    why_start: str
-    on: str
+    start_reason: str
+    host: str
     attempt: int
     console: Path | None
 
@@ -110,7 +110,7 @@ class Case:
     case: str
     outcome: str = RUNNING
     duration_s: float | None = None
-    sentence: str = ""
+    message: str = ""
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -137,19 +137,19 @@ class RunResult:
     recipe: str = ""
     outcome: str = RUNNING
     exit_code: int | None = None
-    sentence: str = ""
-    evidence: tuple[str, ...] = ()
+    message: str = ""
+    details: tuple[str, ...] = ()
     hint: str = ""
     started: str | None = None
     ended: str | None = None
     duration_s: float | None = None
-    repeat: str = ""
+    rerun: str = ""
     directory: Path | None = None
     phases: tuple[Phase, ...] = ()
     commands: tuple[Command, ...] = ()
     machines: tuple[MachineRow, ...] = ()
     cases: tuple[Case, ...] = ()
-    products: tuple[Path, ...] = ()
+    artifacts: tuple[Path, ...] = ()
     notes: tuple[Remark, ...] = ()
 
 
@@ -158,13 +158,13 @@ def fold(result: RunResult, event: e.Event) -> RunResult:  # noqa: C901, PLR0911
     match event:
         case e.RunStarted():
             began = _iso(event.at_s)
-            return replace(result, recipe=event.recipe, directory=event.directory, repeat=event.repeat, started=began)
+            return replace(result, recipe=event.recipe, directory=event.directory, rerun=event.rerun, started=began)
         case e.PhaseStarted():
             phase = Phase(phase=event.phase, machine=event.machine, detail=event.detail)
             return replace(result, phases=(*result.phases, phase))
         case e.PhaseEnded():
             phase = Phase(phase=event.phase, machine=event.machine, detail=event.detail)
-            phase = replace(phase, duration_s=_ms(event.duration_s), error=harmless(event.error))
+            phase = replace(phase, duration_s=_ms(event.duration_s), error=sanitized(event.error))
             return replace(result, phases=_ended(result.phases, phase))
         case e.MachineStarted():
             return replace(result, machines=(*result.machines, _machine(event)))
@@ -178,12 +178,12 @@ def fold(result: RunResult, event: e.Event) -> RunResult:  # noqa: C901, PLR0911
         case e.CaseStarted():
             return replace(result, cases=(*result.cases, Case(case=event.case)))
         case e.CaseEnded():
-            case = Case(case=event.case, outcome=event.outcome, sentence=harmless(event.sentence))
+            case = Case(case=event.case, outcome=event.outcome, message=sanitized(event.message))
             return replace(result, cases=_ended(result.cases, replace(case, duration_s=_ms(event.duration_s))))
-        case e.Product():
-            return replace(result, products=(*result.products, event.path))
+        case e.Artifact():
+            return replace(result, artifacts=(*result.artifacts, event.path))
         case e.Note():
-            return replace(result, notes=(*result.notes, Remark(level=event.level, text=harmless(event.text))))
+            return replace(result, notes=(*result.notes, Remark(level=event.level, text=sanitized(event.text))))
         case e.RunEnded():
             return _closed(result, event)
         case _:
@@ -208,10 +208,10 @@ def _machine(event: e.MachineStarted) -> MachineRow:
         manifest=event.manifest,
         argv=event.argv,
         accelerator=event.accelerator,
-        why_accelerator=event.why_accelerator,
+        accelerator_reason=event.accelerator_reason,
         start=event.start,
-        why_start=event.why_start,
-        on=event.on,
+        start_reason=event.start_reason,
+        host=event.host,
         attempt=event.attempt,
         console=event.console,
     )
@@ -223,8 +223,8 @@ def _closed(result: RunResult, event: e.RunEnded) -> RunResult:
         result,
         outcome=event.outcome,
         exit_code=_exit_code(event.outcome),
-        sentence=harmless(event.sentence),
-        evidence=tuple(lines_of(event.evidence, at_most=_EVIDENCE_LINES)),
+        message=sanitized(event.message),
+        details=tuple(lines_of(event.details, at_most=_EVIDENCE_LINES)),
         hint=event.hint,
         ended=_iso(event.at_s),
         duration_s=_ms(max(0.0, event.at_s - began_s)),
@@ -257,7 +257,7 @@ class ResultFile:
     def hear(self, event: e.Event) -> bool:
         """Take *event* in; what comes often is worth a write only once a second."""
         self._result = fold(self._result, event)
-        if isinstance(event, e.Output | e.Progress | e.Silent) and self._written_s is not None:
+        if isinstance(event, e.Output | e.Progress | e.Heartbeat) and self._written_s is not None:
             return False
         must = isinstance(
             event, e.RunStarted | e.RunEnded | e.PhaseStarted | e.PhaseEnded | e.CaseEnded | e.MachineStarted

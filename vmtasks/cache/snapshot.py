@@ -1,0 +1,114 @@
+"""One snapshot of a machine: what it is, and whether it is whole."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from vmtasks.cache.entry import CacheEntry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot(CacheEntry):
+    """A machine at rest."""
+
+    said: Mapping[str, Any]
+    """``kind``, ``name``, ``key``, ``made_s``, ``stands_on`` (paths of lock files), ``files``, and its maker's own."""
+
+    @property
+    def kind(self) -> Kind:
+        """What it was made for."""
+        return "template" if self.said["kind"] == "template" else "checkpoint"
+
+    @property
+    def name(self) -> str:
+        """The image's name, or what the checkpoint was called."""
+        return str(self.said["name"])
+
+    @property
+    def on(self) -> str:
+        """The host that has it, as ``--on`` names it."""
+        return self.place.name
+
+    @property
+    def ram(self) -> Path:
+        """Its memory, a sparse file."""
+        return self.directory / "ram"
+
+    @property
+    def state(self) -> Path:
+        """Its devices' state, for QEMU to load."""
+        return self.directory / "state"
+
+    @property
+    def overlay(self) -> Path:
+        """An empty disk over its own."""
+        return self.directory / "overlay"
+
+    @property
+    def lock_files(self) -> tuple[Path, ...]:
+        """The lock files of everything that a machine which starts from here stands on."""
+        return (self.in_use, *map(Path, self.said["stands_on"]))
+
+    @property
+    def made(self) -> str:
+        """When it was frozen, as people write it."""
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(float(self.said["made_s"])))
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since it was frozen."""
+        return max(0.0, time.time() - float(self.said["made_s"]))
+
+    @property
+    def used_s(self) -> float:
+        """When it last served, in seconds since the epoch."""
+        with suppress(FileNotFoundError):
+            return self.in_use.stat().st_mtime
+        return 0.0
+
+    @property
+    def intact(self) -> bool:
+        """Whether its files are those that were made, and what it stands on is there."""
+        if not self.place.is_local:
+            return self.place.call(is_intact, self)
+        try:
+            return all(path.exists() for path in self.lock_files) and self.said["files"] == file_stamps(self.directory)
+        except OSError:
+            return False
+
+    def touch(self) -> None:
+        """Remember that it serves."""
+        if not self.place.is_local:
+            self.place.call(Snapshot.touch, self)
+            return
+        with suppress(OSError):  # pruned this very moment: whoever starts from it will notice
+            os.utime(self.in_use)
+
+    def drop(self) -> bool:
+        """Remove it unless a machine stands on it, and return whether it is gone. What is ours, we let go of."""
+        if self.place.is_local and (fd := private_snapshots.pop(self.directory, None)) is not None:
+            os.close(fd)
+        return CacheEntry.drop(self)
+
+
+def is_intact(frozen: Snapshot) -> bool:
+    """Tell whether a snapshot is as it was made: for calls on its own host."""
+    return frozen.intact
+
+
+def file_stamps(directory: Path) -> dict[str, list[int]]:
+    """Return what tells each file of a directory from another one: its size and its time."""
+    """Return size and time of the last change of each file: what tells a whole one from one that was cut short."""
+    status = {name: (directory / name).stat() for name in ("ram", "state", "disk.qcow2", "overlay")}
+    return {name: [one.st_size, one.st_mtime_ns] for name, one in status.items()}
+
+
+Kind = Literal["template", "checkpoint"]
+private_snapshots: dict[Path, int] = {}
+"""The checkpoints that only this process can find, and the locks on them, which it has until it ends."""

@@ -1,0 +1,161 @@
+"""The verbs that run a command in the guest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from vmtasks.errors import (
+    CommandFailed,
+    renamed_options,
+)
+from vmtasks.guest.runner import CommandRunner, CommandSpec
+from vmtasks.guest.told import told
+from vmtasks.ssh.command import Command, Result, display, short
+from vmtasks.ssh.session import Session
+
+_POLL_S = 0.25
+_SIGN_OF_LIFE_S = 5.0
+"""A guest that runs nothing for that long counts as down, until it proves otherwise."""
+
+
+class GuestCommands:
+    """Runs commands in a guest.
+
+    :param session: the connection to it.
+    :param log_dir: the directory that receives each command's output; None keeps no logs.
+    :param heartbeat_s: after how many seconds of silence a command gives a sign of life.
+    """
+
+    def __init__(self, session: Session, *, log_dir: Path | None, heartbeat_s: float) -> None:
+        self.name = session.machine
+        self.limit_s: float | None = None
+        """How long each command may take, in seconds, where it is not given a limit of its own."""
+        self.heartbeat_s = heartbeat_s
+        self._session = session
+        self._runner = CommandRunner(session)
+        self._log_dir = log_dir
+        self._count = 0
+        self._cwd = ""
+
+    def run(
+        self,
+        command: Command,
+        *,
+        warn: bool = False,
+        hide: bool = False,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        user: str = "root",
+        timeout_s: float | None = None,
+        stdin: bytes = b"",
+        env_from: Iterable[str] = (),
+        offline: bool = False,
+        **renamed: Any,  # noqa: ANN401
+    ) -> Result:
+        """Run a command and return what came of it.
+
+        ::
+
+            guest.run("apt-get update && apt-get --yes dist-upgrade")
+            if guest.run(["grep", "-q", name, "/etc/passwd"], warn=True).failed: ...
+
+        :param command: a text is a line for /bin/sh; a list is an argument vector, which no shell reads: use it with
+            words that come from elsewhere.
+        :param warn: whether another exit status than 0 is for the caller to judge, and no error.
+        :param hide: run it without making it part of the story: no events, no log.
+        :param cwd: the directory to run in; the one of :meth:`cd`, or the user's home, by default.
+        :param env: environment variables, over a clean environment.
+        :param timeout_s: seconds after which the command is ended: SIGTERM to all of it, then SIGKILL; 0 is no limit.
+        :param stdin: what the command reads; nothing by default.
+        :param env_from: the names of variables of this host's environment that it gets too. Their values go in unseen,
+            and whatever a command of this guest prints from then on has ``***`` in their place.
+        :param offline: leave it no network but the loopback.
+        :param renamed: ``check``, the opposite of *warn*, of before 0.2.
+        :raise CommandFailed: the exit status is not 0, and not *warn*; ``error.result`` has the result.
+        :raise CommandTimedOut: the limit passed.
+        :raise ConnectionLost: the machine is gone or no longer answers.
+        :raise UsageError: a variable of *env_from* is not set, or *command* is empty.
+        """
+        if "check" in renamed:
+            warn = not renamed_options(renamed, {"check": "warn, its opposite"})["warn, its opposite"]
+        else:
+            renamed_options(renamed, {})
+        timeout_s = self.limit_s if timeout_s is None else timeout_s
+        spec = CommandSpec(
+            command=command,
+            cwd=cwd or self._cwd,
+            env=env or {},
+            user=user,
+            timeout_s=timeout_s,
+            stdin=stdin,
+            env_from=tuple(env_from),
+            offline=offline,
+        )
+        result = self._runner.run(spec) if hide else self._told(spec)
+        if result.failed and not warn:
+            by = f"by signal {result.signal}" if result.signal else f"with status {result.exited}"
+            message = f"`{short(result.command)}` on {self.name} ended {by}"
+            raise CommandFailed(message, details=result.last_lines(), result=result)
+        return result
+
+    def succeed(self, command: Command, **options: Any) -> str:  # noqa: ANN401 - those of run()
+        """Run a command that must end with status 0, and return its standard output.
+
+        :raise CommandFailed: it ended with another.
+        """
+        return self.run(command, **options).stdout
+
+    def fail(self, command: Command, **options: Any) -> str:  # noqa: ANN401
+        """Run a command that must not end with status 0, and return its standard output.
+
+        :raise CommandFailed: it ended with 0.
+        """
+        result = self.run(command, warn=True, **options)
+        if result.ok:
+            message = f"`{short(result.command)}` on {self.name} was to fail, and did not"
+            raise CommandFailed(message, details=result.last_lines(), result=result)
+        return result.stdout
+
+    @contextmanager
+    def cd(self, path: str) -> Iterator[None]:
+        """Have the block's commands run in a directory, relative to the one of a block around it."""
+        before, self._cwd = (
+            self._cwd,
+            str(PurePosixPath(self._cwd or "/", path)) if self._cwd or path.startswith("/") else path,
+        )
+        try:
+            yield
+        finally:
+            self._cwd = before
+
+    def query(self, command: Command, *, stdin: bytes = b"") -> str:
+        """Return what a small command prints, without making it part of the story: no events, no log.
+
+        :raise CommandFailed: it ended with another status than 0.
+        """
+        return self._session.query(command, stdin=stdin)
+
+    def mask(self, secrets: Iterable[bytes]) -> None:
+        """Have ``***`` stand for *secrets* in all that commands print from now on."""
+        self._session.secrets.update(secrets)
+
+    # --- inside -----------------------------------------------------------------------------------------------
+
+    def _told(self, spec: CommandSpec) -> Result:
+        """Run a command, and tell of it."""
+        shown = display(spec.command)
+        log = self._next_log(shown)
+        with told(self.name, shown, log) as ended:
+            result = self._runner.run(spec, log=log, quiet=False, heartbeat_s=self.heartbeat_s)
+            ended(result.exited)
+        return result
+
+    def _next_log(self, shown: str) -> Path | None:
+        if self._log_dir is None:
+            return None
+        self._count += 1
+        slug = "".join(letter if letter.isalnum() else "-" for letter in shown[:40]).strip("-").lower()
+        return self._log_dir / f"{self.name}-{self._count:02d}-{slug or 'command'}.log"

@@ -1,0 +1,45 @@
+"""What is known of a machine of QEMU's that runs, beside what every guest can do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vmtasks.guest import Guest
+
+if TYPE_CHECKING:
+    from vmtasks.machine.checkpoint import Checkpointer
+    from vmtasks.machine.launch import BootSource
+    from vmtasks.ssh.connect import Address
+    from vmtasks.ssh.session import Session
+    from vmtasks.supervisor.client import SupervisorClient
+
+
+class QemuGuest(Guest):
+    """A guest, and the QEMU that it runs in.
+
+    :param client: the line to its supervisor.
+    :param source: what it was started from.
+    :param directory: its own, on the host that runs it.
+    :param checkpointer: saves it; None: nothing is known of its image, so that nothing could start from what is saved.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        *,
+        client: SupervisorClient,
+        source: BootSource,
+        address: Address,
+        directory: Path,
+        checkpointer: Checkpointer | None = None,
+        **of_any_guest: Any,  # noqa: ANN401 - Guest says what
+    ) -> None:
+        super().__init__(
+            session, address=address, save=checkpointer.checkpoint if checkpointer else None, **of_any_guest
+        )
+        self.client = client
+        self.source = source
+        self.address: Address = address
+        self.directory = directory
+        self.checkpointer = checkpointer

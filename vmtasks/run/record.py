@@ -1,0 +1,118 @@
+"""A run, shown and written down from its beginning to its end."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+
+from invoke.exceptions import Exit
+
+from vmtasks import events
+from vmtasks.errors import (
+    HostError,
+    Outcome,
+    TestFailed,
+    TimedOut,
+    message_of,
+    outcome_of,
+)
+from vmtasks.run.options import RecipeOptions
+from vmtasks.run.run import Run
+
+_serials = count()
+"""One `inv` can make several runs in a second."""
+
+
+@contextmanager
+def run_recorded(name: str, flags: RecipeOptions) -> Iterator[Run]:
+    """Run the block as a run: shown, written down, and ended with the exit status of its outcome.
+
+    :raise Exit: the block failed; what there is to say has been said.
+    """
+    from vmtasks.process.signals import interrupt_on_signals
+    from vmtasks.report import reporting
+
+    run = Run(recipe=name, flags=flags, directory=_new_directory(name) if not flags.dry_run else output())
+    if flags.dry_run:
+        yield run
+        return
+    rerun = shlex.join([os.path.relpath(sys.argv[0]) if os.sep in sys.argv[0] else sys.argv[0], *sys.argv[1:]])
+    with reporting(run.directory), interrupt_on_signals():
+        events.emit(events.RunStarted(recipe=name, directory=run.directory, rerun=rerun))
+        try:
+            yield run
+            if run.failed:
+                raise _all_in_one(run.failed)
+            if run.nothing_tested:
+                raise run.nothing_tested
+        except BaseException as problem:
+            _end(run, problem, rerun)
+            raise Exit(code=outcome_of(problem).exit_code) from problem
+        events.emit(events.RunEnded(outcome=outcome_of(None)))
+
+
+def _all_in_one(failed: dict[str, TestFailed]) -> TestFailed:
+    """Return the failure that stands for those of several test cases."""
+    said = ((f"{name}: {failure!s}", *failure.details) for name, failure in failed.items())
+    return TestFailed(
+        f"{len(failed)} of the test cases failed: {', '.join(failed)}",
+        details=tuple(line for lines in said for line in lines),
+    )
+
+
+def _end(run: Run, problem: BaseException, rerun: str) -> None:
+    """Emit the last event of a run that did not pass."""
+    from vmtasks.process.tail import last_lines
+
+    outcome = outcome_of(problem)
+    details: tuple[str, ...] = getattr(problem, "details", ())
+    hint = getattr(problem, "hint", "")
+    if outcome is Outcome.INTERNAL:
+        report = run.directory / "traceback.txt"
+        trace = "".join(traceback.format_exception(problem))
+        details = tuple(trace.splitlines()[-6:])
+        hint = f"this is a defect of vmtasks; {report} shows where"
+        try:
+            report.write_text(trace)
+        except OSError as other:
+            hint = f"this is a defect of vmtasks; where it is could not be written to {report}: {other.strerror}"
+    in_machine = isinstance(problem, TestFailed | TimedOut)
+    events.emit(
+        events.RunEnded(
+            outcome=outcome,
+            message=message_of(problem),
+            details=details,
+            hint=hint,
+            console=last_lines(run.console) if run.console and outcome.is_infrastructure else (),
+            shell=f"{rerun} --shell" if in_machine and not run.flags.shell else "",
+        )
+    )
+
+
+def output() -> Path:
+    """Return where runs are written down, relative to the directory that a recipe is called from."""
+    return Path(os.environ.get("VMTASKS_RESULTS") or "build/vmtasks")
+
+
+def _new_directory(name: str) -> Path:
+    """Make the directory of this run, and let ``latest`` lead to it."""
+    home = output()
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    serial = next(_serials)
+    path = home / (f"{name}-{stamp}-{os.getpid()}" + (f".{serial}" if serial else ""))
+    latest = home / "latest"
+    try:
+        path.mkdir(parents=True)
+        beside = home / f".latest.{os.getpid()}"
+        beside.symlink_to(path.name)
+        beside.replace(latest)
+    except OSError as problem:
+        raise HostError(f"cannot write results to {home.absolute()}: {problem.strerror}") from problem
+    return path

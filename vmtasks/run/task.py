@@ -1,0 +1,87 @@
+"""Recipes: Invoke tasks that run in machines, and end in a typed outcome with everything written down.
+
+A recipe is a function that takes a :class:`Run` and some options::
+
+    @recipe
+    def greet(run: Run, image: str = "bookworm") -> None:
+        \"\"\"Say hello from a clean machine.
+
+        :param image: the image to boot.
+        \"\"\"
+        with run.boot(image) as guest:
+            guest.succeed(["echo", "hello"])
+
+The decorator makes a task of it: its options (and those that every recipe has, :class:`RecipeOptions`) are those of
+the command line, its docstring is the help. A recipe calls another by handing on its run.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import fields
+from functools import update_wrapper
+from typing import Any, overload
+
+from invoke.context import Context
+from invoke.tasks import Task
+
+from vmtasks.run.options import RecipeOptions, option
+from vmtasks.run.record import run_recorded
+from vmtasks.run.run import Run
+
+
+class Recipe(Task[Callable[..., Any]]):
+    """An Invoke task around a function of a run."""
+
+    def __init__(self, body: Callable[..., Any], *, iterable: tuple[str, ...] = ()) -> None:
+        self.recipe_body = body
+        super().__init__(self._as_task(body), help=_help(body), iterable=list(iterable), auto_shortflags=False)
+
+    def __call__(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401
+        """Run inside another recipe's run, or as the task that Invoke calls."""
+        if args and isinstance(args[0], Run):
+            return self.recipe_body(*args, **options)
+        return super().__call__(*args, **options)
+
+    def _as_task(self, body: Callable[..., Any]) -> Callable[..., Any]:
+        def task(_: Context, **options: Any) -> Any:  # noqa: ANN401
+            flags = RecipeOptions.taken_from(options)
+            with run_recorded(body.__name__.replace("_", "-"), flags) as run:
+                return body(run, **options)
+
+        update_wrapper(task, body)
+        task.__doc__ = (inspect.getdoc(body) or "").partition(":param")[0].rstrip()  # the options' help has the rest
+        # What is keyword-only is for recipes that call this one, and no option of the command line.
+        own = [one for one in inspect.signature(body).parameters.values() if one.kind is not one.KEYWORD_ONLY]
+        task.__signature__ = inspect.Signature([*own, *map(option, fields(RecipeOptions))])  # type: ignore[attr-defined]
+        return task
+
+
+@overload
+def recipe(body: Callable[..., Any]) -> Recipe: ...
+
+
+@overload
+def recipe(*, iterable: tuple[str, ...]) -> Callable[[Callable[..., Any]], Recipe]: ...
+
+
+def recipe(
+    body: Callable[..., Any] | None = None, *, iterable: tuple[str, ...] = ()
+) -> Recipe | Callable[[Callable[..., Any]], Recipe]:
+    """Make a recipe of a function; see the module's docstring.
+
+    :param iterable: the options that may be given more than once; they come as a list.
+    """
+    if body is None:
+        return lambda function: Recipe(function, iterable=iterable)
+    return Recipe(body)
+
+
+def _help(body: Callable[..., Any]) -> dict[str, str]:
+    """Take the options' help from the docstring's ``:param:`` lines, and from the common flags."""
+    documented = re.findall(r":param (\w+):\s*((?:.|\n)*?)(?=\n\s*(?::|\n|$)|\Z)", inspect.getdoc(body) or "")
+    options = [name for name, one in inspect.signature(body).parameters.items() if one.kind is not one.KEYWORD_ONLY]
+    own = {name: " ".join(text.split()) for name, text in documented if name in options}
+    return own | {flag.name: str(flag.metadata["help"]) for flag in fields(RecipeOptions)}
