@@ -35,7 +35,7 @@ from vmtasks.remote.host import RemoteHost, remote_host
 from vmtasks.remote.incoming import received, receiving, sweep
 from vmtasks.supervisor.client import supervised
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 NOTICED_S = 10.0
 KEY = "0123456789abcdef"
 CALLER = """

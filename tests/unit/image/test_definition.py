@@ -10,7 +10,7 @@ import pytest
 from vmtasks.errors import UsageError
 from vmtasks.image.definition import Definition, Ec2Image, find, names, read
 
-SHIPPED = sorted((Path(__file__).resolve().parents[2] / "images").glob("*.toml"))
+SHIPPED = sorted((Path(__file__).resolve().parents[3] / "images").glob("*.toml"))
 SUM = "0123456789abcdef" * 4
 
 Say = Callable[[str, str], Path]

@@ -20,7 +20,7 @@ from vmtasks.project import Commands, MachineSettings, Project
 from vmtasks.providers.base import BootOptions, MachineRequest
 from vmtasks.run.options import RecipeOptions, network
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 TASKS = '''
 import builtins

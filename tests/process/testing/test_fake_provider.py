@@ -15,7 +15,7 @@ from vmtasks import BootOptions, Provider, boot, use_provider
 from vmtasks.providers.base import MachineRequest
 from vmtasks.testing.fake_provider import FakeProvider
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 class TestFake(ProviderContract):

@@ -27,7 +27,7 @@ from vmtasks.project import (
     tree_files,
 )
 
-REFERENCE = Path(__file__).parents[2] / "docs" / "vmtasks.toml.md"
+REFERENCE = Path(__file__).parents[3] / "docs" / "vmtasks.toml.md"
 
 CHANGELOG = """\
 hello (1:2.10-3) unstable; urgency=medium
