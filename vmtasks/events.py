@@ -127,10 +127,10 @@ class Heartbeat(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandEnded(Event):
-    """A guest command is over. *status* is None where it was never learned (time limit, lost machine)."""
+    """A guest command is over. *exit_code* is None where it was never learned (time limit, lost machine)."""
 
     command: str
-    status: int | None
+    exit_code: int | None
     duration_s: float
     log: Path | None = None
 

@@ -237,7 +237,7 @@ def test_make_test_in_vm_writes_everything_down(made: Done) -> None:
         assert Path(machine["console"]).is_file()
     assert "dpkg-buildpackage --build=binary --no-sign" in [command["command"] for command in result["commands"]]
     for command in result["commands"]:
-        assert command["status"] == 0
+        assert command["exit_code"] == 0
         assert (ROOT / command["log"]).is_file()
     assert sorted(map(Path, result["artifacts"])) == sorted(artifacts(made).values())
     assert not (made.directory / "leftovers.txt").exists()

@@ -25,4 +25,6 @@ def told(machine: str, shown: str, log: Path | None) -> Iterator[Callable[[int],
         yield learn
     finally:
         duration_s = time.monotonic() - began_s
-        events.emit(events.CommandEnded(machine=machine, command=shown, status=status, duration_s=duration_s, log=log))
+        events.emit(
+            events.CommandEnded(machine=machine, command=shown, exit_code=status, duration_s=duration_s, log=log)
+        )

@@ -31,7 +31,7 @@ EVENTS = (
     e.CommandStarted(machine="m", command=NASTY),
     e.Output(machine="m", stream="stdout", text=f"{NASTY}\n"),
     e.Heartbeat(machine="m", command=NASTY, silent_s=60),
-    e.CommandEnded(machine="m", command=NASTY, status=1, duration_s=1),
+    e.CommandEnded(machine="m", command=NASTY, exit_code=1, duration_s=1),
     e.CaseEnded(case=NASTY, outcome="test-failed", duration_s=1, message=NASTY, details=(NASTY,)),
     e.CaseEnded(case=NASTY, outcome="skipped", duration_s=1, message=NASTY),
     e.Note(machine="m", text=NASTY, level="warning"),

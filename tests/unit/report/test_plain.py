@@ -27,7 +27,7 @@ def out(text: str, machine: str = "bookworm") -> e.Output:
 
 
 def ended(command: str = "make", status: int | None = 0) -> e.CommandEnded:
-    return e.CommandEnded(machine="bookworm", command=command, status=status, duration_s=1.2, at_s=AT_S)
+    return e.CommandEnded(machine="bookworm", command=command, exit_code=status, duration_s=1.2, at_s=AT_S)
 
 
 def test_every_line_of_output_has_the_time_and_the_machine() -> None:

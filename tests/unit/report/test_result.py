@@ -50,7 +50,7 @@ def test_a_whole_run() -> None:
         ),
         e.CaseStarted(case="smoke"),
         e.CommandStarted(machine="m", command="make", log=Path("/runs/1/make.log")),
-        e.CommandEnded(machine="m", command="make", status=2, duration_s=1, log=Path("/runs/1/make.log")),
+        e.CommandEnded(machine="m", command="make", exit_code=2, duration_s=1, log=Path("/runs/1/make.log")),
         e.CaseEnded(case="smoke", outcome="test-failed", duration_s=1, message="no"),
         e.Artifact(path=Path("/runs/1/x.deb")),
         e.Note(text="look", level="warning"),
@@ -71,7 +71,7 @@ def test_a_whole_run() -> None:
         "rerun": "inv build-deb",
         "directory": "/runs/1",
         "phases": [{"phase": "boot", "machine": "m", "detail": "attempt 1", "duration_s": 9.432, "error": ""}],
-        "commands": [{"machine": "m", "command": "make", "status": 2, "duration_s": 1, "log": "/runs/1/make.log"}],
+        "commands": [{"machine": "m", "command": "make", "exit_code": 2, "duration_s": 1, "log": "/runs/1/make.log"}],
         "machines": [
             {
                 "machine": "m",
@@ -118,7 +118,7 @@ def test_output_leaves_no_trace() -> None:
 def test_an_end_closes_the_beginning_that_it_belongs_to() -> None:
     begin = e.CommandStarted(machine="a", command="make")
     other = e.CommandStarted(machine="b", command="make")
-    result = fed(begin, other, e.CommandEnded(machine="a", command="make", status=0, duration_s=1))
+    result = fed(begin, other, e.CommandEnded(machine="a", command="make", exit_code=0, duration_s=1))
     assert [(row["machine"], row["duration_s"]) for row in result["commands"]] == [("a", 1), ("b", None)]
 
 
@@ -141,7 +141,7 @@ def test_a_killed_run_leaves_the_truth(tmp_path: Path) -> None:
         assert killed["commands"][0] == {
             "machine": "",
             "command": "make check",
-            "status": None,
+            "exit_code": None,
             "duration_s": None,
             "log": None,
         }

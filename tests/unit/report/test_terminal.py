@@ -37,7 +37,7 @@ def out(text: str) -> e.Output:
 
 
 START = e.CommandStarted(machine="m", command="make", log=Path("/runs/make.log"))
-END = e.CommandEnded(machine="m", command="make", status=0, duration_s=1.0)
+END = e.CommandEnded(machine="m", command="make", exit_code=0, duration_s=1.0)
 
 
 def drawn(*events: e.Event, **environ: str) -> Screen:

@@ -29,7 +29,7 @@ def test_what_a_template_is_made_of_is_told_once() -> None:
 def test_the_longest_command_is_named() -> None:
     times = Times()
     for command, duration_s in (("make", 2.0), ("make check\nand more", 30.0), ("true", 0.1)):
-        times(e.CommandEnded(machine="m", command=command, status=0, duration_s=duration_s))
+        times(e.CommandEnded(machine="m", command=command, exit_code=0, duration_s=duration_s))
     assert times.text() == "commands 32 s, the longest command 30 s: make check …"
     assert Times().text() == ""
 

@@ -10,7 +10,8 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from vmtasks.errors import Outcome
-from vmtasks.report.files.result import RUNNING, SCHEMA
+from vmtasks.report.files.result import SCHEMA
+from vmtasks.report.files.rows import RUNNING
 from vmtasks.report.format import duration
 from vmtasks.report.sanitize import one_line
 from vmtasks.report.timings import Times
@@ -66,7 +67,7 @@ def cut_short(document: Mapping[str, Any]) -> dict[str, Any]:
     """
     outcome, message = Outcome.TIMEOUT, "a limit of the build step has passed"
     last = document["phases"][-1] if document["phases"] else {"phase": ""}
-    works = any(command["status"] is None for command in document["commands"])  # in another machine
+    works = any(command["exit_code"] is None for command in document["commands"])  # in another machine
     if last["phase"] == "slot" and (last["error"] or last["duration_s"] is None) and not works:
         outcome, message = Outcome.HOST, "no slot was free within the step's limit"
     return {**document, "outcome": outcome, "message": message}

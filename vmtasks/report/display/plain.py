@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import time
+from functools import singledispatchmethod
 
 from vmtasks import events as e
 from vmtasks.errors import Outcome
@@ -39,45 +40,75 @@ class Plain:
         self._times = Times()
         self._shown: dict[tuple[str, str], tuple[float, float]] = {}  # when and how far each phase was last shown
 
-    def __call__(self, event: e.Event) -> None:  # noqa: C901, PLR0912 - one branch for each kind of event
+    def __call__(self, event: e.Event) -> None:
         """Hear an event."""
         self._times(event)
-        match event:
-            case e.Output():
-                self._print(event, "|", self._lines.add(event))
-            case e.CommandStarted():
-                self._say(event, one_line(event.command), mark="$")
-            case e.CommandEnded():
-                self._flush(event)
-                status = "status unknown" if event.status is None else f"status {event.status}"
-                self._say(event, f"{one_line(event.command)}: {status} after {duration(event.duration_s)}")
-            case e.Heartbeat():
-                self._flush(event)
-                self._say(event, f"{one_line(event.command)}: nothing printed for {duration(event.silent_s)}")
-            case e.PhaseStarted():
-                self._shown[event.machine, event.phase] = (event.at_s, 0.0)
-                self._say(event, named(event))
-            case e.Progress():
-                self._progress(event)
-            case e.PhaseEnded():
-                self._shown.pop((event.machine, event.phase), None)
-                self._say(event, f"{named(event)}: {_end_of_phase(event)}")
-            case e.MachineStarted():
-                self._machine(event)
-            case e.CaseStarted():
-                self._say(event, f"case {one_line(event.case)}")
-            case e.CaseEnded():
-                self._case(event)
-            case e.Note():
-                warning = "warning: " if event.level == "warning" else ""
-                self._say(event, warning + sanitized(event.text))
-            case e.RunStarted():
-                self._started = event
-                self._say(event, f"{event.recipe} began; logs and results go to {relative(event.directory)}")
-            case e.RunEnded():
-                self.flush()
-                text = "\n".join(_written(line) for line in summary(self._started, event, self._times.text()))
-                self._stream.write(text + "\n" if event.outcome == Outcome.PASSED else f"\n{text}\n")
+        self._handle(event)
+
+    @singledispatchmethod
+    def _handle(self, event: e.Event) -> None:
+        """Show what an event tells; of those without a method below, nothing."""
+
+    @_handle.register
+    def _(self, event: e.Output) -> None:
+        self._print(event, "|", self._lines.add(event))
+
+    @_handle.register
+    def _(self, event: e.CommandStarted) -> None:
+        self._say(event, one_line(event.command), mark="$")
+
+    @_handle.register
+    def _(self, event: e.CommandEnded) -> None:
+        self._flush(event)
+        status = "status unknown" if event.exit_code is None else f"status {event.exit_code}"
+        self._say(event, f"{one_line(event.command)}: {status} after {duration(event.duration_s)}")
+
+    @_handle.register
+    def _(self, event: e.Heartbeat) -> None:
+        self._flush(event)
+        self._say(event, f"{one_line(event.command)}: nothing printed for {duration(event.silent_s)}")
+
+    @_handle.register
+    def _(self, event: e.PhaseStarted) -> None:
+        self._shown[event.machine, event.phase] = (event.at_s, 0.0)
+        self._say(event, named(event))
+
+    @_handle.register
+    def _(self, event: e.Progress) -> None:
+        self._progress(event)
+
+    @_handle.register
+    def _(self, event: e.PhaseEnded) -> None:
+        self._shown.pop((event.machine, event.phase), None)
+        self._say(event, f"{named(event)}: {_end_of_phase(event)}")
+
+    @_handle.register
+    def _(self, event: e.MachineStarted) -> None:
+        self._machine(event)
+
+    @_handle.register
+    def _(self, event: e.CaseStarted) -> None:
+        self._say(event, f"case {one_line(event.case)}")
+
+    @_handle.register
+    def _(self, event: e.CaseEnded) -> None:
+        self._case(event)
+
+    @_handle.register
+    def _(self, event: e.Note) -> None:
+        warning = "warning: " if event.level == "warning" else ""
+        self._say(event, warning + sanitized(event.text))
+
+    @_handle.register
+    def _(self, event: e.RunStarted) -> None:
+        self._started = event
+        self._say(event, f"{event.recipe} began; logs and results go to {relative(event.directory)}")
+
+    @_handle.register
+    def _(self, event: e.RunEnded) -> None:
+        self.flush()
+        text = "\n".join(_written(line) for line in summary(self._started, event, self._times.text()))
+        self._stream.write(text + "\n" if event.outcome == Outcome.PASSED else f"\n{text}\n")
 
     def flush(self) -> None:
         """Show what the machines have begun to print and not ended."""

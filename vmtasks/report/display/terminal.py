@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import singledispatchmethod
 from pathlib import Path
 from typing import IO, cast
 
@@ -83,6 +84,7 @@ class Terminal:
             if isinstance(event, e.Output):
                 self._output(event)
                 return
+            self._times(event)
             self._handle(event)
             self._match_region()
 
@@ -113,40 +115,64 @@ class Terminal:
             self._draw_backlog(everything=True)
             self._console.show_cursor(True)  # also where a second Ctrl-C has cut the region's own end short
 
-    def _handle(self, event: e.Event) -> None:  # noqa: C901, PLR0912 - one branch for each kind of event
-        self._times(event)
-        match event:
-            case e.RunStarted():
-                self._started = event
-                self._say((f"{self._glyphs.begin} {event.recipe}", "bold"), (f"  {relative(event.directory)}", "dim"))
-            case e.PhaseStarted():
-                self._begin(("phase", event.machine, event.phase), named(event))
-            case e.Progress():
-                running = self._running.get(("phase", event.machine, event.phase))
-                if running:
-                    running.progress = event
-            case e.PhaseEnded():
-                self._running.pop(("phase", event.machine, event.phase), None)
-                self._over(event.machine, named(event), event.duration_s, why=event.error)
-            case e.MachineStarted():
-                self._say("  ", self._names(event.machine), (sanitized(ready(event)), "dim"))
-            case e.CommandStarted():
-                self._begin(("command", event.machine, event.command), one_line(event.command))
-                self._announced.discard(event.machine)
-                self._logs[event.machine] = event.log
-            case e.CommandEnded():
-                self._command_ended(event)
-            case e.Heartbeat():
-                self._flush(event.machine)  # a prompt, perhaps, that waits for an answer that will not come
-            case e.CaseStarted():
-                self._begin(("case", event.machine, event.case), f"case {one_line(event.case)}")
-            case e.CaseEnded():
-                self._case_ended(event)
-            case e.Note():
-                mark, style = ("! ", "yellow") if event.level == "warning" else ("  ", "dim")
-                self._say((mark, style), self._names(event.machine), (sanitized(event.text), style))
-            case e.RunEnded():
-                self._run_ended(event)
+    @singledispatchmethod
+    def _handle(self, event: e.Event) -> None:
+        """Show what an event tells; of those without a method below, nothing."""
+
+    @_handle.register
+    def _(self, event: e.RunStarted) -> None:
+        self._started = event
+        self._say((f"{self._glyphs.begin} {event.recipe}", "bold"), (f"  {relative(event.directory)}", "dim"))
+
+    @_handle.register
+    def _(self, event: e.PhaseStarted) -> None:
+        self._begin(("phase", event.machine, event.phase), named(event))
+
+    @_handle.register
+    def _(self, event: e.Progress) -> None:
+        running = self._running.get(("phase", event.machine, event.phase))
+        if running:
+            running.progress = event
+
+    @_handle.register
+    def _(self, event: e.PhaseEnded) -> None:
+        self._running.pop(("phase", event.machine, event.phase), None)
+        self._over(event.machine, named(event), event.duration_s, why=event.error)
+
+    @_handle.register
+    def _(self, event: e.MachineStarted) -> None:
+        self._say("  ", self._names(event.machine), (sanitized(ready(event)), "dim"))
+
+    @_handle.register
+    def _(self, event: e.CommandStarted) -> None:
+        self._begin(("command", event.machine, event.command), one_line(event.command))
+        self._announced.discard(event.machine)
+        self._logs[event.machine] = event.log
+
+    @_handle.register
+    def _(self, event: e.CommandEnded) -> None:
+        self._command_ended(event)
+
+    @_handle.register
+    def _(self, event: e.Heartbeat) -> None:
+        self._flush(event.machine)  # a prompt, perhaps, that waits for an answer that will not come
+
+    @_handle.register
+    def _(self, event: e.CaseStarted) -> None:
+        self._begin(("case", event.machine, event.case), f"case {one_line(event.case)}")
+
+    @_handle.register
+    def _(self, event: e.CaseEnded) -> None:
+        self._case_ended(event)
+
+    @_handle.register
+    def _(self, event: e.Note) -> None:
+        mark, style = ("! ", "yellow") if event.level == "warning" else ("  ", "dim")
+        self._say((mark, style), self._names(event.machine), (sanitized(event.text), style))
+
+    @_handle.register
+    def _(self, event: e.RunEnded) -> None:
+        self._run_ended(event)
 
     def _begin(self, key: tuple[str, str, str], text: str) -> None:
         now_s = time.monotonic()
@@ -181,7 +207,7 @@ class Terminal:
     def _command_ended(self, event: e.CommandEnded) -> None:
         self._flush(event.machine)
         self._running.pop(("command", event.machine, event.command), None)
-        status = {0: "", None: "status unknown"}.get(event.status, f"status {event.status}")
+        status = {0: "", None: "status unknown"}.get(event.exit_code, f"status {event.exit_code}")
         # Not as loud as a failed phase or case: whoever ran it may have wanted that status.
         self._over(event.machine, one_line(event.command), event.duration_s, why=status, bad="yellow")
 

@@ -17,7 +17,7 @@ was true when it was. The keys:
 ``phases``
     ``{phase, machine, detail, duration_s, error}`` each, in the order of their beginnings.
 ``commands``
-    ``{machine, command, status, duration_s, log}`` each; status is null if it was never learned.
+    ``{machine, command, exit_code, duration_s, log}`` each; it is null if it was never learned.
 ``machines``
     ``{machine, image, image_key, manifest, argv, accelerator, why_accelerator, start, start_reason, host, attempt,
     console}`` each.
@@ -37,96 +37,20 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import UTC, datetime
+from functools import singledispatch
 from pathlib import Path
-from typing import TypeVar
 
 from vmtasks import events as e
 from vmtasks.errors import Outcome
+from vmtasks.report.files.rows import RUNNING, Case, Command, MachineRow, Phase, Remark, Row
 from vmtasks.report.sanitize import lines_of, sanitized
 
 SCHEMA = 2
-RUNNING = "running"
 
 _WRITE_EVERY_S = 1.0
 _EVIDENCE_LINES = 200
 _OBEYED = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 """What JSON itself lets stand in a text."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Phase:
-    """A piece of our own work."""
-
-    phase: str
-    machine: str
-    detail: str
-    duration_s: float | None = None
-    error: str = ""
-
-    @property
-    def key(self) -> tuple[str, ...]:
-        """What its end is recognized by."""
-        return (self.machine, self.phase)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Command:
-    """A command in a guest."""
-
-    machine: str
-    command: str
-    status: int | None = None
-    duration_s: float | None = None
-    log: Path | None = None
-
-    @property
-    def key(self) -> tuple[str, ...]:
-        """What its end is recognized by."""
-        return (self.machine, self.command)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MachineRow:
-    """A machine that answered."""
-
-    machine: str
-    image: str
-    image_key: str
-    manifest: Mapping[str, object]
-    argv: tuple[str, ...]
-    accelerator: str
-    accelerator_reason: str
-    start: str
-    start_reason: str
-    host: str
-    attempt: int
-    console: Path | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """A test case."""
-
-    case: str
-    outcome: str = RUNNING
-    duration_s: float | None = None
-    message: str = ""
-
-    @property
-    def key(self) -> tuple[str, ...]:
-        """What its end is recognized by."""
-        return (self.case,)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Remark:
-    """A sentence worth showing."""
-
-    level: str
-    text: str
-
-
-Row = TypeVar("Row", bound=Phase | Command | Case)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,41 +77,77 @@ class RunResult:
     notes: tuple[Remark, ...] = ()
 
 
-def fold(result: RunResult, event: e.Event) -> RunResult:  # noqa: C901, PLR0911 - one branch for each kind of event
+def fold(result: RunResult, event: e.Event) -> RunResult:
     """Return *result* as it is after *event*."""
-    match event:
-        case e.RunStarted():
-            began = _iso(event.at_s)
-            return replace(result, recipe=event.recipe, directory=event.directory, rerun=event.rerun, started=began)
-        case e.PhaseStarted():
-            phase = Phase(phase=event.phase, machine=event.machine, detail=event.detail)
-            return replace(result, phases=(*result.phases, phase))
-        case e.PhaseEnded():
-            phase = Phase(phase=event.phase, machine=event.machine, detail=event.detail)
-            phase = replace(phase, duration_s=_ms(event.duration_s), error=sanitized(event.error))
-            return replace(result, phases=_ended(result.phases, phase))
-        case e.MachineStarted():
-            return replace(result, machines=(*result.machines, _machine(event)))
-        case e.CommandStarted():
-            command = Command(machine=event.machine, command=event.command, log=event.log)
-            return replace(result, commands=(*result.commands, command))
-        case e.CommandEnded():
-            command = Command(machine=event.machine, command=event.command, log=event.log)
-            command = replace(command, status=event.status, duration_s=_ms(event.duration_s))
-            return replace(result, commands=_ended(result.commands, command))
-        case e.CaseStarted():
-            return replace(result, cases=(*result.cases, Case(case=event.case)))
-        case e.CaseEnded():
-            case = Case(case=event.case, outcome=event.outcome, message=sanitized(event.message))
-            return replace(result, cases=_ended(result.cases, replace(case, duration_s=_ms(event.duration_s))))
-        case e.Artifact():
-            return replace(result, artifacts=(*result.artifacts, event.path))
-        case e.Note():
-            return replace(result, notes=(*result.notes, Remark(level=event.level, text=sanitized(event.text))))
-        case e.RunEnded():
-            return _closed(result, event)
-        case _:
-            return result
+    return _after(event, result)
+
+
+@singledispatch
+def _after(_: e.Event, result: RunResult) -> RunResult:
+    return result
+
+
+@_after.register
+def _(event: e.RunStarted, result: RunResult) -> RunResult:
+    began = _iso(event.at_s)
+    return replace(result, recipe=event.recipe, directory=event.directory, rerun=event.rerun, started=began)
+
+
+@_after.register
+def _(event: e.PhaseStarted, result: RunResult) -> RunResult:
+    phase = Phase(phase=event.phase, machine=event.machine, detail=event.detail)
+    return replace(result, phases=(*result.phases, phase))
+
+
+@_after.register
+def _(event: e.PhaseEnded, result: RunResult) -> RunResult:
+    phase = Phase(phase=event.phase, machine=event.machine, detail=event.detail)
+    phase = replace(phase, duration_s=_ms(event.duration_s), error=sanitized(event.error))
+    return replace(result, phases=_ended(result.phases, phase))
+
+
+@_after.register
+def _(event: e.MachineStarted, result: RunResult) -> RunResult:
+    return replace(result, machines=(*result.machines, _machine(event)))
+
+
+@_after.register
+def _(event: e.CommandStarted, result: RunResult) -> RunResult:
+    command = Command(machine=event.machine, command=event.command, log=event.log)
+    return replace(result, commands=(*result.commands, command))
+
+
+@_after.register
+def _(event: e.CommandEnded, result: RunResult) -> RunResult:
+    command = Command(machine=event.machine, command=event.command, log=event.log)
+    command = replace(command, exit_code=event.exit_code, duration_s=_ms(event.duration_s))
+    return replace(result, commands=_ended(result.commands, command))
+
+
+@_after.register
+def _(event: e.CaseStarted, result: RunResult) -> RunResult:
+    return replace(result, cases=(*result.cases, Case(case=event.case)))
+
+
+@_after.register
+def _(event: e.CaseEnded, result: RunResult) -> RunResult:
+    case = Case(case=event.case, outcome=event.outcome, message=sanitized(event.message))
+    return replace(result, cases=_ended(result.cases, replace(case, duration_s=_ms(event.duration_s))))
+
+
+@_after.register
+def _(event: e.Artifact, result: RunResult) -> RunResult:
+    return replace(result, artifacts=(*result.artifacts, event.path))
+
+
+@_after.register
+def _(event: e.Note, result: RunResult) -> RunResult:
+    return replace(result, notes=(*result.notes, Remark(level=event.level, text=sanitized(event.text))))
+
+
+@_after.register
+def _(event: e.RunEnded, result: RunResult) -> RunResult:
+    return _closed(result, event)
 
 
 def _ended(rows: tuple[Row, ...], ended: Row) -> tuple[Row, ...]:
@@ -201,20 +161,7 @@ def _ended(rows: tuple[Row, ...], ended: Row) -> tuple[Row, ...]:
 
 
 def _machine(event: e.MachineStarted) -> MachineRow:
-    return MachineRow(
-        machine=event.machine,
-        image=event.image,
-        image_key=event.image_key,
-        manifest=event.manifest,
-        argv=event.argv,
-        accelerator=event.accelerator,
-        accelerator_reason=event.accelerator_reason,
-        start=event.start,
-        start_reason=event.start_reason,
-        host=event.host,
-        attempt=event.attempt,
-        console=event.console,
-    )
+    return MachineRow(**{field.name: getattr(event, field.name) for field in fields(MachineRow)})
 
 
 def _closed(result: RunResult, event: e.RunEnded) -> RunResult:

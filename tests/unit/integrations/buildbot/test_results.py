@@ -81,7 +81,7 @@ WAITED = {"machine": "test", "phase": "slot", "duration_s": 7200.0, "error": "SI
         ({"phases": [WAITED | {"duration_s": None, "error": ""}]}, "retry"),  # it was killed
         ({"phases": [WAITED | {"error": ""}]}, "failure"),  # it had its slot
         ({"phases": [WAITED, WAITED | {"phase": "boot"}]}, "failure"),
-        ({"phases": [WAITED], "commands": [{"command": "make", "status": None, "duration_s": 1.0}]}, "failure"),
+        ({"phases": [WAITED], "commands": [{"command": "make", "exit_code": None, "duration_s": 1.0}]}, "failure"),
         ({"phases": []}, "failure"),
     ],
 )

@@ -1,0 +1,86 @@
+"""The rows of result.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+RUNNING = "running"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phase:
+    """A piece of our own work."""
+
+    phase: str
+    machine: str
+    detail: str
+    duration_s: float | None = None
+    error: str = ""
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What its end is recognized by."""
+        return (self.machine, self.phase)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """A command in a guest."""
+
+    machine: str
+    command: str
+    exit_code: int | None = None
+    duration_s: float | None = None
+    log: Path | None = None
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What its end is recognized by."""
+        return (self.machine, self.command)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineRow:
+    """A machine that answered."""
+
+    machine: str
+    image: str
+    image_key: str
+    manifest: Mapping[str, object]
+    argv: tuple[str, ...]
+    accelerator: str
+    accelerator_reason: str
+    start: str
+    start_reason: str
+    host: str
+    attempt: int
+    console: Path | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A test case."""
+
+    case: str
+    outcome: str = RUNNING
+    duration_s: float | None = None
+    message: str = ""
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What its end is recognized by."""
+        return (self.case,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remark:
+    """A sentence worth showing."""
+
+    level: str
+    text: str
+
+
+Row = TypeVar("Row", bound=Phase | Command | Case)
