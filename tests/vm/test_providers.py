@@ -87,6 +87,7 @@ def test_a_shipped_recipe_runs_there_unchanged_and_leaves_only_packages(board: G
     assert [(one["machine"], one["accelerator"]) for one in result["machines"]] == [
         ("tarbake", "none"),
         ("build", "none"),
+        ("source", "none"),
         ("install", "none"),
     ]
     assert "waiting for board behind " in done.stderr, "install waits for the machine that lintian is on"

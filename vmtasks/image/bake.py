@@ -72,8 +72,9 @@ def ensure(
     :raise HostError: this host cannot bake it.
     """
     baked: BakedImage | None = None
-    for layer in definition.lineage:
-        baked = _ensure_layer(layer, baked, finish, settings, refresh=refresh)
+    keys = cache.keys_of(definition)
+    for number, layer in enumerate(definition.lineage, start=1):
+        baked = _ensure_layer(layer, keys[:number], baked, finish, settings, refresh=refresh)
     if baked is None:
         raise AssertionError("a lineage is never empty")
     if missing := pockets.missing(definition.lineage[0].suite, baked.manifest):
@@ -85,16 +86,17 @@ def ensure(
 
 def _ensure_layer(
     definition: Definition,
+    keys: tuple[str, ...],
     parent: BakedImage | None,
     finish: GuestStepsRunner,
     settings: HostSettings,
     *,
     refresh: bool,
 ) -> BakedImage:
-    if not refresh and (found := cache.find_baked(definition)):
+    if not refresh and (found := cache.find_baked(definition, keys)):
         return found
     with cache.bake_lock(definition.name) as waited:
-        if (waited or not refresh) and (found := cache.find_baked(definition)):
+        if (waited or not refresh) and (found := cache.find_baked(definition, keys)):
             return found  # somebody else has just baked it
         with events.phase("bake", detail=definition.name):
             return _bake(definition, parent, finish, settings)
@@ -129,6 +131,7 @@ def _bake(
                 manifest["packages"] = json.loads((out / "packages.json").read_text())
             for scaffold in ("packages.json", "archives", "seed.iso", "id_ed25519.pub", "ssh_host_key.pub"):
                 (out / scaffold).unlink(missing_ok=True)
+            manifest["kernel"] = (out / "vmlinuz").exists()
             manifest["disk_bytes"] = (out / "disk.qcow2").stat().st_size
             (out / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
             out.rename(final)

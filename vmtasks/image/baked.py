@@ -54,7 +54,7 @@ class BakedImage(CacheEntry):
     def kernel(self) -> Path | None:
         """The kernel that is booted directly; None boots through the firmware."""
         path = self.directory / "vmlinuz"
-        return path if path.exists() else None
+        return path if self.manifest.get("kernel", path.exists()) else None
 
     @property
     def initrd(self) -> Path:
@@ -122,6 +122,15 @@ def key_of(image: Definition) -> str:
 
     :raise UsageError: a file that goes into the image cannot be read.
     """
+    return keys_of(image)[-1]
+
+
+def keys_of(image: Definition) -> tuple[str, ...]:
+    """Return the content keys of an image and its ancestors, the first of them first; each file is read once.
+
+    :raise UsageError: a file that goes into the image cannot be read.
+    """
+    keys = []
     digest = hashlib.sha256(f"vmtasks image {RECIPE_VERSION}\n".encode())
     for definition in image.lineage:
         said = asdict(definition)
@@ -134,7 +143,8 @@ def key_of(image: Definition) -> str:
             digest.update(os.fsencode(f"\n{name} {_mode(path):o} ") + _content(path))
         if definition.original is not None and definition.sha256 is None:
             digest.update(_stamp(definition.original))
-    return digest.hexdigest()[:16]
+        keys.append(digest.hexdigest()[:16])  # of a digest that goes on: a child's has its parent's before it
+    return tuple(keys)
 
 
 def images_dir() -> Path:
@@ -142,18 +152,20 @@ def images_dir() -> Path:
     return cache_dir() / "images"
 
 
-def find_baked(definition: Definition) -> BakedImage | None:
+def find_baked(definition: Definition, keys: tuple[str, ...] = ()) -> BakedImage | None:
     """Return the newest bake that is what *definition* and its ancestors say; None if there is none.
 
     A layer whose parent has been baked anew since counts as none: it stands on what is no longer there.
+
+    :param keys: what :func:`keys_of` returns, where that is known already.
     """
-    key = key_of(definition)
+    *above, key = keys or keys_of(definition)
     candidates = [baked for baked in _baked(definition.name) if baked.key == key]
     if not candidates:
         return None
     newest = max(candidates, key=lambda baked: float(baked.manifest["baked_s"]))
     if definition.parent:
-        parent = find_baked(definition.parent)
+        parent = find_baked(definition.parent, tuple(above))
         if parent is None or parent.serial != newest.manifest["parent"]:
             return None
     return newest
@@ -242,6 +254,7 @@ def _manifest(path: Path) -> dict[str, Any] | None:
         return None  # pruned this very moment, or damaged
     if not isinstance(said, dict) or not {"name", "key", "parent", "baked_s"} <= said.keys():
         return None
+    said.setdefault("kernel", path.with_name("vmlinuz").exists())  # bakes of before 0.2 do not say
     # To QEMU, a disk that was cut short has zeros there. (Its time would say nothing: caches are copied.)
     return said if said.get("disk_bytes", disk_bytes) == disk_bytes else None
 

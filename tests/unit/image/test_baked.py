@@ -40,7 +40,7 @@ class Kitchen:
         directory = self.images / f"{name}-{key}-{int(at_s * 1000):x}"
         directory.mkdir(parents=True)
         manifest = {"name": name, "key": key, "parent": parent.serial if parent else None, "baked_s": at_s}
-        manifest["disk_bytes"] = 10_000
+        manifest |= {"disk_bytes": 10_000, "kernel": False}
         (directory / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
         (directory / "disk.qcow2").write_bytes(b"x" * 10_000)
         (directory / "in-use").touch()
@@ -74,6 +74,12 @@ def held(lock: Path, how: int = fcntl.LOCK_SH) -> Iterator[None]:
 
 
 # ---- the key
+
+
+def test_the_keys_of_a_lineage_are_those_of_each(kitchen: Kitchen) -> None:
+    kitchen.say("layer", 'from = "base"\n')
+    kitchen.say("upper", 'from = "layer"\n')
+    assert cache.keys_of(find("upper")) == tuple(map(kitchen.key, ("base", "layer", "upper")))
 
 
 def test_the_key_is_a_short_name_and_always_the_same(kitchen: Kitchen) -> None:

@@ -132,7 +132,6 @@ def launch_of(image: str, options: BootOptions, place: Host = LOCAL_HOST) -> tup
     settings = settings_of(place, options)
     choice = place.call(choose, settings.accel)
     own = ensure_baked(definition, settings=settings if place.is_local else None)  # baked here: as this host's say
-    machine = machine_of(definition, own, choice, options)
     baked = own
     if not place.is_local:
         from vmtasks.remote.host import RemoteHost
@@ -141,19 +140,9 @@ def launch_of(image: str, options: BootOptions, place: Host = LOCAL_HOST) -> tup
         if not isinstance(place, RemoteHost):
             raise AssertionError("there are no other places")
         baked = sent(place, own)
-        machine = moved(machine, baked.directory)
+    machine = machine_of(definition, baked, choice, options)
     launch = LaunchConfig(image=image, baked=baked, access=own.access, choice=choice, settings=settings, place=place)
     return machine, launch
-
-
-def moved(machine: Machine, directory: Path) -> Machine:
-    """Return *machine* as it is made of an image in another directory."""
-    kernel = machine.boot
-    return replace(
-        machine,
-        disk=directory / machine.disk.name,
-        boot=kernel and replace(kernel, kernel=directory / kernel.kernel.name, initrd=directory / kernel.initrd.name),
-    )
 
 
 def host_settings(*, accel: Literal["auto", "kvm", "tcg"] | None = None, attempts: int | None = None) -> HostSettings:
