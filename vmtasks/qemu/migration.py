@@ -32,7 +32,7 @@ _LIMIT_S = 10.0
 _CAPABILITIES = [{"capability": name, "state": True} for name in ("x-ignore-shared", "events")]
 
 
-def freeze(qmp: Qmp, order: dict[str, Any], wait: Wait) -> float:
+def save(qmp: Qmp, order: dict[str, Any], wait: Wait) -> float:
     """Write a running machine down; return the seconds that it stood still.
 
     The order's keys: ``link`` (pairs of a file that QEMU writes and a name of it that lasts), ``prepare`` (commands to

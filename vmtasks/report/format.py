@@ -51,6 +51,7 @@ def named(event: PhaseStarted | PhaseEnded) -> str:
 def ready(event: MachineStarted) -> str:
     """Say which image a machine runs, how it started and on what accelerator, and why so."""
     image = f"{event.image} ({event.image_key[:12]})" if event.image_key else event.image
-    reason = f" {event.start_reason}" if event.start_reason else ""
+    part = ": " if event.start == "cold" else " "  # "cold: as asked for", but "clone of template X"
+    reason = f"{part}{event.start_reason}" if event.start_reason else ""
     where = "" if event.host == LOCAL else f" on {event.host}"
     return f"{image} is ready{where} ({event.start}{reason}; {event.accelerator}, {event.accelerator_reason})"

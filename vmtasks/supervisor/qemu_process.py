@@ -121,8 +121,8 @@ class QemuProcess:
 
     def answer(self, request: dict[str, Any], control: ControlChannel) -> Any:  # noqa: ANN401 - whatever QEMU returns
         """Return what a request asks for."""
-        if request["do"] == "freeze":
-            downtime_s = migration.freeze(self.qmp, request, lambda left_s: control.wait(left_s, self.qmp))
+        if request["do"] == "save":
+            downtime_s = migration.save(self.qmp, request, lambda left_s: control.wait(left_s, self.qmp))
             for path in request["hold"]:  # its disk lies over the frozen one from now on
                 flock(path, fcntl.LOCK_SH | fcntl.LOCK_NB)
             return downtime_s

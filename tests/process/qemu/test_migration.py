@@ -25,7 +25,7 @@ def order(tmp_path: Path) -> dict[str, Any]:
         (tmp_path / name).write_text(name)
     (tmp_path / "frozen").mkdir()
     return {
-        "do": "freeze",
+        "do": "save",
         "id": 1,
         "link": [[str(tmp_path / "disk"), str(tmp_path / "frozen" / "disk")]],
         "copy": [[str(tmp_path / "ram"), str(tmp_path / "frozen" / "ram")]],
