@@ -103,7 +103,6 @@ def is_intact(frozen: Snapshot) -> bool:
 
 
 def file_stamps(directory: Path) -> dict[str, list[int]]:
-    """Return what tells each file of a directory from another one: its size and its time."""
     """Return size and time of the last change of each file: what tells a whole one from one that was cut short."""
     status = {name: (directory / name).stat() for name in ("ram", "state", "disk.qcow2", "overlay")}
     return {name: [one.st_size, one.st_mtime_ns] for name, one in status.items()}

@@ -36,7 +36,7 @@ from vmtasks.cache.snapshot import Kind, Snapshot, file_stamps, private_snapshot
 from vmtasks.config.paths import cache_dir, nearest
 from vmtasks.config.settings import HostSettings
 from vmtasks.errors import HostError
-from vmtasks.host.flock import flock
+from vmtasks.host.flock import flock, try_lock
 from vmtasks.process.cleanup import KEEP_MARKER, remove_at_exit
 
 _NAME = re.compile(r"[0-9a-f]{16}-[0-9a-f]+")
@@ -174,6 +174,17 @@ def sweep() -> tuple[Path, ...]:
             left.remove(frozen)
             swept.append(frozen.directory)
     return tuple(swept)
+
+
+def remove_old_layout() -> None:
+    """Remove what versions before 0.2 kept as ``CACHE/frozen``, but for what machines of theirs stand on."""
+    old = cache_dir() / "frozen"
+    for path in old.glob("*/in-use"):
+        with try_lock(path) as free:
+            if free:
+                shutil.rmtree(path.parent, ignore_errors=True)
+    if old.is_dir() and not any(old.glob("*/in-use")):
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def remove_private() -> None:

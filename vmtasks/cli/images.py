@@ -93,6 +93,7 @@ def prune(_: Context, everything: bool = False) -> None:
     from vmtasks.image.baked import prune as prune_cache
 
     freed_bytes, busy = prune_cache(everything=everything)
+    snapshots.remove_old_layout()
     gone = snapshots.prune(0 if everything else snapshots.quota_bytes(HostSettings.load()))
     print(f"freed {mebibytes(freed_bytes + sum(size_bytes for _, size_bytes in gone))}")
     for one, size_bytes in gone:

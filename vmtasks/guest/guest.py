@@ -137,7 +137,7 @@ class Guest(GuestCommands):
     def wait_until_succeeds(self, command: Command, *, timeout_s: float = 60.0, **options: Any) -> str:  # noqa: ANN401
         """Repeat a command until it ends with status 0, and return its standard output; the tries are not shown.
 
-        :raise TimeLimit: it did not within *timeout_s* seconds; the last try says what it saw.
+        :raise TimedOut: it did not within *timeout_s* seconds; the last try says what it saw.
         """
         deadline = Deadline.after(timeout_s)
         with events.phase("wait", machine=self.name, detail=short(display(command))):
@@ -157,7 +157,7 @@ class Guest(GuestCommands):
         """Wait until a systemd unit is active.
 
         :raise CommandFailed: it has failed.
-        :raise TimeLimit: it is not active within *timeout_s* seconds.
+        :raise TimedOut: it is not active within *timeout_s* seconds.
         """
         script = (
             f"state=$(systemctl is-active {shlex.quote(unit)}); echo $state; [ $state = active ] || [ $state = failed ]"
@@ -169,14 +169,14 @@ class Guest(GuestCommands):
     def wait_for_port(self, port: int, *, timeout_s: float = 60.0) -> None:
         """Wait until something in the guest listens on a TCP port.
 
-        :raise TimeLimit: nothing does within *timeout_s* seconds.
+        :raise TimedOut: nothing does within *timeout_s* seconds.
         """
         self.wait_until_succeeds(f"ss --no-header --listening --tcp 'sport = :{port}' | grep -q .", timeout_s=timeout_s)
 
     def wait_for_file(self, path: str, *, timeout_s: float = 60.0) -> None:
         """Wait until a file is there.
 
-        :raise TimeLimit: it is not within *timeout_s* seconds.
+        :raise TimedOut: it is not within *timeout_s* seconds.
         """
         self.wait_until_succeeds(["test", "-e", path], timeout_s=timeout_s)
 
@@ -199,7 +199,7 @@ class Guest(GuestCommands):
     def wait_down(self, *, timeout_s: float = 120.0) -> None:
         """Wait until the connection to the guest is gone.
 
-        :raise TimeLimit: it still answers after *timeout_s* seconds.
+        :raise TimedOut: it still answers after *timeout_s* seconds.
         """
         deadline = Deadline.after(timeout_s)
         transport = self.connection.transport

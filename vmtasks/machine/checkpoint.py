@@ -193,4 +193,4 @@ def machine_from(said: Mapping[str, Any]) -> Machine:
     kernel = boot and DirectKernel(
         kernel=Path(boot["kernel"]), initrd=Path(boot["initrd"]), command_line=boot["command_line"]
     )
-    return Machine(**{**said, "disk": Path(said["disk"]), "boot": kernel, "extra": tuple(said["extra"])})
+    return Machine(**{**said, "disk": Path(said["disk"]), "boot": kernel, "extra_args": tuple(said["extra_args"])})

@@ -53,7 +53,7 @@ class HostCommands:
         :param env: what to add to the environment.
         :param watch: called a few times a second; if it raises, the command is ended, and so is the wait.
         :raise HostError: the command cannot be started, or the attendant has ended, and the command with it.
-        :raise TimeLimit: the command did not end within *timeout_s*, and so was ended.
+        :raise TimedOut: the command did not end within *timeout_s*, and so was ended.
         """
         what = shlex.join(argv)
         deadline = Deadline.after(timeout_s)

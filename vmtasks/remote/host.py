@@ -35,7 +35,7 @@ Result = TypeVar("Result")
 ARCHITECTURE = "x86_64"
 _NAME = re.compile(r"(?:\w[\w.-]*@)?[A-Za-z0-9][\w.:-]*", re.ASCII)
 """What ssh takes for a host, and neither ssh nor a shell for anything else."""
-_OTHERS = "other places are here, ssh://HOST and ec2: see docs/providers.md"
+_OTHERS = "other places are local, ssh://HOST and ec2: see docs/providers.md"
 _CONNECT_LIMIT_S = 10
 _PROBES = 3
 _CLOSE_LIMIT_S = 15.0

@@ -4,7 +4,7 @@ There is no isolation: what a recipe runs, this host runs, as the user who calle
 it asks for another one. A machine's own is its home directory, in which commands start and which relative paths lie
 below; it is empty at first and goes in the end. What must not happen here has another line of shell run in its place::
 
-    with machines_from(FakeProvider(instead={"apt-get *": ":", "make check": "echo no; exit 2"})):
+    with use_provider(FakeProvider(instead={"apt-get *": ":", "make check": "echo no; exit 2"})):
         ...
 """
 

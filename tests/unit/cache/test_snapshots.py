@@ -14,6 +14,7 @@ from vmtasks.cache import snapshot, snapshots
 from vmtasks.cache.snapshot import Snapshot
 from vmtasks.cache.snapshots import all_frozen, create, find, has_room, prune, quota_bytes, read, sweep
 from vmtasks.config.settings import HostSettings
+from vmtasks.host.flock import try_lock
 
 FILE_BYTES = 64 * 1024
 
@@ -186,3 +187,18 @@ def test_the_maker_drops_what_is_its_own(freeze: Callable[..., Snapshot]) -> Non
     one = freeze("k1", keep=False)
     assert one.drop()
     assert not one.directory.exists()
+
+
+def test_what_older_versions_kept_is_removed_but_for_what_is_in_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VMTASKS_CACHE", str(tmp_path))
+    old = tmp_path / "frozen"
+    for name in ("a-1", "b-1"):
+        (old / name).mkdir(parents=True)
+        (old / name / "in-use").touch()
+    with try_lock(old / "b-1" / "in-use"):
+        snapshots.remove_old_layout()
+        assert [path.name for path in old.iterdir()] == ["b-1"]
+    snapshots.remove_old_layout()
+    assert not old.exists()

@@ -31,7 +31,7 @@ class Watch:
     def __call__(self, wait_s: float) -> None:
         """Wait *wait_s* seconds.
 
-        :raise TimeLimit: its time has passed: it ends by itself.
+        :raise TimedOut: its time has passed: it ends by itself.
         :raise ConnectionLost: it was ended: by a spot market, by somebody.
         :raise BootError: the same, before it ever answered.
         """

@@ -19,7 +19,7 @@ was true when it was. The keys:
 ``commands``
     ``{machine, command, exit_code, duration_s, log}`` each; it is null if it was never learned.
 ``machines``
-    ``{machine, image, image_key, manifest, argv, accelerator, why_accelerator, start, start_reason, host, attempt,
+    ``{machine, image, image_key, manifest, argv, accelerator, accelerator_reason, start, start_reason, host, attempt,
     console}`` each.
 ``cases``
     ``{case, outcome, duration_s, message}`` each; outcome may also be ``"skipped"``.
