@@ -26,6 +26,9 @@ was true when it was. The keys:
 ``artifacts``, ``notes``
     Paths of the files that came out; sentences worth showing, ``{level, text}`` each.
 
+Until 0.2 what was renamed since schema 1 has its old key as well, behind those of its row: ``sentence``, ``evidence``,
+``repeat``, ``products``, ``status`` of a command, ``why_accelerator``, ``why_start`` and ``on`` of a machine.
+
 A phase, command or case whose ``duration_s`` is null had not ended yet. Output of commands is in their logs
 only. Times of beginning and end are the wall clock's. Paths are absolute.
 """
@@ -42,7 +45,7 @@ from pathlib import Path
 
 from vmtasks import events as e
 from vmtasks.errors import Outcome
-from vmtasks.report.files.rows import RUNNING, Case, Command, MachineRow, Phase, Remark, Row
+from vmtasks.report.files.rows import NAMES_BEFORE, RUNNING, Case, Command, MachineRow, Phase, Remark, Row
 from vmtasks.report.sanitize import lines_of, sanitized
 
 SCHEMA = 2
@@ -222,7 +225,9 @@ class ResultFile:
 
 def _plain(value: object) -> object:
     if is_dataclass(value):
-        return {field.name: getattr(value, field.name) for field in fields(value)}
+        row = {field.name: getattr(value, field.name) for field in fields(value)}
+        before = {NAMES_BEFORE[name]: row[name] for name in row if name in NAMES_BEFORE}
+        return row | before | ({"status": value.exit_code} if isinstance(value, Command) else {})
     if isinstance(value, Path):  # whoever reads this later may stand elsewhere
         return str(value.absolute())
     return dict(value) if isinstance(value, Mapping) else str(value)

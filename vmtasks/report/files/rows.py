@@ -9,6 +9,17 @@ from typing import TypeVar
 
 RUNNING = "running"
 
+NAMES_BEFORE = {
+    "message": "sentence",
+    "details": "evidence",
+    "rerun": "repeat",
+    "artifacts": "products",
+    "accelerator_reason": "why_accelerator",
+    "start_reason": "why_start",
+    "host": "on",
+}
+"""What keys of schema 1 were called; until 0.2 they are there as well, behind those of today."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Phase:
