@@ -113,8 +113,8 @@ def starts(runs: int) -> Rows:
         kept = parent.connection is before and parent.connection.is_connected
         fork, fork_berth, origin = fork_of(checkpoint, BootOptions())
         forks, bare = _starts_in_turn(runs, lambda: _ours(checkpoint), lambda: _by_hand(fork, fork_berth, origin))
-    said = "keeps its ssh connection" if kept else "LOSES its ssh connection"
-    what = f"a running machine of 1 GiB stands still for a checkpoint, and {said}"
+    effect = "keeps its ssh connection" if kept else "LOSES its ssh connection"
+    what = f"a running machine of 1 GiB stands still for a checkpoint, and {effect}"
     yield at_most(what, STANDSTILL_AT_MOST_S, tuple(downtime_s))
     yield at_most("a fork runs", FORK_RUNS_AT_MOST_S, _columns(forks)[0])
     yield slower("a fork runs; against bare QEMU", None, _columns(forks)[0], _columns(bare)[0])
@@ -173,7 +173,7 @@ def _checkpointer(guest: Guest) -> Checkpointer:
 def _pss_mib(guest: Guest) -> float:
     """Return the memory of the guest's QEMU, what it shares with others in parts (proc(5), smaps_rollup)."""
     port = guest.address and guest.address.port
-    pid = next(one.said["qemu_pid"] for one in leases() if one.said.get("ports", {}).get(str(SSH_PORT)) == port)
+    pid = next(one.info["qemu_pid"] for one in leases() if one.info.get("ports", {}).get(str(SSH_PORT)) == port)
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
 

@@ -30,7 +30,8 @@ from vmtasks.project.source_package import WORKSHOP
 PRODUCTS = "/srv/vmtasks-products"
 """Where in the guest that which comes out is, out of reach of what the build may have left running."""
 
-# What is said where there is no network; that of a server of the build's own, which does not answer, is not among it.
+# What programs print where there is no network; the messages about a server of the build's own that does not answer
+# are not among it.
 _NO_NETWORK = re.compile(
     r"Network is unreachable|Temporary failure in name resolution|Could not resolve host|Name or service not known"
     r"|getaddrinfo E(AI_AGAIN|NOTFOUND)|ENETUNREACH|no such host|unable to resolve host"
@@ -40,7 +41,7 @@ _LINTIAN_BROKEN = 1
 """Its status for an error of its own, whatever else it has found; 2 is for tags."""
 _NOT_CHECKED = re.compile(r"cannot run (\S+) check on package (\S+)")
 _TAGS = {"error": "E", "warning": "EW", "info": "EWI", "none": ""}
-"""What lines begin with that say what lintian is to fail on."""
+"""The letters that begin the lines on which lintian is to fail."""
 
 
 @recipe
@@ -102,7 +103,7 @@ def build_deb(
         products = [run.artifact(path) for path in found]
 
         def look() -> None:
-            # The machine goes when lintian is done: who waits for another's slot must not sit on one all the while.
+            # The machine goes when lintian is done: a run that waits for another slot must not hold one all the while.
             with machine.pop_all():
                 _lintian(run, guest, project, [f"{PRODUCTS}/{listing}", *([dsc] if dsc else [])])
 
@@ -153,9 +154,9 @@ def _build(guest: Guest, tree: str, project: Project, env: Mapping[str, str], *,
 
 
 def _failure(result: Result, project: Project) -> CommandFailed:
-    said = f"{result.stdout}\n{result.stderr}"
+    output = f"{result.stdout}\n{result.stderr}"
     hint = ""
-    if project.build.network == "none" and _NO_NETWORK.search(said):
+    if project.build.network == "none" and _NO_NETWORK.search(output):
         hint = 'a build has no network, here as with Debian: [build] network = "user" gives it the machine\'s'
     by = f"by signal {result.signal}" if result.signal else f"with status {result.exited}"
     return CommandFailed(f"dpkg-buildpackage on {result.machine} ended {by}", details=result.last_lines(), hint=hint)

@@ -77,8 +77,8 @@ printf '%s\\n' "$names" | sed -e 's,^\\./,,' -e 's,/.*,,' | grep -v '^\\.\\{0,1\
 def tarbake(run: Run, source: str = ".", out: str = "", image: str = "") -> list[Path]:
     """Make a project's release tarball in a clean machine.
 
-    Its own dist command is run (make dist, python -m build, or as vmtasks.toml says; where there is none, the
-    tree is packed as it is), and out come NAME-VERSION.tar.gz, its sha256, and distdirname.txt with the name of
+    Its own dist command is run (make dist, python -m build, or the one that vmtasks.toml sets; where there is none,
+    the tree is packed as it is), and out come NAME-VERSION.tar.gz, its sha256, and distdirname.txt with the name of
     the directory inside. The same tree gives the same bytes.
 
     :param source: the project's directory.

@@ -18,9 +18,9 @@ from vmtasks.providers.preparation import of_packages
 def test_in_vm(run: Run, source: str = ".", out: str = "", image: str = "") -> None:
     """Build, package, install and test a project in clean machines: what `make test-in-vm` does.
 
-    A project with debian/ goes through source-package (or tarbake, where it says a dist command), build-deb and
+    A project with debian/ goes through source-package (or tarbake, where it has a dist command), build-deb and
     install-test, each in a machine of its own; any other has its own test command run (make check, make test, pytest,
-    or as vmtasks.toml says).
+    or the one that vmtasks.toml sets).
 
     :param source: the project's directory.
     :param out: where the products go; the run's own directory by default.

@@ -82,7 +82,7 @@ _ROOMS = {
     "packages": "debian.packages",
     "pip": "project.pip",
 }
-"""Modules that recipes use as such."""
+"""Modules that recipes use under these names."""
 
 __all__ = [
     "BootError",

@@ -1,10 +1,10 @@
-"""Make this host ready: the system's packages, then ``.venv`` with exactly what requirements.lock says.
+"""Make this host ready: the system's packages, then ``.venv`` with exactly what requirements.lock lists.
 
 ``python3 vmtasks/bootstrap.py [EXTRA…]`` is what the Makefile runs before anything else. It needs nothing but
 Python's standard library, and nothing of this package, since neither is there yet. A host that is ready
 stays untouched: no network, no write, a few hundredths of a second.
 
-Environment: ``VMTASKS_NO_APT=1`` installs no system packages and says which are missing and how to get them.
+Environment: ``VMTASKS_NO_APT=1`` installs no system packages and prints which are missing and how to get them.
 Exit status: 0 ready, 64 wrong usage, 69 this host cannot be made ready, 130 interrupted.
 """
 
@@ -235,7 +235,7 @@ def build_venv(root: Path) -> None:
 
 
 def add_extra(root: Path, extra: str) -> None:
-    """Have in ``.venv`` what requirements-EXTRA.lock says, too, and remember that somebody wants it.
+    """Have in ``.venv`` what requirements-EXTRA.lock lists, too, and remember that it is wanted.
 
     :raise Unready: if pip fails.
     """

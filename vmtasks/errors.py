@@ -4,7 +4,7 @@
 
     VmtasksError
     ├── UsageError           64   the caller asked for something that cannot be: mend the call or the file
-    ├── TestFailed            1   the project's own commands said no: mend the project
+    ├── TestFailed            1   the project's own commands failed: mend the project
     │   ├── CommandFailed     1   ... and this is the command that did
     │   └── GuestLost         1   ... the guest went away by its own doing: it powered off, panicked, cut its network
     ├── NothingTested         8   nothing failed, and nothing that tells anything was tested
@@ -95,7 +95,7 @@ class VmtasksError(Exit):
         details = renamed_options(was, {"evidence": "details"}).get("details", details)
         # Invoke prints the message of an exception that nothing else has shown.
         lines = (message, *(f"  {line}" for line in details), *([hint] if hint else []))
-        # What a guest or its console said must not speak to the terminal.
+        # The output of a guest or its console must not control the terminal.
         super().__init__(message=_CONTROL.sub("?", "\n".join(lines)), code=self.outcome.exit_code)
         self._sentence = message
         self.details = details
@@ -124,14 +124,14 @@ class UsageError(VmtasksError):
 
 
 class TestFailed(VmtasksError):
-    """The project's own commands said no."""
+    """The project's own commands failed."""
 
     __test__ = False  # not a test class, whatever pytest makes of the name
     outcome = Outcome.FAILED
 
 
 class TestSkipped(VmtasksError):
-    """A test says that it cannot run here: ends a test case, and nothing else."""
+    """A test reports that it cannot run here: ends a test case, and nothing else."""
 
     __test__ = False
     outcome = Outcome.PASSED
@@ -202,13 +202,13 @@ class CommandTimedOut(TimedOut):
 
 
 class Interrupted(VmtasksError):
-    """Somebody asked us to stop."""
+    """The run was asked to stop."""
 
     outcome = Outcome.INTERRUPTED
 
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
-"""What a disk says that takes no more: the host's trouble, wherever in our code it is met."""
+"""The errors of a disk that takes no more: the host's trouble, wherever in our code it is met."""
 
 
 def outcome_of(error: BaseException | None) -> Outcome:
@@ -239,12 +239,12 @@ def renamed_options(given: Mapping[str, Any], names: Mapping[str, str]) -> dict[
 
 
 def renamed(old: str, new: str, *, stacklevel: int = 3) -> None:
-    """Warn that something has another name now; Python shows it once for each line that says so."""
+    """Warn that something has another name now; Python shows it once for each line that uses the old one."""
     warnings.warn(f"{old} is now {new}", FutureWarning, stacklevel=stacklevel)
 
 
 def message_of(problem: BaseException | None) -> str:
-    """Return what there is to say of how something ended; nothing of what ended well."""
+    """Return the message of how something ended; empty if it ended well."""
     if problem is None:
         return ""
     if isinstance(problem, KeyboardInterrupt):

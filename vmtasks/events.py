@@ -1,4 +1,4 @@
-"""What the engine has to say, as data. The engine never prints: it emits, and whoever listens may show.
+"""What the engine reports, as data. The engine never prints: it emits, and listeners may show.
 
 This module is the whole contract between the engine and its reports (a terminal display, plain lines,
 result.json, JUnit). Events are frozen; ``at_s`` is wall-clock time in seconds since the epoch, and
@@ -72,7 +72,7 @@ class Progress(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhaseEnded(Event):
-    """The phase is over after *duration_s* seconds; *error* says why if it failed."""
+    """The phase is over after *duration_s* seconds; *error* is the reason if it failed."""
 
     phase: str
     duration_s: float

@@ -22,7 +22,7 @@ EXCHANGE_BYTES = 32 * 1024**3
 MAKER = "-template"
 """What the name of a machine ends in that a template is made of."""
 NOTE_AT = EXCHANGE_BYTES - 4096
-"""Where on that disk a copied machine finds who it is."""
+"""Where on that disk a copied machine finds its identity."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,13 +36,13 @@ class DirectKernel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """How to get into a guest, and whom to expect there."""
+    """How to get into a guest, and which host key to expect there."""
 
     user: str = "root"
     identity: Path | None = None
     """The private key that it lets in; None: those that ssh(1) would offer, of the agent and of ``~/.ssh``."""
     known_hosts: Path | None = None
-    """Its host key, under the alias ``vmtasks``, as sshd(8) has such files; None: who answers first is our guest."""
+    """Its host key, under the alias ``vmtasks``, as sshd(8) has such files; None: what answers first is our guest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

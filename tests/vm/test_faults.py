@@ -33,7 +33,7 @@ def guest_stops(guest: Guest) -> None:
 
 
 def qemu_stops(_: Guest) -> None:
-    (pid,) = (lease.said["qemu_pid"] for lease in leases() if lease.said["caller_pid"] == os.getpid())
+    (pid,) = (lease.info["qemu_pid"] for lease in leases() if lease.info["caller_pid"] == os.getpid())
     os.kill(pid, signal.SIGSTOP)
 
 

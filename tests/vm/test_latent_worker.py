@@ -34,14 +34,14 @@ def farm(tmp_path: Path) -> Iterator[Farm]:
 
 
 def ours() -> list[Lease]:
-    return [lease for lease in leases() if lease.said.get("what") == "the Buildbot worker machine"]
+    return [lease for lease in leases() if lease.info.get("what") == "the Buildbot worker machine"]
 
 
 @contextmanager
 def machine() -> Iterator[None]:
     """Wait for a machine at the beginning of the block, and at its end until nothing is left of it."""
-    (lease,) = until("machine", lambda: [one for one in ours() if one.said.get("qemu_pid")], LIMIT_S)
-    qemu = os.pidfd_open(lease.said["qemu_pid"])
+    (lease,) = until("machine", lambda: [one for one in ours() if one.info.get("qemu_pid")], LIMIT_S)
+    qemu = os.pidfd_open(lease.info["qemu_pid"])
     yield
     assert select.select([qemu], [], [], LIMIT_S)[0]
     os.close(qemu)

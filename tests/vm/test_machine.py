@@ -24,8 +24,8 @@ import sys
 from vmtasks import boot
 with boot("bookworm") as guest:
     lease, = [lease for lease in __import__("vmtasks.host.lease").lease.leases()
-              if lease.alive and lease.said["caller_pid"] == __import__("os").getpid()]
-    print(lease.said["supervisor_pid"], lease.said["qemu_pid"], lease.directory, flush=True)
+              if lease.alive and lease.info["caller_pid"] == __import__("os").getpid()]
+    print(lease.info["supervisor_pid"], lease.info["qemu_pid"], lease.directory, flush=True)
     guest.run(["sleep", "600"])
 """
 
@@ -75,7 +75,7 @@ def test_a_caller_that_ends_takes_its_machine_along(caller: subprocess.Popen[str
 
 
 def own_lease() -> Lease:
-    (lease,) = [lease for lease in leases() if lease.said["caller_pid"] == os.getpid()]
+    (lease,) = [lease for lease in leases() if lease.info["caller_pid"] == os.getpid()]
     return lease
 
 
@@ -83,8 +83,8 @@ def test_a_killed_supervisor_takes_qemu_and_the_disk_along() -> None:
     def kill_it() -> None:
         with boot("bookworm") as guest:
             left.append(own_lease())
-            os.kill(left[0].said["supervisor_pid"], signal.SIGKILL)
-            assert wait_for_end(left[0].said["qemu_pid"], GONE_LIMIT_S)
+            os.kill(left[0].info["supervisor_pid"], signal.SIGKILL)
+            assert wait_for_end(left[0].info["qemu_pid"], GONE_LIMIT_S)
             guest.run(["true"], warn=True)
 
     left: list[Lease] = []
@@ -97,7 +97,7 @@ def test_a_killed_qemu_is_told_at_once_with_the_console(tmp_path: Path) -> None:
     def kill_it() -> None:
         with boot("bookworm", log_dir=tmp_path) as guest:
             guest.succeed("echo something to see >/dev/ttyS0")
-            os.kill(own_lease().said["qemu_pid"], signal.SIGKILL)
+            os.kill(own_lease().info["qemu_pid"], signal.SIGKILL)
             guest.run(["sleep", "600"], warn=True)
 
     with pytest.raises(ConnectionLost, match="is gone"):
@@ -156,4 +156,4 @@ def test_the_lease_and_the_disk_go_with_the_machine() -> None:
         assert lease.alive
         assert json.loads((lease.directory / "lease.json").read_text())["image"] == "bookworm"
     assert not lease.directory.exists()
-    assert wait_for_end(lease.said["qemu_pid"], 0)
+    assert wait_for_end(lease.info["qemu_pid"], 0)

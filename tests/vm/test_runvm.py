@@ -285,8 +285,8 @@ def test_who_ends_runvm_ends_the_machine_and_the_image_is_whole(ours: Path, numb
     with subprocess.Popen([RUNVM, *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout
         assert process.stdout.readline() == "up\n"
-        (lease,) = (lease for lease in leases() if lease.alive and lease.said["caller_pid"] == process.pid)
-        qemu = os.pidfd_open(lease.said["qemu_pid"])
+        (lease,) = (lease for lease in leases() if lease.alive and lease.info["caller_pid"] == process.pid)
+        qemu = os.pidfd_open(lease.info["qemu_pid"])
         process.send_signal(number)
         assert process.wait(GONE_LIMIT_S) == (1 if number == signal.SIGTERM else -signal.SIGKILL)
         try:

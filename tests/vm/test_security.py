@@ -49,14 +49,14 @@ class Ours:
     @property
     def qemu(self) -> Path:
         """QEMU's directory below /proc."""
-        return Path(f"/proc/{self.lease.said['qemu_pid']}")
+        return Path(f"/proc/{self.lease.info['qemu_pid']}")
 
 
 @pytest.fixture(scope="module")
 def ours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ours]:
     logs = tmp_path_factory.mktemp("logs")
     with boot("bookworm", log_dir=logs, network="none", purpose="vmtasks's own tests") as guest:
-        (lease,) = [lease for lease in leases() if lease.said["caller_pid"] == os.getpid()]
+        (lease,) = [lease for lease in leases() if lease.info["caller_pid"] == os.getpid()]
         yield Ours(guest=guest, lease=lease, logs=logs)
 
 

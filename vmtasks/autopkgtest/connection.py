@@ -20,7 +20,7 @@ _ENV = {**DEFAULT_ENV, "TERM": "vt220"}
 _ALIVE = ("-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=8")
 
 # One word of ssh's is a line for the guest's shell: so each word of the command is quoted. What a test ends with is
-# its own affair; 254 and 255 would say that the testbed failed (Perl's die ends with 255).
+# its own affair; 254 and 255 would mean that the testbed failed (Perl's die ends with 255).
 _RUN = """\
 line=
 for word; do
@@ -72,8 +72,8 @@ class SharedConnection:
         master = [*self._program, "-o", "ControlMaster=yes", "-f", "-N", "-n", "-T", *_ALIVE, *self._words]
         # What stays in the background must not hold the caller's streams open.
         if self._quietly(master, CONNECT_LIMIT_S):
-            said = self._log.read_text(errors="replace").strip()
-            raise ConnectionLost(f"cannot open an ssh connection for autopkgtest's commands: {said}".rstrip(": "))
+            text = self._log.read_text(errors="replace").strip()
+            raise ConnectionLost(f"cannot open an ssh connection for autopkgtest's commands: {text}".rstrip(": "))
 
     def close(self) -> None:
         """Disconnect; what runs over the connection ends."""

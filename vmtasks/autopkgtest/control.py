@@ -65,7 +65,7 @@ def _rewritten(text: str, name: str, rewrite: Callable[[str], str]) -> str:
         if match["name"].lower() != name:
             return match[0]
         value = rewrite(" ".join(_COMMENT.sub("", match["value"]).split()))
-        # An empty Depends says that there are none, where none would say that all of the source's packages are.
+        # An empty Depends means that there are none, where none would mean all of the source's packages.
         return f"{match['name']}: {value}" if value or name == "depends" else ""
 
     return _FIELD.sub(field, text)

@@ -62,8 +62,8 @@ def virt_server(words: Sequence[str]) -> int:
             testbed = Testbed(repeat(machines), host, reverts=reverts, look=shell_on_terminal)
             serve(testbed, iter(sys.stdin.readline, ""), _answer)
     except (VmtasksError, OSError, KeyboardInterrupt) as problem:
-        said = problem.message if isinstance(problem, VmtasksError) else str(problem) or type(problem).__name__
-        sys.stderr.write(f"autopkgtest-virt-vmtasks: {said}\n")
+        message = problem.message if isinstance(problem, VmtasksError) else str(problem) or type(problem).__name__
+        sys.stderr.write(f"autopkgtest-virt-vmtasks: {message}\n")
         return outcome_of(problem).exit_code
     return 0
 

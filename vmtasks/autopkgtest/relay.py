@@ -15,7 +15,7 @@ _PIECE_BYTES = 65536
 
 
 def main() -> None:
-    """Pass on what autopkgtest says and what it is answered, until either side closes."""
+    """Pass on what autopkgtest sends and what the run answers, until either side closes."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as run, selectors.DefaultSelector() as selector:
         run.connect(f"\0{sys.argv[1]}")
         ways = {sys.stdin.fileno(): run.fileno(), run.fileno(): sys.stdout.fileno()}

@@ -66,7 +66,7 @@ def command_line(
     :param server: the virtualisation server.
     :param directory: where results go; it must be empty or not there.
     :param tests: the names of those to run; all by default.
-    :param skip: the names of those that are not to run, and of which nothing is said.
+    :param skip: the names of those that are not to run, and are not reported.
     :param timeout_s: how long one test may take; 0 and None are no limit.
     """
     # In one word: autopkgtest reads words from a file where one begins with @.
@@ -103,7 +103,7 @@ def run(
             nonlocal ended
             try:
                 with host_commands() as host:
-                    # All that it says is in its log.
+                    # All that it prints is in its log.
                     line = ["/bin/sh", "-c", 'exec "$@" </dev/null >/dev/null 2>&1', "sh", *argv]
                     return host.run(line, watch=watch)
             finally:
@@ -178,7 +178,7 @@ def _accepted(
 
 
 def _first_caller(listener: socket.socket, has_ended: Callable[[], bool]) -> socket.socket | None:
-    """Return the connection of the first caller who is this user; None if autopkgtest has ended before."""
+    """Return the connection of the first caller that runs as this user; None if autopkgtest has ended before."""
     while not has_ended():
         check_interrupted()
         with suppress(TimeoutError):

@@ -1,4 +1,4 @@
-"""What must not reach autopkgtest on the host: it puts what control files say into Perl programs, between quotes.
+"""What must not reach autopkgtest on the host: it puts the text of control files into Perl programs, between quotes.
 
 And what must not be read there: a file of a tree that is a link to one of the host's.
 """

@@ -1,4 +1,4 @@
-"""What autopkgtest says of its tests: the file ``summary``, and its exit status.
+"""What autopkgtest reports of its tests: the file ``summary``, and its exit status.
 
 Source: autopkgtest(1).
 """
@@ -28,7 +28,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """All that was said of one run."""
+    """All that was reported of one run."""
 
     rows: tuple[Row, ...] = ()
     complaint: str = ""
@@ -52,5 +52,5 @@ def _verdict(word: str) -> Verdict:
     match word:
         case "PASS" | "SKIP" | "FLAKY":
             return word
-        case _:  # BROKEN: what debian/tests/control says of it is invalid
+        case _:  # BROKEN: what debian/tests/control has about it is invalid
             return "FAIL"

@@ -53,7 +53,7 @@ class PackageTests:
     _rows: list[Row] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _once: threading.Lock = field(default_factory=threading.Lock)
-    """Held by who does, with a machine, what all others then have."""
+    """Held by the thread that does, with a machine, what all others then have."""
     _reasons: dict[str, str] = field(default_factory=dict)
     """Why autopkgtest does not run tests here, once it was asked."""
     _fresh: Checkpoint | None = None
@@ -113,7 +113,7 @@ class PackageTests:
                 self._judge(report, one.name, {}, partial(self._reason, one.name, machine))
 
     def conclude(self) -> None:
-        """Say so if no test has told anything: as with autopkgtest, that is no pass."""
+        """Report it if no test has told anything: as with autopkgtest, that is no pass."""
         # A superficial pass is one: half of the archive's tests are autodep8's, which tell no more.
         telling = [row for row in self._rows if row.verdict in ("PASS", "FAIL")]
         if telling or not self.listed or self.project.install.skipped == "pass":
@@ -127,7 +127,7 @@ class PackageTests:
     # --- inside
 
     def _whole(self, new: Packages, served: Checkpoint) -> None:
-        """Have autopkgtest say what is wrong with a debian/tests/control in which we find no test."""
+        """Have autopkgtest report what is wrong with a debian/tests/control in which we find no test."""
         with self.run.case("debian/tests", continue_on_error=True):
             report = self._in_clean_machines([], new, served, name="control")
             if complaint := report.summary.complaint:
@@ -222,7 +222,7 @@ class PackageTests:
         self.run.debug(guest, TestFailed("a test of the source has failed"))
 
     def _reason(self, name: str, machine: Machines) -> str:
-        """Return why a test is not for such a machine: of one alone, autopkgtest does not say so if it is a command."""
+        """Return why a test is not for such a machine: of one alone, autopkgtest does not report it for a command."""
         with self._once:
             if not self._reasons:
                 names = [one.name for one in self.listed]
@@ -233,7 +233,7 @@ class PackageTests:
     def _judge(self, report: Report, name: str, new: Packages, reason: Callable[[], str]) -> None:
         """End a test case as autopkgtest has judged.
 
-        :param reason: returns why it was not run, if autopkgtest has not said.
+        :param reason: returns why it was not run, if autopkgtest has not reported it.
         :raise TestFailed: the test failed, or there is no verdict on it.
         :raise TestSkipped: it was not run, or its failure does not count.
         """

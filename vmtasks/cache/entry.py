@@ -1,9 +1,9 @@
-"""What the cache keeps: directories that are complete or not there, and the locks that say who uses them.
+"""What the cache keeps: directories that are complete or not there, and the locks that show which are in use.
 
 A directory is made under a name like ``.NAME.part``, and has its own once it is complete; on its way out it has such a
-name again. What has one when the process that works on it ends, is removed. Whoever makes one or stands on one holds a
-shared flock(2) on the file ``in-use`` in it, which the kernel takes away together with its holder. Numbers of processes
-would tell less: they come again, and containers that share a cache have their own.
+name again. What has one when the process that works on it ends, is removed. A process that makes one or stands on one
+holds a shared flock(2) on the file ``in-use`` in it, which the kernel takes away together with its holder. Numbers of
+processes would tell less: they come again, and containers that share a cache have their own.
 """
 
 from __future__ import annotations
@@ -47,20 +47,20 @@ class CacheEntry:
     def size_bytes(self) -> int:
         """What it takes on disk."""
         total_bytes = 0
-        with suppress(FileNotFoundError):  # somebody removes it this very moment
+        with suppress(FileNotFoundError):  # another process removes it this very moment
             for path in self.directory.iterdir():
                 total_bytes += path.stat().st_blocks * 512
         return total_bytes
 
     def drop(self) -> bool:
-        """Remove it unless somebody uses it, and return whether it is gone."""
+        """Remove it unless a process uses it, and return whether it is gone."""
         if not self.place.is_local:
             return self.place.call(type(self).drop, self)
         with try_lock(self.in_use) as free:
             if free:
                 aside = self.directory.with_name(f".{self.directory.name}.part")
                 remove_at_exit(aside)
-                with suppress(FileNotFoundError):  # somebody else was quicker
+                with suppress(FileNotFoundError):  # another process was quicker
                     self.directory.rename(aside)
                     shutil.rmtree(aside, ignore_errors=True)
         return not self.directory.exists()
@@ -68,7 +68,7 @@ class CacheEntry:
 
 @contextmanager
 def incomplete(path: Path) -> Iterator[None]:
-    """Make the directory *path*, named like ``.NAME.incomplete``, and hold it until the block ends, under any name.
+    """Make the directory *path*, named like ``.NAME.part``, and hold it until the block ends, under any name.
 
     The block gives it its own name once it is complete; otherwise it is gone at the end, even if that is this
     process's own.
@@ -86,7 +86,7 @@ def incomplete(path: Path) -> Iterator[None]:
 
 
 def sweep(directory: Path) -> tuple[Path, ...]:
-    """Remove the parts in *directory* that nobody works on any more, and return which they were."""
+    """Remove the parts in *directory* that no process works on any more, and return which they were."""
     swept = []
     if directory.is_dir():
         with _doorway(directory):
@@ -100,7 +100,7 @@ def sweep(directory: Path) -> tuple[Path, ...]:
 
 @contextmanager
 def _doorway(directory: Path) -> Iterator[None]:
-    """Have to oneself the moment in which a part is there and nobody holds it yet."""
+    """Have to oneself the moment in which a part is there and no process holds it yet."""
     fd = flock(directory / ".lock", fcntl.LOCK_EX)
     try:
         yield
@@ -110,9 +110,9 @@ def _doorway(directory: Path) -> Iterator[None]:
 
 @contextmanager
 def exclusive(path: Path, *, other: str) -> Iterator[bool]:
-    """Be the only one who holds the lock file *path*; yield whether somebody else had to be waited for.
+    """Be the only process that holds the lock file *path*; yield whether another had to be waited for.
 
-    :param other: what is said to be waited for.
+    :param other: what the note names as waited for.
     :raise HostError: the cache cannot be written.
     """
     waited = False

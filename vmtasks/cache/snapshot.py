@@ -17,18 +17,18 @@ from vmtasks.cache.entry import CacheEntry
 class Snapshot(CacheEntry):
     """A machine at rest."""
 
-    said: Mapping[str, Any]
+    metadata: Mapping[str, Any]
     """``kind``, ``name``, ``key``, ``made_s``, ``stands_on`` (paths of lock files), ``files``, and its maker's own."""
 
     @property
     def kind(self) -> Kind:
         """What it was made for."""
-        return "template" if self.said["kind"] == "template" else "checkpoint"
+        return "template" if self.metadata["kind"] == "template" else "checkpoint"
 
     @property
     def name(self) -> str:
         """The image's name, or what the checkpoint was called."""
-        return str(self.said["name"])
+        return str(self.metadata["name"])
 
     @property
     def on(self) -> str:
@@ -53,17 +53,17 @@ class Snapshot(CacheEntry):
     @property
     def lock_files(self) -> tuple[Path, ...]:
         """The lock files of everything that a machine which starts from here stands on."""
-        return (self.in_use, *map(Path, self.said["stands_on"]))
+        return (self.in_use, *map(Path, self.metadata["stands_on"]))
 
     @property
     def made(self) -> str:
         """When it was frozen, as people write it."""
-        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(float(self.said["made_s"])))
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(float(self.metadata["made_s"])))
 
     @property
     def age_s(self) -> float:
         """Seconds since it was frozen."""
-        return max(0.0, time.time() - float(self.said["made_s"]))
+        return max(0.0, time.time() - float(self.metadata["made_s"]))
 
     @property
     def used_s(self) -> float:
@@ -78,7 +78,8 @@ class Snapshot(CacheEntry):
         if not self.place.is_local:
             return self.place.call(is_intact, self)
         try:
-            return all(path.exists() for path in self.lock_files) and self.said["files"] == file_stamps(self.directory)
+            is_there = all(path.exists() for path in self.lock_files)
+            return is_there and self.metadata["files"] == file_stamps(self.directory)
         except OSError:
             return False
 
@@ -87,7 +88,7 @@ class Snapshot(CacheEntry):
         if not self.place.is_local:
             self.place.call(Snapshot.touch, self)
             return
-        with suppress(OSError):  # pruned this very moment: whoever starts from it will notice
+        with suppress(OSError):  # pruned this very moment: the process that starts from it will notice
             os.utime(self.in_use)
 
     def drop(self) -> bool:

@@ -9,11 +9,11 @@
         overlay                 an empty disk over that one; machines that start from here copy it
         snapshot.json           what it is
         in-use                  locked (shared) by every machine that stands on it
-    CACHE/snapshots/IMAGE.lock     locked by whoever makes a template of IMAGE
+    CACHE/snapshots/IMAGE.lock     locked by the process that makes a template of IMAGE
 
 A template is an image, booted and settled; a checkpoint is a machine in the middle of its work. Both only save time:
-all of this may be removed whenever no machine stands on it. A checkpoint that can be found again by nobody but its
-maker is the maker's until that ends.
+all of this may be removed whenever no machine stands on it. A checkpoint that no process but its maker can find
+again is the maker's until that ends.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ def snapshots_dir() -> Path:
 
 
 def key_for(text: str) -> str:
-    """Return the key of what *text* says all of."""
+    """Return the key of what *text* describes completely."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def find(key: str) -> Snapshot | None:
     """Return the newest frozen machine of that key; None if there is none. One that is damaged is dropped."""
-    found = sorted(_all(key), key=lambda frozen: float(frozen.said["made_s"]), reverse=True)
+    found = sorted(_all(key), key=lambda frozen: float(frozen.metadata["made_s"]), reverse=True)
     for frozen in found:
         if frozen.intact:
             return frozen
@@ -79,7 +79,7 @@ def all_frozen() -> tuple[Snapshot, ...]:
 
 
 def template_lock(name: str) -> AbstractContextManager[bool]:
-    """Be the only one who makes a template of the image *name*; yield whether somebody else had to be waited for.
+    """Be the only process that makes a template of the image *name*; yield whether another had to be waited for.
 
     :raise HostError: the cache cannot be written.
     """
@@ -93,18 +93,18 @@ def create(
     """Yield a directory to freeze a machine into, and the one that it becomes once the block has ended well.
 
     :param stands_on: the lock files of what its disk is laid over.
-    :param more: what else to write down of it, as JSON has it. With ``keep=False``, because nobody else can find it,
-        it is held until this process drops it or ends, and goes then.
+    :param more: what else to write down of it, as JSON has it. With ``keep=False``, because no other process can find
+        it, it is held until this process drops it or ends, and goes then.
     """
     final = snapshots_dir() / f"{key}-{time.time_ns():x}"
     beside = snapshots_dir() / f".{key}_{os.getpid()}_{time.monotonic_ns():x}.part"
     with entry.incomplete(beside):
         yield beside, final
-        said = {
+        metadata = {
             "kind": kind, "name": name, "key": key, "made_s": time.time(), "stands_on": [*map(str, stands_on)],
             "files": file_stamps(beside), **more,
         }  # fmt: skip
-        (beside / "snapshot.json").write_text(json.dumps(said, indent=1) + "\n")
+        (beside / "snapshot.json").write_text(json.dumps(metadata, indent=1) + "\n")
         only_ours = not more.get("keep", True)
         if only_ours:
             remove_at_exit(final)
@@ -118,7 +118,7 @@ def create(
 
 
 def quota_bytes(settings: HostSettings) -> int:
-    """Return how much frozen machines may take: what the settings say, or less where the disk has little left."""
+    """Return how much frozen machines may take: what the settings allow, or less where the disk has little left."""
     free_bytes = shutil.disk_usage(nearest(cache_dir())).free
     taken_bytes = sum(frozen.size_bytes for frozen in _all())
     return min(settings.snapshots_mib * 1024**2, int(settings.snapshots_share * (free_bytes + taken_bytes)))
@@ -161,15 +161,15 @@ def prune(limit_bytes: int) -> tuple[tuple[Snapshot, int], ...]:
 
 
 def sweep() -> tuple[Path, ...]:
-    """Remove what makers that were killed have left: half-made ones, and checkpoints that nobody can find any more.
+    """Remove what makers that were killed have left: half-made ones, and checkpoints that no process can find any more.
 
     :return: the directories that were removed.
     """
     damaged = [path for path in snapshots_dir().glob("[!.]*") if _NAME.fullmatch(path.name) and _read(path) is None]
     swept = [*entry.sweep(snapshots_dir()), *(path for path in damaged if CacheEntry(directory=path).drop())]
-    left = sorted(_all(), key=lambda frozen: float(frozen.said["made_s"]), reverse=True)
+    left = sorted(_all(), key=lambda frozen: float(frozen.metadata["made_s"]), reverse=True)
     for frozen in tuple(left):  # the youngest first: it may be what keeps an older one
-        abandoned = not frozen.said.get("keep", True) and frozen.directory not in private_snapshots
+        abandoned = not frozen.metadata.get("keep", True) and frozen.directory not in private_snapshots
         if abandoned and str(frozen.in_use) not in _beneath(left) and frozen.drop():
             left.remove(frozen)
             swept.append(frozen.directory)
@@ -196,7 +196,7 @@ def remove_private() -> None:
 
 def _beneath(those: Iterable[Snapshot]) -> set[str]:
     """Return the lock files of all that others stand on."""
-    return {path for frozen in those for path in frozen.said["stands_on"]}
+    return {path for frozen in those for path in frozen.metadata["stands_on"]}
 
 
 def _all(key: str = "") -> Iterator[Snapshot]:
@@ -207,8 +207,8 @@ def _all(key: str = "") -> Iterator[Snapshot]:
 
 def _read(directory: Path) -> Snapshot | None:
     try:
-        said = json.loads((directory / "snapshot.json").read_text())
+        metadata = json.loads((directory / "snapshot.json").read_text())
     except (OSError, ValueError):
         return None  # pruned this very moment, or damaged
-    whole = isinstance(said, dict) and {"kind", "name", "key", "made_s", "stands_on", "files"} <= said.keys()
-    return Snapshot(directory=directory, said=said) if whole else None
+    whole = isinstance(metadata, dict) and {"kind", "name", "key", "made_s", "stands_on", "files"} <= metadata.keys()
+    return Snapshot(directory=directory, metadata=metadata) if whole else None

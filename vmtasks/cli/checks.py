@@ -65,8 +65,8 @@ def _qemu() -> Iterator[Finding]:
     program = shutil.which("qemu-system-x86_64")
     if program is None:
         return
-    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
-    found = re.search(r"version (\d+)\.(\d+)(\S*)", said)
+    output = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"version (\d+)\.(\d+)(\S*)", output)
     if found is None:
         yield Finding(level="bad", says=f"{program} does not tell its version", remedy="install it anew")
     elif (int(found[1]), int(found[2])) < OLDEST_QEMU:

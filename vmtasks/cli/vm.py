@@ -45,7 +45,7 @@ def _machines(place: Host) -> Table:
     except slots.SlotsUnavailableError as problem:
         raise HostError(str(problem)) from problem
     ports = {
-        lease.said.get("supervisor_pid"): lease.said.get("ports", {}).get("22", "")
+        lease.info.get("supervisor_pid"): lease.info.get("ports", {}).get("22", "")
         for lease in place.call(leases)
         if lease.alive
     }
@@ -60,16 +60,16 @@ def _machines(place: Host) -> Table:
 def _instances(account: Ec2Client) -> Table:
     """Return the instances of vmtasks, everybody's in this account."""
     rows = [
-        (one.said["State"]["Name"], one.claim.user, one.id, one.said["InstanceType"], one.claim.until, one.claim.what)
+        (one.data["State"]["Name"], one.claim.user, one.id, one.data["InstanceType"], one.claim.until, one.claim.what)
         for one in account.instances()
     ]
     return ("STATE", "USER", "INSTANCE", "TYPE", "UNTIL", "WHAT"), rows
 
 
 def _keeper(on: str) -> Host | Ec2Client:
-    """Return whoever can be asked for the machines at a place.
+    """Return the object that can be asked for the machines at a place.
 
-    :raise UsageError: nobody can.
+    :raise UsageError: there is none.
     :raise HostError: it cannot be reached.
     """
     from vmtasks.host.local import LOCAL_HOST

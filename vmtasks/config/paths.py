@@ -32,7 +32,7 @@ def socket_dir(environ: Mapping[str, str] = os.environ) -> Path:
     """Return the directory in which those of sockets are made: the name of a socket may have 107 bytes."""
     with suppress(KeyError, FileNotFoundError):
         runtime = Path(environ["XDG_RUNTIME_DIR"])
-        if runtime.stat().st_uid == os.geteuid():  # sudo leaves somebody else's in the environment
+        if runtime.stat().st_uid == os.geteuid():  # sudo leaves another user's in the environment
             return runtime
     usual = Path(tempfile.gettempdir())
     return usual if len(os.fsencode(usual)) <= _SHORT_BYTES else Path("/tmp")  # noqa: S108 - what is in it is made anew
@@ -56,7 +56,7 @@ def image_dirs(environ: Mapping[str, str] = os.environ) -> tuple[Path, ...]:
 def _own_images(package: Path) -> Path:
     """Return where the images that come with *package* are."""
     installed = package / "_images"
-    # Not the other way round: beside an installed package, a directory of that name is somebody else's.
+    # Not the other way round: beside an installed package, a directory of that name is not ours.
     return installed if installed.is_dir() else package.parent / "images"
 
 

@@ -94,7 +94,7 @@ class HostSettings:
     def load(cls, environ: Mapping[str, str] = os.environ, *, system: Path = SYSTEM_CONFIG) -> HostSettings:
         """Read the host's file, the user's over it, and the environment over both.
 
-        :raise UsageError: a file or a variable does not say what it should, or ``$VMTASKS_CONFIG`` is no file.
+        :raise UsageError: a file or a variable does not hold what it should, or ``$VMTASKS_CONFIG`` is no file.
         """
         chosen = environ.get("VMTASKS_CONFIG")
         user = Path(chosen) if chosen else _xdg(environ, "XDG_CONFIG_HOME", ".config") / "vmtasks" / "config.toml"
@@ -104,8 +104,8 @@ class HostSettings:
                 settings = toml.load(cls, path, over=settings)
         settings = toml.override(settings, environ)
         if settings.snapshots_share > 1:
-            said = f"snapshots_share (VMTASKS_SNAPSHOTS_SHARE) must be at most 1, not {settings.snapshots_share:g}"
-            raise UsageError(f"{said}: it is the share of the free disk for templates and checkpoints")
+            message = f"snapshots_share (VMTASKS_SNAPSHOTS_SHARE) must be at most 1, not {settings.snapshots_share:g}"
+            raise UsageError(f"{message}: it is the share of the free disk for templates and checkpoints")
         return settings
 
     def ssh_argv(self) -> list[str]:

@@ -1,17 +1,17 @@
-"""Read a TOML table into a frozen dataclass, and say in one sentence what is wrong with it.
+"""Read a TOML table into a frozen dataclass, and report in one sentence what is wrong with it.
 
 The dataclass is the schema: its annotations are the types and its defaults make keys optional. Supported are
 ``str``, ``int``, ``float``, ``bool``, ``Path``, ``Literal`` of texts, ``tuple[X, ...]`` of these, a nested dataclass
 (a table), ``tuple[Dataclass, ...]`` (an array of tables), ``dict[str, str]``, and ``X | None`` for any of them (TOML
-has no null: None is for a default to say).
+has no null: None can only be a default).
 
 A key is a field's name, where ``-`` may stand for ``_``; a trailing underscore makes a field of a Python keyword
-(``from_`` reads ``from``). A field's metadata says the rest::
+(``from_`` reads ``from``). A field's metadata has the rest::
 
     says      what the value means, for messages: "memory in MiB"
     at_least  the smallest number that makes sense
     env       the environment variable that overrides it, see :func:`override`
-    key       the key, where it differs from the name; None: the field is not for the file to say
+    key       the key, where it differs from the name; None: the file cannot set the field
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def load(cls: type[T], path: Path, *, over: T | None = None) -> T:
     """Read the file *path* into a *cls*.
 
     :param over: where the keys that the file does not have come from, instead of the defaults.
-    :raise UsageError: the file cannot be read, or does not say what a *cls* needs.
+    :raise UsageError: the file cannot be read, or does not hold what a *cls* needs.
     """
     return parse(cls, read(path), where=str(path), over=over)
 
@@ -77,7 +77,7 @@ def parse(cls: type[T], table: Mapping[str, Any], *, where: str, over: T | None 
 
 
 def override(settings: T, environ: Mapping[str, str]) -> T:
-    """Return *settings* with what the environment says over it; an empty variable says nothing.
+    """Return *settings* with what the environment sets over it; an empty variable sets nothing.
 
     Lists are split as a shell does it.
 
@@ -88,8 +88,8 @@ def override(settings: T, environ: Mapping[str, str]) -> T:
         present = getattr(settings, name)
         if is_dataclass(present) and not isinstance(present, type):
             changes[name] = override(present, environ)
-        elif said := wanted.said_in(environ):
-            variable, text = said
+        elif found := wanted.found_in(environ):
+            variable, text = found
             subject = f"environment variable {variable}"
             changes[name] = _checked(wanted, _from_text(wanted.kind, text), _Place(subject), subject)
     return replace(settings, **changes)
@@ -129,20 +129,20 @@ class _Wanted:
 
     @classmethod
     def by(cls, field: Field[Any], hint: object) -> _Wanted:
-        says = field.metadata
+        metadata = field.metadata
         return cls(
             kind=_without_none(hint),
-            key=says.get("key", field.name.rstrip("_")),
-            variable=says.get("env", ""),
-            says=says.get("says", ""),
-            at_least=says.get("at_least"),
+            key=metadata.get("key", field.name.rstrip("_")),
+            variable=metadata.get("env", ""),
+            says=metadata.get("says", ""),
+            at_least=metadata.get("at_least"),
             is_required=field.default is MISSING and field.default_factory is MISSING,
-            was=says.get("was", ""),
-            variable_was=says.get("env_was", ""),
+            was=metadata.get("was", ""),
+            variable_was=metadata.get("env_was", ""),
         )
 
-    def said_in(self, environ: Mapping[str, str]) -> tuple[str, str] | None:
-        """Return the variable that says what the field is to be, and what; None where none does."""
+    def found_in(self, environ: Mapping[str, str]) -> tuple[str, str] | None:
+        """Return the variable that sets the field, and its text; None where none does."""
         for variable in filter(None, (self.variable, self.variable_was)):
             if text := environ.get(variable):
                 if variable == self.variable_was:
@@ -159,7 +159,7 @@ _told: set[str] = set()
 
 
 def _tell_renamed(old: str, new: str) -> None:
-    """Say once that something has another name now."""
+    """Warn once that something has another name now."""
     if old not in _told:
         _told.add(old)
         events.emit(events.Note(text=f"{old} is now {new}", level="warning"))
@@ -206,7 +206,7 @@ def _nearest(key: str, known: tuple[str, ...]) -> str:
 
 
 def _checked(wanted: _Wanted, value: object, place: _Place, subject: str, beneath: object = None) -> object:
-    """Return *value* as the field has it, or say what *subject* must be instead."""
+    """Return *value* as the field has it, or raise an error with what *subject* must be instead."""
     try:
         converted = _convert(wanted.kind, value, place, beneath)
     except _MismatchError as mismatch:
@@ -263,7 +263,7 @@ def _without_none(kind: object) -> object:
 
 
 def _from_text(kind: object, text: str) -> object:
-    """Read a variable's text as TOML would have it; what cannot be read stays text, and is refused as such."""
+    """Read a variable's text as TOML would have it; what cannot be read stays text, and is refused as text."""
     try:
         if kind is bool:
             return _SWITCHES.get(text.lower(), text)

@@ -74,7 +74,7 @@ def apt(guest: Guest, *arguments: str, local_first: bool = False, root: str = ""
 
     :param local_first: try with the local repository alone at first: where it has all, apt has far less to read.
     :param root: the guest's directory that it takes for /; its own by default.
-    :raise CommandFailed: it failed with those, too, or dpkg did; packages' scripts and units say why themselves.
+    :raise CommandFailed: it failed with those, too, or dpkg did; packages' scripts and units report why themselves.
     :raise HostError: no mirror answers, which is no fault of what is being tested.
     """
     result = guest.run(_apt_get(*arguments, only_local=True, root=root), env=ENV, warn=True) if local_first else None

@@ -1,4 +1,4 @@
-"""A .changes file: what a Debian build says that it made; see deb-changes(5)."""
+"""A .changes file: the list of what a Debian build made; see deb-changes(5)."""
 
 from __future__ import annotations
 

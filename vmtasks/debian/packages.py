@@ -133,7 +133,7 @@ def sets_of(guest: Guest, packages: Packages) -> list[Packages]:
     while left:
         chosen = [left[0]]
         if not apt.can(guest, *_INSTALL, *chosen):
-            apt.apt(guest, *_INSTALL, *chosen)  # which says why
+            apt.apt(guest, *_INSTALL, *chosen)  # which reports why
         others = [name for name in (*left[1:], *packages) if name not in chosen]
         for name in dict.fromkeys(others):
             if apt.can(guest, *_INSTALL, *chosen, name):
@@ -235,7 +235,7 @@ def _essential(guest: Guest, names: Sequence[str]) -> list[str]:
 
 
 def failed_units(guest: Guest) -> tuple[units.FailedUnit, ...]:
-    """Return the units of the machine that have failed, whoever they belong to."""
+    """Return the units of the machine that have failed, whichever package they belong to."""
     return units.failed(guest.query)
 
 

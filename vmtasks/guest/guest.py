@@ -1,4 +1,4 @@
-"""The guest's verbs: short words, each of which does one thing and says what it saw when it could not."""
+"""The guest's verbs: short words, each of which does one thing and reports what it saw when it could not."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class Guest(GuestCommands):
         return []
 
     def glob(self, pattern: str) -> list[str]:
-        """Return the guest's paths that match *pattern*, sorted; none if there are none, whatever the guest says."""
+        """Return the guest's paths that match *pattern*, sorted; none if there are none, whatever the guest prints."""
         listed = self.query(f'for f in {quoted_glob(pattern)}; do [ -e "$f" ] && printf \'%s\\n\' "$f"; done; :')
         return sorted(path for path in listed.splitlines() if PurePosixPath(path).match(pattern))
 
@@ -137,7 +137,7 @@ class Guest(GuestCommands):
     def wait_until_succeeds(self, command: Command, *, timeout_s: float = 60.0, **options: Any) -> str:  # noqa: ANN401
         """Repeat a command until it ends with status 0, and return its standard output; the tries are not shown.
 
-        :raise TimedOut: it did not within *timeout_s* seconds; the last try says what it saw.
+        :raise TimedOut: it did not within *timeout_s* seconds; the last try reports what it saw.
         """
         deadline = Deadline.after(timeout_s)
         with events.phase("wait", machine=self.name, detail=short(display(command))):

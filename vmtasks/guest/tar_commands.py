@@ -20,7 +20,7 @@ def quoted_glob(pattern: str) -> str:
 
 
 BY_DISK = b"x"
-"""What the guest's side says first: what it sends, and that it is on the disk and not behind this."""
+"""What the guest's side prints where the data goes over the disk, and not in the stream."""
 
 
 def tar_into(directory: str, *, source: str = "-") -> str:
@@ -71,7 +71,7 @@ perhaps, was written to meanwhile."""
 
 
 def _way(paths: str, *, exchange_too: bool) -> str:
-    """Return shell that chooses the way, says it behind ``k``, and sets ``d`` to the disk if it is that."""
+    """Return shell that chooses the way, prints it behind ``k``, and sets ``d`` to the disk if it is that."""
     if not exchange_too:
         return 'd=; printf "${k}s"; '
     kib = f"n=$(du -skc --apparent-size -- {paths} 2>/dev/null | tail -n 1 | cut -f 1)"

@@ -248,7 +248,7 @@ class _Stream:
     def read(self, size: int) -> bytes:
         data = bytearray()
         while len(data) < size:
-            with suppress(TimeoutError):  # the guest has nothing to say just now
+            with suppress(TimeoutError):  # the guest sends nothing just now
                 piece = self._channel.recv(size - len(data))
                 if not piece:
                     break

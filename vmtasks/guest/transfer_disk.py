@@ -57,7 +57,7 @@ class TransferDisk:
                 try:
                     yield file
                 except CommandFailed:
-                    raise  # the guest has said so itself, and is done with the disk
+                    raise  # the guest has reported this itself, and is done with the disk
                 except BaseException:
                     self.is_known = False  # the guest's tar may still be at work there
                     raise

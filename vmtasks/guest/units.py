@@ -1,4 +1,4 @@
-"""systemd units of a guest that have failed, and what they say themselves."""
+"""systemd units of a guest that have failed, and the end of their journals."""
 
 from __future__ import annotations
 

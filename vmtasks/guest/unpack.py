@@ -1,4 +1,4 @@
-"""Unpack a tar archive that a guest has made, which may say anything."""
+"""Unpack a tar archive that a guest has made, which may contain anything."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class _Refused:
 
 
 class _Bounded:
-    """A stream in which no header is larger than anybody needs: tarfile takes all of one into memory."""
+    """A stream in which no header is larger than an archive needs: tarfile takes all of one into memory."""
 
     def __init__(self, source: ByteReader) -> None:
         self._source = source
@@ -118,7 +118,7 @@ def unpack(
         with tarfile.open(fileobj=bounded, mode="r|", errorlevel=1, tarinfo=_Strict) as archive:  # type: ignore[call-overload]
             for member in iter(archive.next, None):
                 archive.members.clear()  # tarfile would keep all of them
-                # The size that a member says need not be what it takes in the stream: it may be sparse.
+                # The size that a member states need not be what it takes in the stream: it may be sparse.
                 bounded.expect(max(0, archive.offset - member.offset_data))
                 if archive.offset > limit_bytes:
                     raise TestFailed(f"cannot take more than {limit_bytes} bytes out of the guest at once")
@@ -147,7 +147,7 @@ def _extract(
     top: Path,
     place: Callable[[PurePosixPath], PurePosixPath | None],
 ) -> Path | None:
-    """Make one member, and return where; directories go without saying.
+    """Make one member, and return where; None for a directory.
 
     :raise _Refusal: it is nothing that we make.
     """
@@ -173,12 +173,12 @@ def _extract(
 
 def _place(member: tarfile.TarInfo, top: Path, place: Callable[[PurePosixPath], PurePosixPath | None]) -> Path:
     """Return where a member belongs, in a directory that is there and has no links on its way."""
-    said = PurePosixPath(member.name)
+    member_path = PurePosixPath(member.name)
     if "\0" in member.name + member.linkname:
         raise _Refusal("its name is none")
-    if said.is_absolute() or ".." in said.parts:
+    if member_path.is_absolute() or ".." in member_path.parts:
         raise _Refusal("its name leads outside")
-    name = place(said)
+    name = place(member_path)
     if name is None:
         raise _Refusal("nobody asked for it")
     if not name.parts:

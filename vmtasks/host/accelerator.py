@@ -1,4 +1,4 @@
-"""Which accelerator serves on this host: found by trying, because /dev/kvm being there says nothing.
+"""Which accelerator serves on this host: found by trying, because /dev/kvm being there proves nothing.
 
 Nested and cloud hosts have a /dev/kvm that opens, creates a machine, and then aborts or crawls. So QEMU runs a
 boot sector that counts 20 million down and leaves through ``isa-debug-exit``: milliseconds on a KVM that works,
@@ -77,11 +77,11 @@ def choose(wish: Literal["auto", "kvm", "tcg"]) -> Choice:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass  # never tried, or not our file: try now
     choice, holds_s = _try()
-    said = {"circumstances": circumstances, "until_s": time.monotonic() + holds_s, **asdict(choice)}
+    data = {"circumstances": circumstances, "until_s": time.monotonic() + holds_s, **asdict(choice)}
     with suppress(OSError):  # where the cache cannot be written, the next one tries again
         memory.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=memory.parent, delete=False) as beside:
-            json.dump(said, beside)
+            json.dump(data, beside)
         Path(beside.name).replace(memory)
     return choice
 
@@ -104,7 +104,7 @@ def _try() -> tuple[Choice, float]:
         remove_at_exit(Path(sector.name))
         sector.write(BOOT_SECTOR)
         sector.flush()
-        # Emulation first: whoever is first waits for the disk to give QEMU's program and libraries.
+        # Emulation first: the first one waits for the disk to give QEMU's program and libraries.
         tcg_s = countdown_s("tcg", Path(sector.name))
         to_beat_s = min(TRIAL_LIMIT_S, tcg_s or math.inf)
         kvm_s = countdown_s("kvm", Path(sector.name))

@@ -66,7 +66,7 @@ def memory_available_mib(root: str = "") -> int:
 
 
 def _meminfo_mib(root: str, name: str) -> int:
-    """Return what the kernel says of the host's memory; 0 where it does not."""
+    """Return what the kernel reports of the host's memory; 0 where it does not."""
     found = re.search(rf"^{name}:\s+(\d+) kB", _text(f"{root}/proc/meminfo"), re.MULTILINE)
     return int(found[1]) // 1024 if found else 0
 
@@ -86,7 +86,7 @@ def _cpu_quota(group: str) -> float | None:
 def _cgroups(root: str, controller: str) -> Iterator[str]:
     """Yield the directories of the cgroups that bound this process, in versions 1 and 2, from its own upwards.
 
-    In a container the kernel may tell a path that is not there: then only the top, which is the container's, is.
+    In a container the kernel may report a path that is not there: then only the top, which is the container's, is.
     """
     for line in _text(f"{root}/proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
@@ -101,7 +101,7 @@ def _cgroups(root: str, controller: str) -> Iterator[str]:
 
 
 def _text(path: str) -> str:
-    """Return what a file of the kernel's says; nothing where this kernel has no such file."""
+    """Return what is in a file of the kernel's; nothing where this kernel has no such file."""
     try:
         with open(path) as file:
             return file.read().strip()

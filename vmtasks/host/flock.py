@@ -19,7 +19,7 @@ def flock(path: str | Path, how: int) -> int:
     """Take the lock of *path*; return the descriptor, which has it until it is closed or this process ends.
 
     :param how: ``LOCK_SH`` or ``LOCK_EX``, and ``LOCK_NB`` not to wait.
-    :raise BlockingIOError: somebody else has it.
+    :raise BlockingIOError: another process has it.
     :raise FileNotFoundError: the directory is gone.
     """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -21,7 +21,7 @@ class Lease:
     directory: Path
     alive: bool
     """Whether the supervisor holds its lock; the kernel takes that away with it."""
-    said: Mapping[str, Any]
+    info: Mapping[str, Any]
     """``name``, ``image``, ``user``, ``what``, ``since_s``, ``supervisor_pid``, ``qemu_pid``, ``ports``, ..."""
 
 
@@ -51,14 +51,14 @@ def _read(directory: Path) -> Lease:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
-        return Lease(directory=directory, alive=False, said={})  # it ended just now
+        return Lease(directory=directory, alive=False, info={})  # it ended just now
     with os.fdopen(fd) as file:
         try:
-            said = json.load(file)
+            info = json.load(file)
         except ValueError:
-            said = {}  # about to be written
+            info = {}  # about to be written
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            return Lease(directory=directory, alive=True, said=said)
-    return Lease(directory=directory, alive=False, said=said)
+            return Lease(directory=directory, alive=True, info=info)
+    return Lease(directory=directory, alive=False, info=info)

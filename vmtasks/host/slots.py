@@ -1,11 +1,11 @@
-"""Who may run a machine now: one queue for the whole host, whatever process and user asks.
+"""Which process may run a machine now: one queue for the whole host, whatever process and user asks.
 
 Every claim has a ticket, a file in a directory that all users share. Its name is its number in the queue,
 and the claim keeps it locked with flock(2). The kernel drops that lock whichever way a process ends, so a
-ticket that nobody has locked is dead and counts for nothing: there is no daemon, and no state to go stale.
+ticket that no process has locked is dead and counts for nothing: there is no daemon, and no state to go stale.
 A lock on the directory itself makes looking and taking one step.
 
-A claim is admitted once every earlier one has been and the limits leave room for it. Nobody overtakes, so
+A claim is admitted once every earlier one has been and the limits leave room for it. None overtakes another, so
 that many small machines never starve a large one.
 
 This is courtesy among the users of a host, not a defence: whoever can log in can also hold every slot. But
@@ -51,7 +51,7 @@ _LETTERS = 120
 _OPEN_SAFELY = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _OPEN_TO_ALL = 0o1777
 _NOT_OURS = {errno.EACCES, errno.ELOOP, errno.ENOENT, errno.ENXIO}
-"""What opening says of a name that no claim of ours has: closed to us, a link, just gone, a socket."""
+"""The errors of opening a name that no claim of ours has: closed to us, a link, just gone, a socket."""
 
 
 class ClaimTooLargeError(ValueError):
@@ -64,7 +64,7 @@ class SlotsUnavailableError(OSError):
 
 # No dataclasses in this module: each machine's supervisor imports it, and they would take as long as all else.
 class Ticket(namedtuple("Ticket", ("seq", "state", "user", "uid", "pid", "what", "memory_mib", "since_s"))):  # noqa: PYI024
-    """What a live claim says of itself to all others."""
+    """What a live claim tells all others of itself."""
 
     __slots__ = ()
     if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Ticket(namedtuple("Ticket", ("seq", "state", "user", "uid", "pid", "what",
         state: str
         """:data:`WAITING` or :data:`RUNNING`."""
         user: str
-        """The name that the claimant gives; *uid* is what the kernel says."""
+        """The name that the claimant gives; *uid* is what the kernel reports."""
         uid: int
         pid: int
         what: str
@@ -120,7 +120,7 @@ def default_directory() -> str:
 def tickets(directory: str | None = None) -> tuple[Ticket, ...]:
     """Return the live tickets in order, changing nothing.
 
-    :raise SlotsUnavailableError: the directory is not one, or somebody keeps it locked.
+    :raise SlotsUnavailableError: the directory is not one, or another process keeps it locked.
     """
     path = directory or default_directory()
     with _explained(path):
@@ -229,9 +229,9 @@ class Claim:
         self._write(WAITING)
 
     def _look(self) -> None:
-        """Learn who is in the way, sweep the dead out of it, and take the slot if it is free; the queue is locked.
+        """Learn which claims are in the way, sweep out the dead, and take the slot if it is free; the queue is locked.
 
-        :raise SlotsUnavailableError: somebody has removed our ticket, so that nobody else knows of us.
+        :raise SlotsUnavailableError: our ticket has been removed, so that no other process knows of us.
         """
         if not os.fstat(self._ticket).st_nlink:
             raise SlotsUnavailableError(f"cannot wait for a slot: our ticket {_name(self._seq)} has been removed")
@@ -292,7 +292,7 @@ def _open_queue(directory: str) -> int:
     flags = os.O_RDONLY | os.O_DIRECTORY | _OPEN_SAFELY
     with suppress(FileNotFoundError):
         return os.open(directory, flags)
-    umask = os.umask(0)  # one step: with a chmod to follow, somebody else could come in between and be refused
+    umask = os.umask(0)  # one step: with a chmod to follow, another process could come in between and be refused
     try:
         with suppress(FileExistsError):
             os.mkdir(directory, _OPEN_TO_ALL)
@@ -305,7 +305,7 @@ def _open_queue(directory: str) -> int:
 def _locked(queue: int, patience_s: float) -> Iterator[None]:
     """Have the queue to ourselves.
 
-    :raise BlockingIOError: somebody else has had it for *patience_s* seconds.
+    :raise BlockingIOError: another process has had it for *patience_s* seconds.
     """
     give_up_s = time.monotonic() + patience_s
     while True:
@@ -323,7 +323,7 @@ def _locked(queue: int, patience_s: float) -> Iterator[None]:
 
 
 def _scan(queue: int) -> Iterator[tuple[str, Ticket | None]]:
-    """Yield the names of tickets in order, each with what it says, or None if it is dead; the queue is locked."""
+    """Yield the names of tickets in order, each with its content, or None if it is dead; the queue is locked."""
     for name in sorted(filter(_NAME.fullmatch, os.listdir(queue))):
         try:
             fd = os.open(name, os.O_RDONLY | _OPEN_SAFELY, dir_fd=queue)
@@ -344,7 +344,7 @@ def _scan(queue: int) -> Iterator[tuple[str, Ticket | None]]:
 
 
 def _is_held(fd: int) -> bool:
-    """Tell whether somebody has locked the ticket. If not, we do, until it is closed."""
+    """Tell whether a process has locked the ticket. If not, we do, until it is closed."""
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -353,10 +353,10 @@ def _is_held(fd: int) -> bool:
 
 
 def _parse(seq: int, about: os.stat_result, content: bytes) -> Ticket | None:
-    """Read a ticket that somebody else may have written with anything in it; None if it is not like ours."""
+    """Read a ticket that another process may have written with anything in it; None if it is not like ours."""
     try:
-        said = json.loads(content)
-        state, user, pid, what, memory_mib = (said[key] for key in ("state", "user", "pid", "what", "memory_mib"))
+        fields = json.loads(content)
+        state, user, pid, what, memory_mib = (fields[key] for key in ("state", "user", "pid", "what", "memory_mib"))
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
     sound = type(user) is type(what) is str and type(pid) is type(memory_mib) is int

@@ -97,7 +97,7 @@ def _ensure_layer(
         return found
     with cache.bake_lock(definition.name) as waited:
         if (waited or not refresh) and (found := cache.find_baked(definition, keys)):
-            return found  # somebody else has just baked it
+            return found  # another process has just baked it
         with events.phase("bake", detail=definition.name):
             return _bake(definition, parent, finish, settings)
 
@@ -162,7 +162,7 @@ def _first_part(
 
 
 def _archives(parent: BakedImage | None, out: Path) -> dict[str, Any]:
-    """Return what the manifest tells of the archives whose lists are in the image; nothing where that is not known."""
+    """Return what the manifest records of the archives whose lists are in the image; nothing where it is not known."""
     listed = out / "archives"
     if listed.exists():
         return pockets.told(mirror.parse(listed.read_text()))

@@ -1,4 +1,4 @@
-"""Where baked images are kept, and how one is known to be what its definition says.
+"""Where baked images are kept, and how one is known to be what its definition describes.
 
 ::
 
@@ -6,11 +6,11 @@
         disk.qcow2                      the base disk
         vmlinuz, initrd                 booted directly, where the image has a kernel of its own
         root.tar.zst                    the tree, for layers to start from, where it was made natively
-        id_ed25519, known_hosts         how to get in, and whom to expect there
+        id_ed25519, known_hosts         how to get in, and the host key to expect there
         manifest.json                   what is in it
         in-use                          locked (shared) by every machine that stands on it
         layers                          the disks elsewhere that stand on it, as long as they are there
-    CACHE/images/NAME.lock              locked by whoever bakes NAME
+    CACHE/images/NAME.lock              locked by the process that bakes NAME
 
 KEY is a hash over the definition, the files it names, and its ancestors; so a changed definition is another
 image, and nothing ever overwrites a disk that a machine runs from.
@@ -37,7 +37,7 @@ from vmtasks.errors import HostError, UsageError
 from vmtasks.image.definition import Definition, find, names
 from vmtasks.spec import Access
 
-RECIPE_VERSION = 2  # 2: a bake tells which pockets it has, and none is missing without a word
+RECIPE_VERSION = 2  # 2: a bake records which pockets it has, and none is missing without a warning
 """Part of every key: raise it when the same definition is baked into something else."""
 _LAYERS = "layers"
 """A file with the names of disks elsewhere that stand on a bake."""
@@ -133,11 +133,11 @@ def keys_of(image: Definition) -> tuple[str, ...]:
     keys = []
     digest = hashlib.sha256(f"vmtasks image {RECIPE_VERSION}\n".encode())
     for definition in image.lineage:
-        said = asdict(definition)
-        del said["home"], said["description"], said["parent"]
+        fields = asdict(definition)
+        del fields["home"], fields["description"], fields["parent"]
         for setting in ("memory_mib", "cpus", "network", "kernel_options", "ec2"):
-            del said[setting]  # they make another machine, not another image
-        digest.update(json.dumps(said, sort_keys=True).encode())
+            del fields[setting]  # they make another machine, not another image
+        digest.update(json.dumps(fields, sort_keys=True).encode())
         for path in definition.sources():
             name = os.path.relpath(path, definition.home.parent)
             digest.update(os.fsencode(f"\n{name} {_mode(path):o} ") + _content(path))
@@ -153,7 +153,7 @@ def images_dir() -> Path:
 
 
 def find_baked(definition: Definition, keys: tuple[str, ...] = ()) -> BakedImage | None:
-    """Return the newest bake that is what *definition* and its ancestors say; None if there is none.
+    """Return the newest bake that is what *definition* and its ancestors describe; None if there is none.
 
     A layer whose parent has been baked anew since counts as none: it stands on what is no longer there.
 
@@ -176,13 +176,13 @@ def read_baked(directory: Path) -> BakedImage:
 
     :raise HostError: there is none any more.
     """
-    if said := _manifest(directory / "manifest.json"):
-        return BakedImage(directory=directory, manifest=said)
+    if manifest := _manifest(directory / "manifest.json"):
+        return BakedImage(directory=directory, manifest=manifest)
     raise HostError(f"there is no baked image in {directory} any more, or it is damaged")
 
 
 def all_baked() -> tuple[BakedImage, ...]:
-    """Return every complete bake, whatever its definition says today."""
+    """Return every complete bake, whatever its definition is today."""
     return tuple(_baked())
 
 
@@ -217,7 +217,7 @@ def sweep() -> tuple[Path, ...]:
 
 
 def bake_lock(name: str) -> AbstractContextManager[bool]:
-    """Be the only one that bakes *name*; yield whether somebody else had to be waited for.
+    """Be the only one that bakes *name*; yield whether another process had to be waited for.
 
     :raise HostError: the cache cannot be written.
     """
@@ -228,19 +228,19 @@ def _current(name: str) -> BakedImage | None:
     try:
         return find_baked(find(name))
     except UsageError:
-        return None  # its definition is broken or stands on nothing: no bake is what it says
+        return None  # its definition is broken or stands on nothing: no bake is what it describes
 
 
 def _baked(name: str = "") -> Iterator[BakedImage]:
     """Yield the complete bakes of *name*, or of every image; what is being made has a dot before its name."""
     for path in sorted(images_dir().glob(f"{name or '[!.]*'}-*/manifest.json")):
-        said = _manifest(path)
-        if said and name in ("", said["name"]):
-            yield BakedImage(directory=path.parent, manifest=said)
+        manifest = _manifest(path)
+        if manifest and name in ("", manifest["name"]):
+            yield BakedImage(directory=path.parent, manifest=manifest)
 
 
 def _on_disk() -> Iterator[BakedImage]:
-    """Yield every bake, damaged ones too: what nobody else would have given such a name."""
+    """Yield every bake, damaged ones too: what no other program would have given such a name."""
     for path in sorted(images_dir().glob("[!.]*")):
         if _SERIAL.fullmatch(path.name) and path.is_dir():
             yield BakedImage(directory=path, manifest=_manifest(path / "manifest.json") or {})
@@ -248,15 +248,15 @@ def _on_disk() -> Iterator[BakedImage]:
 
 def _manifest(path: Path) -> dict[str, Any] | None:
     try:
-        said = json.loads(path.read_text())
+        manifest = json.loads(path.read_text())
         disk_bytes = path.with_name("disk.qcow2").stat().st_size
     except (OSError, ValueError):
         return None  # pruned this very moment, or damaged
-    if not isinstance(said, dict) or not {"name", "key", "parent", "baked_s"} <= said.keys():
+    if not isinstance(manifest, dict) or not {"name", "key", "parent", "baked_s"} <= manifest.keys():
         return None
-    said.setdefault("kernel", path.with_name("vmlinuz").exists())  # bakes of before 0.2 do not say
-    # To QEMU, a disk that was cut short has zeros there. (Its time would say nothing: caches are copied.)
-    return said if said.get("disk_bytes", disk_bytes) == disk_bytes else None
+    manifest.setdefault("kernel", path.with_name("vmlinuz").exists())  # bakes of before 0.2 do not record it
+    # To QEMU, a disk that was cut short has zeros there. (Its time would prove nothing: caches are copied.)
+    return manifest if manifest.get("disk_bytes", disk_bytes) == disk_bytes else None
 
 
 def _mode(path: Path) -> int:
@@ -279,5 +279,5 @@ def _stamp(path: Path) -> bytes:
     try:
         status = path.stat()
     except OSError:
-        return b""  # whoever bakes it will say so
+        return b""  # the bake reports it
     return f"\n{status.st_size} {status.st_mtime_ns}".encode()

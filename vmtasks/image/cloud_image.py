@@ -72,14 +72,14 @@ def user_data(keys: Path, **more: object) -> str:
     :param more: other keys of cloud-config.
     """
     host_key = (keys / "ssh_host_key").read_text()
-    said = {  # YAML is a superset of JSON
+    config = {  # YAML is a superset of JSON
         "disable_root": False,
         "users": [{"name": "root", "ssh_authorized_keys": [(keys / "id_ed25519.pub").read_text().strip()]}],
         "ssh_deletekeys": True,
         "ssh_keys": {"ed25519_private": host_key, "ed25519_public": (keys / "ssh_host_key.pub").read_text()},
         **more,
     }
-    return "#cloud-config\n" + json.dumps(said, indent=1) + "\n"
+    return "#cloud-config\n" + json.dumps(config, indent=1) + "\n"
 
 
 def _download(definition: Definition, target: Path) -> None:

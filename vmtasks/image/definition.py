@@ -20,7 +20,7 @@ _INHERITED = (
     "architecture", "mirror", "initrd", "modules", "kernel_options", "disk_gib", "memory_mib", "cpus", "network",
     "ec2",
 )  # fmt: skip
-"""What a layer takes over from the image that it stands on, unless it says otherwise."""
+"""What a layer takes over from the image that it stands on, unless it sets its own."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SUITE = re.compile(r"[A-Za-z0-9.][A-Za-z0-9._~+/-]*|/")
 _COMPONENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+/-]*")
@@ -69,11 +69,11 @@ class Ec2Image:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Definition:
-    """One image. Exactly one of *suite*, *from_*, *path* and *url* says what it is made from."""
+    """One image. Exactly one of *suite*, *from_*, *path* and *url* names what it is made from."""
 
     name: str = field(metadata={"key": None})
     home: Path = field(metadata={"key": None})
-    """The file that says all this."""
+    """The file that all this is read from."""
     parent: Definition | None = field(default=None, metadata={"key": None})
     """The image that ``from`` names."""
     description: str = field(default="", metadata={"says": "one line"})

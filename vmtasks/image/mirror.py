@@ -1,8 +1,8 @@
 """Where Debian packages come from: the host's own mirrors, unless somebody says otherwise.
 
 What counts is what the host's apt is configured to use, fetched or not, and apt itself reads its sources. Whose archive
-one is, its Release file says: the fetched one, or else one that is fetched here. (Its signature is checked where
-packages are taken from it, by mmdebstrap.)
+one is, is read from its Release file: the fetched one, or else one that is fetched here. (Its signature is checked
+where packages are taken from it, by mmdebstrap.)
 
 Nothing here names a mirror: without one, mmdebstrap falls back to its own default.
 """
@@ -84,7 +84,7 @@ def choose(
     """Return the first mirror of each of Debian's archives among what is configured.
 
     :param fetched: of which of them it is known whose they are.
-    :param ask: finds that out for another, or says why it cannot.
+    :param ask: finds that out for another, or returns why it cannot.
     :param chosen: what need not be looked for.
     """
     known = {(one.uri, one.suite): one for one in fetched if one.origin}
@@ -139,7 +139,7 @@ def for_guests(uri: str, read: Callable[[Path], str] = Path.read_text) -> str:
 
 
 def ask(one: Archive) -> Archive | str:
-    """Return the archive with what its Release file says of it, or a sentence why that cannot be had."""
+    """Return the archive with what its Release file has of it, or a sentence why that cannot be had."""
     where = f"{one.uri.rstrip('/')}/dists/{one.suite}"
     options = [f"-oAcquire::http::Timeout={_ANSWER_LIMIT_S // 4}", "-oAcquire::Retries=1", "-oAPT::Sandbox::User=root"]
     complaint = ""
@@ -159,10 +159,13 @@ def ask(one: Archive) -> Archive | str:
 
 
 def read_release(one: Archive, text: str) -> Archive:
-    """Return the archive with what the head of a Release or InRelease file says of it."""
-    said = dict(re.findall(r"^(Origin|Label|Codename):[ \t]*(.*?)[ \t\r]*$", text, re.MULTILINE))
+    """Return the archive with what the head of a Release or InRelease file has of it."""
+    fields = dict(re.findall(r"^(Origin|Label|Codename):[ \t]*(.*?)[ \t\r]*$", text, re.MULTILINE))
     return replace(
-        one, origin=said.get("Origin", ""), label=said.get("Label", ""), codename=said.get("Codename", one.codename)
+        one,
+        origin=fields.get("Origin", ""),
+        label=fields.get("Label", ""),
+        codename=fields.get("Codename", one.codename),
     )
 
 
@@ -196,7 +199,7 @@ def completed(host: Mirrors) -> Mirrors:
 
 
 def _indextargets(*options: str) -> tuple[str, str]:
-    """Return what apt says of its sources, and what it complains of."""
+    """Return what apt prints of its sources, and its complaints."""
     command = ["apt-get", "indextargets", *options, "--format", FORMAT, "Created-By: Packages"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     complaints = [line for line in done.stderr.splitlines() if line.startswith("E: ")]

@@ -32,7 +32,7 @@ _LOST = (
     ),
     (re.compile(rf"repository '\S+ ({_POCKET}) (?:In)?Release' does not have a Release file"), "does not have it"),
 )
-"""What apt says of a pocket that a mirror does not serve, and what that is in our words."""
+"""What apt prints of a pocket that a mirror does not serve, and what that is in our words."""
 _KEEP_COPYRIGHT = ("path-include=/usr/share/doc/*/copyright",)  # the licences ask for it
 
 
@@ -56,7 +56,7 @@ def bake(definition: Definition, parent: BakedImage | None, out: Path, settings:
                 break
             except HostError:
                 # A pocket that a mirror does not have, or serves out of step with itself, need not cost the whole
-                # image; what is missing is said, and stays out of the image's sources.list and manifest, too.
+                # image; what is missing is reported, and stays out of the image's sources.list and manifest, too.
                 lost = lost_pocket("\n".join(last_lines(log, 40)), plan["sources"])
                 if lost is None:
                     raise
@@ -65,7 +65,7 @@ def bake(definition: Definition, parent: BakedImage | None, out: Path, settings:
                 plan["sources"] = [other for other in plan["sources"] if other != line]
     events.emit(events.Progress(phase="bake", done=6, total=6, detail="writing the disk"))
     _to_qcow2(out)
-    (out / "ssh_host_key").unlink()  # the guest has it; who connects needs the public half alone
+    (out / "ssh_host_key").unlink()  # the guest has it; a client needs the public half alone
 
 
 def make_keys(out: Path, name: str) -> None:
@@ -158,11 +158,11 @@ def _stage(name: str, plan: Mapping[str, Any], log: Path) -> None:
         json.dump(plan, process.stdin)
         process.stdin.close()
         for line in process.stdout:
-            said = json.loads(line)
-            error = said.get("error", error)
-            if "step" in said:
-                done = said["step"] - 1
-                events.emit(events.Progress(phase="bake", done=done, total=6, detail=said["detail"]))
+            message = json.loads(line)
+            error = message.get("error", error)
+            if "step" in message:
+                done = message["step"] - 1
+                events.emit(events.Progress(phase="bake", done=done, total=6, detail=message["detail"]))
         status = process.wait()
     finally:
         process.kill()  # a second time does no harm; on an interrupt, unshare takes everything inside with it

@@ -2,7 +2,7 @@
 
 An image has those that were configured and served on the day of its bake, as it has that day's versions. They are no
 part of its content key: whoever edits this host's sources asks for no bake of every image, and hosts that share a cache
-need not agree. So each bake tells which it has, and where one is missing, whoever uses it is warned.
+need not agree. So each bake records which it has, and where one is missing, its users are warned.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ class Archive:
     """As sources.list has it."""
     components: tuple[str, ...] = ()
     origin: str = ""
-    """This and the next two, the Release file says; they are empty where it has not been read."""
+    """This and the next two are from the Release file; they are empty where it has not been read."""
     label: str = ""
     codename: str = ""
 
     @property
     def pocket(self) -> str:
-        """Which pocket of Debian's archive it is; empty for anybody else's."""
+        """Which pocket of Debian's archive it is; empty for any other archive."""
         if (self.origin, self.label) not in _DEBIANS:
             return ""
         name = self.codename or self.suite
@@ -50,7 +50,7 @@ def expected(suite: str) -> tuple[str, ...]:
 
 
 def told(archives: Iterable[Archive]) -> dict[str, Any]:
-    """Return what a manifest tells of them: Debian's pockets by name, and the repositories of others."""
+    """Return what a manifest records of them: Debian's pockets by name, and the repositories of others."""
     archives = tuple(archives)
     pockets: dict[str, Any] = {}
     for one in archives:

@@ -78,12 +78,12 @@ class Checkpointer:
             raise HostError(
                 f"cannot checkpoint {self._machine.name} again: the last time, that did not come to its end"
             )
-        said = {"keep": bool(key), **self._about}
+        metadata = {"keep": bool(key), **self._about}
         key = key_of(self._basis(), key or secrets.token_hex(16))
         self._count += 1
         overlay = self._disk.with_name(f"disk-{self._count}.qcow2")
         ram = self._machine.ram.file
-        create = self._place.within(snapshots.create, key, "checkpoint", name, stands_on=self._stands_on, **said)
+        create = self._place.within(snapshots.create, key, "checkpoint", name, stands_on=self._stands_on, **metadata)
         try:
             with events.phase("checkpoint", machine=self._machine.name, detail=name), create as (into, final):
                 self._save(
@@ -120,7 +120,7 @@ class Checkpointer:
         )
 
     def network(self) -> str:
-        """Return what QEMU's user network says of its connections."""
+        """Return what QEMU's user network reports of its connections."""
         return str(self._client.qmp("human-monitor-command", {"command-line": "info usernet"}))
 
     def _save(
@@ -158,16 +158,16 @@ def fingerprint(machine: Machine, baked: BakedImage) -> str:
     disk = baked.disk.stat()  # one that was written to since is another
     qemu = Path(shutil.which("qemu-system-x86_64") or "qemu-system-x86_64")
     status = qemu.stat()  # another version is another file: asking QEMU itself takes as long as a clone
-    said = [
+    parts = [
         FORMAT, baked.serial, disk.st_size, disk.st_mtime_ns, qemu_argv(nameless, disk=nameless.disk),
         os.fspath(qemu.resolve()), status.st_size, status.st_mtime_ns,
         _processor() if machine.accelerator == "kvm" else "",
     ]  # fmt: skip
-    return json.dumps(said)
+    return json.dumps(parts)
 
 
 def key_of(basis: str, *more: str) -> str:
-    """Return the key of a frozen machine of that *basis*; *more* says what it has behind it."""
+    """Return the key of a frozen machine of that *basis*; *more* describes what it has behind it."""
     return snapshots.key_for(json.dumps([basis, *more]))
 
 
@@ -182,15 +182,15 @@ def _processor() -> str:
 
 def machine_as_data(machine: Machine) -> dict[str, Any]:
     """Return what :func:`machine_from` reads, as JSON has it."""
-    said = asdict(machine)
-    kept = {name: said[name] for name in said if name not in ("ram", "waits", "seed", "ephemeral", "exchange")}
+    fields = asdict(machine)
+    kept = {name: fields[name] for name in fields if name not in ("ram", "waits", "seed", "ephemeral", "exchange")}
     return dict(json.loads(json.dumps(kept, default=os.fspath)))
 
 
-def machine_from(said: Mapping[str, Any]) -> Machine:
+def machine_from(data: Mapping[str, Any]) -> Machine:
     """Return the machine that was written down, as it is before it starts."""
-    boot = said["boot"]
+    boot = data["boot"]
     kernel = boot and DirectKernel(
         kernel=Path(boot["kernel"]), initrd=Path(boot["initrd"]), command_line=boot["command_line"]
     )
-    return Machine(**{**said, "disk": Path(said["disk"]), "boot": kernel, "extra_args": tuple(said["extra_args"])})
+    return Machine(**{**data, "disk": Path(data["disk"]), "boot": kernel, "extra_args": tuple(data["extra_args"])})

@@ -3,9 +3,9 @@
 A machine that goes on from a frozen state has the clock, the random numbers, the machine-id and the host name of
 the moment when it was frozen. A few lines of Perl (perl-base is essential in Debian) set all four right. In a copy of
 a template they are there already: a process that dozes since before the template was frozen, looks at the end of the
-exchange for a note that says who it is now, obeys, and ends. So a copy wakes up while its sshd still greets. In others,
-and wherever nobody dozed, the same lines come over ssh. Either way the command that proves the machine ready tells
-that it was woken: one that was not is never handed out.
+exchange for a note with its new identity, obeys, and ends. So a copy wakes up while its sshd still greets. In others,
+and wherever no process dozed, the same lines come over ssh. Either way the command that proves the machine ready
+reports that it was woken: one that was not is never handed out.
 
 Sources: clock_gettime(2), settimeofday(2), machine-id(5), random(4) for the ioctl RNDRESEEDCRNG, linux/fs.h for
 BLKFLSBUF.
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from paramiko.channel import Channel
 
 _AWAKE = "/run/vmtasks-awake"
-"""A file in the guest: the machine-id of the one who was last woken."""
+"""A file in the guest: the machine-id of the copy that was last woken."""
 _DOZING = "/run/vmtasks-dozing"
 
-# Waking up twice does no harm: all of it says who the machine is, and not what to change.
+# Waking up twice does no harm: all of it sets what the machine is, and not what to change.
 _WAKE = r"""
 sub put { my ($mode, $path, $text) = @_; open my $f, $mode, $path or die "$path: $!\n"; print $f $text; close $f }
 sub become {
@@ -105,7 +105,7 @@ def identity_agent() -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CloneIdentity:
-    """Who a copied machine is from now on."""
+    """The identity of a copied machine from now on."""
 
     name: str
     """The machine's name, the first part of its host name."""

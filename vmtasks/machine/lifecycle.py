@@ -38,7 +38,7 @@ START_LIMIT_S = 60.0
 FROM_DISK = BootSource()
 WAKE_LIMIT_S = 60.0
 ANSWER_LIMIT_S = 3.0
-"""How long QEMU may take to say that it runs, on a host that is well."""
+"""How long QEMU may take to report that it runs, on a host that is well."""
 WAKE_STAGGER_S = 5.0
 """A copied machine listens already: a second attempt beside the first would only slow that down."""
 
@@ -127,7 +127,7 @@ def _boot_once(machine: Machine, launch: LaunchConfig, source: BootSource, attem
             went_well = True
         finally:
             with events.phase("stop", machine=machine.name):
-                # What ends badly, or because somebody has had enough, does not wait for a guest to power off.
+                # What ends badly, or because it is interrupted, does not wait for a guest to power off.
                 power_off = went_well and not machine.ephemeral
                 end_machine(guest, client, launch.keeping if power_off else None, listens=watch.listens)
 
@@ -154,12 +154,12 @@ def _transfer_disk(
         return None
     disk = TransferDisk(form.exchange, partial(_moved_bytes, client))
     if is_clone:
-        disk.empty()  # what random numbers began with is nobody's business any more
+        disk.empty()  # what random numbers began with must not be read again
     return disk
 
 
 def _announce(guest: QemuGuest, launch: LaunchConfig, attempt: int, *, argv: Sequence[str]) -> None:
-    """Tell that a machine is ready."""
+    """Report that a machine is ready."""
     events.emit(
         events.MachineStarted(
             machine=guest.name,
@@ -180,7 +180,7 @@ def _announce(guest: QemuGuest, launch: LaunchConfig, attempt: int, *, argv: Seq
 
 
 def _log_files(machine: Machine, launch: LaunchConfig, directory: Path, attempt: int) -> tuple[Path, Path]:
-    """Return the files of this host that receive the console and what QEMU says: among the logs, or in *directory*.
+    """Return the files of this host that receive the console and QEMU's messages: among the logs, or in *directory*.
 
     :raise HostError: they cannot be written.
     """
@@ -201,7 +201,7 @@ def _log_files(machine: Machine, launch: LaunchConfig, directory: Path, attempt:
 
 @contextmanager
 def _one_log(console: Path | None, client: SupervisorClient, attempt: int) -> Iterator[None]:
-    """Where one file has the console of every attempt, part them there, and add what QEMU had to say."""
+    """Where one file has the console of every attempt, part them there, and add QEMU's own messages."""
     if console is None:
         yield
         return
@@ -212,9 +212,9 @@ def _one_log(console: Path | None, client: SupervisorClient, attempt: int) -> It
         yield
     finally:
         client.stop()
-        if said := client.last()["qemu"]:
+        if output := client.last()["qemu"]:
             with console.open("a") as file:
-                file.write(f"\n{said}")
+                file.write(f"\n{output}")
 
 
 def _checkpointer(
@@ -262,9 +262,9 @@ def _runs(client: SupervisorClient) -> bool:
 
 
 def _moved_bytes(client: SupervisorClient) -> int:
-    """Return how much the guest has read from the exchange, and written to it; 0 where QEMU does not say."""
+    """Return how much the guest has read from the exchange, and written to it; 0 where QEMU does not report it."""
     try:
         found = [one["stats"] for one in client.qmp("query-blockstats") if one.get("device") == EXCHANGE]
-    except BootError:  # it is for show: if the machine is gone, whoever watches it says so
+    except BootError:  # it is for show: if the machine is gone, its watch reports that
         return 0
     return sum(int(stats["rd_bytes"]) + int(stats["wr_bytes"]) for stats in found)

@@ -41,7 +41,7 @@ def plan_of(
             "machines": settings.machines or usual.machines,
             "memory_mib": settings.memory_mib or usual.memory_mib,
             "claim_mib": machine.memory_mib,
-            # Who waits there does not know our users.
+            # Those who wait there do not know our users.
             "what": launch.purpose
             if launch.place.is_local
             else f"{launch.purpose}, of {user_name()} at {socket.gethostname()}",

@@ -33,7 +33,7 @@ def end_machine(guest: Guest, client: SupervisorClient, keeping: PersistentDisk 
     guest.close()
     client.stop(grace_s=deadline.left_s if listens else 0.0, keep=True)
     last = client.last()
-    if last["status"] is not None:  # else its supervisor was killed, and nobody knows what the disk is worth
+    if last["status"] is not None:  # else its supervisor was killed, and it is not known what the disk is worth
         for work, place in keeping.move:
             _move(work, place)
     if not (last["by_itself"] and last["status"] == 0):
@@ -46,14 +46,14 @@ def _asked_to_power_off(guest: Guest, keeping: PersistentDisk) -> bool:
         return False
     try:
         return guest.run(keeping.power_off, timeout_s=keeping.power_off_limit_s, warn=True).ok
-    except (InfrastructureError, TestFailed, TimedOut):  # whoever no longer listens still has a power button
+    except (InfrastructureError, TestFailed, TimedOut):  # a guest that no longer listens still has a power button
         return False
 
 
 def _move(work: Path, place: Path) -> None:
     """Move a disk, to another file system if need be; *place* is a whole disk at every moment, the old or the new."""
     try:
-        if place.exists():  # who may read it is not for us to change
+        if place.exists():  # its permissions are not for us to change
             shutil.copymode(place, work)
         try:
             work.replace(place)

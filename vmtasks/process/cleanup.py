@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-# Whoever ends together with us may write a last time into what is being removed: hence more than one try.
+# A process that ends together with us may write a last time into what is being removed: hence more than one try.
 _PROGRAM = """
 trap '' HUP INT QUIT TERM
 while IFS= read -r path; do set -- "$@" "$path"; done
@@ -28,7 +28,7 @@ _one_at_a_time = threading.Lock()
 
 
 def remove_at_exit(path: Path) -> None:
-    """Have *path* removed when this process has ended, if it is still there; a name that nobody ever uses again."""
+    """Have *path* removed when this process has ended, if it is still there; a name that is never used again."""
     line = os.fsencode(path.absolute()) + b"\n"
     if line.count(b"\n") > 1:  # it would be read as two
         return

@@ -5,7 +5,7 @@
     with host_commands() as host:
         status = host.run(["/bin/sh", "-c", line], env={"PORT": "2222"})
 
-They run below a subreaper (:mod:`vmtasks.process.subreaper`, which also says what it cannot help), in the caller's
+They run below a subreaper (:mod:`vmtasks.process.subreaper`, which also lists what it cannot help), in the caller's
 working directory, with its standard streams and in its process group, so that a terminal serves them as it does that.
 What a command puts into the background lives on for the later ones, and ends with the block, as everything does that
 the commands have started; or within seconds of the caller, whatever becomes of that.
@@ -128,7 +128,7 @@ def _let_go(attendant: subprocess.Popen[bytes], control: socket.socket) -> None:
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """Turn what the socket says into a sentence."""
+    """Turn an error of the socket into a sentence."""
     try:
         yield
     except OSError as problem:

@@ -1,6 +1,6 @@
-"""Whoever called us, and whoever reads what we print: a thread looks whether they are still there.
+"""The processes that called us, and those that read our output: a thread looks whether they are still there.
 
-One that is killed sends no signal, and that a pipe has no reader any more is noticed by those alone who write into it.
+One that is killed sends no signal, and that a pipe has no reader any more is noticed only by writing into it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 AGAIN_S = 1.0
-"""After how long a loss is told once more: whoever was told may have ended something smaller over it."""
+"""After how long a loss is told once more: the callback may have ended something smaller over it."""
 _MAKES = ("make", "gmake")
 _OUTPUTS = {1: "standard output", 2: "standard error"}
 
@@ -40,7 +40,7 @@ def watched(tell: Callable[[str], None]) -> Iterator[None]:
             with suppress(OSError):  # ended just now, which the second look tells; or this kernel cannot
                 watch(os.pidfd_open(pid), select.POLLIN, f"{name} (pid {pid}), which called us, has ended")
         for fd, name in _OUTPUTS.items():
-            with suppress(OSError):  # closed from the start: nobody was ever meant to read it
+            with suppress(OSError):  # closed from the start: no process was ever meant to read it
                 watch(os.dup(fd), 0, f"{name} was closed")
 
         def look(loss: str = "") -> None:
@@ -63,7 +63,7 @@ def watched(tell: Callable[[str], None]) -> Iterator[None]:
 def _callers() -> dict[int, str]:
     """Return the names, by number, of our parent and, below make, of all up to the process that called it.
 
-    Whoever is beyond our session does not count: who began it has let go of them.
+    A process beyond our session does not count: the one that began the session has let go of it.
     """
     above: dict[int, str] = {}
     up_to = 1
@@ -83,9 +83,9 @@ def _name_and_parent(pid: int) -> tuple[str, int]:
 
 
 def _is_orphan() -> bool:
-    """Return whether make called us and ended before we looked, or whoever it had call us.
+    """Return whether make called us and ended before we looked, or the process that it had call us.
 
-    MAKELEVEL alone says nothing: whatever was started in a shell below make has it, years later. But a child is in its
+    MAKELEVEL alone is no proof: whatever was started in a shell below make has it, years later. But a child is in its
     parent's session, or leads one of its own; in any other case it has lost a parent.
     """
     if "MAKELEVEL" not in os.environ or os.getsid(0) == os.getpid():

@@ -16,9 +16,9 @@ ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGINT)
 
 @contextmanager
 def interrupt_on_signals() -> Iterator[None]:
-    """Raise :class:`Interrupted` in the main thread when a signal asks us to end, or whoever called us is gone.
+    """Raise :class:`Interrupted` in the main thread when a signal asks us to end, or the caller is gone.
 
-    A second signal changes nothing: somebody who presses Ctrl-C twice gets no less clean an end. Who calls us through
+    A second signal changes nothing: somebody who presses Ctrl-C twice gets no less clean an end. A caller that uses
     nohup(1) may go, and so may the terminal.
     """
     if threading.current_thread() is not threading.main_thread():

@@ -6,7 +6,7 @@ shell has it) or ``error``. When the socket closes, for whatever reason, everyth
 ended.
 
 Everything: the attendant is the subreaper of what runs below it (PR_SET_CHILD_SUBREAPER, prctl(2)). A daemon that has
-detached itself from everybody becomes its child instead of init's, and is found.
+detached itself from all others becomes its child instead of init's, and is found.
 
 It is two processes: a worker does all this, and a guard, its parent and a subreaper too, only waits. If either is
 killed, the other ends what there is, and itself. Both are in a process group of their own: whatever is sent to the
@@ -114,7 +114,7 @@ class CommandServer:
             self._answer(error=getattr(problem, "strerror", None) or str(problem))
 
     def _answer(self, **answer: object) -> None:
-        with suppress(BrokenPipeError):  # who no longer listens has let go: that is noticed in the next wait
+        with suppress(BrokenPipeError):  # a caller that no longer listens has let go: the next wait notices
             self._control.send(json.dumps({"id": self._serial, **answer}).encode())
 
 

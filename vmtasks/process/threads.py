@@ -31,7 +31,7 @@ def parallel(*tasks: Callable[[], object]) -> None:
     Where one fails, the others go on to their own end: what they find out is worth as much as before. The
     first failure is then raised.
 
-    :raise Interrupted: somebody asked us to stop; the tasks were told, and have ended.
+    :raise Interrupted: we were asked to stop; the tasks were told, and have ended.
     """
     with ThreadPoolExecutor(max_workers=max(1, len(tasks)), thread_name_prefix="task") as pool:
         futures: list[Future[object]] = []
@@ -58,9 +58,9 @@ def watched(
 ) -> T:
     """Do *work* in a thread of its own, and watch the machine meanwhile.
 
-    :param within_s: seconds after which nobody waits any longer.
+    :param within_s: seconds after which the caller waits no longer.
     :param watch: raises if the machine has bad news.
-    :param give_up: has the work end, which nobody waits for.
+    :param give_up: has the work end, for which the caller no longer waits.
     :raise TimeoutError: the time is up.
     """
     results: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()

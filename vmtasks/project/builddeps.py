@@ -100,21 +100,21 @@ def install(guest: Guest, wanted: str) -> bool:
 
 
 def cause(result: Result) -> str:
-    """Return what a failed `apt-get build-dep` has to say, as the end of a sentence."""
-    said = f"{result.stdout}\n{result.stderr}"
+    """Return the cause of a failed `apt-get build-dep`, as the end of a sentence."""
+    output = f"{result.stdout}\n{result.stderr}"
     if apt.met_dpkg(result):
-        broken = dict.fromkeys(_BROKEN.findall(said))
+        broken = dict.fromkeys(_BROKEN.findall(output))
         return f"dpkg cannot install {', '.join(broken)}" if broken else "dpkg failed"
-    unmet = dict.fromkeys(_unmet(said))
-    errors = (line.removeprefix("E: ") for line in said.splitlines() if line.startswith("E: "))
+    unmet = dict.fromkeys(_unmet(output))
+    errors = (line.removeprefix("E: ") for line in output.splitlines() if line.startswith("E: "))
     return "; ".join(unmet) or next(errors, "apt does not say why")
 
 
-def _unmet(said: str) -> Iterator[str]:
+def _unmet(output: str) -> Iterator[str]:
     """Yield what apt found to stand in the way; "it" is the source that is to be built."""
-    who = "it"
-    for name, field, package, why in _UNMET.findall(said):
+    dependent = "it"
+    for name, field, package, why in _UNMET.findall(output):
         if name:
-            who = "it" if name.startswith("builddeps:") else name
+            dependent = "it" if name.startswith("builddeps:") else name
         verb = "needs" if field.endswith("Depends") else "must be without"
-        yield f"{who} {verb} {package}" + (f", {why}" if why else "")
+        yield f"{dependent} {verb} {package}" + (f", {why}" if why else "")

@@ -26,9 +26,9 @@ def identity(root: Path) -> tuple[str, str]:
     if os.path.lexists(root / CHANGELOG):
         package = SourcePackage.of(root)
         return package.name, package.upstream_version
-    said = _pyproject(root).get("project")
-    if isinstance(said, dict) and (name := said.get("name")):
-        return str(name), str(said.get("version", ""))
+    metadata = _pyproject(root).get("project")
+    if isinstance(metadata, dict) and (name := metadata.get("name")):
+        return str(name), str(metadata.get("version", ""))
     if match := _AC_INIT.search(text_of(root / "configure.ac") or ""):
         return re.sub(r"\W+", "-", match[1].removeprefix("GNU ").strip().lower()), match[2]
     return root.name or "project", ""

@@ -14,7 +14,7 @@ from pathlib import Path
 from vmtasks.errors import UsageError
 
 _LISTS = {"files": "md5", "checksums-sha1": "sha1", "checksums-sha256": "sha256"}
-"""The fields that name files, and what each says of them. Old ones have ``Files`` alone."""
+"""The fields that name files, and the algorithm of the digests in each. Old ones have ``Files`` alone."""
 _NEEDED = ("format", "source", "version", "files")
 _ARMOR = "-----BEGIN PGP SIGNED MESSAGE-----"
 _SIGNATURE, _END = "-----BEGIN PGP SIGNATURE-----", "-----END PGP SIGNATURE-----"
@@ -147,9 +147,9 @@ def _fields(path: Path, control: str) -> dict[str, str]:
 
 
 def _parts(path: Path, fields: Mapping[str, str]) -> Iterator[Part]:
-    """Yield the files that a .dsc names, with all that it says of each.
+    """Yield the files that a .dsc names, with all that it states of each.
 
-    :raise UsageError: it says nothing that can be true.
+    :raise UsageError: what it states cannot be true.
     """
     lists = {algorithm: dict(_entries(path, fields[field])) for field, algorithm in _LISTS.items() if field in fields}
     names = list(lists["md5"])
@@ -159,12 +159,12 @@ def _parts(path: Path, fields: Mapping[str, str]) -> Iterator[Part]:
         if entries.keys() != lists["md5"].keys():
             raise _bad(path, f"its lists name different files: it is cut short ({algorithm})")
     for name in names:
-        said = {algorithm: entries[name] for algorithm, entries in lists.items()}
-        sizes = {size_bytes for _, size_bytes in said.values()}
+        stated = {algorithm: entries[name] for algorithm, entries in lists.items()}
+        sizes = {size_bytes for _, size_bytes in stated.values()}
         if len(sizes) != 1:
             raise _bad(path, f"it says two sizes of {name}")
         yield Part(
-            name=name, size_bytes=sizes.pop(), digests={algorithm: digest for algorithm, (digest, _) in said.items()}
+            name=name, size_bytes=sizes.pop(), digests={algorithm: digest for algorithm, (digest, _) in stated.items()}
         )
 
 

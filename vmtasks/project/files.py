@@ -87,7 +87,7 @@ def left_behind(root: Path) -> list[str]:
         "submodules are not checked out": _missing_submodules(root),
         "links lead out of the tree, to what the machine has not": _links_that_leave(root),
     }
-    return [f"{says}: {_named(paths)}" for says, paths in kinds.items() if paths]
+    return [f"{sentence}: {_named(paths)}" for sentence, paths in kinds.items() if paths]
 
 
 def _named(paths: list[Path]) -> str:

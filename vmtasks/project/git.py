@@ -1,4 +1,4 @@
-"""git, asked about a checkout that may be somebody else's: it runs nothing of the project's, and fetches nothing."""
+"""git, asked about a checkout that may be another user's: it runs nothing of the project's, and fetches nothing."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _NOTHING_THERE = ("not a git repository", "bad revision 'HEAD'")
 
 
 def git(root: Path, *arguments: str, stdin: bytes = b"", into: IO[bytes] | None = None) -> bytes | None:
-    """Return what git says about *root*; None where there is no git, no checkout or no commit, or it says no quietly.
+    """Return what git prints about *root*; None where there is no git, checkout or commit, or it fails silently.
 
-    The checkout may be somebody else's, and nothing of a project's runs on the host: so git is told to trust its
+    The checkout may be another user's, and nothing of a project's runs on the host: so git is told to trust its
     owner, not to call the program that core.fsmonitor may name, and to fetch nothing that is missing, which would call
     the one of remote.NAME.uploadpack.
 

@@ -100,8 +100,8 @@ class History:
         (target / "branch").write_text(self.branch)
 
 
-def who_asks_git(root: Path) -> str:
-    """Return what in a checkout's files asks git for something, as ``FILE (words)``; nothing where nobody does."""
+def git_query_in(root: Path) -> str:
+    """Return what in a checkout's files asks git for something, as ``FILE (words)``; empty where none does."""
     if git(root, "rev-parse", "--git-dir") is None:
         return ""
     for name in _ASKERS:

@@ -41,7 +41,7 @@ class Orig:
     history: History = field(default_factory=History)
 
     def says(self) -> str:
-        """Return a sentence that says what was done."""
+        """Return a sentence about what was done."""
         made = f"upstream's tarball {self.stem}.tar.* is "
         match self.kind:
             case "beside":
@@ -58,7 +58,7 @@ class Orig:
 
 
 def format_of(root: Path) -> str:
-    """Return the source format of the package in *root*; dpkg-source takes the oldest where none is said."""
+    """Return the source format of the package in *root*; dpkg-source takes the oldest where none is named."""
     text = text_of(root / "debian/source/format") or ""
     return next((line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")), "1.0")
 
@@ -96,8 +96,8 @@ def _pristine(root: Path, stem: str) -> Orig | None:
         listed = (git(root, "ls-tree", "-z", "--name-only", ref) or b"") if _exists(root, ref) else b""
         names = [match[1] for name in listed.decode(errors="replace").split("\0") if (match := wanted.fullmatch(name))]
         if any(name.startswith(f"{stem}.tar.") for name in names):
-            said = [(git(root, "cat-file", "blob", f"{ref}:{name}.id") or b"").decode().strip() for name in names]
-            trees = [one for one in said if _ID.fullmatch(one)]
+            ids = [(git(root, "cat-file", "blob", f"{ref}:{name}.id") or b"").decode().strip() for name in names]
+            trees = [one for one in ids if _ID.fullmatch(one)]
             history = History.of_one(root, ref, trees, name=_PRISTINE[0])
             return Orig(kind="pristine-tar", stem=stem, names=tuple(names), ref=ref, history=history)
     return None
@@ -115,7 +115,7 @@ def _tag(root: Path, package: SourcePackage, stem: str) -> Orig | None:
 
 
 def _gbp_patterns(root: Path) -> list[str]:
-    """Return the pattern of upstream's tags that debian/gbp.conf says."""
+    """Return the pattern of upstream's tags that debian/gbp.conf sets."""
     settings = configparser.RawConfigParser(strict=False)
     try:
         settings.read_string((text_of(root / "debian/gbp.conf") or "")[:_LIMIT_BYTES])

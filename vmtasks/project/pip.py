@@ -34,17 +34,17 @@ def of_host(listing: Iterable[str]) -> dict[str, str]:
 
     :param listing: the lines of ``pip config list``; those of the environment go over those of files.
     """
-    said: dict[str, str] = {}
+    settings: dict[str, str] = {}
     for line in sorted(listing, key=lambda line: line.startswith(":env:")):
         name, _, value = line.partition("=")
         section, _, key = name.rpartition(".")
         if section in {"global", "install", ":env:"}:
-            said[key] = str(ast.literal_eval(value))
+            settings[key] = str(ast.literal_eval(value))
     variables = {
-        "PIP_INDEX_URL": " ".join(filter(_is_open, said.get("index-url", "").split())),
-        "PIP_EXTRA_INDEX_URL": " ".join(filter(_is_open, said.get("extra-index-url", "").split())),
-        "PIP_TRUSTED_HOST": " ".join(said.get("trusted-host", "").split()),
-        "PIP_CERT": said.get("cert", "") if Path(said.get("cert", "")).is_file() else "",
+        "PIP_INDEX_URL": " ".join(filter(_is_open, settings.get("index-url", "").split())),
+        "PIP_EXTRA_INDEX_URL": " ".join(filter(_is_open, settings.get("extra-index-url", "").split())),
+        "PIP_TRUSTED_HOST": " ".join(settings.get("trusted-host", "").split()),
+        "PIP_CERT": settings.get("cert", "") if Path(settings.get("cert", "")).is_file() else "",
     }
     return {name: value for name, value in variables.items() if value}
 

@@ -11,7 +11,7 @@ from vmtasks.project import Project
 PROFILES = "DEB_BUILD_PROFILES"
 OPTIONS = "DEB_BUILD_OPTIONS"
 _GO_TOGETHER = ("nocheck", "nodoc")
-"""Who builds with these profiles gives the options of the same names, too, because packages look at either.
+"""A build with these profiles has the options of the same names, too, because packages look at either.
 
 Source: https://wiki.debian.org/BuildProfileSpec
 """

@@ -1,4 +1,4 @@
-"""A project: what its vmtasks.toml says, and what can be found out without asking.
+"""A project: what its vmtasks.toml sets, and what can be found out without asking.
 
 Three sources, each over the one before: what the tree itself tells (debian/changelog, a Makefile, pyproject.toml),
 ``vmtasks.toml`` at its root, and ``VMTASKS_...`` in the environment. docs/vmtasks.toml.md lists every key.
@@ -20,8 +20,8 @@ from vmtasks.project.changelog import SourcePackage
 from vmtasks.project.release import stem
 from vmtasks.project.settings import Artifacts, Build, Commands, Images, Install, MachineSettings, SourceSettings
 
-_UNSAID = "\0"
-"""A dist command that nobody has said."""
+_UNSET = "\0"
+"""Stands for a dist command that is not set."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,7 @@ class Project:
     artifacts: Artifacts = field(default_factory=Artifacts)
     source: SourceSettings = field(default_factory=SourceSettings)
     is_dist_said: bool = field(default=False, metadata={"key": None})
-    """Whether somebody has said a dist command, and it is not what projects of this kind usually have."""
+    """Whether a dist command was set, and it is not what projects of this kind usually have."""
 
     @classmethod
     def load(cls, root: Path, environ: Mapping[str, str] = os.environ) -> Project:
@@ -54,12 +54,12 @@ class Project:
             raise UsageError(f"cannot open the project {root}: {error.strerror}") from error
         name, version = detect.identity(root)
         usual = detect.usual_commands(root)
-        project = cls(root=root, name=name, version=version, commands=replace(usual, dist=_UNSAID))
+        project = cls(root=root, name=name, version=version, commands=replace(usual, dist=_UNSET))
         if os.path.lexists(root / "vmtasks.toml"):
             project = toml.load(cls, root / "vmtasks.toml", over=project)
             _check_place(root / "vmtasks.toml", project.machine.on)
         project = _over(project, environ)
-        if project.commands.dist is not _UNSAID:
+        if project.commands.dist is not _UNSET:
             return replace(project, is_dist_said=bool(project.commands.dist))
         return replace(project, commands=replace(project.commands, dist=usual.dist))
 
@@ -82,7 +82,7 @@ class Project:
 
     @property
     def env(self) -> dict[str, str]:
-        """The environment of its commands; a version that was said is in it, where those look who ask git for one."""
+        """The environment of its commands; a version that was set is in it, for the tools that else ask git for one."""
         names = ("VMTASKS_VERSION", "SETUPTOOLS_SCM_PRETEND_VERSION", "PBR_VERSION") if self.source.version else ()
         return {**dict.fromkeys(names, self.source.version), **self.commands.env}
 
@@ -99,7 +99,7 @@ class Project:
 
 
 def _over(project: Project, environ: Mapping[str, str]) -> Project:
-    """Return *project* with what *environ* says over it."""
+    """Return *project* with what *environ* sets over it."""
     if image := environ.get("VMTASKS_IMAGE"):
         project = replace(project, images=Images.like(image, image_dirs(environ)))
     project = toml.override(project, environ)

@@ -16,7 +16,7 @@ _BACKENDS = {
 }
 """What builds Python packages, and Debian's packages of it."""
 _LEGACY = ("setuptools", "wheel")
-"""What builds a project that does not say (PEP 518)."""
+"""What builds a project that names nothing for that (PEP 518)."""
 _EXTRAS = ("test", "tests", "testing")
 """What projects call the extra, or the dependency group, that their tests need."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

@@ -9,7 +9,7 @@ _ENDINGS = ("tar.gz", "tgz", "tar.xz", "txz", "tar.bz2", "tbz2", "tar.zst", "tar
 _TARBALL = re.compile(rf"(.+)\.({'|'.join(map(re.escape, _ENDINGS))})", re.DOTALL)
 
 PATTERNS = tuple(f"{place}*.{ending}" for place in ("", "dist/") for ending in (*_ENDINGS, "zip"))
-"""Where a dist command puts what it makes, as long as nobody says otherwise."""
+"""Where a dist command puts what it makes, by default."""
 
 
 def is_tarball(name: str) -> bool:
@@ -33,8 +33,8 @@ def release_of(tops: Mapping[str, str], name: str, version: str) -> str | None:
     if len(tops) == 1:
         return next(iter(tops))
     called = _folded(f"{name}-{version}" if version else name)
-    for said in ({one: stem(one) for one in tops}, tops):
-        fitting = [one for one, words in said.items() if _folded(words) == called]
+    for names in ({one: stem(one) for one in tops}, tops):
+        fitting = [one for one, words in names.items() if _folded(words) == called]
         # Packed in two ways, it is one release.
         if fitting and len({stem(one) for one in fitting}) == 1:
             return fitting[0]

@@ -1,4 +1,4 @@
-"""What a project's vmtasks.toml may say: the schema, its defaults, and the variables that go over it."""
+"""What a project's vmtasks.toml may set: the schema, its defaults, and the variables that go over it."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class SourceSettings:
     git: bool | None = field(
         default=None, metadata={"says": "whether the history travels", "env": "VMTASKS_SOURCE_GIT"}
     )
-    """None: where a file of the project's asks git for something, and nobody has said the version."""
+    """None: where a file of the project's asks git for something, and no version is set."""
     version: str = field(default="", metadata={"says": "the project's version", "env": "VMTASKS_VERSION"})
     orig: Literal["auto", "tree"] = field(
         default="auto", metadata={"says": "where upstream's tarball comes from", "env": "VMTASKS_ORIG"}

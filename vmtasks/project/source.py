@@ -17,7 +17,7 @@ from vmtasks.errors import UsageError
 from vmtasks.guest import Guest
 from vmtasks.project import Project, left_behind, source_date_epoch, source_package, tree_files
 from vmtasks.project.dsc import Dsc
-from vmtasks.project.history import History, who_asks_git
+from vmtasks.project.history import History, git_query_in
 from vmtasks.project.orig import is_native
 from vmtasks.project.release import is_tarball
 from vmtasks.project.source_package import USER, WORKSHOP
@@ -58,7 +58,7 @@ class Source:
         raise UsageError(f"cannot build {path}: it is neither a directory, nor a tarball, nor a .dsc file")
 
     def build_needs(self) -> str:
-        """Return what a Debian build of it needs to be there: the fields of debian/control that say so, as they are.
+        """Return what a Debian build of it needs to be there: the fields of debian/control that list it, as they are.
 
         Nothing where it has no such file, or one that is out of our reach: then the tree in the guest tells.
 
@@ -122,11 +122,11 @@ class Source:
 
     @staticmethod
     def _deliver_history(guest: Guest, project: Project, tree: str) -> None:
-        """Make a git repository of the tree where that is wished, or where a build asks git and nobody minds.
+        """Make a git repository of the tree where that is wished, or where a build asks git and no setting forbids it.
 
         :raise UsageError: it is wished, and cannot be.
         """
-        wished, asks = project.source.git, who_asks_git(project.root)
+        wished, asks = project.source.git, git_query_in(project.root)
         if not wished and not (asks and not project.source.version):
             return
         level: events.Level = "info"
@@ -171,7 +171,7 @@ class Source:
 
 
 def _text(path: Path) -> str:
-    with suppress(OSError):  # whoever needs it says so
+    with suppress(OSError):  # the tool that needs it reports that
         return path.read_text(errors="replace")
     return ""
 

@@ -17,7 +17,7 @@ from vmtasks.project.orig import Orig, find, format_of
 WORKSHOP = "/build"
 """Where builds happen in the guest: always the same, because paths find their way into what is built."""
 USER = "builder"
-"""Who builds there."""
+"""The user that builds there."""
 
 _NOT_UPSTREAMS = r"--extend-diff-ignore=(^|/)vmtasks\.toml$"
 """What a packaged tree may have beside upstream's files, besides what dpkg-source itself passes over."""

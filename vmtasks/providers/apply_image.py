@@ -1,4 +1,4 @@
-"""Make of a running machine what an image's definition says, where nobody has baked it for us."""
+"""Make of a running machine what an image's definition describes, where no bake of it can be used."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MARK = "/var/lib/vmtasks/furnished"
 
 
 def apply_image(guest: Guest, definition: Definition) -> None:
-    """Do to a running Debian machine what the layers of *definition* say, but for those that it has already.
+    """Do to a running Debian machine what the layers of *definition* ask for, but for those that it has already.
 
     What only makes a bootable disk is left out: ``boot_packages``, and the tree of the image at the bottom.
 
@@ -87,7 +87,7 @@ def _archive(guest: Guest) -> str:
 def _expect_alike(guest: Guest, definition: Definition) -> None:
     line = '. /etc/os-release; echo "$VERSION_CODENAME" "$(dpkg --print-architecture)"'
     suite, _, architecture = guest.query(line).rstrip("\n").partition(" ")
-    wanted = definition.lineage[0].suite or suite  # what an image of somebody else's is, nobody knows
+    wanted = definition.lineage[0].suite or suite  # which suite an image of somebody else's has, is not known
     if (suite, architecture) != (wanted, definition.architecture):
         raise UsageError(
             f"cannot make {definition.name} of {guest.name}: the image is Debian {wanted} for "

@@ -1,4 +1,4 @@
-"""The one seam between what is asked of a machine and whoever has one: QEMU here, QEMU there, a host, a cloud."""
+"""The one seam between what is asked of a machine and its provider: QEMU here, QEMU there, a host, a cloud."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BootOptions:
-    """What a caller may ask of a machine; what is not asked for, the image and the host's settings say."""
+    """What a caller may ask of a machine; what is not asked for is as the image and the host's settings have it."""
 
     name: str = ""
     """What to call it; the image's name by default."""
     on: str = ""
-    """Where it is to run; empty: where the host's settings say."""
+    """Where it is to run; empty: as the host's settings have it."""
     memory_mib: int | None = None
     cpus: int | None = None
     network: Network | None = None
@@ -39,7 +39,7 @@ class BootOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MachineRequest:
-    """A clean machine that somebody asks a provider for."""
+    """A clean machine that a caller asks a provider for."""
 
     image: str | Checkpoint
     """The name of an image, or a checkpoint of that provider's."""
@@ -50,7 +50,7 @@ class MachineRequest:
     purpose: str = ""
     """What it is for, in the words that others read while they wait."""
     log_dir: Path | None = None
-    """The directory for the output of each command, and for what the machine says otherwise."""
+    """The directory for the output of each command, and for the machine's other output."""
 
     @property
     def name(self) -> str:
@@ -59,14 +59,14 @@ class MachineRequest:
 
 
 def warn_ignored(request: MachineRequest, names: Sequence[str], *, place: str, reason: str) -> None:
-    """Say which of the options of these *names* was given, though they count for nothing at *place*."""
+    """Warn which of the options of these *names* was given, though they count for nothing at *place*."""
     if ignored := [name for name in names if getattr(request.options, name)]:
         text = f"{' and '.join(ignored)} count for nothing on {place}: {reason}"
         events.emit(events.Note(machine=request.name, text=text, level="warning"))
 
 
 class Provider(Protocol):
-    """Has machines to give, one at a time to each who asks, and takes every one of them back."""
+    """Has machines to give, one at a time to each caller, and takes every one of them back."""
 
     def machine(self, request: MachineRequest) -> AbstractContextManager[Guest]:
         """Return a block in which there is a clean machine, and after which there is none, however it is left.

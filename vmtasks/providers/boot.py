@@ -45,7 +45,7 @@ def boot(
 
     :param image: the name of an image, or what ``guest.checkpoint`` returned.
     :param name: what to call the machine; the image's name by default.
-    :param on: where it is to run: see docs/providers.md; where the host's settings say by default.
+    :param on: where it is to run: see docs/providers.md; by default as the host's settings have it.
     :param cold: boot from the disk, whatever templates there are.
     :param forkable: whether ``guest.checkpoint`` is to serve; it costs some tenths of a second.
     :param extra_args: more arguments for QEMU; such a machine boots cold.
@@ -103,7 +103,7 @@ def command_line(request: MachineRequest) -> tuple[str, ...]:
 
 
 def where(request: MachineRequest) -> str:
-    """Return where a machine is to run: where its checkpoint is, or as the options say, or the settings."""
+    """Return where a machine is to run: where its checkpoint is, or as the options have it, or the settings."""
     if not isinstance(request.image, str):
         return request.image.on
     on = request.options.on or HostSettings.load().on
@@ -114,9 +114,9 @@ def where(request: MachineRequest) -> str:
 
 
 def provider_of(on: str) -> Provider:
-    """Return whoever has machines at a place that ``--on`` names; empty is this host.
+    """Return the provider of machines at a place that ``--on`` names; empty is this host.
 
-    :raise UsageError: nobody has.
+    :raise UsageError: there is none.
     """
     if _instead:
         return _instead[-1]

@@ -2,7 +2,7 @@
 
 The guest's memory is a file that QEMU maps. Shared, what the guest writes is in the file, and freezing the machine
 leaves only its devices to be written down: well under a megabyte. Mapped privately by the next machine, the same
-file is that machine's memory at once, and its own writes are nobody else's business.
+file is that machine's memory at once, and its own writes stay its own.
 
 Standard library only, because it rides with the supervisor.
 Source: QEMU's docs/devel/migration.rst and the capability ``x-ignore-shared`` of qapi/migration.json.
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     Wait = Callable[[float], None]
-    """Waits so many seconds for QEMU to say something; raises when nobody wants the machine any more."""
+    """Waits so many seconds for QEMU to send something; raises when the caller no longer wants the machine."""
 
 DISK = "disk"
 """The name that QEMU's command line gives to the drive."""
@@ -98,7 +98,7 @@ def _migrate(qmp: Qmp, command: str, fd: int, wait: Wait) -> None:
 
 
 def _status(qmp: Qmp) -> str:
-    """Return the last that QEMU's events say of the migration, and take those events away."""
-    said = [event["data"]["status"] for event in qmp.events if event["event"] == "MIGRATION"]
+    """Return the last status of the migration in QEMU's events, and take those events away."""
+    statuses = [event["data"]["status"] for event in qmp.events if event["event"] == "MIGRATION"]
     qmp.events[:] = [event for event in qmp.events if event["event"] != "MIGRATION"]
-    return said[-1] if said else ""
+    return statuses[-1] if statuses else ""

@@ -35,7 +35,7 @@ class Qmp:
     def __init__(self, line: socket.socket) -> None:
         self.line = line
         self.events: list[dict[str, Any]] = []
-        """Asynchronous events that have come in, oldest first; whoever reads them empties the list."""
+        """Asynchronous events that have come in, oldest first; their reader empties the list."""
         self._answers: list[dict[str, Any]] = []
         self._received = b""
         self._serial = 0
@@ -72,7 +72,7 @@ class Qmp:
         request = {"execute": command, "arguments": arguments or {}, "id": self._serial}
         self._send(json.dumps(request).encode() + b"\n", command, fd)
         deadline_s = time.monotonic() + limit_s
-        # An answer with another id is to a command that timed out before: nobody waits for it any more.
+        # An answer with another id is to a command that timed out before: no caller waits for it any more.
         while (answer := self._answer(deadline_s, awaiting=f"the answer to {command}")).get("id") != self._serial:
             pass
         if "return" in answer:
@@ -90,7 +90,7 @@ class Qmp:
         :raise QmpError: QEMU closed the line, or sent what is no message.
         """
         self._receive()
-        self._answers.clear()  # nobody waits for them any more
+        self._answers.clear()  # no caller waits for them any more
 
     def _send(self, data: bytes, command: str, fd: int | None) -> None:
         try:
@@ -143,5 +143,5 @@ _FORWARD = re.compile(r"^\s*TCP\[HOST_FORWARD\]\s+\d+\s+\S+\s+(\d+)\s+\S+\s+(\d+
 
 
 def ports_of(network: str) -> dict[str, int]:
-    """Return the ports that QEMU picked, by those of the guest, from what ``info usernet`` says."""
+    """Return the ports that QEMU picked, by those of the guest, from the output of ``info usernet``."""
     return {guest: int(host) for host, guest in _FORWARD.findall(network)}

@@ -2,7 +2,7 @@
 
 Standard input has one request a line: ``call`` a function of ours, ``enter`` the block of a context manager, ``leave``
 one. Each is served by a thread of its own, since some wait for others; but for ``each``, which is one of many calls.
-Standard output has the answers, and what our functions have to say meanwhile. When the caller is gone, every block is
+Standard output has the answers, and meanwhile the notes of our functions. When the caller is gone, every block is
 left as by an error.
 """
 
@@ -37,7 +37,7 @@ class Agent:
     def __init__(self) -> None:
         self._blocks: dict[int, AbstractContextManager[object]] = {}
         self._left: set[int] = set()
-        """The blocks that were left before they were entered: who waited has had enough."""
+        """The blocks that were left before they were entered: the caller that waited has given up."""
         self._one_at_a_time = threading.Lock()
 
     def serve(self, request: dict[str, Any]) -> None:
@@ -45,8 +45,8 @@ class Agent:
         try:
             answer = {"result": codec.encode(self._do(request))}
         except VmtasksError as problem:
-            said = {"sentence": str(problem), "evidence": problem.details, "hint": problem.hint}
-            answer = {"error": {"kind": type(problem).__name__, **said}}
+            fields = {"sentence": str(problem), "evidence": problem.details, "hint": problem.hint}
+            answer = {"error": {"kind": type(problem).__name__, **fields}}
         except OSError as problem:
             answer = {"error": {"kind": "HostError", "sentence": os_error_text(problem), "evidence": (), "hint": ""}}
         except Exception:  # noqa: BLE001 - a defect of ours is shown where people look
@@ -79,7 +79,7 @@ class Agent:
             entered.__exit__(type(problem) if problem else None, problem, None)
 
     def close(self) -> None:
-        """Leave every block, and let go of what nobody else can find."""
+        """Leave every block, and let go of what no other process can find."""
         for block in tuple(self._blocks):
             self._leave(block, failed=True)
         snapshots.remove_private()
@@ -107,7 +107,7 @@ def about() -> dict[str, str]:
 def tell(event: str, **fields: object) -> None:
     """Send one line to the caller."""
     data = json.dumps({"event": event, **fields}).encode() + b"\n"
-    with _telling, suppress(BrokenPipeError):  # who no longer reads is noticed where requests come from
+    with _telling, suppress(BrokenPipeError):  # a caller that no longer reads is noticed where requests come from
         while data:
             data = data[os.write(sys.stdout.fileno(), data) :]
 
@@ -134,4 +134,4 @@ def main() -> None:
                     threading.Thread(target=agent.serve, args=(request,), daemon=True).start()
         agent.close()
     sys.stdout.flush()
-    os._exit(0)  # threads that wait for what nobody wants any more are no reason to stay
+    os._exit(0)  # threads that wait for what the caller no longer wants are no reason to stay

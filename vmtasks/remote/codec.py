@@ -46,16 +46,16 @@ def encode(data: object) -> object:  # noqa: PLR0911 - one for each kind
     raise TypeError(f"{type(data).__name__} is of no kind that travels between hosts")
 
 
-def unpacked(said: Any, place: Host = LOCAL_HOST) -> Any:  # noqa: ANN401, PLR0911 - whatever was packed
-    """Return what *said* was packed from; *place* is where such of it is at home as has one.
+def unpacked(data: Any, place: Host = LOCAL_HOST) -> Any:  # noqa: ANN401, PLR0911 - whatever was packed
+    """Return what *data* was packed from; *place* is the host that the cache entries in it are on.
 
     :raise ValueError: it was not packed by us.
     """
-    match said:
+    match data:
         case None | bool() | int() | float() | str():
-            return said
+            return data
         case list():
-            return [unpacked(one, place) for one in said]
+            return [unpacked(one, place) for one in data]
         case {"path": str(path)}:
             return Path(path)
         case {"bytes": str(text)}:
@@ -66,13 +66,13 @@ def unpacked(said: Any, place: Host = LOCAL_HOST) -> Any:  # noqa: ANN401, PLR09
             return {key: unpacked(field, place) for key, field in table.items()}
         case {"kind": str(name), "fields": dict(table)} if name in _KINDS:
             kind: Any = _KINDS[name]
-            data = kind(**{key: unpacked(field, place) for key, field in table.items()})
-            return replace(data, place=place) if isinstance(data, CacheEntry) else data
-    raise ValueError(f"nobody of ours says {str(said)[:80]!r}")
+            decoded = kind(**{key: unpacked(field, place) for key, field in table.items()})
+            return replace(decoded, place=place) if isinstance(decoded, CacheEntry) else decoded
+    raise ValueError(f"nobody of ours says {str(data)[:80]!r}")
 
 
 def _fields(data: Any) -> list[tuple[str, object]]:  # noqa: ANN401 - one of _KINDS
     if is_dataclass(data):
-        # Where something kept is at home, whoever reads it knows.
+        # Which host a cache entry is on, the program that reads it knows.
         return [(one.name, getattr(data, one.name)) for one in fields(data) if one.name != "place"]
     return [*data._asdict().items()]

@@ -69,7 +69,7 @@ def remote_host(name: str) -> RemoteHost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _About:
-    """What an agent says of its host."""
+    """What an agent reports of its host."""
 
     cache: Path
     code: str
@@ -121,7 +121,7 @@ class RemoteHost(Host):
     def call(self, function: Callable[Options, Result], *args: Options.args, **options: Options.kwargs) -> Result:
         """Call *function* there: one of our own that needs nothing but the standard library, with plain data.
 
-        :raise HostError: the link broke, or *function* says so.
+        :raise HostError: the link broke, or *function* raised it.
         """
         answer: Result = _awaited(self._ask("call", function, args, options)[1])
         return answer
@@ -129,7 +129,7 @@ class RemoteHost(Host):
     def each(self, function: Callable[..., object], calls: Iterable[tuple[object, ...]]) -> None:
         """Call *function*, which is done in no time, there with each of many arguments, in their order.
 
-        :raise HostError: the link broke, or *function* says so.
+        :raise HostError: the link broke, or *function* raised it.
         """
         asked: deque[Future[Any]] = deque()
         for arguments in calls:
@@ -224,12 +224,12 @@ class RemoteHost(Host):
         with stdout:
             try:
                 for line in stdout:
-                    said = json.loads(line)
-                    if said["event"] == "gone":
-                        end = HostError(str(said["error"]), hint=str(said.get("hint", "")))
+                    message = json.loads(line)
+                    if message["event"] == "gone":
+                        end = HostError(str(message["error"]), hint=str(message.get("hint", "")))
                     else:
-                        self._hear(said)
-            except Exception as problem:  # noqa: BLE001 - whatever another host says, whoever waits for it must not hang
+                        self._hear(message)
+            except Exception as problem:  # noqa: BLE001 - whatever another host sends, no thread that waits may hang
                 end = HostError(f"cannot understand what {self.name} says: {problem!r}")
                 self._steward.kill()
         with self._lock:
@@ -239,19 +239,21 @@ class RemoteHost(Host):
         for answer in waiting:
             answer.set_exception(end)
 
-    def _hear(self, said: dict[str, Any]) -> None:
-        match said["event"]:
+    def _hear(self, message: dict[str, Any]) -> None:
+        match message["event"]:
             case "agent":
-                about = _About(cache=Path(said["cache"]), code=str(said["code"]), processor=str(said["processor"]))
+                about = _About(
+                    cache=Path(message["cache"]), code=str(message["code"]), processor=str(message["processor"])
+                )
                 self._about.set_result(about)
             case "note":
-                level: events.Level = "warning" if said["level"] == "warning" else "info"
-                events.emit(events.Note(text=f"{self.name}: {said['text']}", level=level))
+                level: events.Level = "warning" if message["level"] == "warning" else "info"
+                events.emit(events.Note(text=f"{self.name}: {message['text']}", level=level))
             case "answer":
-                error = _error(self.name, said["error"]) if "error" in said else None
-                result = None if error else codec.unpacked(said["result"], self)
+                error = _error(self.name, message["error"]) if "error" in message else None
+                result = None if error else codec.unpacked(message["result"], self)
                 with self._lock:
-                    answer = self._asked.pop(said["id"])
+                    answer = self._asked.pop(message["id"])
                 if error:
                     answer.set_exception(error)
                 else:
@@ -266,9 +268,9 @@ def _awaited(answer: Future[Result]) -> Result:
             return answer.result(_TURN_S)
 
 
-def _error(host: str, said: dict[str, Any]) -> Exception:
-    """Return the error that an agent tells of."""
-    kind = getattr(errors, said["kind"], None)
+def _error(host: str, fields: dict[str, Any]) -> Exception:
+    """Return the error that an agent reports."""
+    kind = getattr(errors, fields["kind"], None)
     if isinstance(kind, type) and issubclass(kind, errors.VmtasksError):
-        return kind(f"{host}: {said['sentence']}", details=tuple(said["evidence"]), hint=said["hint"])
-    return RuntimeError(f"on {host}: {said['traceback']}")
+        return kind(f"{host}: {fields['sentence']}", details=tuple(fields["evidence"]), hint=fields["hint"])
+    return RuntimeError(f"on {host}: {fields['traceback']}")

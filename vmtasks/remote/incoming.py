@@ -20,7 +20,7 @@ from vmtasks.host.flock import try_lock
 from vmtasks.image.baked import BakedImage, all_baked, images_dir, read_baked
 
 FILES = ("disk.qcow2", "vmlinuz", "initrd", "manifest.json")
-"""What a machine needs. How to get into it, nobody needs to know there."""
+"""What a machine needs. How to get into it, no program there needs to know."""
 _SERIAL = re.compile(r"[a-z0-9][a-z0-9.+-]*-[0-9a-f]{16}-[0-9a-f]+")
 _UNUSED_S = 14 * 86400
 """After how long an older image of the same name goes that was sent, too."""
@@ -39,7 +39,7 @@ def received(serial: str) -> BakedImage | None:
 
 @contextmanager
 def receiving(serial: str, sizes: Mapping[str, int]) -> Iterator[dict[str, int] | None]:
-    """Be the only one who takes in an image; yield how many bytes of each file are there, or None if all of it is.
+    """Be the only process that takes in an image; yield how many bytes of each file are there, or None if all of it is.
 
     :param sizes: of the files, in bytes.
     :raise HostError: there is no room for it.
@@ -86,7 +86,7 @@ def complete(serial: str, digests: Mapping[str, str]) -> None:
 
 
 def sweep() -> tuple[Path, ...]:
-    """Remove what has come of images that nobody sends any more, and return the directories that it was in."""
+    """Remove what has come of images that no process sends any more, and return the directories that it was in."""
     swept = []
     for path in sorted(images_dir().glob(".*.incoming")):
         with try_lock(_lock(_name(_serial(path)))) as free:
@@ -97,7 +97,7 @@ def sweep() -> tuple[Path, ...]:
 
 
 def _sweep(serial: str) -> None:
-    """Remove what else has come of this name and is of no use any more; nobody else sends any of it."""
+    """Remove what else has come of this name and is of no use any more; no other process sends any of it."""
     name = _name(serial)
     for path in images_dir().glob(".*.incoming"):
         if _serial(path) != serial and _name(_serial(path)) == name:
@@ -119,7 +119,7 @@ def _serial(incoming: Path) -> str:
 
 
 def _lock(name: str) -> Path:
-    """Return what is locked by whoever sends an image of that name."""
+    """Return what is locked by the process that sends an image of that name."""
     return images_dir() / f"{name}.incoming.lock"
 
 

@@ -18,7 +18,7 @@ SENDING_LIMIT_S = 120
 """How long the payload may be on its way."""
 _PACKAGE = Path(__file__).resolve().parents[1]
 _KEPT_DAYS = 30
-"""How long a version stays there that nobody has used."""
+"""How long a version stays there that no process has used."""
 
 _UNPACK = f"""
 import io, json, os, shutil, signal, sys, time, zipfile
@@ -96,7 +96,7 @@ def payload() -> bytes:
 def first_command(module: str, *arguments: str) -> str:
     """Return the line of shell that does what :func:`command` says on a host that may not have the payload yet.
 
-    If it first says ``send``, it reads a line with the size of the payload, and the payload.
+    If it first prints ``send``, it reads a line with the size of the payload, and the payload.
     """
     program = base64.b64encode(_UNPACK.encode()).decode()
     *_, call, _code = isolated_argv(module, package_parent="")

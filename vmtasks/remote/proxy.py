@@ -1,8 +1,8 @@
 """The near end of a link: stands in for a program of ours that runs on another host.
 
-It says and hears what that program does, but for three things: a machine's console comes home into a file here, a port
-of that host's is had as one of ours, and a link that breaks is told as the program's end. It leads a session of its own
-and so keeps the link alive also while its caller is stopped. Standard library only.
+It sends and receives what that program does, but for three things: a machine's console comes home into a file here, a
+port of that host's is had as one of ours, and a link that breaks is reported as the program's end. It leads a session
+of its own and so keeps the link alive also while its caller is stopped. Standard library only.
 
 Source: ssh(1), ssh_config(5).
 """
@@ -48,9 +48,9 @@ _WHY = (
 
 
 def why_it_broke(host: str, complaint: str, status: int | None, *, is_settled: bool = False) -> tuple[str, str]:
-    """Return a sentence and a hint for what ssh said before it ended.
+    """Return a sentence and a hint for what ssh printed before it ended.
 
-    :param is_settled: whether it had let us in: what is said from then on, the other host may say as well.
+    :param is_settled: whether it had let us in: what is printed from then on may be the other host's as well.
     """
     for pattern, message, hint in () if is_settled else _WHY:
         if found := re.search(pattern, complaint):
@@ -108,8 +108,8 @@ class Proxy:
                 side.collect()
             if self._ours.ended:
                 return False
-            for said in self._said():
-                match said["event"]:
+            for message in self._messages():
+                match message["event"]:
                     case "send":
                         with open(self._parcel, "rb") as file:  # noqa: PTH123
                             code = file.read()
@@ -118,7 +118,7 @@ class Proxy:
                         self._is_settled = True
                         return True
                     case "unfit":
-                        self._tell_gone(f"cannot run machines on {self._host}: {said['error']}")
+                        self._tell_gone(f"cannot run machines on {self._host}: {message['error']}")
                         return False
         if self._theirs.ended:
             self._tell_broken()
@@ -133,8 +133,8 @@ class Proxy:
         while not self._over:
             self._send(b"".join(self._order(line) + b"\n" for line in ours.lines()))
             try:
-                for said in self._said():
-                    self._hear(said)
+                for message in self._messages():
+                    self._hear(message)
             except (AttributeError, KeyError, TypeError, ValueError) as problem:
                 self._tell_gone(f"cannot understand what {self._host} says: {problem!r}")
                 return
@@ -152,7 +152,7 @@ class Proxy:
             self._tell_broken()
 
     def _order(self, line: bytes) -> bytes:
-        """Return what the program is told for what our caller says; a plan's logs stay on this side."""
+        """Return what the program is sent for a line of our caller's; a plan's logs stay on this side."""
         if b'"qemu_log"' not in line or self._console:
             return line
         order = json.loads(line)
@@ -160,31 +160,31 @@ class Proxy:
         self._console, self._qemu_log = (open(order[name], "ab", buffering=0) for name in ("console", "qemu_log"))  # noqa: SIM115, PTH123
         return json.dumps({**order, "console": None, "qemu_log": f"{order['directory']}/qemu.log"}).encode()
 
-    def _said(self) -> Iterator[dict[str, Any]]:
-        """Yield what has come from the program; what a shell says before it, as a greeting, is passed over."""
+    def _messages(self) -> Iterator[dict[str, Any]]:
+        """Yield the messages that came from the program; what a shell prints first, a greeting, is passed over."""
         for line in self._theirs.lines():
             with suppress(ValueError):
-                said = json.loads(line)
-                if isinstance(said, dict) and "event" in said:
-                    yield said
+                message = json.loads(line)
+                if isinstance(message, dict) and "event" in message:
+                    yield message
 
-    def _hear(self, said: dict[str, Any]) -> None:
-        """Pass on what the program says; a machine's logs stay with us, and its ports become ours."""
-        match said["event"]:
+    def _hear(self, message: dict[str, Any]) -> None:
+        """Pass on a message of the program's; a machine's logs stay with us, and its ports become ours."""
+        match message["event"]:
             case "console":
                 if self._console:
-                    _keep(self._console, said["text"].encode("latin-1"))
+                    _keep(self._console, message["text"].encode("latin-1"))
                 return
             case "started":
-                said["ports"] = {guest: self._at_home(port) for guest, port in said["ports"].items()}
-                if not all(said["ports"].values()):
+                message["ports"] = {guest: self._at_home(port) for guest, port in message["ports"].items()}
+                if not all(message["ports"].values()):
                     self._tell_gone(f"cannot reach machines on {self._host}: ssh did not forward a port of it")
                     return
             case "gone":
                 self._over = True
                 if self._qemu_log:
-                    _keep(self._qemu_log, said["qemu"].encode())
-        tell(said)
+                    _keep(self._qemu_log, message["qemu"].encode())
+        tell(message)
 
     def _at_home(self, port: int) -> int:
         """Return a port of this host that leads to one of the other; 0 if there is no way."""
@@ -192,7 +192,7 @@ class Proxy:
             with socket.create_server(("127.0.0.1", 0)) as free:
                 ours = int(free.getsockname()[1])
             forward = f"127.0.0.1:{ours}:127.0.0.1:{port}"
-            if self._control("forward", forward):  # if not, somebody else was quicker to take it
+            if self._control("forward", forward):  # if not, another process was quicker to take it
                 self._forwards.append(forward)
                 return ours
         return 0
@@ -233,15 +233,15 @@ class Proxy:
         tell_gone(error, hint)
 
 
-def tell(said: dict[str, Any]) -> None:
-    """Tell our caller something."""
+def tell(message: dict[str, Any]) -> None:
+    """Send our caller a message."""
     with suppress(BrokenPipeError):  # it is gone: that is noticed where it is heard
-        sys.stdout.buffer.write(json.dumps(said).encode() + b"\n")
+        sys.stdout.buffer.write(json.dumps(message).encode() + b"\n")
         sys.stdout.buffer.flush()
 
 
 def tell_gone(error: str, hint: str = "") -> None:
-    """Tell that there is nothing at the other end, in the words of a supervisor that ends."""
+    """Report that there is nothing at the other end, with the message of a supervisor that ends."""
     tell({"event": "gone", "status": None, "by_itself": False, "qemu": "", "console": "", "error": error, "hint": hint})
 
 

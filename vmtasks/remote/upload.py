@@ -1,4 +1,4 @@
-"""Sends a baked image to another host: once, whoever asks for it there, and from where the last attempt broke off."""
+"""Sends a baked image to another host: once, whatever process asks there, and from where the last attempt broke off."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def sent(host: RemoteHost, image: BakedImage) -> BakedImage:
 def _send(host: RemoteHost, image: BakedImage) -> None:
     sizes = {file: path.stat().st_size for file in FILES if (path := image.directory / file).exists()}
     with host.within(receiving, image.serial, sizes) as have:
-        if have is None:  # somebody else has sent it meanwhile
+        if have is None:  # another process has sent it meanwhile
             return
         digests: dict[str, str] = {}
         host.each(add, ((image.serial, *piece) for piece in _pieces(image, sizes, have, digests)))

@@ -1,4 +1,4 @@
-"""The far end of a link: runs one of our programs for as long as somebody at the near end is there.
+"""The far end of a link: runs one of our programs for as long as the program at the near end is there.
 
 Standard library only.
 """
@@ -22,7 +22,7 @@ from vmtasks.process.isolated import isolated_argv
 from vmtasks.remote.heartbeat import TIMEOUT_S
 
 _PATIENCE_S = 60.0
-"""How long a link counts that moves, but brings no sign of life: what fills it is so long, or nobody gives any."""
+"""How long a link counts that moves, but brings no sign of life: what fills it is so long, or no program gives any."""
 _END_LIMIT_S = 10.0
 """How long a program may take to go once its input is closed: one that waits for the link to take its words, never
 does."""
@@ -79,7 +79,7 @@ def _ready(*fds: int) -> list[int]:
 
 
 def _quiet_s() -> float:
-    """Return for how long nothing at all has come over the link; infinity if nobody can tell.
+    """Return for how long nothing at all has come over the link; infinity if that cannot be known.
 
     Signs of life stand in line behind whatever else is on its way: on a slow link, a file's beginning fills the line
     for longer than we wait. The kernel knows whether it moves.

@@ -11,7 +11,7 @@ LONGEST_PARTIAL = 8192
 
 _BREAK = re.compile(r"\r+\n?")
 
-# What ECMA-48 lets a program say to a terminal: strings (titles, links), control sequences (colours), the rest.
+# What ECMA-48 lets a program send to a terminal: strings (titles, links), control sequences (colours), the rest.
 _SEQUENCE = re.compile(r"\x1b(?:[\]PX^_][^\x07\x1b\n]*(?:\x07|\x1b\\)|\[[0-?]*[ -/]*[@-~]|[ -/]*[0-~])")
 
 # Everything else that is not to be shown as it is: C0 (but tab and line feed), C1, what reorders or breaks
@@ -36,7 +36,7 @@ def sanitized(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return the first line of *text* that says something, harmless; an ellipsis stands for the others."""
+    """Return the first line of *text* that is not blank, harmless; an ellipsis stands for the others."""
     lines = [line.strip() for line in sanitized(text).split("\n") if line.strip()]
     return " ".join([*lines[:1], *(["…"] if len(lines) > 1 else [])])
 

@@ -83,6 +83,6 @@ def _documents(directory: Path) -> Iterable[dict[str, Any]]:
         try:
             document = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            continue  # somebody is cleaning up, or it is none of ours
+            continue  # another process is cleaning up, or it is none of ours
         if isinstance(document, dict) and document.get("schema") in (1, 2):
             yield document

@@ -15,7 +15,7 @@ Word = TypeVar("Word", bound=str)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecipeOptions:
-    """The options that every recipe has; a number that nobody gave is None."""
+    """The options that every recipe has; a number that was not given is None."""
 
     on: str = field(
         default="", metadata={"help": "where machines run: local, USER@HOST, ssh://HOST or ec2 (docs/providers.md)"}
@@ -40,13 +40,13 @@ class RecipeOptions:
 
         :raise UsageError: a number is none, or too small.
         """
-        said = {flag.name: options.pop(flag.name) for flag in fields(cls)}
+        values = {flag.name: options.pop(flag.name) for flag in fields(cls)}
         numbers = {
-            flag.name: number(flag.name, said[flag.name], at_least=flag.metadata["at_least"])
+            flag.name: number(flag.name, values[flag.name], at_least=flag.metadata["at_least"])
             for flag in fields(cls)
             if _is_number(flag)
         }
-        chosen = cls(**{**said, **numbers})
+        chosen = cls(**{**values, **numbers})
         if chosen.keep_s is not None:
             events.emit(events.Note(text="--keep-s is now --keep-for-s", level="warning"))
             chosen = replace(chosen, keep_for_s=chosen.keep_s)
@@ -59,16 +59,16 @@ def option(flag: Field[Any]) -> inspect.Parameter:
     return inspect.Parameter(flag.name, inspect.Parameter.KEYWORD_ONLY, default=default)
 
 
-def number(name: str, said: str, *, at_least: int) -> int | None:
+def number(name: str, text: str, *, at_least: int) -> int | None:
     """Return the number that an option gives; None where it gives none.
 
     :raise UsageError: it is no number, or too small.
     """
-    if not said:
+    if not text:
         return None
-    if not (said.isascii() and said.isdecimal() and int(said) >= at_least):
-        raise UsageError(f"--{name.replace('_', '-')} must be a number, {at_least} or more, and not '{said}'")
-    return int(said)
+    if not (text.isascii() and text.isdecimal() and int(text) >= at_least):
+        raise UsageError(f"--{name.replace('_', '-')} must be a number, {at_least} or more, and not '{text}'")
+    return int(text)
 
 
 def accelerator(value: str) -> Literal["auto", "kvm", "tcg"] | None:

@@ -34,7 +34,7 @@ _serials = count()
 def run_recorded(name: str, flags: RecipeOptions) -> Iterator[Run]:
     """Run the block as a run: shown, written down, and ended with the exit status of its outcome.
 
-    :raise Exit: the block failed; what there is to say has been said.
+    :raise Exit: the block failed; its failure has been reported.
     """
     from vmtasks.process.signals import interrupt_on_signals
     from vmtasks.report import reporting
@@ -60,10 +60,10 @@ def run_recorded(name: str, flags: RecipeOptions) -> Iterator[Run]:
 
 def _all_in_one(failed: dict[str, TestFailed]) -> TestFailed:
     """Return the failure that stands for those of several test cases."""
-    said = ((f"{name}: {failure!s}", *failure.details) for name, failure in failed.items())
+    entries = ((f"{name}: {failure!s}", *failure.details) for name, failure in failed.items())
     return TestFailed(
         f"{len(failed)} of the test cases failed: {', '.join(failed)}",
-        details=tuple(line for lines in said for line in lines),
+        details=tuple(line for lines in entries for line in lines),
     )
 
 

@@ -59,9 +59,9 @@ class Run:
     """The numbers of the next machines of each name."""
 
     def project(self, source: str, image: str = "") -> Project:
-        """Load the project at *source*, with an image that somebody chose over its own.
+        """Load the project at *source*, with *image* over its own if one is given.
 
-        A file (a tarball, a .dsc) has no settings of its own: the defaults and the environment say what holds.
+        A file (a tarball, a .dsc) has no settings of its own: the defaults and the environment hold.
 
         :raise UsageError: it is not there, or its vmtasks.toml is not right.
         """
@@ -88,7 +88,7 @@ class Run:
 
         :param image: the name of an image, or a checkpoint.
         :param name: what to call it in output and logs.
-        :param project: whose wishes for the machine count, where no flag says otherwise, and whose secrets are kept out
+        :param project: whose wishes for the machine count, where no flag overrides them, and whose secrets are kept out
             of all output.
         :param prepare: work that the machine is to have behind it; it is done once and then kept.
         :param forkable: whether ``guest.checkpoint`` is to serve.
@@ -226,7 +226,7 @@ class Run:
         return path
 
     def output_dir(self, path: str) -> Path:
-        """Return the directory for artifacts: what somebody asked for, or the run's own; a dry run makes none.
+        """Return the directory for artifacts: the one that was asked for, or the run's own; a dry run makes none.
 
         :raise UsageError: it cannot be written.
         """

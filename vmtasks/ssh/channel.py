@@ -33,7 +33,7 @@ _CHUNK_BYTES = 65536
 _TURN_S = 0.25
 _FEED_TURN_S = 0.01
 _GROUP_BYTES = 20
-"""No number of a process is as long: who says more in its place must not fill the memory."""
+"""No number of a process is as long: a guest that sends more in its place must not fill the memory."""
 _CONTINUATION = bytes(range(0x80, 0xC0))
 """The bytes that are not the first of a character in UTF-8."""
 
@@ -55,7 +55,7 @@ class _End:
 
 
 class Capture:
-    """One output stream: its end for the result, all of it for whoever listens, unless it is a *quiet* one.
+    """One output stream: its end for the result, all of it for the listeners, unless it is a *quiet* one.
 
     There are stars where *secrets* would stand.
     """
@@ -266,13 +266,13 @@ class _Follower:
         """Take the process group, which is the first line, off standard output."""
         if self._header is None:
             return data
-        said = self._header + data
-        line, newline, rest = said.partition(b"\n")
-        if not newline and len(said) <= _GROUP_BYTES:
-            self._header = said
+        received = self._header + data
+        line, newline, rest = received.partition(b"\n")
+        if not newline and len(received) <= _GROUP_BYTES:
+            self._header = received
             return b""
         self._header = None
         if not (line.isdigit() and len(line) <= _GROUP_BYTES):  # a guest that is not what it was
-            return said
+            return received
         self.group = int(line)
         return rest

@@ -23,7 +23,7 @@ Command = str | Sequence[str]
 
 
 def sh(line: str) -> str:
-    """Return *line*; before 0.2, that it is for the shell had to be said."""
+    """Return *line*; before 0.2, a line for the shell had to be marked as one."""
     renamed('sh("...")', '"..."')
     return line
 

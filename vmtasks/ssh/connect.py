@@ -41,14 +41,14 @@ LOGIN_LIMIT_S = 10.0
 one may take twice as long, for hosts that are slow."""
 RETRY_PAUSE_S = 0.1
 KEYS_PATIENCE_S = 60.0
-"""How long somebody else's image may refuse our keys: while it boots, pam_nologin(8) lets nobody but root in, and
+"""How long an image that is not ours may refuse our keys: while it boots, pam_nologin(8) lets only root in, and
 some have the keys written at their first boot."""
 HOST_ALIAS = "vmtasks"
 """What a guest is called in files of host keys: its port is another one each time."""
 
 KEYS_PAUSE_S = 1.0
 _REFUSED = "it accepts none of your ssh keys"
-logging.getLogger("paramiko").addHandler(logging.NullHandler())  # or it prints, where nobody has set logging up
+logging.getLogger("paramiko").addHandler(logging.NullHandler())  # or it prints, where logging is not set up
 
 __all__ = [
     "Address",
@@ -76,7 +76,7 @@ class Address:
 
 
 ReadyCheck = Callable[["Channel"], bool]
-"""Runs the first command over a new session, and says whether it went well."""
+"""Runs the first command over a new session, and returns whether it went well."""
 
 
 def runs_commands(channel: Channel) -> bool:
@@ -99,7 +99,7 @@ def connect(
     :param hello: that command.
     :param on_greeting: called whenever sshd has greeted, before we log in.
     :param stagger_s: after how many seconds to try once more beside an attempt that got no answer yet.
-    :raise BootError: *deadline* passed, the guest does not let us in, or somebody else answers.
+    :raise BootError: *deadline* passed, the guest does not let us in, or another machine answers.
     """
     trouble = "nothing answered"
     login_limit_s = LOGIN_LIMIT_S
@@ -171,7 +171,7 @@ def pin_host_key(access: Access, connection: Connection, path: Path) -> Access:
 
 
 def ssh_options(access: Access) -> dict[str, str]:
-    """Return what ssh_config(5) needs to say so that ssh trusts the guest, whose host key is known, and no other."""
+    """Return the options of ssh_config(5) with which ssh trusts the guest, whose host key is known, and no other."""
     options = {
         "HostKeyAlias": HOST_ALIAS,
         "UserKnownHostsFile": f'"{access.known_hosts}"',  # ssh splits it at blanks

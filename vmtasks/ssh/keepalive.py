@@ -1,7 +1,7 @@
 """The pulse: whether the machine at the other end of a connection still answers.
 
-A machine that hangs, or has lost its network, looks like one whose command has nothing to say. So whoever waits for it
-has it asked now and then, as ServerAliveInterval of ssh_config(5) does.
+A machine that hangs, or has lost its network, looks like one whose command prints nothing. So the caller that waits for
+it has it asked now and then, as ServerAliveInterval of ssh_config(5) does.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from paramiko import Transport
 
 _LOOK_S = 1.0
-"""How much of the time between two looks counts: whoever does not run, as after Ctrl-Z, hears no answer either."""
+"""How much of the time between two looks counts: a process stopped by Ctrl-Z hears no answer either."""
 
 
 class Keepalive:
-    """The questions over one connection; nothing is asked while nobody looks.
+    """The questions over one connection; nothing is asked but in :meth:`look`.
 
     :param every_s: how long after a question the next one is due, if that was answered.
     """

@@ -21,7 +21,7 @@ CONNECT_LIMIT_S = 10.0
 LOGIN_LIMIT_S = 30.0
 """All of it, for a host that has several addresses, or thinks for long."""
 ALIVE_S = 15
-"""How often a connection on which nothing is said is used all the same, so that nobody on the way forgets it."""
+"""How often an idle connection is used all the same, so that no router on the way forgets it."""
 _KNOWN_HOSTS = ("~/.ssh/known_hosts", "/etc/ssh/ssh_known_hosts")
 _IN_OTHER_WORDS = {
     "Authentication failed.": "it accepts none of your ssh keys",
@@ -30,7 +30,7 @@ _IN_OTHER_WORDS = {
     "No existing session": "it hangs up",
     "": "it hangs up",
 }
-"""What paramiko says of a login, and what that means; all else that it says stands."""
+"""paramiko's messages about a login, and what they mean; all its other messages stand."""
 
 
 def ssh_words(host: str, port: int | None) -> list[str]:
@@ -41,9 +41,9 @@ def ssh_words(host: str, port: int | None) -> list[str]:
 def reach(host: str, port: int | None, watch: Callable[[float], None]) -> Connection:
     """Return a connection to root at *host*, a name that the user's ssh knows; its host key must be known as well.
 
-    :param port: None: what the user's configuration says, or 22.
+    :param port: None: what the user's configuration sets, or 22.
     :param watch: called a few times a second; what it raises ends the wait.
-    :raise HostError: it cannot be reached, is not the one that the user knows, or lets nobody in.
+    :raise HostError: it cannot be reached, is not the one that the user knows, or does not let us in.
     """
     ssh = shlex.join(ssh_words(host, port))
     try:
@@ -55,7 +55,7 @@ def reach(host: str, port: int | None, watch: Callable[[float], None]) -> Connec
             connect_timeout=CONNECT_LIMIT_S,
             connect_kwargs={"banner_timeout": CONNECT_LIMIT_S, "auth_timeout": CONNECT_LIMIT_S},
         )
-        _trust_who_is_known(connection)
+        _trust_known_hosts(connection)
         watched(partial(_open, connection), within_s=LOGIN_LIMIT_S, watch=watch, give_up=connection.close)
     except BadHostKeyException as problem:
         raise HostError(
@@ -80,7 +80,7 @@ def reach(host: str, port: int | None, watch: Callable[[float], None]) -> Connec
 
 
 class _UnknownHostError(SSHException):
-    """Nobody knows the key that a host has."""
+    """The key that a host has is in no file of known hosts."""
 
 
 class _OnlyKnown(MissingHostKeyPolicy):
@@ -88,7 +88,7 @@ class _OnlyKnown(MissingHostKeyPolicy):
         raise _UnknownHostError(_shown(key))
 
 
-def _trust_who_is_known(connection: Connection) -> None:
+def _trust_known_hosts(connection: Connection) -> None:
     """Have it, and whatever it jumps over, refuse a host whose key the user does not know."""
     for name in _KNOWN_HOSTS:
         for entry in _entries(Path(name).expanduser()):
@@ -96,12 +96,12 @@ def _trust_who_is_known(connection: Connection) -> None:
                 connection.client.get_host_keys().add(host, entry.key.get_name(), entry.key)
     connection.client.set_missing_host_key_policy(_OnlyKnown())
     if isinstance(connection.gateway, Connection):
-        _trust_who_is_known(connection.gateway)
+        _trust_known_hosts(connection.gateway)
 
 
 def _entries(known_hosts: Path) -> Iterator[HostKeyEntry]:
     """Yield the lines of such a file that paramiko understands; by itself it stumbles over the others."""
-    with suppress(FileNotFoundError):  # nobody has to know anybody
+    with suppress(FileNotFoundError):  # there need not be one
         for line in known_hosts.read_text(errors="replace").splitlines():
             with suppress(InvalidHostKey, SSHException):  # as authorities are, whose certificates it does not know
                 if entry := HostKeyEntry.from_line(line.strip()):

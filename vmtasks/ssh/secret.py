@@ -1,4 +1,4 @@
-"""Secrets: variables of the host's environment that a guest command gets by name, and that nobody else is shown.
+"""Secrets: variables of the host's environment that a guest command gets by name, and that no output shows.
 
 A value goes in over standard input, in front of what the command itself reads: a command line, also the guest's, is
 there for all to see. What comes out has stars where a value would stand.
@@ -58,7 +58,7 @@ def sent(given: Mapping[str, bytes]) -> bytes:
 class Mask:
     """Puts stars in the place of secrets in one stream, which may come in any pieces.
 
-    Each line of a value is a secret too, because whoever writes a log takes lines apart. Of the stream, only what may
+    Each line of a value is a secret too, because programs split logs into lines. Of the stream, only what may
     be the beginning of a secret is held back.
 
     :param secrets: the values.

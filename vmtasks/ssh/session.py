@@ -86,7 +86,7 @@ class Session:
     def lost(self, message: str, details: tuple[str, ...] = ()) -> ConnectionLost | GuestLost:
         """Return the error of a connection that broke: the guest's own doing, unless its host shows otherwise.
 
-        :raise ConnectionLost: the machine's own bad news, which say more.
+        :raise ConnectionLost: the machine's own bad news, which have more detail.
         """
         self._look()
         return self._lost(message, details)
@@ -163,7 +163,7 @@ class Session:
             channel.close()
 
     def query(self, command: Command, *, stdin: bytes = b"", limit_s: float | None = None) -> str:
-        """Return what a small command prints; nobody hears of it.
+        """Return what a small command prints; no event tells of it.
 
         :param limit_s: how long it may take; :data:`QUERY_LIMIT_S` by default.
         :raise CommandFailed: it ended with another status than 0, or printed more than :data:`QUERY_BYTES`.
@@ -241,10 +241,10 @@ class Session:
 
 
 def _why(problem: Exception) -> str:
-    return str(problem) or "it was closed"  # an EOFError says nothing
+    return str(problem) or "it was closed"  # an EOFError has no text
 
 
 def _complaint(outcome: ChannelResult, message: str) -> tuple[str, tuple[str, ...]]:
-    """Return the sentence of an error, and its evidence: what the command had to say."""
+    """Return the sentence of an error, and its details: the end of what the command printed."""
     last = tuple(outcome.stderr.text().strip().splitlines()[-10:])
     return f"{message}: {last[0] if last else f'status {outcome.status}'}", last

@@ -11,7 +11,7 @@ when it closes, for whatever reason, the machine is shut down. Its standard outp
 ``greeted``           QEMU runs
 ``started``           the guest runs: ``qemu_pid``, ``version`` and ``ports`` (guest port to host port)
 ``panic``             the console told of a kernel panic, the first: ``line``
-``out-of-memory``     the console told of a process that was killed for want of memory, the first: ``line``
+``out-of-memory``     the console told of a process that was killed as memory ran out, the first: ``line``
 ``console``           the console, where the plan names no file for it: ``text``, one letter for each byte
 ``qemu``              an asynchronous event of QEMU's: ``name``, ``data``
 ``answer``            to the request ``id``: ``result`` or ``error``
@@ -67,7 +67,7 @@ def supervise(plan: dict[str, Any], control: ControlChannel, stack: ExitStack) -
     tell("admitted")
 
     prepare(plan, control.wait)
-    for path in plan["scratch"]:  # only now: what could not be made anew is somebody else's
+    for path in plan["scratch"]:  # only now: what could not be made anew is another process's
         stack.callback(discard, path, control)
     tell("prepared")
     machine = QemuProcess(plan)
@@ -135,7 +135,7 @@ def main() -> NoReturn:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
             signal.signal(number, action)
 
-    on_signal(let_go)  # a terminal's signals do not come here: whoever sends one means us
+    on_signal(let_go)  # a terminal's signals do not come here: a process that sends one means us
     control = ControlChannel(sys.stdin.fileno())
     last: dict[str, Any] = {"status": None, "by_itself": False, "error": "", "qemu": "", "console": ""}
     try:

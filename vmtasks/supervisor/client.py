@@ -32,7 +32,7 @@ STOP_LIMIT_S = 20.0
 
 
 class SupervisorClient:
-    """A running supervisor. What it says comes out of :meth:`next`, in order; answers to requests do not."""
+    """A running supervisor. Its messages come out of :meth:`next`, in order; answers to requests do not."""
 
     def __init__(self, process: subprocess.Popen[bytes], words: queue.SimpleQueue[dict[str, Any]]) -> None:
         self._process = process
@@ -40,15 +40,15 @@ class SupervisorClient:
         self._serials = itertools.count()
         self._asking = threading.Lock()
         self._answers: dict[int, dict[str, Any]] = {}
-        """Those that nobody has taken yet, by their requests."""
+        """Those that no thread has taken yet, by their requests."""
         self._held_back: deque[dict[str, Any]] = deque()
         self.gone: dict[str, Any] | None = None
-        """The supervisor's last words, once it has said them."""
+        """The supervisor's last message, once it has come."""
         self.keeps = False
         """Whether the plan's scratch files are to stay."""
 
     def next(self, wait_s: float) -> dict[str, Any] | None:
-        """Return the next thing the supervisor says; None if it says nothing for *wait_s* seconds."""
+        """Return the supervisor's next message; None if there is none for *wait_s* seconds."""
         with suppress(IndexError):
             return self._held_back.popleft()
         return self._hear(wait_s)
@@ -59,11 +59,11 @@ class SupervisorClient:
         :raise BootError: the machine is gone, or *deadline* passed first.
         """
         while not deadline.passed:
-            said = self.next(deadline.within(3600.0))
-            if said is not None and said["event"] == event:
-                return said
-            if said is not None and said["event"] == "gone":
-                raise BootError(f"cannot go on: the machine is gone ({said['error'] or 'QEMU ended'})")
+            message = self.next(deadline.within(3600.0))
+            if message is not None and message["event"] == event:
+                return message
+            if message is not None and message["event"] == "gone":
+                raise BootError(f"cannot go on: the machine is gone ({message['error'] or 'QEMU ended'})")
         raise BootError(f"cannot go on: the supervisor said nothing of {event!r} in {deadline.limit_s:g} s")
 
     def qmp(self, command: str, arguments: Mapping[str, object] | None = None, *, limit_s: float = 15.0) -> Any:  # noqa: ANN401 - whatever QEMU returns
@@ -82,14 +82,14 @@ class SupervisorClient:
         serial = next(self._serials)
         self.ask(id=serial, **request)
         while not deadline.passed:
-            said = self._hear(deadline.within(_TURN_S))  # an answer may also be heard by whoever else listens
+            message = self._hear(deadline.within(_TURN_S))  # another thread that listens may receive the answer, too
             if (answer := self._answers.pop(serial, None)) is not None:
                 if "error" in answer:
                     raise BootError(f"cannot have QEMU execute {what}: {answer['error']}")
                 return answer["result"]
-            if said is not None:
-                self._held_back.append(said)
-                if said["event"] == "gone":
+            if message is not None:
+                self._held_back.append(message)
+                if message["event"] == "gone":
                     break
         raise BootError(f"cannot have QEMU execute {what}: no answer")
 
@@ -98,9 +98,9 @@ class SupervisorClient:
         stdin = self._process.stdin
         if stdin is None:
             raise AssertionError("the line is a pipe")
-        if stdin.closed:  # let go of: there is nobody to ask
+        if stdin.closed:  # let go of: there is no supervisor to ask
             return
-        with self._asking, suppress(BrokenPipeError):  # its last words say more than this would
+        with self._asking, suppress(BrokenPipeError):  # its last message tells more than this would
             stdin.write(json.dumps(request).encode() + b"\n")
             stdin.flush()
 
@@ -118,7 +118,7 @@ class SupervisorClient:
         self.let_go()
 
     def last(self) -> dict[str, Any]:
-        """Return the last word of a supervisor that has ended."""
+        """Return the last message of a supervisor that has ended."""
         while self.gone is None:
             self._hear(STOP_LIMIT_S)
         return self.gone
@@ -143,15 +143,15 @@ class SupervisorClient:
         if self.gone is not None:  # the end stays the end, however often one asks
             return self.gone
         try:
-            said = self._words.get(timeout=min(wait_s, threading.TIMEOUT_MAX))
+            message = self._words.get(timeout=min(wait_s, threading.TIMEOUT_MAX))
         except queue.Empty:
             return None
-        if said["event"] == "answer":
-            self._answers[said["id"]] = said
+        if message["event"] == "answer":
+            self._answers[message["id"]] = message
             return None
-        if said["event"] == "gone":
-            self.gone = said
-        return said
+        if message["event"] == "gone":
+            self.gone = message
+        return message
 
 
 @contextmanager
@@ -190,7 +190,7 @@ def supervised(plan: Mapping[str, Any], *, log: Path, place: Host = LOCAL_HOST) 
 
 
 def _sweep_after(client: SupervisorClient, process: subprocess.Popen[bytes], plan: Mapping[str, Any]) -> None:
-    """Remove what a supervisor has left: all, if it was killed (QEMU was before it); a disk that nobody asked for."""
+    """Remove what a supervisor has left: all, if it was killed (QEMU was before it); a disk that is not to be kept."""
     was_killed = (process.poll() or 0) < 0
     if was_killed and not plan.get("keep_directory"):
         shutil.rmtree(plan["directory"], ignore_errors=True)
@@ -201,7 +201,7 @@ def _sweep_after(client: SupervisorClient, process: subprocess.Popen[bytes], pla
 
 def _listen(stdout: IO[bytes], words: queue.SimpleQueue[dict[str, Any]]) -> None:
     for line in stdout:
-        with suppress(ValueError):  # a supervisor that is killed may be cut short in a word
+        with suppress(ValueError):  # a supervisor that is killed may be cut short in a line
             words.put(json.loads(line))
-    # A supervisor that was killed has no last words of its own; after real ones these are never read.
+    # A supervisor that was killed has sent no last message; after a real one, this one is never read.
     words.put({**SILENT_END})

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 CONSOLE_LIMIT_BYTES = 32 * 1024 * 1024
-"""How much of what the guest says the log holds, from the beginning."""
+"""How much of the guest's output the log holds, from the beginning."""
 LAST_WORDS_BYTES = 4096
 
 _PANIC = re.compile(rb"Kernel panic - not syncing[^\r\n]*(?=[\r\n])")  # the whole line: a UART sends it in crumbs
@@ -21,10 +21,10 @@ _SIGN_BYTES = 1024
 
 
 class Console:
-    """The guest's serial console: into a log of bounded size, watched for what its kernel says of a bad end.
+    """The guest's serial console: into a log of bounded size, watched for its kernel's messages of a bad end.
 
     :param on_panic: told of its first panic.
-    :param on_out_of_memory: told of the first process that it killed for want of memory.
+    :param on_out_of_memory: told of the first process that it killed because memory ran out.
     :param path: the log; None: its reader is elsewhere.
     :param on_text: told what would go into a log, where there is none.
     """
@@ -81,7 +81,7 @@ class Console:
                 self._signs.pop(sign)(found[0].decode(errors="replace"))
 
     def tail(self) -> str:
-        """Return the last that the guest said."""
+        """Return the end of the guest's output."""
         return self._tail.decode(errors="replace")
 
     def close(self) -> None:

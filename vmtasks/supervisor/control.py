@@ -22,7 +22,7 @@ class CallerGone(Exception):
 def tell(event: str, **fields: object) -> None:
     """Send one event to the caller."""
     data = json.dumps({"event": event, **fields}).encode() + b"\n"
-    with suppress(BrokenPipeError):  # who no longer reads has closed its end of the line too: that is noticed there
+    with suppress(BrokenPipeError):  # a caller that no longer reads has closed its end too: that is noticed there
         while data:
             data = data[os.write(sys.stdout.fileno(), data) :]
 
@@ -79,7 +79,7 @@ class ControlChannel:
 
 
 def os_error_text(problem: OSError) -> str:
-    """Say what the kernel refused, of which file."""
+    """Describe what the kernel refused, of which file."""
     if problem.strerror is None:  # one of ours, which is a sentence already
         return str(problem)
     return f"{problem.filename}: {problem.strerror}" if problem.filename else problem.strerror

@@ -1,7 +1,7 @@
 """What is there before QEMU runs: the machine's disk, and a copy of a memory, where it needs one.
 
-It may take minutes, and ends at once when nobody wants the machine any more. Standard library only, because it rides
-with the supervisor.
+It may take minutes, and ends at once when the caller no longer wants the machine. Standard library only, because it
+rides with the supervisor.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     Slack = Callable[..., None]
-    """Waits so many seconds, or until one of the descriptors behind them can be read; raises when nobody waits."""
+    """Waits so many seconds, or until one of the descriptors behind them can be read; raises when no caller waits."""
 
 _LOOK_S = 1.0
 
@@ -39,13 +39,13 @@ def prepare(plan: dict[str, Any], wait: Slack) -> None:
 
 
 def failure(problem: subprocess.CalledProcessError) -> str:
-    """Say how a program that we called ended, and what it said."""
+    """Describe how a program that we called ended, and what it printed."""
     words = problem.stderr.decode(errors="replace").strip()
     return f"{problem.cmd[0]} ended with status {problem.returncode}: {words}"
 
 
 def _run(command: Sequence[str], wait: Slack) -> None:
-    """Run a command, which is ended when we are, or when nobody waits."""
+    """Run a command, which is ended when we are, or when no caller waits."""
     parent = os.getpid()
     with subprocess.Popen(
         command,

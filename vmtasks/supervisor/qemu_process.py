@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 CONTROL_LIMIT_S = 10.0
 QUIT_LIMIT_S = 3.0
 EXIT_LIMIT_S = 0.5
-"""How long a QEMU may take to go that never came to greet: it has failed, or nobody waits for it any more."""
+"""How long a QEMU may take to go that never came to greet: it has failed, or no caller waits for it any more."""
 LOOK_S = 1.0
 
 
@@ -70,7 +70,7 @@ class QemuProcess:
         self.ended = os.pidfd_open(self.process.pid)
 
     def greet(self, control: ControlChannel) -> dict[str, Any]:
-        """Return what QEMU says of itself: process, version, and guest ports to the host ports that it picked.
+        """Return what QEMU reports of itself: process, version, and guest ports to the host ports that it picked.
 
         :raise QmpError: it does not greet.
         :raise CallerGone: the caller went before it did.

@@ -1,4 +1,4 @@
-"""What a supervisor says of its machine, turned into progress, or into the right exception."""
+"""A supervisor's messages about its machine, turned into progress, or into the right exception."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FULL = "is the host's disk full?"
 
 
 class MachineWatch:
-    """What one supervisor has to say."""
+    """Handles the messages of one supervisor."""
 
     def __init__(self, client: SupervisorClient, machine: str, console: Path) -> None:
         self._leash = client
@@ -36,8 +36,8 @@ class MachineWatch:
     def watch(self, wait_s: float) -> None:
         """Let at most *wait_s* seconds pass, or less if there is news; raise if it is bad."""
         check_interrupted()
-        while (said := self._leash.next(wait_s)) is not None:
-            self._handle(said)
+        while (message := self._leash.next(wait_s)) is not None:
+            self._handle(message)
             wait_s = 0.0
 
     def wait_for(self, event: str, deadline: Deadline) -> dict[str, Any]:
@@ -47,44 +47,45 @@ class MachineWatch:
         """
         while not deadline.passed:
             check_interrupted()
-            said = self._leash.next(deadline.within(TURN_S))
-            if said is not None and said["event"] == event:
-                return said
-            if said is not None:
-                self._handle(said)
+            message = self._leash.next(deadline.within(TURN_S))
+            if message is not None and message["event"] == event:
+                return message
+            if message is not None:
+                self._handle(message)
         raise BootError(f"{self._machine}: QEMU was not ready within {deadline.limit_s:g} s", details=self._evidence())
 
-    def _handle(self, said: dict[str, Any]) -> None:
+    def _handle(self, message: dict[str, Any]) -> None:
         # What a machine does that answered once, what runs in it does; what becomes of QEMU, its host.
         by_guest, by_host = (GuestLost, ConnectionLost) if self.booted else (BootError, BootError)
-        match said["event"]:
+        match message["event"]:
             case "waiting":
-                ahead = said["ahead"]
+                ahead = message["ahead"]
                 first = ahead[0]
                 text = f"waiting for a slot behind {first['what']} of {first['user']} (pid {first['pid']})"
                 more = f", and {len(ahead) - 1} more" if len(ahead) > 1 else ""
                 events.emit(events.Note(machine=self._machine, text=text + more))
             case "panic":
                 self.listens = False
-                raise by_guest(f"the kernel of {self._machine} panicked: {said['line']}", details=self._evidence())
+                raise by_guest(f"the kernel of {self._machine} panicked: {message['line']}", details=self._evidence())
             case "out-of-memory":
-                text = f"the kernel of {self._machine} says: {said['line']}; --memory-mib gives it more"
+                text = f"the kernel of {self._machine} says: {message['line']}; --memory-mib gives it more"
                 events.emit(events.Note(machine=self._machine, text=text, level="warning"))
-            case "gone" if said["status"] is None and not self.booted:
-                raise HostError(f"cannot start {self._machine}: {said['error']}")
-            case "gone" if said["status"] == -signal.SIGBUS:  # its memory is a file, which could not grow, or shrank
+            case "gone" if message["status"] is None and not self.booted:
+                raise HostError(f"cannot start {self._machine}: {message['error']}")
+            case "gone" if message["status"] == -signal.SIGBUS:  # its memory is a file, which could not grow, or shrank
                 raise HostError(f"{self._machine} is gone: there was no room for its memory on the disk", hint=_FULL)
             case "gone":
-                why = said["qemu"].strip() or said["error"] or _end_of_qemu(said["status"])
-                if said["by_itself"] and not self.greeted:
+                why = message["qemu"].strip() or message["error"] or _end_of_qemu(message["status"])
+                if message["by_itself"] and not self.greeted:
                     raise HostError(f"cannot start {self._machine}: {why}", hint="`inv doctor` looks at this host")
-                details = lines_of(said["console"])
-                if said["by_itself"] and said["status"] == 0 and not said["qemu"].strip():  # a signal would be told
+                details = lines_of(message["console"])
+                if message["by_itself"] and message["status"] == 0 and not message["qemu"].strip():
+                    # It was no signal: QEMU would have printed which.
                     raise by_guest(f"{self._machine} is gone: it powered itself off", details=details)
                 raise by_host(f"{self._machine} is gone: {why}", details=details)
-            case "qemu" if said["name"] == "BLOCK_IO_ERROR":
+            case "qemu" if message["name"] == "BLOCK_IO_ERROR":
                 self.listens = False  # QEMU has stopped it
-                about = said["data"]
+                about = message["data"]
                 is_read = about.get("operation") == "read"
                 done, hint = ("read", "see the host's dmesg") if is_read else ("written", _FULL)
                 reason = about.get("reason", "input/output error")
@@ -105,5 +106,5 @@ class MachineWatch:
 
 
 def _end_of_qemu(status: int) -> str:
-    """Say how it ended that has nothing to say of it."""
+    """Describe, by its status, the end of a QEMU that left no message."""
     return f"QEMU was killed by {signal.Signals(-status).name}" if status < 0 else f"QEMU ended with status {status}"

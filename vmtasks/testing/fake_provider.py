@@ -59,7 +59,7 @@ class FakeCheckpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FakeProvider:
-    """Has a machine for everybody."""
+    """Has a machine for every request."""
 
     instead: Mapping[str, str] = field(default_factory=dict)
     """Patterns of commands, as they are shown and as fnmatch has them, and what is run in the place of each; the first
@@ -121,7 +121,7 @@ def _watch(wait_s: float) -> None:
 
 
 def _fill(target: Path, source: Path) -> None:
-    subprocess.run(["cp", "--archive", f"{source}/.", target], check=True)  # which keeps who owns what
+    subprocess.run(["cp", "--archive", f"{source}/.", target], check=True)  # which keeps the owners
 
 
 def _tell(name: str, image: str | Checkpoint) -> None:

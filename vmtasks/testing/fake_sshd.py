@@ -1,6 +1,6 @@
-"""A small ssh server in this process, which lets everybody in and runs each command here, as a child of its own.
+"""A small ssh server in this process, which accepts every login and runs each command here, as a child of its own.
 
-Nobody gets there but over a pair of sockets, of which this process has both ends, unless somebody serves another.
+It is reached only over a pair of sockets, of which this process has both ends, unless the caller serves another.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class FakeSshd(ServerInterface):
     """The server.
 
     :param home: where commands run, and their HOME.
-    :param user: who runs them, for root to say; by default who runs this.
+    :param user: the user that runs them, which only root can choose; by default the one of this process.
     """
 
     def __init__(self, home: Path, user: str = "") -> None:
@@ -44,7 +44,7 @@ class FakeSshd(ServerInterface):
         """Nothing is started that close() does not see."""
 
     def serve(self, line: socket.socket) -> None:
-        """Serve whoever is at the other end of *line*, until :meth:`close`."""
+        """Serve the client at the other end of *line*, until :meth:`close`."""
         transport = Transport(line)
         self._transports.append(transport)
         transport.add_server_key(self.key)

@@ -123,7 +123,7 @@ def test_what_a_kept_one_stands_on_stays_with_it(start: Start, ended: Ended) -> 
     maker.kill()
     assert ended(janitor_pid, within_s=PROMPT_S)
     assert len(snapshots.all_frozen()) == 2
-    (unnamed,) = [one for one in snapshots.all_frozen() if not one.said["keep"]]
+    (unnamed,) = [one for one in snapshots.all_frozen() if not one.metadata["keep"]]
     assert snapshots.sweep() == ()
     assert unnamed.directory.exists()
 

@@ -81,7 +81,7 @@ class StandIn:
 
 def lease() -> dict[str, Any]:
     (one,) = (lease for lease in leases() if lease.alive)
-    return dict(one.said)
+    return dict(one.info)
 
 
 def qemu_of() -> int:

@@ -53,7 +53,7 @@ def test_what_was_frozen_is_found_by_its_key(freeze: Callable[..., Snapshot], ba
     made = freeze("k1", more="more")
     found = find("k1")
     assert found == made
-    assert (made.kind, made.name, made.said["more"]) == ("template", "name of k1", "more")
+    assert (made.kind, made.name, made.metadata["more"]) == ("template", "name of k1", "more")
     assert made.lock_files == (made.in_use, base)
     assert find("k") is None
 

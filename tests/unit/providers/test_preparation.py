@@ -13,8 +13,8 @@ from vmtasks.machine.instance import QemuGuest
 from vmtasks.machine.launch import BootSource
 from vmtasks.providers.preparation import prepare
 
-TEMPLATE = Snapshot(directory=Path("t"), said={"kind": "template", "name": "bookworm"})
-CHECKPOINT = Snapshot(directory=Path("c"), said={"kind": "checkpoint", "name": "tools"})
+TEMPLATE = Snapshot(directory=Path("t"), metadata={"kind": "template", "name": "bookworm"})
+CHECKPOINT = Snapshot(directory=Path("c"), metadata={"kind": "checkpoint", "name": "tools"})
 
 
 class Stub(QemuGuest):

@@ -43,7 +43,7 @@ BOOT = DirectKernel(kernel=Path("/i/vmlinuz"), initrd=Path("/i/initrd"), command
         HostSettings(machines=3, accel="kvm"),
         Limits(machines=2, memory_mib=512),
         Ticket(1, "running", "me", 0, 7, "a test", 100, 1.0),
-        Snapshot(directory=Path("/f"), said={"kind": "template", "stands_on": ["/a"]}),
+        Snapshot(directory=Path("/f"), metadata={"kind": "template", "stands_on": ["/a"]}),
     ],
 )
 def test_what_arrives_is_what_was_sent(data: object) -> None:
@@ -54,7 +54,7 @@ def test_what_arrives_is_what_was_sent(data: object) -> None:
 
 def test_what_comes_from_a_place_is_at_home_there() -> None:
     place = Host()
-    frozen = Snapshot(directory=Path("/f"), said={})
+    frozen = Snapshot(directory=Path("/f"), metadata={})
     assert unpacked(encode([frozen]), place)[0].place is place
     assert unpacked(encode(unpacked(encode(frozen), place))).place is LOCAL_HOST
 

@@ -42,8 +42,8 @@ class VMLatentWorker(AbstractLatentWorker):  # type: ignore[misc]
     ``build_wait_timeout`` and ``max_builds``: nothing is reused, and no two builds meet in a machine.
 
     :param image: the name of an image with a Buildbot worker in it.
-    :param memory_mib: the machine's memory; what the image says by default.
-    :param cpus: the machine's processors, likewise.
+    :param memory_mib: the machine's memory; by default, what the image sets.
+    :param cpus: the machine's processors; by default, what the image sets.
     :param missing_timeout: how many seconds the worker may take to call the master once its machine answers. What
         comes before has limits of its own, or none: a machine waits for a slot as long as it takes.
     :param max_retries: how often a build is tried again whose machine did not come up or was lost; as that of
@@ -131,8 +131,8 @@ class VMLatentWorker(AbstractLatentWorker):  # type: ignore[misc]
         conn.loseConnection()
         return succeed(None)
 
-    def _hear(self, event: str, *, outcome: str = "", said: str = "") -> None:
-        """Hear from the process of the machine; once there is a connection, that says enough."""
+    def _hear(self, event: str, *, outcome: str = "", message: str = "") -> None:
+        """Take an event from the process of the machine; once there is a connection, it is ignored."""
         if self.state is not States.SUBSTANTIATING_STARTING or self.conn:
             return
         if event == "started":
@@ -140,11 +140,11 @@ class VMLatentWorker(AbstractLatentWorker):  # type: ignore[misc]
         else:
             cannot = outcome in _FOR_GOOD or self._is_last_try
             kind = LatentWorkerCannotSubstantiate if cannot else LatentWorkerFailedToSubstantiate
-            self._substantiation_failed(Failure(kind(f"{self.name}: {said}")))
+            self._substantiation_failed(Failure(kind(f"{self.name}: {message}")))
 
     def _missing_timer_fired(self) -> None:
         self.missing_timer = None
-        self._hear("late", said=f"the worker did not call the master within {self.missing_timeout:g} s")
+        self._hear("late", message=f"the worker did not call the master within {self.missing_timeout:g} s")
 
     def _show(self, build: Build, line: str) -> None:
         """Show a line of what goes on: in the master's log, and of our own words the last one with the build."""
@@ -174,7 +174,7 @@ class _Held(LineProcessProtocol):  # type: ignore[misc]
             limit.cancel()
 
     def _kill(self) -> None:
-        with suppress(ProcessExitedAlready):  # somebody else has its pipes
+        with suppress(ProcessExitedAlready):  # another process has its pipes
             self.transport.signalProcess("KILL")
         self.transport.loseConnection()
 
@@ -183,12 +183,13 @@ class _Held(LineProcessProtocol):  # type: ignore[misc]
 
     def outLineReceived(self, line: bytes) -> None:  # noqa: N802
         with suppress(ValueError):  # one that is killed may be cut short in a word
-            self._hear(**json.loads(line))
+            report = json.loads(line)
+            self._hear(report["event"], outcome=report.get("outcome", ""), message=report.get("said", ""))
 
     def errLineReceived(self, line: bytes) -> None:  # noqa: N802
         self._show(line.decode(errors="replace"))
 
     def processEnded(self, reason: Failure) -> None:  # noqa: N802
         super().processEnded(reason)
-        self._hear("ended", said=reason.getErrorMessage())
+        self._hear("ended", message=reason.getErrorMessage())
         self._ended.callback(None)

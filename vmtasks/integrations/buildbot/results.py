@@ -40,7 +40,7 @@ _SHOWN = re.compile(r"\d\d:\d\d:\d\d (?P<machine>[^\s*$|]\S*)? *[*$] (?P<text>.+
 class BuildResult:
     """What became of a run.
 
-    :param message: what there is to say of it.
+    :param message: a sentence about it.
     :param times: where the time went.
     :param products: the paths of what came out.
     """
@@ -63,7 +63,7 @@ def read(text: str) -> dict[str, Any] | None:
 def cut_short(document: Mapping[str, Any]) -> dict[str, Any]:
     """Return what *document* comes to if a limit of the build step has ended the run.
 
-    A run that was still waiting for other people's machines says nothing about the project.
+    A run that was still waiting for other people's machines proves nothing about the project.
     """
     outcome, message = Outcome.TIMEOUT, "a limit of the build step has passed"
     last = document["phases"][-1] if document["phases"] else {"phase": ""}
@@ -74,25 +74,25 @@ def cut_short(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def build_result(document: Mapping[str, Any], *, retries: int, max_retries: int) -> BuildResult:
-    """Say what became of the run that *document* tells of.
+    """Return what became of the run that *document* describes.
 
     :param retries: how often it was tried before.
     :param max_retries: after how many of them the infrastructure is given up.
     """
     outcome, recipe = document["outcome"], document["recipe"]
     results = _RESULTS.get(outcome, "exception")
-    said = f"{recipe}: {one_line(_KILLED if outcome == RUNNING else document['message'])}"
+    message = f"{recipe}: {one_line(_KILLED if outcome == RUNNING else document['message'])}"
     if results == "success":
-        said = f"{recipe} passed in {duration(document['duration_s'])}"
+        message = f"{recipe} passed in {duration(document['duration_s'])}"
     elif results == "retry":
-        said += f" (attempt {retries + 1} of {max_retries + 1})"
+        message += f" (attempt {retries + 1} of {max_retries + 1})"
         if retries >= max_retries:
             results = "exception"
     times = Times.of(document).text()
-    return BuildResult(results=results, message=said, times=times, artifacts=tuple(document["artifacts"]))
+    return BuildResult(results=results, message=message, times=times, artifacts=tuple(document["artifacts"]))
 
 
 def shown(line: str) -> str:
-    """Return what a line of the display says of the run itself, with its machine; nothing for a guest's output."""
+    """Return what a line of the display reports of the run itself, with its machine; nothing for a guest's output."""
     found = _SHOWN.fullmatch(line)
     return ": ".join(part for part in found.groups() if part) if found else ""

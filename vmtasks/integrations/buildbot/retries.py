@@ -1,4 +1,4 @@
-"""How often a build has been tried again: what bounds it, whoever asks."""
+"""How often a build has been tried again, and the bound: for the step and the latent worker alike."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from buildbot.process.build import Build
 from buildbot.process.results import RETRY
 
 MAX_RETRIES = 2
-"""How often a build is tried again where the infrastructure failed, if nobody says otherwise."""
+"""How often a build is tried again where the infrastructure failed, by default."""
 
 
 async def retries_before(build: Build) -> int:

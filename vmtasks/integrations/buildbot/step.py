@@ -39,9 +39,9 @@ class VmTask(ShellMixin, BuildStep):  # type: ignore[misc]
     renderables = ("target", "variables")
     haltOnFailure = True  # noqa: N815 - Buildbot's names
     lazylogfiles = True
-    sigtermTime = 60  # noqa: N815 - a run that is stopped ends its machines, and says so
+    sigtermTime = 60  # noqa: N815 - a run that is stopped ends its machines, and reports that
     logEnviron = False  # noqa: N815 - whoever sees a log need not see the worker's environment
-    timeout = None  # of silence: a run that waits for a slot has nothing new to say
+    timeout = None  # of silence: a run that waits for a slot prints nothing new
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class VmTask(ShellMixin, BuildStep):  # type: ignore[misc]
     async def _place(self) -> str:
         """Return the directory for this step's results, after the removal of those of earlier builds.
 
-        It is beside the checkout, which may be somebody else's too, and its name is no other build's: whatever an
+        It is beside the checkout, which may be another builder's too, and its name is no other build's: whatever an
         earlier run still writes, it is not taken for ours.
         """
         builder = f"{self.getProperty('builddir')}/vmtasks/{self.getProperty('builderid')}."
@@ -151,7 +151,7 @@ class VmTask(ShellMixin, BuildStep):  # type: ignore[misc]
 
 
 class _Lines(LogLineObserver):  # type: ignore[misc]
-    """Hands on what the command says on standard error."""
+    """Hands on what the command prints on standard error."""
 
     def __init__(self, hear: Callable[[str], None]) -> None:
         super().__init__()

@@ -1,9 +1,9 @@
-"""Hold a machine with a Buildbot worker in it, for as long as somebody holds our standard input.
+"""Hold a machine with a Buildbot worker in it, for as long as the caller holds our standard input.
 
 A program: ``python -m vmtasks.integrations.buildbot.worker_machine``. The one line that it reads is an
-:class:`Order`; the end of its standard input, or of its caller, ends the machine. On standard output it says, as a JSON
-object a line, ``started`` when the machine answers, and ``failed`` with the ``outcome`` and what there is to tell.
-Standard error shows what goes on.
+:class:`Order`; the end of its standard input, or of its caller, ends the machine. On standard output it reports, as
+a JSON object a line, ``started`` when the machine answers, and ``failed`` with the ``outcome`` and, in ``said``, a
+message. Standard error shows what goes on.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ worker.setServiceParent(application)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """Which machine is to be held, and whom its worker calls."""
+    """Which machine is to be held, and which master its worker calls."""
 
     image: str
     memory_mib: int | None = None
@@ -91,7 +91,7 @@ def _hold(order: Order) -> None:
     )
     with machine as guest:
         guest.mask([order.password.encode()])
-        guest.heartbeat_s = math.inf  # a worker that has nothing to say is as it should be
+        guest.heartbeat_s = math.inf  # a worker that prints nothing is as it should be
         _say("started")
         guest.query(_PREPARE, stdin=order.tac().encode())
         guest.succeed(_START, user=_USER, timeout_s=0)

@@ -45,7 +45,7 @@ def machine_for(call: Call) -> tuple[Machine, LaunchConfig]:
     baked = _baked_of(chain)
     if not (baked or _boots_otherwise(options.kvm)):
         _check_boots(base or image, str(chain[0]["format"]))
-    machine, access = _ours(baked, choice, options.user) if baked else _somebody_elses(image, choice, options.user)
+    machine, access = _ours(baked, choice, options.user) if baked else _foreign(image, choice, options.user)
     disk, keeping = _keeping(call, image, base, chain, access)
     cpu = options.cpu or machine.cpu
     if choice.accelerator == "tcg" and cpu.partition(",")[0] == "host":
@@ -99,7 +99,7 @@ def _ours(baked: BakedImage, choice: Choice, user: str) -> tuple[Machine, Access
     return machine, replace(baked.access, user=user, identity=None)
 
 
-def _somebody_elses(disk: Path, choice: Choice, user: str) -> tuple[Machine, Access]:
+def _foreign(disk: Path, choice: Choice, user: str) -> tuple[Machine, Access]:
     machine = Machine(
         name="", disk=disk, accelerator=choice.accelerator, hardware="pc", cpu=_USUAL_CPU, card="virtio",
         ephemeral=False,

@@ -135,7 +135,7 @@ def _carried_out(call: Call) -> CommandsResult:
 
 @contextmanager
 def _on_its_port(call: Call, machine: Machine, launch: LaunchConfig) -> Iterator[QemuGuest]:
-    """Start the machine once its port is free: whoever is quicker between our look and QEMU's is waited for, too."""
+    """Start the machine once its port is free: a program that takes it before QEMU does is waited for."""
     with ExitStack() as stack:
         for last in (False, False, True):
             wait_until_free(machine.ssh_port, limit_s=call.options.port_timeout)
@@ -182,7 +182,7 @@ def _run_one(
         else:
             status = host.run(_ssh(step, call, guest), timeout_s=limit_s, watch=watch)
             if status == SSH_FAILED and not guest.is_up():
-                guest.query(["true"])  # which tells whose doing that is
+                guest.query(["true"])  # which raises the error that fits
     except TimedOut as problem:
         _complain(TimedOut(f"`{short(step.line)}` did not end within {limit_s:g} s"))
         return CommandsResult(status=problem.outcome.exit_code, outcome=problem.outcome)
@@ -210,5 +210,5 @@ def _tell(text: str) -> None:
 
 
 def _complain(problem: BaseException) -> None:
-    said = problem.message if isinstance(problem, VmtasksError) else str(problem) or type(problem).__name__
-    _tell(f"runvm: {said}")
+    message = problem.message if isinstance(problem, VmtasksError) else str(problem) or type(problem).__name__
+    _tell(f"runvm: {message}")

@@ -19,7 +19,7 @@ USAGE = "Usage: runvm <options> image.qcow2 [command ...]"
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 _LAST_PORT = 65535
 _NEW = ("port_timeout", "command_timeout", "stdin", "exit_codes")
-"""Options that callers of old cannot mean: they take nobody's beginnings away."""
+"""Options that older callers cannot mean: they make no abbreviation of an older option ambiguous."""
 
 
 def _says(text: str, *, value: str = "", short: str = "") -> dict[str, str]:
@@ -29,7 +29,7 @@ def _says(text: str, *, value: str = "", short: str = "") -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What a caller may say; the help is made of this."""
+    """The options that a caller may give; the help is made of them."""
 
     # fmt: off
     port: int = field(default=2222, metadata=_says(
@@ -93,8 +93,8 @@ def parse(words: Sequence[str]) -> Call | None:
 
     :raise UsageError: it cannot be read, or names no image.
     """
-    said, rest = _parted(words)
-    options = Options(**said)
+    values, rest = _parted(words)
+    options = Options(**values)
     if options.help:
         return None
     if options.port > _LAST_PORT:
@@ -109,12 +109,12 @@ def parse(words: Sequence[str]) -> Call | None:
 
 def _parted(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     """Return the options by name, and the other words."""
-    said: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     rest: list[str] = []
     left = iter(words)
     for word in left:
         if word == "--":
-            return said, [*rest, *left]
+            return values, [*rest, *left]
         if not word.startswith("-") or word == "-":
             rest.append(word)
             continue
@@ -123,15 +123,15 @@ def _parted(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
         if not option.metadata["value"]:
             if has_value:
                 raise UsageError(f"option {_dashed(option)} takes no value")
-            said[option.name] = True
+            values[option.name] = True
             continue
         if not has_value:
             value = next(left, "")
             if not value:
                 raise UsageError(f"option {_dashed(option)} needs a value")
         taken = _read(option, value)
-        said[option.name] = (*said.get(option.name, ()), taken) if option.type.startswith("tuple") else taken
-    return said, rest
+        values[option.name] = (*values.get(option.name, ()), taken) if option.type.startswith("tuple") else taken
+    return values, rest
 
 
 def _named(name: str, word: str) -> Field[Any]:

@@ -1,4 +1,4 @@
-"""The one port of this host that a caller wants: who has it, and how to get it without hurting anybody."""
+"""The one port of this host that a caller wants: which process has it, and how to get it without harm to others."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SOCKET = re.compile(r"socket:\[(\d+)\]")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:
-    """Who has a port."""
+    """The machine or the programs that have a port."""
 
     words: str
     stray: int | None = None
@@ -35,9 +35,9 @@ class Holder:
 
 
 def wait_until_free(port: int, *, limit_s: float) -> None:
-    """Wait until nobody listens on *port* of the loopback interface; 0 is free at once.
+    """Wait until no process listens on *port* of the loopback interface; 0 is free at once.
 
-    A machine of ours whose caller is gone is ended. Whoever else has the port keeps it, is named, and waited for.
+    A machine of ours whose caller is gone is ended. Any other process keeps the port, is named, and is waited for.
 
     :raise HostError: the port is not free within *limit_s* seconds, or not to be had at all.
     """
@@ -79,14 +79,14 @@ def _is_free(port: int) -> bool:
 
 def _holder_of(port: int) -> Holder:
     for lease in leases():
-        if lease.alive and lease.said.get("ports", {}).get("22") == port:
-            said = lease.said
-            words = f"machine {said['name']} ({said['what']}, pid {said['caller_pid']})"
-            # The numbers of processes in another container, which may share the cache, say nothing here.
-            if said.get("pid_namespace") != str(Path("/proc/self/ns/pid").readlink()) or _lives(said["caller_pid"]):
+        if lease.alive and lease.info.get("ports", {}).get("22") == port:
+            info = lease.info
+            words = f"machine {info['name']} ({info['what']}, pid {info['caller_pid']})"
+            # The numbers of processes in another container, which may share the cache, mean nothing here.
+            if info.get("pid_namespace") != str(Path("/proc/self/ns/pid").readlink()) or _lives(info["caller_pid"]):
                 return Holder(words=words)
             return Holder(
-                words=f"{words}, which is being ended because its caller is gone,", stray=said["supervisor_pid"]
+                words=f"{words}, which is being ended because its caller is gone,", stray=info["supervisor_pid"]
             )
     pids = sorted(_listeners(port))
     if not pids:
@@ -100,7 +100,7 @@ def _lives(pid: int) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        pass  # it is there, and somebody else's
+        pass  # it is there, and another user's
     return True
 
 
@@ -125,7 +125,7 @@ def _listeners(port: int) -> Iterator[int]:
 
 
 def _sockets(directory: Path) -> Iterator[str]:
-    with suppress(OSError):  # the process has ended, or is somebody else's
+    with suppress(OSError):  # the process has ended, or is another user's
         for link in directory.iterdir():
             with suppress(OSError):  # closed since
                 if found := _SOCKET.fullmatch(str(link.readlink())):

@@ -1,4 +1,4 @@
-"""How commands on the host get into the guest: ``scp FILE guest:`` works, and so does what callers have always said."""
+"""How commands on the host get into the guest: ``scp FILE guest:`` works, and so do the forms of older callers."""
 
 from __future__ import annotations
 

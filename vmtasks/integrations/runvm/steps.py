@@ -21,7 +21,7 @@ class GuestCommand:
 
 
 def step_of(word: str) -> GuestCommand:
-    """Read one command; ``=!`` is as good as ``!=``, and white space behind either is nobody's."""
+    """Read one command; ``=!`` is as good as ``!=``, and white space behind either is dropped."""
     line = _ALWAYS.sub(r"\1", word, count=1) if (always := _ALWAYS.match(word)) else word
     on_host = _ON_HOST.match(line)
     return GuestCommand(line=line[on_host.end() :] if on_host else line, on_host=bool(on_host), always=bool(always))

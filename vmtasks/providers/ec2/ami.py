@@ -54,7 +54,7 @@ class AmiCheckpointer:
     def checkpoint(self, name: str, _key: str = "") -> Ami:
         """Make an AMI of the disk as it is; the machine runs on. Nothing finds it by a key later.
 
-        :raise UsageError: nobody said that there would be checkpoints.
+        :raise UsageError: the machine was booted without ``forkable``.
         :raise HostError: EC2 could not.
         """
         if not self.forkable:

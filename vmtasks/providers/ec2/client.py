@@ -1,4 +1,4 @@
-"""EC2 in one region, as whoever's credentials this host has sees it; the one module that knows boto3."""
+"""EC2 in one region, as the account sees it whose credentials this host has; the one module that knows boto3."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ class Resource:
 
     id: str
     claim: ResourceTags
-    said: Mapping[str, Any]
-    """What EC2 says of it."""
+    data: Mapping[str, Any]
+    """EC2's description of it."""
 
 
 class Ec2Client:
     """Asks EC2, and has its answers as sentences.
 
-    :param region: empty: where boto3's own settings say.
+    :param region: empty: that of boto3's own settings.
     :raise HostError: boto3 is missing.
-    :raise UsageError: nobody says which region.
+    :raise UsageError: no setting names a region.
     """
 
     def __init__(self, region: str = "") -> None:
@@ -61,7 +61,7 @@ class Ec2Client:
 
     @classmethod
     def at(cls, on: str) -> Ec2Client:
-        """Return who is meant by a place that ``--on`` names, ``ec2`` or ``ec2:REGION``."""
+        """Return the client for a place that ``--on`` names, ``ec2`` or ``ec2:REGION``."""
         return cls(on.partition(":")[2])
 
     def ask(self, operation: str, **request: Any) -> dict[str, Any]:  # noqa: ANN401 - boto3 has no types
@@ -95,7 +95,7 @@ class Ec2Client:
         message = f"cannot {_in_words(operation)} on ec2: {problem}"
         if isinstance(problem, EndpointConnectionError):
             hint = f"see that the network works, and that {self.region} is the region that you mean"
-            boto = Session()  # older than a new region, perhaps: so nobody is refused before that was tried
+            boto = Session()  # older than a new region, perhaps: so no region is refused before it was tried
             regions = (boto.get_available_regions("ec2", one) for one in boto.get_available_partitions())
             return (HostError if any(self.region in some for some in regions) else UsageError)(message, hint=hint)
         hint = _CREDENTIALS if "credential" in str(problem).lower() else "see that the network works"
@@ -157,7 +157,7 @@ class Ec2Client:
                 return
 
     def instance(self, instance_id: str) -> Mapping[str, Any]:
-        """Return what EC2 says of an instance; nothing in its first moments, and long after its end."""
+        """Return EC2's description of an instance; an empty one in its first moments, and long after its end."""
         return next(iter(self._instances({"Name": "instance-id", "Values": [instance_id]})), {})
 
     def instances(self) -> list[Resource]:
@@ -182,13 +182,13 @@ class Ec2Client:
         return [_thing(one, "SnapshotId") for one in found]
 
     def images_where(self, key: str, value: str) -> list[dict[str, Any]]:
-        """Return what EC2 says of the account's AMIs that one of its filters finds."""
+        """Return EC2's descriptions of the account's AMIs that one of its filters finds."""
         return list(self.ask("describe_images", Owners=["self"], Filters=[{"Name": key, "Values": [value]}])["Images"])
 
     def drop_images(self, key: str, value: str) -> None:
         """Remove the AMIs that a filter finds, and the snapshots that they are made of."""
         for image in self.images_where(key, value):
-            with suppress(NotThere):  # somebody else was faster
+            with suppress(NotThere):  # another process was faster
                 self.ask("deregister_image", ImageId=image["ImageId"])
             for disk in image.get("BlockDeviceMappings", ()):
                 if snapshot_id := disk.get("Ebs", {}).get("SnapshotId"):
@@ -196,7 +196,7 @@ class Ec2Client:
 
     def drop_snapshot(self, snapshot_id: str) -> None:
         """Remove a snapshot."""
-        with suppress(NotThere):  # somebody else was faster
+        with suppress(NotThere):  # another process was faster
             self.ask("delete_snapshot", SnapshotId=snapshot_id)
 
     def sweep(self) -> Iterator[str]:
@@ -213,7 +213,7 @@ class Ec2Client:
         ):
             with _kept_in(failures):
                 for thing in found():
-                    with _kept_in(failures), suppress(NotThere):  # somebody else was faster
+                    with _kept_in(failures), suppress(NotThere):  # another process was faster
                         if thing.claim.passed:
                             remove(thing.id)
                             yield f"{kind} {thing.id} of {thing.claim.user}, {thing.claim.what}"
@@ -230,5 +230,5 @@ def _kept_in(failures: list[UsageError | HostError]) -> Iterator[None]:
         failures.append(problem)
 
 
-def _thing(said: Mapping[str, Any], key: str) -> Resource:
-    return Resource(id=said[key], claim=ResourceTags.of(said.get("Tags", ())), said=said)
+def _thing(data: Mapping[str, Any], key: str) -> Resource:
+    return Resource(id=data[key], claim=ResourceTags.of(data.get("Tags", ())), data=data)

@@ -46,7 +46,7 @@ class Ec2:
     """``ec2`` or ``ec2:REGION``."""
 
     def account(self) -> Ec2Client:
-        """Return who to ask."""
+        """Return the client to ask."""
         return Ec2Client.at(self.on)
 
     @contextmanager
@@ -55,17 +55,17 @@ class Ec2:
         image, options = request.image, request.options  # what it prepares is not kept here, and done in the block
         settings = HostSettings.load()
         definition = _definition(image)
-        said = ec2_of(definition)
+        ec2_image = ec2_of(definition)
         name = request.name
-        _check(request, definition, said.instance_type)
+        _check(request, definition, ec2_image.instance_type)
         claim = ResourceTags(name=name, what=request.purpose, until_s=time.time() + settings.ec2_ttl_s)
         account = self.account()
         limit = Deadline.after(settings.boot_timeout_s)
         with ExitStack() as stack:
             keys = stack.enter_context(_keys(name))
-            with events.phase("instance", machine=name, detail=said.instance_type):
-                wanted = {"ImageIds": [image.id]} if isinstance(image, Ami) else image_request(said)
-                ami = newest(account.ask("describe_images", **wanted)["Images"], said)
+            with events.phase("instance", machine=name, detail=ec2_image.instance_type):
+                wanted = {"ImageIds": [image.id]} if isinstance(image, Ami) else image_request(ec2_image)
+                ami = newest(account.ask("describe_images", **wanted)["Images"], ec2_image)
                 order = instance_request(definition, ami, claim, keys, settings)
                 instance_id = stack.enter_context(account.running(order, name))
                 watch = Watch(account, instance_id, claim)
@@ -103,7 +103,7 @@ class Ec2:
                     manifest={"ami": ami["ImageId"], "ami_name": ami.get("Name", ""), "instance": instance_id},
                     argv=(),
                     accelerator="ec2",
-                    accelerator_reason=f"{said.instance_type} in {account.region}",
+                    accelerator_reason=f"{ec2_image.instance_type} in {account.region}",
                     start="cold",
                     start_reason=f"from {ami['ImageId']}, until {claim.until} at the latest",
                     ssh=shlex.join(ssh),
@@ -164,9 +164,9 @@ def _address(account: Ec2Client, instance_id: str, watch: Watch, limit: Deadline
     :raise BootError: it ended, or does not run before *limit*.
     """
     while not limit.passed:
-        said = account.instance(instance_id)
-        address = said.get("PublicIpAddress") or said.get("PrivateIpAddress")
-        if address and said["State"]["Name"] == "running":
+        instance = account.instance(instance_id)
+        address = instance.get("PublicIpAddress") or instance.get("PrivateIpAddress")
+        if address and instance["State"]["Name"] == "running":
             return str(address)
         watch(limit.within(POLL_S))
     raise BootError(f"instance {instance_id} did not run within {limit.limit_s:g} s")

@@ -44,62 +44,62 @@ class ResourceTags:
     @property
     def tags(self) -> list[dict[str, str]]:
         """Return what EC2 keeps of it."""
-        said = {
+        values = {
             "Name": self.name,
             "vmtasks:lease": self.lease,
             "vmtasks:user": self.user,
             "vmtasks:what": self.what,
             "vmtasks:until": self.until,
         }
-        return [{"Key": key, "Value": value[:_TAG_LENGTH]} for key, value in said.items()]
+        return [{"Key": key, "Value": value[:_TAG_LENGTH]} for key, value in values.items()]
 
     @classmethod
     def of(cls, tags: Iterable[Mapping[str, str]]) -> ResourceTags:
-        """Return what the tags of something of ours say; what nobody can read has had its time."""
-        said = {tag["Key"]: tag["Value"] for tag in tags}
+        """Return the claim that the tags of something of ours hold; one that cannot be read has had its time."""
+        values = {tag["Key"]: tag["Value"] for tag in tags}
         try:
-            until_s = datetime.fromisoformat(said.get("vmtasks:until", "")).timestamp()
+            until_s = datetime.fromisoformat(values.get("vmtasks:until", "")).timestamp()
         except ValueError:
             until_s = 0.0
         return cls(
-            what=said.get("vmtasks:what", ""),
+            what=values.get("vmtasks:what", ""),
             until_s=until_s,
-            name=said.get("Name", ""),
-            user=said.get("vmtasks:user", ""),
-            lease=said.get("vmtasks:lease", ""),
+            name=values.get("Name", ""),
+            user=values.get("vmtasks:user", ""),
+            lease=values.get("vmtasks:lease", ""),
         )
 
 
 def ec2_of(definition: Definition) -> Ec2Image:
-    """Return what the image's definition says of EC2.
+    """Return the part of the image's definition that is for EC2.
 
-    :raise UsageError: it does not say which AMI to take.
+    :raise UsageError: it does not name an AMI to take.
     """
-    said = definition.ec2
-    if said is None or not (said.ami or (said.owner and said.name)):
+    ec2_image = definition.ec2
+    if ec2_image is None or not (ec2_image.ami or (ec2_image.owner and ec2_image.name)):
         raise UsageError(
             f"cannot have {definition.name} on ec2: {definition.home} does not say which AMI it is there",
             hint="write `[ec2]` with `ami`, or with `owner` and `name`, into it: see images/README.md",
         )
-    return said
+    return ec2_image
 
 
-def image_request(said: Ec2Image) -> dict[str, Any]:
+def image_request(ec2_image: Ec2Image) -> dict[str, Any]:
     """Return what describe_images is to be asked."""
-    if said.ami:
-        return {"ImageIds": [said.ami]}
+    if ec2_image.ami:
+        return {"ImageIds": [ec2_image.ami]}
     alive = {"Name": "state", "Values": ["available"]}
-    return {"Owners": [said.owner], "Filters": [{"Name": "name", "Values": [said.name]}, alive]}
+    return {"Owners": [ec2_image.owner], "Filters": [{"Name": "name", "Values": [ec2_image.name]}, alive]}
 
 
-def newest(images: Iterable[Mapping[str, Any]], said: Ec2Image) -> Mapping[str, Any]:
-    """Return the youngest of *images*, which *said* has been found for.
+def newest(images: Iterable[Mapping[str, Any]], ec2_image: Ec2Image) -> Mapping[str, Any]:
+    """Return the youngest of *images*, which have been found for *ec2_image*.
 
     :raise UsageError: there is none.
     """
     if found := max(images, key=lambda image: str(image["CreationDate"]), default=None):
         return found
-    wanted = said.ami or f"'{said.name}' of {said.owner}"
+    wanted = ec2_image.ami or f"'{ec2_image.name}' of {ec2_image.owner}"
     raise UsageError(f"cannot find an AMI {wanted} there", hint="AMIs are of one region: see `--on ec2:REGION`")
 
 
@@ -108,7 +108,7 @@ def instance_request(
 ) -> dict[str, Any]:
     """Return what run_instances is to be asked.
 
-    :param image: what EC2 says of the AMI.
+    :param image: EC2's description of the AMI.
     :param keys: the directory of the keys that it is to know, see :func:`vmtasks.image.mmdebstrap.make_keys`.
     """
     # Whatever the snapshot's own settings are: the disk goes with the instance, or somebody pays for it.

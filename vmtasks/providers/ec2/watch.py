@@ -44,20 +44,22 @@ class Watch:
         time.sleep(wait_s)
         if time.monotonic() >= self._next_s:
             self._next_s = time.monotonic() + self.EVERY_S
-            said: Mapping[str, Any] = {}
+            instance: Mapping[str, Any] = {}
             with suppress(*FAILURES):  # a cloud that does not answer now may the next time; ssh tells of the machine
-                said = self._account.instance(self._instance_id)
-            self._expect_alive(said)
+                instance = self._account.instance(self._instance_id)
+            self._expect_alive(instance)
 
     def look(self) -> None:
         """Look whether it still runs, after something broke; raises as a wait does."""
         self._next_s = 0.0
         self(NEWS_S)
 
-    def _expect_alive(self, said: Mapping[str, Any]) -> None:
-        """See that an instance has not ended, by what EC2 says of it."""
-        state = said["State"]["Name"] if said else "pending"
+    def _expect_alive(self, instance: Mapping[str, Any]) -> None:
+        """See that an instance has not ended, by EC2's description of it."""
+        state = instance["State"]["Name"] if instance else "pending"
         if state not in ("pending", "running"):
-            why = said.get("StateReason", {}).get("Message") or said.get("StateTransitionReason") or "nobody says why"
+            why = instance.get("StateReason", {}).get("Message") or instance.get("StateTransitionReason")
             error = ConnectionLost if self.answered else BootError
-            raise error(f"{self._claim.name} is gone: its instance {self._instance_id} is {state} ({why})")
+            raise error(
+                f"{self._claim.name} is gone: its instance {self._instance_id} is {state} ({why or 'nobody says why'})"
+            )

@@ -60,7 +60,7 @@ class Qemu:
         """Return QEMU's command line: its control line is on standard input there, its console goes to ``console.log``.
 
         ``-snapshot`` stands for the overlay. The image is baked if it is not there: a command line that names no file
-        helps nobody.
+        is of no use.
 
         :raise UsageError: there is no such image, or it is for another host.
         """
@@ -78,7 +78,7 @@ def fork_of(checkpoint: Snapshot, options: BootOptions) -> tuple[Machine, Launch
     :raise UsageError: something else is asked for.
     :raise HostError: the image that it stands on is gone.
     """
-    frozen_machine = machine_from(checkpoint.said["machine"])
+    frozen_machine = machine_from(checkpoint.metadata["machine"])
     machine = replace(frozen_machine, name=options.name or frozen_machine.name)
     for setting in ("memory_mib", "cpus", "network", "extra_args"):
         value = getattr(options, setting)
@@ -87,10 +87,10 @@ def fork_of(checkpoint: Snapshot, options: BootOptions) -> tuple[Machine, Launch
                 f"cannot give {checkpoint.name} another {setting}: a machine from a checkpoint is as it was"
             )
     place = checkpoint.place
-    baked = place.call(read_baked, Path(checkpoint.said["baked"]))
+    baked = place.call(read_baked, Path(checkpoint.metadata["baked"]))
     settings = settings_of(place, options)
     choice = Choice(accelerator=machine.accelerator, why="the frozen machine's")
-    image = checkpoint.said["image"]
+    image = checkpoint.metadata["image"]
     access = baked.access if place.is_local else replace(baked, directory=images_dir() / baked.serial).access
     launch = LaunchConfig(image=image, baked=baked, access=access, choice=choice, settings=settings, place=place)
     checkpoint.touch()
@@ -111,7 +111,7 @@ def place_of(on: str) -> Host:
 
 
 def settings_of(place: Host, options: BootOptions) -> HostSettings:
-    """Return the settings that hold for a machine there: how much of a host may be had, its own say.
+    """Return the settings that hold for a machine there: how much of a host may be had, its own settings decide.
 
     :raise UsageError: a settings file or variable is not right, here or there.
     """
@@ -131,7 +131,7 @@ def launch_of(image: str, options: BootOptions, place: Host = LOCAL_HOST) -> tup
     definition = find(image)
     settings = settings_of(place, options)
     choice = place.call(choose, settings.accel)
-    own = ensure_baked(definition, settings=settings if place.is_local else None)  # baked here: as this host's say
+    own = ensure_baked(definition, settings=settings if place.is_local else None)  # baked here: by this host's
     baked = own
     if not place.is_local:
         from vmtasks.remote.host import RemoteHost

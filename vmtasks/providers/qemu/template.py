@@ -25,7 +25,7 @@ _POLL_S = 0.02
 def source_of(machine: Machine, launch: LaunchConfig, *, cold: bool, forkable: bool) -> BootSource:
     """Return what *machine* is to start from: its template, which is made if it is not there, or else its disk.
 
-    Whatever goes wrong with a template costs time and nothing else: the machine then boots cold, and says why.
+    Whatever goes wrong with a template costs time and nothing else: the machine then boots cold, and reports why.
     """
     if cold:
         return BootSource(why="as asked for", forkable=forkable)
@@ -82,7 +82,7 @@ def settle(guest: QemuGuest) -> None:
     guest.query(["perl", "-e", "1"])
     guest.query(identity_agent())
     guest.close()
-    # A connection that is still there would be one to nobody in each copy.
+    # A connection that is still there would have no other end in each copy.
     deadline = Deadline.after(_SILENCE_LIMIT_S)
     while "TCP[ESTABLISHED]" in _checkpointer(guest).network() and not deadline.passed:
         guest.watch(deadline.within(_POLL_S))

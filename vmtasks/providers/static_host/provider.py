@@ -42,7 +42,7 @@ _NEEDS = {
 _IGNORED = ("memory_mib", "cpus", "accel", "attempts", "cold")
 
 _holders: set[tuple[StaticHost, threading.Thread]] = set()
-"""Who of this process has which machine, or had it and has lost it: then two may be there."""
+"""Which thread of this process has which machine, or had it and has lost it: then two may be there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +79,7 @@ class StaticHost:
     def machine(self, request: MachineRequest) -> Iterator[Guest]:
         """Yield the guest that the machine is; see :class:`vmtasks.providers.base.Provider`.
 
-        It waits until nobody else has the machine. What recipes leave there goes in the end; packages stay.
+        It waits until no other process has the machine. What recipes leave there goes in the end; packages stay.
 
         :raise ConnectionLost: while the block runs, by the guest's verbs: the machine is ours no longer.
         """
@@ -150,9 +150,9 @@ class StaticHost:
 
     @contextmanager
     def _taken(self, hold: Reservation, session: Session, what: str) -> Iterator[None]:
-        who = f"{what} of {user_name()} at {socket.gethostname()} (pid {os.getpid()})"
+        description = f"{what} of {user_name()} at {socket.gethostname()} (pid {os.getpid()})"
         holder = (self, threading.current_thread())  # though another one may give it back
-        with hold.taken(session, who, OURS):
+        with hold.taken(session, description, OURS):
             _holders.add(holder)
             try:
                 yield
@@ -160,7 +160,7 @@ class StaticHost:
                 _holders.remove(holder)
 
     def _finish_packages(self, session: Session) -> None:
-        """Have dpkg go on where it was killed with somebody who had the machine: apt does nothing before."""
+        """Have dpkg go on where it was killed with the program that had the machine: apt does nothing before."""
         try:
             session.query(f"! ls {DPKG_JOURNAL}/[0-9]* 2>/dev/null || {DPKG_FINISH}")
         except CommandFailed as problem:

@@ -1,11 +1,12 @@
-"""A host that is lent to one at a time: a process there holds it for as long as somebody here says that he lives.
+"""A host that is lent to one at a time: a process there holds it for as long as one here shows that it lives.
 
-That process is a few lines of shell. It waits for a lock, says so, and reads a byte now and then. Where none comes, or
-the connection ends, it tidies up and lets go: so whoever was to give the host back may be killed, stopped or cut off.
+That process is a few lines of shell. It waits for a lock, reports it, and reads a byte now and then. Where none comes,
+or the connection ends, it tidies up and lets go: so the process that was to give the host back may be killed, stopped
+or cut off.
 
-The lock's file says who has it. One that says so while nobody holds the lock is from somebody who could not tidy up, as
-in a power cut; that is done first then. What commands leave running is known by a control group of its own: all that
-sshd starts over our connection is born there. Sources: flock(1), timeout(1), cgroups(7).
+The lock's file describes its holder. If it does while no process holds the lock, that holder could not tidy up, as in a
+power cut; that is done first then. What commands leave running is known by a control group of its own: all that sshd
+starts over our connection is born there. Sources: flock(1), timeout(1), cgroups(7).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ LOCK = "/var/lib/vmtasks/standing"
 CONTROL_GROUPS = "/sys/fs/cgroup"
 HEARTBEAT_S = 1.0
 SILENCE_LIMIT_S = 10
-"""How long a host waits for a byte from whoever holds it."""
+"""How long a host waits for a byte from the process that holds it."""
 END_LIMIT_S = 60.0
 """How long it may take to tidy up."""
 _TURN_S = 0.25
@@ -98,15 +99,15 @@ class Reservation:
             )
 
     @contextmanager
-    def taken(self, session: Session, who: str, ours: Sequence[str]) -> Iterator[None]:
-        """Wait until nobody else has the host, and hold it until the end of the block.
+    def taken(self, session: Session, description: str, ours: Sequence[str]) -> Iterator[None]:
+        """Wait until no other process has the host, and hold it until the end of the block.
 
         :param session: which watches with :meth:`watch`.
-        :param who: we, in the words that those who wait for us read.
+        :param description: of us, for those who wait for us.
         :param ours: files and directories that are not there before, and go in the end.
         :raise HostError: one of them is there.
         """
-        one_line = "".join(filter(str.isprintable, " ".join(who.split())))
+        one_line = "".join(filter(str.isprintable, " ".join(description.split())))
         arguments = [LOCK, one_line, str(SILENCE_LIMIT_S), CONTROL_GROUPS, *ours]
         line = shlex.join(["exec", "/bin/sh", "-c", _HOLD, "sh", *arguments])
         # closing(), because an exception that ends the block is no news of this connection.
@@ -120,29 +121,29 @@ class Reservation:
 
     def _wait(self, session: Session, channel: Channel) -> None:
         while True:
-            said, _, about = _line(session, channel).partition(" ")
-            if said == "yours":
+            reply, _, about = _line(session, channel).partition(" ")
+            if reply == "yours":
                 self.is_whole = about == "whole"
                 return
-            if said == "taken":
+            if reply == "taken":
                 raise HostError(
                     f"cannot use {self._host}: there is a {about}, which is made there and removed in the end",
                     hint=f"move it away; if it is nobody's, `rm -rf {shlex.quote(about)}` there",
                 )
-            if said != "behind":
-                raise HostError(f"cannot have {self._host}: {f'{said} {about}'.strip() or 'the connection broke'}")
+            if reply != "behind":
+                raise HostError(f"cannot have {self._host}: {f'{reply} {about}'.strip() or 'the connection broke'}")
             text = f"waiting for {self._host} behind {about or 'somebody'}"
             events.emit(events.Note(machine=session.machine, text=text))
 
     def _beat(self, channel: Channel) -> None:
-        with suppress(OSError):  # closed, by whichever side: there is nobody to tell any more
+        with suppress(OSError):  # closed, by whichever side: there is no process to notify any more
             while not channel.status_event.wait(HEARTBEAT_S):
                 channel.sendall(b".")
         self._lost.set()
 
     def _give_back(self, machine: str, channel: Channel) -> None:
         with events.phase("stop", machine=machine):
-            with suppress(OSError):  # it is closed already, and what there is to say of that has been said
+            with suppress(OSError):  # it is closed already, and that has been reported
                 channel.shutdown_write()
             if channel.status_event.wait(END_LIMIT_S) and channel.exit_status == 0:
                 return

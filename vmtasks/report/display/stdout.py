@@ -13,7 +13,7 @@ class Products:
     """Prints the path of every product.
 
     :param stdout: where the paths go.
-    :param aside: a block in which nobody else draws on that terminal.
+    :param aside: a block in which nothing else draws on that terminal.
     """
 
     def __init__(self, stdout: SafeStream, *, aside: Callable[[], AbstractContextManager[None]]) -> None:

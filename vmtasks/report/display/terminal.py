@@ -53,7 +53,7 @@ def showing(sink: SafeStream, environ: Mapping[str, str]) -> Iterator[Terminal]:
 
 
 class Terminal:
-    """Turns events into permanent lines and rows of the region. Two threads draw: whoever emits, and the ticker."""
+    """Turns events into permanent lines and rows of the region. Two threads draw: the emitting one, and the ticker."""
 
     def __init__(self, sink: SafeStream, environ: Mapping[str, str]) -> None:
         self._console = Console(
@@ -208,7 +208,7 @@ class Terminal:
         self._flush(event.machine)
         self._running.pop(("command", event.machine, event.command), None)
         status = {0: "", None: "status unknown"}.get(event.exit_code, f"status {event.exit_code}")
-        # Not as loud as a failed phase or case: whoever ran it may have wanted that status.
+        # Not as loud as a failed phase or case: the recipe may have wanted that status.
         self._over(event.machine, one_line(event.command), event.duration_s, why=status, bad="yellow")
 
     def _case_ended(self, event: e.CaseEnded) -> None:

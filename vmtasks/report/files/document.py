@@ -19,7 +19,7 @@ class Document(Protocol):
         """Where the file belongs."""
 
     def hear(self, event: Event) -> bool:
-        """Take *event* in; say whether the file should be written now."""
+        """Take *event* in; return whether the file should be written now."""
 
     def text(self) -> str | None:
         """Return what the file should hold now; None if there should be no file yet."""

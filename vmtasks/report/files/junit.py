@@ -1,6 +1,6 @@
 """junit.xml: the run as a suite of test cases, for a CI that counts them.
 
-A failure is the project's own commands saying no; whatever else went wrong is an error. A run without
+A failure is one of the project's own commands; whatever else went wrong is an error. A run without
 cases is itself the one case of its suite, and so is a run that ended as none of its cases did.
 """
 

@@ -1,4 +1,4 @@
-"""result.json: a run as data, for whoever calls us.
+"""result.json: a run as data, for the calling program.
 
 It is written at the start and at the end, as a phase begins and ends, when a machine has started, after every case, and
 at most once a second for all else that happens; always as a whole, so that a run that was killed leaves a document that
@@ -228,6 +228,6 @@ def _plain(value: object) -> object:
         row = {field.name: getattr(value, field.name) for field in fields(value)}
         before = {NAMES_BEFORE[name]: row[name] for name in row if name in NAMES_BEFORE}
         return row | before | ({"status": value.exit_code} if isinstance(value, Command) else {})
-    if isinstance(value, Path):  # whoever reads this later may stand elsewhere
+    if isinstance(value, Path):  # a later reader may have another working directory
         return str(value.absolute())
     return dict(value) if isinstance(value, Mapping) else str(value)

@@ -80,7 +80,7 @@ class StandIn:
 
 
 def qemus() -> list[int]:
-    return [int(lease.said["qemu_pid"]) for lease in leases() if lease.alive]
+    return [int(lease.info["qemu_pid"]) for lease in leases() if lease.alive]
 
 
 @pytest.fixture(autouse=True)
