@@ -249,6 +249,6 @@ def _logs_kept(run: Run, guest: Guest) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(ConnectionLost, TestFailed), guest.tmp_dir() as logs:
-            guest.query(f"cd {logs} && {_LOGS}")
-            guest.get(logs, run.directory / f"{guest.name}-logs")
+        with suppress(ConnectionLost, TestFailed), guest.tmp_dir() as log_dir:
+            guest.query(f"cd {log_dir} && {_LOGS}")
+            guest.get(log_dir, run.directory / f"{guest.name}-logs")

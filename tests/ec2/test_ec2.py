@@ -104,7 +104,7 @@ def test_the_shipped_recipes_run_there_unchanged_and_their_products_come_home(
         everything(run, source="examples/hello", image="debian")
     cases = {event.case: event.outcome for event in heard if isinstance(event, events.CaseEnded)}
     assert cases == dict.fromkeys(CASES, "passed")
-    made = {path.name: path for path in run.products}
+    made = {path.name: path for path in run.artifacts}
     assert subprocess.check_output(["tar", "-xOzf", made["greeting-1.2.0.tar.gz"], "greeting-1.2.0/Makefile"])
     assert made["greeting_1.2.0_amd64.deb"].read_bytes().startswith(b"!<arch>\n")
     assert set(cloud.states()) == {"terminated"}

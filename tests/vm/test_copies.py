@@ -129,7 +129,7 @@ def test_trees_and_large_files_go_there_and_back(way: str, tmp_path: Path) -> No
     (tree / "d0" / "f0").chmod(0o755)
     with boot("bookworm") as guest:
         if way == "ssh":
-            guest._files.exchange.is_known = False  # type: ignore[union-attr]
+            guest._files.transfer_disk.is_known = False  # type: ignore[union-attr]
         before = guest.client.qmp("query-blockstats")
         for again in range(2):  # the second time, nothing of the first is to be seen
             guest.put(tree, f"/srv/tree{again}")

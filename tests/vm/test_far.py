@@ -15,8 +15,9 @@ import pytest
 from tests.bigger_host import BiggerHost
 from vmtasks import BootOptions, Guest, Preparation, boot
 from vmtasks.errors import InfrastructureError, UsageError
-from vmtasks.providers.boot import boot_as
-from vmtasks.providers.preparation import provision
+from vmtasks.providers.base import MachineRequest
+from vmtasks.providers.boot import machine
+from vmtasks.providers.preparation import prepare
 from vmtasks.remote.host import remote_host
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -90,10 +91,12 @@ def test_work_that_was_done_there_is_kept_there(big: BiggerHost) -> None:
         guest.succeed(["touch", "/srv/done"])
         return True
 
-    preparation = Preparation(name="a file", key=f"a file of {big.name}", work=work)
+    preparation = Preparation(name="a file", key=f"a file of {big.name}", run=work)
     for _ in range(2):
-        with boot_as("bookworm", BootOptions(on=big.name), preparation=preparation) as guest:
-            provision(guest, preparation)
+        with machine(
+            MachineRequest(image="bookworm", options=BootOptions(on=big.name), preparation=preparation)
+        ) as guest:
+            prepare(guest, preparation)
             assert guest.glob("/srv/done")
     assert len(done) == 1
 

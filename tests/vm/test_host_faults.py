@@ -24,12 +24,12 @@ from vmtasks.providers.qemu.provider import ensure_baked
 WORK = """
 import json, sys
 from pathlib import Path
-from vmtasks import VmtasksError, boot, sh
+from vmtasks import VmtasksError, boot
 from vmtasks.errors import outcome_of
 
 logs, options, work = sys.argv[1:]
 try:
-    with boot("bookworm", logs=Path(logs), **json.loads(options)) as guest:
+    with boot("bookworm", log_dir=Path(logs), **json.loads(options)) as guest:
         exec(work)
 except VmtasksError as problem:
     print(json.dumps([problem.code, outcome_of(problem), str(problem), problem.hint]))
@@ -52,9 +52,11 @@ def said_on_a_host_where(change: str, program: str, *arguments: str) -> str:
     return done.stdout
 
 
-def on_a_host_where(change: str, work: str, logs: Path, **options: object) -> tuple[int, str, str, str]:
+def on_a_host_where(change: str, work: str, log_dir: Path, **options: object) -> tuple[int, str, str, str]:
     """Return how *work* in a machine ends: exit status, outcome, sentence and hint."""
-    code, outcome, sentence, hint = json.loads(said_on_a_host_where(change, WORK, str(logs), json.dumps(options), work))
+    code, outcome, sentence, hint = json.loads(
+        said_on_a_host_where(change, WORK, str(log_dir), json.dumps(options), work)
+    )
     return code, outcome, sentence, hint
 
 
@@ -81,7 +83,7 @@ def copied_image(tmp_path: Path) -> Iterator[tuple[BakedImage, Path]]:
 @pytest.mark.parametrize(
     "work",
     [
-        'guest.run(sh("dd if=/dev/urandom of=/var/file bs=1M count=300 conv=fsync"), timeout_s=200)',
+        'guest.run("dd if=/dev/urandom of=/var/file bs=1M count=300 conv=fsync", warn=True, timeout_s=200)',
         'guest.put("/dev/shm/vmtasks-test", "/var/file")',
     ],
     ids=["the guest writes", "we write"],
@@ -149,9 +151,9 @@ def test_an_image_that_was_written_to_since_its_template_was_made_has_another_te
     baked, copy = copied_image
     os.utime(copy / "disk.qcow2")
     change = shlex.join(["mount", "--bind", str(copy), str(baked.directory)])
-    work = "from vmtasks.errors import HostError; raise HostError(guest.source.why)"
+    work = "from vmtasks.errors import HostError; raise HostError(guest.source.reason)"
     before = {frozen.directory for frozen in all_frozen()}
-    *_, why, _ = on_a_host_where(change, work, tmp_path)
+    *_, reason, _ = on_a_host_where(change, work, tmp_path)
     (made,) = (one for one in all_frozen() if one.directory not in before and one.name == "bookworm")
-    assert why.endswith(made.made)
+    assert reason.endswith(made.made)
     assert made.drop()

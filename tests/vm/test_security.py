@@ -24,17 +24,17 @@ TOKEN = "tkn-" + "5ca1ab1e-0ddba11"
 LIMIT_S = 60.0
 CAPABILITIES = ("CapInh", "CapPrm", "CapEff", "CapAmb")
 RECIPE = """
-from vmtasks import Project, apt, parallel, recipe, sh
+from vmtasks import Project, apt, parallel, recipe
 
 @recipe
 def uses_it(run, source="."):
     project = run.project(source)
     commands = project.commands
     with run.boot("bookworm", project=project) as guest, run.case("uses it"):
-        guest.succeed(sh(commands.test), user="builder", env_from=commands.env_from)
+        guest.succeed(commands.test, user="builder", env_from=commands.env_from)
         guest.run(["cat", "/home/builder/copy"])
         assert guest.glob("/home/builder/length-%d"), "it did not get there"
-        guest.succeed(sh("echo $(cat /home/builder/copy) >&2; exit 3"))
+        guest.succeed("echo $(cat /home/builder/copy) >&2; exit 3")
 """
 
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import rerun
+from itertools import repeat
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -248,7 +248,7 @@ def test_what_could_have_autopkgtest_run_a_program_on_the_host_is_refused(tmp_pa
 @pytest.fixture(scope="module")
 def testbed() -> Iterator[Testbed]:
     with host_commands() as host:
-        bed = Testbed(rerun(lambda: boot("bookworm")), host)
+        bed = Testbed(repeat(lambda: boot("bookworm")), host)
         bed.open()
         yield bed
         bed.close()

@@ -124,8 +124,8 @@ def run(
     try:
         summary = (directory / "summary").read_text(encoding="utf-8", errors="replace")
     except OSError as problem:
-        why = " ".join(last_lines(directory / "log", 1)) or str(problem.strerror)
-        raise HostError(f"cannot run autopkgtest: {why}", hint="`make setup` installs it") from problem
+        reason = " ".join(last_lines(directory / "log", 1)) or str(problem.strerror)
+        raise HostError(f"cannot run autopkgtest: {reason}", hint="`make setup` installs it") from problem
     return Report(status=statuses[0], summary=parse(summary), directory=directory)
 
 

@@ -81,12 +81,12 @@ def _accelerator() -> Iterator[Finding]:
     except HostError:
         return  # told above
     if choice.accelerator == "kvm":
-        yield Finding(level="good", says=f"machines run under KVM: {choice.why}")
+        yield Finding(level="good", says=f"machines run under KVM: {choice.reason}")
         return
     remedy = "use a host with hardware virtualization"
-    if "open to this user" in choice.why:
+    if "open to this user" in choice.reason:
         remedy = f"adduser {os.environ.get('USER', 'YOU')} kvm, and log in anew"
-    yield Finding(level="limited", says=f"machines are emulated, 10 to 20 times slower: {choice.why}", remedy=remedy)
+    yield Finding(level="limited", says=f"machines are emulated, 10 to 20 times slower: {choice.reason}", remedy=remedy)
 
 
 def _namespaces() -> Iterator[Finding]:

@@ -41,9 +41,9 @@ class _Refused:
         self._named: list[str] = []
         self._more = 0
 
-    def add(self, name: str, why: object) -> None:
+    def add(self, name: str, reason: object) -> None:
         if len(self._named) < _REFUSALS:
-            self._named.append(f"left {name[:_SHOWN]!r} in the guest: {why}")
+            self._named.append(f"left {name[:_SHOWN]!r} in the guest: {reason}")
         else:
             self._more += 1
 
@@ -128,8 +128,8 @@ def unpack(
                 try:
                     if path := _extract(archive, member, top, place):
                         made.append(path)
-                except _Refusal as why:
-                    refused.add(member.name, why)
+                except _Refusal as reason:
+                    refused.add(member.name, reason)
                 except (FileExistsError, NotADirectoryError):
                     refused.add(member.name, "something else stands in its place")
         made = _without_escapes(made, top, refused)

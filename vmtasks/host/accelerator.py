@@ -51,10 +51,10 @@ class Choice:
     """An accelerator, and in a few words why it is this one."""
 
     accelerator: Accelerator
-    why: str
+    reason: str
 
 
-def choose(wish: Literal["auto", "kvm", "tcg"]) -> Choice:
+def choose(value: Literal["auto", "kvm", "tcg"]) -> Choice:
     """Return the accelerator to use.
 
     :param wish: ``auto`` tries, once per boot of the host; the others are taken at their word.
@@ -66,8 +66,8 @@ def choose(wish: Literal["auto", "kvm", "tcg"]) -> Choice:
                 f"cannot start a machine: {program} is not installed",
                 hint=f"run `make setup`, which installs it, or `apt install {package}`",
             )
-    if wish != "auto":
-        return Choice(accelerator=wish, why="as asked for")
+    if value != "auto":
+        return Choice(accelerator=value, reason="as asked for")
     memory = cache_dir() / "accelerator.json"
     circumstances = _circumstances()
     try:
@@ -96,10 +96,10 @@ def _circumstances() -> list[str]:
 def _try() -> tuple[Choice, float]:
     """Return a choice, and for how many seconds it holds."""
     if not KVM.exists():
-        return Choice(accelerator="tcg", why="no /dev/kvm here"), math.inf
+        return Choice(accelerator="tcg", reason="no /dev/kvm here"), math.inf
     if not os.access(KVM, os.R_OK | os.W_OK):
-        why = "/dev/kvm is not open to this user; joining the group kvm may help"
-        return Choice(accelerator="tcg", why=why), math.inf
+        reason = "/dev/kvm is not open to this user; joining the group kvm may help"
+        return Choice(accelerator="tcg", reason=reason), math.inf
     with tempfile.NamedTemporaryFile(suffix=".img") as sector:
         remove_at_exit(Path(sector.name))
         sector.write(BOOT_SECTOR)
@@ -111,13 +111,13 @@ def _try() -> tuple[Choice, float]:
         if kvm_s is not None and kvm_s > to_beat_s:  # something else may have kept the host busy
             kvm_s = min(kvm_s, countdown_s("kvm", Path(sector.name)) or math.inf)
     if kvm_s is None:
-        why = "/dev/kvm is there, but a trial under it did not get through"
-        return Choice(accelerator="tcg", why=why), math.inf
+        reason = "/dev/kvm is there, but a trial under it did not get through"
+        return Choice(accelerator="tcg", reason=reason), math.inf
     if kvm_s > to_beat_s:
         took = f"over {TRIAL_LIMIT_S:g} s" if math.isinf(kvm_s) else f"{kvm_s:.2f} s"
-        why = f"/dev/kvm is there, but slow: {took} against {to_beat_s:.2f} s"
-        return Choice(accelerator="tcg", why=why), SLOW_FOR_S
-    return Choice(accelerator="kvm", why=f"a trial took {kvm_s:.2f} s"), math.inf
+        reason = f"/dev/kvm is there, but slow: {took} against {to_beat_s:.2f} s"
+        return Choice(accelerator="tcg", reason=reason), SLOW_FOR_S
+    return Choice(accelerator="kvm", reason=f"a trial took {kvm_s:.2f} s"), math.inf
 
 
 def countdown_s(accelerator: Accelerator, sector: Path) -> float | None:

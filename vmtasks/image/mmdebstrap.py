@@ -60,8 +60,8 @@ def bake(definition: Definition, parent: BakedImage | None, out: Path, settings:
                 lost = lost_pocket("\n".join(last_lines(log, 40)), plan["sources"])
                 if lost is None:
                     raise
-                line, why = lost
-                events.emit(events.Note(text=f"{definition.name} is baked without {why}", level="warning"))
+                line, reason = lost
+                events.emit(events.Note(text=f"{definition.name} is baked without {reason}", level="warning"))
                 plan["sources"] = [other for other in plan["sources"] if other != line]
     events.emit(events.Progress(phase="bake", done=6, total=6, detail="writing the disk"))
     _to_qcow2(out)

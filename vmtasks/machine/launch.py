@@ -58,7 +58,7 @@ class BootSource:
 
     frozen: Snapshot | None = None
     """None: it boots from its disk."""
-    why: str = ""
+    reason: str = ""
     """Why this and nothing quicker."""
     forkable: bool = False
     """Whether its memory is to be a file of its own, so that it can be frozen in turn."""

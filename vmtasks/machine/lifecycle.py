@@ -77,7 +77,7 @@ def _instead(source: BootSource, problem: BootError | HostError) -> BootSource |
     if isinstance(problem, HostError) and source.frozen.intact:
         return None
     source.frozen.drop()
-    return replace(source.fallback, why=f"the {source.frozen.kind} did not serve: {problem!s}")
+    return replace(source.fallback, reason=f"the {source.frozen.kind} did not serve: {problem!s}")
 
 
 @contextmanager
@@ -168,9 +168,9 @@ def _announce(guest: QemuGuest, launch: LaunchConfig, attempt: int, *, argv: Seq
             manifest=launch.baked.manifest if launch.baked else {},
             argv=tuple(argv),
             accelerator=launch.choice.accelerator,
-            accelerator_reason=launch.choice.why,
+            accelerator_reason=launch.choice.reason,
             start=guest.source.kind,
-            start_reason=guest.source.why,
+            start_reason=guest.source.reason,
             ssh=shlex.join(guest.ssh_command),
             host=launch.place.name,
             attempt=attempt,

@@ -77,8 +77,8 @@ def reduced(guest: Guest, control: str, env: Mapping[str, str]) -> str:
         try:
             return guest.query(script, stdin=control.encode())
         except CommandFailed as problem:
-            why = problem.details[-1] if problem.details else str(problem)
-            raise CommandFailed(f"cannot read debian/control: {why}", details=problem.details) from problem
+            reason = problem.details[-1] if problem.details else str(problem)
+            raise CommandFailed(f"cannot read debian/control: {reason}", details=problem.details) from problem
 
 
 def install(guest: Guest, wanted: str) -> bool:
@@ -113,8 +113,8 @@ def cause(result: Result) -> str:
 def _unmet(output: str) -> Iterator[str]:
     """Yield what apt found to stand in the way; "it" is the source that is to be built."""
     dependent = "it"
-    for name, field, package, why in _UNMET.findall(output):
+    for name, field, package, reason in _UNMET.findall(output):
         if name:
             dependent = "it" if name.startswith("builddeps:") else name
         verb = "needs" if field.endswith("Depends") else "must be without"
-        yield f"{dependent} {verb} {package}" + (f", {why}" if why else "")
+        yield f"{dependent} {verb} {package}" + (f", {reason}" if reason else "")

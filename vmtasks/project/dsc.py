@@ -104,8 +104,8 @@ class Dsc:
                 raise _bad(self.path, f"{part.name} is not the file that it names: its {other[-1]} is another")
 
 
-def _bad(path: Path, why: str) -> UsageError:
-    return UsageError(f"cannot build {path}: {why}", hint=_HINT)
+def _bad(path: Path, reason: str) -> UsageError:
+    return UsageError(f"cannot build {path}: {reason}", hint=_HINT)
 
 
 def _without_signature(path: Path, text: str) -> str:

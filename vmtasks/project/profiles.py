@@ -35,7 +35,7 @@ def build_env(project: Project, environ: Mapping[str, str] = os.environ) -> dict
     return env
 
 
-def _chosen(name: str, wish: tuple[str, ...], env: Mapping[str, str], environ: Mapping[str, str]) -> list[str]:
+def _chosen(name: str, value: tuple[str, ...], env: Mapping[str, str], environ: Mapping[str, str]) -> list[str]:
     # Options of commands separate profiles by commas, the variable by blanks: either is meant.
-    text = environ.get(name, "") or " ".join(wish) or env.get(name, "")
+    text = environ.get(name, "") or " ".join(value) or env.get(name, "")
     return re.split(r"[\s,]+", text.strip()) if text.strip() else []

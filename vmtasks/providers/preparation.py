@@ -57,8 +57,8 @@ def prepared_source(preparation: Preparation, machine: Machine, launch: LaunchCo
     if kept is None:
         return from_scratch
     kept.touch()
-    why = f"of the machine with {kept.name}, made {kept.made}"
-    return replace(source, frozen=kept, why=why, fallback=from_scratch)
+    reason = f"of the machine with {kept.name}, made {kept.made}"
+    return replace(source, frozen=kept, reason=reason, fallback=from_scratch)
 
 
 def prepare(guest: Guest, preparation: Preparation) -> None:

@@ -246,10 +246,10 @@ class Run:
         errors.renamed("run.product()", "run.artifact()")
         return self.artifact(path)
 
-    def out(self, wish: str) -> Path:
+    def out(self, value: str) -> Path:
         """Do what :meth:`output_dir` does, as it was called before 0.2."""
         errors.renamed("run.out()", "run.output_dir()")
-        return self.output_dir(wish)
+        return self.output_dir(value)
 
     def debug(self, guest: Guest, problem: VmtasksError) -> None:
         """Give the user a look at the machine before it goes, where that was asked for."""
@@ -261,7 +261,7 @@ class Run:
             if self.flags.keep:
                 keep_alive(guest, self.flags.keep_for_s)
 
-    def _name_for(self, wish: str) -> str:
+    def _name_for(self, value: str) -> str:
         """Return a name that no other machine of this run has: its logs are called by it."""
-        number = next(self._names.setdefault(wish, count(1)))
-        return wish if number == 1 else f"{wish}-{number}"
+        number = next(self._names.setdefault(value, count(1)))
+        return value if number == 1 else f"{value}-{number}"

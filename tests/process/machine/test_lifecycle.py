@@ -137,7 +137,7 @@ def launch(tmp_path: Path) -> LaunchConfig:
         image="bookworm",
         baked=baked,
         access=baked.access,
-        choice=Choice(accelerator="tcg", why="a test"),
+        choice=Choice(accelerator="tcg", reason="a test"),
         settings=HostSettings(machines=1, memory_mib=1000, boot_timeout_s=LIMIT_S),
         purpose="a test",
         log_dir=tmp_path / "logs",

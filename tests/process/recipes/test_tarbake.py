@@ -106,7 +106,7 @@ def test_a_tarball_that_was_there_before_is_no_product(run: Run, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("line", "why"),
+    ("line", "reason"),
     [
         ("false | gzip -n >tiny-1.0.tar.gz", "which holds no file"),
         ("mkdir tiny-1.0; tar -czf tiny-1.0.tar.gz tiny-1.0", "which holds no file"),
@@ -116,9 +116,9 @@ def test_a_tarball_that_was_there_before_is_no_product(run: Run, tmp_path: Path)
         ("echo words >tiny-1.0.zip", "which cannot be unpacked"),
     ],
 )
-def test_a_release_that_is_empty_or_broken_is_a_failure(run: Run, tmp_path: Path, line: str, why: str) -> None:
+def test_a_release_that_is_empty_or_broken_is_a_failure(run: Run, tmp_path: Path, line: str, reason: str) -> None:
     root = project(tmp_path / "tiny", Makefile=f"dist:\n\t{line}\n")
-    with pytest.raises(TestFailed, match=rf"`make dist` made tiny-1\.0\.\S+, {why}"):
+    with pytest.raises(TestFailed, match=rf"`make dist` made tiny-1\.0\.\S+, {reason}"):
         baked(run, root, tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
 

@@ -243,7 +243,7 @@ def test_qemu_that_never_greets(supervise: Callable[..., Supervisor], plan: Plan
 
 
 def test_qemu_that_does_not_tell_its_ports(supervise: Callable[..., Supervisor], plan: Plan) -> None:
-    one = supervise(plan(HANGS), CONTROL_LIMIT_S=0.2)
+    one = supervise(plan(HANGS), CONTROL_LIMIT_S=2.0)
     one.prepares()
     assert one.ends()["error"] == "QEMU did not send the answer to human-monitor-command in time"
 

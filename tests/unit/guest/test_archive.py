@@ -137,7 +137,7 @@ def test_the_same_archive_can_come_twice(target: Path) -> None:
 
 @pytest.mark.usefixtures("unpacked")
 @pytest.mark.parametrize(
-    ("entries", "why"),
+    ("entries", "reason"),
     [
         ([entry("../outside/evil", b"x")], "its name leads outside"),
         ([entry("a/../../outside/evil", b"x")], "its name leads outside"),
@@ -172,13 +172,13 @@ def test_the_same_archive_can_come_twice(target: Path) -> None:
         ([symlink("a", "b"), symlink("b", "a"), entry("a/x", b"x")], "something else stands in its place"),
     ],
 )
-def test_what_a_guest_may_not_do_is_left_out_and_said(target: Path, entries: list[Entry], why: str) -> None:
+def test_what_a_guest_may_not_do_is_left_out_and_said(target: Path, entries: list[Entry], reason: str) -> None:
     outside = str(target.parent / "outside")
     for info, _ in entries:
         info.name, info.linkname = info.name.replace("OUTSIDE", outside), info.linkname.replace("OUTSIDE", outside)
     made, refused = unpack.unpack(tar_of([*entries, entry("last", b"x")]), target)
     assert refused, "it was made"
-    assert why in refused[0]
+    assert reason in refused[0]
     assert made[-1] == target / "last", "what follows comes all the same"
 
 

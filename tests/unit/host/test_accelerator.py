@@ -81,7 +81,7 @@ def test_kvm_is_taken_if_it_gets_there_first(
 ) -> None:
     host(kvm_s, tcg_s=tcg_s)
     choice = accel.choose("auto")
-    assert (choice.accelerator, choice.why) == (accelerator, why)
+    assert (choice.accelerator, choice.reason) == (accelerator, why)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_kvm_is_taken_if_it_gets_there_first(
 )
 def test_one_bad_moment_does_not_speak_against_kvm(host: MakeHost, kvm_s: tuple[float | None, ...], why: str) -> None:
     made = host(*kvm_s)
-    assert accel.choose("auto").why == why
+    assert accel.choose("auto").reason == why
     assert made.tried == ["tcg", "kvm", "kvm"]
 
 
@@ -112,7 +112,7 @@ def test_only_slowness_is_believed_for_some_minutes_only(
 
 def test_without_the_device_nothing_is_tried(host: MakeHost) -> None:
     made = host(has_kvm=False)
-    assert accel.choose("auto") == accel.Choice(accelerator="tcg", why="no /dev/kvm here")
+    assert accel.choose("auto") == accel.Choice(accelerator="tcg", reason="no /dev/kvm here")
     assert made.tried == []
 
 
@@ -122,14 +122,14 @@ def test_a_device_that_is_not_ours_is_not_tried(host: MakeHost, monkeypatch: pyt
     monkeypatch.setattr(os, "access", lambda path, mode: path != accel.KVM and access(path, mode))
     choice = accel.choose("auto")
     assert choice.accelerator == "tcg"
-    assert "not open to this user" in choice.why
+    assert "not open to this user" in choice.reason
     assert made.tried == []
 
 
 @pytest.mark.parametrize("wish", ["kvm", "tcg"])
 def test_a_wish_is_taken_at_its_word(host: MakeHost, wish: Accelerator) -> None:
     made = host(None)
-    assert accel.choose(wish) == accel.Choice(accelerator=wish, why="as asked for")
+    assert accel.choose(wish) == accel.Choice(accelerator=wish, reason="as asked for")
     assert made.tried == []
     assert not memory().exists()
 
@@ -183,10 +183,10 @@ def test_a_memory_of_another_form_is_forgotten(host: MakeHost) -> None:
     host()
     accel.choose("auto")
     known = json.loads(memory().read_text())
-    del known["why"]
+    del known["reason"]
     memory().write_text(json.dumps(known))
     again = host()
-    assert accel.choose("auto").why
+    assert accel.choose("auto").reason
     assert again.tried == ["tcg", "kvm"]
 
 

@@ -55,20 +55,20 @@ def test_a_whole_one_is_taken(tmp_path: Path, wrap: Callable[[str], str], lists:
 
 @pytest.mark.parametrize("lists", [tuple(LISTS), ("Files",)])
 @pytest.mark.parametrize(
-    ("data", "why"),
+    ("data", "reason"),
     [
         (b"upstream'S", "is not the file that it names: its (sha256|md5) is another"),
         (b"upstream", "is not the file that it names: it has 8 bytes, and should have 10"),
         (None, "is missing beside it"),
     ],
 )
-def test_another_file_is_refused(tmp_path: Path, lists: tuple[str, ...], data: bytes | None, why: str) -> None:
+def test_another_file_is_refused(tmp_path: Path, lists: tuple[str, ...], data: bytes | None, reason: str) -> None:
     dsc = package(tmp_path, control(*lists))
     orig = tmp_path / "tiny_1.0.orig.tar.gz"
     orig.unlink()
     if data is not None:
         orig.write_bytes(data)
-    with pytest.raises(UsageError, match=rf"cannot build .*/tiny_1\.0-1\.dsc: tiny_1\.0\.orig\.tar\.gz {why}"):
+    with pytest.raises(UsageError, match=rf"cannot build .*/tiny_1\.0-1\.dsc: tiny_1\.0\.orig\.tar\.gz {reason}"):
         Source.of(dsc)
 
 
@@ -85,7 +85,7 @@ def test_one_that_is_cut_short_is_refused_wherever_that_is(tmp_path: Path, wrap:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "why"),
+    ("old", "new", "reason"),
     [
         ("tiny_1.0.orig.tar.gz\n", "../tiny_1.0.orig.tar.gz\n", r"it names '\.\./tiny"),
         ("tiny_1.0.orig.tar.gz\n", "/etc/passwd\n", r"it names '/etc/passwd'"),
@@ -98,10 +98,10 @@ def test_one_that_is_cut_short_is_refused_wherever_that_is(tmp_path: Path, wrap:
         (" 10 tiny", " 11 tiny", "should have 11|two sizes"),
     ],
 )
-def test_what_cannot_be_true_is_told(tmp_path: Path, old: str, new: str, why: str) -> None:
+def test_what_cannot_be_true_is_told(tmp_path: Path, old: str, new: str, reason: str) -> None:
     text = control("Files")
     assert old in text
-    with pytest.raises(UsageError, match=why):
+    with pytest.raises(UsageError, match=reason):
         Source.of(package(tmp_path, text.replace(old, new)))
 
 

@@ -407,7 +407,7 @@ def test_trouble_with_the_machine_ends_the_run_also_in_a_case_that_need_not_pass
 
 
 def test_an_unknown_network_is_a_usage_error() -> None:
-    assert [network(wish) for wish in ("", "none")] == [None, "none"]
+    assert [network(value) for value in ("", "none")] == [None, "none"]
     with pytest.raises(UsageError, match="there is no network 'off'; known are 'user', 'restricted' and 'none'"):
         network("off")
 

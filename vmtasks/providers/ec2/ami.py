@@ -87,7 +87,7 @@ class AmiCheckpointer:
             if image["State"] == "available":
                 return
             if image["State"] != "pending":
-                why = image.get("StateReason", {}).get("Message", image["State"])
-                raise HostError(f"cannot make an AMI of {self.session.machine}: {why}")
+                reason = image.get("StateReason", {}).get("Message", image["State"])
+                raise HostError(f"cannot make an AMI of {self.session.machine}: {reason}")
             self.session.watch(limit.within(POLL_S))
         raise HostError(f"cannot make an AMI of {self.session.machine} within {limit.limit_s:g} s")

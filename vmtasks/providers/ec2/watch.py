@@ -58,8 +58,7 @@ class Watch:
         """See that an instance has not ended, by EC2's description of it."""
         state = instance["State"]["Name"] if instance else "pending"
         if state not in ("pending", "running"):
-            why = instance.get("StateReason", {}).get("Message") or instance.get("StateTransitionReason")
+            reason = instance.get("StateReason", {}).get("Message") or instance.get("StateTransitionReason")
             error = ConnectionLost if self.answered else BootError
-            raise error(
-                f"{self._claim.name} is gone: its instance {self._instance_id} is {state} ({why or 'nobody says why'})"
-            )
+            told = f"is {state} ({reason or 'nobody says why'})"
+            raise error(f"{self._claim.name} is gone: its instance {self._instance_id} {told}")

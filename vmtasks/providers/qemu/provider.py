@@ -89,12 +89,12 @@ def fork_of(checkpoint: Snapshot, options: BootOptions) -> tuple[Machine, Launch
     place = checkpoint.place
     baked = place.call(read_baked, Path(checkpoint.metadata["baked"]))
     settings = settings_of(place, options)
-    choice = Choice(accelerator=machine.accelerator, why="the frozen machine's")
+    choice = Choice(accelerator=machine.accelerator, reason="the frozen machine's")
     image = checkpoint.metadata["image"]
     access = baked.access if place.is_local else replace(baked, directory=images_dir() / baked.serial).access
     launch = LaunchConfig(image=image, baked=baked, access=access, choice=choice, settings=settings, place=place)
     checkpoint.touch()
-    return machine, launch, BootSource(frozen=checkpoint, why=f"of {checkpoint.name}", forkable=options.forkable)
+    return machine, launch, BootSource(frozen=checkpoint, reason=f"of {checkpoint.name}", forkable=options.forkable)
 
 
 def place_of(on: str) -> Host:

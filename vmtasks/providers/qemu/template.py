@@ -28,14 +28,14 @@ def source_of(machine: Machine, launch: LaunchConfig, *, cold: bool, forkable: b
     Whatever goes wrong with a template costs time and nothing else: the machine then boots cold, and reports why.
     """
     if cold:
-        return BootSource(why="as asked for", forkable=forkable)
+        return BootSource(reason="as asked for", forkable=forkable)
     if launch.baked is None:
-        return BootSource(why="its image is somebody else's", forkable=forkable)
+        return BootSource(reason="its image is somebody else's", forkable=forkable)
     if machine.extra_args:
-        return BootSource(why="it has arguments of its own for QEMU", forkable=forkable)
+        return BootSource(reason="it has arguments of its own for QEMU", forkable=forkable)
     place = launch.place
     if not place.call(snapshots.has_room, launch.settings):
-        return BootSource(why="there is no room for templates (snapshots_mib, snapshots_share)", forkable=forkable)
+        return BootSource(reason="there is no room for templates (snapshots_mib, snapshots_share)", forkable=forkable)
     key = key_of(place.call(fingerprint, machine, launch.baked))
     try:
         template = place.call(snapshots.find, key)
@@ -45,10 +45,10 @@ def source_of(machine: Machine, launch: LaunchConfig, *, cold: bool, forkable: b
     except (InfrastructureError, TestFailed, TimedOut, OSError) as problem:
         text = f"there is no template of {launch.image}: {problem}; booting cold"
         events.emit(events.Note(machine=machine.name, text=text, level="warning"))
-        return BootSource(why=f"there is no template: {problem}", forkable=forkable)
+        return BootSource(reason=f"there is no template: {problem}", forkable=forkable)
     template.touch()
-    why = f"of template {launch.image}, made {template.made}"
-    return BootSource(frozen=template, why=why, forkable=forkable, fallback=BootSource(forkable=forkable))
+    reason = f"of template {launch.image}, made {template.made}"
+    return BootSource(frozen=template, reason=reason, forkable=forkable, fallback=BootSource(forkable=forkable))
 
 
 def _made(key: str, machine: Machine, launch: LaunchConfig, in_use: Path) -> Snapshot:
@@ -58,7 +58,7 @@ def _made(key: str, machine: Machine, launch: LaunchConfig, in_use: Path) -> Sna
     with (
         events.phase("template", machine=machine.name, detail=f"{launch.image}, made once"),
         launch.place.within(snapshots.create, key, "template", launch.image, stands_on=(in_use,)) as (into, final),
-        running(maker, theirs, BootSource(why="a template is made of it", forkable=True)) as guest,
+        running(maker, theirs, BootSource(reason="a template is made of it", forkable=True)) as guest,
     ):
         settle(guest)
         _checkpointer(guest).template(into, final)
