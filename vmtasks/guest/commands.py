@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from vmtasks.errors import (
     CommandFailed,
@@ -19,6 +19,24 @@ from vmtasks.ssh.session import Session
 _POLL_S = 0.25
 _SIGN_OF_LIFE_S = 5.0
 """A guest that runs nothing for that long counts as down, until it proves otherwise."""
+
+
+class WaitOptions(TypedDict, total=False):
+    """The options of :meth:`GuestCommands.run` that waiting for a command's success takes as well."""
+
+    cwd: str | None
+    env: Mapping[str, str] | None
+    user: str
+    stdin: bytes
+    env_from: Iterable[str]
+    offline: bool
+
+
+class RunOptions(WaitOptions, total=False):
+    """The options of :meth:`GuestCommands.run` that its short forms take as well."""
+
+    hide: bool
+    timeout_s: float | None
 
 
 class GuestCommands:
@@ -101,14 +119,14 @@ class GuestCommands:
             raise CommandFailed(message, details=result.last_lines(), result=result)
         return result
 
-    def succeed(self, command: Command, **options: Any) -> str:  # noqa: ANN401 - those of run()
+    def succeed(self, command: Command, **options: Unpack[RunOptions]) -> str:
         """Run a command that must end with status 0, and return its standard output.
 
         :raise CommandFailed: it ended with another.
         """
         return self.run(command, **options).stdout
 
-    def fail(self, command: Command, **options: Any) -> str:  # noqa: ANN401
+    def fail(self, command: Command, **options: Unpack[RunOptions]) -> str:
         """Run a command that must not end with status 0, and return its standard output.
 
         :raise CommandFailed: it ended with 0.

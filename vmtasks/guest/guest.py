@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 from vmtasks import events
 from vmtasks.deadline import Deadline
@@ -20,7 +20,7 @@ from vmtasks.errors import (
     UsageError,
 )
 from vmtasks.guest import units
-from vmtasks.guest.commands import GuestCommands
+from vmtasks.guest.commands import GuestCommands, WaitOptions
 from vmtasks.guest.tar_commands import quoted_glob
 from vmtasks.guest.transfer import Transfer
 from vmtasks.guest.transfer_disk import TransferDisk
@@ -134,7 +134,7 @@ class Guest(GuestCommands):
 
     # --- waiting ----------------------------------------------------------------------------------------------
 
-    def wait_until_succeeds(self, command: Command, *, timeout_s: float = 60.0, **options: Any) -> str:  # noqa: ANN401
+    def wait_until_succeeds(self, command: Command, *, timeout_s: float = 60.0, **options: Unpack[WaitOptions]) -> str:
         """Repeat a command until it ends with status 0, and return its standard output; the tries are not shown.
 
         :raise TimedOut: it did not within *timeout_s* seconds; the last try reports what it saw.

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
-import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 from vmtasks import events
 from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError, HostError
+from vmtasks.guest.announce import announce
 from vmtasks.guest.transfer_disk import TransferDisk
 from vmtasks.machine.checkpoint import Checkpointer, fingerprint, machine_as_data
 from vmtasks.machine.identity import CloneIdentity
@@ -120,7 +120,19 @@ def _boot_once(machine: Machine, launch: LaunchConfig, source: BootSource, attem
             is_local=launch.place.is_local,
         )
         watch.booted = True
-        _announce(guest, launch, attempt, argv=plan["argv"])
+        announce(
+            guest,
+            image=launch.image,
+            image_key=launch.baked.key if launch.baked else "",
+            manifest=launch.baked.manifest if launch.baked else {},
+            argv=plan["argv"],
+            accelerator=launch.choice.accelerator,
+            accelerator_reason=launch.choice.reason,
+            start=source.kind,
+            start_reason=source.reason,
+            host=launch.place.name,
+            attempt=attempt,
+        )
         went_well = False
         try:
             yield guest
@@ -156,27 +168,6 @@ def _transfer_disk(
     if is_clone:
         disk.empty()  # what random numbers began with must not be read again
     return disk
-
-
-def _announce(guest: QemuGuest, launch: LaunchConfig, attempt: int, *, argv: Sequence[str]) -> None:
-    """Report that a machine is ready."""
-    events.emit(
-        events.MachineStarted(
-            machine=guest.name,
-            image=launch.image,
-            image_key=launch.baked.key if launch.baked else "",
-            manifest=launch.baked.manifest if launch.baked else {},
-            argv=tuple(argv),
-            accelerator=launch.choice.accelerator,
-            accelerator_reason=launch.choice.reason,
-            start=guest.source.kind,
-            start_reason=guest.source.reason,
-            ssh=shlex.join(guest.ssh_command),
-            host=launch.place.name,
-            attempt=attempt,
-            console=guest.console_log,
-        )
-    )
 
 
 def _log_files(machine: Machine, launch: LaunchConfig, directory: Path, attempt: int) -> tuple[Path, Path]:

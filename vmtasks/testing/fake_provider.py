@@ -23,13 +23,13 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from vmtasks import events
 from vmtasks.errors import UsageError
 from vmtasks.guest import Guest
+from vmtasks.guest.announce import announce
 from vmtasks.image.definition import find
 from vmtasks.process.threads import check_interrupted
 from vmtasks.providers.base import MachineRequest
-from vmtasks.spec import Checkpoint
+from vmtasks.spec import LOCAL, Checkpoint
 from vmtasks.ssh.command import Command, display
 from vmtasks.ssh.session import Session
 from vmtasks.testing.fake_sshd import FakeSshd
@@ -90,8 +90,17 @@ class FakeProvider:
                     raise UsageError(f"cannot checkpoint {name}: it was not booted with forkable=True")
                 return FakeCheckpoint.of(home, checkpoint)
 
-            _tell(name, image)
-            yield Guest(session, save=save if self.can_fork else None, log_dir=request.log_dir)
+            guest = Guest(session, save=save if self.can_fork else None, log_dir=request.log_dir)
+            announce(
+                guest,
+                image=image if isinstance(image, str) else image.name,
+                accelerator="none",
+                accelerator_reason="a fake",
+                start="cold" if isinstance(image, str) else "fork",
+                start_reason="",
+                host=LOCAL,
+            )
+            yield guest
 
     def command_line(self, request: MachineRequest) -> tuple[str, ...]:
         """Refuse: no command line starts such a machine.
@@ -122,21 +131,3 @@ def _watch(wait_s: float) -> None:
 
 def _fill(target: Path, source: Path) -> None:
     subprocess.run(["cp", "--archive", f"{source}/.", target], check=True)  # which keeps the owners
-
-
-def _tell(name: str, image: str | Checkpoint) -> None:
-    events.emit(
-        events.MachineStarted(
-            machine=name,
-            image=image if isinstance(image, str) else image.name,
-            image_key="",
-            manifest={},
-            argv=(),
-            accelerator="none",
-            accelerator_reason="a fake",
-            host="local",
-            start="cold" if isinstance(image, str) else "fork",
-            start_reason="",
-            ssh="",
-        )
-    )

@@ -135,7 +135,7 @@ def test_a_machine_that_is_there_is_a_guest_and_is_told_to_be_what_it_is(board: 
         assert not guest.can_fork
     (one,) = [event for event in heard if isinstance(event, events.MachineStarted)]
     assert (one.machine, one.image, one.accelerator, one.start) == ("m", "bookworm", "none", "cold")
-    assert one.start_reason == "a machine that simply is there"
+    assert one.start_reason == "an existing host"
     (note,) = [event.text for event in heard if isinstance(event, events.Note)]
     assert "127.0.0.1 is not clean" in note
     assert "processes that commands leave running stay" in note

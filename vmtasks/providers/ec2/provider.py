@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import tempfile
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from vmtasks.config.settings import HostSettings
 from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError, UsageError
 from vmtasks.guest import Guest
+from vmtasks.guest.announce import announce
 from vmtasks.image.baked import key_of
 from vmtasks.image.definition import Definition, find
 from vmtasks.image.mmdebstrap import make_keys
@@ -95,20 +95,15 @@ class Ec2:
                 address=address,
             )
             stack.callback(guest.close)
-            events.emit(
-                events.MachineStarted(
-                    machine=name,
-                    image=definition.name,
-                    image_key=key_of(definition),
-                    manifest={"ami": ami["ImageId"], "ami_name": ami.get("Name", ""), "instance": instance_id},
-                    argv=(),
-                    accelerator="ec2",
-                    accelerator_reason=f"{ec2_image.instance_type} in {account.region}",
-                    start="cold",
-                    start_reason=f"from {ami['ImageId']}, until {claim.until} at the latest",
-                    ssh=shlex.join(ssh),
-                    host=self.on,
-                )
+            announce(
+                guest,
+                image=definition.name,
+                image_key=key_of(definition),
+                manifest={"ami": ami["ImageId"], "ami_name": ami.get("Name", ""), "instance": instance_id},
+                accelerator="ec2",
+                accelerator_reason=f"{ec2_image.instance_type} in {account.region}",
+                start_reason=f"from {ami['ImageId']}, until {claim.until} at the latest",
+                host=self.on,
             )
             with events.phase("cloud-init", machine=name):
                 guest.query(_CLOUD_INIT)  # which has a hand in sshd and apt until it is done

@@ -17,6 +17,7 @@ from vmtasks.config.settings import HostSettings
 from vmtasks.debian import apt, packages
 from vmtasks.errors import CommandFailed, HostError, UsageError
 from vmtasks.guest import Guest
+from vmtasks.guest.announce import announce
 from vmtasks.image.definition import Definition, find
 from vmtasks.process.user import user_name
 from vmtasks.project.source_package import WORKSHOP
@@ -105,7 +106,7 @@ class StaticHost:
                     heartbeat_s=settings.heartbeat_s,
                     ssh_command=[*settings.ssh_argv(), *words],
                 )
-                self._tell(name, image, is_whole=hold.is_whole)
+                self._tell(guest, image, is_whole=hold.is_whole)
                 self._finish_packages(session)
                 apply_image(guest, definition)
                 yield guest
@@ -170,22 +171,15 @@ class StaticHost:
                 hint=f"`{shlex.join(ssh_words(self.host, self.port))} dpkg --configure -a` must end well",
             ) from problem
 
-    def _tell(self, name: str, image: str, *, is_whole: bool) -> None:
-        events.emit(
-            events.MachineStarted(
-                machine=name,
-                image=image,
-                image_key="",
-                manifest={},
-                argv=(),
-                accelerator="none",
-                accelerator_reason=f"{self.host} is what it is",
-                start="cold",
-                start_reason="a machine that simply is there",
-                host=self.on,
-                ssh=shlex.join(ssh_words(self.host, self.port)),
-            )
+    def _tell(self, guest: Guest, image: str, *, is_whole: bool) -> None:
+        announce(
+            guest,
+            image=image,
+            accelerator="none",
+            accelerator_reason=f"{self.host} is what it is",
+            start_reason="an existing host",
+            host=self.on,
         )
         more = "" if is_whole else "; processes that commands leave running stay, too: it has no control groups"
         text = f"{self.host} is not clean: what was installed there before is there, and what is installed now stays"
-        events.emit(events.Note(machine=name, text=text + more))
+        events.emit(events.Note(machine=guest.name, text=text + more))
