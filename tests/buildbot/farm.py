@@ -178,10 +178,10 @@ class Farm:
         steps = self.get(f"builds/{build['buildid']}/steps")
         return next((step for step in steps if step["name"] == name), {})
 
-    def log_dir(self, step: dict[str, Any]) -> dict[str, str]:
+    def logs(self, step: dict[str, Any]) -> dict[str, str]:
         """Return the logs of a step by name."""
-        log_dir = self.get(f"steps/{step['stepid']}/logs") if step else []
-        return {log["name"]: self.text(f"logs/{log['logid']}/raw") for log in log_dir}
+        logs = self.get(f"steps/{step['stepid']}/logs") if step else []
+        return {log["name"]: self.text(f"logs/{log['logid']}/raw") for log in logs}
 
     def waits(self, request: int) -> dict[str, Any]:
         """Return the last build of a request, once its run has a machine that only a signal ends."""

@@ -25,7 +25,7 @@ def test_a_run_that_passes_shows_its_logs_and_hands_over_its_products(farm: Farm
     step = farm.step(build)
     assert step["state_string"].startswith("test-in-vm passed in ")
     assert "; boot 0." in step["state_string"]
-    log_dir = farm.log_dir(step)
+    log_dir = farm.logs(step)
     assert log_dir["test-01-make_check.log"] == "all is well\n"
     assert log_dir["test-console.log"].count("\N{GREEK SMALL LETTER ALPHA}") == 40_000
     assert json.loads(log_dir["result.json"])["outcome"] == "passed"
@@ -60,12 +60,12 @@ def test_stop_ends_the_run_in_order(farm: Farm) -> None:
     request = farm.force(BUILDER, "wait")
     build = farm.waits(request)
     assert farm.step(build)["state_string"] == "test: boot (bookworm)"
-    until("console, while it runs", lambda: "test-console.log" in farm.log_dir(farm.step(build)))
+    until("console, while it runs", lambda: "test-console.log" in farm.logs(farm.step(build)))
     farm.control(f"builds/{build['buildid']}", "stop", reason="enough")
     ((results, said),) = farm.ended(request)
     assert results == "cancelled"
     assert "enough" in said
-    assert json.loads(farm.log_dir(farm.step(build))["result.json"])["outcome"] == "interrupted"
+    assert json.loads(farm.logs(farm.step(build))["result.json"])["outcome"] == "interrupted"
 
 
 def test_a_time_limit_is_a_failure(farm: Farm) -> None:

@@ -40,7 +40,7 @@ def working(farm: Farm, request: int) -> int:
 def said(farm: Farm, request: int) -> str:
     """Return what was said of the preparations of a request's builds."""
     steps = [farm.step(build, "worker_preparation") for build in farm.builds(request)]
-    return "".join(text for step in steps for text in farm.log_dir(step).values())
+    return "".join(text for step in steps for text in farm.logs(step).values())
 
 
 def results(farm: Farm, request: int) -> list[str]:

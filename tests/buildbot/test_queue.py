@@ -112,7 +112,7 @@ def build(farm: Farm) -> Request:
     """Ask a Buildbot for a build."""
     number = farm.force(BUILDER, "machine")
     return Request(
-        screen=lambda: farm.log_dir(farm.step(farm.builds(number)[-1]))["stdio"],
+        screen=lambda: farm.logs(farm.step(farm.builds(number)[-1]))["stdio"],
         results=lambda: [results for results, _ in farm.ended(number)],
     )
 

@@ -145,6 +145,5 @@ def test_trees_and_large_files_go_there_and_back(way: str, tmp_path: Path) -> No
 
 
 def test_a_machine_that_was_not_meant_to_be_forked_says_how_it_could_be() -> None:
-    with boot("bookworm") as guest, pytest.raises(UsageError, match="not a file of its own") as refusal:
+    with boot("bookworm") as guest, pytest.raises(UsageError, match="it was not booted with forkable=True"):
         guest.checkpoint("never")
-    assert "forkable=True" in refusal.value.hint

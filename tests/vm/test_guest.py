@@ -36,9 +36,13 @@ def test_an_argument_vector_reaches_the_program_as_it_is(guest: Guest) -> None:
     assert guest.succeed(["printf", "%s\\0", *words]).split("\0")[:-1] == words
 
 
-def test_a_plain_string_is_refused(guest: Guest) -> None:
-    with pytest.raises(UsageError, match="list of arguments"):
-        guest.run("uname -r", warn=True)
+def test_a_text_is_a_line_for_the_shell_and_a_failure_is_an_error(guest: Guest) -> None:
+    assert guest.run("echo a | tr a b").stdout == "b\n"
+    with pytest.raises(CommandFailed, match="ended with status 3") as failure:
+        guest.run("echo out; exit 3")
+    assert failure.value.result.stdout == "out\n"
+    with guest.cd("/srv"):
+        assert guest.succeed("pwd") == "/srv\n"
 
 
 def test_death_by_a_signal_is_told(guest: Guest) -> None:

@@ -117,7 +117,7 @@ class VmTask(ShellMixin, BuildStep):  # type: ignore[misc]
         """Attach the files of a run, but for those that have been shown already."""
         for path in sorted(await self._glob(f"{run}/*.*")):
             name = posixpath.basename(path)
-            if name not in self.log_dir and (text := await self._read(path)):
+            if name not in self.logs and (text := await self._read(path)):
                 await self.addCompleteLog(name, self.build.properties.cleanupTextFromSecrets(text))
 
     async def _judge(self, text: str, status: int | None) -> BuildResult:
