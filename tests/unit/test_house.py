@@ -69,6 +69,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "vmtasks.autopkgtest.relay": (),
     "vmtasks.bootstrap": (),
     "vmtasks.image.rootfs": (),
+    "vmtasks.process.confined": (),
     "vmtasks.process.subreaper": (),
     "vmtasks.remote.agent": ("invoke.exceptions",),
     "vmtasks.remote.proxy": (),

@@ -25,6 +25,7 @@ from typing import Literal
 from vmtasks.config.paths import cache_dir
 from vmtasks.errors import HostError
 from vmtasks.process.cleanup import remove_at_exit
+from vmtasks.process.isolated import isolated_argv
 from vmtasks.spec import Accelerator
 
 KVM = Path("/dev/kvm")
@@ -128,7 +129,11 @@ def countdown_s(accelerator: Accelerator, sector: Path) -> float | None:
     began_s = time.monotonic()
     try:
         status = subprocess.run(
-            command, timeout=TRIAL_LIMIT_S, stdin=subprocess.DEVNULL, capture_output=True, check=False
+            isolated_argv("vmtasks.process.confined", str(os.getpid()), *command),
+            timeout=TRIAL_LIMIT_S,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
         ).returncode
     except subprocess.TimeoutExpired:
         return math.inf

@@ -14,11 +14,16 @@ _BREAK = re.compile(r"\r+\n?")
 # What ECMA-48 lets a program send to a terminal: strings (titles, links), control sequences (colours), the rest.
 _SEQUENCE = re.compile(r"\x1b(?:[\]PX^_][^\x07\x1b\n]*(?:\x07|\x1b\\)|\[[0-?]*[ -/]*[@-~]|[ -/]*[0-~])")
 
-# Everything else that is not to be shown as it is: C0 (but tab and line feed), C1, what reorders or breaks
-# lines behind the reader's back, and halves of surrogate pairs, which cannot be written at all.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
+# Everything else that is not to be shown as it is: C0 (but tab and line feed), C1, what reorders, breaks or hides text
+# behind the reader's back (marks of direction, zero width, tags), and halves of surrogate pairs, which cannot be
+# written at all. The joiners U+200C and U+200D stay: words of several scripts need them.
+_UNSEEN = (
+    *((0x80, 0x9F), (0xAD, 0xAD), (0x61C, 0x61C), (0x180E, 0x180E), (0x200B, 0x200B), (0x200E, 0x200F)),
+    *((0x2028, 0x202E), (0x2060, 0x206F), (0xD800, 0xDFFF), (0xFEFF, 0xFEFF), (0xFFF9, 0xFFFB), (0xE0000, 0xE007F)),
+)
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f" + "".join(f"{chr(one)}-{chr(last)}" for one, last in _UNSEEN) + "]+")
 _PICTURES = (
-    dict.fromkeys((*range(0x80, 0xA0), *range(0x2028, 0x202F), *range(0x2066, 0x206A), *range(0xD800, 0xE000)), 0xFFFD)
+    dict.fromkeys((code for first, last in _UNSEEN for code in range(first, last + 1)), 0xFFFD)
     | {code: 0x2400 + code for code in range(0x20)}
     | {0x7F: 0x2421}
 )

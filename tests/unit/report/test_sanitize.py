@@ -69,6 +69,15 @@ def test_lines_are_whole() -> None:
     assert lines.rest("m") == ""
 
 
+@pytest.mark.parametrize("mark", ["\u200e", "\u061c", "\u200b", "\u2060", "\ufeff", "\u202e", "\U000e0041", "\xad"])
+def test_marks_that_reorder_or_hide_text_are_shown(mark: str) -> None:
+    assert sanitized(f"a{mark}b") == "a\ufffdb"
+
+
+def test_joiners_stay_for_the_scripts_that_need_them() -> None:
+    assert sanitized("\u0646\u200c\u0627") == "\u0646\u200c\u0627"
+
+
 def test_machines_and_streams_are_kept_apart() -> None:
     lines = WholeLines()
     lines.add(out("out of m"))
