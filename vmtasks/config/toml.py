@@ -26,6 +26,7 @@ from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from vmtasks import events
+from vmtasks.config.bounded import read_file
 from vmtasks.config.toml_words import described, kind_in_words
 from vmtasks.errors import UsageError
 
@@ -39,24 +40,25 @@ _WIDER: Mapping[object, Callable[[Any], object]] = {(Path, str): Path, (float, i
 _SWITCHES = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
-def load(cls: type[T], path: Path, *, over: T | None = None) -> T:
+def load(cls: type[T], path: Path, *, over: T | None = None, within: Path | None = None) -> T:
     """Read the file *path* into a *cls*.
 
+    :param within: the directory that the file must be in, wherever links lead.
     :param over: where the keys that the file does not have come from, instead of the defaults.
     :raise UsageError: the file cannot be read, or does not hold what a *cls* needs.
     """
-    return parse(cls, read(path), where=str(path), over=over)
+    return parse(cls, read(path, within=within), where=str(path), over=over)
 
 
-def read(path: Path) -> dict[str, Any]:
+def read(path: Path, *, within: Path | None = None) -> dict[str, Any]:
     """Read the file *path* as plain TOML.
 
+    :param within: the directory that the file must be in, wherever links lead.
     :raise UsageError: the file cannot be read, is not UTF-8, or is not TOML.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    data = read_file(path, within=within)
+    if data is None:
+        raise UsageError(f"cannot read {path}: No such file or directory")
     try:
         return tomllib.loads(data.decode())
     except UnicodeDecodeError as error:
@@ -64,6 +66,8 @@ def read(path: Path) -> dict[str, Any]:
         raise UsageError(f"cannot read {path}: line {line} is not UTF-8 text") from error
     except ValueError as error:  # TOMLDecodeError, which tells line and column; or a number beyond all measure
         raise UsageError(f"cannot read {path}: it is not valid TOML: {error}") from error
+    except RecursionError:
+        raise UsageError(f"cannot read {path}: its lists or tables are nested too deep") from None
 
 
 def parse(cls: type[T], table: Mapping[str, Any], *, where: str, over: T | None = None) -> T:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
 import os
+import re
 import shutil
 import tarfile
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from typing import Protocol, Self
+from typing import IO, Any, Protocol, Self
 
 from vmtasks.errors import HostError, TestFailed
 
@@ -16,6 +20,8 @@ EXTRACT_LIMIT_BYTES = 16 * 1024**3
 EXTRACT_LIMIT_NAMES = 1_000_000
 """How many names an archive may have in all; each directory on the way to a member counts as well, as it is made."""
 HEADER_LIMIT_BYTES = 1024 * 1024
+SEARCH_LIMIT_BYTES = 256 * 1024 * 1024
+"""How far into an archive a file is looked for."""
 _COPY_BYTES = 1024 * 1024
 _REFUSALS = 20
 _SHOWN = 200
@@ -139,6 +145,52 @@ def unpack(
     except OSError as problem:
         raise HostError(f"cannot write to {target}: {problem.strerror or problem}") from problem
     return made, refused.sentences()
+
+
+_COMPRESSED: Mapping[bytes, Any] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ": lzma.open,
+}
+"""What opens a compressed file, by its first bytes."""
+
+
+@contextmanager
+def opened(tarball: Path) -> Iterator[IO[bytes]]:
+    """Yield a tarball as the stream of bytes that it was compressed from.
+
+    :raise OSError: it cannot be read.
+    """
+    with tarball.open("rb") as file:
+        first = file.read(max(map(len, _COMPRESSED)))
+    for magic, opener in _COMPRESSED.items():
+        if first.startswith(magic):
+            with opener(tarball, "rb") as stream:
+                yield stream
+            return
+    with tarball.open("rb") as stream:
+        yield stream
+
+
+def first_file(source: ByteReader, name: re.Pattern[str], *, limit_bytes: int) -> bytes:
+    """Return the content of the first regular file of an archive whose whole name matches; nothing if there is none.
+
+    :param limit_bytes: how much of the file is returned.
+    :raise TestFailed: it is no archive, or one with headers larger than any needs.
+    """
+    bounded = _Bounded(source)
+    try:
+        with tarfile.open(fileobj=bounded, mode="r|", errorlevel=1, tarinfo=_Strict) as archive:  # type: ignore[call-overload]
+            for member in iter(archive.next, None):
+                archive.members.clear()
+                bounded.expect(max(0, archive.offset - member.offset_data))
+                if archive.offset > SEARCH_LIMIT_BYTES:
+                    return b""
+                if member.isreg() and not member.issparse() and name.fullmatch(member.name):
+                    return bytes(file.read(limit_bytes)) if (file := archive.extractfile(member)) else b""
+    except (tarfile.TarError, ValueError, RecursionError) as problem:
+        raise TestFailed(f"cannot read the archive: {problem}") from problem
+    return b""
 
 
 def _extract(

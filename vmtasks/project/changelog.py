@@ -83,7 +83,7 @@ def date_of(root: Path) -> int | None:
 
 
 def _lines(root: Path) -> Iterator[str]:
-    text = text_of(root / CHANGELOG)
+    text = text_of(root, CHANGELOG)
     if text is None:
         raise UsageError(f"cannot tell which source package {root} is: it has no {CHANGELOG}")
     return (line.rstrip() for line in text.split("\n"))

@@ -13,8 +13,11 @@ from vmtasks.project.changelog import CHANGELOG, SourcePackage
 from vmtasks.project.settings import Commands
 from vmtasks.project.text import text_of
 
-_TARGETS = re.compile(r"^([\w./ -]+?) *::?(?![:=])", re.MULTILINE)
-_AC_INIT = re.compile(r"^AC_INIT\(\s*\[?([\w.+ -]+)\]?\s*,\s*\[?([\w.+~-]+)\]?\s*[,)]", re.MULTILINE)
+_TARGETS = re.compile(r"^ *+([\w./-]++(?: ++[\w./-]++)*+) *+::?(?![:=])", re.MULTILINE)
+# No two parts take the same character: a stranger's file must not make them try it both ways.
+_AC_INIT = re.compile(
+    r"^AC_INIT\(\s*+\[?+([\w.+-]++(?: ++[\w.+-]++)*+)\s*+\]?+\s*+,\s*+\[?+([\w.+~-]++)\s*+\]?+\s*+[,)]", re.MULTILINE
+)
 
 _PYTESTS = ("tests", "test", "testing", "pytest.ini", "conftest.py")
 """What a Python project that pytest can test has at its root, one of them at least."""
@@ -29,7 +32,7 @@ def identity(root: Path) -> tuple[str, str]:
     metadata = _pyproject(root).get("project")
     if isinstance(metadata, dict) and (name := metadata.get("name")):
         return str(name), str(metadata.get("version", ""))
-    if match := _AC_INIT.search(text_of(root / "configure.ac") or ""):
+    if match := _AC_INIT.search(text_of(root, "configure.ac") or ""):
         return re.sub(r"\W+", "-", match[1].removeprefix("GNU ").strip().lower()), match[2]
     return root.name or "project", ""
 
@@ -64,11 +67,11 @@ def usual_commands(root: Path) -> Commands:
 
 def _make_targets(root: Path) -> frozenset[str]:
     """Return the targets of the makefile that make would read; those of included files are not seen."""
-    texts = (text_of(root / name) for name in ("GNUmakefile", "makefile", "Makefile"))
+    texts = (text_of(root, name) for name in ("GNUmakefile", "makefile", "Makefile"))
     makefile = next((text for text in texts if text is not None), "")
     return frozenset(name for match in _TARGETS.finditer(makefile) for name in match[1].split())
 
 
 def _pyproject(root: Path) -> dict[str, Any]:
     path = root / "pyproject.toml"
-    return toml.read(path) if os.path.lexists(path) else {}
+    return toml.read(path, within=root) if os.path.lexists(path) else {}

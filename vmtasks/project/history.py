@@ -71,7 +71,7 @@ class History:
         listed = _lines(root, "for-each-ref", "--merged=HEAD", "--format=%(refname) %(objectname)", "refs/tags")
         tags = {name: one for name, _, one in (line.partition(" ") for line in listed)}
         branch = "".join(_lines(root, "symbolic-ref", "--quiet", "HEAD"))
-        shallow = text_of(root / ".git" / "shallow") or ""
+        shallow = text_of(root, ".git/shallow") or ""
         return cls(
             objects=(*commits, *_tree(root, "HEAD"), *tags.values()),
             refs=tags | ({branch: commits[0]} if branch else {}),
@@ -105,7 +105,7 @@ def git_query_in(root: Path) -> str:
     if git(root, "rev-parse", "--git-dir") is None:
         return ""
     for name in _ASKERS:
-        if match := _ASKING.search(text_of(root / name) or ""):
+        if match := _ASKING.search(text_of(root, name) or ""):
             return f"{name} ({' '.join(match[0].split())})"
     return ""
 

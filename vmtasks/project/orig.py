@@ -59,7 +59,7 @@ class Orig:
 
 def format_of(root: Path) -> str:
     """Return the source format of the package in *root*; dpkg-source takes the oldest where none is named."""
-    text = text_of(root / "debian/source/format") or ""
+    text = text_of(root, "debian/source/format") or ""
     return next((line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")), "1.0")
 
 
@@ -118,7 +118,7 @@ def _gbp_patterns(root: Path) -> list[str]:
     """Return the pattern of upstream's tags that debian/gbp.conf sets."""
     settings = configparser.RawConfigParser(strict=False)
     try:
-        settings.read_string((text_of(root / "debian/gbp.conf") or "")[:_LIMIT_BYTES])
+        settings.read_string((text_of(root, "debian/gbp.conf") or "")[:_LIMIT_BYTES])
     except configparser.Error as problem:
         raise UsageError(f"cannot read {root / 'debian/gbp.conf'}: {problem.message.splitlines()[0]}") from problem
     sections = [settings.defaults(), *(settings[name] for name in settings.sections())]

@@ -56,7 +56,7 @@ class Project:
         usual = detect.usual_commands(root)
         project = cls(root=root, name=name, version=version, commands=replace(usual, dist=_UNSET))
         if os.path.lexists(root / "vmtasks.toml"):
-            project = toml.load(cls, root / "vmtasks.toml", over=project)
+            project = toml.load(cls, root / "vmtasks.toml", over=project, within=root)
             _check_place(root / "vmtasks.toml", project.machine.on)
         project = _over(project, environ)
         if project.commands.dist is not _UNSET:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import lzma
 import re
 import shlex
-import tarfile
 import zlib
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,14 +12,16 @@ from pathlib import Path
 from typing import Literal
 
 from vmtasks import events
-from vmtasks.errors import UsageError
+from vmtasks.errors import TestFailed, UsageError
 from vmtasks.guest import Guest
+from vmtasks.guest.unpack import first_file, opened
 from vmtasks.project import Project, left_behind, source_date_epoch, source_package, tree_files
 from vmtasks.project.dsc import Dsc
 from vmtasks.project.history import History, git_query_in
 from vmtasks.project.orig import is_native
 from vmtasks.project.release import is_tarball
 from vmtasks.project.source_package import USER, WORKSHOP
+from vmtasks.project.text import text_of
 
 _COMMENT = re.compile(r"^#.*\n", re.MULTILINE)
 _BUILD_FIELD = re.compile(
@@ -66,9 +67,11 @@ class Source:
         """
         match self.kind:
             case "tree":
-                control = _text(self.path / "debian/control")
+                control = _text(self.path, "debian/control")
             case "tarball":
-                control = _control_in(self.path) or (_text(self.debian / "control") if self.debian else "")
+                control = _control_in(self.path) or (
+                    _text(self.debian.parent, f"{self.debian.name}/control") if self.debian else ""
+                )
             case "dsc":
                 control = Dsc.read(self.path).control
         return "".join(f"{field}\n" for field in _BUILD_FIELD.findall(_COMMENT.sub("", control)))
@@ -170,16 +173,14 @@ class Source:
         return tree
 
 
-def _text(path: Path) -> str:
-    with suppress(OSError):  # the tool that needs it reports that
-        return path.read_text(errors="replace")
+def _text(root: Path, name: str) -> str:
+    with suppress(UsageError):  # the tool that needs it reports that
+        return text_of(root, name) or ""
     return ""
 
 
 def _control_in(tarball: Path) -> str:
     # It may be damaged, or packed in a way that Python does not know: the guest's tar has the last word on that.
-    with suppress(tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError), tarfile.open(tarball) as archive:
-        for member in archive:
-            if _CONTROL.fullmatch(member.name) and (file := archive.extractfile(member)):
-                return file.read(_CONTROL_LIMIT_BYTES).decode(errors="replace")
+    with suppress(TestFailed, OSError, EOFError, zlib.error, lzma.LZMAError), opened(tarball) as source:
+        return first_file(source, _CONTROL, limit_bytes=_CONTROL_LIMIT_BYTES).decode(errors="replace")
     return ""

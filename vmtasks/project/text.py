@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vmtasks.errors import UsageError
+from vmtasks.config.bounded import read_file
 
 
-def text_of(path: Path) -> str | None:
-    """Return a file's text; None if there is no such file.
+def text_of(root: Path, name: str) -> str | None:
+    """Return the text of a file of the project at *root*; None if there is no such file.
 
-    :raise UsageError: it cannot be read.
+    :raise UsageError: it cannot be read, is no regular file inside the project, or larger than such files are.
     """
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    data = read_file(root / name, within=root)
+    return None if data is None else data.decode(errors="replace")
