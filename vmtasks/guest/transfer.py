@@ -140,9 +140,9 @@ def members_of(source: Path | str, target: str, files: Iterable[Path] | None) ->
     if not os.path.lexists(path):
         raise UsageError(f"cannot send {source}: there is no such file")
     if target.endswith("/"):
-        return (archive.Member(path, path.name),), target
+        return (archive.Member.of(path, path.name),), target
     goal = PurePosixPath(target)
-    return (archive.Member(path, goal.name),), str(goal.parent)
+    return (archive.Member.of(path, goal.name),), str(goal.parent)
 
 
 _DIRECTORY, _FILE = b"d", b"f"

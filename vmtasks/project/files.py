@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 from vmtasks.errors import UsageError
@@ -51,14 +52,13 @@ def tree_files(root: Path) -> tuple[Path, ...]:
 
 def _present(root: Path, listed: Iterable[Path]) -> Iterator[Path]:
     """Yield those of the files that git knows which are there, and the files of submodules."""
-    links: set[Path] = set()
+    is_link = cache(lambda path: (root / path).is_symlink())
     for path in sorted(listed):
-        if not links.isdisjoint(path.parents):
+        if path.is_absolute() or ".." in path.parts:
+            raise UsageError(f"cannot send {path}, which git's index names: it is outside of {root}")
+        if any(map(is_link, path.parents[:-1])):
             continue  # to git it is still in a directory, but a link has taken that one's place
-        if (root / path).is_symlink():
-            links.add(path)
-            yield path
-        elif (root / path).is_file():
+        if is_link(path) or (root / path).is_file():
             yield path
         elif os.path.lexists(root / path / ".git"):
             yield from (path / below for below in tree_files(root / path))

@@ -457,20 +457,20 @@ def test_a_prefix_stands_before_all_names(tree: Path) -> None:
 
 @pytest.mark.parametrize(("prefix", "name"), [("", "plain"), ("other", "other")])
 def test_a_single_file_is_a_tree_of_one(tree: Path, prefix: str, name: str) -> None:
-    assert archive.walk(tree / "plain", prefix=prefix) == (archive.Member(tree / "plain", name),)
+    assert archive.walk(tree / "plain", prefix=prefix) == (archive.Member.of(tree / "plain", name),)
 
 
 def test_a_link_at_the_root_is_sent_as_a_link(tree: Path) -> None:
     assert archive.walk(tree / "sub" / "to-directory") == (
-        archive.Member(tree / "sub" / "to-directory", "to-directory"),
+        archive.Member.of(tree / "sub" / "to-directory", "to-directory"),
     )
 
 
 def test_chosen_files_keep_their_places(tree: Path) -> None:
     members = archive.members_of(tree, [Path("sub/tool"), Path("plain")], prefix="src")
     assert members == (
-        archive.Member(tree / "sub" / "tool", "src/sub/tool"),
-        archive.Member(tree / "plain", "src/plain"),
+        archive.Member(tree, Path("sub/tool"), "src/sub/tool"),
+        archive.Member(tree, Path("plain"), "src/plain"),
     )
 
 
@@ -490,9 +490,26 @@ def test_size_is_about_what_is_sent(tree: Path) -> None:
     assert archive.size_bytes(members) == pytest.approx(len(packed(members)), rel=0.1)
 
 
+def test_a_directory_that_became_a_link_is_not_followed(tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "tool").write_text("the host's own")
+    members = archive.members_of(tree, [Path("sub/tool")])
+    (tree / "sub").rename(tree / "aside")
+    (tree / "sub").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(HostError, match=r"cannot send .*/sub/tool to the guest: .* on the way"):
+        packed(members)
+
+
+@pytest.mark.parametrize("name", ["../outside", "/etc/hostname", "sub/../../outside"])
+def test_a_name_that_leads_out_is_none(tree: Path, name: str) -> None:
+    (tree.parent / "outside").write_text("the host's own")
+    with pytest.raises(HostError, match="it is outside of the tree"):
+        packed([archive.Member(tree, Path(name), "x")])
+
+
 def test_a_file_that_is_gone_is_named(tree: Path) -> None:
     with pytest.raises(HostError, match=r"cannot send .*/gone to the guest: No such file or directory"):
-        packed([archive.Member(tree / "gone", "gone")])
+        packed([archive.Member.of(tree / "gone", "gone")])
 
 
 def test_a_file_that_cannot_be_read_is_named(tree: Path) -> None:

@@ -6,6 +6,7 @@ import gzip
 import io
 import os
 import re
+import subprocess
 import tarfile
 import time
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 from vmtasks.config.bounded import LIMIT_BYTES, read_file
 from vmtasks.errors import TestFailed, UsageError
 from vmtasks.guest.unpack import HEADER_LIMIT_BYTES, first_file, opened
-from vmtasks.project import Project
+from vmtasks.project import Project, tree_files
 from vmtasks.project.source import Source
 from vmtasks.project.text import text_of
 
@@ -155,3 +156,27 @@ def test_a_control_file_is_found_in_a_tarball(tmp_path: Path, compress: Any) -> 
     with opened(path) as stream:
         found = first_file(stream, re.compile(r"[^/]+/debian/control"), limit_bytes=1000)
     assert found.startswith(b"Source: tiny\n")
+
+
+def test_an_entry_of_gits_index_behind_a_link_does_not_travel(root: Path) -> None:
+    (root / "vmtasks.toml").write_text('[commands]\ntest = "cat leak/hostname"\n')
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", "-C", root, *words], check=True, capture_output=True, text=True).stdout.strip()
+
+    git("init", "--quiet")
+    blob = git("hash-object", "-w", "vmtasks.toml")
+    git("update-index", "--add", "--cacheinfo", f"100644,{blob},leak/hostname")
+    (root / "leak").symlink_to("/etc")
+    (root / ".git/info/exclude").write_text("/leak\n")
+    assert tree_files(root) == (Path("vmtasks.toml"),)
+
+
+@pytest.mark.parametrize("name", [b"../secret", b"/etc/hostname", b"a/../../secret"])
+def test_an_entry_of_gits_index_that_leads_out_is_refused(
+    root: Path, name: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root.parent / "secret").touch()
+    monkeypatch.setattr("vmtasks.project.files.git", lambda *_: name + b"\0")
+    with pytest.raises(UsageError, match="which git's index names: it is outside of"):
+        tree_files(root)
