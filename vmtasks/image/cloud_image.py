@@ -17,6 +17,7 @@ from typing import IO
 from vmtasks import events
 from vmtasks.errors import HostError, UsageError
 from vmtasks.image.definition import Definition
+from vmtasks.image.info import expect_self_contained
 
 _CHUNK_BYTES = 1024 * 1024
 _NETWORK_LIMIT_S = 60.0
@@ -121,6 +122,7 @@ def _check_sum(definition: Definition, found: str) -> None:
 
 
 def _convert(source: Path, disk: Path) -> None:
+    expect_self_contained(source)
     result = subprocess.run(
         ["setpriv", "--pdeathsig", "KILL", "qemu-img", "convert", "-O", "qcow2", str(source), str(disk)],
         capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,

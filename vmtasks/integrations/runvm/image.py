@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from vmtasks.host.accelerator import Choice, choose
 from vmtasks.host.flock import try_lock
 from vmtasks.image.baked import BakedImage, images_dir, read_baked
 from vmtasks.image.definition import find
+from vmtasks.image.info import chain_of
 from vmtasks.integrations.runvm.options import Call
 from vmtasks.machine.launch import LaunchConfig, PersistentDisk
 from vmtasks.process.user import user_name
@@ -165,17 +165,7 @@ def _chain(image: Path, absent: str) -> list[dict[str, Any]]:
     """Return what qemu-img knows of an image and of all that it stands on, the nearest first."""
     if not image.exists():
         raise UsageError(absent)
-    argv = ["qemu-img", "info", "--force-share", "--backing-chain", "--output=json", str(image)]
-    try:
-        done = subprocess.run(argv, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
-    except FileNotFoundError as problem:
-        raise HostError(
-            "cannot look at an image: qemu-img is not installed", hint="apt install qemu-utils"
-        ) from problem
-    if done.returncode:
-        raise HostError(f"cannot use {image}: {done.stderr.strip().removeprefix('qemu-img: ')}")
-    found: list[dict[str, Any]] = json.loads(done.stdout)
-    return found
+    return chain_of(image)
 
 
 def _boots_otherwise(arguments: tuple[str, ...]) -> bool:
