@@ -20,11 +20,11 @@ from vmtasks.host.lease import Lease, leases
 GONE_LIMIT_S = 5.0
 
 CALLER = """
-import sys
+import os
 from vmtasks import boot
+from vmtasks.host.lease import leases
 with boot("bookworm") as guest:
-    lease, = [lease for lease in __import__("vmtasks.host.lease").lease.leases()
-              if lease.alive and lease.info["caller_pid"] == __import__("os").getpid()]
+    lease, = [lease for lease in leases() if lease.alive and lease.info["caller_pid"] == os.getpid()]
     print(lease.info["supervisor_pid"], lease.info["qemu_pid"], lease.directory, flush=True)
     guest.run(["sleep", "600"])
 """
