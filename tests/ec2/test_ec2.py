@@ -81,7 +81,7 @@ def test_a_machine_comes_does_its_work_and_is_gone(cloud: Cloud, tmp_path: Path)
     tags = tags_of(instance)
     assert (tags["Name"], tags["vmtasks:what"]) == ("one", "a test")
     phases = [event.phase for event in heard if isinstance(event, events.PhaseEnded)]
-    assert phases == ["instance", "boot", "ssh", "cloud-init", "apply_image", "stop"]
+    assert phases == ["instance", "boot", "ssh", "cloud-init", "provision", "stop"]
     (started,) = (event for event in heard if isinstance(event, events.MachineStarted))
     assert (started.image, started.accelerator, started.accelerator_reason) == (
         "plain",
@@ -288,7 +288,7 @@ def test_where_nobody_answers_the_region_is_named_and_may_be_wrong(
 
 @pytest.mark.parametrize(
     ("wish", "error"),
-    [({"network": "none"}, "network 'none'"), ({"extra": ("-s",)}, "arguments for QEMU")],
+    [({"network": "none"}, "network 'none'"), ({"extra_args": ("-s",)}, "arguments for QEMU")],
 )
 def test_what_cannot_be_had_is_refused_before_anything_costs(api: Cloud, wish: dict[str, Any], error: str) -> None:
     with pytest.raises(UsageError, match=error), boot("plain", on="ec2", **wish):
