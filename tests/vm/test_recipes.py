@@ -217,7 +217,7 @@ def test_make_test_in_vm_brings_out_everything_and_says_only_where(made: Done) -
 def test_make_test_in_vm_writes_everything_down(made: Done) -> None:
     result = made.result
     assert (result["outcome"], result["exit_code"], result["message"]) == ("passed", 0, "")
-    assert {"slot", "overlay", "start", "load", "ssh", "upload", "download", "stop"} <= {
+    assert {"slot", "overlay", "start", "restore", "ssh", "upload", "download", "stop"} <= {
         phase["phase"] for phase in result["phases"]
     }
     assert [phase for phase in result["phases"] if phase["duration_s"] is None or phase["error"]] == []
@@ -475,7 +475,7 @@ def oddments(tmp_path: Path) -> Path:
         ("build-deb --source nowhere", r"there is no source nowhere"),
         ("build-deb --source notes.txt", r"cannot build notes\.txt: it is neither a directory, nor a tarball"),
         ("build-deb --source HELLO --image bokworm-build", r"no image.*bokworm-build.*bookworm-build"),
-        ("build-deb --source HELLO --out notes.txt/below", r"cannot write products to notes\.txt/below: Not a dir"),
+        ("build-deb --source HELLO --out notes.txt/below", r"cannot write artifacts to notes\.txt/below: Not a dir"),
         ("build-deb --source HELLO --accel xen", r"there is no accelerator 'xen'"),
         ("tarbake --source nowhere", r"cannot open the project .*/nowhere: No such file"),
         ("tarbake --source broken", r"broken/vmtasks\.toml"),

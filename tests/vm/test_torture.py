@@ -23,7 +23,7 @@ def place() -> Iterator[Arena]:
     [
         ("bake", "inv", "KILL"),
         ("slot", "make", "KILL"),
-        ("load", "job", "HUP"),
+        ("restore", "job", "HUP"),
         ("ready", "shell", "TERM"),
         ("command", "terminal", "closed"),
         ("upload", "stderr", "closed"),
