@@ -331,7 +331,7 @@ def test_a_failed_smoke_test_is_told_and_an_upgrade_is_one(made: Done, room: Pat
     assert row.text == "smoke and mirrors"
     assert {"dpkg.log", "journal.log"} <= {path.name for path in (failed.directory / "install-logs").iterdir()}
     last_screen = failed.stderr.splitlines()[-15:]
-    rerun = next(line.split(None, 1)[1] for line in last_screen if line.strip().startswith("repeat:"))
+    rerun = next(line.split(None, 1)[1] for line in last_screen if line.strip().startswith("rerun:"))
     shell = next(line.split(None, 1)[1] for line in last_screen if line.strip().startswith("shell:"))
     program, *words = shlex.split(rerun)
     assert (room / program).samefile(INV[0])
