@@ -172,6 +172,8 @@ Listener = Callable[[Event], None]
 
 _listeners: list[Listener] = []
 _lock = threading.RLock()
+_renamed: set[str] = set()
+"""The old names that have been told of."""
 
 
 def emit(event: Event) -> None:
@@ -191,6 +193,13 @@ def listening(listener: Listener) -> Iterator[None]:
     finally:
         with _lock:
             _listeners.remove(listener)
+
+
+def renamed(old: str, new: str) -> None:
+    """Tell, once in a process, that a setting, a variable or an option has another name now."""
+    if old not in _renamed:
+        _renamed.add(old)
+        emit(Note(text=f"{old} is now {new}", level="warning"))
 
 
 @contextmanager

@@ -150,23 +150,13 @@ class _Wanted:
         for variable in filter(None, (self.variable, self.variable_was)):
             if text := environ.get(variable):
                 if variable == self.variable_was:
-                    _tell_renamed(variable, self.variable)
+                    events.renamed(variable, self.variable)
                 return variable, text
         return None
 
     def __str__(self) -> str:
         bound = "" if self.at_least is None else f" of at least {self.at_least}"
         return kind_in_words(self.kind) + bound + (f" ({self.says})" if self.says else "")
-
-
-_told: set[str] = set()
-
-
-def _tell_renamed(old: str, new: str) -> None:
-    """Warn once that something has another name now."""
-    if old not in _told:
-        _told.add(old)
-        events.emit(events.Note(text=f"{old} is now {new}", level="warning"))
 
 
 class _MismatchError(Exception):
@@ -191,7 +181,7 @@ def _parse(cls: type[T], table: Mapping[str, Any], place: _Place, over: T | None
         if name in values:
             raise UsageError(f"{place.where}: key '{key}'{place} is given twice, by two of its names")
         if name in was.values() and key.replace("-", "_") in was:
-            _tell_renamed(f"{place.where}: {key}", str(schema[name].key))
+            events.renamed(f"{place.where}: {key}", str(schema[name].key))
         subject = f"{place.where}: key '{key}'{place}"
         values[name] = _checked(schema[name], value, place.inside(key), subject, getattr(over, name, None))
     if over is not None:

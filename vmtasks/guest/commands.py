@@ -21,6 +21,10 @@ _SIGN_OF_LIFE_S = 5.0
 """A guest that runs nothing for that long counts as down, until it proves otherwise."""
 
 
+_OPPOSITE = "warn, its opposite"
+"""What ``check`` is now, in the words of the warning."""
+
+
 class WaitOptions(TypedDict, total=False):
     """The options of :meth:`GuestCommands.run` that waiting for a command's success takes as well."""
 
@@ -97,10 +101,7 @@ class GuestCommands:
         :raise ConnectionLost: the machine is gone or no longer answers.
         :raise UsageError: a variable of *env_from* is not set, or *command* is empty.
         """
-        if "check" in renamed:
-            warn = not renamed_options(renamed, {"check": "warn, its opposite"})["warn, its opposite"]
-        else:
-            renamed_options(renamed, {})
+        warn = not renamed_options(renamed, {"check": _OPPOSITE}).get(_OPPOSITE, not warn)
         timeout_s = self.limit_s if timeout_s is None else timeout_s
         spec = CommandSpec(
             command=command,

@@ -52,7 +52,7 @@ def boot(
     :param prepare: work that the machine is to have behind it; it is done once and then kept, where that is possible.
     :param purpose: what it is for, for those who wait for a slot.
     :param log_dir: the directory for the console and for the output of each command.
-    :param renamed: ``extra``, ``what`` and ``log_dir``, as three of these were called before 0.2.
+    :param renamed: ``extra``, ``what`` and ``logs``, as three of these were called before 0.2.
     :raise UsageError: there is no such image.
     :raise HostError: the machine cannot be baked or run there.
     :raise BootError: it did not come up, in as many attempts as allowed.
@@ -108,7 +108,7 @@ def where(request: MachineRequest) -> str:
         return request.image.on
     on = request.options.on or HostSettings.load().on
     if on == "here":
-        events.emit(events.Note(text="--on here is now --on local", level="warning"))
+        events.renamed("--on here", "--on local")
         on = LOCAL
     return on or LOCAL
 

@@ -48,7 +48,7 @@ class RecipeOptions:
         }
         chosen = cls(**{**values, **numbers})
         if chosen.keep_s is not None:
-            events.emit(events.Note(text="--keep-s is now --keep-for-s", level="warning"))
+            events.renamed("--keep-s", "--keep-for-s")
             chosen = replace(chosen, keep_for_s=chosen.keep_s)
         return chosen
 
