@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.process.supervised import LIMIT_S, Lines
+from vmtasks.cache.entry import exclusive
 
 
 @contextmanager
@@ -42,10 +43,20 @@ def test_its_machine_is_on_this_host_wherever_the_settings_have_others() -> None
         assert "there is no image" in Lines(process).next()["said"]
 
 
+def test_settings_that_are_no_file_are_told_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(settings := tmp_path / "config.toml")
+    with hold("bookworm", VMTASKS_CONFIG=str(settings)) as process:
+        assert "it is not a regular file" in Lines(process).next()["said"]
+        assert process.wait(LIMIT_S) == 64
+
+
 def test_the_end_of_standard_input_ends_it_whatever_it_waits_for(tmp_path: Path) -> None:
-    settings = tmp_path / "config.toml"
-    os.mkfifo(settings)
-    with hold("bookworm", VMTASKS_CONFIG=str(settings)) as process, settings.open("w"):
+    (tmp_path / "images").mkdir()
+    held = exclusive(tmp_path / "images" / "bookworm.lock", other="nobody")
+    with held, hold("bookworm", VMTASKS_CACHE=str(tmp_path), VMTASKS_ACCEL="tcg") as process:
         assert process.stdin
+        assert process.stderr
+        while b"another bake of bookworm" not in (line := process.stderr.readline()):
+            assert line, "it has ended"
         process.stdin.close()
         assert process.wait(LIMIT_S) == 130
