@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from vmtasks import events
 from vmtasks.autopkgtest.server import serve
@@ -91,7 +92,7 @@ def run(
     :raise HostError: autopkgtest cannot be run.
     """
     ended = False
-    with _listening() as (listener, name):
+    with _listening() as (listener, name), TemporaryDirectory(prefix=".tmp-", dir=directory.parent) as temporary:
         argv = [*command(isolated_argv("vmtasks.autopkgtest.relay", name))]
         log = _Followed(directory / "log", machine)
 
@@ -103,8 +104,9 @@ def run(
             nonlocal ended
             try:
                 with host_commands() as host:
-                    # All that it prints is in its log.
-                    line = ["/bin/sh", "-c", 'exec "$@" </dev/null >/dev/null 2>&1', "sh", *argv]
+                    # All that it prints is in its log; what it leaves in TMPDIR when it is killed is the run's.
+                    quiet = ["/bin/sh", "-c", 'exec "$@" </dev/null >/dev/null 2>&1', "sh"]
+                    line = [*quiet, "env", f"TMPDIR={Path(temporary).absolute()}", *argv]
                     return host.run(line, watch=watch)
             finally:
                 ended = True

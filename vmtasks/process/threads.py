@@ -6,6 +6,7 @@ import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from typing import TypeVar
 
 from vmtasks.deadline import Deadline
@@ -28,15 +29,15 @@ def check_interrupted() -> None:
 def parallel(*tasks: Callable[[], object]) -> None:
     """Run all *tasks*, each in a thread of its own, and return when all have ended.
 
-    Where one fails, the others go on to their own end: what they find out is worth as much as before. The
-    first failure is then raised.
+    Each has the caller's context variables. Where one fails, the others go on to their own end: what they find out
+    is worth as much as before. The first failure is then raised.
 
     :raise Interrupted: we were asked to stop; the tasks were told, and have ended.
     """
     with ThreadPoolExecutor(max_workers=max(1, len(tasks)), thread_name_prefix="task") as pool:
         futures: list[Future[object]] = []
         try:
-            futures += map(pool.submit, tasks)
+            futures += [pool.submit(copy_context().run, task) for task in tasks]
             wait(futures)
         except BaseException:
             _interrupted.set()

@@ -7,7 +7,6 @@ import re
 import shlex
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -30,6 +29,7 @@ from vmtasks.errors import (
     outcome_of,
 )
 from vmtasks.run.options import RecipeOptions, accelerator, network
+from vmtasks.run.stopwatch import stopwatch
 
 if TYPE_CHECKING:
     from vmtasks.guest import Guest
@@ -176,10 +176,10 @@ class Run:
             continue_on_error, guest = bool(was), None if isinstance(was, bool) else was
         errors.renamed_options(renamed, {})
         events.emit(events.CaseStarted(case=name))
-        began_s = time.monotonic()
         problem: BaseException | None = None
         try:
-            yield
+            with stopwatch() as watch:
+                yield
         except TestSkipped as skipped:
             problem = skipped
         except TestFailed as failure:
@@ -198,7 +198,7 @@ class Run:
                 events.CaseEnded(
                     case=name,
                     outcome="skipped" if isinstance(problem, TestSkipped) else outcome_of(problem),
-                    duration_s=time.monotonic() - began_s,
+                    duration_s=watch.seconds,
                     message=message_of(problem),
                     details=getattr(problem, "details", ()),
                 )
