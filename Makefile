@@ -46,6 +46,10 @@ check: setup ## Every test and linter that this project has about itself, real m
 check-fast: setup ## The tests that need no machine: a minute or two
 	@$(PYTEST) tests/unit tests/process $(ARGS)
 
+.PHONY: check-kvm
+check-kvm: setup ## See what machines do under KVM, in a machine that has one; writes docs/kvm.md (up to an hour)
+	@.venv/bin/python -m tests.kvm $(ARGS)
+
 .PHONY: torture
 torture: setup ## Lose processes of real runs in N random ways, and see that nothing is left: N=200 SEED=
 	@.venv/bin/python -m tests.torture --trials $(or $(N),200) $(call option,--seed,$(SEED)) $(ARGS)

@@ -161,7 +161,7 @@ def fingerprint(machine: Machine, baked: BakedImage) -> str:
     parts = [
         FORMAT, baked.serial, disk.st_size, disk.st_mtime_ns, qemu_argv(nameless, disk=nameless.disk),
         os.fspath(qemu.resolve()), status.st_size, status.st_mtime_ns,
-        _processor() if machine.accelerator == "kvm" else "",
+        _seen_under_kvm() if machine.accelerator == "kvm" else "",
     ]  # fmt: skip
     return json.dumps(parts)
 
@@ -171,12 +171,19 @@ def key_of(basis: str, *more: str) -> str:
     return snapshots.key_for(json.dumps([basis, *more]))
 
 
-def _processor() -> str:
-    """Return what this host's processor is: under KVM the guest sees it."""
+def _seen_under_kvm() -> str:
+    """Return what decides which processor a guest sees under KVM: this host's, and what its kernel lets through.
+
+    A frozen guest has settled on the features that it found, and a state does not bring them along.
+    """
     telling = ("model name", "stepping", "microcode", "flags")
     with Path("/proc/cpuinfo").open() as processors:
         first = itertools.takewhile(str.strip, processors)  # the others are alike, and there may be many
-        words = [platform.machine(), *(line.rstrip("\n") for line in first if line.startswith(telling))]
+        words = [
+            platform.machine(),
+            platform.release(),
+            *(line.rstrip("\n") for line in first if line.startswith(telling)),
+        ]
     return "\n".join(words)
 
 
