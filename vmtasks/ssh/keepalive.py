@@ -11,8 +11,6 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from paramiko.ssh_exception import SSHException
-
 if TYPE_CHECKING:
     from fabric import Connection
     from paramiko import Transport
@@ -52,6 +50,8 @@ class Keepalive:
 
 def _ask(transport: Transport) -> None:
     """Return when the other side has answered, or the connection is closed."""
+    from paramiko.ssh_exception import SSHException
+
     with suppress(EOFError, OSError):  # it is being closed
         while transport.is_active():
             with suppress(SSHException):  # it was to agree on new keys first, and did not in half a minute

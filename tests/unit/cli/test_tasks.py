@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,9 @@ from vmtasks.host import slots
 from vmtasks.image import baked as cache
 from vmtasks.providers import boot
 from vmtasks.providers.qemu import provider
+
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(autouse=True)
@@ -96,3 +100,9 @@ def test_a_shell_without_a_terminal_boots_nothing(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(UsageError, match="cannot open a shell") as caught:
         vm.shell(Context(), "bookworm")
     assert caught.value.code == 64
+
+
+def test_a_list_of_the_tasks_needs_nothing_that_talks_to_machines_or_shows_runs() -> None:
+    probe = "import sys, tasks; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert {"paramiko", "fabric", "rich", "boto3", "buildbot"}.isdisjoint(done.stdout.split())
