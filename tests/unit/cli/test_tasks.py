@@ -22,7 +22,6 @@ from vmtasks.image import baked as cache
 from vmtasks.providers import boot
 from vmtasks.providers.qemu import provider
 
-
 ROOT = Path(__file__).resolve().parents[3]
 
 
