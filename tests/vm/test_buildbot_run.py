@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -31,7 +32,9 @@ def farm(tmp_path: Path) -> Iterator[Farm]:
     git = ("git", "-C", project, "-c", "user.name=Me", "-c", "user.email=me@example.org")
     subprocess.run([*git, "add", "."], check=True)
     subprocess.run([*git, "commit", "--quiet", "--message=greet"], check=True)
-    (tmp_path / "vmtasks/Makefile").write_text(f"test-in-vm:\n\t@$(MAKE) --no-print-directory -C '{ROOT}' $@\n")
+    (tmp_path / "vmtasks/Makefile").write_text(
+        f"test-in-vm:\n\t@VMTASKS_LINTIAN=off $(MAKE) --no-print-directory -C '{ROOT}' $@\n"
+    )
     with farm.running():
         yield farm
 
@@ -41,7 +44,8 @@ def test_buildbot_and_a_developer_make_the_same_products_of_a_commit(farm: Farm)
     checkout, developers = farm.home / "checkout", farm.home / "developer's"
     subprocess.run(["git", "clone", "--quiet", farm.home / "project", checkout], check=True)
     call = ["make", "test-in-vm", f"PROJECT={checkout}", f"OUT={developers}"]
-    subprocess.run(call, cwd=ROOT, stdin=subprocess.DEVNULL, check=True, timeout=LIMIT_S)
+    environ = {**os.environ, "VMTASKS_LINTIAN": "off"}
+    subprocess.run(call, cwd=ROOT, env=environ, stdin=subprocess.DEVNULL, check=True, timeout=LIMIT_S)
     until("end of the build", lambda: farm.get(f"buildrequests/{request}")[0]["complete"], LIMIT_S)
     assert [result for result, _ in farm.ended(request)] == ["success"]
 
