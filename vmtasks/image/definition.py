@@ -16,7 +16,7 @@ from vmtasks.errors import UsageError
 from vmtasks.spec import Architecture, Network
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9.+-]*")
-_INHERITED = (
+INHERITED = (
     "architecture", "mirror", "initrd", "modules", "kernel_options", "disk_gib", "memory_mib", "cpus", "network",
     "ec2",
 )  # fmt: skip
@@ -160,7 +160,7 @@ def read(path: Path, environ: Mapping[str, str] = os.environ, *, above: tuple[st
     beneath = Definition(name=path.stem, home=path)
     if isinstance(table.get("from"), str):
         parent = find(table["from"], environ, above=(*above, path.stem))
-        beneath = replace(beneath, parent=parent, **{key: getattr(parent, key) for key in _INHERITED})
+        beneath = replace(beneath, parent=parent, **{key: getattr(parent, key) for key in INHERITED})
     definition = toml.parse(Definition, table, where=str(path), over=beneath)
     _check(definition)
     return definition
