@@ -13,7 +13,7 @@ quote  = '$(subst ','\'',$(1))'
 option = $(if $(2),$(1) $(call quote,$(2)))
 on     = $(filter-out 0 no false,$(1))
 
-OPTIONS = $(call option,--image,$(IMAGE)) $(call option,--out,$(OUT)) \
+OPTIONS = $(call option,--image,$(IMAGE)) $(call option,--kernel,$(KERNEL)) $(call option,--out,$(OUT)) \
 	$(if $(call on,$(VM_DEBUG)),--shell) $(if $(call on,$(KEEP)),--keep) $(ARGS)
 
 .DEFAULT_GOAL := help
@@ -78,4 +78,4 @@ clean: ## Remove results and .venv; the images' cache stays (inv images.prune)
 
 ##
 ## Also, with SOURCE=, OUT= and DEBS= where they take them: make build-deb, make tarbake, make install-test
-## Options: PROJECT=DIR IMAGE=NAME OUT=DIR VM_DEBUG=1 (a shell where it failed) KEEP=1 (the machine stays) ARGS=…
+## Options: PROJECT=DIR IMAGE=NAME KERNEL=NAME|FILE OUT=DIR VM_DEBUG=1 (a shell where it failed) KEEP=1 (the machine stays) ARGS=…

@@ -23,6 +23,7 @@ _PACKAGE = re.compile(r"[a-z0-9][a-z0-9.+-]+")
 _ROOT_ON_EXT4 = ("ext4", "crc32c_generic")
 """What other kernels than Debian's cloud kernel have as modules; where one is built in, it is left out."""
 _IMAGE = re.compile(r"(?m) \./boot/vmlinu[xz]-(\S+)$")
+_HEADER_BYTES, _MAGIC, _VERSION, _SECTOR_BYTES = 0x210, slice(0x202, 0x206), slice(0x20E, 0x210), 0x200
 _DEB = "/var/cache/vmtasks/kernel.deb"
 
 # A metapackage stays for the dependency that it is; of what it depends on, the image has its kernel from.
@@ -131,3 +132,17 @@ def _asked(deb: Path, question: str, *more: str) -> str:
         reason = (done.stderr.strip().splitlines() or ["it is no package"])[-1]
         raise UsageError(f"cannot read the kernel {deb}: {reason}")
     return done.stdout
+
+
+def release_of(image: Path) -> str:
+    """Return what ``uname -r`` prints under a kernel, from its image's own header; empty where it has no such header.
+
+    Source: the kernel's Documentation/arch/x86/boot.rst, ``kernel_version``.
+    """
+    with image.open("rb") as file:
+        header = file.read(_HEADER_BYTES)
+        if header[_MAGIC] != b"HdrS":
+            return ""
+        file.seek(int.from_bytes(header[_VERSION], "little") + _SECTOR_BYTES)
+        words = file.read(_SECTOR_BYTES).split(b"\0")[0].split()
+    return words[0].decode(errors="replace") if words else ""

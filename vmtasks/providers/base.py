@@ -24,6 +24,8 @@ class BootOptions:
     """What to call it; the image's name by default."""
     on: str = ""
     """Where it is to run; empty: as the host's settings have it."""
+    kernel: str = ""
+    """Another kernel than the image's: the name of a Debian package, or a .deb file."""
     memory_mib: int | None = None
     cpus: int | None = None
     network: Network | None = None

@@ -24,6 +24,7 @@ def boot(
     *,
     name: str = "",
     on: str = "",
+    kernel: str = "",
     memory_mib: int | None = None,
     cpus: int | None = None,
     network: Network | None = None,
@@ -46,6 +47,8 @@ def boot(
     :param image: the name of an image, or what ``guest.checkpoint`` returned.
     :param name: what to call the machine; the image's name by default.
     :param on: where it is to run: see docs/providers.md; by default as the host's settings have it.
+    :param kernel: another kernel than the image's: the name of a Debian package such as ``linux-image-rt-amd64``, or a
+        .deb file; the image with it is baked once.
     :param cold: boot from the disk, whatever templates there are.
     :param forkable: whether ``guest.checkpoint`` is to serve; it costs some tenths of a second.
     :param extra_args: more arguments for QEMU; such a machine boots cold.
@@ -61,6 +64,7 @@ def boot(
     options = BootOptions(
         name=name,
         on=on,
+        kernel=kernel,
         memory_mib=memory_mib,
         cpus=cpus,
         network=network,

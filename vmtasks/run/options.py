@@ -20,6 +20,9 @@ class RecipeOptions:
     on: str = field(
         default="", metadata={"help": "where machines run: local, USER@HOST, ssh://HOST or ec2 (docs/providers.md)"}
     )
+    kernel: str = field(
+        default="", metadata={"help": "boot each machine with another kernel: a Debian package's name, or a .deb file"}
+    )
     accel: str = field(default="", metadata={"help": "accelerator: auto (try, the default), kvm or tcg"})
     network: str = field(default="", metadata={"help": "what each machine reaches: user (all), restricted or none"})
     memory_mib: int | None = field(default=None, metadata={"help": "memory of each machine in MiB", "at_least": 64})

@@ -129,6 +129,7 @@ class Run:
         options = BootOptions(
             name=self._name_for(name or source),
             on=flags.on or (project.machine.on if project else ""),
+            kernel=flags.kernel if isinstance(image, str) else "",  # a checkpoint's has been chosen
             memory_mib=flags.memory_mib or (project.machine.memory_mib if project else None),
             cpus=flags.cpus or (project.machine.cpus if project else None),
             network=network(flags.network) or (project.machine.network if project else None),

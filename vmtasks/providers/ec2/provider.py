@@ -137,6 +137,8 @@ def _check(request: MachineRequest, definition: Definition, instance_type: str) 
         raise UsageError(f"cannot run {name} on ec2 with network '{network}': there it reaches the Internet")
     if options.extra_args:
         raise UsageError(f"cannot run {name} on ec2 with arguments for QEMU: there is none")
+    if options.kernel:
+        raise UsageError(f"cannot give {name} another kernel on ec2: its AMI has one")
     for names, reason in (
         (("memory_mib", "cpus", "accel"), f"{instance_type} is what the image's [ec2] says"),
         (("attempts",), "a machine that does not come up there is not tried again"),

@@ -10,13 +10,14 @@ from typing import Literal
 
 from vmtasks.cache.snapshot import Snapshot
 from vmtasks.config.settings import HostSettings
-from vmtasks.errors import UsageError
+from vmtasks.errors import BootError, UsageError
 from vmtasks.guest import Guest
 from vmtasks.host.accelerator import Choice, choose
 from vmtasks.host.local import LOCAL_HOST, Host
 from vmtasks.image.bake import ensure
 from vmtasks.image.baked import BakedImage, images_dir, read_baked
 from vmtasks.image.definition import Definition, find
+from vmtasks.image.kernel import release_of, with_kernel
 from vmtasks.machine.checkpoint import machine_from
 from vmtasks.machine.launch import BootSource, LaunchConfig
 from vmtasks.machine.lifecycle import running
@@ -54,6 +55,8 @@ class Qemu:
         else:
             raise UsageError(f"cannot start from {image.name}: it is no checkpoint of a QEMU machine")
         with running(machine, replace(launch, purpose=request.purpose, log_dir=request.log_dir), source) as guest:
+            if options.kernel and launch.baked:
+                expect_running(guest, launch.baked)
             yield guest
 
     def command_line(self, request: MachineRequest) -> tuple[str, ...]:
@@ -72,6 +75,18 @@ class Qemu:
         return (*qemu_argv(machine, disk=machine.disk, wires=BY_HAND), "-snapshot")
 
 
+def expect_running(guest: Guest, baked: BakedImage) -> None:
+    """See that a guest runs the kernel of its image.
+
+    :raise BootError: it runs another one.
+    """
+    kernel = replace(baked, directory=images_dir() / baked.serial).kernel  # here, wherever the guest is
+    wanted = release_of(kernel) if kernel else ""
+    release = guest.query(["uname", "--kernel-release"]).strip()
+    if wanted and release != wanted:
+        raise BootError(f"{guest.name} runs the kernel {release}, and not the {wanted} that was asked for")
+
+
 def fork_of(checkpoint: Snapshot, options: BootOptions) -> tuple[Machine, LaunchConfig, BootSource]:
     """Return what a machine from *checkpoint* is made of: all but its name was settled when that was frozen.
 
@@ -80,9 +95,9 @@ def fork_of(checkpoint: Snapshot, options: BootOptions) -> tuple[Machine, Launch
     """
     frozen_machine = machine_from(checkpoint.metadata["machine"])
     machine = replace(frozen_machine, name=options.name or frozen_machine.name)
-    for setting in ("memory_mib", "cpus", "network", "extra_args"):
+    for setting in ("kernel", "memory_mib", "cpus", "network", "extra_args"):
         value = getattr(options, setting)
-        if value and value != getattr(machine, setting):
+        if value and value != getattr(machine, setting, ""):
             raise UsageError(
                 f"cannot give {checkpoint.name} another {setting}: a machine from a checkpoint is as it was"
             )
@@ -128,7 +143,7 @@ def launch_of(image: str, options: BootOptions, place: Host = LOCAL_HOST) -> tup
     :raise UsageError: there is no such image.
     :raise HostError: this host cannot bake it.
     """
-    definition = find(image)
+    definition = with_kernel(find(image), options.kernel) if options.kernel else find(image)
     settings = settings_of(place, options)
     choice = place.call(choose, settings.accel)
     own = ensure_baked(definition, settings=settings if place.is_local else None)  # baked here: by this host's
@@ -141,7 +156,9 @@ def launch_of(image: str, options: BootOptions, place: Host = LOCAL_HOST) -> tup
             raise AssertionError("there are no other places")
         baked = sent(place, own)
     machine = machine_of(definition, baked, choice, options)
-    launch = LaunchConfig(image=image, baked=baked, access=own.access, choice=choice, settings=settings, place=place)
+    launch = LaunchConfig(
+        image=definition.name, baked=baked, access=own.access, choice=choice, settings=settings, place=place
+    )
     return machine, launch
 
 

@@ -129,6 +129,8 @@ class StaticHost:
             )
         if options.extra_args:
             raise UsageError(f"cannot give {self.host} arguments for QEMU: it is none of QEMU's machines")
+        if options.kernel:
+            raise UsageError(f"cannot give {self.host} another kernel: it runs already")
         if (self, threading.current_thread()) in _holders:
             raise UsageError(
                 f"cannot have a second machine at {self.host}: there is one, and who asks has not given it back yet",
