@@ -15,7 +15,8 @@ from vmtasks.process.child import die_with_parent
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any
+
+    from vmtasks.supervisor.plan import Plan
 
     Slack = Callable[..., None]
     """Waits so many seconds, or until one of the descriptors behind them can be read; raises when no caller waits."""
@@ -23,18 +24,18 @@ if TYPE_CHECKING:
 _LOOK_S = 1.0
 
 
-def prepare(plan: dict[str, Any], wait: Slack) -> None:
-    """Carry out what a plan has under ``prepare``, ``blank`` and ``copy``; see ``main`` of the supervisor.
+def prepare(plan: Plan, wait: Slack) -> None:
+    """Carry out what a plan has under ``prepare``, ``blank`` and ``copy``.
 
     :raise CalledProcessError: a command failed.
     :raise OSError: the disk is full, or a file cannot be read.
     """
-    for command in plan["prepare"]:
+    for command in plan.prepare:
         _run(command, wait)
-    for path, size_bytes in plan["blank"]:
+    for path, size_bytes in plan.blank:
         with open(path, "xb") as file:
             file.truncate(size_bytes)
-    for source, target in plan["copy"]:
+    for source, target in plan.copy:
         copy_extents(source, target, lambda: wait(0.0))
 
 

@@ -23,6 +23,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from vmtasks.supervisor.plan import Plan
+
 CONTROL_LIMIT_S = 10.0
 QUIT_LIMIT_S = 3.0
 EXIT_LIMIT_S = 0.5
@@ -39,17 +41,17 @@ def confine(parent: int) -> None:
 class QemuProcess:
     """A running QEMU, its control line and its console."""
 
-    def __init__(self, plan: dict[str, Any]) -> None:
+    def __init__(self, plan: Plan) -> None:
         ours, theirs = socket.socketpair()
         screen, serial = socket.socketpair()
         os.dup2(theirs.fileno(), QMP_FD, inheritable=True)
         os.dup2(serial.fileno(), CONSOLE_FD, inheritable=True)
         parent = os.getpid()
-        self._log = plan["qemu_log"]
+        self._log = plan.qemu_log
         self._greeted = False
         self.console = Console(
             screen,
-            plan["console"],
+            plan.console,
             on_panic=lambda line: tell("panic", line=line),
             on_out_of_memory=lambda line: tell("out-of-memory", line=line),
             on_text=lambda text: tell("console", text=text),
@@ -57,12 +59,12 @@ class QemuProcess:
         self.qmp = Qmp(ours)
         with theirs, serial, open(self._log, "ab") as log:
             self.process = subprocess.Popen(
-                plan["argv"],
+                plan.argv,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 pass_fds=(QMP_FD, CONSOLE_FD),
-                cwd=plan.get("cwd") or plan["directory"],
+                cwd=plan.cwd or plan.directory,
                 preexec_fn=lambda: confine(parent),  # noqa: PLW1509 - there is but one thread here
             )
         os.close(QMP_FD)

@@ -29,6 +29,7 @@ from vmtasks.spec import Machine
 from vmtasks.ssh.connect import Address
 from vmtasks.ssh.session import Session
 from vmtasks.supervisor.client import SupervisorClient
+from vmtasks.supervisor.plan import Plan
 
 LIMIT_S = 30.0
 QEMU = """#!/bin/sh
@@ -108,9 +109,9 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]
     monkeypatch.setenv("VMTASKS_CACHE", str(tmp_path / "cache"))
     plan_of = lifecycle.plan_of
 
-    def plan(*circumstances: Any, **files: Any) -> dict[str, Any]:
+    def plan(*circumstances: Any, **files: Any) -> Plan:
         plan = plan_of(*circumstances, **files)
-        return {**plan, "slot": {**plan["slot"], "directory": str(tmp_path / "queue")}}
+        return plan._replace(slot=plan.slot._replace(directory=str(tmp_path / "queue")))
 
     monkeypatch.setattr(lifecycle, "plan_of", plan)
 

@@ -26,6 +26,7 @@ from vmtasks.integrations.runvm.main import runvm
 from vmtasks.machine import lifecycle
 from vmtasks.ssh.session import Session
 from vmtasks.supervisor.client import SupervisorClient
+from vmtasks.supervisor.plan import Plan
 
 QEMU = """#!/bin/sh
 script=$(ls '{scripts}' | head -n 1)
@@ -105,9 +106,9 @@ def plays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None
     monkeypatch.setattr(lifecycle, "pin_host_key", lambda access, *_: access)
     plan_of = lifecycle.plan_of
 
-    def plan(*circumstances: Any, **files: Any) -> dict[str, Any]:
+    def plan(*circumstances: Any, **files: Any) -> Plan:
         plan = plan_of(*circumstances, **files)
-        return {**plan, "slot": {**plan["slot"], "directory": str(tmp_path / "queue")}}
+        return plan._replace(slot=plan.slot._replace(directory=str(tmp_path / "queue")))
 
     monkeypatch.setattr(lifecycle, "plan_of", plan)
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "image.qcow2", "1M"], check=True)
