@@ -43,6 +43,8 @@ _COMPLETE = "Capabilities negotiation is already complete, command ignored"
 _COLUMNS = "  Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ\r\n"
 _FORWARD = re.compile(r"hostfwd=tcp:([\d.]*):(\d+)-([\d.]*):(\d+)")
 
+FILES = (os.path.abspath(__file__), sys.prefix, sys.base_prefix)  # noqa: PTH100
+"""What the fake has to read."""
 Act = Sequence[Any]
 Script = Mapping[str, Sequence[Act]]
 """What to do at which moment; see above."""

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import vmtasks
-from tests.fake_qemu import Script, command
+from tests.fake_qemu import FILES, Script, command
 from vmtasks.deadline import Deadline
+from vmtasks.process.landlock import Reach
 from vmtasks.supervisor.plan import Owner, Plan, SlotRequest
 
 LIMIT_S = 30.0
@@ -43,6 +44,7 @@ def plan_in(home: Path, script: Script | None = None, *, claim_mib: int = 100, *
         owner=Owner(name="guest", image="", user="", what="a test", caller_pid=os.getpid(), memory_mib=claim_mib),
         console=str(home / "console.log"),
         qemu_log=str(home / "qemu.log"),
+        reach=Reach(read=FILES),
     )
     return plan._replace(**more)
 

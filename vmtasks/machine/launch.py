@@ -23,6 +23,8 @@ class PersistentDisk:
     """Commands that make the disk."""
     copy: tuple[tuple[Path, Path], ...] = ()
     """Pairs of files, the second to be made of the first."""
+    beneath: tuple[Path, ...] = ()
+    """What the disk is laid over, besides images of ours: QEMU reads that."""
     move: tuple[tuple[Path, Path], ...] = ()
     """Pairs of files, the first to become the second once QEMU has ended as it should; otherwise the first goes."""
     power_off: Command | None = ("systemctl", "--no-block", "poweroff")

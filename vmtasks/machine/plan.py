@@ -9,6 +9,7 @@ from pathlib import Path
 from vmtasks.host import capacity
 from vmtasks.machine.identity import CloneIdentity
 from vmtasks.machine.launch import BootSource, LaunchConfig, copies_of, stands_on
+from vmtasks.machine.reach import reach_of
 from vmtasks.process.user import user_name
 from vmtasks.qemu.argv import overlay_argv, qemu_argv
 from vmtasks.spec import EXCHANGE_BYTES, NOTE_AT, Machine
@@ -52,6 +53,7 @@ def plan_of(
         # A caller's own arguments may name files beside the caller.
         cwd=str(Path.cwd()) if form.extra_args else None,
         prepare=overlay if is_laid_over else launch.keeping.prepare,
+        reach=reach_of(machine, form, launch, source, directory),
         blank=(BlankFile(str(form.exchange), EXCHANGE_BYTES),) if form.exchange else (),
         copy=tuple(FileCopy(str(original), str(target)) for original, target in copies),
         scratch=tuple(str(work) for work, _ in launch.keeping.move),

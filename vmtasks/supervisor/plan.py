@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 from typing import NamedTuple, get_args, get_origin, get_type_hints
 
+from vmtasks.process.landlock import Reach
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -79,6 +81,8 @@ class Plan(NamedTuple):
     """Receives the serial console; None: what it prints is told."""
     cwd: str | None = None
     """Where QEMU runs; None: in *directory*."""
+    reach: Reach = Reach()
+    """What QEMU reaches besides its program and what that needs."""
     prepare: tuple[tuple[str, ...], ...] = ()
     """Commands to run before it: they make the overlay."""
     blank: tuple[BlankFile, ...] = ()

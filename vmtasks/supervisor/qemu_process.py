@@ -11,6 +11,8 @@ import time
 from contextlib import suppress
 
 from vmtasks.host.flock import flock
+from vmtasks.host.program_files import program_files
+from vmtasks.process import landlock
 from vmtasks.process.child import die_with_parent, drop_privileges
 from vmtasks.qemu import migration
 from vmtasks.qemu.descriptors import CONSOLE_FD, QMP_FD
@@ -32,10 +34,11 @@ EXIT_LIMIT_S = 0.5
 LOOK_S = 1.0
 
 
-def confine(parent: int) -> None:
-    """In the child, before it becomes QEMU: be killed when the supervisor ends, and have no privileges until then."""
+def confine(parent: int, rules: int | None) -> None:
+    """In the child, before it becomes QEMU: end with the supervisor, have no privileges, and reach its own files."""
     die_with_parent(parent)
     drop_privileges()
+    landlock.restrict(rules)
 
 
 class QemuProcess:
@@ -57,16 +60,21 @@ class QemuProcess:
             on_text=lambda text: tell("console", text=text),
         )
         self.qmp = Qmp(ours)
-        with theirs, serial, open(self._log, "ab") as log:
-            self.process = subprocess.Popen(
-                plan.argv,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                pass_fds=(QMP_FD, CONSOLE_FD),
-                cwd=plan.cwd or plan.directory,
-                preexec_fn=lambda: confine(parent),  # noqa: PLW1509 - there is but one thread here
-            )
+        reach = program_files(plan.argv[0]) | plan.reach
+        with theirs, serial, open(self._log, "ab") as log, landlock.ruleset(reach) as rules:
+            try:
+                self.process = subprocess.Popen(
+                    plan.argv,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    pass_fds=(QMP_FD, CONSOLE_FD),
+                    cwd=plan.cwd or plan.directory,
+                    env={**os.environ, "TMPDIR": plan.directory},
+                    preexec_fn=lambda: confine(parent, rules),  # noqa: PLW1509 - there is but one thread here
+                )
+            except subprocess.SubprocessError as problem:
+                raise OSError("QEMU could not be confined: the kernel refused (landlock(7))") from problem
         os.close(QMP_FD)
         os.close(CONSOLE_FD)
         self.ended = os.pidfd_open(self.process.pid)

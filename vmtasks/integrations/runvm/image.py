@@ -140,6 +140,7 @@ def _keeping(
         prepare = (("rm", "-f", "--", str(work)),)
     return work, PersistentDisk(
         prepare=prepare,
+        beneath=tuple(sorted(beneath)),
         copy=((image, work),) if moved and not base else (),
         move=((work, image.resolve()),) if moved else (),
         power_off=_power_off(call, access.user),
