@@ -44,7 +44,7 @@ def plan_in(home: Path, script: Script | None = None, *, claim_mib: int = 100, *
         owner=Owner(name="guest", image="", user="", what="a test", caller_pid=os.getpid(), memory_mib=claim_mib),
         console=str(home / "console.log"),
         qemu_log=str(home / "qemu.log"),
-        reach=Reach(read=FILES),
+        reach=Reach(FILES, (str(home),)),
     )
     return plan._replace(**more)
 

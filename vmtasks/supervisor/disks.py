@@ -10,7 +10,8 @@ import os
 import subprocess
 
 from vmtasks.host.sparse import copy_extents
-from vmtasks.process.child import die_with_parent
+from vmtasks.process.landlock import Reach
+from vmtasks.supervisor.confined import start_confined
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def prepare(plan: Plan, wait: Slack) -> None:
     :raise OSError: the disk is full, or a file cannot be read.
     """
     for command in plan.prepare:
-        _run(command, wait)
+        _run(command, wait, plan.reach | Reach(write=(os.path.dirname(command[-1]),)))
     for path, size_bytes in plan.blank:
         with open(path, "xb") as file:
             file.truncate(size_bytes)
@@ -45,16 +46,9 @@ def failure(problem: subprocess.CalledProcessError) -> str:
     return f"{problem.cmd[0]} ended with status {problem.returncode}: {words}"
 
 
-def _run(command: Sequence[str], wait: Slack) -> None:
+def _run(command: Sequence[str], wait: Slack, reach: Reach) -> None:
     """Run a command, which is ended when we are, or when no caller waits."""
-    parent = os.getpid()
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        preexec_fn=lambda: die_with_parent(parent),  # noqa: PLW1509 - there is but one thread here
-    ) as process:
+    with start_confined(command, reach, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
         ended = os.pidfd_open(process.pid)
         try:
             while process.poll() is None:

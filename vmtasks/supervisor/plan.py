@@ -84,7 +84,7 @@ class Plan(NamedTuple):
     reach: Reach = Reach()
     """What QEMU reaches besides its program and what that needs."""
     prepare: tuple[tuple[str, ...], ...] = ()
-    """Commands to run before it: they make the overlay."""
+    """Commands to run before it, which make the overlay: the last word of each is the file that it makes."""
     blank: tuple[BlankFile, ...] = ()
     copy: tuple[FileCopy, ...] = ()
     scratch: tuple[str, ...] = ()

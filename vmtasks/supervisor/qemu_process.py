@@ -11,12 +11,10 @@ import time
 from contextlib import suppress
 
 from vmtasks.host.flock import flock
-from vmtasks.host.program_files import program_files
-from vmtasks.process import landlock
-from vmtasks.process.child import die_with_parent, drop_privileges
 from vmtasks.qemu import migration
 from vmtasks.qemu.descriptors import CONSOLE_FD, QMP_FD
 from vmtasks.qemu.qmp import Qmp, QmpError, ports_of
+from vmtasks.supervisor.confined import start_confined
 from vmtasks.supervisor.console import LAST_WORDS_BYTES, Console
 from vmtasks.supervisor.control import CallerGone, ControlChannel, os_error_text, tell
 from vmtasks.supervisor.disks import failure
@@ -34,13 +32,6 @@ EXIT_LIMIT_S = 0.5
 LOOK_S = 1.0
 
 
-def confine(parent: int, rules: int | None) -> None:
-    """In the child, before it becomes QEMU: end with the supervisor, have no privileges, and reach its own files."""
-    die_with_parent(parent)
-    drop_privileges()
-    landlock.restrict(rules)
-
-
 class QemuProcess:
     """A running QEMU, its control line and its console."""
 
@@ -49,7 +40,6 @@ class QemuProcess:
         screen, serial = socket.socketpair()
         os.dup2(theirs.fileno(), QMP_FD, inheritable=True)
         os.dup2(serial.fileno(), CONSOLE_FD, inheritable=True)
-        parent = os.getpid()
         self._log = plan.qemu_log
         self._greeted = False
         self.console = Console(
@@ -60,21 +50,16 @@ class QemuProcess:
             on_text=lambda text: tell("console", text=text),
         )
         self.qmp = Qmp(ours)
-        reach = program_files(plan.argv[0]) | plan.reach
-        with theirs, serial, open(self._log, "ab") as log, landlock.ruleset(reach) as rules:
-            try:
-                self.process = subprocess.Popen(
-                    plan.argv,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    pass_fds=(QMP_FD, CONSOLE_FD),
-                    cwd=plan.cwd or plan.directory,
-                    env={**os.environ, "TMPDIR": plan.directory},
-                    preexec_fn=lambda: confine(parent, rules),  # noqa: PLW1509 - there is but one thread here
-                )
-            except subprocess.SubprocessError as problem:
-                raise OSError("QEMU could not be confined: the kernel refused (landlock(7))") from problem
+        with theirs, serial, open(self._log, "ab") as log:
+            self.process = start_confined(
+                plan.argv,
+                plan.reach,
+                stdout=log,
+                stderr=log,
+                pass_fds=(QMP_FD, CONSOLE_FD),
+                cwd=plan.cwd or plan.directory,
+                env={**os.environ, "TMPDIR": plan.directory},
+            )
         os.close(QMP_FD)
         os.close(CONSOLE_FD)
         self.ended = os.pidfd_open(self.process.pid)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.fake_qemu import Script, command
+from tests.fake_qemu import FILES, Script, command
 from vmtasks import events
 from vmtasks.config.settings import HostSettings
 from vmtasks.deadline import Deadline
@@ -25,6 +25,7 @@ from vmtasks.image.baked import BakedImage
 from vmtasks.machine import lifecycle
 from vmtasks.machine.launch import BootSource, LaunchConfig
 from vmtasks.machine.lifecycle import running
+from vmtasks.process.landlock import Reach
 from vmtasks.spec import Machine
 from vmtasks.ssh.connect import Address
 from vmtasks.ssh.session import Session
@@ -111,7 +112,8 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]
 
     def plan(*circumstances: Any, **files: Any) -> Plan:
         plan = plan_of(*circumstances, **files)
-        return plan._replace(slot=plan.slot._replace(directory=str(tmp_path / "queue")))
+        slot = plan.slot._replace(directory=str(tmp_path / "queue"))
+        return plan._replace(slot=slot, reach=plan.reach | Reach(FILES, (str(scripts),)))
 
     monkeypatch.setattr(lifecycle, "plan_of", plan)
 

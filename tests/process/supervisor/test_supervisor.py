@@ -590,7 +590,7 @@ TRAVELLERS = {
     "host": ("flock", "program_files", "slots", "sparse"),
     "process": ("child", "landlock", "user"),
     "qemu": ("descriptors", "migration", "qmp"),
-    "supervisor": ("__main__", "console", "control", "disks", "plan", "qemu_process"),
+    "supervisor": ("__main__", "confined", "console", "control", "disks", "plan", "qemu_process"),
 }
 
 
