@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from vmtasks.errors import HostError, UsageError
@@ -65,15 +66,17 @@ def reach_of_arguments(arguments: tuple[str, ...], cwd: str) -> Reach:
 
 def _paths(word: str, cwd: Path) -> Iterator[Path]:
     """Yield every file or directory that a part of an argument names, or where it says that one be made."""
-    rests = (word[found.end() :] for found in _SEPARATOR.finditer(word))
-    for part in {word, *_SEPARATOR.split(word), *rests} - {""}:
+    parts = set(_SEPARATOR.split(word))
+    rests = {word, *(word[found.end() :] for found in _SEPARATOR.finditer(word))}  # a name may have separators in it
+    for part in (parts | rests) - {""}:
         path = cwd / part.replace(",,", ",")
-        try:
-            found = path if path.exists() else path.parent if "/" in part and path.parent.is_dir() else None
-        except OSError:  # too long to be a path
-            continue
-        if found and str(found) not in _NOT_FILLED and not any(found.is_relative_to(one) for one in _NOT_WRITTEN):
-            yield found
+        with suppress(OSError):  # too long to be a path
+            if not path.exists():
+                if part not in parts or "/" not in part or not path.parent.is_dir():
+                    continue
+                path = path.parent
+            if str(path) not in _NOT_FILLED and not any(path.is_relative_to(one) for one in _NOT_WRITTEN):
+                yield path
 
 
 def _beneath(image: Path) -> list[Path]:
