@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import os
 import subprocess
+from contextlib import contextmanager, suppress
 
 from vmtasks.host.sparse import copy_extents
-from vmtasks.process.landlock import Reach
 from vmtasks.supervisor.confined import start_confined
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
+    from vmtasks.process.landlock import Reach
     from vmtasks.supervisor.plan import Plan
 
     Slack = Callable[..., None]
@@ -32,12 +33,30 @@ def prepare(plan: Plan, wait: Slack) -> None:
     :raise OSError: the disk is full, or a file cannot be read.
     """
     for command in plan.prepare:
-        _run(command, wait, plan.reach | Reach(write=(os.path.dirname(command[-1]),)))
+        with _there(command[-1]):
+            _run(command, wait, plan.reach)
     for path, size_bytes in plan.blank:
         with open(path, "xb") as file:
             file.truncate(size_bytes)
     for source, target in plan.copy:
+        with suppress(FileNotFoundError):  # a host that crashed may have left one
+            os.unlink(target)
         copy_extents(source, target, lambda: wait(0.0))
+
+
+@contextmanager
+def _there(path: str) -> Iterator[None]:
+    """Have a file there, so that what writes it need reach no more; one that was not there goes if the block fails."""
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
+    except FileExistsError:
+        yield
+        return
+    try:
+        yield
+    except BaseException:
+        os.unlink(path)
+        raise
 
 
 def failure(problem: subprocess.CalledProcessError) -> str:

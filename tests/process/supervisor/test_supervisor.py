@@ -275,12 +275,15 @@ def test_no_qemu(supervise: Callable[..., Supervisor], plan: MakePlan, tmp_path:
     assert nothing_is_left(ours)
 
 
-def test_preparation_that_fails_is_quoted(supervise: Callable[..., Supervisor], plan: MakePlan) -> None:
-    ours = plan(prepare=[["/bin/sh", "-c", "echo all is well; echo no room left >&2; exit 4"]])
+def test_preparation_that_fails_is_quoted(supervise: Callable[..., Supervisor], plan: MakePlan, tmp_path: Path) -> None:
+    ours = plan(
+        prepare=[["/bin/sh", "-c", "echo all is well; echo no room left >&2; exit 4", str(tmp_path / "overlay")]]
+    )
     one = supervise(ours)
     one.says("admitted")
     last = one.ends()
     assert (last["status"], last["error"]) == (None, "/bin/sh ended with status 4: no room left")
+    assert not (tmp_path / "overlay").exists()
     assert nothing_is_left(ours)
 
 
@@ -290,7 +293,7 @@ def test_preparation_ends_when_nobody_waits_for_it(
 ) -> None:
     gate = tmp_path / "gate"
     os.mkfifo(gate)
-    one = supervise(plan(prepare=[["/bin/sh", "-c", f"echo $$ >'{gate}'; exec sleep 600"]]))
+    one = supervise(plan(prepare=[["/bin/sh", "-c", f"echo $$ >'{gate}'; exec sleep 600", str(tmp_path / "overlay")]]))
     one.says("admitted")
     pid = int(gate.read_text())
     assert not ended(pid, within_s=0)
@@ -301,8 +304,10 @@ def test_preparation_ends_when_nobody_waits_for_it(
     assert ended(pid, within_s=PROMPT_S)
 
 
-def test_preparation_that_cannot_be_run_is_named(supervise: Callable[..., Supervisor], plan: MakePlan) -> None:
-    one = supervise(plan(prepare=[["qemu-img-none", "create"]]))
+def test_preparation_that_cannot_be_run_is_named(
+    supervise: Callable[..., Supervisor], plan: MakePlan, tmp_path: Path
+) -> None:
+    one = supervise(plan(prepare=[["qemu-img-none", str(tmp_path / "overlay")]]))
     one.says("admitted")
     assert one.ends()["error"] == "qemu-img-none: No such file or directory"
 
@@ -321,7 +326,7 @@ def test_lease_that_cannot_be_written_ends_the_machine_first(
 ) -> None:
     gate = tmp_path / "gate"
     os.mkfifo(gate)
-    ours = plan(prepare=[["/bin/sh", "-c", f"read word <'{gate}'"]])
+    ours = plan(prepare=[["/bin/sh", "-c", f"read word <'{gate}'", str(tmp_path / "overlay")]])
     one = supervise(ours)
     one.says("admitted")
     resource.prlimit(one.process.pid, resource.RLIMIT_FSIZE, (0, 0))  # from now on its disk is as good as full

@@ -134,13 +134,8 @@ def _keeping(
             f"cannot run {image.name} in {work.parent}: it names its base image relative to where it is",
             hint=f"qemu-img rebase -u -F FORMAT -b BASE {image} with the whole path of BASE mends that",
         )
-    prepare: tuple[tuple[str, ...], ...] = ()
-    if base:
-        prepare = (overlay_argv(base, str(chain[0]["format"]), work),)
-    elif moved:  # a host that crashed may have left one there
-        prepare = (("rm", "-f", "--", str(work)),)
     return work, PersistentDisk(
-        prepare=prepare,
+        prepare=(overlay_argv(base, str(chain[0]["format"]), work),) if base else (),
         beneath=tuple(sorted(beneath)),
         copy=((image, work),) if moved and not base else (),
         move=((work, image.resolve()),) if moved else (),
