@@ -14,6 +14,7 @@ sent to the control line goes out with it. ::
     {"human-monitor-command": [["say", "Kernel panic"]]}           panics as soon as it is asked for its ports
     {"cont": [["event", "BLOCK_IO_ERROR", {"reason": "..."}]]}     an event, in front of the answer
     {"query-status": [["send", "?!"]]}                             a line that is no message
+    {"cont": [["open", "/etc/passwd", "r"]]}                       complains of what came of it; "w": to write
     {"query-status": [["after", "event", "STOP", {}]]}             any of these, but behind the answer
     {"query-status": [["flood", "all work and no play\n"]]}         on the console, without end
     {"migrate": [["event", "MIGRATION", {"status": "failed"}]]}    instead of one that is completed at once
@@ -43,6 +44,8 @@ _COMPLETE = "Capabilities negotiation is already complete, command ignored"
 _COLUMNS = "  Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ\r\n"
 _FORWARD = re.compile(r"hostfwd=tcp:([\d.]*):(\d+)-([\d.]*):(\d+)")
 
+FILES = (os.path.abspath(__file__), sys.prefix, sys.base_prefix)  # noqa: PTH100
+"""What the fake has to read."""
 Act = Sequence[Any]
 Script = Mapping[str, Sequence[Act]]
 """What to do at which moment; see above."""
@@ -174,6 +177,8 @@ class FakeQemu:
             case "complain", (text,):
                 sys.stderr.write(f"qemu-system-fake: {text}\n")
                 sys.stderr.flush()
+            case "open", (path, mode):
+                self._do("complain", f"{path}: {_opened(path, mode)}")
             case "say", (text,):
                 self._console.sendall(text.encode())
             case "flood", (text,):
@@ -209,6 +214,15 @@ def _socket(options: Iterable[tuple[str, str]], name: str) -> socket.socket:
         if option == "-chardev" and kind == "socket" and settings.get("id") == name:
             return socket.socket(fileno=int(settings["fd"]))
     raise SystemExit(f"qemu-system-fake: cannot start without -chardev socket,id={name},fd=N")
+
+
+def _opened(path: str, mode: str) -> str:
+    """Return what came of opening a file to read or, with "w", to write."""
+    try:
+        os.close(os.open(path, os.O_RDONLY if mode == "r" else os.O_RDWR | os.O_CREAT, 0o600))
+    except OSError as problem:
+        return str(problem.strerror)
+    return "opened"
 
 
 def _flood(console: socket.socket, text: bytes) -> None:

@@ -58,9 +58,10 @@ def a_machine(run: Run, name: str) -> Iterator[MachineWatch]:
     """Wait for a slot, and have a machine in it."""
     plan = plan_in(run.directory.absolute())
     limit = HostSettings.load().machines
-    plan["slot"] |= {"directory": os.environ["QUEUE"], "machines": limit, "what": f"{run.recipe} of {name}"}
+    slot = plan.slot._replace(directory=os.environ["QUEUE"], machines=limit, what=f"{run.recipe} of {name}")
+    plan = plan._replace(slot=slot)
     with supervised(plan, log=run.directory / "supervisor.log") as client:
-        news = MachineWatch(client, "test", Path(plan["console"]))
+        news = MachineWatch(client, "test", Path(plan.console or os.devnull))
         with events.phase("slot", machine="test"):
             news.wait_for("admitted", Deadline.after(None))
         news.wait_for("started", Deadline.after(None))

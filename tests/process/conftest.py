@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from tests.process.supervised import LIMIT_S, Supervisor, plan_in
+from vmtasks.supervisor.plan import Plan
 
 
 @pytest.fixture
-def plan(tmp_path: Path) -> Callable[..., dict[str, Any]]:
+def plan(tmp_path: Path) -> Callable[..., Plan]:
     """Return what makes a plan whose QEMU is the fake one, with a queue of its own for slots."""
     return partial(plan_in, tmp_path)
 
@@ -41,7 +42,7 @@ def supervise() -> Iterator[Callable[..., Supervisor]]:
     """Yield what starts a supervisor; all of them are gone in the end."""
     started: list[Supervisor] = []
 
-    def start(plan: dict[str, Any], *more: dict[str, Any], **limits: Any) -> Supervisor:
+    def start(plan: Plan, *more: dict[str, Any], **limits: Any) -> Supervisor:
         started.append(Supervisor(plan, *more, **limits))
         return started[-1]
 

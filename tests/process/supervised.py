@@ -7,12 +7,15 @@ import os
 import select
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import vmtasks
-from tests.fake_qemu import Script, command
+from tests.fake_qemu import FILES, Script, command
 from vmtasks.deadline import Deadline
+from vmtasks.process.landlock import Reach
+from vmtasks.supervisor.plan import Owner, Plan, SlotRequest
 
 LIMIT_S = 30.0
 PACKAGE = Path(vmtasks.__file__).parent
@@ -31,30 +34,19 @@ WIRES = (
 )
 
 
-def plan_in(home: Path, script: Script | None = None, *, claim_mib: int = 100, **more: Any) -> dict[str, Any]:
+def plan_in(home: Path, script: Script | None = None, *, claim_mib: int = 100, **more: Any) -> Plan:
     """Return a plan whose QEMU is the fake one, and whose files and queue for slots are in *home*."""
-    return {
-        "directory": str(home / "machine"),
-        "argv": [*command(script), *WIRES],
-        "prepare": [],
-        "blank": [],
-        "copy": [],
-        "scratch": [],
-        "load": None,
-        "note": None,
-        "hold": [],
-        "slot": {
-            "directory": str(home / "queue"),
-            "machines": 1,
-            "memory_mib": 1000,
-            "claim_mib": claim_mib,
-            "what": "a test",
-        },
-        "lease": {"name": "guest"},
-        "console": str(home / "console.log"),
-        "qemu_log": str(home / "qemu.log"),
-        **more,
-    }
+    slot = SlotRequest(machines=1, memory_mib=1000, claim_mib=claim_mib, what="a test", directory=str(home / "queue"))
+    plan = Plan(
+        directory=str(home / "machine"),
+        argv=(*command(script), *WIRES),
+        slot=slot,
+        owner=Owner(name="guest", image="", user="", what="a test", caller_pid=os.getpid(), memory_mib=claim_mib),
+        console=str(home / "console.log"),
+        qemu_log=str(home / "qemu.log"),
+        reach=Reach(FILES, (str(home),)),
+    )
+    return plan._replace(**more)
 
 
 class Lines:
@@ -83,16 +75,19 @@ class Supervisor:
     :param limits: other values for the modules' constants, for what would take long with the usual ones.
     """
 
-    def __init__(self, plan: dict[str, Any], *more: dict[str, Any], home: Path = PACKAGE.parent, **limits: Any) -> None:
+    def __init__(self, plan: Plan, *more: dict[str, Any], home: Path = PACKAGE.parent, **limits: Any) -> None:
         argv = [sys.executable, "-I", "-S", "-c", PROGRAM, str(home), json.dumps(limits)]
         self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self._lines = Lines(self.process)
-        self.send(plan, *more)
+        self._send([plan.to_json(), *map(json.dumps, more)])
 
     def send(self, *requests: dict[str, Any]) -> None:
         """Send all requests in one piece."""
+        self._send(map(json.dumps, requests))
+
+    def _send(self, lines: Iterable[str]) -> None:
         assert self.process.stdin
-        os.write(self.process.stdin.fileno(), b"".join(json.dumps(r).encode() + b"\n" for r in requests))
+        os.write(self.process.stdin.fileno(), b"".join(line.encode() + b"\n" for line in lines))
 
     def hear(self, within_s: float = LIMIT_S) -> dict[str, Any]:
         """Return the next thing said, whatever it is."""

@@ -19,6 +19,7 @@ from vmtasks.host.accelerator import PROGRAMS, choose
 from vmtasks.image import mirror, pockets
 from vmtasks.image.baked import BakedImage, find_baked
 from vmtasks.image.definition import Definition, find, names
+from vmtasks.process import landlock
 
 OLDEST_QEMU = (7, 2)
 _ROOM_BYTES = 5 * 1024**3
@@ -40,6 +41,7 @@ def examine() -> Iterator[Finding]:
     yield from _packages()
     yield from _qemu()
     yield from _accelerator()
+    yield from _confinement()
     yield from _namespaces()
     yield from _room()
     yield from _slots()
@@ -87,6 +89,17 @@ def _accelerator() -> Iterator[Finding]:
     if "open to this user" in choice.reason:
         remedy = f"adduser {os.environ.get('USER', 'YOU')} kvm, and log in anew"
     yield Finding(level="limited", says=f"machines are emulated, 10 to 20 times slower: {choice.reason}", remedy=remedy)
+
+
+def _confinement() -> Iterator[Finding]:
+    if version := landlock.abi():
+        yield Finding(level="good", says=f"QEMU reaches only the files of its machine (Landlock, version {version})")
+        return
+    yield Finding(
+        level="limited",
+        says="QEMU reaches all files that this user does: the kernel has no Landlock",
+        remedy="boot Linux 5.13 or newer, with landlock among its security modules (lsm= on its command line)",
+    )
 
 
 def _namespaces() -> Iterator[Finding]:

@@ -24,8 +24,9 @@ from typing import Literal
 
 from vmtasks.config.paths import cache_dir
 from vmtasks.errors import HostError
+from vmtasks.host.confined import confined_argv
 from vmtasks.process.cleanup import remove_at_exit
-from vmtasks.process.isolated import isolated_argv
+from vmtasks.process.landlock import Reach
 from vmtasks.spec import Accelerator
 
 KVM = Path("/dev/kvm")
@@ -129,7 +130,7 @@ def countdown_s(accelerator: Accelerator, sector: Path) -> float | None:
     began_s = time.monotonic()
     try:
         status = subprocess.run(
-            isolated_argv("vmtasks.process.confined", str(os.getpid()), *command),
+            confined_argv(command, Reach(write=(str(sector), str(KVM)))),
             timeout=TRIAL_LIMIT_S,
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
 from vmtasks.errors import HostError, UsageError
+from vmtasks.host.confined import qemu_img
+from vmtasks.process.landlock import Reach
 
 _LONGEST_CHAIN = 200
 _SHOWN = 200
-_NOT_FOUND = 127
-"""setpriv's status where there is no such program."""
 _PROTOCOL = re.compile(r"(?!file:)[A-Za-z][A-Za-z0-9+.-]*:")
 """What begins the name of something that is no file of this host, to QEMU: ``nbd:``, ``json:``, ``http:``."""
 
@@ -24,15 +23,8 @@ def info_of(image: Path, *, named: Path | None = None) -> dict[str, Any]:
     :param named: the image that an error is about, where this one is beneath it.
     :raise HostError: it is no image, or there is no qemu-img.
     """
-    argv = ["setpriv", "--pdeathsig", "KILL", "qemu-img", "info", "--force-share", "--output=json"]
-    try:
-        done = subprocess.run(
-            [*argv, str(image.absolute())], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
-        )
-    except FileNotFoundError as problem:
-        raise HostError("cannot look at an image: there is no setpriv", hint="apt install util-linux") from problem
-    if done.returncode == _NOT_FOUND:
-        raise HostError("cannot look at an image: qemu-img is not installed", hint="apt install qemu-utils")
+    path = str(image.absolute())
+    done = qemu_img("info", "--force-share", "--output=json", path, reach=Reach(read=(path,)))
     if done.returncode:
         raise HostError(f"cannot use {named or image}: {done.stderr.strip().removeprefix('qemu-img: ')}")
     found: dict[str, Any] = json.loads(done.stdout)

@@ -17,10 +17,12 @@ from vmtasks import events
 from vmtasks.config.settings import HostSettings
 from vmtasks.errors import HostError
 from vmtasks.host import capacity
+from vmtasks.host.confined import qemu_img
 from vmtasks.image import mirror, rootfs
 from vmtasks.image.baked import BakedImage
 from vmtasks.image.definition import Definition, File
 from vmtasks.image.repositories import files_of
+from vmtasks.process.landlock import Reach
 from vmtasks.process.tail import last_lines
 
 _NO_MANUALS = tuple(f"path-exclude=/usr/share/{name}/*" for name in ("man", "doc", "info", "locale"))
@@ -208,10 +210,9 @@ def _hint(details: tuple[str, ...]) -> str:
 
 def _to_qcow2(out: Path) -> None:
     raw, disk = out / "disk.raw", out / "disk.qcow2"
-    result = subprocess.run(
-        ["setpriv", "--pdeathsig", "KILL", "qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(raw), str(disk)],
-        capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+    disk.touch()  # so that no more than this file need be reached
+    reach = Reach((str(raw),), (str(disk),))
+    result = qemu_img("convert", "-f", "raw", "-O", "qcow2", str(raw), str(disk), reach=reach)
     if result.returncode:
         raise HostError(f"cannot write {disk}: {result.stderr.strip()}", hint="is the disk full?")
     raw.unlink()

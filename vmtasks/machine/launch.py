@@ -20,9 +20,11 @@ class PersistentDisk:
     """How a disk that is kept comes to its machine, and from it."""
 
     prepare: tuple[tuple[str, ...], ...] = ()
-    """Commands that make the disk."""
+    """Commands that make the disk, which is the last word of each."""
     copy: tuple[tuple[Path, Path], ...] = ()
-    """Pairs of files, the second to be made of the first."""
+    """Pairs of files, the second to be made of the first, whatever is there."""
+    beneath: tuple[Path, ...] = ()
+    """What the disk is laid over, besides images of ours: QEMU reads that."""
     move: tuple[tuple[Path, Path], ...] = ()
     """Pairs of files, the first to become the second once QEMU has ended as it should; otherwise the first goes."""
     power_off: Command | None = ("systemctl", "--no-block", "poweroff")

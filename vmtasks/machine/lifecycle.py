@@ -86,8 +86,7 @@ def _boot_once(machine: Machine, launch: LaunchConfig, source: BootSource, attem
     console, qemu_log = _log_files(machine, launch, directory, attempt)
     form = launch_form(machine, source, directory)
     identity = CloneIdentity(name=machine.name) if source.frozen else None
-    files = {"directory": directory, "console": console, "qemu_log": qemu_log}
-    plan = plan_of(machine, form, launch, source, identity) | {name: str(path) for name, path in files.items()}
+    plan = plan_of(machine, form, launch, source, identity, directory=directory, console=console, qemu_log=qemu_log)
     supervisor_log = launch.log_dir / f"{machine.name}-supervisor.log" if launch.log_dir else Path(os.devnull)
     with (
         supervised(plan, log=supervisor_log, place=launch.place) as client,
@@ -125,7 +124,7 @@ def _boot_once(machine: Machine, launch: LaunchConfig, source: BootSource, attem
             image=launch.image,
             image_key=launch.baked.key if launch.baked else "",
             manifest=launch.baked.manifest if launch.baked else {},
-            argv=plan["argv"],
+            argv=plan.argv,
             accelerator=launch.choice.accelerator,
             accelerator_reason=launch.choice.reason,
             start=source.kind,

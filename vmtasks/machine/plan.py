@@ -1,57 +1,77 @@
-"""What a supervisor is told to do, as one JSON object."""
+"""The supervisor's plan of one machine."""
 
 from __future__ import annotations
 
 import os
 import socket
 from pathlib import Path
-from typing import Any
 
 from vmtasks.host import capacity
 from vmtasks.machine.identity import CloneIdentity
 from vmtasks.machine.launch import BootSource, LaunchConfig, copies_of, stands_on
+from vmtasks.machine.reach import reach_of
 from vmtasks.process.user import user_name
 from vmtasks.qemu.argv import overlay_argv, qemu_argv
 from vmtasks.spec import EXCHANGE_BYTES, NOTE_AT, Machine
+from vmtasks.supervisor.plan import BlankFile, FileCopy, GuestNote, Owner, Plan, SlotRequest
 
 
 def plan_of(
-    machine: Machine, form: Machine, launch: LaunchConfig, source: BootSource, identity: CloneIdentity | None
-) -> dict[str, Any]:
-    """Return the supervisor's orders, but for the names of its own files."""
+    machine: Machine,
+    form: Machine,
+    launch: LaunchConfig,
+    source: BootSource,
+    identity: CloneIdentity | None,
+    *,
+    directory: Path,
+    console: Path,
+    qemu_log: Path,
+) -> Plan:
+    """Return the supervisor's orders for a machine that starts from *source* in the form that it has then.
+
+    :param directory: the machine's own, on the host that runs it.
+    :param console: a file of this host, as *qemu_log* is.
+    """
     frozen = source.frozen
+    is_laid_over = form.ephemeral and not frozen
+    overlay = (overlay_argv(machine.disk, machine.disk_format, form.disk),)
+    copies = copies_of(form, frozen) if frozen else launch.keeping.copy
+    return Plan(
+        directory=str(directory),
+        argv=qemu_argv(form, disk=form.disk),
+        slot=_slot(machine, launch),
+        owner=Owner(
+            name=machine.name,
+            image=launch.image,
+            user=user_name(),
+            what=launch.purpose,
+            caller_pid=os.getpid(),
+            memory_mib=machine.memory_mib,
+        ),
+        qemu_log=str(qemu_log),
+        console=str(console),
+        # A caller's own arguments may name files beside the caller.
+        cwd=str(Path.cwd()) if form.extra_args else None,
+        prepare=overlay if is_laid_over else launch.keeping.prepare,
+        reach=reach_of(machine, form, launch, source, directory),
+        blank=(BlankFile(str(form.exchange), EXCHANGE_BYTES),) if form.exchange else (),
+        copy=tuple(FileCopy(str(original), str(target)) for original, target in copies),
+        scratch=tuple(str(work) for work, _ in launch.keeping.move),
+        load=str(frozen.state) if frozen else None,
+        note=GuestNote(str(form.exchange), NOTE_AT, identity.note) if identity and form.exchange else None,
+        hold=tuple(map(str, stands_on(launch, source))),
+    )
+
+
+def _slot(machine: Machine, launch: LaunchConfig) -> SlotRequest:
     settings = launch.settings
     usual = launch.place.call(capacity.default_limits, emulated=launch.choice.accelerator == "tcg")
-    return {
-        "argv": qemu_argv(form, disk=form.disk),
-        "cwd": str(Path.cwd())
-        if form.extra_args
-        else None,  # a caller's own arguments may name files beside the caller
-        "prepare": [overlay_argv(machine.disk, machine.disk_format, form.disk)]
-        if form.ephemeral and not frozen
-        else launch.keeping.prepare,
-        "blank": [[str(form.exchange), EXCHANGE_BYTES]] if form.exchange else [],
-        "copy": [[*map(str, pair)] for pair in (copies_of(form, frozen) if frozen else launch.keeping.copy)],
-        "scratch": [str(work) for work, _ in launch.keeping.move],
-        "load": str(frozen.state) if frozen else None,
-        "note": [str(form.exchange), NOTE_AT, identity.note] if identity and form.exchange else None,
-        "hold": [*map(str, stands_on(launch, source))],
-        "slot": {
-            "directory": None,
-            "machines": settings.machines or usual.machines,
-            "memory_mib": settings.memory_mib or usual.memory_mib,
-            "claim_mib": machine.memory_mib,
-            # Those who wait there do not know our users.
-            "what": launch.purpose
-            if launch.place.is_local
-            else f"{launch.purpose}, of {user_name()} at {socket.gethostname()}",
-        },
-        "lease": {
-            "name": machine.name,
-            "image": launch.image,
-            "user": user_name(),
-            "what": launch.purpose,
-            "caller_pid": os.getpid(),
-            "memory_mib": machine.memory_mib,
-        },
-    }
+    return SlotRequest(
+        machines=settings.machines or usual.machines,
+        memory_mib=settings.memory_mib or usual.memory_mib,
+        claim_mib=machine.memory_mib,
+        # Those who wait there do not know our users.
+        what=launch.purpose
+        if launch.place.is_local
+        else f"{launch.purpose}, of {user_name()} at {socket.gethostname()}",
+    )

@@ -15,11 +15,12 @@ from vmtasks.host.lease import Lease
 from vmtasks.host.local import LOCAL_HOST, Host
 from vmtasks.host.slots import Limits, Ticket
 from vmtasks.image.baked import BakedImage
+from vmtasks.process.landlock import Reach
 from vmtasks.spec import DirectKernel, Machine, Ram
 
 _KINDS = {
     kind.__name__: kind
-    for kind in (BakedImage, Choice, DirectKernel, Snapshot, HostSettings, Lease, Limits, Machine, Ram, Ticket)
+    for kind in (BakedImage, Choice, DirectKernel, Snapshot, HostSettings, Lease, Limits, Machine, Ram, Reach, Ticket)
 }
 
 

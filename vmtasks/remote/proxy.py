@@ -24,6 +24,7 @@ from typing import IO, Any
 
 from vmtasks.process.child import die_with_parent
 from vmtasks.remote.heartbeat import HEARTBEAT_S
+from vmtasks.supervisor.plan import Plan, PlanError
 
 _FORWARD_ATTEMPTS = 3
 _FORWARD_LIMIT_S = 2.0
@@ -87,6 +88,7 @@ class Proxy:
         self._console: IO[bytes] | None = None
         self._qemu_log: IO[bytes] | None = None
         self._forwards: list[str] = []
+        self._has_ordered = False
         self._is_settled = False
         self._over = False
 
@@ -153,12 +155,17 @@ class Proxy:
 
     def _order(self, line: bytes) -> bytes:
         """Return what the program is sent for a line of our caller's; a plan's logs stay on this side."""
-        if b'"qemu_log"' not in line or self._console:
+        if self._has_ordered:
             return line
-        order = json.loads(line)
+        self._has_ordered = True
+        try:
+            plan = Plan.from_json(line)
+        except PlanError:  # another program's first line; or the supervisor says what is wrong with its plan
+            return line
         # Both for as long as we live.
-        self._console, self._qemu_log = (open(order[name], "ab", buffering=0) for name in ("console", "qemu_log"))  # noqa: SIM115, PTH123
-        return json.dumps({**order, "console": None, "qemu_log": f"{order['directory']}/qemu.log"}).encode()
+        paths = (plan.console or os.devnull, plan.qemu_log)
+        self._console, self._qemu_log = (open(path, "ab", buffering=0) for path in paths)  # noqa: SIM115, PTH123
+        return plan._replace(console=None, qemu_log=f"{plan.directory}/qemu.log").to_json().encode()
 
     def _messages(self) -> Iterator[dict[str, Any]]:
         """Yield the messages that came from the program; what a shell prints first, a greeting, is passed over."""

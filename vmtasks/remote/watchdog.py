@@ -5,7 +5,6 @@ Standard library only.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
@@ -20,6 +19,7 @@ from vmtasks.process.child import die_with_parent
 from vmtasks.process.cleanup import remove_at_exit
 from vmtasks.process.isolated import isolated_argv
 from vmtasks.remote.heartbeat import TIMEOUT_S
+from vmtasks.supervisor.plan import Plan, PlanError
 
 _PATIENCE_S = 60.0
 """How long a link counts that moves, but brings no sign of life: what fills it is so long, or no program gives any."""
@@ -111,6 +111,5 @@ def quiet_s(line: str) -> float:
 
 def _entrust_directory(first: bytes) -> None:
     """Have the directory removed that a plan names, should its supervisor be killed and we with it."""
-    plan = json.loads(first.lstrip().partition(b"\n")[0])
-    if directory := plan.get("directory"):
-        remove_at_exit(Path(directory))
+    with suppress(PlanError):  # another program's first line; or the supervisor says what is wrong with its plan
+        remove_at_exit(Path(Plan.from_json(first.lstrip().partition(b"\n")[0]).directory))

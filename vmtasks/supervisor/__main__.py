@@ -1,8 +1,9 @@
 """The supervisor: the one process that owns a machine, and sees to it that the machine goes.
 
 It needs nothing but python3, so that the same program runs here and, over ssh, on a bigger host. Its
-standard input is its line to the caller: the first line is the plan (JSON, see :func:`main`), later lines are requests;
-when it closes, for whatever reason, the machine is shut down. Its standard output is one JSON object a line:
+standard input is its line to the caller: the first line is the plan (:mod:`vmtasks.supervisor.plan`), later lines
+are requests; when it closes, for whatever reason, the machine is shut down. Its standard output is one JSON object a
+line:
 
 ====================  ======================================================================================
 ``waiting``           no slot yet; ``ahead`` lists the tickets in front, as dictionaries
@@ -40,42 +41,44 @@ from vmtasks.host.slots import Claim, ClaimTooLargeError, Limits
 from vmtasks.qemu import migration
 from vmtasks.supervisor.control import CallerGone, ControlChannel, os_error_text, tell
 from vmtasks.supervisor.disks import failure, prepare
+from vmtasks.supervisor.plan import PlanError
 from vmtasks.supervisor.qemu_process import QemuProcess
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
+    from vmtasks.supervisor.plan import Plan
 
-def supervise(plan: dict[str, Any], control: ControlChannel, stack: ExitStack) -> dict[str, Any]:
+
+def supervise(plan: Plan, control: ControlChannel, stack: ExitStack) -> dict[str, Any]:
     """Carry out the plan; return the last words on QEMU, which has ended."""
-    directory = plan["directory"]
+    directory = plan.directory
     os.makedirs(directory, mode=0o700)
-    if not plan.get("keep_directory"):
-        stack.callback(remove, directory)
+    stack.callback(remove, directory)
     unseen = os.path.join(directory, "lease.new")
     lease = flock(unseen, fcntl.LOCK_EX | fcntl.LOCK_NB)
     write_lease(lease, plan)
     os.rename(unseen, os.path.join(directory, "lease.json"))  # seen only once it is whole, and locked
-    for path in plan["hold"]:
+    for path in plan.hold:
         flock(path, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
-    slot = plan["slot"]
-    limits = Limits(machines=slot["machines"], memory_mib=slot["memory_mib"])
-    claim = stack.enter_context(Claim(slot["what"], slot["claim_mib"], limits, directory=slot["directory"]))
+    slot = plan.slot
+    limits = Limits(machines=slot.machines, memory_mib=slot.memory_mib)
+    claim = stack.enter_context(Claim(slot.what, slot.claim_mib, limits, directory=slot.directory))
     claim.wait(lambda ahead: tell("waiting", ahead=[ticket._asdict() for ticket in ahead]), pause=control.wait)
     tell("admitted")
 
     prepare(plan, control.wait)
-    for path in plan["scratch"]:  # only now: what could not be made anew is another process's
+    for path in plan.scratch:  # only now: what could not be made anew is another process's
         stack.callback(discard, path, control)
     tell("prepared")
     machine = QemuProcess(plan)
     try:
         facts = machine.greet(control)
         tell("greeted")
-        if plan["load"]:
-            migration.load(machine.qmp, plan["load"], lambda left_s: control.wait(left_s, machine.qmp), plan["note"])
+        if plan.load:
+            migration.load(machine.qmp, plan.load, lambda left_s: control.wait(left_s, machine.qmp), plan.note)
         write_lease(lease, plan, **facts)
         tell("started", **facts)
         machine.watch(control)
@@ -102,27 +105,17 @@ def discard(path: str, control: ControlChannel) -> None:
             os.unlink(path)
 
 
-def write_lease(fd: int, plan: dict[str, Any], **more: object) -> None:
+def write_lease(fd: int, plan: Plan, **more: object) -> None:
     """Write down whose machine this is; the lock on the file tells whether it still lives."""
     pids = {"supervisor_pid": os.getpid(), "pid_namespace": os.readlink("/proc/self/ns/pid")}
-    lease = {**plan["lease"], **pids, "since_s": time.time(), "argv": plan["argv"], **more}
+    lease = {**plan.owner._asdict(), **pids, "since_s": time.time(), "argv": plan.argv, **more}
     content = json.dumps(lease, indent=1).encode()
     os.pwrite(fd, content, 0)
     os.ftruncate(fd, len(content))
 
 
 def main() -> NoReturn:
-    """Read the plan from standard input and see one machine through its life.
-
-    The plan's keys: ``directory`` (made for the machine, removed with it), ``argv`` (QEMU's), ``cwd`` (where it runs;
-    there by default), ``prepare`` (commands to run before it: the overlay), ``blank`` (empty sparse files to make, with
-    their sizes), ``copy`` (pairs of sparse files, the second to be made of the first), ``scratch`` (files that go at
-    the end, unless the request to stop says ``keep``, or QEMU has ended by itself, with status 0), ``load`` (a frozen
-    state for QEMU to go on from; null: it boots), ``note`` (what to leave in a file for a machine that does: see
-    :func:`vmtasks.qemu.migration.load`), ``hold`` (lock files of what the machine stands on), ``slot`` (``directory``,
-    ``machines``, ``memory_mib``, ``claim_mib``, ``what``), ``lease`` (what to write down), ``console`` and ``qemu_log``
-    (files that receive the serial console, and QEMU's own messages; a ``console`` that is null is told instead).
-    """
+    """Read the plan from standard input and see one machine through its life."""
 
     def let_go(*_: object) -> None:
         """Make the line end, so that there is one way to go and it is taken between two steps, never in one."""
@@ -145,7 +138,7 @@ def main() -> NoReturn:
         last["error"] = "stopped before QEMU ran"
     except subprocess.CalledProcessError as problem:
         last["error"] = failure(problem)
-    except ClaimTooLargeError as problem:
+    except (PlanError, ClaimTooLargeError) as problem:
         last["error"] = str(problem)
     except OSError as problem:
         last["error"] = os_error_text(problem)

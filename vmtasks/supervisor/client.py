@@ -21,6 +21,7 @@ from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError, HostError
 from vmtasks.host.local import LOCAL_HOST, Host
 from vmtasks.process.cleanup import remove_at_exit
+from vmtasks.supervisor.plan import Plan
 
 SILENT_END = {
     "event": "gone", "status": None, "by_itself": False, "error": "its supervisor ended without a word", "qemu": "",
@@ -95,13 +96,17 @@ class SupervisorClient:
 
     def ask(self, **request: object) -> None:
         """Send one request; a supervisor that is gone no longer hears it."""
+        self.tell(json.dumps(request))
+
+    def tell(self, line: str) -> None:
+        """Send one line: the plan, or a request."""
         stdin = self._process.stdin
         if stdin is None:
             raise AssertionError("the line is a pipe")
         if stdin.closed:  # let go of: there is no supervisor to ask
             return
         with self._asking, suppress(BrokenPipeError):  # its last message tells more than this would
-            stdin.write(json.dumps(request).encode() + b"\n")
+            stdin.write(line.encode() + b"\n")
             stdin.flush()
 
     def stop(self, *, grace_s: float = 0.0, keep: bool = False) -> None:
@@ -155,10 +160,9 @@ class SupervisorClient:
 
 
 @contextmanager
-def supervised(plan: Mapping[str, Any], *, log: Path, place: Host = LOCAL_HOST) -> Iterator[SupervisorClient]:
+def supervised(plan: Plan, *, log: Path, place: Host = LOCAL_HOST) -> Iterator[SupervisorClient]:
     """Run a supervisor for as long as the block lasts; what it was killed before it could remove, goes as well.
 
-    :param plan: see ``vmtasks.supervisor.__main__.main``.
     :param log: receives what the supervisor itself has to complain about.
     :param place: where it runs; files of another host are removed there.
     """
@@ -177,25 +181,25 @@ def supervised(plan: Mapping[str, Any], *, log: Path, place: Host = LOCAL_HOST) 
     listener = threading.Thread(target=_listen, args=(process.stdout, words), name="supervisor", daemon=True)
     listener.start()
     client = SupervisorClient(process, words)
-    if place.is_local and not plan.get("keep_directory"):
-        remove_at_exit(Path(plan["directory"]))  # for the case that both of us are killed
+    if place.is_local:
+        remove_at_exit(Path(plan.directory))  # for the case that both of us are killed
     with ExitStack() as stack:
         if place.is_local:
             stack.callback(_sweep_after, client, process, plan)
         stack.enter_context(process.stdout)
         stack.callback(listener.join)
         stack.callback(client.let_go)
-        client.ask(**plan)
+        client.tell(plan.to_json())
         yield client
 
 
-def _sweep_after(client: SupervisorClient, process: subprocess.Popen[bytes], plan: Mapping[str, Any]) -> None:
+def _sweep_after(client: SupervisorClient, process: subprocess.Popen[bytes], plan: Plan) -> None:
     """Remove what a supervisor has left: all, if it was killed (QEMU was before it); a disk that is not to be kept."""
     was_killed = (process.poll() or 0) < 0
-    if was_killed and not plan.get("keep_directory"):
-        shutil.rmtree(plan["directory"], ignore_errors=True)
+    if was_killed:
+        shutil.rmtree(plan.directory, ignore_errors=True)
     if was_killed or not client.keeps:
-        for path in plan.get("scratch", ()):
+        for path in plan.scratch:
             Path(path).unlink(missing_ok=True)
 
 

@@ -9,6 +9,7 @@ import sys
 from contextlib import suppress
 
 from vmtasks.qemu.qmp import Qmp
+from vmtasks.supervisor.plan import Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,27 +41,31 @@ class ControlChannel:
         """Return the descriptor to select on."""
         return self._fd
 
-    def plan(self) -> dict[str, Any]:
+    def plan(self) -> Plan:
         """Wait for the first line; that one the caller sends at once.
 
+        :raise PlanError: it is no plan.
         :raise CallerGone: there is none, or behind it a request to stop.
         """
-        while not (requests := self.requests()):
+        while not (lines := self._lines()):
             pass
-        plan, *early = requests
-        self._refuse(early)
-        return plan
+        plan, *early = lines
+        self._refuse([json.loads(line) for line in early])
+        return Plan.from_json(plan)
 
     def requests(self) -> list[dict[str, Any]]:
         """Return the requests that have come in.
 
         :raise CallerGone: standard input has ended.
         """
+        return [json.loads(line) for line in self._lines()]
+
+    def _lines(self) -> list[bytes]:
         data = os.read(self._fd, 65536)
         if not data:
             raise CallerGone
         *lines, self._received = (self._received + data).split(b"\n")
-        return [json.loads(line) for line in lines if line.strip()]
+        return [line for line in lines if line.strip()]
 
     def wait(self, wait_s: float, *until: Qmp | int) -> None:
         """Let *wait_s* seconds pass before QEMU serves, less if one of *until* can be read or the caller goes.

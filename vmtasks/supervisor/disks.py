@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import os
 import subprocess
+from contextlib import contextmanager, suppress
 
 from vmtasks.host.sparse import copy_extents
-from vmtasks.process.child import die_with_parent
+from vmtasks.supervisor.confined import start_confined
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from typing import Any
+    from collections.abc import Callable, Iterator, Sequence
+
+    from vmtasks.process.landlock import Reach
+    from vmtasks.supervisor.plan import Plan
 
     Slack = Callable[..., None]
     """Waits so many seconds, or until one of the descriptors behind them can be read; raises when no caller waits."""
@@ -23,19 +26,37 @@ if TYPE_CHECKING:
 _LOOK_S = 1.0
 
 
-def prepare(plan: dict[str, Any], wait: Slack) -> None:
-    """Carry out what a plan has under ``prepare``, ``blank`` and ``copy``; see ``main`` of the supervisor.
+def prepare(plan: Plan, wait: Slack) -> None:
+    """Carry out what a plan has under ``prepare``, ``blank`` and ``copy``.
 
     :raise CalledProcessError: a command failed.
     :raise OSError: the disk is full, or a file cannot be read.
     """
-    for command in plan["prepare"]:
-        _run(command, wait)
-    for path, size_bytes in plan["blank"]:
+    for command in plan.prepare:
+        with _there(command[-1]):
+            _run(command, wait, plan.reach)
+    for path, size_bytes in plan.blank:
         with open(path, "xb") as file:
             file.truncate(size_bytes)
-    for source, target in plan["copy"]:
+    for source, target in plan.copy:
+        with suppress(FileNotFoundError):  # a host that crashed may have left one
+            os.unlink(target)
         copy_extents(source, target, lambda: wait(0.0))
+
+
+@contextmanager
+def _there(path: str) -> Iterator[None]:
+    """Have a file there, so that what writes it need reach no more; one that was not there goes if the block fails."""
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
+    except FileExistsError:
+        yield
+        return
+    try:
+        yield
+    except BaseException:
+        os.unlink(path)
+        raise
 
 
 def failure(problem: subprocess.CalledProcessError) -> str:
@@ -44,16 +65,9 @@ def failure(problem: subprocess.CalledProcessError) -> str:
     return f"{problem.cmd[0]} ended with status {problem.returncode}: {words}"
 
 
-def _run(command: Sequence[str], wait: Slack) -> None:
+def _run(command: Sequence[str], wait: Slack, reach: Reach) -> None:
     """Run a command, which is ended when we are, or when no caller waits."""
-    parent = os.getpid()
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        preexec_fn=lambda: die_with_parent(parent),  # noqa: PLW1509 - there is but one thread here
-    ) as process:
+    with start_confined(command, reach, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
         ended = os.pidfd_open(process.pid)
         try:
             while process.poll() is None:

@@ -11,10 +11,10 @@ import time
 from contextlib import suppress
 
 from vmtasks.host.flock import flock
-from vmtasks.process.child import die_with_parent, drop_privileges
 from vmtasks.qemu import migration
 from vmtasks.qemu.descriptors import CONSOLE_FD, QMP_FD
 from vmtasks.qemu.qmp import Qmp, QmpError, ports_of
+from vmtasks.supervisor.confined import start_confined
 from vmtasks.supervisor.console import LAST_WORDS_BYTES, Console
 from vmtasks.supervisor.control import CallerGone, ControlChannel, os_error_text, tell
 from vmtasks.supervisor.disks import failure
@@ -23,6 +23,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from vmtasks.supervisor.plan import Plan
+
 CONTROL_LIMIT_S = 10.0
 QUIT_LIMIT_S = 3.0
 EXIT_LIMIT_S = 0.5
@@ -30,40 +32,33 @@ EXIT_LIMIT_S = 0.5
 LOOK_S = 1.0
 
 
-def confine(parent: int) -> None:
-    """In the child, before it becomes QEMU: be killed when the supervisor ends, and have no privileges until then."""
-    die_with_parent(parent)
-    drop_privileges()
-
-
 class QemuProcess:
     """A running QEMU, its control line and its console."""
 
-    def __init__(self, plan: dict[str, Any]) -> None:
+    def __init__(self, plan: Plan) -> None:
         ours, theirs = socket.socketpair()
         screen, serial = socket.socketpair()
         os.dup2(theirs.fileno(), QMP_FD, inheritable=True)
         os.dup2(serial.fileno(), CONSOLE_FD, inheritable=True)
-        parent = os.getpid()
-        self._log = plan["qemu_log"]
+        self._log = plan.qemu_log
         self._greeted = False
         self.console = Console(
             screen,
-            plan["console"],
+            plan.console,
             on_panic=lambda line: tell("panic", line=line),
             on_out_of_memory=lambda line: tell("out-of-memory", line=line),
             on_text=lambda text: tell("console", text=text),
         )
         self.qmp = Qmp(ours)
         with theirs, serial, open(self._log, "ab") as log:
-            self.process = subprocess.Popen(
-                plan["argv"],
-                stdin=subprocess.DEVNULL,
+            self.process = start_confined(
+                plan.argv,
+                plan.reach,
                 stdout=log,
                 stderr=log,
                 pass_fds=(QMP_FD, CONSOLE_FD),
-                cwd=plan.get("cwd") or plan["directory"],
-                preexec_fn=lambda: confine(parent),  # noqa: PLW1509 - there is but one thread here
+                cwd=plan.cwd or plan.directory,
+                env={**os.environ, "TMPDIR": plan.directory},
             )
         os.close(QMP_FD)
         os.close(CONSOLE_FD)

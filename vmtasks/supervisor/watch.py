@@ -18,6 +18,7 @@ from vmtasks.supervisor.client import SupervisorClient
 TURN_S = 0.5
 """How long to wait for news at a time: an interrupt is to be noticed."""
 _FULL = "is the host's disk full?"
+_CONFINED = "QEMU opens what the machine's image and arguments name, and nothing else: docs/security.md"
 
 
 class MachineWatch:
@@ -77,7 +78,8 @@ class MachineWatch:
             case "gone":
                 why = message["qemu"].strip() or message["error"] or _end_of_qemu(message["status"])
                 if message["by_itself"] and not self.greeted:
-                    raise HostError(f"cannot start {self._machine}: {why}", hint="`inv doctor` looks at this host")
+                    hint = _CONFINED if "Permission denied" in why else "`inv doctor` looks at this host"
+                    raise HostError(f"cannot start {self._machine}: {why}", hint=hint)
                 details = lines_of(message["console"])
                 if message["by_itself"] and message["status"] == 0 and not message["qemu"].strip():
                     # It was no signal: QEMU would have printed which.

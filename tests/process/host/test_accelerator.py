@@ -1,40 +1,56 @@
-"""A trial of an accelerator, as a process that must not outlive its caller."""
+"""A trial of an accelerator, as a process that must not outlive its caller, nor reach more than it tries."""
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 from vmtasks.deadline import Deadline
+from vmtasks.process.landlock import abi
 
 LIMIT_S = 20.0
 QEMU = """#!/bin/sh
-echo $$ >"$PID"
-grep CapEff /proc/self/status >"$PID.rights"
+exec 2>&1 >"$SECTOR"
+echo $$
+cat "$SECRET" >"$SECTOR.more" || echo sealed
+cat "$SECRET" >>"$SECTOR"
+echo ready >>"$SECTOR"
 exec sleep 600
 """
 CALLER = """
+import os
 from pathlib import Path
 from vmtasks.host import accelerator
 accelerator.TRIAL_LIMIT_S = 600.0
-accelerator.countdown_s("tcg", Path("/dev/null"))
+accelerator.countdown_s("tcg", Path(os.environ["SECTOR"]))
 """
 
 
 def test_a_trial_ends_with_its_caller_and_has_no_privileges(tmp_path: Path) -> None:
-    (tmp_path / "qemu-system-x86_64").write_text(QEMU)
-    (tmp_path / "qemu-system-x86_64").chmod(0o755)
-    pid = tmp_path / "pid"
-    environ = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "PID": str(pid)}
+    programs, sector, secret = tmp_path / "bin", tmp_path / "sector", tmp_path / "secret"
+    programs.mkdir()
+    (programs / "qemu-system-x86_64").write_text(QEMU)
+    (programs / "qemu-system-x86_64").chmod(0o755)
+    sector.touch()
+    secret.write_text("a secret\n")
+    environ = os.environ | {
+        "PATH": f"{programs}:{os.environ['PATH']}", "SECTOR": str(sector), "SECRET": str(secret),
+    }  # fmt: skip
     with subprocess.Popen([sys.executable, "-c", CALLER], env=environ) as caller:
         deadline = Deadline.after(LIMIT_S)
-        while not (tmp_path / "pid.rights").is_file() or not (tmp_path / "pid.rights").read_text():
+        while "ready" not in (written := sector.read_text()):
             assert not deadline.passed, "it does not begin"
+        process = Path("/proc", written.split()[0])
+        rights = re.findall(r"^(CapEff|CapPrm|NoNewPrivs):\s+(\w+)$", (process / "status").read_text(), re.MULTILINE)
         caller.kill()
-    there = Path("/proc") / pid.read_text().strip() / "cmdline"
     deadline = Deadline.after(LIMIT_S)
-    while there.exists() and b"sleep" in there.read_bytes():
+    while process.exists() and b"sleep" in (process / "cmdline").read_bytes():
         assert not deadline.passed, "it goes on without its caller"
-    assert int((tmp_path / "pid.rights").read_text().split()[1], 16) == 0
+    assert {name: int(value, 16) for name, value in rights} == {"CapEff": 0, "CapPrm": 0, "NoNewPrivs": 1}
+    if abi():
+        assert "sealed" in written
+        assert "a secret" not in written
+        assert not (tmp_path / "sector.more").exists()

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.fake_qemu import Script, command
+from tests.fake_qemu import FILES, Script, command
 from vmtasks import events
 from vmtasks.config.settings import HostSettings
 from vmtasks.deadline import Deadline
@@ -25,10 +25,12 @@ from vmtasks.image.baked import BakedImage
 from vmtasks.machine import lifecycle
 from vmtasks.machine.launch import BootSource, LaunchConfig
 from vmtasks.machine.lifecycle import running
+from vmtasks.process.landlock import Reach
 from vmtasks.spec import Machine
 from vmtasks.ssh.connect import Address
 from vmtasks.ssh.session import Session
 from vmtasks.supervisor.client import SupervisorClient
+from vmtasks.supervisor.plan import Plan
 
 LIMIT_S = 30.0
 QEMU = """#!/bin/sh
@@ -108,9 +110,10 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]
     monkeypatch.setenv("VMTASKS_CACHE", str(tmp_path / "cache"))
     plan_of = lifecycle.plan_of
 
-    def plan(*circumstances: Any, **files: Any) -> dict[str, Any]:
+    def plan(*circumstances: Any, **files: Any) -> Plan:
         plan = plan_of(*circumstances, **files)
-        return {**plan, "slot": {**plan["slot"], "directory": str(tmp_path / "queue")}}
+        slot = plan.slot._replace(directory=str(tmp_path / "queue"))
+        return plan._replace(slot=slot, reach=plan.reach | Reach(FILES, (str(scripts),)))
 
     monkeypatch.setattr(lifecycle, "plan_of", plan)
 

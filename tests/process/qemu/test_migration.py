@@ -13,8 +13,9 @@ import pytest
 
 from tests.fake_qemu import Script
 from tests.process.supervised import LIMIT_S, Supervisor
+from vmtasks.supervisor.plan import BlankFile, FileCopy, GuestNote, Plan
 
-Plan = Callable[..., dict[str, Any]]
+MakePlan = Callable[..., Plan]
 Supervise = Callable[..., Supervisor]
 
 
@@ -48,16 +49,16 @@ def is_free(path: Path) -> bool:
 
 
 def test_a_machine_that_goes_on_finds_its_note_and_its_own_files(
-    supervise: Supervise, plan: Plan, tmp_path: Path
+    supervise: Supervise, plan: MakePlan, tmp_path: Path
 ) -> None:
     (tmp_path / "state").touch()
     (tmp_path / "ram").write_text("memory")
     exchange, ram = tmp_path / "machine" / "exchange", tmp_path / "machine" / "ram"
     ours = plan(
         load=str(tmp_path / "state"),
-        blank=[[str(exchange), 1 << 30]],
-        copy=[[str(tmp_path / "ram"), str(ram)]],
-        note=[str(exchange), 4096, "wake me"],
+        blank=(BlankFile(str(exchange), 1 << 30),),
+        copy=(FileCopy(str(tmp_path / "ram"), str(ram)),),
+        note=GuestNote(str(exchange), 4096, "wake me"),
     )
     before_s = time.time()
     supervise(ours).starts()
@@ -78,7 +79,7 @@ def test_a_machine_that_goes_on_finds_its_note_and_its_own_files(
     ],
 )
 def test_a_state_that_does_not_serve_is_said(
-    supervise: Supervise, plan: Plan, tmp_path: Path, *, script: Script, state: bool, error: str
+    supervise: Supervise, plan: MakePlan, tmp_path: Path, *, script: Script, state: bool, error: str
 ) -> None:
     if state:
         (tmp_path / "state").touch()
@@ -86,7 +87,7 @@ def test_a_state_that_does_not_serve_is_said(
 
 
 def test_a_machine_is_written_down_and_goes_on(
-    supervise: Supervise, plan: Plan, tmp_path: Path, order: dict[str, Any]
+    supervise: Supervise, plan: MakePlan, tmp_path: Path, order: dict[str, Any]
 ) -> None:
     one = supervise(plan())
     one.starts()
@@ -105,7 +106,7 @@ def test_a_machine_is_written_down_and_goes_on(
 
 @pytest.mark.parametrize("trouble", ["the copy", "the migration"])
 def test_a_machine_that_cannot_be_written_down_goes_on_all_the_same(
-    supervise: Supervise, plan: Plan, tmp_path: Path, order: dict[str, Any], trouble: str
+    supervise: Supervise, plan: MakePlan, tmp_path: Path, order: dict[str, Any], trouble: str
 ) -> None:
     script: Script = {}
     if trouble == "the copy":

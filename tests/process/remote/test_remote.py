@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -34,20 +33,22 @@ from vmtasks.remote.heartbeat import TIMEOUT_S
 from vmtasks.remote.host import RemoteHost, remote_host
 from vmtasks.remote.incoming import received, receiving, sweep
 from vmtasks.supervisor.client import supervised
+from vmtasks.supervisor.plan import Plan
 
 ROOT = Path(__file__).resolve().parents[3]
 NOTICED_S = 10.0
 KEY = "0123456789abcdef"
 CALLER = """
-import json, sys
+import sys
 from pathlib import Path
 from vmtasks.deadline import Deadline
 from vmtasks.remote.host import remote_host
 from vmtasks.supervisor.client import supervised
+from vmtasks.supervisor.plan import Plan
 from vmtasks.process.threads import parallel
 
 host = remote_host(sys.argv[2])
-with supervised(json.loads(sys.argv[1]), log=Path("/dev/null"), place=host) as leash:
+with supervised(Plan.from_json(sys.argv[1]), log=Path("/dev/null"), place=host) as leash:
     leash.expect("started", Deadline.after(30.0))
     print("started", flush=True)
     sys.stdin.read()
@@ -72,11 +73,11 @@ def far(big: BiggerHost, monkeypatch: pytest.MonkeyPatch) -> Iterator[RemoteHost
     big.see_it_empty()
 
 
-def plan_there(far: RemoteHost, tmp_path: Path, name: str = "machine") -> dict[str, Any]:
+def plan_there(far: RemoteHost, tmp_path: Path, name: str = "machine") -> Plan:
     """A plan whose machine is there, and whose logs come here."""
     directory = far.cache() / "machines" / name
-    slot = {**plan_in(tmp_path)["slot"], "directory": None}
-    return {**plan_in(tmp_path), "directory": str(directory), "slot": slot}
+    plan = plan_in(tmp_path)
+    return plan._replace(directory=str(directory), slot=plan.slot._replace(directory=None))
 
 
 def baked_in(directory: Path, size_bytes: int) -> BakedImage:
@@ -147,12 +148,12 @@ def test_a_machine_there_is_leashed_from_here_and_its_logs_come_home(
     with supervised(plan, log=tmp_path / "complaints", place=far) as client:
         started = client.expect("started", Deadline.after(LIMIT_S))
         assert started["ports"]["22"]
-        assert Path(plan["directory"]).is_dir()
+        assert Path(plan.directory).is_dir()
         assert "a test" not in {ticket.what for ticket in slots.tickets()}, "its slot is one of that host's"
         assert [ticket.what for ticket in far.call(slots.tickets)] == ["a test"]
         assert client.qmp("query-status")
     assert client.last()["error"] == ""
-    assert not Path(plan["directory"]).exists()
+    assert not Path(plan.directory).exists()
     assert (tmp_path / "console.log").exists()
     assert (tmp_path / "complaints").read_text() == ""
 
@@ -192,13 +193,13 @@ def test_nothing_is_left_there_whoever_is_killed(far: RemoteHost, big: BiggerHos
             os.kill(pid, signal.SIGKILL)
         with pytest.raises(BootError, match="the machine is gone"):
             client.expect("never", Deadline.after(LIMIT_S))
-        until("end of its directory", lambda: not Path(plan["directory"]).exists(), LIMIT_S)
+        until("end of its directory", lambda: not Path(plan.directory).exists(), LIMIT_S)
     assert far.call(slots.tickets) == ()
 
 
 def test_a_caller_that_is_killed_leaves_nothing_there(far: RemoteHost, big: BiggerHost, tmp_path: Path) -> None:
     before = len(big.running())
-    plan = json.dumps(plan_there(far, tmp_path))
+    plan = plan_there(far, tmp_path).to_json()
     caller = subprocess.Popen(
         [sys.executable, "-c", CALLER, plan, big.name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -214,7 +215,7 @@ def test_a_caller_that_is_killed_leaves_nothing_there(far: RemoteHost, big: Bigg
 def test_a_caller_that_is_stopped_for_a_while_keeps_its_machine(
     far: RemoteHost, big: BiggerHost, tmp_path: Path
 ) -> None:
-    plan = json.dumps(plan_there(far, tmp_path))
+    plan = plan_there(far, tmp_path).to_json()
     caller = subprocess.Popen(
         [sys.executable, "-c", CALLER, plan, big.name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )

@@ -21,24 +21,26 @@ import vmtasks
 from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError, HostError
 from vmtasks.host import slots
-from vmtasks.supervisor.client import SupervisorClient, _listen, supervised
+from vmtasks.supervisor.client import SILENT_END, SupervisorClient, _listen, supervised
+from vmtasks.supervisor.plan import BlankFile, Plan
 
 LIMIT_S = 30.0
 PROMPT_S = 5.0
 CALLER = """
-import json, sys
+import sys
 from pathlib import Path
 from vmtasks.deadline import Deadline
 from vmtasks.supervisor.client import supervised
+from vmtasks.supervisor.plan import Plan
 
-plan = json.loads(sys.argv[1])
+plan = Plan.from_json(sys.argv[1])
 with supervised(plan, log=Path(sys.argv[2])) as client:
     started = client.expect("started", Deadline.after(30.0))
     print(started["qemu_pid"], flush=True)
     sys.stdin.read()
 """
 
-Plan = Callable[..., dict[str, Any]]
+MakePlan = Callable[..., Plan]
 Ended = Callable[..., bool]
 
 
@@ -51,18 +53,18 @@ def start(client: SupervisorClient) -> dict[str, Any]:
     return client.expect("started", Deadline.after(LIMIT_S))
 
 
-def supervisor_of(plan: dict[str, Any]) -> int:
-    return int(json.loads(Path(plan["directory"], "lease.json").read_text())["supervisor_pid"])
+def supervisor_of(plan: Plan) -> int:
+    return int(json.loads(Path(plan.directory, "lease.json").read_text())["supervisor_pid"])
 
 
-def nothing_is_left(plan: dict[str, Any]) -> bool:
-    return not Path(plan["directory"]).exists() and slots.tickets(plan["slot"]["directory"]) == ()
+def nothing_is_left(plan: Plan) -> bool:
+    return not Path(plan.directory).exists() and slots.tickets(plan.slot.directory) == ()
 
 
 # --- holding on ------------------------------------------------------------------------------------------------
 
 
-def test_machine_lives_as_long_as_the_block(plan: Plan, log: Path, ended: Ended) -> None:
+def test_machine_lives_as_long_as_the_block(plan: MakePlan, log: Path, ended: Ended) -> None:
     ours = plan()
     with supervised(ours, log=log) as client:
         said = [client.next(LIMIT_S) for _ in range(4)]
@@ -76,7 +78,7 @@ def test_machine_lives_as_long_as_the_block(plan: Plan, log: Path, ended: Ended)
     assert log.read_bytes() == b"", "it had nothing to complain about"
 
 
-def test_block_that_raises_ends_the_machine_and_loses_no_error(plan: Plan, log: Path, ended: Ended) -> None:
+def test_block_that_raises_ends_the_machine_and_loses_no_error(plan: MakePlan, log: Path, ended: Ended) -> None:
     ours = plan()
     pids: list[int] = []
 
@@ -92,14 +94,14 @@ def test_block_that_raises_ends_the_machine_and_loses_no_error(plan: Plan, log: 
     assert nothing_is_left(ours)
 
 
-def test_block_that_is_left_at_once(plan: Plan, log: Path) -> None:
+def test_block_that_is_left_at_once(plan: MakePlan, log: Path) -> None:
     ours = plan()
     with supervised(ours, log=log):
         pass
     assert nothing_is_left(ours)
 
 
-def test_qmp_gives_the_answer_and_keeps_what_comes_before_it(plan: Plan, log: Path) -> None:
+def test_qmp_gives_the_answer_and_keeps_what_comes_before_it(plan: MakePlan, log: Path) -> None:
     with supervised(plan({"query-status": [["event", "RESET", {"guest": True}]]}), log=log) as client:
         start(client)
         assert client.qmp("stop") == {}
@@ -110,7 +112,7 @@ def test_qmp_gives_the_answer_and_keeps_what_comes_before_it(plan: Plan, log: Pa
         assert [event["name"] for event in heard if event] == ["STOP", "RESET"]
 
 
-def test_qmp_without_an_answer(plan: Plan, log: Path) -> None:
+def test_qmp_without_an_answer(plan: MakePlan, log: Path) -> None:
     with supervised(plan({"query-status": [["ignore"]]}), log=log) as client:
         start(client)
         with pytest.raises(BootError, match="cannot have QEMU execute query-status: no answer"):
@@ -118,7 +120,7 @@ def test_qmp_without_an_answer(plan: Plan, log: Path) -> None:
         os.kill(supervisor_of(plan()), signal.SIGKILL)  # it would wait for QEMU's answer
 
 
-def test_expect_drops_what_it_was_not_asked_for_and_tells_of_the_end(plan: Plan, log: Path) -> None:
+def test_expect_drops_what_it_was_not_asked_for_and_tells_of_the_end(plan: MakePlan, log: Path) -> None:
     with supervised(plan({"start": [["complain", "no such disk"], ["exit", 1]]}), log=log) as client:
         with pytest.raises(BootError, match=r"the machine is gone \(QEMU closed its control line\)"):
             start(client)
@@ -126,7 +128,7 @@ def test_expect_drops_what_it_was_not_asked_for_and_tells_of_the_end(plan: Plan,
         assert client.gone["qemu"] == "qemu-system-fake: no such disk\n"
 
 
-def test_expect_does_not_wait_beyond_its_deadline(plan: Plan, log: Path) -> None:
+def test_expect_does_not_wait_beyond_its_deadline(plan: MakePlan, log: Path) -> None:
     with supervised(plan(), log=log) as client, pytest.raises(BootError, match=r"said nothing of 'panic' in 0\.2 s"):
         client.expect("panic", Deadline.after(0.2))
 
@@ -134,7 +136,7 @@ def test_expect_does_not_wait_beyond_its_deadline(plan: Plan, log: Path) -> None
 # --- letting go ------------------------------------------------------------------------------------------------
 
 
-def test_the_end_stays_the_end(plan: Plan, log: Path) -> None:
+def test_the_end_stays_the_end(plan: MakePlan, log: Path) -> None:
     ours = plan()
     with supervised(ours, log=log) as client:
         start(client)
@@ -149,7 +151,7 @@ def test_the_end_stays_the_end(plan: Plan, log: Path) -> None:
         client.stop()
 
 
-def test_stop_gives_grace(plan: Plan, log: Path) -> None:
+def test_stop_gives_grace(plan: MakePlan, log: Path) -> None:
     with supervised(plan({"quit": [["exit", 9]], "cont": [["exit", 5]]}), log=log) as client:
         qemu_pid = start(client)["qemu_pid"]
         client.ask(do="stop", limit_s=LIMIT_S)
@@ -158,8 +160,10 @@ def test_stop_gives_grace(plan: Plan, log: Path) -> None:
         assert (client.next(LIMIT_S) or {})["status"] == 0
 
 
-def test_killed_supervisor_is_told_of_like_any_end(plan: Plan, log: Path, tmp_path: Path, ended: Ended) -> None:
-    ours = plan(blank=[[str(tmp_path / "disk.part"), 1]], scratch=[str(tmp_path / "disk.part"), str(tmp_path / "none")])
+def test_killed_supervisor_is_told_of_like_any_end(plan: MakePlan, log: Path, tmp_path: Path, ended: Ended) -> None:
+    ours = plan(
+        blank=[BlankFile(str(tmp_path / "disk.part"), 1)], scratch=[str(tmp_path / "disk.part"), str(tmp_path / "none")]
+    )
     with supervised(ours, log=log) as client:
         qemu_pid = start(client)["qemu_pid"]
         assert not ended(qemu_pid, within_s=0)
@@ -168,21 +172,13 @@ def test_killed_supervisor_is_told_of_like_any_end(plan: Plan, log: Path, tmp_pa
         assert (last["event"], last["status"]) == ("gone", None)
         assert last["error"] == "its supervisor ended without a word"
         assert ended(qemu_pid, within_s=PROMPT_S)
-        assert Path(ours["directory"]).exists()
+        assert Path(ours.directory).exists()
         assert (tmp_path / "disk.part").exists()
     assert nothing_is_left(ours)
     assert not (tmp_path / "disk.part").exists()
 
 
-def test_killed_supervisor_whose_directory_is_to_be_kept(plan: Plan, log: Path) -> None:
-    ours = plan(keep_directory=True)
-    with supervised(ours, log=log) as client:
-        start(client)
-        os.kill(supervisor_of(ours), signal.SIGKILL)
-    assert [path.name for path in Path(ours["directory"]).iterdir()] == ["lease.json"]
-
-
-def test_supervisor_that_does_not_go_is_killed_and_its_machine_with_it(plan: Plan, log: Path, ended: Ended) -> None:
+def test_supervisor_that_does_not_go_is_killed_and_its_machine_with_it(plan: MakePlan, log: Path, ended: Ended) -> None:
     ours = plan()
     with supervised(ours, log=log) as client:
         qemu_pid = start(client)["qemu_pid"]
@@ -191,14 +187,14 @@ def test_supervisor_that_does_not_go_is_killed_and_its_machine_with_it(plan: Pla
         with pytest.raises(HostError, match=r"cannot end the machine: its supervisor .* did not go in 0\.2 s"):
             client.let_go(0.2)
         assert ended(qemu_pid, within_s=PROMPT_S)
-        assert slots.tickets(ours["slot"]["directory"]) == ()
+        assert slots.tickets(ours.slot.directory) == ()
     assert nothing_is_left(ours)
     assert "supervisor" not in {thread.name for thread in threading.enumerate()}
 
 
-def test_supervisor_that_breaks_complains_to_its_log(log: Path) -> None:
-    with supervised({"directory": "/nowhere"}, log=log) as client:
-        assert (client.next(LIMIT_S) or {})["event"] == "gone"
+def test_supervisor_that_breaks_complains_to_its_log(plan: MakePlan, log: Path) -> None:
+    with supervised(plan(argv=()), log=log) as client:
+        assert client.last() == SILENT_END
     assert b"Traceback" in log.read_bytes()
 
 
@@ -208,7 +204,7 @@ def test_word_that_is_cut_short_by_a_kill_does_not_hide_the_end() -> None:
     assert [words.get(timeout=LIMIT_S)["event"], words.get(timeout=LIMIT_S)["event"]] == ["admitted", "gone"]
 
 
-def test_leashes_leave_no_descriptors_behind(plan: Plan, log: Path) -> None:
+def test_leashes_leave_no_descriptors_behind(plan: MakePlan, log: Path) -> None:
     before = set(Path("/proc/self/fd").iterdir())
     with supervised(plan(), log=log) as client:
         start(client)
@@ -219,12 +215,12 @@ def test_leashes_leave_no_descriptors_behind(plan: Plan, log: Path) -> None:
 
 
 @pytest.fixture
-def caller(plan: Plan, log: Path) -> Iterator[Callable[[dict[str, Any]], subprocess.Popen[bytes]]]:
+def caller(plan: MakePlan, log: Path) -> Iterator[Callable[[Plan], subprocess.Popen[bytes]]]:
     """Yield what starts a process, the leader of its group, that holds a client and does nothing else."""
     callers: list[subprocess.Popen[bytes]] = []
 
-    def start(plan: dict[str, Any]) -> subprocess.Popen[bytes]:
-        argv = [sys.executable, "-c", CALLER, json.dumps(plan), str(log)]
+    def start(plan: Plan) -> subprocess.Popen[bytes]:
+        argv = [sys.executable, "-c", CALLER, plan.to_json(), str(log)]
         env = {**os.environ, "PYTHONPATH": str(Path(vmtasks.__file__).parent.parent)}
         callers.append(
             subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env, start_new_session=True)
@@ -240,8 +236,8 @@ def caller(plan: Plan, log: Path) -> Iterator[Callable[[dict[str, Any]], subproc
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 @pytest.mark.parametrize("whole_group", [True, False], ids=["group", "process"])
 def test_caller_that_is_killed_leaves_nothing_and_nobody_on_its_pipe(
-    caller: Callable[[dict[str, Any]], subprocess.Popen[bytes]],
-    plan: Plan,
+    caller: Callable[[Plan], subprocess.Popen[bytes]],
+    plan: MakePlan,
     ended: Ended,
     number: signal.Signals,
     whole_group: bool,
@@ -263,7 +259,7 @@ def test_caller_that_is_killed_leaves_nothing_and_nobody_on_its_pipe(
 
 
 def test_reader_of_the_callers_pipe_waits_for_no_machine(
-    caller: Callable[[dict[str, Any]], subprocess.Popen[bytes]], plan: Plan, ended: Ended
+    caller: Callable[[Plan], subprocess.Popen[bytes]], plan: MakePlan, ended: Ended
 ) -> None:
     ours = plan({"quit": [["ignore"]], "SIGTERM": [["ignore"]]})
     process = caller(ours)
@@ -281,7 +277,7 @@ def test_reader_of_the_callers_pipe_waits_for_no_machine(
 
 
 def test_caller_and_supervisor_that_are_killed_at_once(
-    caller: Callable[[dict[str, Any]], subprocess.Popen[bytes]], plan: Plan, ended: Ended
+    caller: Callable[[Plan], subprocess.Popen[bytes]], plan: MakePlan, ended: Ended
 ) -> None:
     ours = plan()
     process = caller(ours)

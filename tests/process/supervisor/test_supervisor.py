@@ -14,7 +14,6 @@ import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -23,13 +22,14 @@ from vmtasks.deadline import Deadline
 from vmtasks.host import slots
 from vmtasks.supervisor import qemu_process
 from vmtasks.supervisor.console import LAST_WORDS_BYTES, Console
+from vmtasks.supervisor.plan import Plan
 
 PROMPT_S = 5.0
 """How soon a machine is gone after its caller is."""
 HANGS = {"human-monitor-command": [["ignore"]]}
 """The script of a QEMU that hangs as soon as it has greeted."""
 
-Plan = Callable[..., dict[str, Any]]
+MakePlan = Callable[..., Plan]
 Ended = Callable[..., bool]
 
 
@@ -42,33 +42,33 @@ def is_locked(path: Path) -> bool:
         return False
 
 
-def nothing_is_left(plan: dict[str, Any]) -> bool:
-    return not Path(plan["directory"]).exists() and slots.tickets(plan["slot"]["directory"]) == ()
+def nothing_is_left(plan: Plan) -> bool:
+    return not Path(plan.directory).exists() and slots.tickets(plan.slot.directory) == ()
 
 
-def other_claim(plan: dict[str, Any]) -> slots.Claim:
-    slot = plan["slot"]
-    limits = slots.Limits(machines=slot["machines"], memory_mib=slot["memory_mib"])
-    return slots.Claim("another", 1, limits, directory=slot["directory"])
+def other_claim(plan: Plan) -> slots.Claim:
+    slot = plan.slot
+    limits = slots.Limits(machines=slot.machines, memory_mib=slot.memory_mib)
+    return slots.Claim("another", 1, limits, directory=slot.directory)
 
 
 # --- a whole life ----------------------------------------------------------------------------------------------
 
 
-def test_from_plan_to_gone(supervise: Callable[..., Supervisor], plan: Plan) -> None:
+def test_from_plan_to_gone(supervise: Callable[..., Supervisor], plan: MakePlan) -> None:
     ours = plan()
     one = supervise(ours)
     facts = one.starts()
     assert facts["version"] == "7.2.22"
     socket.create_connection(("127.0.0.1", facts["ports"]["22"]), timeout=LIMIT_S).close()
 
-    path = Path(ours["directory"], "lease.json")
+    path = Path(ours.directory, "lease.json")
     lease = json.loads(path.read_text())
     assert lease["qemu_pid"] == facts["qemu_pid"] != one.process.pid
     assert lease["supervisor_pid"] == one.process.pid
-    assert (lease["name"], lease["argv"], lease["ports"]) == ("guest", ours["argv"], facts["ports"])
+    assert (lease["name"], lease["argv"], lease["ports"]) == ("guest", [*ours.argv], facts["ports"])
     assert is_locked(path)
-    (ticket,) = slots.tickets(ours["slot"]["directory"])
+    (ticket,) = slots.tickets(ours.slot.directory)
     assert (ticket.what, ticket.state, ticket.pid) == ("a test", "running", one.process.pid)
 
     one.send({"do": "stop"})
@@ -76,7 +76,7 @@ def test_from_plan_to_gone(supervise: Callable[..., Supervisor], plan: Plan) -> 
     assert nothing_is_left(ours)
 
 
-def test_commands_are_executed_and_events_passed_on(supervise: Callable[..., Supervisor], plan: Plan) -> None:
+def test_commands_are_executed_and_events_passed_on(supervise: Callable[..., Supervisor], plan: MakePlan) -> None:
     trouble = {"reason": "No space left on device"}
     one = supervise(plan({"query-status": [["after", "event", "BLOCK_IO_ERROR", trouble]]}))
     one.starts()
@@ -90,14 +90,14 @@ def test_commands_are_executed_and_events_passed_on(supervise: Callable[..., Sup
     assert one.says("answer")["error"] == "QEMU refused nonsense: The command nonsense has not been found"
 
 
-def test_event_before_it_was_started_is_passed_on(supervise: Callable[..., Supervisor], plan: Plan) -> None:
+def test_event_before_it_was_started_is_passed_on(supervise: Callable[..., Supervisor], plan: MakePlan) -> None:
     one = supervise(plan({"human-monitor-command": [["event", "NIC_RX_FILTER_CHANGED"]]}))
     one.starts()
     assert one.says("qemu")["name"] == "NIC_RX_FILTER_CHANGED"
 
 
 def test_garbage_on_the_control_line_costs_an_answer_and_no_machine(
-    supervise: Callable[..., Supervisor], plan: Plan
+    supervise: Callable[..., Supervisor], plan: MakePlan
 ) -> None:
     one = supervise(plan({"query-status": [["send", "?!"], ["ignore"]]}))
     one.starts()
@@ -107,7 +107,7 @@ def test_garbage_on_the_control_line_costs_an_answer_and_no_machine(
     assert one.says("answer")["error"].startswith("QEMU refused query-kvm")
 
 
-def test_machine_that_ends_by_itself(supervise: Callable[..., Supervisor], plan: Plan) -> None:
+def test_machine_that_ends_by_itself(supervise: Callable[..., Supervisor], plan: MakePlan) -> None:
     ours = plan({"cont": [["say", "reboot: Power down\r\n"], ["complain", "farewell"], ["exit", 3]]})
     one = supervise(ours)
     one.starts()
@@ -123,7 +123,7 @@ def test_machine_that_ends_by_itself(supervise: Callable[..., Supervisor], plan:
 # --- ways to go ------------------------------------------------------------------------------------------------
 
 
-def test_leash_that_closes_ends_the_machine(supervise: Callable[..., Supervisor], plan: Plan, ended: Ended) -> None:
+def test_leash_that_closes_ends_the_machine(supervise: Callable[..., Supervisor], plan: MakePlan, ended: Ended) -> None:
     ours = plan()
     one = supervise(ours)
     qemu_pid = one.starts()["qemu_pid"]
@@ -134,7 +134,9 @@ def test_leash_that_closes_ends_the_machine(supervise: Callable[..., Supervisor]
     assert nothing_is_left(ours)
 
 
-def test_caller_that_no_longer_listens_either(supervise: Callable[..., Supervisor], plan: Plan, ended: Ended) -> None:
+def test_caller_that_no_longer_listens_either(
+    supervise: Callable[..., Supervisor], plan: MakePlan, ended: Ended
+) -> None:
     ours = plan()
     one = supervise(ours)
     qemu_pid = one.starts()["qemu_pid"]
@@ -148,7 +150,7 @@ def test_caller_that_no_longer_listens_either(supervise: Callable[..., Superviso
 
 
 def test_killed_supervisor_takes_its_machine_along(
-    supervise: Callable[..., Supervisor], plan: Plan, ended: Ended
+    supervise: Callable[..., Supervisor], plan: MakePlan, ended: Ended
 ) -> None:
     ours = plan({"quit": [["ignore"]], "SIGTERM": [["ignore"]]})
     one = supervise(ours)
@@ -157,15 +159,15 @@ def test_killed_supervisor_takes_its_machine_along(
     one.process.kill()
     assert ended(qemu_pid, within_s=PROMPT_S)
     one.process.wait(LIMIT_S)
-    assert slots.tickets(ours["slot"]["directory"]) == ()
+    assert slots.tickets(ours.slot.directory) == ()
     with other_claim(ours) as claim:
         assert claim.poll() == ()
-    assert not is_locked(Path(ours["directory"], "lease.json")), "what is left is known to be dead"
+    assert not is_locked(Path(ours.directory, "lease.json")), "what is left is known to be dead"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
 def test_signal_is_a_clean_end(
-    supervise: Callable[..., Supervisor], plan: Plan, ended: Ended, number: signal.Signals
+    supervise: Callable[..., Supervisor], plan: MakePlan, ended: Ended, number: signal.Signals
 ) -> None:
     ours = plan()
     one = supervise(ours)
@@ -178,7 +180,7 @@ def test_signal_is_a_clean_end(
     assert nothing_is_left(ours)
 
 
-def test_stop_gives_a_machine_time_to_end_by_itself(supervise: Callable[..., Supervisor], plan: Plan) -> None:
+def test_stop_gives_a_machine_time_to_end_by_itself(supervise: Callable[..., Supervisor], plan: MakePlan) -> None:
     one = supervise(plan({"quit": [["exit", 9]]}))
     qemu_pid = one.starts()["qemu_pid"]
     one.send({"do": "stop", "limit_s": LIMIT_S})
@@ -187,7 +189,7 @@ def test_stop_gives_a_machine_time_to_end_by_itself(supervise: Callable[..., Sup
     assert one.ends()["status"] == 0, "it was not told to quit"
 
 
-def test_stop_gives_no_more_time_than_that(supervise: Callable[..., Supervisor], plan: Plan) -> None:
+def test_stop_gives_no_more_time_than_that(supervise: Callable[..., Supervisor], plan: MakePlan) -> None:
     one = supervise(plan({"quit": [["exit", 9]]}))
     one.starts()
     one.send({"do": "stop", "limit_s": 0.1})
@@ -196,7 +198,7 @@ def test_stop_gives_no_more_time_than_that(supervise: Callable[..., Supervisor],
 
 @pytest.mark.parametrize("deafness", ["says-nothing", "answers-and-stays"])
 def test_machine_that_does_not_quit_is_killed(
-    supervise: Callable[..., Supervisor], plan: Plan, ended: Ended, deafness: str
+    supervise: Callable[..., Supervisor], plan: MakePlan, ended: Ended, deafness: str
 ) -> None:
     stays = [["send", '{"return": {}, "id": 3}']] if deafness == "answers-and-stays" else []
     ours = plan({"quit": [*stays, ["ignore"]], "SIGTERM": [["ignore"]]})
@@ -218,7 +220,7 @@ def test_usual_limits_add_up_to_less_than_the_callers_patience() -> None:
 # --- a machine that does not start -----------------------------------------------------------------------------
 
 
-def test_qemu_that_ends_at_once_is_quoted(supervise: Callable[..., Supervisor], plan: Plan) -> None:
+def test_qemu_that_ends_at_once_is_quoted(supervise: Callable[..., Supervisor], plan: MakePlan) -> None:
     ours = plan({"start": [["complain", "-drive: no such disk"], ["exit", 1]]})
     one = supervise(ours)
     one.prepares()
@@ -233,7 +235,7 @@ def test_qemu_that_ends_at_once_is_quoted(supervise: Callable[..., Supervisor], 
     assert nothing_is_left(ours)
 
 
-def test_qemu_that_never_greets(supervise: Callable[..., Supervisor], plan: Plan) -> None:
+def test_qemu_that_never_greets(supervise: Callable[..., Supervisor], plan: MakePlan) -> None:
     ours = plan({"start": [["ignore"]]})
     one = supervise(ours, CONTROL_LIMIT_S=0.2, QUIT_LIMIT_S=0.2)
     one.prepares()
@@ -242,14 +244,14 @@ def test_qemu_that_never_greets(supervise: Callable[..., Supervisor], plan: Plan
     assert nothing_is_left(ours)
 
 
-def test_qemu_that_does_not_tell_its_ports(supervise: Callable[..., Supervisor], plan: Plan) -> None:
+def test_qemu_that_does_not_tell_its_ports(supervise: Callable[..., Supervisor], plan: MakePlan) -> None:
     one = supervise(plan(HANGS), CONTROL_LIMIT_S=2.0)
     one.prepares()
     assert one.ends()["error"] == "QEMU did not send the answer to human-monitor-command in time"
 
 
 @pytest.mark.parametrize("how", ["leash", "stop", "SIGTERM"])
-def test_caller_that_goes_while_qemu_starts(supervise: Callable[..., Supervisor], plan: Plan, how: str) -> None:
+def test_caller_that_goes_while_qemu_starts(supervise: Callable[..., Supervisor], plan: MakePlan, how: str) -> None:
     ours = plan({"start": [["ignore"]]})
     one = supervise(ours, CONTROL_LIMIT_S=LIMIT_S, QUIT_LIMIT_S=0.2)
     one.prepares()
@@ -259,7 +261,7 @@ def test_caller_that_goes_while_qemu_starts(supervise: Callable[..., Supervisor]
     assert nothing_is_left(ours)
 
 
-def test_no_qemu(supervise: Callable[..., Supervisor], plan: Plan, tmp_path: Path) -> None:
+def test_no_qemu(supervise: Callable[..., Supervisor], plan: MakePlan, tmp_path: Path) -> None:
     ours = plan(argv=[str(tmp_path / "qemu-system-none"), "-nodefaults"])
     one = supervise(ours)
     one.prepares()
@@ -273,22 +275,25 @@ def test_no_qemu(supervise: Callable[..., Supervisor], plan: Plan, tmp_path: Pat
     assert nothing_is_left(ours)
 
 
-def test_preparation_that_fails_is_quoted(supervise: Callable[..., Supervisor], plan: Plan) -> None:
-    ours = plan(prepare=[["/bin/sh", "-c", "echo all is well; echo no room left >&2; exit 4"]])
+def test_preparation_that_fails_is_quoted(supervise: Callable[..., Supervisor], plan: MakePlan, tmp_path: Path) -> None:
+    ours = plan(
+        prepare=[["/bin/sh", "-c", "echo all is well; echo no room left >&2; exit 4", str(tmp_path / "overlay")]]
+    )
     one = supervise(ours)
     one.says("admitted")
     last = one.ends()
     assert (last["status"], last["error"]) == (None, "/bin/sh ended with status 4: no room left")
+    assert not (tmp_path / "overlay").exists()
     assert nothing_is_left(ours)
 
 
 @pytest.mark.parametrize("how", ["leash", "stop", "SIGTERM", "SIGKILL"])
 def test_preparation_ends_when_nobody_waits_for_it(
-    supervise: Callable[..., Supervisor], plan: Plan, ended: Ended, tmp_path: Path, how: str
+    supervise: Callable[..., Supervisor], plan: MakePlan, ended: Ended, tmp_path: Path, how: str
 ) -> None:
     gate = tmp_path / "gate"
     os.mkfifo(gate)
-    one = supervise(plan(prepare=[["/bin/sh", "-c", f"echo $$ >'{gate}'; exec sleep 600"]]))
+    one = supervise(plan(prepare=[["/bin/sh", "-c", f"echo $$ >'{gate}'; exec sleep 600", str(tmp_path / "overlay")]]))
     one.says("admitted")
     pid = int(gate.read_text())
     assert not ended(pid, within_s=0)
@@ -299,27 +304,29 @@ def test_preparation_ends_when_nobody_waits_for_it(
     assert ended(pid, within_s=PROMPT_S)
 
 
-def test_preparation_that_cannot_be_run_is_named(supervise: Callable[..., Supervisor], plan: Plan) -> None:
-    one = supervise(plan(prepare=[["qemu-img-none", "create"]]))
+def test_preparation_that_cannot_be_run_is_named(
+    supervise: Callable[..., Supervisor], plan: MakePlan, tmp_path: Path
+) -> None:
+    one = supervise(plan(prepare=[["qemu-img-none", str(tmp_path / "overlay")]]))
     one.says("admitted")
     assert one.ends()["error"] == "qemu-img-none: No such file or directory"
 
 
 def test_preparation_precedes_qemu_and_finds_the_directory(
-    supervise: Callable[..., Supervisor], plan: Plan, tmp_path: Path
+    supervise: Callable[..., Supervisor], plan: MakePlan, tmp_path: Path
 ) -> None:
     ours = plan(prepare=[["/usr/bin/touch", str(tmp_path / "machine" / "overlay")]])
     one = supervise(ours)
     one.starts()
-    assert Path(ours["directory"], "overlay").exists()
+    assert Path(ours.directory, "overlay").exists()
 
 
 def test_lease_that_cannot_be_written_ends_the_machine_first(
-    supervise: Callable[..., Supervisor], plan: Plan, tmp_path: Path
+    supervise: Callable[..., Supervisor], plan: MakePlan, tmp_path: Path
 ) -> None:
     gate = tmp_path / "gate"
     os.mkfifo(gate)
-    ours = plan(prepare=[["/bin/sh", "-c", f"read word <'{gate}'"]])
+    ours = plan(prepare=[["/bin/sh", "-c", f"read word <'{gate}'", str(tmp_path / "overlay")]])
     one = supervise(ours)
     one.says("admitted")
     resource.prlimit(one.process.pid, resource.RLIMIT_FSIZE, (0, 0))  # from now on its disk is as good as full
@@ -331,17 +338,17 @@ def test_lease_that_cannot_be_written_ends_the_machine_first(
     assert nothing_is_left(ours)
 
 
-def test_directory_that_is_there_already_is_left_alone(supervise: Callable[..., Supervisor], plan: Plan) -> None:
+def test_directory_that_is_there_already_is_left_alone(supervise: Callable[..., Supervisor], plan: MakePlan) -> None:
     ours = plan()
-    precious = Path(ours["directory"], "precious")
+    precious = Path(ours.directory, "precious")
     precious.parent.mkdir()
     precious.touch()
     last = supervise(ours).ends()
-    assert (last["status"], last["error"]) == (None, f"{ours['directory']}: File exists")
+    assert (last["status"], last["error"]) == (None, f"{ours.directory}: File exists")
     assert list(precious.parent.iterdir()) == [precious]
 
 
-def test_directory_that_cannot_be_made(supervise: Callable[..., Supervisor], plan: Plan, tmp_path: Path) -> None:
+def test_directory_that_cannot_be_made(supervise: Callable[..., Supervisor], plan: MakePlan, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     last = supervise(plan(directory=str(tmp_path / "file" / "machine"))).ends()
     assert (last["status"], last["error"]) == (None, f"{tmp_path}/file/machine: Not a directory")
@@ -349,7 +356,7 @@ def test_directory_that_cannot_be_made(supervise: Callable[..., Supervisor], pla
 
 @pytest.mark.parametrize("which", ["console", "qemu_log"])
 def test_log_that_cannot_be_written(
-    supervise: Callable[..., Supervisor], plan: Plan, tmp_path: Path, which: str
+    supervise: Callable[..., Supervisor], plan: MakePlan, tmp_path: Path, which: str
 ) -> None:
     ours = plan(**{which: str(tmp_path / "none" / "a.log")})
     one = supervise(ours)
@@ -359,7 +366,7 @@ def test_log_that_cannot_be_written(
     assert nothing_is_left(ours)
 
 
-def test_claim_beyond_all_limits(supervise: Callable[..., Supervisor], plan: Plan) -> None:
+def test_claim_beyond_all_limits(supervise: Callable[..., Supervisor], plan: MakePlan) -> None:
     ours = plan(claim_mib=1001)
     last = supervise(ours).ends()
     assert last["status"] is None
@@ -367,7 +374,9 @@ def test_claim_beyond_all_limits(supervise: Callable[..., Supervisor], plan: Pla
     assert nothing_is_left(ours)
 
 
-def test_what_the_machine_stands_on_is_held(supervise: Callable[..., Supervisor], plan: Plan, tmp_path: Path) -> None:
+def test_what_the_machine_stands_on_is_held(
+    supervise: Callable[..., Supervisor], plan: MakePlan, tmp_path: Path
+) -> None:
     image = tmp_path / "in-use"
     one = supervise(plan(hold=[str(image)]))
     one.starts()
@@ -384,16 +393,6 @@ def test_what_the_machine_stands_on_is_held(supervise: Callable[..., Supervisor]
         assert nothing_is_left(ours)
 
 
-def test_directory_is_kept_on_request(supervise: Callable[..., Supervisor], plan: Plan) -> None:
-    ours = plan(keep_directory=True)
-    one = supervise(ours)
-    one.starts()
-    one.let_go()
-    one.ends()
-    assert [path.name for path in Path(ours["directory"]).iterdir()] == ["lease.json"]
-    assert not is_locked(Path(ours["directory"], "lease.json"))
-
-
 # --- waiting for a slot ----------------------------------------------------------------------------------------
 
 
@@ -407,7 +406,7 @@ def go(one: Supervisor, how: str) -> None:
             one.process.terminate()
 
 
-def test_waits_for_its_slot_and_tells_behind_whom(supervise: Callable[..., Supervisor], plan: Plan) -> None:
+def test_waits_for_its_slot_and_tells_behind_whom(supervise: Callable[..., Supervisor], plan: MakePlan) -> None:
     ours = plan()
     with other_claim(ours) as claim:
         one = supervise(ours)
@@ -420,7 +419,7 @@ def test_waits_for_its_slot_and_tells_behind_whom(supervise: Callable[..., Super
 
 
 @pytest.mark.parametrize("how", ["leash", "stop", "SIGTERM"])
-def test_caller_that_goes_while_it_waits(supervise: Callable[..., Supervisor], plan: Plan, how: str) -> None:
+def test_caller_that_goes_while_it_waits(supervise: Callable[..., Supervisor], plan: MakePlan, how: str) -> None:
     ours = plan()
     with other_claim(ours):
         one = supervise(ours)
@@ -428,16 +427,31 @@ def test_caller_that_goes_while_it_waits(supervise: Callable[..., Supervisor], p
         go(one, how)
         last = one.ends(PROMPT_S)
         assert (last["status"], last["error"]) == (None, "stopped before QEMU ran")
-        assert [ticket.what for ticket in slots.tickets(ours["slot"]["directory"])] == ["another"]
+        assert [ticket.what for ticket in slots.tickets(ours.slot.directory)] == ["another"]
     assert nothing_is_left(ours)
 
 
-def test_stop_right_behind_the_plan(supervise: Callable[..., Supervisor], plan: Plan) -> None:
+def test_stop_right_behind_the_plan(supervise: Callable[..., Supervisor], plan: MakePlan) -> None:
     ours = plan()
     one = supervise(ours, {"do": "qmp", "id": 1, "execute": "cont"}, {"do": "stop"})
     one.says("answer")
     assert one.ends()["error"] == "stopped before QEMU ran"
     assert nothing_is_left(ours)
+
+
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        (b"?!", "a plan must be JSON, and this is none"),
+        (b"[]", "the plan must be an object, not []"),
+        (b'{"directory": "/nowhere"}', "the plan lacks the key 'argv'"),
+    ],
+)
+def test_what_is_no_plan_is_refused_in_a_sentence(line: bytes, error: str) -> None:
+    argv = [sys.executable, "-I", "-S", "-c", PROGRAM, str(PACKAGE.parent), "{}"]
+    done = subprocess.run(argv, input=line + b"\n", capture_output=True, timeout=LIMIT_S, check=True)
+    assert (json.loads(done.stdout)["event"], json.loads(done.stdout)["error"]) == ("gone", error)
+    assert done.stderr == b""
 
 
 def test_leash_that_closes_before_the_plan() -> None:
@@ -450,7 +464,7 @@ def test_leash_that_closes_before_the_plan() -> None:
 # --- the console -----------------------------------------------------------------------------------------------
 
 
-def test_console_goes_to_its_log(supervise: Callable[..., Supervisor], plan: Plan) -> None:
+def test_console_goes_to_its_log(supervise: Callable[..., Supervisor], plan: MakePlan) -> None:
     ours = plan({"cont": [["say", "Linux version 6\r\n\xff"], ["say", "login: "]]})
     one = supervise(ours)
     one.starts()
@@ -458,14 +472,16 @@ def test_console_goes_to_its_log(supervise: Callable[..., Supervisor], plan: Pla
     one.says("answer")
     one.let_go()
     assert one.ends()["console"] == "Linux version 6\r\n\xfflogin: "
-    assert Path(ours["console"]).read_bytes().decode() == "Linux version 6\r\n\xfflogin: "
+    assert Path(ours.console).read_bytes().decode() == "Linux version 6\r\n\xfflogin: "
 
 
-def test_console_flood_fills_no_disk_and_keeps_nobody_waiting(supervise: Callable[..., Supervisor], plan: Plan) -> None:
+def test_console_flood_fills_no_disk_and_keeps_nobody_waiting(
+    supervise: Callable[..., Supervisor], plan: MakePlan
+) -> None:
     ours = plan({"human-monitor-command": [["flood", "all work and no play\n"]]})
     one = supervise(ours, CONSOLE_LIMIT_BYTES=100_000)
     one.starts()
-    log = Path(ours["console"])
+    log = Path(ours.console)
     deadline = Deadline.after(LIMIT_S)
     while log.stat().st_size < 100_000 and not deadline.passed:
         one.asks("query-status")
@@ -480,7 +496,7 @@ def test_console_flood_fills_no_disk_and_keeps_nobody_waiting(supervise: Callabl
     assert len(last["console"]) <= LAST_WORDS_BYTES
 
 
-def test_panic_is_told_once_and_whole(supervise: Callable[..., Supervisor], plan: Plan) -> None:
+def test_panic_is_told_once_and_whole(supervise: Callable[..., Supervisor], plan: MakePlan) -> None:
     whole = "[    1.2] Kernel panic - not syncing: VFS: Unable to mount root fs\r\n"
     crumbs = [["say", crumb] for crumb in re.findall(r"(?s).{1,7}", whole)]
     one = supervise(plan({"cont": [*crumbs, ["flood", "---[ end Kernel panic - not syncing: VFS ]---\r\n"]]}))
@@ -535,22 +551,22 @@ def test_console_that_somebody_else_keeps_open_is_closed_all_the_same(tmp_path: 
 # --- what QEMU gets, and what it does not ----------------------------------------------------------------------
 
 
-def test_qemu_has_nothing_of_the_callers(supervise: Callable[..., Supervisor], plan: Plan, tmp_path: Path) -> None:
+def test_qemu_has_nothing_of_the_callers(supervise: Callable[..., Supervisor], plan: MakePlan, tmp_path: Path) -> None:
     ours = plan(hold=[str(tmp_path / "in-use")])
     one = supervise(ours)
     descriptors = Path(f"/proc/{one.starts()['qemu_pid']}/fd")
     has = {int(path.name): str(path.readlink()) for path in descriptors.iterdir()}
     assert has[0] == os.devnull
-    assert has[1] == has[2] == ours["qemu_log"]
+    assert has[1] == has[2] == ours.qemu_log
     streams = (one.process.stdin, one.process.stdout, one.process.stderr)
     pipes = {str(Path(f"/proc/self/fd/{stream.fileno()}").readlink()) for stream in streams if stream}
     assert len(pipes) == 3
     assert not pipes & set(has.values())
-    locks = (ours["directory"], ours["slot"]["directory"], *ours["hold"])
+    locks = (ours.directory, ours.slot.directory, *ours.hold)
     assert not [name for name in has.values() if name.startswith(locks)], "a lock that it kept would outlive us"
 
 
-def test_qemu_has_no_privileges_whoever_calls(supervise: Callable[..., Supervisor], plan: Plan) -> None:
+def test_qemu_has_no_privileges_whoever_calls(supervise: Callable[..., Supervisor], plan: MakePlan) -> None:
     status = Path(f"/proc/{supervise(plan()).starts()['qemu_pid']}/status").read_text()
     has = dict(re.findall(r"^(\w+):\s+([0-9a-f]+)$", status, re.MULTILINE))
     assert {name: int(has[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapAmb", "NoNewPrivs")} == {
@@ -576,10 +592,10 @@ def test_qemu_has_no_privileges_where_the_kernel_lets_nobody_bound_them() -> Non
 
 
 TRAVELLERS = {
-    "host": ("flock", "slots", "sparse"),
-    "process": ("child", "user"),
+    "host": ("flock", "program_files", "slots", "sparse"),
+    "process": ("child", "landlock", "user"),
     "qemu": ("descriptors", "migration", "qmp"),
-    "supervisor": ("__main__", "console", "control", "disks", "qemu_process"),
+    "supervisor": ("__main__", "confined", "console", "control", "disks", "plan", "qemu_process"),
 }
 
 
@@ -609,7 +625,7 @@ def test_it_needs_few_modules_and_the_standard_library(travelling: Path) -> None
 
 
 def test_it_lives_a_whole_life_out_of_a_zip_file(
-    supervise: Callable[..., Supervisor], plan: Plan, travelling: Path
+    supervise: Callable[..., Supervisor], plan: MakePlan, travelling: Path
 ) -> None:
     ours = plan()
     one = supervise(ours, home=travelling)

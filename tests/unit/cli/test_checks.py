@@ -10,6 +10,7 @@ import pytest
 from vmtasks.cli import checks
 from vmtasks.image import baked
 from vmtasks.image.definition import find
+from vmtasks.process import landlock
 
 
 @pytest.mark.parametrize(
@@ -67,3 +68,17 @@ def test_a_bake_without_a_pocket_is_found_with_what_bakes_it_anew(
     assert found["tried"].says.endswith(f": {says}")
     assert found["tried"].remedy == ("inv images.bake tried --refresh" if "but no" in says else "")
     assert "broken" not in found
+
+
+@pytest.mark.parametrize(
+    ("version", "level", "says"),
+    [
+        (0, "limited", "QEMU reaches all files that this user does: the kernel has no Landlock"),
+        (7, "good", "QEMU reaches only the files of its machine (Landlock, version 7)"),
+    ],
+)
+def test_what_confines_qemu_is_told(monkeypatch: pytest.MonkeyPatch, version: int, level: str, says: str) -> None:
+    monkeypatch.setattr(landlock, "abi", lambda: version)
+    (finding,) = checks._confinement()
+    assert (finding.level, finding.says) == (level, says)
+    assert bool(finding.remedy) is (level == "limited")

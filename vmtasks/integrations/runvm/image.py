@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -15,12 +14,14 @@ from typing import Any
 from vmtasks.config.paths import cache_dir
 from vmtasks.errors import HostError, UsageError
 from vmtasks.host.accelerator import Choice, choose
+from vmtasks.host.confined import qemu_img
 from vmtasks.host.flock import try_lock
 from vmtasks.image.baked import BakedImage, images_dir, read_baked
 from vmtasks.image.definition import find
 from vmtasks.image.info import chain_of
 from vmtasks.integrations.runvm.options import Call
 from vmtasks.machine.launch import LaunchConfig, PersistentDisk
+from vmtasks.process.landlock import Reach
 from vmtasks.process.user import user_name
 from vmtasks.providers.qemu.provider import host_settings, machine_of
 from vmtasks.qemu.argv import overlay_argv
@@ -44,7 +45,7 @@ def machine_for(call: Call) -> tuple[Machine, LaunchConfig]:
     chain = _chain(base, f"there is no base image {base}") if base else _chain(image, f"there is no image {image}")
     baked = _baked_of(chain)
     if not (baked or _boots_otherwise(options.kvm)):
-        _check_boots(base or image, str(chain[0]["format"]))
+        _check_boots(base or image, chain)
     machine, access = _ours(baked, choice, options.user) if baked else _foreign(image, choice, options.user)
     disk, keeping = _keeping(call, image, base, chain, access)
     cpu = options.cpu or machine.cpu
@@ -133,13 +134,9 @@ def _keeping(
             f"cannot run {image.name} in {work.parent}: it names its base image relative to where it is",
             hint=f"qemu-img rebase -u -F FORMAT -b BASE {image} with the whole path of BASE mends that",
         )
-    prepare: tuple[tuple[str, ...], ...] = ()
-    if base:
-        prepare = (overlay_argv(base, str(chain[0]["format"]), work),)
-    elif moved:  # a host that crashed may have left one there
-        prepare = (("rm", "-f", "--", str(work)),)
     return work, PersistentDisk(
-        prepare=prepare,
+        prepare=(overlay_argv(base, str(chain[0]["format"]), work),) if base else (),
+        beneath=tuple(sorted(beneath)),
         copy=((image, work),) if moved and not base else (),
         move=((work, image.resolve()),) if moved else (),
         power_off=_power_off(call, access.user),
@@ -172,7 +169,7 @@ def _boots_otherwise(arguments: tuple[str, ...]) -> bool:
     return any(word.lstrip("-").partition("=")[0] in _BOOT_ARGUMENTS for word in arguments)
 
 
-def _check_boots(disk: Path, form: str) -> None:
+def _check_boots(disk: Path, chain: list[dict[str, Any]]) -> None:
     """See that a BIOS would find something to start in the first sector.
 
     :raise UsageError: it would not, and QEMU would sit there until the limit.
@@ -180,7 +177,8 @@ def _check_boots(disk: Path, form: str) -> None:
     with TemporaryDirectory() as room:
         sector = Path(room, "sector")
         words = ["bs=512", "count=1", f"if={disk}", f"of={sector}"]
-        subprocess.run(["qemu-img", "dd", "-U", "-f", form, "-O", "raw", *words], check=False, capture_output=True)
+        reach = Reach(tuple(str(one["filename"]) for one in chain), (room,))
+        qemu_img("dd", "-U", "-f", str(chain[0]["format"]), "-O", "raw", *words, reach=reach)
         if sector.exists() and sector.read_bytes()[510:512] == b"\x55\xaa":
             return
     raise UsageError(

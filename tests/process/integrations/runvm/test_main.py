@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.fake_qemu import Script, command
+from tests.fake_qemu import FILES, Script, command
 from tests.process.supervised import LIMIT_S
 from vmtasks import events
 from vmtasks.errors import BootError
@@ -24,8 +24,10 @@ from vmtasks.guest import Result
 from vmtasks.host.lease import leases
 from vmtasks.integrations.runvm.main import runvm
 from vmtasks.machine import lifecycle
+from vmtasks.process.landlock import Reach
 from vmtasks.ssh.session import Session
 from vmtasks.supervisor.client import SupervisorClient
+from vmtasks.supervisor.plan import Plan
 
 QEMU = """#!/bin/sh
 script=$(ls '{scripts}' | head -n 1)
@@ -105,9 +107,10 @@ def plays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None
     monkeypatch.setattr(lifecycle, "pin_host_key", lambda access, *_: access)
     plan_of = lifecycle.plan_of
 
-    def plan(*circumstances: Any, **files: Any) -> dict[str, Any]:
+    def plan(*circumstances: Any, **files: Any) -> Plan:
         plan = plan_of(*circumstances, **files)
-        return {**plan, "slot": {**plan["slot"], "directory": str(tmp_path / "queue")}}
+        slot = plan.slot._replace(directory=str(tmp_path / "queue"))
+        return plan._replace(slot=slot, reach=plan.reach | Reach(FILES, (str(scripts),)))
 
     monkeypatch.setattr(lifecycle, "plan_of", plan)
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "image.qcow2", "1M"], check=True)
