@@ -46,7 +46,7 @@ class Run:
     """One call of a recipe: its options, its directory, and the machines and test cases that it has."""
 
     recipe: str
-    flags: RecipeOptions
+    flags: RecipeOptions = field(default_factory=RecipeOptions)
     directory: Path
     artifacts: list[Path] = field(default_factory=list)
     failed: dict[str, TestFailed] = field(default_factory=dict)

@@ -426,7 +426,7 @@ def test_two_machines_of_one_run_have_two_names(tmp_path: Path, monkeypatch: pyt
         yield SimpleNamespace(console_log=tmp_path / "console.log", limit_s=None, mask=lambda _: None)
 
     monkeypatch.setattr("vmtasks.providers.boot.machine", machine)
-    run = Run(recipe="many", flags=RecipeOptions(), directory=tmp_path)
+    run = Run(recipe="many", directory=tmp_path)
     with run.boot("bookworm"), run.boot("bookworm"), run.boot("bookworm", name="other"):
         pass
     with run.boot("bookworm"):
@@ -458,7 +458,7 @@ def test_a_machine_is_as_its_project_wants_it_and_shows_none_of_its_secrets(
     monkeypatch.delenv("TOKEN")
     with (
         pytest.raises(UsageError, match="the variable TOKEN: it is not set"),
-        Run(recipe="r", flags=RecipeOptions(), directory=tmp_path).boot("bookworm", project=project),
+        Run(recipe="r", directory=tmp_path).boot("bookworm", project=project),
     ):
         pass
     assert len(started) == 2, "before anything boots"
