@@ -56,6 +56,8 @@ class ProviderContract:
             guest.put(tmp_path / "in", f"{room}/there")
             assert guest.succeed([f"{room}/there/link"]) == "it runs\n"
             assert guest.glob(f"{room}/there/l*") == [f"{room}/there/large", f"{room}/there/link"]
+            assert guest.glob(f"{room}/there/*k", f"{room}/there/l[^a]*") == [f"{room}/there/link"]
+            assert guest.glob() == []
             guest.get(f"{room}/there", tmp_path / "out")
         assert (tmp_path / "out" / "large").read_bytes() == (tmp_path / "in" / "large").read_bytes()
         assert (tmp_path / "out" / "d" / "program").stat().st_mode & 0o777 == 0o755

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import sys
 import threading
@@ -29,6 +28,7 @@ from vmtasks.errors import (
     message_of,
     outcome_of,
 )
+from vmtasks.report.sanitize import is_harmless
 from vmtasks.run.options import RecipeOptions, accelerator, network
 
 if TYPE_CHECKING:
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from vmtasks.providers.base import MachineRequest
     from vmtasks.providers.preparation import Preparation
     from vmtasks.spec import Checkpoint
-
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\udc80-\udc9f]")
 
 
 @dataclass(kw_only=True)
@@ -216,9 +214,9 @@ class Run:
     def artifact(self, path: Path) -> Path:
         """Announce a file for the user, and return it.
 
-        A name that a guest chose must not be two lines on standard output, or speak to the terminal.
+        A name that a guest chose must not be two lines on standard output, speak to the terminal, or pass for another.
         """
-        if _CONTROL.search(str(path)):
+        if not is_harmless(str(path)):
             events.emit(events.Note(text=f"a file with control characters in its name: {path!r}", level="warning"))
             return path
         self.artifacts.append(path)

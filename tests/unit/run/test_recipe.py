@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from vmtasks import Run, UsageError
+from vmtasks import Run, UsageError, events
 from vmtasks.project import Commands, MachineSettings, Project
 from vmtasks.providers.base import BootOptions, MachineRequest
 from vmtasks.run.options import RecipeOptions, network
@@ -415,6 +415,18 @@ def test_an_unknown_network_is_a_usage_error() -> None:
 def test_a_dry_run_writes_nothing_down(inv: Inv, tmp_path: Path) -> None:
     assert inv("greet", "--dry-run").status == 0
     assert not (tmp_path / "build").exists()
+
+
+def test_a_name_that_shows_as_another_is_told_and_is_no_artifact(tmp_path: Path) -> None:
+    run = Run(recipe="many", directory=tmp_path)
+    heard: list[events.Event] = []
+    with events.listening(heard.append):
+        for name in ("plain.deb", "gnp.\u202ebed", "zero\u200bwidth.deb", "two\nlines", "tag\U000e0041.deb"):
+            run.artifact(tmp_path / name)
+    assert run.artifacts == [tmp_path / "plain.deb"]
+    notes = [event.text for event in heard if isinstance(event, events.Note)]
+    assert len(notes) == 4
+    assert all(text.isprintable() for text in notes)
 
 
 def test_two_machines_of_one_run_have_two_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
