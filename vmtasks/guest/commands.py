@@ -11,9 +11,9 @@ from vmtasks.errors import (
     CommandFailed,
     renamed_options,
 )
-from vmtasks.guest.runner import CommandRunner, CommandSpec
+from vmtasks.guest.runner import CommandRunner
 from vmtasks.guest.told import told
-from vmtasks.ssh.command import Command, Result, display, short
+from vmtasks.ssh.command import Command, CommandSpec, Result, display, short
 from vmtasks.ssh.session import Session
 
 _POLL_S = 0.25
@@ -110,7 +110,7 @@ class GuestCommands:
             user=user,
             timeout_s=timeout_s,
             stdin=stdin,
-            env_from=tuple(env_from),
+            env_from=tuple(dict.fromkeys(env_from)),
             offline=offline,
         )
         result = self._runner.run(spec) if hide else self._told(spec)

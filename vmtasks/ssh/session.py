@@ -5,7 +5,7 @@ Whatever waits here watches the machine meanwhile: bad news of it end the wait.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError, CommandFailed, ConnectionLost, GuestLost, InfrastructureError, TestFailed
 from vmtasks.process.threads import watched
 from vmtasks.ssh.channel import ChannelResult, follow
-from vmtasks.ssh.command import Command, display, remote_line, short
+from vmtasks.ssh.command import Command, CommandSpec, display, remote_line, short
 from vmtasks.ssh.keepalive import Keepalive
 
 if TYPE_CHECKING:
@@ -117,21 +117,12 @@ class Session:
         """Close the connection; the machine goes on."""
         self.connection.close()
 
-    def line(
-        self,
-        command: Command,
-        *,
-        cwd: str | None,
-        env: Mapping[str, str],
-        user: str,
-        env_from: Iterable[str] = (),
-        offline: bool = False,
-    ) -> str:
+    def line(self, spec: CommandSpec) -> str:
         """Return the line of shell that a command is there; see :func:`vmtasks.ssh.command.remote_line`."""
-        return remote_line(command, cwd=cwd, env=env, user=user, env_from=env_from, offline=offline)
+        return remote_line(spec)
 
     @contextmanager
-    def started(self, line: str, *, within_s: float | None = None) -> Iterator[Channel]:
+    def started(self, line: str, *, timeout_s: float | None = None) -> Iterator[Channel]:
         """Start a line of shell, and yield its channel; it is closed at the end.
 
         :raise ConnectionLost: the machine no longer answers, or stops to.
@@ -150,7 +141,7 @@ class Session:
             for channel in opened:
                 channel.close()
 
-        limit_s = min(within_s or _OPEN_LIMIT_S, _OPEN_LIMIT_S)
+        limit_s = min(timeout_s or _OPEN_LIMIT_S, _OPEN_LIMIT_S)
         try:
             channel = watched(begin, within_s=limit_s, watch=self.watch, give_up=give_up)
         except (SSHException, EOFError, OSError, AttributeError) as problem:
@@ -171,7 +162,7 @@ class Session:
         """
         what = f"`{short(display(command))}`"
         deadline = Deadline.after(limit_s or QUERY_LIMIT_S)
-        with self.started(self.line(command, cwd=None, env={}, user="root"), within_s=deadline.limit_s) as channel:
+        with self.started(self.line(CommandSpec(command=command)), timeout_s=deadline.limit_s) as channel:
             outcome = self._see_out(channel, what, stdin=stdin, deadline=deadline)
         if outcome.status:
             message, details = _complaint(outcome, f"{what} on {self.machine} failed")
