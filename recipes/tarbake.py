@@ -105,12 +105,12 @@ def tarbake(run: Run, source: str = ".", out: str = "", image: str = "") -> list
         # What lies there becomes older than all else: make then makes it anew.
         lying = _stamps(guest, patterns, first='touch --date=@0 -- "$one";')
         guest.succeed((commands.dist or _PLAIN), cwd=tree, user="builder", env=env, env_from=commands.env_from)
-        what = f"`{commands.dist}`" if commands.dist else "packing the tree"
+        maker = f"`{commands.dist}`" if commands.dist else "packing the tree"
         made = [path for path, stamp in _stamps(guest, patterns).items() if lying.get(path) != stamp]
         if not made:
             wanted = "tarball" if project.artifacts.dist == release.PATTERNS else " or ".join(project.artifacts.dist)
-            raise TestFailed(f"{what} made no {wanted}")
-        tops = {path: _top(guest, path, what) for path in made if release.is_tarball(path) or path.endswith(".zip")}
+            raise TestFailed(f"{maker} made no {wanted}")
+        tops = {path: _top(guest, path, maker) for path in made if release.is_tarball(path) or path.endswith(".zip")}
         packed = [path for path in tops if release.is_tarball(path)]
         guest.succeed(["sh", "-c", _REPACK, "sh", *packed], cwd=tree, user="builder", env=env)
         chosen = release.choose(tops, project.name, project.version)
@@ -138,7 +138,7 @@ def _stamps(guest: Guest, patterns: Iterable[str], *, first: str = "") -> dict[s
     return {path: f"{inode} {changed}" for inode, changed, path in stamps}
 
 
-def _top(guest: Guest, path: str, what: str) -> str:
+def _top(guest: Guest, path: str, maker: str) -> str:
     """Return the name of the directory in a tarball; nothing if there is more than that at its top.
 
     It is looked at in the guest: what was made there is not to be trusted here.
@@ -149,9 +149,9 @@ def _top(guest: Guest, path: str, what: str) -> str:
     try:
         files, *tops = guest.query(["sh", "-c", _INSIDE, "sh", path]).splitlines()
     except CommandFailed as problem:
-        raise TestFailed(f"{what} made {name}, which cannot be unpacked", details=problem.details) from problem
+        raise TestFailed(f"{maker} made {name}, which cannot be unpacked", details=problem.details) from problem
     if files == "0":
-        raise TestFailed(f"{what} made {name}, which holds no file")
+        raise TestFailed(f"{maker} made {name}, which holds no file")
     return tops[0] if len(tops) == 1 else ""
 
 

@@ -29,7 +29,7 @@ def test_in_vm(run: Run, source: str = ".", out: str = "", image: str = "") -> N
     if not project.is_packaged:
         _own_tests(run, project, Path(out))
         return
-    if project.is_dist_said:
+    if project.has_own_dist:
         origin = _release(project, tarbake(run, source=source, out=out, image=image))
     else:
         origin, *_ = source_package(run, source=source, out=out, image=image)

@@ -32,7 +32,7 @@ class ProviderContract:
         with provider.machine(
             MachineRequest(image=image, options=BootOptions(name="m"), purpose="a test", log_dir=tmp_path)
         ) as guest:
-            guest.limit_s = LIMIT_S
+            guest.timeout_s = LIMIT_S
             yield guest
 
     def test_a_command_has_what_it_was_given_and_leaves_its_output_status_and_log(self, guest: Guest) -> None:

@@ -9,6 +9,8 @@ import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -73,6 +75,24 @@ def test_a_public_name_is_there_and_documented(name: str) -> None:
     text = (ROOT / "docs/recipes.md").read_text(encoding="utf-8")
     words = {word for code in re.findall(r"`([^`\n]+)`", text) for word in re.findall(r"\w+", code)}
     assert name in words, f"docs/recipes.md lists the public names, but not {name}"
+
+
+@pytest.mark.parametrize(("old", "new"), vmtasks._RENAMED.items())
+def test_a_name_of_before_is_understood_and_warns(old: str, new: str) -> None:
+    with pytest.warns(FutureWarning, match=rf"vmtasks\.{old} is now vmtasks\.{new}"):
+        assert getattr(vmtasks, old) is getattr(vmtasks, new)
+
+
+def test_what_a_run_and_a_guest_were_told_before_is_understood_and_warns(tmp_path: Path) -> None:
+    run = vmtasks.Run(recipe="r", directory=tmp_path)
+    options: dict[str, Any] = {"goes_on": True}
+    with pytest.warns(FutureWarning, match="goes_on= is now continue_on_error=True"), run.case("one", **options):
+        raise vmtasks.TestFailed("no")
+    assert [*run.failed] == ["one"]
+    guest = vmtasks.Guest(SimpleNamespace(machine="m"))  # type: ignore[arg-type]
+    with pytest.warns(FutureWarning, match="guest.limit_s is now guest.timeout_s"):
+        guest.limit_s = 5.0
+    assert guest.timeout_s == 5.0
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Never
 
 from invoke.exceptions import Exit
 
@@ -104,7 +104,7 @@ class Run:
         with machine(request) as guest:
             self.console = guest.console_log
             guest.mask(secrets.values())
-            guest.limit_s = project.commands.timeout_s if project else None
+            guest.timeout_s = project.commands.timeout_s if project else None
             with self._debug_on_failure(guest):
                 if prepare is not None:
                     do_prepare(guest, prepare)
@@ -158,7 +158,7 @@ class Run:
         *,
         continue_on_error: bool = False,
         guest: Guest | None = None,
-        **renamed: Any,  # noqa: ANN401
+        **renamed: Never,
     ) -> Iterator[None]:
         """Run the block as a test case: a row of the report; ``TestSkipped`` ends it without a verdict.
 
@@ -169,7 +169,7 @@ class Run:
         :param renamed: ``goes_on``, which stood for both before 0.2.
         """
         if "goes_on" in renamed:
-            was = renamed.pop("goes_on")
+            was: object = renamed.pop("goes_on")
             errors.renamed("goes_on=", "continue_on_error=True, guest=", stacklevel=4)
             continue_on_error, guest = bool(was), None if isinstance(was, bool) else was
         errors.renamed_options(renamed, {})

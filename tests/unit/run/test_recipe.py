@@ -435,7 +435,7 @@ def test_two_machines_of_one_run_have_two_names(tmp_path: Path, monkeypatch: pyt
     @contextmanager
     def machine(request: MachineRequest) -> Iterator[Any]:
         started.append(request.name)
-        yield SimpleNamespace(console_log=tmp_path / "console.log", limit_s=None, mask=lambda _: None)
+        yield SimpleNamespace(console_log=tmp_path / "console.log", timeout_s=None, mask=lambda _: None)
 
     monkeypatch.setattr("vmtasks.providers.boot.machine", machine)
     run = Run(recipe="many", directory=tmp_path)
@@ -455,7 +455,7 @@ def test_a_machine_is_as_its_project_wants_it_and_shows_none_of_its_secrets(
     @contextmanager
     def machine(request: MachineRequest) -> Iterator[Any]:
         started.append(request.options)
-        yield SimpleNamespace(console_log=tmp_path / "console.log", limit_s=None, mask=masked.extend)
+        yield SimpleNamespace(console_log=tmp_path / "console.log", timeout_s=None, mask=masked.extend)
 
     monkeypatch.setattr("vmtasks.providers.boot.machine", machine)
     monkeypatch.setenv("TOKEN", "hush")
