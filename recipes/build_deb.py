@@ -6,7 +6,7 @@ import re
 import shlex
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from vmtasks import (
     CommandFailed,
@@ -25,7 +25,6 @@ from vmtasks import (
     parallel,
     recipe,
 )
-from vmtasks.project.source_package import WORKSHOP
 
 PRODUCTS = "/srv/vmtasks-products"
 """Where in the guest that which comes out is, out of reach of what the build may have left running."""
@@ -99,7 +98,7 @@ def build_deb(
             is_wished = with_source or project.build.source
             dsc = "" if is_wished else _source_package(guest, tree)
             listing = _build(guest, tree, project, env, with_source=is_wished)
-            found = _bring(guest, listing, target)
+            found = _bring(guest, _beside(tree), listing, target)
         products = [run.artifact(path) for path in found]
 
         def look() -> None:
@@ -124,13 +123,19 @@ def _expect_packages(guest: Guest, reduced: str, source: str) -> None:
         raise UsageError(f"cannot build packages of {source}: it has none for {architecture} and these build profiles")
 
 
+def _beside(tree: str) -> str:
+    """Return the directory that a tree lies in: the tools of Debian put there what they make of it."""
+    return str(PurePosixPath(tree).parent)
+
+
 def _source_package(guest: Guest, tree: str) -> str:
     """Return the path of the source package that the tree came in, or is made into, for lintian to see."""
-    if there := guest.glob(f"{WORKSHOP}/*.dsc"):
+    workshop = _beside(tree)
+    if there := guest.glob(f"{workshop}/*.dsc"):
         return there[0]
-    made = guest.run(["dpkg-source", "--build", tree], cwd=WORKSHOP, user="builder", warn=True)
+    made = guest.run(["dpkg-source", "--build", tree], cwd=workshop, user="builder", warn=True)
     if made.ok:
-        return guest.glob(f"{WORKSHOP}/*.dsc")[0]
+        return guest.glob(f"{workshop}/*.dsc")[0]
     text = f"lintian sees no source: dpkg-source cannot make a package of it: {''.join(made.last_lines(1))}"
     events.emit(events.Note(machine=guest.name, text=text, level="warning"))
     return ""
@@ -138,7 +143,7 @@ def _source_package(guest: Guest, tree: str) -> str:
 
 def _build(guest: Guest, tree: str, project: Project, env: Mapping[str, str], *, with_source: bool) -> str:
     """Build, and return the name of the .changes file."""
-    before = guest.glob(f"{WORKSHOP}/*.changes")
+    before = guest.glob(f"{_beside(tree)}/*.changes")
     result = guest.run(
         ["dpkg-buildpackage", *(("--build=full", "-sa") if with_source else ("--build=binary",)), "--no-sign"],
         cwd=tree, user="builder", env=env, env_from=project.commands.env_from, offline=project.build.network == "none",
@@ -147,7 +152,7 @@ def _build(guest: Guest, tree: str, project: Project, env: Mapping[str, str], *,
     if not result.ok:
         raise _failure(result, project)
     _end_what_is_left(guest)
-    made = [path for path in guest.glob(f"{WORKSHOP}/*.changes") if path not in before]
+    made = [path for path in guest.glob(f"{_beside(tree)}/*.changes") if path not in before]
     if len(made) != 1:
         raise TestFailed(f"dpkg-buildpackage was to make one .changes file, and made {len(made)}")
     return made[0].rpartition("/")[2]
@@ -170,9 +175,9 @@ def _end_what_is_left(guest: Guest) -> None:
         events.emit(events.Note(machine=guest.name, text=text, level="warning"))
 
 
-def _bring(guest: Guest, listing: str, target: Path) -> list[Path]:
+def _bring(guest: Guest, workshop: str, listing: str, target: Path) -> list[Path]:
     """Bring out what a .changes file names, and it; all of it is what is named there."""
-    move = f"cd {WORKSHOP} && mv --target-directory={PRODUCTS} --"
+    move = f"cd {workshop} && mv --target-directory={PRODUCTS} --"
     own = shlex.quote(listing)
     made = changes.read(listing, guest.query(f"install -d {PRODUCTS} && {move} {own} && cat {PRODUCTS}/{own}"))
     # One that is missing is told by what looks at all of them.
@@ -190,7 +195,7 @@ def _lintian(run: Run, guest: Guest, project: Project, files: list[str]) -> None
         return
     with run.case("lintian", continue_on_error=True, guest=guest):
         check = ["lintian", "--no-cfg", "--tag-display-limit=0", f"--fail-on={level}", *files]
-        result = guest.run(check, cwd="/build", user="builder", warn=True)
+        result = guest.run(check, cwd=PRODUCTS, user="builder", warn=True)
         if result.exited == _LINTIAN_BROKEN and _is_only_broken(result, level):
             named = ", ".join(sorted({f"{name} of {package}" for name, package in _unchecked(result)}))
             text = f"lintian has a bug that these packages meet, and could not check {named}"

@@ -10,6 +10,7 @@ from pathlib import Path
 from vmtasks import (
     CommandFailed,
     Guest,
+    Preparation,
     Run,
     Source,
     TestFailed,
@@ -18,11 +19,9 @@ from vmtasks import (
     events,
     pip,
     recipe,
+    release,
     source_date_epoch,
 )
-from vmtasks.guest.tar_commands import quoted_glob
-from vmtasks.project.release import PATTERNS, is_tarball, release_of
-from vmtasks.providers.preparation import of_packages
 
 DIRECTORY = "distdirname.txt"
 """The name of the release's directory is in there, where it can be told which of what was made the release is."""
@@ -88,7 +87,7 @@ def tarbake(run: Run, source: str = ".", out: str = "", image: str = "") -> list
     project = run.project(source, image)
     commands = project.commands
     target = run.output_dir(out)
-    packages = of_packages(commands.packages)
+    packages = Preparation.of_packages(commands.packages)
     with (
         run.boot(project.images.build, name="tarbake", project=project, prepare=packages) as guest,
         run.case("tarbake"),
@@ -106,24 +105,24 @@ def tarbake(run: Run, source: str = ".", out: str = "", image: str = "") -> list
         # What lies there becomes older than all else: make then makes it anew.
         lying = _stamps(guest, patterns, first='touch --date=@0 -- "$one";')
         guest.succeed((commands.dist or _PLAIN), cwd=tree, user="builder", env=env, env_from=commands.env_from)
-        what = f"`{commands.dist}`" if commands.dist else "packing the tree"
+        maker = f"`{commands.dist}`" if commands.dist else "packing the tree"
         made = [path for path, stamp in _stamps(guest, patterns).items() if lying.get(path) != stamp]
         if not made:
-            wanted = "tarball" if project.artifacts.dist == PATTERNS else " or ".join(project.artifacts.dist)
-            raise TestFailed(f"{what} made no {wanted}")
-        tops = {path: _top(guest, path, what) for path in made if is_tarball(path) or path.endswith(".zip")}
-        packed = [path for path in tops if is_tarball(path)]
+            wanted = "tarball" if project.artifacts.dist == release.PATTERNS else " or ".join(project.artifacts.dist)
+            raise TestFailed(f"{maker} made no {wanted}")
+        tops = {path: _top(guest, path, maker) for path in made if release.is_tarball(path) or path.endswith(".zip")}
+        packed = [path for path in tops if release.is_tarball(path)]
         guest.succeed(["sh", "-c", _REPACK, "sh", *packed], cwd=tree, user="builder", env=env)
-        release = release_of(tops, project.name, project.version)
+        chosen = release.choose(tops, project.name, project.version)
         products: list[Path] = []
-        for path in sorted(made, key=lambda path: path != release):
+        for path in sorted(made, key=lambda path: path != chosen):
             for tarball in guest.get(escape(path), target):
                 products += [run.artifact(tarball), run.artifact(_checksum(tarball))]
-        if release is None:
+        if chosen is None:
             names = ", ".join(path.rpartition("/")[2] for path in made)
             events.emit(events.Note(machine=guest.name, text=f"which of {names} is the release cannot be told"))
         else:
-            (target / DIRECTORY).write_text(f"{tops[release]}\n")
+            (target / DIRECTORY).write_text(f"{tops[chosen]}\n")
             products.append(run.artifact(target / DIRECTORY))
     return products
 
@@ -133,13 +132,13 @@ def _stamps(guest: Guest, patterns: Iterable[str], *, first: str = "") -> dict[s
 
     :param first: shell to be run before, for each.
     """
-    look = f"""[ ! -f "$one" ] || {{ {first} stat --printf='%i %.9Z %n\\n' -- "$one"; }}"""
-    listed = guest.query(f"for one in {' '.join(map(quoted_glob, patterns))}; do {look}; done")
+    look = f"""for one; do [ ! -f "$one" ] || {{ {first} stat --printf='%i %.9Z %n\\n' -- "$one"; }}; done"""
+    listed = guest.query(["sh", "-c", look, "sh", *guest.glob(*patterns)])
     stamps = (line.split(" ", 2) for line in listed.splitlines() if line.count(" ") > 1)
     return {path: f"{inode} {changed}" for inode, changed, path in stamps}
 
 
-def _top(guest: Guest, path: str, what: str) -> str:
+def _top(guest: Guest, path: str, maker: str) -> str:
     """Return the name of the directory in a tarball; nothing if there is more than that at its top.
 
     It is looked at in the guest: what was made there is not to be trusted here.
@@ -150,9 +149,9 @@ def _top(guest: Guest, path: str, what: str) -> str:
     try:
         files, *tops = guest.query(["sh", "-c", _INSIDE, "sh", path]).splitlines()
     except CommandFailed as problem:
-        raise TestFailed(f"{what} made {name}, which cannot be unpacked", details=problem.details) from problem
+        raise TestFailed(f"{maker} made {name}, which cannot be unpacked", details=problem.details) from problem
     if files == "0":
-        raise TestFailed(f"{what} made {name}, which holds no file")
+        raise TestFailed(f"{maker} made {name}, which holds no file")
     return tops[0] if len(tops) == 1 else ""
 
 

@@ -9,9 +9,7 @@ from recipes.build_deb import build_deb
 from recipes.install_test import install_test
 from recipes.source_package import source_package
 from recipes.tarbake import DIRECTORY, tarbake
-from vmtasks import Project, Run, Source, UsageError, pip, recipe
-from vmtasks.project.release import is_tarball
-from vmtasks.providers.preparation import of_packages
+from vmtasks import Preparation, Project, Run, Source, UsageError, pip, recipe, release
 
 
 @recipe
@@ -31,7 +29,7 @@ def test_in_vm(run: Run, source: str = ".", out: str = "", image: str = "") -> N
     if not project.is_packaged:
         _own_tests(run, project, Path(out))
         return
-    if project.is_dist_said:
+    if project.has_own_dist:
         origin = _release(project, tarbake(run, source=source, out=out, image=image))
     else:
         origin, *_ = source_package(run, source=source, out=out, image=image)
@@ -48,7 +46,7 @@ def _release(project: Project, baked: list[Path]) -> Path:
 
     :raise UsageError: it is none, or which of several it is cannot be told.
     """
-    tarballs = [path for path in baked if is_tarball(path.name)]
+    tarballs = [path for path in baked if release.is_tarball(path.name)]
     if not tarballs:
         raise UsageError(f"cannot build packages of what the dist command made: {baked[0].name} is no tarball")
     if len(tarballs) > 1 and DIRECTORY not in {path.name for path in baked}:
@@ -68,7 +66,7 @@ def _own_tests(run: Run, project: Project, out: Path) -> None:
             f"there is no command that tests {project.root}",
             hint='say one in vmtasks.toml: [commands] test = "make check"',
         )
-    packages = of_packages(commands.packages)
+    packages = Preparation.of_packages(commands.packages)
     with run.boot(project.images.build, name="test", project=project, prepare=packages) as guest, run.case("test"):
         tree = Source.of(project.root).deliver(guest)
         env = {**pip.env(guest, project), **project.env}

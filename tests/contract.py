@@ -32,7 +32,7 @@ class ProviderContract:
         with provider.machine(
             MachineRequest(image=image, options=BootOptions(name="m"), purpose="a test", log_dir=tmp_path)
         ) as guest:
-            guest.limit_s = LIMIT_S
+            guest.timeout_s = LIMIT_S
             yield guest
 
     def test_a_command_has_what_it_was_given_and_leaves_its_output_status_and_log(self, guest: Guest) -> None:
@@ -56,6 +56,8 @@ class ProviderContract:
             guest.put(tmp_path / "in", f"{room}/there")
             assert guest.succeed([f"{room}/there/link"]) == "it runs\n"
             assert guest.glob(f"{room}/there/l*") == [f"{room}/there/large", f"{room}/there/link"]
+            assert guest.glob(f"{room}/there/*k", f"{room}/there/l[^a]*") == [f"{room}/there/link"]
+            assert guest.glob() == []
             guest.get(f"{room}/there", tmp_path / "out")
         assert (tmp_path / "out" / "large").read_bytes() == (tmp_path / "in" / "large").read_bytes()
         assert (tmp_path / "out" / "d" / "program").stat().st_mode & 0o777 == 0o755

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
         UsageError,
         VmtasksError,
     )
-    from vmtasks.guest import Guest, Result, sh
+    from vmtasks.guest import Guest, Result, sh  # noqa: F401 - sh is understood until 0.2
     from vmtasks.process.threads import parallel
-    from vmtasks.project import Project, builddeps, pip, source_date_epoch
+    from vmtasks.project import Project, builddeps, pip, release, source_date_epoch
     from vmtasks.project.profiles import build_env
     from vmtasks.project.source import Source
     from vmtasks.providers.base import BootOptions, Provider
@@ -81,6 +81,7 @@ _ROOMS = {
     "leftovers": "debian.leftovers",
     "packages": "debian.packages",
     "pip": "project.pip",
+    "release": "project.release",
 }
 """Modules that recipes use under these names."""
 
@@ -118,7 +119,7 @@ __all__ = [
     "parallel",
     "pip",
     "recipe",
-    "sh",
+    "release",
     "source_date_epoch",
     "use_provider",
 ]

@@ -31,7 +31,16 @@ from typing import Any, ClassVar
 
 from invoke.exceptions import Exit
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+UNSEEN = (
+    "\x7f-\x9f\udc80-\udc9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\U000e0000-\U000e007f"
+)
+"""Characters that are never shown as they are, as a regular expression has them between brackets: DEL, C1 (as a byte
+that is no UTF-8, too), and what reorders, breaks or hides text behind the reader's back (marks of direction, zero
+width, tags). C0 goes with them as far as lines and tabs are not wanted. The joiners U+200C and U+200D are not among
+them: words of several scripts need them.
+"""
+_CONTROL = re.compile(f"[\x00-\x08\x0b-\x1f{UNSEEN}]")
 
 
 class Outcome(StrEnum):

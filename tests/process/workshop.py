@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from vmtasks.project import source, source_package
-from vmtasks.testing.fake_provider import FakeProvider
+from vmtasks.testing import FakeProvider
 
 PROVIDER = FakeProvider(instead={"id -u builder *": ":", "apt-get *": ":", "dpkg-checkbuilddeps": ":"})
 

@@ -80,9 +80,9 @@ class SharedConnection:
         if self._socket.exists():
             self._quietly([*self._program, "-O", "exit", *self._words], CONNECT_LIMIT_S)
 
-    def _quietly(self, argv: Sequence[str], limit_s: float) -> int:
+    def _quietly(self, argv: Sequence[str], timeout_s: float) -> int:
         line = f"exec {shlex.join(argv)} </dev/null >/dev/null 2>{shlex.quote(str(self._log))}"
-        return self._host.run(["/bin/sh", "-c", line], timeout_s=limit_s)
+        return self._host.run(["/bin/sh", "-c", line], timeout_s=timeout_s)
 
 
 @contextmanager

@@ -56,7 +56,7 @@ def virt_server(words: Sequence[str]) -> int:
                 network=network(options.network),
                 accel=accelerator(options.accel),
                 cold=options.cold,
-                what=f"autopkgtest in {options.image}",
+                purpose=f"autopkgtest in {options.image}",
             )
             reverts = not options.on.startswith("ssh://")
             testbed = Testbed(repeat(machines), host, reverts=reverts, look=shell_on_terminal)

@@ -1,18 +1,11 @@
-"""What must not reach autopkgtest on the host: it puts the text of control files into Perl programs, between quotes.
-
-And what must not be read there: a file of a tree that is a link to one of the host's.
-"""
+"""What must not reach autopkgtest on the host: it puts the text of control files into Perl programs, between quotes."""
 
 from __future__ import annotations
 
-import os
 import re
-import stat
-from pathlib import Path
 
-from vmtasks.errors import TestFailed, UsageError
+from vmtasks.errors import TestFailed
 
-_LIMIT_BYTES = 1024 * 1024
 _FIELD = re.compile(r"([^\s:#][^:]*?)[ \t]*:")
 _ENDS_A_STRING = re.compile(r"['\\]")
 _FREE_TEXT = frozenset(
@@ -42,27 +35,3 @@ def check_quotes(name: str, text: str) -> None:
                 f"{field or 'such field'} may have",
                 details=(line.strip()[:200],),
             )
-
-
-def text_of(path: Path, tree: Path) -> str:
-    """Return the text of a file of a tree that came out of a machine: none where it is no file, or leads out of it.
-
-    :raise UsageError: it is too large to be what it is called.
-    """
-    real = path.resolve()
-    if not real.is_relative_to(tree.resolve()):
-        return ""
-    try:
-        status = real.lstat()
-        descriptor = (
-            os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK) if stat.S_ISREG(status.st_mode) else None
-        )
-    except OSError:
-        return ""
-    if descriptor is None:
-        return ""
-    with os.fdopen(descriptor, "rb") as file:
-        text = file.read(_LIMIT_BYTES + 1)
-    if len(text) > _LIMIT_BYTES:
-        raise UsageError(f"cannot read {path}: it has more than {_LIMIT_BYTES >> 20} MiB")
-    return text.decode(errors="replace")

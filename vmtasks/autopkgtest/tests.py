@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from vmtasks.autopkgtest.completed import COMPLETE, expect_autodep8
 from vmtasks.autopkgtest.control import normalized
 from vmtasks.autopkgtest.run import Report, command_line, run
-from vmtasks.autopkgtest.safety import check_quotes, text_of
+from vmtasks.autopkgtest.safety import check_quotes
 from vmtasks.autopkgtest.summary import Row
 from vmtasks.autopkgtest.testbed import Machines, Testbed
 from vmtasks.debian import apt, dep8, packages
@@ -27,6 +27,7 @@ from vmtasks.errors import TestFailed, TestSkipped
 from vmtasks.guest import Guest
 from vmtasks.process.host_commands import host_commands
 from vmtasks.project.source import Source
+from vmtasks.project.text import text_of
 
 if TYPE_CHECKING:
     from vmtasks.project import Project
@@ -64,7 +65,7 @@ class PackageTests:
         """Unpack a source in a machine of the project's build image, and bring it out; None if it has no tests.
 
         :param new: the packages under test.
-        :raise UsageError: it cannot be unpacked.
+        :raise UsageError: it cannot be unpacked, or a control file is none.
         :raise TestFailed: its control files have what autopkgtest on the host had better not read.
         """
         if origin.kind == "tree" and not (origin.path / "debian/control").is_file():
@@ -78,7 +79,7 @@ class PackageTests:
                 return None
             target = run.directory / "source"
             guest.get(tree, target)
-        control, tests = (text_of(target / name, target) for name in ("debian/control", "debian/tests/control"))
+        control, tests = (text_of(target, name) or "" for name in ("debian/control", "debian/tests/control"))
         check_quotes("debian/control", control)
         check_quotes("debian/tests/control", tests)
         recommends = [relation for package in new.values() for relation in package.recommends]

@@ -60,8 +60,9 @@ def _machines(place: Host) -> Table:
 def _instances(account: Ec2Client) -> Table:
     """Return the instances of vmtasks, everybody's in this account."""
     rows = [
-        (one.data["State"]["Name"], one.claim.user, one.id, one.data["InstanceType"], one.claim.until, one.claim.what)
+        (one.data["State"]["Name"], claim.user, one.id, one.data["InstanceType"], claim.until, claim.purpose)
         for one in account.instances()
+        for claim in [one.claim]
     ]
     return ("STATE", "USER", "INSTANCE", "TYPE", "UNTIL", "WHAT"), rows
 

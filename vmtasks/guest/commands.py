@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any, TypedDict, Unpack
+from typing import Never, TypedDict, Unpack
 
-from vmtasks.errors import (
-    CommandFailed,
-    renamed_options,
-)
-from vmtasks.guest.runner import CommandRunner, CommandSpec
+from vmtasks.errors import CommandFailed, renamed, renamed_options
+from vmtasks.guest.runner import CommandRunner
 from vmtasks.guest.told import told
-from vmtasks.ssh.command import Command, Result, display, short
+from vmtasks.ssh.command import Command, CommandSpec, Result, display, short
 from vmtasks.ssh.session import Session
 
 _POLL_S = 0.25
@@ -53,7 +50,7 @@ class GuestCommands:
 
     def __init__(self, session: Session, *, log_dir: Path | None, heartbeat_s: float) -> None:
         self.name = session.machine
-        self.limit_s: float | None = None
+        self.timeout_s: float | None = None
         """How long each command may take, in seconds, where it is not given a limit of its own."""
         self.heartbeat_s = heartbeat_s
         self._session = session
@@ -61,6 +58,17 @@ class GuestCommands:
         self._log_dir = log_dir
         self._count = 0
         self._cwd = ""
+
+    @property
+    def limit_s(self) -> float | None:
+        """What *timeout_s* was called before 0.2."""
+        renamed("guest.limit_s", "guest.timeout_s")
+        return self.timeout_s
+
+    @limit_s.setter
+    def limit_s(self, value: float | None) -> None:
+        renamed("guest.limit_s", "guest.timeout_s")
+        self.timeout_s = value
 
     def run(
         self,
@@ -75,7 +83,7 @@ class GuestCommands:
         stdin: bytes = b"",
         env_from: Iterable[str] = (),
         offline: bool = False,
-        **renamed: Any,  # noqa: ANN401
+        **renamed: Never,
     ) -> Result:
         """Run a command and return what came of it.
 
@@ -102,7 +110,7 @@ class GuestCommands:
         :raise UsageError: a variable of *env_from* is not set, or *command* is empty.
         """
         warn = not renamed_options(renamed, {"check": _OPPOSITE}).get(_OPPOSITE, not warn)
-        timeout_s = self.limit_s if timeout_s is None else timeout_s
+        timeout_s = self.timeout_s if timeout_s is None else timeout_s
         spec = CommandSpec(
             command=command,
             cwd=cwd or self._cwd,
@@ -110,7 +118,7 @@ class GuestCommands:
             user=user,
             timeout_s=timeout_s,
             stdin=stdin,
-            env_from=tuple(env_from),
+            env_from=tuple(dict.fromkeys(env_from)),
             offline=offline,
         )
         result = self._runner.run(spec) if hide else self._told(spec)

@@ -116,10 +116,12 @@ class Guest(GuestCommands):
             return self.get(pattern, local)
         return []
 
-    def glob(self, pattern: str) -> list[str]:
-        """Return the guest's paths that match *pattern*, sorted; none if there are none, whatever the guest prints."""
-        listed = self.query(f'for f in {quoted_glob(pattern)}; do [ -e "$f" ] && printf \'%s\\n\' "$f"; done; :')
-        return sorted(path for path in listed.splitlines() if PurePosixPath(path).match(pattern))
+    def glob(self, *patterns: str) -> list[str]:
+        """Return the guest's paths that match one of *patterns*, sorted; none else, whatever the guest prints."""
+        words = " ".join(map(quoted_glob, patterns))
+        listed = self.query(f'for f in {words}; do [ -e "$f" ] && printf \'%s\\n\' "$f"; done; :')
+        wanted = [pattern.replace("[^", "[!") for pattern in patterns]  # the shell's other way to write it
+        return sorted({path for path in listed.splitlines() if any(map(PurePosixPath(path).match, wanted))})
 
     @contextmanager
     def tmp_dir(self) -> Iterator[str]:

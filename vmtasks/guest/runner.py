@@ -3,31 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from vmtasks.deadline import Deadline
 from vmtasks.errors import CommandTimedOut
 from vmtasks.ssh import secret
 from vmtasks.ssh.channel import follow
-from vmtasks.ssh.command import Command, Result, display, short
+from vmtasks.ssh.command import CommandSpec, Result, display, short
 from vmtasks.ssh.session import Session
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommandSpec:
-    """A command, and all that it is to run with; see :meth:`vmtasks.Guest.run`."""
-
-    command: Command
-    cwd: str = ""
-    """Empty: the user's home."""
-    env: Mapping[str, str] = field(default_factory=dict)
-    user: str = "root"
-    timeout_s: float | None = None
-    stdin: bytes = b""
-    env_from: tuple[str, ...] = ()
-    offline: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +32,7 @@ class CommandRunner:
         session, shown, began_s = self.session, display(spec.command), time.monotonic()
         values = secret.values(spec.env_from)
         session.secrets.update(values.values())
-        line = session.line(
-            spec.command, cwd=spec.cwd or None, env=spec.env, user=spec.user, env_from=values, offline=spec.offline
-        )
-        with session.started(line, within_s=spec.timeout_s) as channel:
+        with session.started(session.line(spec), timeout_s=spec.timeout_s) as channel:
             outcome = follow(
                 channel,
                 session.machine,

@@ -46,18 +46,18 @@ class Transfer:
         members, directory = members_of(source, target, files)
         total_bytes = archive.size_bytes(members)
         progress = _Progress("upload", self.session.machine, total_bytes)
-        what = f"put {source} into {target}"
+        action = f"put {source} into {target}"
         with self._phase("upload", source, target):
             if self.transfer_disk is not None:
                 with self.transfer_disk.acquire(total_bytes) as disk:
                     is_packed = disk is not None and self._packed_here(members, disk, mtime_s)
-                    if is_packed and self._unpacked_there(self.transfer_disk, directory, what, progress):
+                    if is_packed and self._unpacked_there(self.transfer_disk, directory, action, progress):
                         return
             with self.session.started(tar_into(directory)) as channel:
                 with suppress(OSError):  # the guest's tar gave up: its words and its status come below
                     archive.pack(members, _Sink(channel, self.session.watch, progress), mtime_s=mtime_s)
                 channel.shutdown_write()
-                self.session.conclude(channel, what)
+                self.session.conclude(channel, action)
 
     def _packed_here(self, members: Iterable[archive.Member], disk: BinaryIO, mtime_s: int | None) -> bool:
         """Pack onto the disk; return whether the host has room for that: over ssh, none is needed."""
@@ -70,7 +70,7 @@ class Transfer:
             raise HostError(f"cannot send the files to {self.session.machine}: {problem}") from problem
         return True
 
-    def _unpacked_there(self, disk: TransferDisk, directory: str, what: str, progress: _Progress) -> bool:
+    def _unpacked_there(self, disk: TransferDisk, directory: str, action: str, progress: _Progress) -> bool:
         """Have the guest unpack the disk; return whether it has one."""
         moved_bytes = disk.progress()
         with self.session.started(tar_from_disk(directory)) as channel:
@@ -78,7 +78,7 @@ class Transfer:
             if _Stream(channel, self.session.watch).read(1) != BY_DISK:
                 disk.is_known = False
                 return False
-            self.session.conclude(channel, what, meanwhile=lambda: progress.at(moved_bytes))
+            self.session.conclude(channel, action, meanwhile=lambda: progress.at(moved_bytes))
         return True
 
     def get(self, source: str, target: Path | str) -> list[Path]:
@@ -94,7 +94,7 @@ class Transfer:
             return self._received(source, wanted, into=into, disk=None)
 
     def _received(self, source: str, wanted: Path, *, into: bool, disk: BinaryIO | None) -> list[Path]:
-        what = f"get {source}"
+        action = f"get {source}"
         progress = _Progress("download", self.session.machine)
         with self.session.started(tar_out_of(source, exchange_too=disk is not None)) as channel:
             channel.shutdown_write()
@@ -102,10 +102,10 @@ class Transfer:
             kind, way = stream.read(1), stream.read(1)
             if kind and way == BY_DISK and disk is not None and self.transfer_disk is not None:
                 moved_bytes = self.transfer_disk.progress()
-                self.session.conclude(channel, what, meanwhile=lambda: progress.at(moved_bytes))
+                self.session.conclude(channel, action, meanwhile=lambda: progress.at(moved_bytes))
                 return self._unpacked_here(disk, source, wanted, kind, into=into)
             made = self._unpacked_here(stream, source, wanted, kind, into=into) if kind else []
-            self.session.conclude(channel, what)
+            self.session.conclude(channel, action)
         return made
 
     def _unpacked_here(self, stream: ByteReader, source: str, wanted: Path, kind: bytes, *, into: bool) -> list[Path]:

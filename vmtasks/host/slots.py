@@ -141,7 +141,7 @@ class Claim:
     It takes its place at once and is a context manager, which releases it. To be driven by a loop of your
     own, call :meth:`poll` every :data:`POLL_S` seconds or so; otherwise call :meth:`wait`.
 
-    :param what: what the slot is for, in the words that others shall read while they wait.
+    :param purpose: what the slot is for, in the words that others shall read while they wait.
     :param memory_mib: the memory that the machine will have.
     :param limits: what the host can bear. Every claim goes by its own.
     :param directory: where the queue is, if not in :func:`default_directory`.
@@ -149,15 +149,15 @@ class Claim:
     :raise SlotsUnavailableError: the queue cannot be used.
     """
 
-    def __init__(self, what: str, memory_mib: int, limits: Limits, *, directory: str | None = None) -> None:
+    def __init__(self, purpose: str, memory_mib: int, limits: Limits, *, directory: str | None = None) -> None:
         if memory_mib > limits.memory_mib:
             raise ClaimTooLargeError(
-                f"cannot run {what} with {memory_mib} MiB: machines on this host may have "
+                f"cannot run {purpose} with {memory_mib} MiB: machines on this host may have "
                 f"{limits.memory_mib} MiB together. Give it less memory, or raise the limit"
             )
         self.memory_mib = memory_mib
         self.limits = limits
-        self._about = {"user": user_name(), "pid": os.getpid(), "what": _plain(what), "memory_mib": memory_mib}
+        self._about = {"user": user_name(), "pid": os.getpid(), "what": _plain(purpose), "memory_mib": memory_mib}
         self._ahead: tuple[Ticket, ...] = ()
         self._ticket = self._queue = -1
         self._seq = 0

@@ -55,13 +55,13 @@ class HostCommands:
         :raise HostError: the command cannot be started, or the attendant has ended, and the command with it.
         :raise TimedOut: the command did not end within *timeout_s*, and so was ended.
         """
-        what = shlex.join(argv)
+        shown = shlex.join(argv)
         deadline = Deadline.after(timeout_s)
         try:
             self._ask(argv=list(argv), env=dict(env or {}))
             while (answer := self._hear(deadline.within(_TURN_S))) is None:
                 if deadline.passed:
-                    raise TimedOut(f"`{what}` on the host did not end within {deadline.limit_s:g} s")
+                    raise TimedOut(f"`{shown}` on the host did not end within {deadline.limit_s:g} s")
                 watch(0.0)
         except BaseException:
             with suppress(HostError):  # then it has ended already
@@ -69,7 +69,7 @@ class HostCommands:
                 self._hear(_STOP_LIMIT_S)
             raise
         if "error" in answer:
-            raise HostError(f"cannot run `{what}` on the host: {answer['error']}")
+            raise HostError(f"cannot run `{shown}` on the host: {answer['error']}")
         return int(answer["status"])
 
     def _ask(self, **request: object) -> None:

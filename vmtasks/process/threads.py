@@ -55,11 +55,11 @@ T = TypeVar("T")
 
 
 def watched(
-    work: Callable[[], T], *, within_s: float, watch: Callable[[float], None], give_up: Callable[[], None]
+    work: Callable[[], T], *, timeout_s: float, watch: Callable[[float], None], give_up: Callable[[], None]
 ) -> T:
     """Do *work* in a thread of its own, and watch the machine meanwhile.
 
-    :param within_s: seconds after which the caller waits no longer.
+    :param timeout_s: seconds after which the caller waits no longer.
     :param watch: raises if the machine has bad news.
     :param give_up: has the work end, for which the caller no longer waits.
     :raise TimeoutError: the time is up.
@@ -73,7 +73,7 @@ def watched(
             results.put((None, problem))
 
     threading.Thread(target=report, name="watched", daemon=True).start()
-    deadline = Deadline.after(within_s)
+    deadline = Deadline.after(timeout_s)
     try:
         while not deadline.passed:
             try:
@@ -84,7 +84,7 @@ def watched(
             if problem is not None:
                 raise problem
             return result  # type: ignore[return-value] # None is a result where that is what the work returns
-        raise TimeoutError(f"no answer within {within_s:g} s")
+        raise TimeoutError(f"no answer within {timeout_s:g} s")
     except BaseException:
         give_up()
         raise

@@ -115,15 +115,15 @@ def _expect_whole(root: Path) -> None:
 
     :raise UsageError: it is not.
     """
-    home = root / ".git"
-    if not home.is_dir() or home.is_symlink():
+    git_dir = root / ".git"
+    if not git_dir.is_dir() or git_dir.is_symlink():
         raise UsageError(
             f"cannot send the history of {root}: it has no .git directory of its own",
             hint="leave [source] git out, and say its version: [source] version, or VMTASKS_VERSION",
         )
-    links = (Path(place, name) for place, names, files in os.walk(home) for name in (*names, *files))
+    links = (Path(place, name) for place, names, files in os.walk(git_dir) for name in (*names, *files))
     elsewhere = [path for path in links if path.is_symlink()]
-    elsewhere += [home / name for name in _LEADS_ELSEWHERE if (home / name).exists()]
+    elsewhere += [git_dir / name for name in _LEADS_ELSEWHERE if (git_dir / name).exists()]
     if elsewhere:
         raise UsageError(
             f"cannot send the history of {root}: {elsewhere[0].relative_to(root)} leads to files that are not its own",

@@ -38,7 +38,7 @@ class Project:
     install: Install = field(default_factory=Install)
     artifacts: Artifacts = field(default_factory=Artifacts)
     source: SourceSettings = field(default_factory=SourceSettings)
-    is_dist_said: bool = field(default=False, metadata={"key": None})
+    has_own_dist: bool = field(default=False, metadata={"key": None})
     """Whether a dist command was set, and it is not what projects of this kind usually have."""
 
     @classmethod
@@ -60,7 +60,7 @@ class Project:
             _check_place(root / "vmtasks.toml", project.machine.on)
         project = _over(project, environ)
         if project.commands.dist is not _UNSET:
-            return replace(project, is_dist_said=bool(project.commands.dist))
+            return replace(project, has_own_dist=bool(project.commands.dist))
         return replace(project, commands=replace(project.commands, dist=usual.dist))
 
     @classmethod

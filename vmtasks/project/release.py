@@ -23,7 +23,7 @@ def stem(name: str) -> str:
     return match[1] if match else ""
 
 
-def release_of(tops: Mapping[str, str], name: str, version: str) -> str | None:
+def choose(tops: Mapping[str, str], name: str, version: str) -> str | None:
     """Return the tarball that is the release of *name* *version*; None where that cannot be told.
 
     It is the only one; or the one that is called so; or the one whose directory is.

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, Never
 
 from vmtasks import events
 from vmtasks.config.settings import HostSettings
@@ -36,7 +36,7 @@ def boot(
     prepare: Preparation | None = None,
     purpose: str = "",
     log_dir: Path | None = None,
-    **renamed: Any,  # noqa: ANN401
+    **renamed: Never,
 ) -> Iterator[Guest]:
     """Start a clean machine from an image, and be rid of it at the end of the block.
 

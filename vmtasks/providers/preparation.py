@@ -26,19 +26,19 @@ class Preparation:
     run: Callable[[Guest], bool]
     """Does it, and returns whether there is anything to keep."""
 
+    @classmethod
+    def of_packages(cls, names: Sequence[str]) -> Preparation | None:
+        """Return that a machine has Debian packages; None where there are none to install."""
 
-def of_packages(names: Sequence[str]) -> Preparation | None:
-    """Return what has a machine with Debian packages; None where there are none to install."""
+        def install(guest: Guest) -> bool:
+            from vmtasks.debian import apt
 
-    def install(guest: Guest) -> bool:
-        from vmtasks.debian import apt
+            apt.install(guest, names)
+            return True
 
-        apt.install(guest, names)
-        return True
-
-    if not names:
-        return None
-    return Preparation(name=f"the packages {', '.join(names)}", key=f"packages: {' '.join(names)}", run=install)
+        if not names:
+            return None
+        return cls(name=f"the packages {', '.join(names)}", key=f"packages: {' '.join(names)}", run=install)
 
 
 def prepared_source(preparation: Preparation, machine: Machine, launch: LaunchConfig, source: BootSource) -> BootSource:

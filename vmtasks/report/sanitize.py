@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 
+from vmtasks.errors import UNSEEN
 from vmtasks.events import Output
 
 LONGEST_PARTIAL = 8192
@@ -14,19 +16,11 @@ _BREAK = re.compile(r"\r+\n?")
 # What ECMA-48 lets a program send to a terminal: strings (titles, links), control sequences (colours), the rest.
 _SEQUENCE = re.compile(r"\x1b(?:[\]PX^_][^\x07\x1b\n]*(?:\x07|\x1b\\)|\[[0-?]*[ -/]*[@-~]|[ -/]*[0-~])")
 
-# Everything else that is not to be shown as it is: C0 (but tab and line feed), C1, what reorders, breaks or hides text
-# behind the reader's back (marks of direction, zero width, tags), and halves of surrogate pairs, which cannot be
-# written at all. The joiners U+200C and U+200D stay: words of several scripts need them.
-_UNSEEN = (
-    *((0x80, 0x9F), (0xAD, 0xAD), (0x61C, 0x61C), (0x180E, 0x180E), (0x200B, 0x200B), (0x200E, 0x200F)),
-    *((0x2028, 0x202E), (0x2060, 0x206F), (0xD800, 0xDFFF), (0xFEFF, 0xFEFF), (0xFFF9, 0xFFFB), (0xE0000, 0xE007F)),
-)
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f" + "".join(f"{chr(one)}-{chr(last)}" for one, last in _UNSEEN) + "]+")
-_PICTURES = (
-    dict.fromkeys((code for first, last in _UNSEEN for code in range(first, last + 1)), 0xFFFD)
-    | {code: 0x2400 + code for code in range(0x20)}
-    | {0x7F: 0x2421}
-)
+_CONTROL = re.compile(f"[\x00-\x08\x0b-\x1f{UNSEEN}\ud800-\udfff]+")
+"""Everything else that is not to be shown as it is; halves of surrogate pairs cannot be written at all."""
+_UNESCAPED = re.compile(f"[{UNSEEN}]")
+_IN_NO_NAME = re.compile(f"[\x00-\x1f{UNSEEN}]")
+"""Names are bytes: other bytes that are no UTF-8 may stand in them."""
 
 
 def sanitized(text: str) -> str:
@@ -37,7 +31,22 @@ def sanitized(text: str) -> str:
     """
     if _CONTROL.search(text) is None:
         return text
-    return _CONTROL.sub(lambda match: match[0].translate(_PICTURES), _SEQUENCE.sub("", _BREAK.sub("\n", text)))
+    return _CONTROL.sub(lambda match: "".join(map(_picture, match[0])), _SEQUENCE.sub("", _BREAK.sub("\n", text)))
+
+
+def _picture(letter: str) -> str:
+    """Return what is shown in the place of a control character."""
+    return chr(0x2400 + ord(letter)) if letter < " " else "\u2421" if letter == "\x7f" else "\ufffd"
+
+
+def is_harmless(name: str) -> bool:
+    """Tell whether a file's name is one line, and shows as what it is."""
+    return _IN_NO_NAME.search(name) is None
+
+
+def in_json(document: str) -> str:
+    """Return a JSON document whose texts have escapes for what JSON itself would let stand in them."""
+    return _UNESCAPED.sub(lambda match: json.dumps(match[0])[1:-1], document)
 
 
 def one_line(text: str) -> str:

@@ -31,13 +31,13 @@ def open_shell(guest: Guest, problem: VmtasksError | None = None) -> int:
         return subprocess.run([*guest.ssh_command[:1], "-t", *guest.ssh_command[1:]], check=False).returncode
 
 
-def keep_alive(guest: Guest, limit_s: float | None) -> None:
-    """Keep the machine until somebody interrupts, it ends by itself, or *limit_s* seconds have passed."""
+def keep_alive(guest: Guest, timeout_s: float | None) -> None:
+    """Keep the machine until somebody interrupts, it ends by itself, or *timeout_s* seconds have passed."""
     line = shlex.join(guest.ssh_command)
-    until = f"for {limit_s:g} s, or until Ctrl-C" if limit_s else "until Ctrl-C"
+    until = f"for {timeout_s:g} s, or until Ctrl-C" if timeout_s else "until Ctrl-C"
     text = f"kept {until}; get in with: {line}"
     events.emit(events.Note(machine=guest.name, text=text))
-    deadline = Deadline.after(limit_s)
+    deadline = Deadline.after(timeout_s)
     try:
         with interrupt_on_signals():  # the run goes on afterwards, and is to hear the next signal as well
             while not deadline.passed:

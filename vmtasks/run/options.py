@@ -90,13 +90,13 @@ def network(value: str) -> Network | None:
     return _one_of(("user", "restricted", "none"), value, "network")
 
 
-def _one_of(known: tuple[Word, ...], value: str, what: str) -> Word | None:
+def _one_of(known: tuple[Word, ...], value: str, kind: str) -> Word | None:
     for word in known:
         if word == value:
             return word
     if value:
         *others, last = (f"'{word}'" for word in known)
-        raise UsageError(f"there is no {what} '{value}'; known are {', '.join(others)} and {last}")
+        raise UsageError(f"there is no {kind} '{value}'; known are {', '.join(others)} and {last}")
     return None
 
 

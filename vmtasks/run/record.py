@@ -103,16 +103,16 @@ def output() -> Path:
 
 def _new_directory(name: str) -> Path:
     """Make the directory of this run, and let ``latest`` lead to it."""
-    home = output()
+    results = output()
     stamp = time.strftime("%Y%m%d-%H%M%S")
     serial = next(_serials)
-    path = home / (f"{name}-{stamp}-{os.getpid()}" + (f".{serial}" if serial else ""))
-    latest = home / "latest"
+    path = results / (f"{name}-{stamp}-{os.getpid()}" + (f".{serial}" if serial else ""))
+    latest = results / "latest"
     try:
         path.mkdir(parents=True)
-        beside = home / f".latest.{os.getpid()}"
+        beside = results / f".latest.{os.getpid()}"
         beside.symlink_to(path.name)
         beside.replace(latest)
     except OSError as problem:
-        raise HostError(f"cannot write results to {home.absolute()}: {problem.strerror}") from problem
+        raise HostError(f"cannot write results to {results.absolute()}: {problem.strerror}") from problem
     return path

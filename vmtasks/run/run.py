@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import sys
 import threading
@@ -12,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Never
 
 from invoke.exceptions import Exit
 
@@ -28,6 +27,7 @@ from vmtasks.errors import (
     message_of,
     outcome_of,
 )
+from vmtasks.report.sanitize import is_harmless
 from vmtasks.run.options import RecipeOptions, accelerator, network
 from vmtasks.run.stopwatch import stopwatch
 
@@ -38,15 +38,13 @@ if TYPE_CHECKING:
     from vmtasks.providers.preparation import Preparation
     from vmtasks.spec import Checkpoint
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\udc80-\udc9f]")
-
 
 @dataclass(kw_only=True)
 class Run:
     """One call of a recipe: its options, its directory, and the machines and test cases that it has."""
 
     recipe: str
-    flags: RecipeOptions
+    flags: RecipeOptions = field(default_factory=RecipeOptions)
     directory: Path
     artifacts: list[Path] = field(default_factory=list)
     failed: dict[str, TestFailed] = field(default_factory=dict)
@@ -106,7 +104,7 @@ class Run:
         with machine(request) as guest:
             self.console = guest.console_log
             guest.mask(secrets.values())
-            guest.limit_s = project.commands.timeout_s if project else None
+            guest.timeout_s = project.commands.timeout_s if project else None
             with self._debug_on_failure(guest):
                 if prepare is not None:
                     do_prepare(guest, prepare)
@@ -161,7 +159,7 @@ class Run:
         *,
         continue_on_error: bool = False,
         guest: Guest | None = None,
-        **renamed: Any,  # noqa: ANN401
+        **renamed: Never,
     ) -> Iterator[None]:
         """Run the block as a test case: a row of the report; ``TestSkipped`` ends it without a verdict.
 
@@ -172,7 +170,7 @@ class Run:
         :param renamed: ``goes_on``, which stood for both before 0.2.
         """
         if "goes_on" in renamed:
-            was = renamed.pop("goes_on")
+            was: object = renamed.pop("goes_on")
             errors.renamed("goes_on=", "continue_on_error=True, guest=", stacklevel=4)
             continue_on_error, guest = bool(was), None if isinstance(was, bool) else was
         errors.renamed_options(renamed, {})
@@ -217,9 +215,9 @@ class Run:
     def artifact(self, path: Path) -> Path:
         """Announce a file for the user, and return it.
 
-        A name that a guest chose must not be two lines on standard output, or speak to the terminal.
+        A name that a guest chose must not be two lines on standard output, speak to the terminal, or pass for another.
         """
-        if _CONTROL.search(str(path)):
+        if not is_harmless(str(path)):
             events.emit(events.Note(text=f"a file with control characters in its name: {path!r}", level="warning"))
             return path
         self.artifacts.append(path)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -92,6 +92,23 @@ class Result:
         return tuple(lines[-count:])
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandSpec:
+    """A command, and all that it is to run with; see :meth:`vmtasks.Guest.run`."""
+
+    command: Command
+    cwd: str = ""
+    """Empty: the user's home."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    user: str = "root"
+    timeout_s: float | None = None
+    stdin: bytes = b""
+    env_from: tuple[str, ...] = ()
+    """The names of variables whose values come first on its standard input."""
+    offline: bool = False
+    """Whether it has a network of its own, in which there is nothing but the loopback."""
+
+
 def display(command: Command) -> str:
     """Return the command as a person would type it."""
     return command if isinstance(command, str) else shlex.join(command)
@@ -103,34 +120,25 @@ def short(shown: str) -> str:
     return first if not rest and len(first) <= _SHORT else first[: _SHORT - 3] + "..."
 
 
-def remote_line(
-    command: Command,
-    *,
-    cwd: str | None,
-    env: Mapping[str, str],
-    user: str,
-    env_from: Iterable[str] = (),
-    offline: bool = False,
-) -> str:
+def remote_line(spec: CommandSpec) -> str:
     """Return the one line that sshd hands to root's shell.
 
     Its first line of output is the number of the process group, so that a command which outlives its limit
     can be killed with all its children: sshd makes each command the leader of a session of its own.
 
-    :param env_from: the names of variables whose values come first on its standard input.
-    :param offline: give it a network of its own, in which there is nothing but the loopback.
-    :raise UsageError: *command* is empty, or neither a text nor a list of texts.
+    :raise UsageError: the command is empty, or neither a text nor a list of texts.
     """
+    command, user = spec.command, spec.user
     if isinstance(command, bytes) or not isinstance(command, str | Sequence):
         raise UsageError(f"cannot run {command!r}: give a line for the shell, or a list of arguments")
     if not command or (isinstance(command, str) and not command.strip()):
         raise UsageError("cannot run an empty command")
-    settings = [f"{name}={value}" for name, value in {**DEFAULT_ENV, **env}.items()]
-    words = ["/usr/bin/env", *settings, *secret.receiver(env_from)]
+    settings = [f"{name}={value}" for name, value in {**DEFAULT_ENV, **spec.env}.items()]
+    words = ["/usr/bin/env", *settings, *secret.receiver(spec.env_from)]
     words += ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
-    change = f"cd -- {shlex.quote(cwd)} && " if cwd else "cd ~ && " if user == "root" else f"cd ~{user} && "
+    change = f"cd -- {shlex.quote(spec.cwd)} && " if spec.cwd else "cd ~ && " if user == "root" else f"cd ~{user} && "
     # The machine's own card stays as it is: the connection that this line comes over goes through it.
-    switch = _OFFLINE if offline else ""
+    switch = _OFFLINE if spec.offline else ""
     if user != "root":
         # The group is asked for, because not every user has one of its own name (nobody is in nogroup).
         # --reset-env gives the user's own HOME, SHELL, USER and LOGNAME; what was asked for comes after it.

@@ -111,9 +111,9 @@ def connect(
             break
         on_greeting()
         try:
-            limit_s = deadline.within(login_limit_s)
-            login = partial(_login, address, line, limit_s, hello)
-            return watched(login, within_s=limit_s, watch=watch, give_up=line.close)
+            timeout_s = deadline.within(login_limit_s)
+            login = partial(_login, address, line, timeout_s, hello)
+            return watched(login, timeout_s=timeout_s, watch=watch, give_up=line.close)
         except BadHostKeyException as problem:
             raise BootError("cannot trust the guest: another machine answers on its port") from problem
         except AuthenticationException as problem:
@@ -135,14 +135,14 @@ def connect(
     raise BootError(f"the guest did not answer over ssh within {deadline.limit_s:g} s ({trouble})")
 
 
-def _login(address: Address, line: socket.socket, limit_s: float, hello: ReadyCheck) -> Connection:
+def _login(address: Address, line: socket.socket, timeout_s: float, hello: ReadyCheck) -> Connection:
     access = address.access
     connection = Connection(
         address.host,
         user=access.user,
         port=address.port,
         config=Config(overrides={"load_ssh_configs": access.identity is None}),
-        connect_kwargs={"sock": line, "banner_timeout": limit_s, "auth_timeout": limit_s, **_keys(access)},
+        connect_kwargs={"sock": line, "banner_timeout": timeout_s, "auth_timeout": timeout_s, **_keys(access)},
     )
     if access.known_hosts is None:
         connection.client.set_missing_host_key_policy(AutoAddPolicy())
@@ -152,8 +152,8 @@ def _login(address: Address, line: socket.socket, limit_s: float, hello: ReadyCh
         connection.client.get_host_keys().add(name, *_host_key(access.known_hosts))
     try:
         connection.open()
-        with connection.transport.open_session(timeout=limit_s) as channel:
-            channel.settimeout(limit_s)
+        with connection.transport.open_session(timeout=timeout_s) as channel:
+            channel.settimeout(timeout_s)
             if not hello(channel):
                 raise SSHException("the guest does not do what it is told yet")
     except BaseException:

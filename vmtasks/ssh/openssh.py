@@ -56,7 +56,7 @@ def reach(host: str, port: int | None, watch: Callable[[float], None]) -> Connec
             connect_kwargs={"banner_timeout": CONNECT_LIMIT_S, "auth_timeout": CONNECT_LIMIT_S},
         )
         _trust_known_hosts(connection)
-        watched(partial(_open, connection), within_s=LOGIN_LIMIT_S, watch=watch, give_up=connection.close)
+        watched(partial(_open, connection), timeout_s=LOGIN_LIMIT_S, watch=watch, give_up=connection.close)
     except BadHostKeyException as problem:
         raise HostError(
             f"cannot trust {host}: its host key is not the one that you know, but {_shown(problem.key)}",

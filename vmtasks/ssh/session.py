@@ -5,7 +5,7 @@ Whatever waits here watches the machine meanwhile: bad news of it end the wait.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError, CommandFailed, ConnectionLost, GuestLost, InfrastructureError, TestFailed
 from vmtasks.process.threads import watched
 from vmtasks.ssh.channel import ChannelResult, follow
-from vmtasks.ssh.command import Command, display, remote_line, short
+from vmtasks.ssh.command import Command, CommandSpec, display, remote_line, short
 from vmtasks.ssh.keepalive import Keepalive
 
 if TYPE_CHECKING:
@@ -117,21 +117,12 @@ class Session:
         """Close the connection; the machine goes on."""
         self.connection.close()
 
-    def line(
-        self,
-        command: Command,
-        *,
-        cwd: str | None,
-        env: Mapping[str, str],
-        user: str,
-        env_from: Iterable[str] = (),
-        offline: bool = False,
-    ) -> str:
+    def line(self, spec: CommandSpec) -> str:
         """Return the line of shell that a command is there; see :func:`vmtasks.ssh.command.remote_line`."""
-        return remote_line(command, cwd=cwd, env=env, user=user, env_from=env_from, offline=offline)
+        return remote_line(spec)
 
     @contextmanager
-    def started(self, line: str, *, within_s: float | None = None) -> Iterator[Channel]:
+    def started(self, line: str, *, timeout_s: float | None = None) -> Iterator[Channel]:
         """Start a line of shell, and yield its channel; it is closed at the end.
 
         :raise ConnectionLost: the machine no longer answers, or stops to.
@@ -150,9 +141,9 @@ class Session:
             for channel in opened:
                 channel.close()
 
-        limit_s = min(within_s or _OPEN_LIMIT_S, _OPEN_LIMIT_S)
+        limit_s = min(timeout_s or _OPEN_LIMIT_S, _OPEN_LIMIT_S)
         try:
-            channel = watched(begin, within_s=limit_s, watch=self.watch, give_up=give_up)
+            channel = watched(begin, timeout_s=limit_s, watch=self.watch, give_up=give_up)
         except (SSHException, EOFError, OSError, AttributeError) as problem:
             raise self.lost(f"{self.machine} no longer answers: {_why(problem)}") from problem
         try:
@@ -162,38 +153,38 @@ class Session:
         finally:
             channel.close()
 
-    def query(self, command: Command, *, stdin: bytes = b"", limit_s: float | None = None) -> str:
+    def query(self, command: Command, *, stdin: bytes = b"", timeout_s: float | None = None) -> str:
         """Return what a small command prints; no event tells of it.
 
-        :param limit_s: how long it may take; :data:`QUERY_LIMIT_S` by default.
+        :param timeout_s: how long it may take; :data:`QUERY_LIMIT_S` by default.
         :raise CommandFailed: it ended with another status than 0, or printed more than :data:`QUERY_BYTES`.
         :raise ConnectionLost: it did not end within its limit.
         """
-        what = f"`{short(display(command))}`"
-        deadline = Deadline.after(limit_s or QUERY_LIMIT_S)
-        with self.started(self.line(command, cwd=None, env={}, user="root"), within_s=deadline.limit_s) as channel:
-            outcome = self._see_out(channel, what, stdin=stdin, deadline=deadline)
+        shown = f"`{short(display(command))}`"
+        deadline = Deadline.after(timeout_s or QUERY_LIMIT_S)
+        with self.started(self.line(CommandSpec(command=command)), timeout_s=deadline.limit_s) as channel:
+            outcome = self._see_out(channel, shown, stdin=stdin, deadline=deadline)
         if outcome.status:
-            message, details = _complaint(outcome, f"{what} on {self.machine} failed")
+            message, details = _complaint(outcome, f"{shown} on {self.machine} failed")
             raise CommandFailed(message, details=details)
         if outcome.stdout.truncated:
-            raise CommandFailed(f"{what} on {self.machine} printed more than {QUERY_BYTES >> 20} MiB")
+            raise CommandFailed(f"{shown} on {self.machine} printed more than {QUERY_BYTES >> 20} MiB")
         return outcome.stdout.text()
 
-    def conclude(self, channel: Channel, what: str, *, meanwhile: Callable[[], None] = lambda: None) -> None:
+    def conclude(self, channel: Channel, action: str, *, meanwhile: Callable[[], None] = lambda: None) -> None:
         """See one end of a transfer out, whose input has been sent.
 
-        :param what: what was to be done, as in "cannot WHAT".
+        :param action: what was to be done, as in "cannot ACTION".
         :param meanwhile: called a few times a second.
         :raise CommandFailed: it found nothing to work with.
         :raise TestFailed: it failed otherwise: its disk is full, its tar is another.
         """
-        outcome = self._see_out(channel, what, meanwhile=meanwhile)
+        outcome = self._see_out(channel, action, meanwhile=meanwhile)
         if outcome.status:
             error = CommandFailed if outcome.status == NO_INPUT else TestFailed
             if error is TestFailed:
                 self._look()  # a host without room may be why
-            message, details = _complaint(outcome, f"cannot {what} on {self.machine}")
+            message, details = _complaint(outcome, f"cannot {action} on {self.machine}")
             raise error(message, details=details)
 
     def end_group(self, group: int) -> bool:
@@ -212,14 +203,14 @@ class Session:
         )
         # The time limit is the news; a machine beyond reach, or one without memory for a shell, ends anyway.
         with suppress(InfrastructureError, TestFailed, OSError):
-            self.query(script, limit_s=END_LIMIT_S)
+            self.query(script, timeout_s=END_LIMIT_S)
             return True
         return False
 
     def _see_out(
         self,
         channel: Channel,
-        what: str,
+        action: str,
         *,
         stdin: bytes = b"",
         deadline: Deadline = _NEVER,
@@ -230,13 +221,13 @@ class Session:
             meanwhile()
 
         outcome = follow(
-            channel, self.machine, what, deadline=deadline, watch=watch, stdin=stdin,
+            channel, self.machine, action, deadline=deadline, watch=watch, stdin=stdin,
             quiet=True, keep_bytes=QUERY_BYTES, secrets=tuple(self.secrets),
         )  # fmt: skip
         if outcome.timed_out:
-            raise ConnectionLost(f"{self.machine} did not answer {what} within {deadline.limit_s:g} s")
+            raise ConnectionLost(f"{self.machine} did not answer {action} within {deadline.limit_s:g} s")
         if outcome.status is None:
-            raise self.lost(f"the connection to {self.machine} broke in the middle of: {what}")
+            raise self.lost(f"the connection to {self.machine} broke in the middle of: {action}")
         return outcome
 
 

@@ -1,1 +1,5 @@
 """Fakes for tests, of this project and of whoever uses it; each is tested against the real thing."""
+
+from vmtasks.testing.fake_provider import FakeProvider
+
+__all__ = ["FakeProvider"]

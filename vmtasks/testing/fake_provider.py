@@ -18,10 +18,9 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
 from vmtasks.errors import UsageError
 from vmtasks.guest import Guest
@@ -30,7 +29,7 @@ from vmtasks.image.definition import find
 from vmtasks.process.threads import check_interrupted
 from vmtasks.providers.base import MachineRequest
 from vmtasks.spec import LOCAL, Checkpoint
-from vmtasks.ssh.command import Command, display
+from vmtasks.ssh.command import CommandSpec, display
 from vmtasks.ssh.session import Session
 from vmtasks.testing.fake_sshd import FakeSshd
 
@@ -115,13 +114,13 @@ class _Session(Session):
         super().__init__(machine, sshd.connect(), lambda _: sshd.connect(), _watch)
         self._instead = instead
 
-    def line(self, command: Command, **options: Any) -> str:  # noqa: ANN401
-        options |= {"user": "root", "offline": False}  # both take a root's rights, which nothing has here
-        shown = display(command)
+    def line(self, spec: CommandSpec) -> str:
+        spec = replace(spec, user="root", offline=False)  # both take a root's rights, which nothing has here
+        shown = display(spec.command)
         for pattern, line in self._instead.items():
             if fnmatchcase(shown, pattern):
-                return super().line(line, **{**options, "cwd": None})
-        return super().line(command, **options)
+                return super().line(replace(spec, command=line, cwd=""))
+        return super().line(spec)
 
 
 def _watch(wait_s: float) -> None:

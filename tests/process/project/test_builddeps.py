@@ -10,7 +10,7 @@ import pytest
 from vmtasks import BootOptions, CommandFailed, Guest
 from vmtasks.project import builddeps
 from vmtasks.providers.base import MachineRequest
-from vmtasks.testing.fake_provider import FakeProvider
+from vmtasks.testing import FakeProvider
 
 CONTROL = """\
 Source: thing

@@ -16,7 +16,6 @@ from recipes.tarbake import tarbake
 from recipes.test_in_vm import test_in_vm as the_recipe
 from tests.process.workshop import PROVIDER, workshop_of_ones_own
 from vmtasks import Run, TestFailed, UsageError, use_provider
-from vmtasks.run.options import RecipeOptions
 
 DIST = "dist:\n\trm -rf {top}; mkdir {top}; cp tiny.c Makefile {top}; tar -caf {name} {top}; rm -r {top}\n"
 
@@ -30,7 +29,7 @@ def _workshop() -> Iterator[None]:
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     (tmp_path / "run").mkdir()
-    return Run(recipe="tarbake", flags=RecipeOptions(), directory=tmp_path / "run")
+    return Run(recipe="tarbake", directory=tmp_path / "run")
 
 
 def project(root: Path, **files: str) -> Path:

@@ -136,7 +136,7 @@ def test_input_and_output_flow_at_once(guest: Guest) -> None:
 
 
 def test_a_limit_of_the_guests_own_holds_for_each_command_that_has_none(guest: Guest) -> None:
-    guest.limit_s = 0.5
+    guest.timeout_s = 0.5
     with pytest.raises(TimedOut, match=r"within 0\.5 s"):
         guest.run(["sleep", str(LIMIT_S)], warn=True)
     assert guest.run(["sleep", "0.6"], timeout_s=LIMIT_S, warn=True).ok

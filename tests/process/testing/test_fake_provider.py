@@ -13,7 +13,7 @@ import pytest
 from tests.contract import ProviderContract
 from vmtasks import BootOptions, Provider, boot, use_provider
 from vmtasks.providers.base import MachineRequest
-from vmtasks.testing.fake_provider import FakeProvider
+from vmtasks.testing import FakeProvider
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -10,7 +9,7 @@ from urllib.parse import quote, unquote
 import pytest
 
 from vmtasks.autopkgtest.run import command_line
-from vmtasks.autopkgtest.safety import check_quotes, text_of
+from vmtasks.autopkgtest.safety import check_quotes
 from vmtasks.autopkgtest.server import serve
 from vmtasks.autopkgtest.summary import Row, Summary, parse
 from vmtasks.errors import TestFailed, UsageError
@@ -198,20 +197,3 @@ def test_what_could_end_a_string_of_perls_is_refused(field: str, name: str) -> N
     with pytest.raises(TestFailed, match=r"cannot run the tests: line \d+ of debian/control has a quote") as refusal:
         check_quotes("debian/control", f"Source: thing\n{field}\n")
     assert name.lower() in str(refusal.value).lower()
-
-
-def test_only_files_of_the_tree_are_read(tmp_path: Path) -> None:
-    tree = tmp_path / "tree"
-    (tree / "debian").mkdir(parents=True)
-    (tree / "debian/control").write_text("Source: thing\n")
-    (tree / "inside").symlink_to("debian/control")
-    (tree / "outside").symlink_to("../secret")
-    (tree / "up").symlink_to("..")
-    (tmp_path / "secret").write_text("secret\n")
-    os.mkfifo(tree / "pipe")
-    assert text_of(tree / "debian/control", tree) == text_of(tree / "inside", tree) == "Source: thing\n"
-    for name in ("outside", "up/secret", "pipe", "debian", "nowhere"):
-        assert text_of(tree / name, tree) == ""
-    (tree / "large").write_bytes(bytes(1024 * 1024 + 1))
-    with pytest.raises(UsageError, match="it has more than 1 MiB"):
-        text_of(tree / "large", tree)

@@ -130,7 +130,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         artifacts=Artifacts(dist=("*.tar.xz",), test=("log/*",)),
         source=SourceSettings(git=True, version="1.2", orig="tree"),
         version="1.2",
-        is_dist_said=True,
+        has_own_dist=True,
     )
 
 
@@ -252,7 +252,7 @@ def test_a_dist_command_that_is_said_is_known_from_the_usual_one(
 ) -> None:
     write(tmp_path, {"Makefile": "dist:\n", "vmtasks.toml": f"[commands]\n{said}\n"})
     project = Project.load(tmp_path, environ)
-    assert (project.commands.dist, project.is_dist_said) == expected
+    assert (project.commands.dist, project.has_own_dist) == expected
 
 
 def test_a_version_that_is_said_goes_where_those_look_who_ask_git(tmp_path: Path) -> None:

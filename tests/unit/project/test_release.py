@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vmtasks.project.release import is_tarball, release_of, stem
+from vmtasks.project.release import choose, is_tarball, stem
 
 
 @pytest.mark.parametrize(
@@ -34,8 +34,8 @@ def test_tarballs_are_known_by_their_names(name: str, expected: str) -> None:
     ],
 )
 def test_the_release_is_the_one_that_is_called_so(tops: dict[str, str], expected: str | None) -> None:
-    assert release_of(tops, "tiny", "1.0") == expected
+    assert choose(tops, "tiny", "1.0") == expected
 
 
 def test_without_a_version_the_name_alone_decides() -> None:
-    assert release_of({"tiny.tar.gz": "tiny", "doc.tar.gz": "doc"}, "tiny", "") == "tiny.tar.gz"
+    assert choose({"tiny.tar.gz": "tiny", "doc.tar.gz": "doc"}, "tiny", "") == "tiny.tar.gz"

@@ -35,24 +35,24 @@ def keys(tmp_path: Path) -> Path:
 
 
 def test_a_claim_is_read_as_it_was_written() -> None:
-    claim = ResourceTags(name="one", what="a test", until_s=UNTIL_S, user="me")
+    claim = ResourceTags(name="one", purpose="a test", until_s=UNTIL_S, user="me")
     assert ResourceTags.of(claim.tags) == claim
     assert {"Key": "vmtasks:until", "Value": "2027-01-15T08:00:00+00:00"} in claim.tags
 
 
 def test_every_claim_is_another() -> None:
-    assert ResourceTags(what="", until_s=0.0).lease != ResourceTags(what="", until_s=0.0).lease
+    assert ResourceTags(purpose="", until_s=0.0).lease != ResourceTags(purpose="", until_s=0.0).lease
 
 
 @pytest.mark.parametrize("tags", [[], [{"Key": "vmtasks:until", "Value": "soon"}]])
 def test_a_claim_that_nobody_can_read_has_passed(tags: list[dict[str, str]]) -> None:
     assert ResourceTags.of(tags).passed
-    assert ResourceTags(what="", until_s=time.time() - 1).passed
-    assert not ResourceTags(what="", until_s=time.time() + 60).passed
+    assert ResourceTags(purpose="", until_s=time.time() - 1).passed
+    assert not ResourceTags(purpose="", until_s=time.time() + 60).passed
 
 
 def test_a_tag_is_no_longer_than_ec2_takes_it() -> None:
-    assert max(len(tag["Value"]) for tag in ResourceTags(what="x" * 1000, until_s=0.0).tags) == 256
+    assert max(len(tag["Value"]) for tag in ResourceTags(purpose="x" * 1000, until_s=0.0).tags) == 256
 
 
 @pytest.mark.parametrize("said", [None, Ec2Image(), Ec2Image(owner="1"), Ec2Image(name="debian-*")])
@@ -80,7 +80,7 @@ def test_none_is_an_error() -> None:
 
 
 def test_an_instance_ends_for_good_and_its_disk_with_it(keys: Path) -> None:
-    request = instance_request(DEFINITION, IMAGE, ResourceTags(what="", until_s=UNTIL_S), keys, SETTINGS)
+    request = instance_request(DEFINITION, IMAGE, ResourceTags(purpose="", until_s=UNTIL_S), keys, SETTINGS)
     assert request["InstanceInitiatedShutdownBehavior"] == "terminate"
     (disk,) = request["BlockDeviceMappings"]
     assert disk == {"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 30, "DeleteOnTermination": True}}
@@ -89,7 +89,7 @@ def test_an_instance_ends_for_good_and_its_disk_with_it(keys: Path) -> None:
 
 
 def test_a_network_is_asked_for_only_where_one_is_named(keys: Path) -> None:
-    claim = ResourceTags(what="", until_s=UNTIL_S)
+    claim = ResourceTags(purpose="", until_s=UNTIL_S)
     plain = instance_request(DEFINITION, IMAGE, claim, keys, SETTINGS)
     settings = HostSettings(ec2_subnet="subnet-1", ec2_security_groups=("sg-1",))
     placed = instance_request(DEFINITION, IMAGE, claim, keys, settings)
@@ -97,7 +97,7 @@ def test_a_network_is_asked_for_only_where_one_is_named(keys: Path) -> None:
 
 
 def test_the_user_data_brings_our_keys_and_the_end(keys: Path, tmp_path: Path) -> None:
-    request = instance_request(DEFINITION, IMAGE, ResourceTags(what="", until_s=time.time() + 600), keys, SETTINGS)
+    request = instance_request(DEFINITION, IMAGE, ResourceTags(purpose="", until_s=time.time() + 600), keys, SETTINGS)
     first, _, rest = request["UserData"].partition("\n")
     said = json.loads(rest)
     assert first == "#cloud-config"
@@ -107,7 +107,7 @@ def test_the_user_data_brings_our_keys_and_the_end(keys: Path, tmp_path: Path) -
 
 
 def test_a_machine_that_boots_after_its_time_ends_at_once(keys: Path, tmp_path: Path) -> None:
-    request = instance_request(DEFINITION, IMAGE, ResourceTags(what="", until_s=1.0), keys, SETTINGS)
+    request = instance_request(DEFINITION, IMAGE, ResourceTags(purpose="", until_s=1.0), keys, SETTINGS)
     assert _runs_for(json.loads(request["UserData"].partition("\n")[2])["bootcmd"][0], tmp_path) == 1
 
 

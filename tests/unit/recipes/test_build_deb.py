@@ -13,7 +13,6 @@ import pytest
 
 from recipes.build_deb import build_deb
 from vmtasks import CommandFailed, Result, Run, TestFailed, UsageError, events
-from vmtasks.run.options import RecipeOptions
 
 LIMIT_S = 5.0
 MADE = {
@@ -103,7 +102,7 @@ def guest() -> Obliging:
 
 @pytest.fixture
 def run(source: Path, guest: Obliging) -> OneSlot:
-    run = OneSlot(recipe="build-deb", flags=RecipeOptions(), directory=source)
+    run = OneSlot(recipe="build-deb", directory=source)
     run.guest = guest
     return run
 

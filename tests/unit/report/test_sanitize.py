@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
 
 from vmtasks.events import Output, Stream
-from vmtasks.report.sanitize import LONGEST_PARTIAL, WholeLines, lines_of, one_line, sanitized
+from vmtasks.report.sanitize import LONGEST_PARTIAL, WholeLines, in_json, is_harmless, lines_of, one_line, sanitized
 
 
 def out(text: str, *, machine: str = "m", stream: Stream = "stdout") -> Output:
@@ -72,6 +73,25 @@ def test_lines_are_whole() -> None:
 @pytest.mark.parametrize("mark", ["\u200e", "\u061c", "\u200b", "\u2060", "\ufeff", "\u202e", "\U000e0041", "\xad"])
 def test_marks_that_reorder_or_hide_text_are_shown(mark: str) -> None:
     assert sanitized(f"a{mark}b") == "a\ufffdb"
+
+
+@pytest.mark.parametrize(
+    "mark", ["\n", "\t", "\x7f", "\x9b", "\udc9b", "\u202e", "\u200b", "\ufeff", "\U000e0041", "\xad"]
+)
+def test_a_name_that_is_not_what_it_shows_is_told(mark: str) -> None:
+    assert not is_harmless(f"a{mark}b.deb")
+
+
+@pytest.mark.parametrize("name", ["a b.deb", "grüße 世界.tar.gz", "\u0646\u200c\u0627", "caf\udce9"])
+def test_a_name_is_what_it_shows_in_any_script(name: str) -> None:
+    assert is_harmless(name)
+
+
+@pytest.mark.parametrize("text", ["\x7f\x9b", "\u202e\u2066", "\xad\U000e0041", "plain 世界"])
+def test_json_stays_what_it_is(text: str) -> None:
+    document = in_json(json.dumps({text: text}, ensure_ascii=False))
+    assert json.loads(document) == {text: text}
+    assert sanitized(document) == document
 
 
 def test_joiners_stay_for_the_scripts_that_need_them() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from vmtasks import Run, UsageError
+from vmtasks import Run, UsageError, events
 from vmtasks.project import Commands, MachineSettings, Project
 from vmtasks.providers.base import BootOptions, MachineRequest
 from vmtasks.run.options import RecipeOptions, network
@@ -417,16 +417,28 @@ def test_a_dry_run_writes_nothing_down(inv: Inv, tmp_path: Path) -> None:
     assert not (tmp_path / "build").exists()
 
 
+def test_a_name_that_shows_as_another_is_told_and_is_no_artifact(tmp_path: Path) -> None:
+    run = Run(recipe="many", directory=tmp_path)
+    heard: list[events.Event] = []
+    with events.listening(heard.append):
+        for name in ("plain.deb", "gnp.\u202ebed", "zero\u200bwidth.deb", "two\nlines", "tag\U000e0041.deb"):
+            run.artifact(tmp_path / name)
+    assert run.artifacts == [tmp_path / "plain.deb"]
+    notes = [event.text for event in heard if isinstance(event, events.Note)]
+    assert len(notes) == 4
+    assert all(text.isprintable() for text in notes)
+
+
 def test_two_machines_of_one_run_have_two_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[str] = []
 
     @contextmanager
     def machine(request: MachineRequest) -> Iterator[Any]:
         started.append(request.name)
-        yield SimpleNamespace(console_log=tmp_path / "console.log", limit_s=None, mask=lambda _: None)
+        yield SimpleNamespace(console_log=tmp_path / "console.log", timeout_s=None, mask=lambda _: None)
 
     monkeypatch.setattr("vmtasks.providers.boot.machine", machine)
-    run = Run(recipe="many", flags=RecipeOptions(), directory=tmp_path)
+    run = Run(recipe="many", directory=tmp_path)
     with run.boot("bookworm"), run.boot("bookworm"), run.boot("bookworm", name="other"):
         pass
     with run.boot("bookworm"):
@@ -443,7 +455,7 @@ def test_a_machine_is_as_its_project_wants_it_and_shows_none_of_its_secrets(
     @contextmanager
     def machine(request: MachineRequest) -> Iterator[Any]:
         started.append(request.options)
-        yield SimpleNamespace(console_log=tmp_path / "console.log", limit_s=None, mask=masked.extend)
+        yield SimpleNamespace(console_log=tmp_path / "console.log", timeout_s=None, mask=masked.extend)
 
     monkeypatch.setattr("vmtasks.providers.boot.machine", machine)
     monkeypatch.setenv("TOKEN", "hush")
@@ -458,7 +470,7 @@ def test_a_machine_is_as_its_project_wants_it_and_shows_none_of_its_secrets(
     monkeypatch.delenv("TOKEN")
     with (
         pytest.raises(UsageError, match="the variable TOKEN: it is not set"),
-        Run(recipe="r", flags=RecipeOptions(), directory=tmp_path).boot("bookworm", project=project),
+        Run(recipe="r", directory=tmp_path).boot("bookworm", project=project),
     ):
         pass
     assert len(started) == 2, "before anything boots"

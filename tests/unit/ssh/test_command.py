@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from vmtasks.errors import UsageError
-from vmtasks.ssh.command import Command, Result, display, remote_line, sh, short
+from vmtasks.ssh.command import Command, CommandSpec, Result, display, remote_line, sh, short
 
 ODD = "a b'c\"d$HOME`id`\\ *?\n;&|é"
 
 
 def run(command: Command, *, cwd: str = "/", **env: str) -> tuple[str, int]:
     """Run the line as sshd would, and return its output (without the first line) and its status."""
-    line = remote_line(command, cwd=cwd, env=env, user="root")
+    line = remote_line(CommandSpec(command=command, cwd=cwd, env=env))
     process = subprocess.Popen(["/bin/sh", "-c", line], stdout=subprocess.PIPE, encoding="utf-8")
     output, _ = process.communicate(timeout=30)
     group, _, rest = output.partition("\n")
@@ -39,11 +39,11 @@ def test_a_line_is_for_the_shell() -> None:
 
 
 def test_offline_there_is_nothing_but_the_loopback() -> None:
-    words = shlex.split(remote_line(["id"], cwd="/x", env={}, user="builder", offline=True))
+    words = shlex.split(remote_line(CommandSpec(command=["id"], cwd="/x", user="builder", offline=True)))
     begin = words.index("unshare")
     assert words[begin : begin + 6] == ["unshare", "--net", "--", "/bin/sh", "-c", 'ip link set lo up && exec "$@"']
     assert words[begin + 7 : begin + 9] == ["setpriv", "--reuid=builder"], "who leaves the network is still root"
-    assert "unshare" not in remote_line(["id"], cwd="/x", env={}, user="builder")
+    assert "unshare" not in remote_line(CommandSpec(command=["id"], cwd="/x", user="builder"))
 
 
 def test_a_line_may_hold_every_kind_of_quote() -> None:
@@ -70,7 +70,7 @@ def test_without_its_directory_the_command_does_not_run(tmp_path: Path) -> None:
 
 def test_without_a_directory_it_is_the_users_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    line = remote_line(["pwd"], cwd=None, env={}, user="root")
+    line = remote_line(CommandSpec(command=["pwd"]))
     done = subprocess.run(["/bin/sh", "-c", line], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[1] == str(tmp_path)
 
@@ -100,7 +100,7 @@ def test_a_missing_program_is_the_shells_127() -> None:
 
 
 def test_another_user_is_switched_to() -> None:
-    words = shlex.split(remote_line(["id"], cwd=None, env={"A": "b c"}, user="builder"))
+    words = shlex.split(remote_line(CommandSpec(command=["id"], env={"A": "b c"}, user="builder")))
     assert words[2:5] == ["cd", "~builder", "&&"]
     switch = words.index("setpriv")
     assert {"--reuid=builder", "--init-groups", "--reset-env"} <= set(words[switch : words.index("/usr/bin/env")])
@@ -109,7 +109,7 @@ def test_another_user_is_switched_to() -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_a_user_need_not_have_a_group_of_its_own_name() -> None:
-    line = remote_line("id -un; id -gn; echo $USER", cwd="/", env={}, user="nobody")
+    line = remote_line(CommandSpec(command="id -un; id -gn; echo $USER", cwd="/", user="nobody"))
     done = subprocess.run(["/bin/sh", "-c", line], capture_output=True, text=True, check=False)
     assert done.stdout.splitlines()[1:] == ["nobody", "nogroup", "nobody"], done.stderr
 
@@ -117,7 +117,7 @@ def test_a_user_need_not_have_a_group_of_its_own_name() -> None:
 @pytest.mark.parametrize("command", ["", "  ", b"ls", 7, None, [], ()])
 def test_what_is_no_command_is_refused(command: Any) -> None:
     with pytest.raises(UsageError, match="cannot run"):
-        remote_line(command, cwd=None, env={}, user="root")
+        remote_line(CommandSpec(command=command))
 
 
 def test_what_was_said_before_is_understood_and_warned_of() -> None:

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from vmtasks.errors import UsageError
-from vmtasks.ssh.command import remote_line
+from vmtasks.ssh.command import CommandSpec, remote_line
 from vmtasks.ssh.secret import STARS, Mask, receiver, sent, values
 
 TOKEN = b"tkn-0123456789"
@@ -65,7 +65,7 @@ def test_a_command_whose_secrets_do_not_come_is_not_run() -> None:
 
 
 def test_the_line_that_goes_over_ssh_has_names_only() -> None:
-    line = remote_line("printf %s $TOKEN", cwd="/", env={"TOKEN": "other"}, user="root", env_from=["TOKEN"])
+    line = remote_line(CommandSpec(command="printf %s $TOKEN", cwd="/", env={"TOKEN": "other"}, env_from=("TOKEN",)))
     done = subprocess.run(["/bin/sh", "-c", line], input=sent({"TOKEN": TOKEN}), capture_output=True, check=True)
     assert done.stdout.partition(b"\n")[2] == TOKEN, "it goes over what env says"
 

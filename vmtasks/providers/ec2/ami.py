@@ -60,7 +60,7 @@ class AmiCheckpointer:
         if not self.forkable:
             raise UsageError(f"cannot checkpoint {self.session.machine}: it was not booted with forkable=True")
         machine, ami_name = self.session.machine, f"vmtasks-{secrets.token_hex(8)}"
-        claim = ResourceTags(name=f"{machine}, {name}", what=name, until_s=time.time() + self.ttl_s)
+        claim = ResourceTags(name=f"{machine}, {name}", purpose=name, until_s=time.time() + self.ttl_s)
         request = {
             "InstanceId": self.instance_id,
             "Name": ami_name,

@@ -81,7 +81,7 @@ class Ec2Client:
 
         try:
             # In a thread, where no interrupt comes: boto3 takes every exception for trouble with the network.
-            return watched(answer, within_s=math.inf, watch=lambda _: None, give_up=lambda: None)
+            return watched(answer, timeout_s=math.inf, watch=lambda _: None, give_up=lambda: None)
         except ClientError as problem:
             raise error_of(operation, problem.response["Error"]) from problem
         except BotoCoreError as problem:
@@ -216,7 +216,7 @@ class Ec2Client:
                     with _kept_in(failures), suppress(NotThere):  # another process was faster
                         if thing.claim.passed:
                             remove(thing.id)
-                            yield f"{kind} {thing.id} of {thing.claim.user}, {thing.claim.what}"
+                            yield f"{kind} {thing.id} of {thing.claim.user}, {thing.claim.purpose}"
         if failures:
             raise failures[0]
 

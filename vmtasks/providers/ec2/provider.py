@@ -58,7 +58,7 @@ class Ec2:
         ec2_image = ec2_of(definition)
         name = request.name
         _check(request, definition, ec2_image.instance_type)
-        claim = ResourceTags(name=name, what=request.purpose, until_s=time.time() + settings.ec2_ttl_s)
+        claim = ResourceTags(name=name, purpose=request.purpose, until_s=time.time() + settings.ec2_ttl_s)
         account = self.account()
         limit = Deadline.after(settings.boot_timeout_s)
         with ExitStack() as stack:

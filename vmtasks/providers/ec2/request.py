@@ -24,7 +24,7 @@ _TAG_LENGTH = 256
 class ResourceTags:
     """Whose a thing on EC2 is, what it is for, and until when: its tags."""
 
-    what: str
+    purpose: str
     until_s: float
     """The moment after which anybody may remove it, in seconds since the epoch."""
     name: str = "vmtasks"
@@ -48,7 +48,7 @@ class ResourceTags:
             "Name": self.name,
             "vmtasks:lease": self.lease,
             "vmtasks:user": self.user,
-            "vmtasks:what": self.what,
+            "vmtasks:what": self.purpose,
             "vmtasks:until": self.until,
         }
         return [{"Key": key, "Value": value[:_TAG_LENGTH]} for key, value in values.items()]
@@ -62,7 +62,7 @@ class ResourceTags:
         except ValueError:
             until_s = 0.0
         return cls(
-            what=values.get("vmtasks:what", ""),
+            purpose=values.get("vmtasks:what", ""),
             until_s=until_s,
             name=values.get("Name", ""),
             user=values.get("vmtasks:user", ""),

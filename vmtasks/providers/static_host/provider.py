@@ -152,8 +152,8 @@ class StaticHost:
             raise HostError(f"cannot use {self.host}: it has no {missing[0]}", hint=_NEEDS[missing[0]])
 
     @contextmanager
-    def _taken(self, hold: Reservation, session: Session, what: str) -> Iterator[None]:
-        description = f"{what} of {user_name()} at {socket.gethostname()} (pid {os.getpid()})"
+    def _taken(self, hold: Reservation, session: Session, purpose: str) -> Iterator[None]:
+        description = f"{purpose} of {user_name()} at {socket.gethostname()} (pid {os.getpid()})"
         holder = (self, threading.current_thread())  # though another one may give it back
         with hold.taken(session, description, OURS):
             _holders.add(holder)

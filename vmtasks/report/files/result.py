@@ -36,7 +36,6 @@ only. Times of beginning and end are the wall clock's. Paths are absolute.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import UTC, datetime
@@ -46,14 +45,12 @@ from pathlib import Path
 from vmtasks import events as e
 from vmtasks.errors import Outcome
 from vmtasks.report.files.rows import NAMES_BEFORE, RUNNING, Case, Command, MachineRow, Phase, Remark, Row
-from vmtasks.report.sanitize import lines_of, sanitized
+from vmtasks.report.sanitize import in_json, lines_of, sanitized
 
 SCHEMA = 2
 
 _WRITE_EVERY_S = 1.0
 _EVIDENCE_LINES = 200
-_OBEYED = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
-"""What JSON itself lets stand in a text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,8 +216,7 @@ class ResultFile:
 
     def text(self) -> str:
         """Return the document as JSON: what a terminal would obey is there as JSON's escapes."""
-        text = json.dumps(self._result, default=_plain, ensure_ascii=False, indent=2) + "\n"
-        return _OBEYED.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+        return in_json(json.dumps(self._result, default=_plain, ensure_ascii=False, indent=2)) + "\n"
 
 
 def _plain(value: object) -> object:
