@@ -30,7 +30,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vmtasks.cache.entry import CacheEntry, exclusive
+from vmtasks.cache.entry import CacheEntry, exclusive, has_types, is_time
 from vmtasks.cache.entry import sweep as sweep_parts
 from vmtasks.config.paths import cache_dir
 from vmtasks.errors import HostError, UsageError
@@ -250,9 +250,9 @@ def _manifest(path: Path) -> dict[str, Any] | None:
     try:
         manifest = json.loads(path.read_text())
         disk_bytes = path.with_name("disk.qcow2").stat().st_size
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None  # pruned this very moment, or damaged
-    if not isinstance(manifest, dict) or not {"name", "key", "parent", "baked_s"} <= manifest.keys():
+    if not has_types(manifest, {"name": str, "key": str, "parent": str | None}) or not is_time(manifest.get("baked_s")):
         return None
     manifest.setdefault("kernel", path.with_name("vmlinuz").exists())  # bakes of before 0.2 do not record it
     # To QEMU, a disk that was cut short has zeros there. (Its time would prove nothing: caches are copied.)

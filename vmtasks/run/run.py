@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from invoke.exceptions import Exit
 
-from vmtasks import errors, events
+from vmtasks import durable, errors, events
 from vmtasks.errors import (
     GuestLost,
+    HostError,
     NothingTested,
     TestFailed,
     TestSkipped,
@@ -214,13 +215,18 @@ class Run:
         self.nothing_tested = NothingTested(message, details=details, hint=hint)
 
     def artifact(self, path: Path) -> Path:
-        """Announce a file for the user, and return it.
+        """Announce a file for the user, and return it: it is on the disk by then.
 
         A name that a guest chose must not be two lines on standard output, or speak to the terminal.
         """
         if _CONTROL.search(str(path)):
             events.emit(events.Note(text=f"a file with control characters in its name: {path!r}", level="warning"))
             return path
+        try:
+            with suppress(FileNotFoundError):  # announced all the same: whoever looks for it will see
+                durable.sync(path)
+        except OSError as problem:
+            raise HostError(f"cannot write {path}: {problem.strerror}") from problem
         self.artifacts.append(path)
         events.emit(events.Artifact(path=path))
         return path

@@ -17,6 +17,7 @@ from vmtasks.supervisor.client import SupervisorClient
 
 TURN_S = 0.5
 """How long to wait for news at a time: an interrupt is to be noticed."""
+_LOOK = "`inv doctor` looks at this host, and `inv images.check` at all that is kept on it"
 _FULL = "is the host's disk full?"
 
 
@@ -77,7 +78,7 @@ class MachineWatch:
             case "gone":
                 why = message["qemu"].strip() or message["error"] or _end_of_qemu(message["status"])
                 if message["by_itself"] and not self.greeted:
-                    raise HostError(f"cannot start {self._machine}: {why}", hint="`inv doctor` looks at this host")
+                    raise HostError(f"cannot start {self._machine}: {why}", hint=_LOOK)
                 details = lines_of(message["console"])
                 if message["by_itself"] and message["status"] == 0 and not message["qemu"].strip():
                     # It was no signal: QEMU would have printed which.

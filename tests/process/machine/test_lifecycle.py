@@ -131,7 +131,8 @@ def machine(tmp_path: Path) -> Machine:
 def launch(tmp_path: Path) -> LaunchConfig:
     baked = BakedImage(directory=tmp_path / "baked", manifest={"key": "0123"})
     baked.directory.mkdir()
-    baked.disk.touch()
+    baked.disk.write_bytes(b"QFI\xfb")
+    baked.identity.write_text("a key\n")
     baked.known_hosts.write_text("vmtasks ssh-ed25519 AAAA\n")
     return LaunchConfig(
         image="bookworm",
