@@ -85,7 +85,7 @@ def choose(value: Literal["auto", "kvm", "tcg"]) -> Choice:
         with tempfile.NamedTemporaryFile("w", dir=memory.parent, prefix=".accelerator-", delete=False) as beside:
             remove_at_exit(Path(beside.name))
             json.dump(data, beside)
-        durable.rename(beside.name, memory, lasting=False)  # it holds until the host boots
+        durable.rename(Path(beside.name), memory, lasting=False)  # it holds until the host boots
     return choice
 
 

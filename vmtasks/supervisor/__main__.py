@@ -35,7 +35,6 @@ import sys
 import time
 from contextlib import ExitStack, suppress
 
-from vmtasks import durable
 from vmtasks.host.flock import flock
 from vmtasks.host.slots import Claim, ClaimTooLargeError, Limits
 from vmtasks.qemu import migration
@@ -57,7 +56,7 @@ def supervise(plan: dict[str, Any], control: ControlChannel, stack: ExitStack) -
     unseen = os.path.join(directory, "lease.new")
     lease = flock(unseen, fcntl.LOCK_EX | fcntl.LOCK_NB)
     write_lease(lease, plan)
-    durable.rename(unseen, os.path.join(directory, "lease.json"), lasting=False)  # seen once it is whole, and locked
+    os.rename(unseen, os.path.join(directory, "lease.json"))  # seen only once it is whole, and locked
     for path in plan["hold"]:
         flock(path, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
