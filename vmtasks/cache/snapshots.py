@@ -75,6 +75,13 @@ def read(directory: Path) -> Snapshot:
     raise HostError(f"there is no frozen machine in {directory}, or it is damaged")
 
 
+def condemn(frozen: Snapshot) -> str:
+    """Read all of one, remove it if it is damaged, and return what is wrong with it; nothing if it is whole."""
+    if reason := frozen.damage(completely=True):
+        frozen.drop()
+    return reason
+
+
 def all_frozen() -> tuple[Snapshot, ...]:
     """Return every frozen machine, the one that served last at the end."""
     return tuple(sorted(_all(), key=lambda frozen: frozen.used_s))

@@ -55,9 +55,14 @@ def _damage_by_sight(image: BakedImage, *, travelled: bool) -> str:
     return "" if is_qcow2 else "disk.qcow2 does not begin like one"
 
 
-def has_travelled(image: BakedImage) -> bool:
+def _has_travelled(image: BakedImage) -> bool:
     """Tell whether it was baked on another host, which alone knows how to get in."""
     return not (image.identity.exists() or image.known_hosts.exists())
+
+
+def look(image: BakedImage) -> str:
+    """Return what is wrong with a bake at a glance, wherever it was baked; nothing if it seems whole."""
+    return damage(image, travelled=_has_travelled(image))
 
 
 def find_whole(definition: Definition, keys: tuple[str, ...] = ()) -> BakedImage | None:
@@ -80,7 +85,7 @@ def read_whole(directory: Path) -> BakedImage:
     :raise HostError: there is none any more, or it is damaged.
     """
     found = read_baked(directory)
-    if reason := damage(found, travelled=has_travelled(found)):
+    if reason := look(found):
         raise HostError(
             f"the baked image in {directory} is damaged: {reason}",
             hint="`inv images.check` removes it, and whoever asks for it next has it baked anew",
@@ -90,7 +95,7 @@ def read_whole(directory: Path) -> BakedImage:
 
 def condemn(image: BakedImage) -> str:
     """Read all of a bake, remove it if it is damaged, and return what is wrong with it; nothing if it is whole."""
-    if reason := damage(image, travelled=has_travelled(image), completely=True):
+    if reason := damage(image, travelled=_has_travelled(image), completely=True):
         _drop(image)
     return reason
 
