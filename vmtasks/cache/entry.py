@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from vmtasks import durable, events
+from vmtasks.config.paths import cache_dir
 from vmtasks.errors import HostError
-from vmtasks.host.flock import flock, try_lock
+from vmtasks.host.flock import discard, flock, try_lock
 from vmtasks.host.local import LOCAL_HOST, Host
 from vmtasks.process.cleanup import remove_at_exit
 
@@ -108,6 +109,14 @@ def sweep(directory: Path) -> tuple[Path, ...]:
                         shutil.rmtree(path, ignore_errors=True)
                         swept.append(path)
     return tuple(swept)
+
+
+def sweep_locks() -> None:
+    """Remove the lock files of the cache that no process has locked: whoever needs one makes it."""
+    for name in ("images", "snapshots", "frozen", "runvm"):
+        for path in (cache_dir() / name).glob("[!.]*.lock"):
+            with suppress(FileNotFoundError):  # another process sweeps as well
+                discard(path)
 
 
 @contextmanager

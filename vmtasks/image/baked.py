@@ -199,7 +199,7 @@ def prune(*, everything: bool = False) -> tuple[int, tuple[BakedImage, ...]]:
             if found := _current(name):
                 current.add(found.serial)
     freed_bytes, busy = 0, []
-    for baked in _on_disk():
+    for baked in on_disk():
         if baked.serial in current:
             continue
         size_bytes = baked.size_bytes
@@ -239,7 +239,7 @@ def _baked(name: str = "") -> Iterator[BakedImage]:
             yield BakedImage(directory=path.parent, manifest=manifest)
 
 
-def _on_disk() -> Iterator[BakedImage]:
+def on_disk() -> Iterator[BakedImage]:
     """Yield every bake, damaged ones too: what no other program would have given such a name."""
     for path in sorted(images_dir().glob("[!.]*")):
         if _SERIAL.fullmatch(path.name) and path.is_dir():

@@ -9,7 +9,7 @@ from typing import Any
 from vmtasks import events
 from vmtasks.cache.digest import damage_of, digests_of
 from vmtasks.errors import HostError
-from vmtasks.image.baked import BakedImage, find_baked, read_baked
+from vmtasks.image.baked import BakedImage, find_baked, keys_of, on_disk, read_baked
 from vmtasks.image.definition import Definition
 
 _TO_RUN = ("disk.qcow2", "initrd", "vmlinuz")
@@ -70,12 +70,14 @@ def find_whole(definition: Definition, keys: tuple[str, ...] = ()) -> BakedImage
 
     One that a machine or a disk elsewhere stands on stays, and counts as none: what is baked next is newer.
     """
+    keys = keys or keys_of(definition)
     while (found := find_baked(definition, keys)) and (reason := damage(found)):
-        gone = _drop(found)
-        fate = "dropped" if gone else "left to what stands on it"
-        events.emit(events.Note(text=f"the image {definition.name} is damaged: {reason}; {fate}", level="warning"))
-        if not gone:
+        if not _drop_aloud(found, definition.name, reason):
             return None
+    if found is None:  # what cannot be read is no bake, and would only take room
+        for other in on_disk():
+            if not other.manifest and other.serial.startswith(f"{definition.name}-{keys[-1]}-"):
+                _drop_aloud(other, definition.name, "its manifest cannot be read, or its disk was cut short")
     return found
 
 
@@ -98,6 +100,19 @@ def condemn(image: BakedImage) -> str:
     if reason := damage(image, travelled=_has_travelled(image), completely=True):
         _drop(image)
     return reason
+
+
+def _drop_aloud(image: BakedImage, name: str, reason: str) -> bool:
+    gone = _drop(image)
+    if image.serial not in _told:
+        _told.add(image.serial)
+        fate = "dropped" if gone else "left to what stands on it"
+        events.emit(events.Note(text=f"the image {name} is damaged: {reason}; {fate}", level="warning"))
+    return gone
+
+
+_told: set[str] = set()
+"""The damaged bakes that were told of: one that stays is met again and again."""
 
 
 def _drop(image: BakedImage) -> bool:
