@@ -22,7 +22,7 @@ import vmtasks
 
 ROOT = Path(__file__).resolve().parents[2]
 
-CONTRACTS = {"errors", "events", "deadline", "spec"}
+CONTRACTS = {"errors", "events", "deadline", "durable", "spec"}
 """Anybody may import these."""
 BENEATH = {
     "process": "",
@@ -82,6 +82,12 @@ MAY_BE_LONGER = {
     "vmtasks.bootstrap": "runs before anything else is there, and so is one file",
     "vmtasks.host.slots": "one idea: parted at Ticket, its two halves call each other all the time",
 }
+MAY_RENAME = {
+    "vmtasks.durable": "it is the place for it",
+    "vmtasks.image.rootfs": "within a bake, which gets its name when all of it is there",
+    "vmtasks.supervisor.__main__": "a lease is of no use after a power cut, and each start would wait for the disk",
+}
+"""What gives a file its name without :func:`vmtasks.durable.rename`, and why."""
 NAMES_THAT_SAY_NOTHING = {"utils", "util", "common", "helpers", "helper", "manager", "misc"}
 # Each pattern is written so that it does not match itself.
 BELONGS_NOWHERE = {
@@ -412,6 +418,49 @@ def test_modules_stay_small() -> None:
             if length > LONGEST_MODULE_LINES
         ),
     )
+
+
+def renames(source: str) -> Iterator[int]:
+    """Yield the lines in which a file gets its name, as opposed to text that is replaced, or a field."""
+    for node in ast.walk(ast.parse(source)):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+            continue
+        of, name = node.func.value, node.func.attr
+        of_module = of.id if isinstance(of, ast.Name) else ""
+        by_module = of_module in {"os", "shutil"} and name in {"rename", "renames", "replace", "move"}
+        by_path = name in {"rename", "replace"} and len(node.args) == 1 and not node.keywords
+        if by_module or (by_path and of_module not in {"dataclasses", "durable"}):
+            yield node.lineno
+
+
+def test_a_file_gets_its_name_once_it_is_on_the_disk() -> None:
+    hold(
+        "Give names by vmtasks.durable.rename, or a power cut leaves a name without its content.",
+        (
+            f"{path.relative_to(ROOT)}:{line}"
+            for module, path in modules().items()
+            if module not in MAY_RENAME
+            for line in renames(path.read_text(encoding="utf-8"))
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "is_one"),
+    [
+        ("os.rename(one, other)", True),
+        ("os.replace(one, other)", True),
+        ("shutil.move(one, other)", True),
+        ("path.rename(other)", True),
+        ("beside.with_name(name).replace(path)", True),
+        ("durable.rename(one, other)", False),
+        ("text.replace(one, other)", False),
+        ("date.replace(tzinfo=UTC)", False),
+        ("replace(machine, name=name)", False),
+    ],
+)
+def test_a_rename_is_seen(source: str, is_one: bool) -> None:
+    assert list(renames(source)) == [1] * is_one
 
 
 def test_names_say_something() -> None:

@@ -11,18 +11,21 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeGuard
 
-from vmtasks import events
+from vmtasks import durable, events
+from vmtasks.config.paths import cache_dir
 from vmtasks.errors import HostError
-from vmtasks.host.flock import flock, try_lock
+from vmtasks.host.flock import discard, flock, try_lock
 from vmtasks.host.local import LOCAL_HOST, Host
 from vmtasks.process.cleanup import remove_at_exit
 
 _IN_USE = "in-use"
+_END_OF_TIME_S = 1e11
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,9 +64,19 @@ class CacheEntry:
                 aside = self.directory.with_name(f".{self.directory.name}.part")
                 remove_at_exit(aside)
                 with suppress(FileNotFoundError):  # another process was quicker
-                    self.directory.rename(aside)
+                    durable.rename(self.directory, aside, lasting=False)
                     shutil.rmtree(aside, ignore_errors=True)
         return not self.directory.exists()
+
+
+def has_types(read: Any, types: Mapping[str, Any]) -> TypeGuard[dict[str, Any]]:  # noqa: ANN401 - what JSON has
+    """Tell whether what was read from a file that may be damaged is an object with fields of these types."""
+    return isinstance(read, dict) and all(name in read and isinstance(read[name], types[name]) for name in types)
+
+
+def is_time(read: object) -> bool:
+    """Tell whether what was read is a moment, in seconds since the epoch."""
+    return isinstance(read, int | float) and 0 <= read < _END_OF_TIME_S
 
 
 @contextmanager
@@ -96,6 +109,14 @@ def sweep(directory: Path) -> tuple[Path, ...]:
                         shutil.rmtree(path, ignore_errors=True)
                         swept.append(path)
     return tuple(swept)
+
+
+def sweep_locks() -> None:
+    """Remove the lock files of the cache that no process has locked: whoever needs one makes it."""
+    for name in ("images", "snapshots", "frozen", "runvm"):
+        for path in (cache_dir() / name).glob("[!.]*.lock"):
+            with suppress(FileNotFoundError):  # another process sweeps as well
+                discard(path)
 
 
 @contextmanager

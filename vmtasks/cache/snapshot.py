@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from vmtasks.cache.digest import damage_of
 from vmtasks.cache.entry import CacheEntry
 
 
@@ -77,11 +78,22 @@ class Snapshot(CacheEntry):
         """Whether its files are those that were made, and what it stands on is there."""
         if not self.place.is_local:
             return self.place.call(is_intact, self)
+        return not self.damage()
+
+    def damage(self, *, completely: bool = False) -> str:
+        """Return what is wrong with a snapshot of this host's; nothing if it is what was made.
+
+        :param completely: read all of its files, and not only parts, as each start does.
+        """
+        if gone := next((path for path in self.lock_files if not path.exists()), None):
+            return f"{gone.parent} is gone, which it stands on"
         try:
-            is_there = all(path.exists() for path in self.lock_files)
-            return is_there and self.metadata["files"] == file_stamps(self.directory)
-        except OSError:
-            return False
+            if self.metadata["files"] != file_stamps(self.directory):
+                return "a file has been written to since"
+        except OSError as problem:
+            return f"{Path(problem.filename).name} cannot be read: {problem.strerror}"
+        known = self.metadata.get("digests", {})  # an earlier version made it, or it is its maker's alone
+        return damage_of(self.directory, known if isinstance(known, dict) else {}, completely=completely)
 
     def touch(self) -> None:
         """Remember that it serves."""
@@ -105,10 +117,11 @@ def is_intact(frozen: Snapshot) -> bool:
 
 def file_stamps(directory: Path) -> dict[str, list[int]]:
     """Return size and time of the last change of each file: what tells a whole one from one that was cut short."""
-    status = {name: (directory / name).stat() for name in ("ram", "state", "disk.qcow2", "overlay")}
+    status = {name: (directory / name).stat() for name in FILES}
     return {name: [one.st_size, one.st_mtime_ns] for name, one in status.items()}
 
 
+FILES = ("ram", "state", "disk.qcow2", "overlay")
 Kind = Literal["template", "checkpoint"]
 private_snapshots: dict[Path, int] = {}
 """The checkpoints that only this process can find, and the locks on them, which it has until it ends."""

@@ -29,10 +29,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from vmtasks import events
+from vmtasks import durable, events
 from vmtasks.cache import entry
+from vmtasks.cache.digest import digests_of
 from vmtasks.cache.entry import CacheEntry
-from vmtasks.cache.snapshot import Kind, Snapshot, file_stamps, private_snapshots
+from vmtasks.cache.snapshot import FILES, Kind, Snapshot, file_stamps, private_snapshots
 from vmtasks.config.paths import cache_dir, nearest
 from vmtasks.config.settings import HostSettings
 from vmtasks.errors import HostError
@@ -56,9 +57,10 @@ def find(key: str) -> Snapshot | None:
     """Return the newest frozen machine of that key; None if there is none. One that is damaged is dropped."""
     found = sorted(_all(key), key=lambda frozen: float(frozen.metadata["made_s"]), reverse=True)
     for frozen in found:
-        if frozen.intact:
+        if not (reason := frozen.damage()):
             return frozen
-        events.emit(events.Note(text=f"the {frozen.kind} of {frozen.name} is damaged: dropped", level="warning"))
+        text = f"the {frozen.kind} of {frozen.name} is damaged: {reason}; dropped"
+        events.emit(events.Note(text=text, level="warning"))
         frozen.drop()
     return None
 
@@ -71,6 +73,13 @@ def read(directory: Path) -> Snapshot:
     if (found := _read(directory)) and found.intact:
         return found
     raise HostError(f"there is no frozen machine in {directory}, or it is damaged")
+
+
+def condemn(frozen: Snapshot) -> str:
+    """Read all of one, remove it if it is damaged, and return what is wrong with it; nothing if it is whole."""
+    if reason := frozen.damage(completely=True):
+        frozen.drop()
+    return reason
 
 
 def all_frozen() -> tuple[Snapshot, ...]:
@@ -104,14 +113,16 @@ def create(
             "kind": kind, "name": name, "key": key, "made_s": time.time(), "stands_on": [*map(str, stands_on)],
             "files": file_stamps(beside), **more,
         }  # fmt: skip
-        (beside / "snapshot.json").write_text(json.dumps(metadata, indent=1) + "\n")
         only_ours = not more.get("keep", True)
+        if not only_ours:  # which serves at once, and not for long
+            metadata["digests"] = digests_of(beside, FILES)
+        (beside / "snapshot.json").write_text(json.dumps(metadata, indent=1) + "\n")
         if only_ours:
             remove_at_exit(final)
         else:
             for below in {path.parent for path in stands_on} & private_snapshots.keys():
                 (below / KEEP_MARKER).touch()  # for as long as this one is kept, which sweeps and prunes see to
-        beside.rename(final)
+        durable.rename(beside, final, lasting=not only_ours)
         if only_ours:
             private_snapshots[final] = flock(final / "in-use", fcntl.LOCK_SH)
         prune(quota_bytes(HostSettings.load()))  # which spares this one: we hold it until the block ends
@@ -208,7 +219,10 @@ def _all(key: str = "") -> Iterator[Snapshot]:
 def _read(directory: Path) -> Snapshot | None:
     try:
         metadata = json.loads((directory / "snapshot.json").read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None  # pruned this very moment, or damaged
-    whole = isinstance(metadata, dict) and {"kind", "name", "key", "made_s", "stands_on", "files"} <= metadata.keys()
-    return Snapshot(directory=directory, metadata=metadata) if whole else None
+    types = {"kind": str, "name": str, "key": str, "stands_on": list, "files": dict}
+    if not entry.has_types(metadata, types) or not entry.is_time(metadata.get("made_s")):
+        return None
+    stands_on = all(isinstance(path, str) and "\0" not in path for path in metadata["stands_on"])
+    return Snapshot(directory=directory, metadata=metadata) if stands_on else None

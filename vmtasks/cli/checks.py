@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vmtasks.bootstrap import PACKAGES, missing_packages
+from vmtasks.cache import snapshots
 from vmtasks.config.paths import cache_dir, nearest
 from vmtasks.config.settings import HostSettings
 from vmtasks.errors import HostError, UsageError
 from vmtasks.host import capacity, slots
 from vmtasks.host.accelerator import PROGRAMS, choose
 from vmtasks.image import mirror, pockets
-from vmtasks.image.baked import BakedImage, find_baked
+from vmtasks.image.baked import BakedImage, all_baked, find_baked
+from vmtasks.image.damage import look
 from vmtasks.image.definition import Definition, find, names
 from vmtasks.process import landlock
 
@@ -47,6 +49,7 @@ def examine() -> Iterator[Finding]:
     yield from _slots()
     yield from _mirrors()
     yield from _images()
+    yield from _damaged()
 
 
 def _packages() -> Iterator[Finding]:
@@ -186,6 +189,18 @@ def _images() -> Iterator[Finding]:
             yield Finding(level="limited", says=says, remedy=f"inv images.bake {definition.name} --refresh")
         else:
             yield Finding(level="good", says=says)
+
+
+def _damaged() -> Iterator[Finding]:
+    """Look at parts of all that is kept, as each start of a machine does."""
+    baked, frozen = all_baked(), snapshots.all_frozen()
+    found = [f"the image {image.serial} is damaged: {reason}" for image in baked if (reason := look(image))]
+    found += [f"the {one.kind} {one.name} is damaged: {reason}" for one in frozen if (reason := one.damage())]
+    for says in found:
+        yield Finding(level="limited", says=says, remedy="`inv images.check` removes it, and it is made anew")
+    if not found and (baked or frozen):
+        says = f"no damage at a glance at {len(baked)} images and {len(frozen)} templates and checkpoints"
+        yield Finding(level="good", says=says, remedy="`inv images.check` reads all of them")
 
 
 def _baked() -> Iterator[tuple[Definition, BakedImage]]:

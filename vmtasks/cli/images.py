@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import json
+from functools import partial
+from typing import TYPE_CHECKING
 
 from invoke.context import Context
 from invoke.tasks import task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vmtasks.cache.entry import CacheEntry
 
 
 @task(name="list")
@@ -75,6 +82,30 @@ def show(_: Context, name: str, path: bool = False) -> None:
         return
     print(f"baked in     {baked.directory}")
     print(json.dumps(dict(baked.manifest), indent=1))
+
+
+@task
+def check(_: Context) -> None:
+    """Read all that is kept of images, templates and checkpoints, and remove what is damaged: it is made anew."""
+    from invoke.exceptions import Exit
+
+    from vmtasks.cache import snapshots
+    from vmtasks.errors import Outcome
+    from vmtasks.image.baked import all_baked
+    from vmtasks.image.damage import condemn
+
+    stays = False
+    kept: list[tuple[str, CacheEntry, Callable[[], str]]] = []
+    kept += ((f"image {image.serial}", image, partial(condemn, image)) for image in all_baked())
+    kept += ((f"{one.kind} {one.name}", one, partial(snapshots.condemn, one)) for one in snapshots.all_frozen())
+    for name, one, judge in kept:
+        reason = judge()
+        there = one.directory.exists()
+        stays |= bool(reason) and there
+        fate = "it stays, because something stands on it" if there else "removed"
+        print(f"{name}: {f'damaged: {reason}; {fate}' if reason else 'whole'}", flush=True)
+    if stays:
+        raise Exit(code=Outcome.HOST.exit_code)
 
 
 @task(

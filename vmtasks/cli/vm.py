@@ -127,7 +127,9 @@ def gc(_: Context, on: str = "") -> None:
 
 def _left(place: Host) -> Iterator[Path]:
     """Sweep a host, and yield what it was."""
-    from vmtasks.cache import snapshots
+    from vmtasks.cache import entry, snapshots
+    from vmtasks.errors import HostError
+    from vmtasks.host import slots
     from vmtasks.host.lease import sweep
     from vmtasks.image import baked
     from vmtasks.remote import incoming
@@ -136,6 +138,11 @@ def _left(place: Host) -> Iterator[Path]:
     yield from place.call(baked.sweep)
     yield from place.call(incoming.sweep)
     yield from place.call(snapshots.sweep)
+    place.call(entry.sweep_locks)
+    try:
+        yield from map(Path, place.call(slots.sweep))
+    except slots.SlotsUnavailableError as problem:
+        raise HostError(str(problem)) from problem
 
 
 @task(

@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from vmtasks import durable
 from vmtasks.config.paths import cache_dir
 from vmtasks.errors import HostError
 from vmtasks.host.confined import confined_argv
@@ -82,9 +83,10 @@ def choose(value: Literal["auto", "kvm", "tcg"]) -> Choice:
     data = {"circumstances": circumstances, "until_s": time.monotonic() + holds_s, **asdict(choice)}
     with suppress(OSError):  # where the cache cannot be written, the next one tries again
         memory.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=memory.parent, delete=False) as beside:
+        with tempfile.NamedTemporaryFile("w", dir=memory.parent, prefix=".accelerator-", delete=False) as beside:
+            remove_at_exit(Path(beside.name))
             json.dump(data, beside)
-        Path(beside.name).replace(memory)
+        durable.rename(Path(beside.name), memory, lasting=False)  # it holds until the host boots
     return choice
 
 

@@ -22,16 +22,27 @@ def flock(path: str | Path, how: int) -> int:
     :raise BlockingIOError: another process has it.
     :raise FileNotFoundError: the directory is gone.
     """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, how)
+            if _has_name(fd, path):
+                return fd
+        except BlockingIOError as problem:
+            os.close(fd)
+            raise BlockingIOError(problem.errno, "somebody else has it locked", os.fspath(path)) from problem
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)
+
+
+def _has_name(fd: int, path: str | Path) -> bool:
+    """Tell whether *path* is the file that was locked: who had it before may have removed it, see :func:`discard`."""
     try:
-        fcntl.flock(fd, how)
-    except BlockingIOError as problem:
-        os.close(fd)
-        raise BlockingIOError(problem.errno, "somebody else has it locked", os.fspath(path)) from problem
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
+        return os.path.samestat(os.fstat(fd), os.stat(path))  # noqa: PTH116 - no pathlib, as in the supervisor
+    except FileNotFoundError:
+        return False
 
 
 @contextmanager
@@ -46,3 +57,15 @@ def try_lock(path: Path) -> Iterator[bool]:
         yield True
     finally:
         os.close(fd)
+
+
+def discard(path: Path) -> bool:
+    """Remove a lock file that no process has locked, and tell whether it is gone.
+
+    Whoever has opened it meanwhile finds out once the lock is had, and opens it anew. A process of an earlier version
+    does not, and works beside the next one to come: twice the work, in directories of their own.
+    """
+    with try_lock(path) as free:
+        if free:
+            path.unlink()
+    return not path.exists()

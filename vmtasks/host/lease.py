@@ -6,12 +6,17 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vmtasks.config.paths import cache_dir
+
+_UNBORN_S = 60.0
+"""How long a machine's directory may be without a lease, which it has at once unless its maker is stopped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,25 +45,40 @@ def sweep() -> tuple[Lease, ...]:
 
     Only a machine whose supervisor is provably gone is touched, and the kernel ended its QEMU with it.
     """
-    dead = tuple(lease for lease in leases() if not lease.alive)
+    dead = tuple(lease for lease in (*leases(), *_without_lease()) if not lease.alive)
     for lease in dead:
         shutil.rmtree(lease.directory, ignore_errors=True)
     return dead
 
 
-def _read(directory: Path) -> Lease:
-    path = directory / "lease.json"
+def _without_lease() -> Iterator[Lease]:
+    """Yield what never came to have a lease: after a power cut, or where its maker was killed in between."""
+    for directory in sorted(machines_dir().glob("*/")):
+        with suppress(FileNotFoundError):  # it has gone just now
+            is_young = time.time() - directory.stat().st_mtime < _UNBORN_S
+            if not (is_young or (directory / "lease.json").exists()):
+                yield _read(directory, "lease.new")
+
+
+def _read(directory: Path, name: str = "lease.json") -> Lease:
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return Lease(directory=directory, alive=False, info={})  # it ended just now
-    with os.fdopen(fd) as file:
+        file = open(directory / name, opener=_at_once)  # noqa: SIM115 - Path.open has no opener
+    except OSError:
+        return Lease(directory=directory, alive=False, info={})  # it ended just now, or is none
+    with file:
         try:
             info = json.load(file)
-        except ValueError:
-            info = {}  # about to be written
+        except (ValueError, RecursionError):
+            info = {}  # about to be written, or damaged
+        if not isinstance(info, dict) or not isinstance(info.get("ports", {}), dict):
+            info = {}
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return Lease(directory=directory, alive=True, info=info)
     return Lease(directory=directory, alive=False, info=info)
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Open a file without waiting for the other end of a FIFO."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -135,6 +135,25 @@ def tickets(directory: str | None = None) -> tuple[Ticket, ...]:
             os.close(queue)
 
 
+def sweep(directory: str | None = None) -> tuple[str, ...]:
+    """Remove the tickets of claims that are dead, and return their paths; those of other users are theirs to remove.
+
+    :raise SlotsUnavailableError: the directory is not one, or another process keeps it locked.
+    """
+    path = directory or default_directory()
+    with _explained(path):
+        try:
+            queue = os.open(path, os.O_RDONLY | os.O_DIRECTORY | _OPEN_SAFELY)
+        except FileNotFoundError:
+            return ()
+        try:
+            with _locked(queue, _PATIENCE_S):
+                dead = [name for name, ticket in _scan(queue) if ticket is None and _remove(name, queue)]
+        finally:
+            os.close(queue)
+    return tuple(os.path.join(path, name) for name in dead)  # noqa: PTH118 - no pathlib
+
+
 class Claim:
     """A place in the queue and then a slot, until it is released or the process ends.
 
@@ -238,8 +257,7 @@ class Claim:
         ahead = []
         for name, ticket in _scan(self._queue):
             if ticket is None:
-                with suppress(OSError):  # another user's: they sweep it, or it lies there and counts for nothing
-                    os.unlink(name, dir_fd=self._queue)
+                _remove(name, self._queue)
             elif ticket.seq < self._seq:
                 ahead.append(ticket)
         if self.limits.admit(self.memory_mib, ahead):
@@ -255,6 +273,15 @@ class Claim:
 
 def _name(seq: int) -> str:
     return f"{seq:012d}"
+
+
+def _remove(name: str, queue: int) -> bool:
+    """Remove a ticket, and tell whether we could: another user's lies there until they do, and counts for nothing."""
+    try:
+        os.unlink(name, dir_fd=queue)
+    except OSError:
+        return False
+    return True
 
 
 def _plain(text: str) -> str:

@@ -7,7 +7,7 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _PIECE_BYTES = 4 * 1024 * 1024
 _STRETCH_BYTES = 256 * 1024 * 1024
@@ -24,9 +24,7 @@ def copy_extents(source: str, target: str, look: Callable[[], None] = lambda: No
         new = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             os.ftruncate(new, os.fstat(old).st_size)
-            end = 0
-            while (start := _next_data(old, end)) is not None:
-                end = os.lseek(old, start, os.SEEK_HOLE)
+            for start, end in extents(old):
                 _copy(old, new, start, end, look)
         except BaseException:
             os.unlink(target)  # noqa: PTH108 - no pathlib, as in the supervisor
@@ -37,13 +35,17 @@ def copy_extents(source: str, target: str, look: Callable[[], None] = lambda: No
         os.close(old)
 
 
-def _next_data(fd: int, at: int) -> int | None:
+def extents(fd: int) -> Iterator[tuple[int, int]]:
+    """Yield where the data of a sparse file begin, and where the hole behind them does."""
+    end = 0
     try:
-        return os.lseek(fd, at, os.SEEK_DATA)
+        while True:
+            start = os.lseek(fd, end, os.SEEK_DATA)
+            end = os.lseek(fd, start, os.SEEK_HOLE)
+            yield start, end
     except OSError as problem:
-        if problem.errno == errno.ENXIO:  # nothing but a hole until the end
-            return None
-        raise
+        if problem.errno != errno.ENXIO:  # that is nothing but a hole until the end
+            raise
 
 
 def _copy(source: int, target: int, start: int, end: int, look: Callable[[], None]) -> None:

@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vmtasks import events
+from vmtasks import durable, events
 from vmtasks.cache.entry import incomplete
 from vmtasks.config.settings import HostSettings
 from vmtasks.errors import HostError
 from vmtasks.image import baked as cache
 from vmtasks.image import cloud_image, mirror, mmdebstrap, pockets
 from vmtasks.image.baked import BakedImage
+from vmtasks.image.damage import described, find_whole
 from vmtasks.image.definition import Definition, File
 from vmtasks.image.repositories import files_of
 
@@ -71,9 +72,9 @@ def ensure(
     :param refresh: bake it and its ancestors anew, with today's packages.
     :raise HostError: this host cannot bake it.
     """
-    baked: BakedImage | None = None
     keys = cache.keys_of(definition)
-    for number, layer in enumerate(definition.lineage, start=1):
+    baked = None if refresh else find_whole(definition, keys)  # what is beneath it need not be whole
+    for number, layer in enumerate(() if baked else definition.lineage, start=1):
         baked = _ensure_layer(layer, keys[:number], baked, finish, settings, refresh=refresh)
     if baked is None:
         raise AssertionError("a lineage is never empty")
@@ -93,10 +94,10 @@ def _ensure_layer(
     *,
     refresh: bool,
 ) -> BakedImage:
-    if not refresh and (found := cache.find_baked(definition, keys)):
+    if not refresh and (found := find_whole(definition, keys)):
         return found
     with cache.bake_lock(definition.name) as waited:
-        if (waited or not refresh) and (found := cache.find_baked(definition, keys)):
+        if (waited or not refresh) and (found := find_whole(definition, keys)):
             return found  # another process has just baked it
         with events.phase("bake", detail=definition.name):
             return _bake(definition, parent, finish, settings)
@@ -132,9 +133,9 @@ def _bake(
             for scaffold in ("packages.json", "archives", "seed.iso", "id_ed25519.pub", "ssh_host_key.pub"):
                 (out / scaffold).unlink(missing_ok=True)
             manifest["kernel"] = (out / "vmlinuz").exists()
-            manifest["disk_bytes"] = (out / "disk.qcow2").stat().st_size
+            manifest |= described(out)
             (out / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
-            out.rename(final)
+            durable.rename(out, final)
     except OSError as problem:
         raise HostError(f"cannot bake {definition.name} in {images}: {problem.strerror or problem}") from problem
     return BakedImage(directory=final, manifest=manifest)

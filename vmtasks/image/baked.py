@@ -30,7 +30,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vmtasks.cache.entry import CacheEntry, exclusive
+from vmtasks.cache.entry import CacheEntry, exclusive, has_types, is_time
 from vmtasks.cache.entry import sweep as sweep_parts
 from vmtasks.config.paths import cache_dir
 from vmtasks.errors import HostError, UsageError
@@ -199,7 +199,7 @@ def prune(*, everything: bool = False) -> tuple[int, tuple[BakedImage, ...]]:
             if found := _current(name):
                 current.add(found.serial)
     freed_bytes, busy = 0, []
-    for baked in _on_disk():
+    for baked in on_disk():
         if baked.serial in current:
             continue
         size_bytes = baked.size_bytes
@@ -239,7 +239,7 @@ def _baked(name: str = "") -> Iterator[BakedImage]:
             yield BakedImage(directory=path.parent, manifest=manifest)
 
 
-def _on_disk() -> Iterator[BakedImage]:
+def on_disk() -> Iterator[BakedImage]:
     """Yield every bake, damaged ones too: what no other program would have given such a name."""
     for path in sorted(images_dir().glob("[!.]*")):
         if _SERIAL.fullmatch(path.name) and path.is_dir():
@@ -250,9 +250,9 @@ def _manifest(path: Path) -> dict[str, Any] | None:
     try:
         manifest = json.loads(path.read_text())
         disk_bytes = path.with_name("disk.qcow2").stat().st_size
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None  # pruned this very moment, or damaged
-    if not isinstance(manifest, dict) or not {"name", "key", "parent", "baked_s"} <= manifest.keys():
+    if not has_types(manifest, {"name": str, "key": str, "parent": str | None}) or not is_time(manifest.get("baked_s")):
         return None
     manifest.setdefault("kernel", path.with_name("vmlinuz").exists())  # bakes of before 0.2 do not record it
     # To QEMU, a disk that was cut short has zeros there. (Its time would prove nothing: caches are copied.)

@@ -18,6 +18,7 @@ from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError, HostError
 from vmtasks.guest.announce import announce
 from vmtasks.guest.transfer_disk import TransferDisk
+from vmtasks.image.damage import condemn
 from vmtasks.machine.checkpoint import Checkpointer, fingerprint, machine_as_data
 from vmtasks.machine.identity import CloneIdentity
 from vmtasks.machine.instance import QemuGuest
@@ -48,36 +49,44 @@ def running(machine: Machine, launch: LaunchConfig, source: BootSource = FROM_DI
     """Yield the guest of a running machine.
 
     Boot failures, and only they, are tried again; every attempt keeps its own console log. A frozen machine that
-    does not serve is dropped where there is something else to start from, and is no attempt.
+    does not serve is no attempt where there is something else to start from; if that serves, it is dropped.
 
     :raise HostError: this host cannot run it.
     :raise BootError: it did not come up, in as many attempts as the settings allow.
     """
     with ExitStack() as stack:
-        attempts = launch.settings.attempts
+        attempts, suspect = launch.settings.attempts, None
         for attempt in count(1):
             try:
                 guest = stack.enter_context(_boot_once(machine, launch, source, attempt))
                 break
             except (BootError, HostError) as problem:
-                if instead := _instead(source, problem):
-                    source = instead
+                if source.frozen and source.fallback:
+                    suspect = source.frozen
+                    reason = f"the {suspect.kind} did not serve: {problem!s}"
+                    source = replace(source.fallback, reason=reason)
                     attempts += 1
                 elif attempt == attempts or isinstance(problem, HostError):
+                    _expect_whole(launch, problem)
                     raise
                 text = f"{problem!s}; trying again ({attempt + 1} of {attempts})"
                 events.emit(events.Note(machine=machine.name, text=text, level="warning"))
+        if suspect:
+            suspect.drop()
         yield guest
 
 
-def _instead(source: BootSource, problem: BootError | HostError) -> BootSource | None:
-    """Return what to start from once *source* has failed, if its frozen machine is to blame; it is dropped then."""
-    if source.frozen is None or source.fallback is None:
-        return None
-    if isinstance(problem, HostError) and source.frozen.intact:
-        return None
-    source.frozen.drop()
-    return replace(source.fallback, reason=f"the {source.frozen.kind} did not serve: {problem!s}")
+def _expect_whole(launch: LaunchConfig, problem: BootError | HostError) -> None:
+    """See that the image of a machine that did not start is what was baked; only now is there time to read all of it.
+
+    :raise HostError: it is not, and goes.
+    """
+    if launch.baked and (reason := launch.place.call(condemn, launch.baked)):
+        raise HostError(
+            f"the image {launch.image} was damaged, and has been removed: {reason}",
+            details=problem.details,
+            hint="run it again: the image is baked anew",
+        ) from problem
 
 
 @contextmanager

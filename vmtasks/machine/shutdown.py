@@ -7,6 +7,7 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
+from vmtasks import durable
 from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError, HostError, InfrastructureError, StillRunning, TestFailed, TimedOut
 from vmtasks.guest import Guest
@@ -56,7 +57,7 @@ def _move(work: Path, place: Path) -> None:
         if place.exists():  # its permissions are not for us to change
             shutil.copymode(place, work)
         try:
-            work.replace(place)
+            durable.rename(work, place)
         except OSError as problem:
             if problem.errno != errno.EXDEV:
                 raise
@@ -64,7 +65,7 @@ def _move(work: Path, place: Path) -> None:
             beside.unlink(missing_ok=True)
             copy_extents(str(work), str(beside))
             shutil.copymode(work, beside)
-            beside.replace(place)
+            durable.rename(beside, place)
             work.unlink()
     except OSError as problem:
         raise HostError(f"cannot move {work} to {place}: {problem.strerror}") from problem

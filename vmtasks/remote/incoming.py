@@ -14,10 +14,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from vmtasks import durable
 from vmtasks.cache import entry
 from vmtasks.errors import HostError
 from vmtasks.host.flock import try_lock
-from vmtasks.image.baked import BakedImage, all_baked, images_dir, read_baked
+from vmtasks.image.baked import BakedImage, all_baked, images_dir
+from vmtasks.image.damage import read_whole
 
 FILES = ("disk.qcow2", "vmlinuz", "initrd", "manifest.json")
 """What a machine needs. How to get into it, no program there needs to know."""
@@ -30,7 +32,7 @@ def received(serial: str) -> BakedImage | None:
     """Return an image that has come whole, and remember that it serves; None where it is not there."""
     directory = images_dir() / serial
     try:
-        image = read_baked(directory)
+        image = read_whole(directory)
         (directory / "in-use").touch()
     except (HostError, FileNotFoundError):
         return None
@@ -82,7 +84,7 @@ def complete(serial: str, digests: Mapping[str, str]) -> None:
     if {name: _sha256(incoming / name) for name in digests} != dict(digests):
         shutil.rmtree(incoming)
         raise HostError("what came is not what was sent; it was thrown away")
-    incoming.rename(images_dir() / serial)
+    durable.rename(incoming, images_dir() / serial)
 
 
 def sweep() -> tuple[Path, ...]:

@@ -42,6 +42,10 @@ try:
         part = "%s.%d" % (code, os.getpid())
         try:
             zipfile.ZipFile(io.BytesIO(data)).extractall(part)
+            for directory, _, names in os.walk(part):  # or a power cut may leave a version here that never runs
+                for name in names:
+                    with open(os.path.join(directory, name)) as file:
+                        os.fsync(file.fileno())
             try:
                 os.rename(part, code)
             except OSError:

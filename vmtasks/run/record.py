@@ -14,7 +14,7 @@ from pathlib import Path
 
 from invoke.exceptions import Exit
 
-from vmtasks import events
+from vmtasks import durable, events
 from vmtasks.errors import (
     HostError,
     Outcome,
@@ -112,7 +112,7 @@ def _new_directory(name: str) -> Path:
         path.mkdir(parents=True)
         beside = results / f".latest.{os.getpid()}"
         beside.symlink_to(path.name)
-        beside.replace(latest)
+        durable.rename(beside, latest, lasting=False)
     except OSError as problem:
         raise HostError(f"cannot write results to {results.absolute()}: {problem.strerror}") from problem
     return path

@@ -7,7 +7,7 @@ import shlex
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Never
 
 from invoke.exceptions import Exit
 
-from vmtasks import errors, events
+from vmtasks import durable, errors, events
 from vmtasks.errors import (
     GuestLost,
+    HostError,
     NothingTested,
     TestFailed,
     TestSkipped,
@@ -213,13 +214,18 @@ class Run:
         self.nothing_tested = NothingTested(message, details=details, hint=hint)
 
     def artifact(self, path: Path) -> Path:
-        """Announce a file for the user, and return it.
+        """Announce a file for the user, and return it: it is on the disk by then.
 
         A name that a guest chose must not be two lines on standard output, speak to the terminal, or pass for another.
         """
         if not is_harmless(str(path)):
             events.emit(events.Note(text=f"a file with control characters in its name: {path!r}", level="warning"))
             return path
+        try:
+            with suppress(FileNotFoundError):  # announced all the same: whoever looks for it will see
+                durable.sync(path)
+        except OSError as problem:
+            raise HostError(f"cannot write {path}: {problem.strerror}") from problem
         self.artifacts.append(path)
         events.emit(events.Artifact(path=path))
         return path

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 from fabric import Config, Connection
 from paramiko import AutoAddPolicy, Ed25519Key, PKey, RejectPolicy
 from paramiko.config import SSH_PORT
+from paramiko.pkey import UnknownKeyType
 from paramiko.ssh_exception import AuthenticationException, BadHostKeyException, SSHException
 
 from vmtasks.deadline import Deadline
-from vmtasks.errors import BootError
+from vmtasks.errors import BootError, HostError
 from vmtasks.process.threads import watched
 from vmtasks.spec import Access
 
@@ -100,7 +101,9 @@ def connect(
     :param on_greeting: called whenever sshd has greeted, before we log in.
     :param stagger_s: after how many seconds to try once more beside an attempt that got no answer yet.
     :raise BootError: *deadline* passed, the guest does not let us in, or another machine answers.
+    :raise HostError: a key file of this host's cannot be read.
     """
+    keys = _Keys.of(address.access)
     trouble = "nothing answered"
     login_limit_s = LOGIN_LIMIT_S
     access = address.access
@@ -112,7 +115,7 @@ def connect(
         on_greeting()
         try:
             timeout_s = deadline.within(login_limit_s)
-            login = partial(_login, address, line, timeout_s, hello)
+            login = partial(_login, address, keys, line, timeout_s, hello)
             return watched(login, timeout_s=timeout_s, watch=watch, give_up=line.close)
         except BadHostKeyException as problem:
             raise BootError("cannot trust the guest: another machine answers on its port") from problem
@@ -135,21 +138,43 @@ def connect(
     raise BootError(f"the guest did not answer over ssh within {deadline.limit_s:g} s ({trouble})")
 
 
-def _login(address: Address, line: socket.socket, timeout_s: float, hello: ReadyCheck) -> Connection:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Keys:
+    """What both sides know each other by, read before there is anything to wait for."""
+
+    own: dict[str, Any]
+    host: tuple[str, PKey] | None
+
+    @classmethod
+    def of(cls, access: Access) -> _Keys:
+        path = access.identity
+        try:
+            own = _keys(access)
+            path = access.known_hosts
+            return cls(own=own, host=_host_key(path) if path else None)
+        except (OSError, ValueError, LookupError, SSHException, UnknownKeyType) as problem:
+            reason = getattr(problem, "strerror", "") or "there is no key in it"
+            raise HostError(
+                f"cannot log in to the guest: {path}: {reason}",
+                hint="if it is an image's, `inv images.check` removes that, and it is baked anew",
+            ) from problem
+
+
+def _login(address: Address, keys: _Keys, line: socket.socket, timeout_s: float, hello: ReadyCheck) -> Connection:
     access = address.access
     connection = Connection(
         address.host,
         user=access.user,
         port=address.port,
         config=Config(overrides={"load_ssh_configs": access.identity is None}),
-        connect_kwargs={"sock": line, "banner_timeout": timeout_s, "auth_timeout": timeout_s, **_keys(access)},
+        connect_kwargs={"sock": line, "banner_timeout": timeout_s, "auth_timeout": timeout_s, **keys.own},
     )
-    if access.known_hosts is None:
+    if keys.host is None:
         connection.client.set_missing_host_key_policy(AutoAddPolicy())
     else:
         connection.client.set_missing_host_key_policy(RejectPolicy())
         name = address.host if address.port == SSH_PORT else f"[{address.host}]:{address.port}"
-        connection.client.get_host_keys().add(name, *_host_key(access.known_hosts))
+        connection.client.get_host_keys().add(name, *keys.host)
     try:
         connection.open()
         with connection.transport.open_session(timeout=timeout_s) as channel:

@@ -19,6 +19,7 @@ from typing import IO, Any
 
 from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError, HostError
+from vmtasks.host import slots
 from vmtasks.host.local import LOCAL_HOST, Host
 from vmtasks.process.cleanup import remove_at_exit
 from vmtasks.supervisor.plan import Plan
@@ -198,6 +199,8 @@ def _sweep_after(client: SupervisorClient, process: subprocess.Popen[bytes], pla
     was_killed = (process.poll() or 0) < 0
     if was_killed:
         shutil.rmtree(plan.directory, ignore_errors=True)
+        with suppress(slots.SlotsUnavailableError):  # then the next claim removes its ticket
+            slots.sweep(plan.slot.directory)
     if was_killed or not client.keeps:
         for path in plan.scratch:
             Path(path).unlink(missing_ok=True)

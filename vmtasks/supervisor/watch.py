@@ -17,6 +17,7 @@ from vmtasks.supervisor.client import SupervisorClient
 
 TURN_S = 0.5
 """How long to wait for news at a time: an interrupt is to be noticed."""
+_LOOK = "`inv doctor` looks at this host, and `inv images.check` at all that is kept on it"
 _FULL = "is the host's disk full?"
 _CONFINED = "QEMU opens what the machine's image and arguments name, and nothing else: docs/security.md"
 
@@ -78,7 +79,7 @@ class MachineWatch:
             case "gone":
                 why = message["qemu"].strip() or message["error"] or _end_of_qemu(message["status"])
                 if message["by_itself"] and not self.greeted:
-                    hint = _CONFINED if "Permission denied" in why else "`inv doctor` looks at this host"
+                    hint = _CONFINED if "Permission denied" in why else _LOOK
                     raise HostError(f"cannot start {self._machine}: {why}", hint=hint)
                 details = lines_of(message["console"])
                 if message["by_itself"] and message["status"] == 0 and not message["qemu"].strip():

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.fake_qemu import FILES, Script, command
+from tests.keys import make_keys
 from vmtasks import events
 from vmtasks.config.settings import HostSettings
 from vmtasks.deadline import Deadline
@@ -134,8 +135,8 @@ def machine(tmp_path: Path) -> Machine:
 def launch(tmp_path: Path) -> LaunchConfig:
     baked = BakedImage(directory=tmp_path / "baked", manifest={"key": "0123"})
     baked.directory.mkdir()
-    baked.disk.touch()
-    baked.known_hosts.write_text("vmtasks ssh-ed25519 AAAA\n")
+    baked.disk.write_bytes(b"QFI\xfb")
+    make_keys(baked.directory)
     return LaunchConfig(
         image="bookworm",
         baked=baked,

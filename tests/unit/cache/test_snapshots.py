@@ -74,7 +74,7 @@ def test_a_damaged_one_is_dropped_with_a_word(freeze: Callable[..., Snapshot], n
     with events.listening(notes.append):
         assert find("k1") is None
     assert [note.text for note in notes if isinstance(note, events.Note)] == [
-        "the template of name of k1 is damaged: dropped"
+        "the template of name of k1 is damaged: a file has been written to since; dropped"
     ]
     assert not path.exists()
 

@@ -378,7 +378,7 @@ def test_prune_leaves_what_nobody_here_would_have_made(kitchen: Kitchen) -> None
 
 
 def test_prune_does_not_mind_another_that_is_quicker(kitchen: Kitchen, monkeypatch: pytest.MonkeyPatch) -> None:
-    here = cache._on_disk
+    here = cache.on_disk
     ours, theirs = kitchen.bake("gone", at_s=1.0, key="0" * 16), kitchen.bake("gone", at_s=2.0, key="0" * 16)
 
     def listed_before_they_went() -> Iterator[BakedImage]:
@@ -386,7 +386,7 @@ def test_prune_does_not_mind_another_that_is_quicker(kitchen: Kitchen, monkeypat
         assert theirs.drop()
         yield from found
 
-    monkeypatch.setattr(cache, "_on_disk", listed_before_they_went)
+    monkeypatch.setattr(cache, "on_disk", listed_before_they_went)
     size_bytes = ours.size_bytes
     assert cache.prune() == (size_bytes, ())
     assert kitchen.there() == set()

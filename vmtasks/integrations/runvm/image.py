@@ -16,7 +16,8 @@ from vmtasks.errors import HostError, UsageError
 from vmtasks.host.accelerator import Choice, choose
 from vmtasks.host.confined import qemu_img
 from vmtasks.host.flock import try_lock
-from vmtasks.image.baked import BakedImage, images_dir, read_baked
+from vmtasks.image.baked import BakedImage, images_dir
+from vmtasks.image.damage import read_whole
 from vmtasks.image.definition import find
 from vmtasks.image.info import chain_of
 from vmtasks.integrations.runvm.options import Call
@@ -190,4 +191,4 @@ def _check_boots(disk: Path, chain: list[dict[str, Any]]) -> None:
 def _baked_of(chain: list[dict[str, Any]]) -> BakedImage | None:
     """Return our own image that a disk is, or stands on; None if it has nothing to do with us."""
     lowest = Path(chain[-1]["filename"]).resolve()
-    return read_baked(lowest.parent) if lowest.parent.parent == images_dir().resolve() else None
+    return read_whole(lowest.parent) if lowest.parent.parent == images_dir().resolve() else None

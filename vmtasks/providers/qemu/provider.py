@@ -15,7 +15,8 @@ from vmtasks.guest import Guest
 from vmtasks.host.accelerator import Choice, choose
 from vmtasks.host.local import LOCAL_HOST, Host
 from vmtasks.image.bake import ensure
-from vmtasks.image.baked import BakedImage, images_dir, read_baked
+from vmtasks.image.baked import BakedImage, images_dir
+from vmtasks.image.damage import read_whole
 from vmtasks.image.definition import Definition, find
 from vmtasks.image.kernel import release_of, with_kernel
 from vmtasks.machine.checkpoint import machine_from
@@ -102,7 +103,7 @@ def fork_of(checkpoint: Snapshot, options: BootOptions) -> tuple[Machine, Launch
                 f"cannot give {checkpoint.name} another {setting}: a machine from a checkpoint is as it was"
             )
     place = checkpoint.place
-    baked = place.call(read_baked, Path(checkpoint.metadata["baked"]))
+    baked = place.call(read_whole, Path(checkpoint.metadata["baked"]))
     settings = settings_of(place, options)
     choice = Choice(accelerator=machine.accelerator, reason="the frozen machine's")
     image = checkpoint.metadata["image"]

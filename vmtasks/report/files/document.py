@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
+from vmtasks import durable
 from vmtasks.errors import HostError
-from vmtasks.events import Event, Note, emit, listening
+from vmtasks.events import Event, Note, RunEnded, emit, listening
 
 
 class Document(Protocol):
@@ -52,7 +53,7 @@ class _Keeper:
             return
         warned = self.problem is not None
         try:
-            put(self._paper.path, self._paper.text())
+            put(self._paper.path, self._paper.text(), lasting=isinstance(event, RunEnded))
             self.problem = None
         except HostError as problem:
             self.problem = problem
@@ -60,9 +61,10 @@ class _Keeper:
                 emit(Note(text=str(problem), level="warning"))
 
 
-def put(path: Path, text: str | None) -> None:
+def put(path: Path, text: str | None, *, lasting: bool = False) -> None:
     """Replace the file at *path* by one with *text* in one step; None removes it.
 
+    :param lasting: whether it has to be there after a power cut, as the news on the way to it need not.
     :raise HostError: the directory or the file cannot be written; what was there is still there.
     """
     beside = path.with_name(f".{path.name}.new")
@@ -72,7 +74,7 @@ def put(path: Path, text: str | None) -> None:
             path.unlink(missing_ok=True)
         else:
             beside.write_text(text, encoding="utf-8", errors="replace")
-            beside.replace(path)
+            durable.rename(beside, path, lasting=lasting)
     except OSError as problem:
         cause = problem.strerror or str(problem)
         hint = "make room or mend the directory's permissions, or have the results written elsewhere"
