@@ -49,8 +49,8 @@ def text_of(path: Path, tree: Path) -> str:
 
     :raise UsageError: it is too large to be what it is called.
     """
-    real = path.resolve()
-    if not real.is_relative_to(tree.resolve()):
+    real = Path(os.path.realpath(path))
+    if not real.is_relative_to(os.path.realpath(tree)):
         return ""
     try:
         status = real.lstat()

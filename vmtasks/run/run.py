@@ -30,6 +30,7 @@ from vmtasks.errors import (
     outcome_of,
 )
 from vmtasks.run.options import RecipeOptions, accelerator, network
+from vmtasks.run.place import make_directory
 
 if TYPE_CHECKING:
     from vmtasks.guest import Guest
@@ -48,6 +49,8 @@ class Run:
     recipe: str
     flags: RecipeOptions
     directory: Path
+    home: Path = Path()
+    """The project's directory, or where the recipe is called from: links in there are not ours to write through."""
     artifacts: list[Path] = field(default_factory=list)
     failed: dict[str, TestFailed] = field(default_factory=dict)
     console: Path | None = None
@@ -228,13 +231,13 @@ class Run:
     def output_dir(self, path: str) -> Path:
         """Return the directory for artifacts: the one that was asked for, or the run's own; a dry run makes none.
 
-        :raise UsageError: it cannot be written.
+        :raise UsageError: it cannot be written, or a link in the project is on the way.
         """
         chosen = Path(path) if path else self.directory / "artifacts"
         if self.flags.dry_run:
             return chosen
         try:
-            chosen.mkdir(parents=True, exist_ok=True)
+            chosen = make_directory(chosen, project=self.home)
         except OSError as problem:
             raise UsageError(f"cannot write artifacts to {chosen}: {problem.strerror}") from problem
         if not os.access(chosen, os.W_OK | os.X_OK):
