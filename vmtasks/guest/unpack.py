@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol, Self
 
 from vmtasks.errors import HostError, TestFailed
+from vmtasks.guest.allowance import Allowance
 from vmtasks.guest.beneath import beneath
 from vmtasks.guest.extract import Place, Refusal, escapes, extract
 
@@ -99,19 +100,22 @@ def unpack(
     place: Place = lambda name: name,
     limit_bytes: int = EXTRACT_LIMIT_BYTES,
     limit_names: int = EXTRACT_LIMIT_NAMES,
+    allowance: Allowance | None = None,
 ) -> tuple[list[Path], list[str]]:
     """Extract a tar stream from a guest below *target*.
 
     :param place: where a member of that name goes; None leaves it out.
     :param limit_bytes: how much all of it may be, headers included.
     :param limit_names: how many names there may be in it.
+    :param allowance: what all archives of a run may have together.
     :return: the files and links that were made, and a sentence for each member that was left out, up to a number.
     :raise HostError: the disk is full, or *target* cannot be written.
     :raise TestFailed: the guest sent no archive, or one that goes over a limit.
     """
     made: list[Path] = []
     refused = _Refused()
-    names = 0
+    names = taken_bytes = 0
+    allowance = allowance or Allowance()
     try:
         target.mkdir(parents=True, exist_ok=True)
         top = target.resolve()
@@ -129,6 +133,8 @@ def unpack(
                 names += 1 + member.name.count("/")
                 if names > limit_names:
                     raise TestFailed(f"cannot take more than {limit_names} names out of the guest at once")
+                allowance.take(archive.offset - taken_bytes, 1 + member.name.count("/"))
+                taken_bytes = archive.offset
                 try:
                     if path := extract(archive, member, tree, place):
                         made.append(path)

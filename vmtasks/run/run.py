@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,12 +35,16 @@ from vmtasks.run.place import make_directory
 
 if TYPE_CHECKING:
     from vmtasks.guest import Guest
+    from vmtasks.guest.allowance import Allowance
     from vmtasks.project import Project
     from vmtasks.providers.base import MachineRequest
     from vmtasks.providers.preparation import Preparation
     from vmtasks.spec import Checkpoint
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\udc80-\udc9f]")
+
+_ARTIFACTS_LIMIT = 10_000
+"""How many artifacts a run's result lists."""
 
 
 @dataclass(kw_only=True)
@@ -110,10 +115,19 @@ class Run:
             self.console = guest.console_log
             guest.mask(secrets.values())
             guest.limit_s = project.commands.timeout_s if project else None
+            guest.share(self._allowance)
             with self._debug_on_failure(guest):
                 if prepare is not None:
                     do_prepare(guest, prepare)
                 yield guest
+
+    @cached_property
+    def _allowance(self) -> Allowance:
+        """What all machines of this run may bring out together."""
+        from vmtasks.config.settings import HostSettings
+        from vmtasks.guest.allowance import Allowance
+
+        return Allowance(max_bytes=HostSettings.load().artifacts_mib << 20)
 
     def _request(
         self,
@@ -225,7 +239,11 @@ class Run:
             events.emit(events.Note(text=f"a file with control characters in its name: {path!r}", level="warning"))
             return path
         self.artifacts.append(path)
-        events.emit(events.Artifact(path=path))
+        if len(self.artifacts) <= _ARTIFACTS_LIMIT:
+            events.emit(events.Artifact(path=path))
+        elif len(self.artifacts) == _ARTIFACTS_LIMIT + 1:
+            text = f"there are more than {_ARTIFACTS_LIMIT} artifacts: the others are there, and not listed"
+            events.emit(events.Note(text=text, level="warning"))
         return path
 
     def output_dir(self, path: str) -> Path:
