@@ -29,7 +29,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from vmtasks import events
+from vmtasks import events, typed_json
 from vmtasks.cache import entry
 from vmtasks.cache.entry import CacheEntry
 from vmtasks.cache.snapshot import Kind, Snapshot, file_stamps, private_snapshots
@@ -38,8 +38,13 @@ from vmtasks.config.settings import HostSettings
 from vmtasks.errors import HostError
 from vmtasks.host.flock import flock, try_lock
 from vmtasks.process.cleanup import KEEP_MARKER, remove_at_exit
+from vmtasks.typed_json import SECONDS
 
 _NAME = re.compile(r"[0-9a-f]{16}-[0-9a-f]+")
+_SHAPE = {
+    "kind": {"template", "checkpoint"}, "name": str, "key": str, "made_s": SECONDS,
+    "stands_on": [str], "files": {"*": [int]}, "keep?": bool, "image?": str, "baked?": str,
+}  # fmt: skip
 
 
 def snapshots_dir() -> Path:
@@ -206,9 +211,5 @@ def _all(key: str = "") -> Iterator[Snapshot]:
 
 
 def _read(directory: Path) -> Snapshot | None:
-    try:
-        metadata = json.loads((directory / "snapshot.json").read_text())
-    except (OSError, ValueError):
-        return None  # pruned this very moment, or damaged
-    whole = isinstance(metadata, dict) and {"kind", "name", "key", "made_s", "stands_on", "files"} <= metadata.keys()
-    return Snapshot(directory=directory, metadata=metadata) if whole else None
+    metadata = typed_json.read(directory / "snapshot.json", _SHAPE)  # none if it is pruned this very moment, or damaged
+    return Snapshot(directory=directory, metadata=metadata) if metadata else None

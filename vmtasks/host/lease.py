@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -11,7 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vmtasks import typed_json
 from vmtasks.config.paths import cache_dir
+from vmtasks.typed_json import SECONDS
+
+_SHAPE = {
+    "name?": str, "image?": str, "user?": str, "what?": str, "since_s?": SECONDS,
+    "supervisor_pid?": (int, None), "qemu_pid?": (int, None), "ports?": {"*": int},
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,16 +55,14 @@ def sweep() -> tuple[Lease, ...]:
 def _read(directory: Path) -> Lease:
     path = directory / "lease.json"
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
         return Lease(directory=directory, alive=False, info={})  # it ended just now
-    with os.fdopen(fd) as file:
-        try:
-            info = json.load(file)
-        except ValueError:
-            info = {}  # about to be written
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return Lease(directory=directory, alive=True, info=info)
+    try:
+        info = typed_json.read_open(fd, _SHAPE) or {}  # it may be about to be written
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return Lease(directory=directory, alive=True, info=info)
+    finally:
+        os.close(fd)
     return Lease(directory=directory, alive=False, info=info)
