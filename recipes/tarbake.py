@@ -22,6 +22,7 @@ from vmtasks import (
     release,
     source_date_epoch,
 )
+from vmtasks.run.place import write_file
 
 DIRECTORY = "distdirname.txt"
 """The name of the release's directory is in there, where it can be told which of what was made the release is."""
@@ -122,7 +123,7 @@ def tarbake(run: Run, source: str = ".", out: str = "", image: str = "") -> list
             names = ", ".join(path.rpartition("/")[2] for path in made)
             events.emit(events.Note(machine=guest.name, text=f"which of {names} is the release cannot be told"))
         else:
-            (target / DIRECTORY).write_text(f"{tops[chosen]}\n")
+            write_file(target / DIRECTORY, f"{tops[chosen]}\n")
             products.append(run.artifact(target / DIRECTORY))
     return products
 
@@ -159,5 +160,5 @@ def _checksum(tarball: Path) -> Path:
     with tarball.open("rb") as content:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
     checksum = tarball.with_name(f"{tarball.name}.sha256")
-    checksum.write_text(f"{digest}  {tarball.name}\n")
+    write_file(checksum, f"{digest}  {tarball.name}\n")
     return checksum

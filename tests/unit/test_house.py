@@ -22,7 +22,7 @@ import vmtasks
 
 ROOT = Path(__file__).resolve().parents[2]
 
-CONTRACTS = {"errors", "events", "deadline", "durable", "spec"}
+CONTRACTS = {"errors", "events", "deadline", "durable", "spec", "typed_json"}
 """Anybody may import these."""
 BENEATH = {
     "process": "",

@@ -93,7 +93,12 @@ def test_a_run_writes_no_secret_down_whatever_its_commands_do_with_it(tmp_path: 
         '[machine]\nnetwork = "none"\n[commands]\nenv_from = ["TOKEN"]\n'
         'test = "echo $TOKEN; cd; echo $TOKEN >copy; touch length-${#TOKEN}; printf %s ${TOKEN%e*}; echo e-0ddba11"\n'
     )
-    environ = {**os.environ, "TOKEN": TOKEN, "PYTHONPATH": str(Path(__file__).parents[2])}
+    environ = {
+        **os.environ,
+        "TOKEN": TOKEN,
+        "VMTASKS_ENV_ALLOWED": "*TOKEN",
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+    }
     done = subprocess.run(
         [Path(sys.executable).with_name("inv"), "uses-it"],
         cwd=tmp_path, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
@@ -112,7 +117,7 @@ def test_a_run_writes_no_secret_down_whatever_its_commands_do_with_it(tmp_path: 
 def test_a_secret_that_is_not_there_ends_the_run_before_it_boots(tmp_path: Path) -> None:
     (tmp_path / "tasks.py").write_text(RECIPE % 0)
     (tmp_path / "vmtasks.toml").write_text('[commands]\nenv_from = ["NO_SUCH_TOKEN"]\n')
-    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    environ = {**os.environ, "VMTASKS_ENV_ALLOWED": "*TOKEN", "PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run(
         [Path(sys.executable).with_name("inv"), "uses-it"],
         cwd=tmp_path, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,

@@ -11,11 +11,10 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeGuard
 
 from vmtasks import durable, events
 from vmtasks.config.paths import cache_dir
@@ -25,7 +24,6 @@ from vmtasks.host.local import LOCAL_HOST, Host
 from vmtasks.process.cleanup import remove_at_exit
 
 _IN_USE = "in-use"
-_END_OF_TIME_S = 1e11
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,16 +65,6 @@ class CacheEntry:
                     durable.rename(self.directory, aside, lasting=False)
                     shutil.rmtree(aside, ignore_errors=True)
         return not self.directory.exists()
-
-
-def has_types(read: Any, types: Mapping[str, Any]) -> TypeGuard[dict[str, Any]]:  # noqa: ANN401 - what JSON has
-    """Tell whether what was read from a file that may be damaged is an object with fields of these types."""
-    return isinstance(read, dict) and all(name in read and isinstance(read[name], types[name]) for name in types)
-
-
-def is_time(read: object) -> bool:
-    """Tell whether what was read is a moment, in seconds since the epoch."""
-    return isinstance(read, int | float) and 0 <= read < _END_OF_TIME_S
 
 
 @contextmanager

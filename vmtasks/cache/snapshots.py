@@ -29,7 +29,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from vmtasks import durable, events
+from vmtasks import durable, events, typed_json
 from vmtasks.cache import entry
 from vmtasks.cache.digest import digests_of
 from vmtasks.cache.entry import CacheEntry
@@ -39,8 +39,13 @@ from vmtasks.config.settings import HostSettings
 from vmtasks.errors import HostError
 from vmtasks.host.flock import flock, try_lock
 from vmtasks.process.cleanup import KEEP_MARKER, remove_at_exit
+from vmtasks.typed_json import SECONDS
 
 _NAME = re.compile(r"[0-9a-f]{16}-[0-9a-f]+")
+_SHAPE = {
+    "kind": {"template", "checkpoint"}, "name": str, "key": str, "made_s": SECONDS,
+    "stands_on": [str], "files": {"*": [int]}, "keep?": bool, "image?": str, "baked?": str,
+}  # fmt: skip
 
 
 def snapshots_dir() -> Path:
@@ -217,12 +222,5 @@ def _all(key: str = "") -> Iterator[Snapshot]:
 
 
 def _read(directory: Path) -> Snapshot | None:
-    try:
-        metadata = json.loads((directory / "snapshot.json").read_text())
-    except (OSError, ValueError, RecursionError):
-        return None  # pruned this very moment, or damaged
-    types = {"kind": str, "name": str, "key": str, "stands_on": list, "files": dict}
-    if not entry.has_types(metadata, types) or not entry.is_time(metadata.get("made_s")):
-        return None
-    stands_on = all(isinstance(path, str) and "\0" not in path for path in metadata["stands_on"])
-    return Snapshot(directory=directory, metadata=metadata) if stands_on else None
+    metadata = typed_json.read(directory / "snapshot.json", _SHAPE)  # none if it is pruned this very moment, or damaged
+    return Snapshot(directory=directory, metadata=metadata) if metadata else None

@@ -18,7 +18,7 @@ def read_file(path: Path, *, within: Path | None = None) -> bytes | None:
     :param within: the directory that it must be in, wherever links lead; None: anywhere.
     :raise UsageError: it is no regular file, lies elsewhere, is larger than :data:`LIMIT_BYTES`, or cannot be read.
     """
-    if within is not None and not path.resolve().is_relative_to(within.resolve()):
+    if within is not None and not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(within)):
         raise UsageError(f"cannot read {path}: it is a link that leads out of {within}")
     try:
         # Not to wait for the other end of a FIFO.

@@ -79,6 +79,15 @@ class HostSettings:
         default=60.0,
         metadata={"says": "silence before a sign of life in seconds", "at_least": 1, "env": "VMTASKS_HEARTBEAT_S"},
     )
+    artifacts_mib: int = field(
+        default=64 * 1024,
+        metadata={"says": "what one run may bring out of its machines in MiB", "at_least": 1,
+                  "env": "VMTASKS_ARTIFACTS_MIB"},
+    )  # fmt: skip
+    env_allowed: tuple[str, ...] = field(
+        default=("LANG", "LC_*", "TZ", "TERM", "SOURCE_DATE_EPOCH", "DEB_BUILD_OPTIONS", "DEB_BUILD_PROFILES"),
+        metadata={"says": "patterns of variables that projects may ask for", "env": "VMTASKS_ENV_ALLOWED"},
+    )
 
     ec2_subnet: str = field(default="", metadata={"says": "the id of a subnet", "env": "VMTASKS_EC2_SUBNET"})
     ec2_security_groups: tuple[str, ...] = field(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -15,12 +15,14 @@ class Beneath:
     """The tree at *root*: paths in it are opened component by component, with O_NOFOLLOW (openat(2))."""
 
     def __init__(self, root: Path) -> None:
+        self.root = root
         self._root = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._parent: tuple[tuple[str, ...], int] = ((), self._root)
 
-    def parent_of(self, path: PurePath) -> int:
+    def parent_of(self, path: PurePath, *, make: bool = False) -> int:
         """Return a descriptor of the directory that a path, relative to the root, is in; it is ours to close.
 
+        :param make: make the directories that are not there.
         :raise OSError: it is not there, or a link stands on the way (ELOOP, ENOTDIR).
         """
         *above, _ = path.parts
@@ -30,6 +32,9 @@ class Beneath:
             fd = os.dup(self._root)
             try:
                 for name in above:
+                    if make:
+                        with suppress(FileExistsError):
+                            os.mkdir(name, dir_fd=fd)
                     fd, before = os.open(name, _DIRECTORY, dir_fd=fd), fd
                     os.close(before)
             except OSError as problem:

@@ -20,9 +20,10 @@ from vmtasks.errors import (
     UsageError,
 )
 from vmtasks.guest import units
+from vmtasks.guest.allowance import Allowance
 from vmtasks.guest.commands import GuestCommands, WaitOptions
 from vmtasks.guest.tar_commands import quoted_glob
-from vmtasks.guest.transfer import Transfer
+from vmtasks.guest.transfer import LIMIT_S, Transfer
 from vmtasks.guest.transfer_disk import TransferDisk
 from vmtasks.ssh.command import Command, display, short
 from vmtasks.ssh.session import Session
@@ -86,7 +87,13 @@ class Guest(GuestCommands):
     # --- files ------------------------------------------------------------------------------------------------
 
     def put(
-        self, local: Path | str, remote: str, *, files: Iterable[Path] | None = None, mtime_s: int | None = None
+        self,
+        local: Path | str,
+        remote: str,
+        *,
+        files: Iterable[Path] | None = None,
+        mtime_s: int | None = None,
+        timeout_s: float | None = None,
     ) -> None:
         """Send a file, a tree or what a glob matches.
 
@@ -96,19 +103,32 @@ class Guest(GuestCommands):
         :param files: only these, relative to *local*, a directory.
         :param mtime_s: give all of them this time, in seconds since the epoch, and modes that only tell
             programs from data: for builds that must not depend on the checkout.
+        :param timeout_s: how long it may take; by default as long as a command may, or an hour. 0 is no limit.
         :raise UsageError: there is no such file.
+        :raise TimedOut: it took longer.
         """
-        self._files.put(local, remote, files, mtime_s)
+        self._files.put(local, remote, files, mtime_s, self._transfer_limit_s(timeout_s))
 
-    def get(self, remote: str, local: Path | str) -> list[Path]:
+    def get(self, remote: str, local: Path | str, *, timeout_s: float | None = None) -> list[Path]:
         """Bring a file, a tree or what a glob matches out of the guest, and return the paths that were made.
 
         A directory's content goes to *local*. A file becomes *local*, or goes into it if it ends in a slash
         or is a directory. What a glob matches goes into *local*. Whatever the guest sends stays below there.
 
+        :param timeout_s: how long it may take; by default as long as a command may, or an hour. 0 is no limit.
         :raise CommandFailed: there is no such file.
+        :raise TestFailed: it is more than the guest, or all of the run's, may send.
+        :raise TimedOut: it took longer.
         """
-        return self._files.get(remote, local)
+        return self._files.get(remote, local, self._transfer_limit_s(timeout_s))
+
+    def _transfer_limit_s(self, timeout_s: float | None) -> float:
+        return next((one for one in (timeout_s, self.limit_s) if one is not None), LIMIT_S)
+
+    def share(self, allowance: Allowance) -> None:
+        """Have what comes out of this guest count with what comes out of others."""
+        self._files = replace(self._files, allowance=allowance)
+        self.files = replace(self._files, is_shown=False)
 
     def get_any(self, pattern: str, local: Path | str) -> list[Path]:
         """Bring what a glob matches out of the guest, whatever its names are; nothing if nothing matches."""

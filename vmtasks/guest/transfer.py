@@ -5,28 +5,26 @@ from __future__ import annotations
 import errno
 import glob
 import os
-import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 from vmtasks import events
-from vmtasks.errors import HostError, UsageError
+from vmtasks.deadline import Deadline
+from vmtasks.errors import HostError, TimedOut, UsageError
 from vmtasks.guest import archive, transfer_disk
+from vmtasks.guest.allowance import Allowance
+from vmtasks.guest.streams import Meter, Sink, Stream, Watch, Watched
 from vmtasks.guest.tar_commands import BY_DISK, tar_from_disk, tar_into, tar_out_of
 from vmtasks.guest.transfer_disk import TransferDisk
 from vmtasks.guest.unpack import ByteReader, unpack
 from vmtasks.ssh.session import Session
 
-if TYPE_CHECKING:
-    from paramiko.channel import Channel
-
-_TURN_S = 0.5
-_PIECE_BYTES = 64 * 1024
-_PROGRESS_S = 1.0
+LIMIT_S = 3600.0
+"""How long a transfer may take, in seconds, where nothing else is said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,35 +32,47 @@ class Transfer:
     """Both directions, for one machine.
 
     :param exchange: the disk for what is large; None where there is none.
+    :param allowance: how much may come out of this machine, and of others that share it.
     """
 
     session: Session
     transfer_disk: TransferDisk | None = None
     is_shown: bool = True
     """Whether events tell of it."""
+    allowance: Allowance = field(default_factory=Allowance)
 
-    def put(self, source: Path | str, target: str, files: Iterable[Path] | None, mtime_s: int | None) -> None:
+    def put(
+        self,
+        source: Path | str,
+        target: str,
+        files: Iterable[Path] | None,
+        mtime_s: int | None,
+        timeout_s: float | None = LIMIT_S,
+    ) -> None:
         """Send; see ``Guest.put``."""
         members, directory = members_of(source, target, files)
         total_bytes = archive.size_bytes(members)
-        progress = _Progress("upload", self.session.machine, total_bytes)
+        progress = Meter("upload", self.session.machine, total_bytes)
         action = f"put {source} into {target}"
+        watch = self._watch(action, timeout_s)
         with self._phase("upload", source, target):
             if self.transfer_disk is not None:
                 with self.transfer_disk.acquire(total_bytes) as disk:
-                    is_packed = disk is not None and self._packed_here(members, disk, mtime_s)
-                    if is_packed and self._unpacked_there(self.transfer_disk, directory, action, progress):
+                    is_packed = disk is not None and self._packed_here(members, disk, mtime_s, watch)
+                    if is_packed and self._unpacked_there(self.transfer_disk, directory, action, progress, watch):
                         return
             with self.session.started(tar_into(directory)) as channel:
                 with suppress(OSError):  # the guest's tar gave up: its words and its status come below
-                    archive.pack(members, _Sink(channel, self.session.watch, progress), mtime_s=mtime_s)
+                    archive.pack(members, Sink(channel, watch, progress), mtime_s=mtime_s)
                 channel.shutdown_write()
-                self.session.conclude(channel, action)
+                self.session.conclude(channel, action, meanwhile=lambda: watch(0.0))
 
-    def _packed_here(self, members: Iterable[archive.Member], disk: BinaryIO, mtime_s: int | None) -> bool:
+    def _packed_here(
+        self, members: Iterable[archive.Member], disk: BinaryIO, mtime_s: int | None, watch: Watch
+    ) -> bool:
         """Pack onto the disk; return whether the host has room for that: over ssh, none is needed."""
         try:
-            archive.pack(members, _Watched(disk, self.session.watch), mtime_s=mtime_s)
+            archive.pack(members, Watched(disk, watch), mtime_s=mtime_s)
             disk.flush()
         except OSError as problem:
             if problem.errno == errno.ENOSPC:
@@ -70,51 +80,66 @@ class Transfer:
             raise HostError(f"cannot send the files to {self.session.machine}: {problem}") from problem
         return True
 
-    def _unpacked_there(self, disk: TransferDisk, directory: str, action: str, progress: _Progress) -> bool:
+    def _unpacked_there(self, disk: TransferDisk, directory: str, action: str, progress: Meter, watch: Watch) -> bool:
         """Have the guest unpack the disk; return whether it has one."""
         moved_bytes = disk.progress()
         with self.session.started(tar_from_disk(directory)) as channel:
             channel.shutdown_write()
-            if _Stream(channel, self.session.watch).read(1) != BY_DISK:
+            if Stream(channel, watch).read(1) != BY_DISK:
                 disk.is_known = False
                 return False
-            self.session.conclude(channel, action, meanwhile=lambda: progress.at(moved_bytes))
+            self.session.conclude(channel, action, meanwhile=lambda: progress.at(moved_bytes, watch))
         return True
 
-    def get(self, source: str, target: Path | str) -> list[Path]:
+    def get(self, source: str, target: Path | str, timeout_s: float | None = LIMIT_S) -> list[Path]:
         """Receive; see ``Guest.get``."""
         wanted = Path(target)
+        watch = self._watch(f"get {source}", timeout_s)
         into = glob.has_magic(source) or str(target).endswith("/") or wanted.is_dir()
         with self._phase("download", source, target):
             if self.transfer_disk is not None:
                 # How much it is, only the guest knows.
                 with self.transfer_disk.acquire(transfer_disk.WORTH_BYTES) as disk:
                     if disk is not None:
-                        return self._received(source, wanted, into=into, disk=disk)
-            return self._received(source, wanted, into=into, disk=None)
+                        return self._received(source, wanted, watch, into=into, disk=disk)
+            return self._received(source, wanted, watch, into=into, disk=None)
 
-    def _received(self, source: str, wanted: Path, *, into: bool, disk: BinaryIO | None) -> list[Path]:
+    def _received(self, source: str, wanted: Path, watch: Watch, *, into: bool, disk: BinaryIO | None) -> list[Path]:
         action = f"get {source}"
-        progress = _Progress("download", self.session.machine)
+        progress = Meter("download", self.session.machine)
         with self.session.started(tar_out_of(source, exchange_too=disk is not None)) as channel:
             channel.shutdown_write()
-            stream = _Stream(channel, self.session.watch, progress)
+            stream = Stream(channel, watch, progress)
             kind, way = stream.read(1), stream.read(1)
             if kind and way == BY_DISK and disk is not None and self.transfer_disk is not None:
                 moved_bytes = self.transfer_disk.progress()
-                self.session.conclude(channel, action, meanwhile=lambda: progress.at(moved_bytes))
-                return self._unpacked_here(disk, source, wanted, kind, into=into)
+                self.session.conclude(channel, action, meanwhile=lambda: progress.at(moved_bytes, watch))
+                return self._unpacked_here(Watched(disk, watch), source, wanted, kind, into=into)
             made = self._unpacked_here(stream, source, wanted, kind, into=into) if kind else []
-            self.session.conclude(channel, action)
+            self.session.conclude(channel, action, meanwhile=lambda: watch(0.0))
         return made
 
     def _unpacked_here(self, stream: ByteReader, source: str, wanted: Path, kind: bytes, *, into: bool) -> list[Path]:
         below = wanted if kind == _DIRECTORY or into else wanted.parent
         place = _place(source, None if into else wanted.name) if kind == _FILE else _anywhere
-        made, refused = unpack(stream, below, place=place)
+        made, refused = unpack(stream, below, place=place, allowance=self.allowance)
         for message in refused:
             events.emit(events.Note(machine=self.session.machine, text=message, level="warning"))
         return made
+
+    def _watch(self, what: str, timeout_s: float | None) -> Watch:
+        """Return what watches the machine and the clock while files move: a guest's tar may sleep, or never end."""
+        deadline, session = Deadline.after(timeout_s), self.session
+
+        def watch(wait_s: float) -> None:
+            session.watch(wait_s)
+            if deadline.passed:
+                raise TimedOut(
+                    f"cannot {what} on {session.machine}: it did not end within {deadline.limit_s:g} s",
+                    hint="put and get take timeout_s; in a run, [commands] timeout_s (vmtasks.toml) is the limit",
+                )
+
+        return watch
 
     def _phase(self, name: str, source: object, target: object) -> AbstractContextManager[None]:
         if not self.is_shown:
@@ -168,96 +193,6 @@ def _place(source: str, new_name: str | None) -> Callable[[PurePosixPath], PureP
         return name if new_name is None else PurePosixPath(new_name)
 
     return place
-
-
-class _Progress:
-    """Tells how far a transfer is: now and then, and not of one that is over in a moment."""
-
-    def __init__(self, phase: str, machine: str, total_bytes: int = 0) -> None:
-        self._phase = phase
-        self._machine = machine
-        self._total_bytes = total_bytes
-        self._next_s = time.monotonic() + _PROGRESS_S
-
-    def at(self, done_bytes: Callable[[], int]) -> None:
-        """Tell that so much is done, if it is time to."""
-        if time.monotonic() < self._next_s:
-            return
-        self._next_s = time.monotonic() + _PROGRESS_S
-        done, total = done_bytes(), self._total_bytes
-        events.emit(
-            events.Progress(
-                phase=self._phase, machine=self._machine, done=min(done, total) if total else done, total=total,
-                unit="bytes",
-            )
-        )  # fmt: skip
-
-
-class _Watched:
-    """Writes to a file, with an eye on the machine."""
-
-    def __init__(self, file: BinaryIO, watch: Callable[[float], None]) -> None:
-        self._file = file
-        self._watch = watch
-
-    def write(self, data: bytes) -> int:
-        self._watch(0.0)
-        return self._file.write(data)
-
-
-class _Sink:
-    """Writes to a command's standard input, with an eye on the machine."""
-
-    def __init__(self, channel: Channel, watch: Callable[[float], None], progress: _Progress) -> None:
-        self._channel = channel
-        self._watch = watch
-        self._progress = progress
-        self._done_bytes = 0
-        self._is_over = False
-        """Whether there was bad news, which may come once only: tarfile then writes an end to the archive first."""
-        channel.settimeout(_TURN_S)
-
-    def write(self, data: bytes) -> int:
-        rest = memoryview(data)
-        while rest and not self._is_over:
-            with suppress(TimeoutError):  # the guest takes nothing just now
-                sent = self._channel.send(bytes(rest[:_PIECE_BYTES]))
-                if not sent:
-                    raise OSError("closed")
-                rest = rest[sent:]
-                self._done_bytes += sent
-            try:
-                self._watch(0.0)
-            except BaseException:
-                self._is_over = True
-                raise
-            self._progress.at(lambda: self._done_bytes)
-        return len(data)
-
-
-class _Stream:
-    """Reads a command's standard output, with an eye on the machine."""
-
-    def __init__(self, channel: Channel, watch: Callable[[float], None], progress: _Progress | None = None) -> None:
-        self._channel = channel
-        self._watch = watch
-        self._progress = progress
-        self._done_bytes = 0
-        channel.settimeout(_TURN_S)
-
-    def read(self, size: int) -> bytes:
-        data = bytearray()
-        while len(data) < size:
-            with suppress(TimeoutError):  # the guest sends nothing just now
-                piece = self._channel.recv(size - len(data))
-                if not piece:
-                    break
-                data += piece
-            self._watch(0.0)
-        self._done_bytes += len(data)
-        if self._progress is not None:
-            self._progress.at(lambda: self._done_bytes)
-        return bytes(data)
 
 
 def _glob(pattern: str) -> list[Path]:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
-import os
 import re
-import shutil
 import tarfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, Any, Protocol, Self
 
 from vmtasks.errors import HostError, TestFailed
+from vmtasks.guest.allowance import Allowance
+from vmtasks.guest.beneath import beneath
+from vmtasks.guest.extract import Place, Refusal, escapes, extract
 
 EXTRACT_LIMIT_BYTES = 16 * 1024**3
 EXTRACT_LIMIT_NAMES = 1_000_000
@@ -22,7 +23,6 @@ EXTRACT_LIMIT_NAMES = 1_000_000
 HEADER_LIMIT_BYTES = 1024 * 1024
 SEARCH_LIMIT_BYTES = 256 * 1024 * 1024
 """How far into an archive a file is looked for."""
-_COPY_BYTES = 1024 * 1024
 _REFUSALS = 20
 _SHOWN = 200
 """So many members that were left out are named, with so much of their names: a guest can send any number."""
@@ -34,10 +34,6 @@ class ByteReader(Protocol):
     def read(self, size: int, /) -> bytes:
         """Return the next *size* bytes; fewer at the end only."""
         ...
-
-
-class _Refusal(Exception):
-    """Why a member is left out."""
 
 
 class _Refused:
@@ -101,27 +97,33 @@ def unpack(
     source: ByteReader,
     target: Path,
     *,
-    place: Callable[[PurePosixPath], PurePosixPath | None] = lambda name: name,
+    place: Place = lambda name: name,
     limit_bytes: int = EXTRACT_LIMIT_BYTES,
     limit_names: int = EXTRACT_LIMIT_NAMES,
+    allowance: Allowance | None = None,
 ) -> tuple[list[Path], list[str]]:
     """Extract a tar stream from a guest below *target*.
 
     :param place: where a member of that name goes; None leaves it out.
     :param limit_bytes: how much all of it may be, headers included.
     :param limit_names: how many names there may be in it.
+    :param allowance: what all archives of a run may have together.
     :return: the files and links that were made, and a sentence for each member that was left out, up to a number.
     :raise HostError: the disk is full, or *target* cannot be written.
     :raise TestFailed: the guest sent no archive, or one that goes over a limit.
     """
     made: list[Path] = []
     refused = _Refused()
-    names = 0
+    names = taken_bytes = 0
+    allowance = allowance or Allowance()
     try:
         target.mkdir(parents=True, exist_ok=True)
         top = target.resolve()
         bounded = _Bounded(source)
-        with tarfile.open(fileobj=bounded, mode="r|", errorlevel=1, tarinfo=_Strict) as archive:  # type: ignore[call-overload]
+        with (
+            beneath(top) as tree,
+            tarfile.open(fileobj=bounded, mode="r|", errorlevel=1, tarinfo=_Strict) as archive,  # type: ignore[call-overload]
+        ):
             for member in iter(archive.next, None):
                 archive.members.clear()  # tarfile would keep all of them
                 # The size that a member states need not be what it takes in the stream: it may be sparse.
@@ -131,13 +133,13 @@ def unpack(
                 names += 1 + member.name.count("/")
                 if names > limit_names:
                     raise TestFailed(f"cannot take more than {limit_names} names out of the guest at once")
+                allowance.take(archive.offset - taken_bytes, 1 + member.name.count("/"))
+                taken_bytes = archive.offset
                 try:
-                    if path := _extract(archive, member, top, place):
+                    if path := extract(archive, member, tree, place):
                         made.append(path)
-                except _Refusal as reason:
+                except Refusal as reason:
                     refused.add(member.name, reason)
-                except (FileExistsError, NotADirectoryError):
-                    refused.add(member.name, "something else stands in its place")
         made = _without_escapes(made, top, refused)
     # tarfile calls itself for each header of a member.
     except (tarfile.TarError, ValueError, RecursionError) as problem:
@@ -193,107 +195,10 @@ def first_file(source: ByteReader, name: re.Pattern[str], *, limit_bytes: int) -
     return b""
 
 
-def _extract(
-    archive: tarfile.TarFile,
-    member: tarfile.TarInfo,
-    top: Path,
-    place: Callable[[PurePosixPath], PurePosixPath | None],
-) -> Path | None:
-    """Make one member, and return where; None for a directory.
-
-    :raise _Refusal: it is nothing that we make.
-    """
-    path = _place(member, top, place)
-    if member.isdir():
-        if path != top:
-            _make_directory(path, member)
-        return None
-    if path == top:
-        raise _Refusal("it would replace the target")
-    if member.issym():
-        _make_symlink(path, member, top)
-    elif member.islnk():
-        _make_link(path, member, top)
-    elif member.issparse():
-        raise _Refusal("it is sparse, and takes more room than it came with")
-    elif member.isreg():
-        _make_file(path, member, archive)
-    else:
-        raise _Refusal("it is neither a file, nor a directory, nor a link")
-    return path
-
-
-def _place(member: tarfile.TarInfo, top: Path, place: Callable[[PurePosixPath], PurePosixPath | None]) -> Path:
-    """Return where a member belongs, in a directory that is there and has no links on its way."""
-    member_path = PurePosixPath(member.name)
-    if "\0" in member.name + member.linkname:
-        raise _Refusal("its name is none")
-    if member_path.is_absolute() or ".." in member_path.parts:
-        raise _Refusal("its name leads outside")
-    name = place(member_path)
-    if name is None:
-        raise _Refusal("nobody asked for it")
-    if not name.parts:
-        return top
-    # Resolved anew for every member: an earlier one may have made a link of one of the directories.
-    parent = _real(top.joinpath(*name.parts[:-1]))
-    if not parent.is_relative_to(top):
-        raise _Refusal("a link on the way leads outside")
-    parent.mkdir(parents=True, exist_ok=True)
-    return parent / name.name
-
-
-def _make_directory(path: Path, member: tarfile.TarInfo) -> None:
-    if path.is_symlink():
-        raise _Refusal("a link stands in its place")
-    path.mkdir(exist_ok=True)
-    path.chmod((member.mode | 0o700) & 0o777)
-
-
-def _make_symlink(path: Path, member: tarfile.TarInfo, top: Path) -> None:
-    if member.linkname.startswith("/") or not _stays_inside(path.parent / member.linkname, top):
-        raise _Refusal(f"it is a link that leads outside, to {member.linkname!r}")
-    _clear(path)
-    path.symlink_to(member.linkname)
-
-
-def _make_link(path: Path, member: tarfile.TarInfo, top: Path) -> None:
-    original = top.joinpath(*PurePosixPath(member.linkname).parts)
-    is_ours = _stays_inside(original, top) and original.is_file() and not original.is_symlink()
-    if not is_ours or _real(original) == path:
-        raise _Refusal(f"it is another name of {member.linkname!r}, which did not come along")
-    _clear(path)
-    path.hardlink_to(original)
-
-
-def _make_file(path: Path, member: tarfile.TarInfo, archive: tarfile.TarFile) -> None:
-    _clear(path)
-    content = archive.extractfile(member)
-    with path.open("xb") as file:
-        if content is not None:
-            shutil.copyfileobj(content, file, _COPY_BYTES)
-    path.chmod(member.mode & 0o777)
-    with suppress(OverflowError, ValueError):  # a time that no clock shows
-        os.utime(path, (member.mtime, member.mtime))
-
-
 def _without_escapes(made: list[Path], top: Path, refused: _Refused) -> list[Path]:
-    """Remove the links that lead outside by now: a later member may have made a link of a directory on their way."""
-    escaped = {path for path in made if path.is_symlink() and not _stays_inside(path, top)}
+    """Remove the links that lead outside by now: a later member may have made a link of what is on their way."""
+    escaped = {path for path in made if path.is_symlink() and escapes(path, top)}
     for path in sorted(escaped):
         path.unlink()
         refused.add(str(path.relative_to(top)), "it is a link that leads outside")
     return [path for path in made if path not in escaped]
-
-
-def _stays_inside(path: Path, top: Path) -> bool:
-    return _real(path).is_relative_to(top)
-
-
-def _real(path: Path) -> Path:
-    return Path(os.path.realpath(path))  # Path.resolve() raises where links make a circle
-
-
-def _clear(path: Path) -> None:
-    if path.is_symlink() or path.is_file():
-        path.unlink()

@@ -22,17 +22,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from vmtasks import durable
+from vmtasks import durable, typed_json
 from vmtasks.config.paths import cache_dir
 from vmtasks.errors import HostError
 from vmtasks.host.confined import confined_argv
 from vmtasks.process.cleanup import remove_at_exit
 from vmtasks.process.landlock import Reach
 from vmtasks.spec import Accelerator
+from vmtasks.typed_json import NUMBER
 
 KVM = Path("/dev/kvm")
 TRIAL_LIMIT_S = 2.0
 SLOW_FOR_S = 600.0
+_SHAPE = {"circumstances": [str], "until_s": NUMBER, "accelerator": {"kvm", "tcg"}, "reason": str}
 """How long it is believed that KVM is slow."""
 PROGRAMS = {"qemu-system-x86_64": "qemu-system-x86", "qemu-img": "qemu-utils"}
 """What every machine needs, and the Debian packages that have it."""
@@ -73,12 +75,9 @@ def choose(value: Literal["auto", "kvm", "tcg"]) -> Choice:
         return Choice(accelerator=value, reason="as asked for")
     memory = cache_dir() / "accelerator.json"
     circumstances = _circumstances()
-    try:
-        known = json.loads(memory.read_text())
-        if known.pop("circumstances") == circumstances and time.monotonic() < known.pop("until_s"):
-            return Choice(**known)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        pass  # never tried, or not our file: try now
+    known = typed_json.read(memory, _SHAPE)  # none where it was never tried
+    if known and known["circumstances"] == circumstances and time.monotonic() < known["until_s"]:
+        return Choice(accelerator=known["accelerator"], reason=known["reason"])
     choice, holds_s = _try()
     data = {"circumstances": circumstances, "until_s": time.monotonic() + holds_s, **asdict(choice)}
     with suppress(OSError):  # where the cache cannot be written, the next one tries again

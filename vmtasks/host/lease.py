@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import shutil
 import time
@@ -13,7 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vmtasks import typed_json
 from vmtasks.config.paths import cache_dir
+from vmtasks.typed_json import SECONDS
+
+_SHAPE = {
+    "name?": str, "image?": str, "user?": str, "what?": str, "since_s?": SECONDS,
+    "supervisor_pid?": (int, None), "qemu_pid?": (int, None), "ports?": {"*": int},
+}  # fmt: skip
 
 _UNBORN_S = 60.0
 """How long a machine's directory may be without a lease, which it has at once unless its maker is stopped."""
@@ -62,20 +68,16 @@ def _without_lease() -> Iterator[Lease]:
 
 def _read(directory: Path, name: str = "lease.json") -> Lease:
     try:
-        file = open(directory / name, opener=_at_once)  # noqa: SIM115 - Path.open has no opener
+        fd = os.open(directory / name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return Lease(directory=directory, alive=False, info={})  # it ended just now, or is none
-    with file:
-        try:
-            info = json.load(file)
-        except (ValueError, RecursionError):
-            info = {}  # about to be written, or damaged
-        if not isinstance(info, dict) or not isinstance(info.get("ports", {}), dict):
-            info = {}
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return Lease(directory=directory, alive=True, info=info)
+    try:
+        info = typed_json.read_open(fd, _SHAPE) or {}  # it may be about to be written
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return Lease(directory=directory, alive=True, info=info)
+    finally:
+        os.close(fd)
     return Lease(directory=directory, alive=False, info=info)
 
 

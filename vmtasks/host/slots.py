@@ -29,6 +29,7 @@ import time
 from collections import namedtuple
 from contextlib import contextmanager, suppress
 
+from vmtasks import typed_json
 from vmtasks.process.user import user_name
 
 TYPE_CHECKING = False
@@ -48,6 +49,7 @@ _PATIENCE_S = 10.0
 _NAME = re.compile(r"[0-9]{12}")
 _CONTENT_BYTES = 4096
 _LETTERS = 120
+_SHAPE = {"state": {WAITING, RUNNING}, "user": str, "pid": int, "what": str, "memory_mib": int}
 _OPEN_SAFELY = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _OPEN_TO_ALL = 0o1777
 _NOT_OURS = {errno.EACCES, errno.ELOOP, errno.ENOENT, errno.ENXIO}
@@ -381,14 +383,10 @@ def _is_held(fd: int) -> bool:
 
 def _parse(seq: int, about: os.stat_result, content: bytes) -> Ticket | None:
     """Read a ticket that another process may have written with anything in it; None if it is not like ours."""
-    try:
-        fields = json.loads(content)
-        state, user, pid, what, memory_mib = (fields[key] for key in ("state", "user", "pid", "what", "memory_mib"))
-    except (ValueError, TypeError, KeyError, RecursionError):
+    fields = typed_json.parse(content, _SHAPE)
+    if fields is None or fields["memory_mib"] < 0:
         return None
-    sound = type(user) is type(what) is str and type(pid) is type(memory_mib) is int
-    if not sound or memory_mib < 0 or state not in (WAITING, RUNNING):
-        return None
+    state, user, pid, what, memory_mib = (fields[key] for key in _SHAPE)
     return Ticket(
         seq=seq,
         state=state,

@@ -30,16 +30,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vmtasks.cache.entry import CacheEntry, exclusive, has_types, is_time
+from vmtasks import typed_json
+from vmtasks.cache.entry import CacheEntry, exclusive
 from vmtasks.cache.entry import sweep as sweep_parts
 from vmtasks.config.paths import cache_dir
 from vmtasks.errors import HostError, UsageError
 from vmtasks.image.definition import Definition, find, names
 from vmtasks.spec import Access
+from vmtasks.typed_json import SECONDS
 
 RECIPE_VERSION = 2  # 2: a bake records which pockets it has, and none is missing without a warning
 """Part of every key: raise it when the same definition is baked into something else."""
 _LAYERS = "layers"
+_SHAPE = {
+    "name": str, "key": str, "parent": (str, None), "baked_s": SECONDS, "kernel?": bool, "disk_bytes?": int,
+    "pockets?": {"*": {"uri?": str}},
+}  # fmt: skip
 """A file with the names of disks elsewhere that stand on a bake."""
 _SERIAL = re.compile(r"[a-z0-9].*-[0-9a-f]{16}-[0-9a-f]+")
 
@@ -247,12 +253,12 @@ def on_disk() -> Iterator[BakedImage]:
 
 
 def _manifest(path: Path) -> dict[str, Any] | None:
+    manifest: dict[str, Any] | None = typed_json.read(path, _SHAPE)
     try:
-        manifest = json.loads(path.read_text())
         disk_bytes = path.with_name("disk.qcow2").stat().st_size
-    except (OSError, ValueError, RecursionError):
+    except OSError:
         return None  # pruned this very moment, or damaged
-    if not has_types(manifest, {"name": str, "key": str, "parent": str | None}) or not is_time(manifest.get("baked_s")):
+    if manifest is None:
         return None
     manifest.setdefault("kernel", path.with_name("vmlinuz").exists())  # bakes of before 0.2 do not record it
     # To QEMU, a disk that was cut short has zeros there. (Its time would prove nothing: caches are copied.)

@@ -14,6 +14,7 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
+from vmtasks import durable
 from vmtasks.cache.entry import incomplete
 from vmtasks.config.paths import cache_dir
 from vmtasks.errors import HostError, UsageError
@@ -116,7 +117,7 @@ def _kept(deb: Path) -> tuple[str, Path]:
         if not directory.is_dir():
             with incomplete(beside):
                 shutil.copyfile(deb, beside / "kernel.deb")
-                beside.rename(directory)
+                durable.rename(beside, directory)
     except OSError as problem:
         raise HostError(f"cannot keep the kernel {deb} in {directory}: {problem.strerror}") from problem
     return _asked(deb, "--field", "Package").strip(), directory

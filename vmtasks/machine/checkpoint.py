@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from vmtasks import events
+from vmtasks import events, typed_json
 from vmtasks.cache import snapshots
 from vmtasks.cache.snapshot import Snapshot
 from vmtasks.deadline import Deadline
@@ -194,8 +194,20 @@ def machine_as_data(machine: Machine) -> dict[str, Any]:
     return dict(json.loads(json.dumps(kept, default=os.fspath)))
 
 
+_MACHINE = {
+    "name": str, "disk": str, "disk_format?": str, "architecture?": str, "memory_mib?": int, "cpus?": int,
+    "accelerator?": {"kvm", "tcg"}, "hardware?": str, "cpu?": str, "card?": str, "ssh_port?": int, "network?": str,
+    "boot": ({"kernel": str, "initrd": str, "command_line": str}, None), "extra_args": [str],
+}  # fmt: skip
+
+
 def machine_from(data: Mapping[str, Any]) -> Machine:
-    """Return the machine that was written down, as it is before it starts."""
+    """Return the machine that was written down, as it is before it starts.
+
+    :raise HostError: what was written down is damaged.
+    """
+    if not typed_json.fits(data, _MACHINE):
+        raise HostError("cannot start from a checkpoint: what is written down of its machine is damaged")
     boot = data["boot"]
     kernel = boot and DirectKernel(
         kernel=Path(boot["kernel"]), initrd=Path(boot["initrd"]), command_line=boot["command_line"]

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+import shlex
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from vmtasks.config import toml
 from vmtasks.config.paths import image_dirs
+from vmtasks.config.settings import HostSettings
 from vmtasks.errors import UsageError
 from vmtasks.project import detect
 from vmtasks.project.changelog import SourcePackage
@@ -58,6 +61,9 @@ class Project:
         if os.path.lexists(root / "vmtasks.toml"):
             project = toml.load(cls, root / "vmtasks.toml", over=project, within=root)
             _check_place(root / "vmtasks.toml", project.machine.on)
+            if not environ.get("VMTASKS_ENV_FROM"):  # what the user asks for needs nobody's leave
+                allowed = HostSettings.load(environ).env_allowed
+                _check_env(root / "vmtasks.toml", project.commands.env_from, allowed)
         project = _over(project, environ)
         if project.commands.dist is not _UNSET:
             return replace(project, has_own_dist=bool(project.commands.dist))
@@ -115,4 +121,20 @@ def _check_place(path: Path, on: str) -> None:
         raise UsageError(
             f"{path}: [machine] on = {on!r}: a project may name a host for its clean machines, as 'USER@HOST'",
             hint=f"if you want it so: --on {on}, or VMTASKS_ON",
+        )
+
+
+def _check_env(path: Path, names: Iterable[str], allowed: Iterable[str]) -> None:
+    """See that a project asks for those variables of the host alone that the host's settings give away.
+
+    :raise UsageError: it asks for others.
+    """
+    patterns = tuple(allowed)
+    refused = [name for name in names if not any(fnmatchcase(name, pattern) for pattern in patterns)]
+    if refused:
+        words = ", ".join(f'"{name}"' for name in (*patterns, *refused))
+        raise UsageError(
+            f"{path} asks for variables of this host that its settings do not give to projects: {', '.join(refused)}",
+            hint=f"if you trust the project: env_allowed = [{words}] in your config.toml, "
+            f"or VMTASKS_ENV_ALLOWED={shlex.quote(' '.join(refused))}; VMTASKS_ENV_FROM=' ' gives it none",
         )

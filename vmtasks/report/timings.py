@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vmtasks import events as e
+from vmtasks.report.files.read import run_at
 from vmtasks.report.format import duration
 from vmtasks.report.sanitize import one_line
 from vmtasks.spec import MAKER
@@ -80,9 +80,6 @@ def _documents(directory: Path) -> Iterable[dict[str, Any]]:
     for path in directory.glob("*/result.json"):
         if path.parent.is_symlink():
             continue  # latest
-        try:
-            document = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue  # another process is cleaning up, or it is none of ours
-        if isinstance(document, dict) and document.get("schema") in (1, 2):
+        document = run_at(path)  # none where another process is cleaning up, or where it is none of ours
+        if document and document["schema"] in (1, 2) and document.get("started"):
             yield document

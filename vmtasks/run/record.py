@@ -24,6 +24,7 @@ from vmtasks.errors import (
     outcome_of,
 )
 from vmtasks.run.options import RecipeOptions
+from vmtasks.run.place import make_directory
 from vmtasks.run.run import Run
 
 _serials = count()
@@ -31,15 +32,18 @@ _serials = count()
 
 
 @contextmanager
-def run_recorded(name: str, flags: RecipeOptions) -> Iterator[Run]:
+def run_recorded(name: str, flags: RecipeOptions, *, source: str = "") -> Iterator[Run]:
     """Run the block as a run: shown, written down, and ended with the exit status of its outcome.
 
+    :param source: the project's directory, if it is not this one: nothing is written through a link in it.
     :raise Exit: the block failed; its failure has been reported.
     """
     from vmtasks.process.signals import interrupt_on_signals
     from vmtasks.report import reporting
 
-    run = Run(recipe=name, flags=flags, directory=_new_directory(name) if not flags.dry_run else output())
+    home = Path(source) if source and Path(source).is_dir() else Path()
+    directory = output() if flags.dry_run else _new_directory(name, home)
+    run = Run(recipe=name, flags=flags, directory=directory, home=home)
     if flags.dry_run:
         yield run
         return
@@ -101,18 +105,25 @@ def output() -> Path:
     return Path(os.environ.get("VMTASKS_RESULTS") or "build/vmtasks")
 
 
-def _new_directory(name: str) -> Path:
+def _new_directory(name: str, project: Path) -> Path:
     """Make the directory of this run, and let ``latest`` lead to it."""
-    results = output()
+    try:
+        results = make_directory(output(), project=project)
+    except OSError as problem:
+        raise _unwritable(problem) from problem
     stamp = time.strftime("%Y%m%d-%H%M%S")
     serial = next(_serials)
     path = results / (f"{name}-{stamp}-{os.getpid()}" + (f".{serial}" if serial else ""))
     latest = results / "latest"
     try:
-        path.mkdir(parents=True)
+        path.mkdir()
         beside = results / f".latest.{os.getpid()}"
         beside.symlink_to(path.name)
         durable.rename(beside, latest, lasting=False)
     except OSError as problem:
-        raise HostError(f"cannot write results to {results.absolute()}: {problem.strerror}") from problem
+        raise _unwritable(problem) from problem
     return path
+
+
+def _unwritable(problem: OSError) -> HostError:
+    return HostError(f"cannot write results to {output().absolute()}: {problem.strerror}")

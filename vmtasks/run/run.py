@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Never
@@ -30,14 +31,19 @@ from vmtasks.errors import (
 )
 from vmtasks.report.sanitize import is_harmless
 from vmtasks.run.options import RecipeOptions, accelerator, network
+from vmtasks.run.place import make_directory
 from vmtasks.run.stopwatch import stopwatch
 
 if TYPE_CHECKING:
     from vmtasks.guest import Guest
+    from vmtasks.guest.allowance import Allowance
     from vmtasks.project import Project
     from vmtasks.providers.base import MachineRequest
     from vmtasks.providers.preparation import Preparation
     from vmtasks.spec import Checkpoint
+
+_ARTIFACTS_LIMIT = 10_000
+"""How many artifacts a run's result lists."""
 
 
 @dataclass(kw_only=True)
@@ -47,6 +53,8 @@ class Run:
     recipe: str
     flags: RecipeOptions = field(default_factory=RecipeOptions)
     directory: Path
+    home: Path = Path()
+    """The project's directory, or where the recipe is called from: links in there are not ours to write through."""
     artifacts: list[Path] = field(default_factory=list)
     failed: dict[str, TestFailed] = field(default_factory=dict)
     console: Path | None = None
@@ -106,10 +114,19 @@ class Run:
             self.console = guest.console_log
             guest.mask(secrets.values())
             guest.timeout_s = project.commands.timeout_s if project else None
+            guest.share(self._allowance)
             with self._debug_on_failure(guest):
                 if prepare is not None:
                     do_prepare(guest, prepare)
                 yield guest
+
+    @cached_property
+    def _allowance(self) -> Allowance:
+        """What all machines of this run may bring out together."""
+        from vmtasks.config.settings import HostSettings
+        from vmtasks.guest.allowance import Allowance
+
+        return Allowance(max_bytes=HostSettings.load().artifacts_mib << 20)
 
     def _request(
         self,
@@ -227,19 +244,23 @@ class Run:
         except OSError as problem:
             raise HostError(f"cannot write {path}: {problem.strerror}") from problem
         self.artifacts.append(path)
-        events.emit(events.Artifact(path=path))
+        if len(self.artifacts) <= _ARTIFACTS_LIMIT:
+            events.emit(events.Artifact(path=path))
+        elif len(self.artifacts) == _ARTIFACTS_LIMIT + 1:
+            text = f"there are more than {_ARTIFACTS_LIMIT} artifacts: the others are there, and not listed"
+            events.emit(events.Note(text=text, level="warning"))
         return path
 
     def output_dir(self, path: str) -> Path:
         """Return the directory for artifacts: the one that was asked for, or the run's own; a dry run makes none.
 
-        :raise UsageError: it cannot be written.
+        :raise UsageError: it cannot be written, or a link in the project is on the way.
         """
         chosen = Path(path) if path else self.directory / "artifacts"
         if self.flags.dry_run:
             return chosen
         try:
-            chosen.mkdir(parents=True, exist_ok=True)
+            chosen = make_directory(chosen, project=self.home)
         except OSError as problem:
             raise UsageError(f"cannot write artifacts to {chosen}: {problem.strerror}") from problem
         if not os.access(chosen, os.W_OK | os.X_OK):

@@ -48,7 +48,8 @@ class Recipe(Task[Callable[..., Any]]):
     def _as_task(self, body: Callable[..., Any]) -> Callable[..., Any]:
         def task(_: Context, **options: Any) -> Any:  # noqa: ANN401
             flags = RecipeOptions.taken_from(options)
-            with run_recorded(body.__name__.replace("_", "-"), flags) as run:
+            source = str(options.get("source") or "")
+            with run_recorded(body.__name__.replace("_", "-"), flags, source=source) as run:
                 return body(run, **options)
 
         update_wrapper(task, body)

@@ -17,6 +17,7 @@ import vmtasks
 import vmtasks.host
 import vmtasks.process
 from tests.process.supervised import Lines
+from vmtasks import typed_json
 from vmtasks.host import slots
 from vmtasks.process import user
 
@@ -25,6 +26,7 @@ NOBODY = 65534
 
 CLAIMANT = """
 import json, os, select, subprocess, sys
+from vmtasks import typed_json
 from vmtasks.host import slots
 
 machines, budget_mib, claim_mib, what, uid, offspring = sys.argv[1:]
@@ -53,6 +55,7 @@ with slots.Claim(what, int(claim_mib), limits, directory=here + "/queue") as cla
 
 STAMPEDE = """
 import fcntl, os, signal, sys, time
+from vmtasks import typed_json
 from vmtasks.host import slots
 
 machines, number = int(sys.argv[1]), int(sys.argv[2])
@@ -116,11 +119,11 @@ Start = Callable[..., Claimant]
 
 @pytest.fixture
 def shared() -> Iterator[Path]:
-    """Yield a directory like /run/lock: every user may write there. The module lies in it, and the one it needs."""
+    """Yield a directory like /run/lock: every user may write there. The module lies in it, and those it needs."""
     with tempfile.TemporaryDirectory(prefix="vmtasks-slots-") as name:
         shared = Path(name)
         shared.chmod(0o1777)
-        for module in (vmtasks, vmtasks.host, slots, vmtasks.process, user):
+        for module in (vmtasks, vmtasks.host, slots, vmtasks.process, user, typed_json):
             source = Path(module.__file__)
             copy = shared / source.relative_to(Path(vmtasks.__file__).parents[1])
             copy.parent.mkdir(parents=True, exist_ok=True)
@@ -160,6 +163,7 @@ def test_module_rides_alone_and_light(shared: Path) -> None:
     probe.write_text("from vmtasks.host import slots; import sys; print(*sys.modules)")
     loaded = subprocess.run(python(shared, "probe.py"), check=True, capture_output=True, text=True).stdout.split()
     ours = {"vmtasks", "vmtasks.host", "vmtasks.host.slots", "vmtasks.process", "vmtasks.process.user"}
+    ours |= {"vmtasks.typed_json"}
     assert {name for name in loaded if name.startswith("vmtasks")} == ours
     assert not {"typing", "pathlib", "subprocess", "socket", "logging", "threading"} & set(loaded)
 

@@ -17,7 +17,8 @@ import paramiko
 import pytest
 
 from vmtasks import CommandFailed, ConnectionLost, Guest, HostError, TestFailed, TimedOut, UsageError, events
-from vmtasks.guest import archive, transfer
+from vmtasks.guest import archive, streams
+from vmtasks.guest.allowance import Allowance
 from vmtasks.guest.transfer_disk import TransferDisk
 from vmtasks.spec import EXCHANGE_BYTES
 from vmtasks.ssh import keepalive, session
@@ -331,7 +332,7 @@ def test_bad_news_that_comes_once_ends_a_transfer_to_a_guest_that_takes_nothing_
 
     news = [ConnectionLost("the kernel of m panicked")]
     (tmp_path / "file").write_bytes(bytes(1 << 20))
-    sink = transfer._Sink(Full(), watch, transfer._Progress("upload", "m"))  # type: ignore[arg-type]
+    sink = streams.Sink(Full(), watch, streams.Progress("upload", "m"))  # type: ignore[arg-type]
     with pytest.raises(ConnectionLost, match="panicked"):
         archive.pack(archive.walk(tmp_path / "file"), sink)
 
@@ -449,3 +450,33 @@ def test_the_disk_is_lent_to_one_at_a_time_and_to_nobody_after_trouble(tmp_path:
 
 def is_empty(path: Path) -> bool:
     return path.stat().st_size == EXCHANGE_BYTES and path.stat().st_blocks == 0
+
+
+@pytest.mark.parametrize("line", ["sleep 60", "printf ds; sleep 60", "cat /dev/zero"])
+def test_a_transfer_that_does_not_end_is_ended(
+    guest: Guest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    monkeypatch.setattr("vmtasks.guest.transfer.tar_into", lambda _: line)
+    monkeypatch.setattr("vmtasks.guest.transfer.tar_out_of", lambda _, **_options: line)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(TimedOut, match=r"cannot put .*: it did not end within 1 s"):
+        guest.put(tmp_path / "file", "file", timeout_s=1.0)
+    guest.limit_s = 1.0
+    with pytest.raises((TimedOut, TestFailed), match=r"it did not end within 1 s|cannot unpack"):
+        guest.get("file", tmp_path / "out")
+    guest.limit_s = None
+    assert guest.run(["true"]).ok, "the machine is as well as before"
+
+
+def test_what_comes_out_of_the_machines_of_a_run_counts_together(guest: Guest, tmp_path: Path) -> None:
+    allowance = Allowance(max_bytes=100_000, max_names=5)
+    guest.share(allowance)
+    guest.run("mkdir d && head -c 40000 /dev/zero >d/large && touch d/1 d/2")
+    guest.get("d/large", tmp_path / "one")
+    guest.get("d/large", tmp_path / "two")
+    with pytest.raises(TestFailed, match="cannot take more than 0 MiB out of the guests of one run"):
+        guest.get("d/large", tmp_path / "three")
+    assert not (tmp_path / "three").exists()
+    guest.share(Allowance(max_names=3))
+    with pytest.raises(TestFailed, match="cannot take more than 3 names out of the guests of one run"):
+        guest.get("d", tmp_path / "all")

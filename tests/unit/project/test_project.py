@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import tomllib
@@ -113,7 +114,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
             """
         },
     )
-    assert Project.load(tmp_path, {}) == Project(
+    assert Project.load(tmp_path, {"VMTASKS_ENV_ALLOWED": "TOKEN"}) == Project(
         root=tmp_path,
         name="hello",
         images=Images(build="trixie-build", install="trixie"),
@@ -151,6 +152,27 @@ def test_a_project_may_name_a_host_for_clean_machines_and_nothing_else(tmp_path:
     for said in ("ssh://root@localhost", "ec2", "ec2:eu-central-1"):
         with pytest.raises(UsageError, match=r"\[machine\] on = .*: a project may name a host for its clean machines"):
             on(said)
+
+
+def test_a_project_gets_the_variables_that_the_hosts_settings_give_away_and_no_others(tmp_path: Path) -> None:
+    def env_from(*names: str, **environ: str) -> tuple[str, ...]:
+        project = write(tmp_path, {"vmtasks.toml": f"commands = {{ env_from = {json.dumps(names)} }}\n"})
+        return Project.load(project, environ).commands.env_from
+
+    assert env_from("LANG", "LC_ALL", "SOURCE_DATE_EPOCH") == ("LANG", "LC_ALL", "SOURCE_DATE_EPOCH")
+    assert env_from("CI_TOKEN", VMTASKS_ENV_ALLOWED="CI_* OTHER") == ("CI_TOKEN",)
+    assert env_from("TOKEN", VMTASKS_ENV_FROM="TOKEN OTHER") == ("TOKEN", "OTHER"), "users may"
+    assert env_from("TOKEN", VMTASKS_ENV_FROM=" ") == ()
+    config = tmp_path / "config.toml"
+    config.write_text('env_allowed = ["TOKEN"]\n')
+    assert env_from("TOKEN", VMTASKS_CONFIG=str(config)) == ("TOKEN",)
+    with pytest.raises(UsageError, match=r"its settings do not give to projects: KEY$") as no:
+        env_from("TOKEN", "KEY", VMTASKS_CONFIG=str(config))
+    assert 'env_allowed = ["TOKEN", "KEY"]' in no.value.hint
+    assert "VMTASKS_ENV_ALLOWED=KEY;" in no.value.hint
+    for name in ("AWS_SECRET_ACCESS_KEY", "HOME", "lang", "LANGUAGES", "*", ""):
+        with pytest.raises(UsageError, match="do not give to projects"):
+            env_from(name)
 
 
 def test_what_is_found_out_stays_where_the_file_is_silent(tmp_path: Path) -> None:
@@ -594,5 +616,5 @@ def test_the_reference_names_every_key_and_variable() -> None:
 def test_the_references_example_is_read(tmp_path: Path) -> None:
     example = REFERENCE.read_text(encoding="utf-8").split("```toml\n")[1].split("```")[0]
     write(tmp_path, {"vmtasks.toml": example})
-    assert Project.load(tmp_path, {}).commands.packages == ("bison",)
+    assert Project.load(tmp_path, {"VMTASKS_ENV_ALLOWED": "API_TOKEN"}).commands.packages == ("bison",)
     assert set(tomllib.loads(example)) == {key.split(".")[0] for key in _settings(Project)}

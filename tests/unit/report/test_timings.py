@@ -38,7 +38,8 @@ def test_runs_that_were_written_down_are_found_again(tmp_path: Path) -> None:
     phase = {"phase": "ssh", "machine": "m", "duration_s": 0.5}
     for name, recipe, started in (("new", "tarbake", "2026-02-02"), ("old", "tarbake", "2026-01-01"), ("x", "o", "2")):
         (tmp_path / name).mkdir()
-        document = {"schema": 2, "recipe": recipe, "started": started, "phases": [phase], "commands": []}
+        document = {"schema": 2, "recipe": recipe, "outcome": "passed", "started": started, "duration_s": 1.0}
+        document |= {"phases": [phase], "commands": []}
         (tmp_path / name / "result.json").write_text(json.dumps(document))
     (tmp_path / "latest").symlink_to("new")
     (tmp_path / "broken").mkdir()

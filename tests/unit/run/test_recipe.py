@@ -350,6 +350,16 @@ def test_a_directory_for_products_that_cannot_be_is_a_usage_error(inv: Inv, tmp_
     assert done.result["message"] == "cannot write artifacts to file/below: Not a directory"
 
 
+def test_a_result_lists_artifacts_up_to_a_number(inv: Inv, tmp_path: Path) -> None:
+    many = "from pathlib import Path\nfrom vmtasks import recipe\n@recipe\ndef lists(run):\n"
+    (tmp_path / "tasks.py").write_text(many + "    [run.artifact(Path(str(number))) for number in range(10_050)]\n")
+    done = inv("lists")
+    assert done.status == 0
+    assert len(done.result["artifacts"]) == len(done.stdout.splitlines()) == 10_000
+    (note,) = done.result["notes"]
+    assert note["text"] == "there are more than 10000 artifacts: the others are there, and not listed"
+
+
 def test_an_unknown_accelerator_is_a_usage_error_before_anything_starts(inv: Inv, tmp_path: Path) -> None:
     boots = 'from vmtasks import recipe\n@recipe\ndef boots(run):\n    with run.boot("bookworm"):\n        pass\n'
     (tmp_path / "tasks.py").write_text(boots)
@@ -435,7 +445,9 @@ def test_two_machines_of_one_run_have_two_names(tmp_path: Path, monkeypatch: pyt
     @contextmanager
     def machine(request: MachineRequest) -> Iterator[Any]:
         started.append(request.name)
-        yield SimpleNamespace(console_log=tmp_path / "console.log", timeout_s=None, mask=lambda _: None)
+        yield SimpleNamespace(
+            console_log=tmp_path / "console.log", timeout_s=None, mask=lambda _: None, share=lambda _: None
+        )
 
     monkeypatch.setattr("vmtasks.providers.boot.machine", machine)
     run = Run(recipe="many", directory=tmp_path)
@@ -455,7 +467,9 @@ def test_a_machine_is_as_its_project_wants_it_and_shows_none_of_its_secrets(
     @contextmanager
     def machine(request: MachineRequest) -> Iterator[Any]:
         started.append(request.options)
-        yield SimpleNamespace(console_log=tmp_path / "console.log", timeout_s=None, mask=masked.extend)
+        yield SimpleNamespace(
+            console_log=tmp_path / "console.log", timeout_s=None, mask=masked.extend, share=lambda _: None
+        )
 
     monkeypatch.setattr("vmtasks.providers.boot.machine", machine)
     monkeypatch.setenv("TOKEN", "hush")

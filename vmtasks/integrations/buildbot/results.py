@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from vmtasks.errors import Outcome
+from vmtasks.report.files.read import run_in
 from vmtasks.report.files.result import SCHEMA
 from vmtasks.report.files.rows import RUNNING
 from vmtasks.report.format import duration
@@ -53,11 +53,9 @@ class BuildResult:
 
 def read(text: str) -> dict[str, Any] | None:
     """Return the document in the text of a result.json; None where there is none that we know."""
-    try:
-        document = json.loads(text)
-    except ValueError:
-        return None
-    return document if isinstance(document, dict) and document.get("schema") == SCHEMA else None
+    document = run_in(text)
+    is_whole = document and document["schema"] == SCHEMA and document.keys() >= {"message", "artifacts"}
+    return document if is_whole else None
 
 
 def cut_short(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -79,11 +77,11 @@ def build_result(document: Mapping[str, Any], *, retries: int, max_retries: int)
     :param retries: how often it was tried before.
     :param max_retries: after how many of them the infrastructure is given up.
     """
-    outcome, recipe = document["outcome"], document["recipe"]
+    outcome, recipe = document["outcome"], one_line(document["recipe"])
     results = _RESULTS.get(outcome, "exception")
     message = f"{recipe}: {one_line(_KILLED if outcome == RUNNING else document['message'])}"
     if results == "success":
-        message = f"{recipe} passed in {duration(document['duration_s'])}"
+        message = f"{recipe} passed in {duration(document['duration_s'] or 0.0)}"
     elif results == "retry":
         message += f" (attempt {retries + 1} of {max_retries + 1})"
         if retries >= max_retries:

@@ -1,0 +1,57 @@
+"""Directories and files that a run writes where the user said, and nowhere that a link of the project's leads."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from vmtasks.errors import UsageError
+
+
+def make_directory(path: Path, *, project: Path) -> Path:
+    """Make a directory, and those above it, and return its path.
+
+    A link on the way is the user's, and followed, up to *project*; beneath that it came with the project.
+
+    :raise UsageError: there is a link on the way, in the project.
+    :raise OSError: the directory cannot be made.
+    """
+    from vmtasks.guest.beneath import beneath
+
+    absolute = path.absolute()
+    root = next((one for one in (*reversed(absolute.parents), absolute) if _is_same(one, project)), None)
+    if root is None:
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+    inside = absolute.relative_to(root)
+    if ".." in inside.parts:
+        return make_directory(Path(os.path.normpath(Path(os.path.realpath(root), inside))), project=project)
+    with beneath(root) as tree:
+        try:
+            tree.parent_of(inside / "_", make=True)
+        except OSError as problem:
+            for above in reversed([inside, *inside.parents]):
+                if (link := root / above).is_symlink() and above.parts:
+                    raise UsageError(
+                        f"cannot write to {path}: {link} is a link in the project, to {link.readlink()}",
+                        hint=f"if that is where it is to go, name that directory itself: {os.path.realpath(absolute)}",
+                    ) from None
+            raise OSError(problem.errno, os.strerror(problem.errno or 0), str(path)) from problem
+    return path
+
+
+def write_file(path: Path, text: str) -> None:
+    """Write a file anew: what stands there is replaced, and no link is written through.
+
+    :raise OSError: it cannot be written.
+    """
+    path.unlink(missing_ok=True)
+    with path.open("x", encoding="utf-8") as file:
+        file.write(text)
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
