@@ -22,7 +22,6 @@ from vmtasks import (
     release,
     source_date_epoch,
 )
-from vmtasks.run.place import write_file
 
 DIRECTORY = "distdirname.txt"
 """The name of the release's directory is in there, where it can be told which of what was made the release is."""
@@ -118,13 +117,12 @@ def tarbake(run: Run, source: str = ".", out: str = "", image: str = "") -> list
         products: list[Path] = []
         for path in sorted(made, key=lambda path: path != chosen):
             for tarball in guest.get(escape(path), target):
-                products += [run.artifact(tarball), run.artifact(_checksum(tarball))]
+                products += [run.artifact(tarball), run.write(*_checksum(tarball))]
         if chosen is None:
             names = ", ".join(path.rpartition("/")[2] for path in made)
             events.emit(events.Note(machine=guest.name, text=f"which of {names} is the release cannot be told"))
         else:
-            write_file(target / DIRECTORY, f"{tops[chosen]}\n")
-            products.append(run.artifact(target / DIRECTORY))
+            products.append(run.write(target / DIRECTORY, f"{tops[chosen]}\n"))
     return products
 
 
@@ -156,9 +154,8 @@ def _top(guest: Guest, path: str, maker: str) -> str:
     return tops[0] if len(tops) == 1 else ""
 
 
-def _checksum(tarball: Path) -> Path:
+def _checksum(tarball: Path) -> tuple[Path, str]:
+    """Return the file that sha256sum(1) checks a tarball by, and what is in it."""
     with tarball.open("rb") as content:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
-    checksum = tarball.with_name(f"{tarball.name}.sha256")
-    write_file(checksum, f"{digest}  {tarball.name}\n")
-    return checksum
+    return tarball.with_name(f"{tarball.name}.sha256"), f"{digest}  {tarball.name}\n"

@@ -123,7 +123,7 @@ class Guest(GuestCommands):
         return self._files.get(remote, local, self._transfer_limit_s(timeout_s))
 
     def _transfer_limit_s(self, timeout_s: float | None) -> float:
-        return next((one for one in (timeout_s, self.limit_s) if one is not None), LIMIT_S)
+        return next((one for one in (timeout_s, self.timeout_s) if one is not None), LIMIT_S)
 
     def share(self, allowance: Allowance) -> None:
         """Have what comes out of this guest count with what comes out of others."""

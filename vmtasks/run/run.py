@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import count
@@ -16,10 +15,9 @@ from typing import TYPE_CHECKING, Never
 
 from invoke.exceptions import Exit
 
-from vmtasks import durable, errors, events
+from vmtasks import errors, events
 from vmtasks.errors import (
     GuestLost,
-    HostError,
     NothingTested,
     TestFailed,
     TestSkipped,
@@ -29,9 +27,8 @@ from vmtasks.errors import (
     message_of,
     outcome_of,
 )
-from vmtasks.report.sanitize import is_harmless
-from vmtasks.run.options import RecipeOptions, accelerator, network
-from vmtasks.run.place import make_directory
+from vmtasks.run.artifacts import ArtifactStore
+from vmtasks.run.options import accelerator, network
 from vmtasks.run.stopwatch import stopwatch
 
 if TYPE_CHECKING:
@@ -42,20 +39,12 @@ if TYPE_CHECKING:
     from vmtasks.providers.preparation import Preparation
     from vmtasks.spec import Checkpoint
 
-_ARTIFACTS_LIMIT = 10_000
-"""How many artifacts a run's result lists."""
-
 
 @dataclass(kw_only=True)
-class Run:
-    """One call of a recipe: its options, its directory, and the machines and test cases that it has."""
+class Run(ArtifactStore):
+    """One call of a recipe: its options, its directory, and the machines, test cases and artifacts that it has."""
 
     recipe: str
-    flags: RecipeOptions = field(default_factory=RecipeOptions)
-    directory: Path
-    home: Path = Path()
-    """The project's directory, or where the recipe is called from: links in there are not ours to write through."""
-    artifacts: list[Path] = field(default_factory=list)
     failed: dict[str, TestFailed] = field(default_factory=dict)
     console: Path | None = None
     nothing_tested: NothingTested | None = None
@@ -229,53 +218,6 @@ class Run:
     def untested(self, message: str, *, details: tuple[str, ...] = (), hint: str = "") -> None:
         """Have the run end as one in which no test told anything, unless something fails."""
         self.nothing_tested = NothingTested(message, details=details, hint=hint)
-
-    def artifact(self, path: Path) -> Path:
-        """Announce a file for the user, and return it: it is on the disk by then.
-
-        A name that a guest chose must not be two lines on standard output, speak to the terminal, or pass for another.
-        """
-        if not is_harmless(str(path)):
-            events.emit(events.Note(text=f"a file with control characters in its name: {path!r}", level="warning"))
-            return path
-        try:
-            with suppress(FileNotFoundError):  # announced all the same: whoever looks for it will see
-                durable.sync(path)
-        except OSError as problem:
-            raise HostError(f"cannot write {path}: {problem.strerror}") from problem
-        self.artifacts.append(path)
-        if len(self.artifacts) <= _ARTIFACTS_LIMIT:
-            events.emit(events.Artifact(path=path))
-        elif len(self.artifacts) == _ARTIFACTS_LIMIT + 1:
-            text = f"there are more than {_ARTIFACTS_LIMIT} artifacts: the others are there, and not listed"
-            events.emit(events.Note(text=text, level="warning"))
-        return path
-
-    def output_dir(self, path: str) -> Path:
-        """Return the directory for artifacts: the one that was asked for, or the run's own; a dry run makes none.
-
-        :raise UsageError: it cannot be written, or a link in the project is on the way.
-        """
-        chosen = Path(path) if path else self.directory / "artifacts"
-        if self.flags.dry_run:
-            return chosen
-        try:
-            chosen = make_directory(chosen, project=self.home)
-        except OSError as problem:
-            raise UsageError(f"cannot write artifacts to {chosen}: {problem.strerror}") from problem
-        if not os.access(chosen, os.W_OK | os.X_OK):
-            raise UsageError(f"cannot write artifacts to {chosen}: it is not yours to write to")
-        return chosen
-
-    def product(self, path: Path) -> Path:
-        """Do what :meth:`artifact` does, as it was called before 0.2."""
-        errors.renamed("run.product()", "run.artifact()")
-        return self.artifact(path)
-
-    def out(self, value: str) -> Path:
-        """Do what :meth:`output_dir` does, as it was called before 0.2."""
-        errors.renamed("run.out()", "run.output_dir()")
-        return self.output_dir(value)
 
     def debug(self, guest: Guest, problem: VmtasksError) -> None:
         """Give the user a look at the machine before it goes, where that was asked for."""

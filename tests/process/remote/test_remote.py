@@ -84,7 +84,7 @@ def baked_in(directory: Path, size_bytes: int) -> BakedImage:
     """An image of so many bytes, as far as sending it is concerned."""
     image = directory / f"small-{KEY}-1"
     image.mkdir(parents=True)
-    (image / "disk.qcow2").write_bytes(os.urandom(size_bytes))
+    (image / "disk.qcow2").write_bytes(b"QFI\xfb" + os.urandom(size_bytes - 4))
     manifest = {"name": "small", "key": KEY, "parent": None, "baked_s": 1.0}
     (image / "manifest.json").write_text(json.dumps(manifest))
     return BakedImage(directory=image, manifest=manifest)

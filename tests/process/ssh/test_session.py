@@ -332,7 +332,7 @@ def test_bad_news_that_comes_once_ends_a_transfer_to_a_guest_that_takes_nothing_
 
     news = [ConnectionLost("the kernel of m panicked")]
     (tmp_path / "file").write_bytes(bytes(1 << 20))
-    sink = streams.Sink(Full(), watch, streams.Progress("upload", "m"))  # type: ignore[arg-type]
+    sink = streams.Sink(Full(), watch, streams.Meter("upload", "m"))  # type: ignore[arg-type]
     with pytest.raises(ConnectionLost, match="panicked"):
         archive.pack(archive.walk(tmp_path / "file"), sink)
 
@@ -461,10 +461,10 @@ def test_a_transfer_that_does_not_end_is_ended(
     (tmp_path / "file").write_text("x")
     with pytest.raises(TimedOut, match=r"cannot put .*: it did not end within 1 s"):
         guest.put(tmp_path / "file", "file", timeout_s=1.0)
-    guest.limit_s = 1.0
+    guest.timeout_s = 1.0
     with pytest.raises((TimedOut, TestFailed), match=r"it did not end within 1 s|cannot unpack"):
         guest.get("file", tmp_path / "out")
-    guest.limit_s = None
+    guest.timeout_s = None
     assert guest.run(["true"]).ok, "the machine is as well as before"
 
 

@@ -1,0 +1,86 @@
+"""What a run brings out for the user: where it goes, and that it is announced."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vmtasks import durable, errors, events
+from vmtasks.errors import HostError, UsageError
+from vmtasks.report.sanitize import is_harmless
+from vmtasks.run.options import RecipeOptions
+from vmtasks.run.place import make_directory, write_file
+
+_ARTIFACTS_LIMIT = 10_000
+"""How many artifacts a run's result lists."""
+
+
+@dataclass(kw_only=True)
+class ArtifactStore:
+    """The directory of a run, and the files that it has announced."""
+
+    flags: RecipeOptions = field(default_factory=RecipeOptions)
+    directory: Path
+    home: Path = Path()
+    """The project's directory, or where the recipe is called from: links in there are not ours to write through."""
+    artifacts: list[Path] = field(default_factory=list)
+
+    def artifact(self, path: Path) -> Path:
+        """Announce a file for the user, and return it: it is on the disk by then.
+
+        A name that a guest chose must not be two lines on standard output, speak to the terminal, or pass for another.
+        """
+        if not is_harmless(str(path)):
+            events.emit(events.Note(text=f"a file with control characters in its name: {path!r}", level="warning"))
+            return path
+        try:
+            with suppress(FileNotFoundError):  # announced all the same: whoever looks for it will see
+                durable.sync(path)
+        except OSError as problem:
+            raise HostError(f"cannot write {path}: {problem.strerror}") from problem
+        self.artifacts.append(path)
+        if len(self.artifacts) <= _ARTIFACTS_LIMIT:
+            events.emit(events.Artifact(path=path))
+        elif len(self.artifacts) == _ARTIFACTS_LIMIT + 1:
+            text = f"there are more than {_ARTIFACTS_LIMIT} artifacts: the others are there, and not listed"
+            events.emit(events.Note(text=text, level="warning"))
+        return path
+
+    def output_dir(self, path: str) -> Path:
+        """Return the directory for artifacts: the one that was asked for, or the run's own; a dry run makes none.
+
+        :raise UsageError: it cannot be written, or a link in the project is on the way.
+        """
+        chosen = Path(path) if path else self.directory / "artifacts"
+        if self.flags.dry_run:
+            return chosen
+        try:
+            chosen = make_directory(chosen, project=self.home)
+        except OSError as problem:
+            raise UsageError(f"cannot write artifacts to {chosen}: {problem.strerror}") from problem
+        if not os.access(chosen, os.W_OK | os.X_OK):
+            raise UsageError(f"cannot write artifacts to {chosen}: it is not yours to write to")
+        return chosen
+
+    def write(self, path: Path, text: str) -> Path:
+        """Write a small file among the artifacts, announce it, and return it: no link that stands there is followed.
+
+        :raise UsageError: it cannot be written.
+        """
+        try:
+            write_file(path, text)
+        except OSError as problem:
+            raise UsageError(f"cannot write {path}: {problem.strerror}") from problem
+        return self.artifact(path)
+
+    def product(self, path: Path) -> Path:
+        """Do what :meth:`artifact` does, as it was called before 0.2."""
+        errors.renamed("run.product()", "run.artifact()")
+        return self.artifact(path)
+
+    def out(self, value: str) -> Path:
+        """Do what :meth:`output_dir` does, as it was called before 0.2."""
+        errors.renamed("run.out()", "run.output_dir()")
+        return self.output_dir(value)
