@@ -18,13 +18,14 @@ from vmtasks.integrations.buildbot.step import VmTask
 BUILDER = "test-in-vm-bookworm"
 
 
-def test_masters_find_the_step_and_the_worker_among_their_plugins() -> None:
-    from buildbot.plugins import steps, worker
+def test_masters_find_what_is_ours_among_their_plugins() -> None:
+    from buildbot.plugins import steps, util, worker
 
     from vmtasks.integrations.buildbot.latent import VMLatentWorker
+    from vmtasks.integrations.buildbot.rebake import bakes
     from vmtasks.integrations.buildbot.step import VmTask
 
-    assert (steps.VmTask, worker.VMLatentWorker) == (VmTask, VMLatentWorker)
+    assert (steps.VmTask, worker.VMLatentWorker, util.bakes) == (VmTask, VMLatentWorker, bakes)
 
 
 def test_a_run_that_passes_shows_its_logs_and_hands_over_its_products(farm: Farm) -> None:

@@ -89,7 +89,7 @@ def test_what_a_run_and_a_guest_were_told_before_is_understood_and_warns(tmp_pat
     with pytest.warns(FutureWarning, match="goes_on= is now continue_on_error=True"), run.case("one", **options):
         raise vmtasks.TestFailed("no")
     assert [*run.failed] == ["one"]
-    guest = vmtasks.Guest(SimpleNamespace(machine="m"))  # type: ignore[arg-type]
+    guest = vmtasks.Guest(SimpleNamespace(machine="m"))
     with pytest.warns(FutureWarning, match="guest.limit_s is now guest.timeout_s"):
         guest.limit_s = 5.0
     assert guest.timeout_s == 5.0

@@ -78,7 +78,7 @@ def show(_: Context, name: str, path: bool = False) -> None:
     print(f"stands on    {' -> '.join(layer.name for layer in definition.lineage)}")
     print(f"content key  {key_of(definition)}")
     if baked is None:
-        print(f"not baked    `inv images.bake {name}` does it, and so does whoever boots it first")
+        print(f"not baked    `inv images.bake {name}` does it, and so does the first boot")
         return
     print(f"baked in     {baked.directory}")
     print(json.dumps(dict(baked.manifest), indent=1))

@@ -8,7 +8,7 @@ A lock on the directory itself makes looking and taking one step.
 A claim is admitted once every earlier one has been and the limits leave room for it. None overtakes another, so
 that many small machines never starve a large one.
 
-This is courtesy among the users of a host, not a defence: whoever can log in can also hold every slot. But
+This is courtesy among the users of a host, not a defence: any user who can log in can also hold every slot. But
 what others put into the directory is never followed, never written to, and believed only if it is well formed.
 
 Standard library only: the supervisor takes its slot itself, also on hosts that have nothing but python3.

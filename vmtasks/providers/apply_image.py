@@ -26,7 +26,7 @@ def apply_image(guest: Guest, definition: Definition) -> None:
     What only makes a bootable disk is left out: ``boot_packages``, and the tree of the image at the bottom.
 
     :raise UsageError: it is another Debian than the image is.
-    :raise HostError: it cannot be furnished.
+    :raise HostError: it cannot be given all of that.
     """
     with events.phase("provision", machine=guest.name, detail=definition.name):
         try:

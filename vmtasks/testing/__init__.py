@@ -1,4 +1,4 @@
-"""Fakes for tests, of this project and of whoever uses it; each is tested against the real thing."""
+"""Fakes for tests, of this project and of projects that use it; each is tested against the real thing."""
 
 from vmtasks.testing.fake_provider import FakeProvider
 

@@ -1,4 +1,4 @@
-"""Machines on Amazon EC2: an instance for each, of a machine image of somebody else's, furnished as ours would be."""
+"""Machines on Amazon EC2: an instance for each, from an AMI that is given what our image has."""
 
 from __future__ import annotations
 

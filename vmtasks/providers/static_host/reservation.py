@@ -147,7 +147,7 @@ class Reservation:
                 channel.shutdown_write()
             if channel.status_event.wait(END_LIMIT_S) and channel.exit_status == 0:
                 return
-        text = f"{self._host} may not be tidied up: whoever has it next does that first"
+        text = f"{self._host} may not be tidied up: the next run there does that first"
         events.emit(events.Note(machine=machine, text=text, level="warning"))
 
 
