@@ -13,7 +13,7 @@ import os
 from vmtasks.process.landlock import Reach
 
 _SYSTEM = (
-    "/usr", "/lib", "/lib32", "/lib64", "/libx32",
+    "/usr", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/gnu/store",
     *(f"/etc/{name}" for name in (
         "ld.so.cache", "ld.so.preload", "localtime", "resolv.conf", "hosts", "host.conf", "nsswitch.conf", "gai.conf",
         "alternatives", "qemu",

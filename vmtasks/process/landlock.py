@@ -25,7 +25,7 @@ _ASK_VERSION = 1
 _PATH_BENEATH = 1
 
 EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = (1 << bit for bit in range(4))
-MAKE_CHAR, MAKE_BLOCK = 1 << 6, 1 << 11
+MAKE_CHAR, MAKE_FIFO, MAKE_BLOCK, MAKE_SYM = (1 << bit for bit in (6, 10, 11, 12))
 REFER, TRUNCATE, IOCTL_DEV = 1 << 13, 1 << 14, 1 << 15
 _SCOPES = 0b11  # abstract unix sockets, signals
 _FIRST_RIGHTS = (1 << 13) - 1
@@ -34,8 +34,9 @@ _SCOPES_SINCE = 6
 
 READ = EXECUTE | READ_FILE | READ_DIR | IOCTL_DEV
 """What may be done with what is only read; whether a device obeys an ioctl, the way it was opened decides."""
-WRITE = ~(EXECUTE | MAKE_CHAR | MAKE_BLOCK)
-"""What may be done with what is written: anything but run it, or make a device there."""
+WRITE = ~(EXECUTE | MAKE_CHAR | MAKE_FIFO | MAKE_BLOCK | MAKE_SYM)
+"""What may be done with what is written: anything but run it, or leave what leads who comes after elsewhere: links,
+devices and pipes."""
 _OF_FILES = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV
 
 

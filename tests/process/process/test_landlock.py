@@ -43,6 +43,8 @@ def connect(name):
         line.connect(bytes.fromhex(name))
 
 do = {"read": read, "write": write, "list": os.listdir, "remove": os.unlink, "mkdir": os.mkdir, "connect": connect,
+      "symlink": lambda path: os.symlink("/etc/shadow", path), "fifo": os.mkfifo,
+      "link": lambda path: os.link("/etc/passwd", path),
       "signal": lambda pid: os.kill(pid, 0), "truncate": lambda path: os.truncate(path, 0)}
 print(json.dumps([tried(do[verb], argument) for verb, argument in json.loads(sys.argv[1])]))
 """
@@ -129,6 +131,15 @@ def test_what_is_written_is_not_run(house: Path) -> None:
         pytest.raises(PermissionError),
     ):
         subprocess.run([program], check=True, preexec_fn=lambda: (drop_privileges(), restrict(rules)))
+
+
+@pytest.mark.parametrize("verb", ["symlink", "fifo", "link"])
+def test_what_is_written_leads_nowhere_else(house: Path, verb: str) -> None:
+    own = house / "own"
+    (found,) = tries(Reach(write=(str(own),)), (verb, own / "new"))
+    assert found in {"PermissionError", "OSError"}  # EXDEV, from another directory
+    assert not (own / "new").is_symlink()
+    assert not (own / "new").exists()
 
 
 def test_what_is_not_there_is_passed_over(house: Path) -> None:

@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.fake_qemu import FILES
-from tests.process.supervised import Supervisor
+from tests.process.supervised import LIMIT_S, PACKAGE, Supervisor
 from vmtasks.process.landlock import Reach, abi
 from vmtasks.supervisor.plan import Plan
 
+SEALED = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from vmtasks.process.child import drop_privileges
+from vmtasks.process.landlock import Reach, restrict, ruleset
+from vmtasks.supervisor.confined import start_confined
+
+drop_privileges()
+for _ in range(16):
+    with ruleset(Reach(write=("/",), read=("/",))) as rules:
+        restrict(rules)
+try:
+    start_confined(["true"], Reach())
+except OSError as problem:
+    print(problem)
+"""
 Supervise = Callable[..., Supervisor]
 MakePlan = Callable[..., Plan]
 REFUSED = "Permission denied"
@@ -72,3 +90,10 @@ def test_temporary_files_are_made_in_the_machines_directory(
     ours = plan()
     last = supervise(ours._replace(argv=(ours.argv[0], "-c", show))).hears("gone")
     assert last["qemu"] == f"TMPDIR: {ours.directory}\n"
+
+
+def test_what_the_kernel_does_not_confine_is_not_started() -> None:
+    argv = [sys.executable, "-I", "-S", "-c", SEALED, str(PACKAGE.parent)]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=LIMIT_S, check=True)
+    assert done.stdout == "true could not be confined: the kernel refused (landlock(7))\n"
+    assert done.stderr == ""
