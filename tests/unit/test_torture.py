@@ -165,10 +165,11 @@ def test_files_that_nobody_needs_are_found_and_what_is_kept_is_not(tmp_path: Pat
         (cache / "snapshots" / name).mkdir()
         (cache / "snapshots" / name / "snapshot.json").write_text(f'{{"kind": "{kind}"}}')
     (cache / "snapshots/good.lock").touch()
+    (cache / ".accelerator-x1y2").touch()
     tmp.mkdir()
     (tmp / "forgotten").touch()
     assert {path.name for path in files(cache, tmp, frozen=[old])} == {
-        "m-1", ".bad.part", f".{old}.part", "forgotten", checkpoint,
+        "m-1", ".bad.part", f".{old}.part", ".accelerator-x1y2", "forgotten", checkpoint,
     }  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from vmtasks import durable
+from vmtasks import durable, events
 from vmtasks.config.paths import cache_dir
 from vmtasks.errors import HostError
 from vmtasks.process.cleanup import remove_at_exit
@@ -78,7 +78,8 @@ def choose(value: Literal["auto", "kvm", "tcg"]) -> Choice:
             return Choice(**known)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass  # never tried, or not our file: try now
-    choice, holds_s = _try()
+    with events.phase("accelerator", detail="KVM and emulation are tried"):
+        choice, holds_s = _try()
     data = {"circumstances": circumstances, "until_s": time.monotonic() + holds_s, **asdict(choice)}
     with suppress(OSError):  # where the cache cannot be written, the next one tries again
         memory.parent.mkdir(parents=True, exist_ok=True)

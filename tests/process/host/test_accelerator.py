@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -38,3 +39,25 @@ def test_a_trial_ends_with_its_caller_and_has_no_privileges(tmp_path: Path) -> N
     while there.exists() and b"sleep" in there.read_bytes():
         assert not deadline.passed, "it goes on without its caller"
     assert int((tmp_path / "pid.rights").read_text().split()[1], 16) == 0
+
+
+KILLED = """
+import math, os, signal
+from vmtasks.host import accelerator
+accelerator._try = lambda: (accelerator.Choice(accelerator="tcg", reason="a test"), math.inf)
+accelerator.durable.rename = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+accelerator.choose("auto")
+"""
+
+
+def test_one_that_is_killed_while_it_writes_the_answer_down_leaves_nothing(tmp_path: Path) -> None:
+    for program in ("qemu-system-x86_64", "qemu-img"):
+        (tmp_path / program).write_text("")
+        (tmp_path / program).chmod(0o755)
+    cache = tmp_path / "cache"
+    environ = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "VMTASKS_CACHE": str(cache)}
+    done = subprocess.run([sys.executable, "-c", KILLED], env=environ, check=False, timeout=LIMIT_S)
+    assert done.returncode == -signal.SIGKILL
+    deadline = Deadline.after(LIMIT_S)
+    while list(cache.iterdir()):
+        assert not deadline.passed, "it is left"
