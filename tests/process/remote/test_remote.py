@@ -83,7 +83,7 @@ def baked_in(directory: Path, size_bytes: int) -> BakedImage:
     """An image of so many bytes, as far as sending it is concerned."""
     image = directory / f"small-{KEY}-1"
     image.mkdir(parents=True)
-    (image / "disk.qcow2").write_bytes(os.urandom(size_bytes))
+    (image / "disk.qcow2").write_bytes(b"QFI\xfb" + os.urandom(size_bytes - 4))
     manifest = {"name": "small", "key": KEY, "parent": None, "baked_s": 1.0}
     (image / "manifest.json").write_text(json.dumps(manifest))
     return BakedImage(directory=image, manifest=manifest)
@@ -311,6 +311,15 @@ def test_what_has_arrived_need_not_be_sent_again(far: RemoteHost, big: BiggerHos
         upload.sent(again, image)
     assert upload.sent(again, image).drop()
     again.close()
+
+
+def test_an_image_that_was_damaged_there_is_sent_anew(far: RemoteHost, tmp_path: Path) -> None:
+    image = baked_in(tmp_path, 20_000)
+    there = upload.sent(far, image)
+    disk = there.disk.read_bytes()
+    there.disk.write_bytes(bytes(len(disk)))
+    assert upload.sent(far, image).disk.read_bytes() == disk
+    assert there.drop()
 
 
 def test_an_image_that_two_send_at_once_is_sent_once(far: RemoteHost, tmp_path: Path) -> None:
