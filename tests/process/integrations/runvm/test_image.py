@@ -48,7 +48,7 @@ def ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     baked = tmp_path / "cache" / "images" / "mine-0123456789abcdef-1"
     baked.mkdir(parents=True)
     for name in ("vmlinuz", "initrd", "id_ed25519", "known_hosts", "in-use"):
-        (baked / name).touch()
+        (baked / name).write_text(name)
     (baked / "manifest.json").write_text(json.dumps({"name": "mine", "key": "0123", "parent": None, "baked_s": 0}))
     return create(str(baked / "disk.qcow2"))
 
