@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from benchmarks import files, host, starts
+from benchmarks import files, host, kept, starts
 from benchmarks.measurement import Measurement, Rows, checkout
 from vmtasks.errors import UsageError
 
@@ -32,6 +32,8 @@ GROUPS: dict[str, Callable[[Scope], Rows]] = {
     "build": lambda _: host.second_build(),
     "example": lambda _: host.second_example(),
     "bake": lambda _: host.bake(),
+    "lasting": lambda scope: kept.lasting(scope.runs),
+    "glance": lambda _: kept.glances(),
 }
 """What there is to measure, by the name that --only takes."""
 

@@ -11,7 +11,8 @@ from invoke.tasks import task
     help={
         "runs": "how often each machine starts and each transfer is made (default: 5)",
         "output_mib": "how much a guest prints while memory is measured, in MiB (default: 1024)",
-        "only": "measure this alone: list, start, cold, crowd, files, memory, build, example, bake; may be repeated",
+        "only": "measure this alone, may be repeated: list, start, cold, crowd, files, memory, build, example, bake, "
+        "lasting, glance",
     },
     auto_shortflags=False,
 )

@@ -76,6 +76,8 @@ class Arena:
         with ExitStack() as stack:
             if phase.name == "template":
                 shutil.rmtree(self._cache / "snapshots")
+            if phase.name == "accelerator":
+                (self._cache / "accelerator.json").unlink(missing_ok=True)
             if phase.name == "slot":
                 claim = slots.Claim("torture", 0, slots.Limits(machines=_MANY, memory_mib=_MANY))
                 stack.enter_context(claim).wait()

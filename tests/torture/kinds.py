@@ -28,6 +28,7 @@ INV = Kind(
     callers=("make", "inv"),
     line=_make,
     phases=(
+        Phase(name="accelerator", usual_s=0.5, inside=()),  # without what is tried, a run goes on with the other one
         Phase(name="bake", usual_s=8.0, inside=("tool",)),
         Phase(name="template", usual_s=11.0, inside=_MACHINE, goes_on=True),
         Phase(name="slot", usual_s=1.0, inside=("supervisor",)),

@@ -116,7 +116,7 @@ def files(cache: Path, tmp: Path, *, frozen: Iterable[str]) -> Iterator[Path]:
     :param frozen: the frozen machines that were there before; templates that were completed since may stay.
     """
     yield from sorted(cache.glob("machines/*"))
-    yield from sorted(cache.glob("*/.*.part"))
+    yield from sorted((*cache.glob("*/.*.part"), *cache.glob(".accelerator-*")))
     yield from sorted(tmp.iterdir())
     for path in sorted(cache.glob("snapshots/[!.]*")):
         if re.fullmatch(r"[0-9a-f]{16}-[0-9a-f]+", path.name) and path.name not in frozen and not _is_template(path):

@@ -21,6 +21,7 @@ def place() -> Iterator[Arena]:
 @pytest.mark.parametrize(
     ("phase", "process", "way"),
     [
+        ("accelerator", "job", "KILL"),
         ("bake", "inv", "KILL"),
         ("slot", "make", "KILL"),
         ("restore", "job", "HUP"),

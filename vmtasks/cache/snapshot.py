@@ -92,8 +92,10 @@ class Snapshot(CacheEntry):
                 return "a file has been written to since"
         except OSError as problem:
             return f"{Path(problem.filename).name} cannot be read: {problem.strerror}"
-        known = self.metadata.get("digests", {})  # an earlier version made it, or it is its maker's alone
-        return damage_of(self.directory, known if isinstance(known, dict) else {}, completely=completely)
+        known = self.metadata.get("digests", {})  # an earlier version wrote none, nor does who alone has it
+        if not isinstance(known, dict):
+            return "what is written down of its files makes no sense"
+        return damage_of(self.directory, known, completely=completely)
 
     def touch(self) -> None:
         """Remember that it serves."""

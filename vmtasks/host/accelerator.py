@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from vmtasks import durable, typed_json
+from vmtasks import durable, events, typed_json
 from vmtasks.config.paths import cache_dir
 from vmtasks.errors import HostError
 from vmtasks.host.confined import confined_argv
@@ -78,7 +78,8 @@ def choose(value: Literal["auto", "kvm", "tcg"]) -> Choice:
     known = typed_json.read(memory, _SHAPE)  # none where it was never tried
     if known and known["circumstances"] == circumstances and time.monotonic() < known["until_s"]:
         return Choice(accelerator=known["accelerator"], reason=known["reason"])
-    choice, holds_s = _try()
+    with events.phase("accelerator", detail="KVM and emulation are tried"):
+        choice, holds_s = _try()
     data = {"circumstances": circumstances, "until_s": time.monotonic() + holds_s, **asdict(choice)}
     with suppress(OSError):  # where the cache cannot be written, the next one tries again
         memory.parent.mkdir(parents=True, exist_ok=True)

@@ -54,6 +54,8 @@ def receiving(serial: str, sizes: Mapping[str, int]) -> Iterator[dict[str, int] 
             yield None
             return
         _sweep(serial)
+        if not entry.CacheEntry(directory=images_dir() / serial).drop():
+            raise HostError(f"cannot take in {serial}: it is damaged there, and a machine stands on it")
         incoming = _incoming(serial)
         incoming.mkdir(parents=True, exist_ok=True)
         have = {file: min(_size(incoming / file), size) for file, size in sizes.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -54,3 +55,25 @@ def test_a_trial_ends_with_its_caller_and_has_no_privileges(tmp_path: Path) -> N
         assert "sealed" in written
         assert "a secret" not in written
         assert not (tmp_path / "sector.more").exists()
+
+
+KILLED = """
+import math, os, signal
+from vmtasks.host import accelerator
+accelerator._try = lambda: (accelerator.Choice(accelerator="tcg", reason="a test"), math.inf)
+accelerator.durable.rename = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+accelerator.choose("auto")
+"""
+
+
+def test_one_that_is_killed_while_it_writes_the_answer_down_leaves_nothing(tmp_path: Path) -> None:
+    for program in ("qemu-system-x86_64", "qemu-img"):
+        (tmp_path / program).write_text("")
+        (tmp_path / program).chmod(0o755)
+    cache = tmp_path / "cache"
+    environ = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "VMTASKS_CACHE": str(cache)}
+    done = subprocess.run([sys.executable, "-c", KILLED], env=environ, check=False, timeout=LIMIT_S)
+    assert done.returncode == -signal.SIGKILL
+    deadline = Deadline.after(LIMIT_S)
+    while list(cache.iterdir()):
+        assert not deadline.passed, "it is left"

@@ -15,6 +15,7 @@ import pytest
 from tests.fake_qemu import FILES, Script, command
 from tests.keys import make_keys
 from vmtasks import events
+from vmtasks.cache.snapshot import FILES, Snapshot, file_stamps
 from vmtasks.config.settings import HostSettings
 from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError, ConnectionLost, GuestLost, HostError, StillRunning
@@ -432,3 +433,82 @@ def test_machine_that_has_panicked_is_not_asked_to_power_off(
     with pytest.raises(StillRunning, match="did not power itself off any more"):
         stack.close()
     assert guest.ran == []
+
+
+# --- what it starts from is damaged ------------------------------------------------------------------------------
+
+REFUSES: Script = {"start": [["complain", "Image is not in qcow2 format"], ["exit", 1]]}
+
+
+@pytest.fixture
+def template(tmp_path: Path, launch: LaunchConfig) -> BootSource:
+    """Return a template that is what it was made to a look at its files, and a disk to boot from instead."""
+    assert launch.baked
+    launch.baked.in_use.touch()
+    directory = tmp_path / "cache" / "snapshots" / "0123-1"
+    directory.mkdir(parents=True)
+    for name in (*FILES, "in-use"):
+        (directory / name).write_bytes(name.encode())
+    metadata = {"kind": "template", "name": "bookworm", "key": "0123", "made_s": 1.0, "files": file_stamps(directory)}
+    frozen = Snapshot(directory=directory, metadata={**metadata, "stands_on": [str(launch.baked.in_use)]})
+    assert frozen.intact
+    return BootSource(frozen=frozen, reason="of a template", fallback=BootSource())
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_template_that_qemu_refuses_costs_a_cold_boot_and_goes(
+    host: Callable[..., None], machine: Machine, launch: LaunchConfig, template: BootSource, heard: list[events.Event]
+) -> None:
+    host(REFUSES, {})
+    assert template.frozen
+    with running(machine, launch, template) as guest:
+        assert guest.source.kind == "cold"
+        assert "the template did not serve" in guest.source.reason
+        assert "Image is not in qcow2 format" in guest.source.reason
+    assert any("Image is not in qcow2 format; trying again" in text for text in notes(heard))
+    assert not template.frozen.directory.exists()
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_template_stays_where_the_disk_does_not_serve_either(
+    host: Callable[..., None], machine: Machine, launch: LaunchConfig, template: BootSource
+) -> None:
+    host(REFUSES)
+    assert template.frozen
+    with pytest.raises(HostError, match="Image is not in qcow2 format") as caught, running(machine, launch, template):
+        pass
+    assert "inv images.check" in caught.value.hint
+    assert template.frozen.intact
+    assert launch.baked
+    assert launch.baked.disk.exists(), "nothing is known against it"
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_an_image_that_does_not_start_is_read_and_goes_if_it_is_damaged(
+    host: Callable[..., None], machine: Machine, launch: LaunchConfig
+) -> None:
+    host(REFUSES)
+    assert launch.baked
+    launch.baked.disk.write_bytes(b"none")
+    says = "the image bookworm was damaged, and has been removed: disk"
+    with pytest.raises(HostError, match=says) as caught, running(machine, launch):
+        pass
+    assert caught.value.hint == "run it again: the image is baked anew"
+    assert not launch.baked.directory.exists()
+
+
+@pytest.mark.parametrize("name", ["id_ed25519", "known_hosts"])
+@pytest.mark.parametrize("text", [None, "", "nonsense\n", "vmtasks ssh-ed25519 AAAA\n", "vmtasks no-such-kind AAAA\n"])
+def test_a_key_that_is_none_is_noticed_before_anything_is_waited_for(
+    host: Callable[..., None], machine: Machine, launch: LaunchConfig, name: str, text: str | None
+) -> None:
+    host({})
+    assert launch.baked
+    path = launch.baked.directory / name
+    path.unlink()
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(HostError, match=r"cannot log in to the guest|was damaged") as caught, running(machine, launch):
+        pass
+    assert name in str(caught.value)
+    assert caught.value.hint

@@ -314,6 +314,15 @@ def test_what_has_arrived_need_not_be_sent_again(far: RemoteHost, big: BiggerHos
     again.close()
 
 
+def test_an_image_that_was_damaged_there_is_sent_anew(far: RemoteHost, tmp_path: Path) -> None:
+    image = baked_in(tmp_path, 20_000)
+    there = upload.sent(far, image)
+    disk = there.disk.read_bytes()
+    there.disk.write_bytes(bytes(len(disk)))
+    assert upload.sent(far, image).disk.read_bytes() == disk
+    assert there.drop()
+
+
 def test_an_image_that_two_send_at_once_is_sent_once(far: RemoteHost, tmp_path: Path) -> None:
     image = baked_in(tmp_path, 20_000_000)
     seen: list[events.Event] = []

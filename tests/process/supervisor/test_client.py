@@ -290,3 +290,14 @@ def test_caller_and_supervisor_that_are_killed_at_once(
     assert ended(qemu_pid, within_s=deadline.left_s)
     while not nothing_is_left(ours):
         assert not deadline.passed
+
+
+def test_the_ticket_of_a_supervisor_that_was_killed_goes_at_once(plan: Plan, log: Path, ended: Ended) -> None:
+    ours = plan()
+    with supervised(ours, log=log) as client:
+        start(client)
+        pid = supervisor_of(ours)
+        assert not ended(pid, within_s=0)
+        os.kill(pid, signal.SIGKILL)
+        assert ended(pid)
+    assert list(Path(ours["slot"]["directory"]).iterdir()) == []

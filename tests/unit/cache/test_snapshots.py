@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from vmtasks import events
 from vmtasks.cache import snapshot, snapshots
-from vmtasks.cache.snapshot import Snapshot
+from vmtasks.cache.snapshot import FILES, Snapshot
 from vmtasks.cache.snapshots import all_frozen, create, find, has_room, prune, quota_bytes, read, sweep
 from vmtasks.config.settings import HostSettings
 from vmtasks.host.flock import try_lock
@@ -77,6 +78,81 @@ def test_a_damaged_one_is_dropped_with_a_word(freeze: Callable[..., Snapshot], n
         "the template of name of k1 is damaged: a file has been written to since; dropped"
     ]
     assert not path.exists()
+
+
+def zeros(path: Path) -> None:
+    path.write_bytes(bytes(FILE_BYTES))
+
+
+def header(path: Path) -> None:
+    path.write_bytes(b"?" * 200 + path.read_bytes()[200:])
+
+
+def end(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-200] + b"?" * 200)
+
+
+@pytest.mark.parametrize("spoil", [zeros, header, end])
+@pytest.mark.parametrize("name", ["ram", "state", "disk.qcow2", "overlay"])
+def test_one_with_other_bytes_of_the_same_size_and_time_is_dropped(
+    freeze: Callable[..., Snapshot], name: str, spoil: Callable[[Path], None]
+) -> None:
+    notes: list[events.Event] = []
+    path = freeze("k1").directory / name
+    was = path.stat()
+    spoil(path)
+    os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns))
+    with events.listening(notes.append):
+        assert find("k1") is None
+    assert [note.text for note in notes if isinstance(note, events.Note)] == [
+        f"the template of name of k1 is damaged: {name} has other bytes than when it was made; dropped"
+    ]
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"made_s": "x"}, {"made_s": 1e300}, {"made_s": None}, {"stands_on": 5}, {"stands_on": [5]},
+     {"stands_on": ["\0"]}, {"files": 5}, {"files": {}}, {"files": {"ram": "x"}}, {"digests": {"ram": 5}},
+     {"digests": {"ram": {}}}, {"digests": 5}, {"kind": 5}, {"name": None}],
+)  # fmt: skip
+def test_one_whose_record_makes_no_sense_is_none(freeze: Callable[..., Snapshot], changes: dict[str, object]) -> None:
+    made = freeze("0123456789abcdef")
+    (made.directory / "snapshot.json").write_text(json.dumps({**made.metadata, **changes}))
+    assert find("0123456789abcdef") is None
+    prune(10**9)
+    assert not made.directory.exists()
+
+
+def test_one_of_an_earlier_version_counts(freeze: Callable[..., Snapshot]) -> None:
+    made = freeze("k1")
+    (made.directory / "snapshot.json").write_text(
+        json.dumps({name: value for name, value in made.metadata.items() if name != "digests"})
+    )
+    assert find("k1")
+    assert snapshots.condemn(read(made.directory)) == ""
+
+
+def test_one_wrong_bit_is_found_when_all_is_read(freeze: Callable[..., Snapshot]) -> None:
+    large = 3 * 1024 * 1024
+    with create("k1", "template", "large", stands_on=()) as (into, final):
+        for name in FILES:
+            (into / name).write_bytes(b"x" * large)
+    path, at = final / "ram", 1024 * 1024 + 30_000  # between two of the blocks that a glance looks at
+    was = path.stat()
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(b"y")
+    os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns))
+    found = find("k1")
+    assert found
+    assert snapshots.condemn(found) == "ram has other bytes than when it was made"
+    assert not final.exists()
+
+
+def test_what_is_its_makers_alone_is_not_read_once_more(freeze: Callable[..., Snapshot]) -> None:
+    assert "digests" not in freeze("k1", keep=False).metadata
+    assert set(freeze("k2").metadata["digests"]) == set(FILES)
 
 
 def test_one_whose_image_is_gone_is_none(freeze: Callable[..., Snapshot], base: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
+import json
 import os
 import signal
 import subprocess
@@ -13,12 +15,17 @@ from typing import Any
 
 import pytest
 from invoke.context import Context
+from invoke.exceptions import Exit
 
+from tests.keys import make_keys
 from vmtasks.cache import snapshots
+from vmtasks.cache.snapshot import FILES
 from vmtasks.cli import checks, images, vm
 from vmtasks.errors import HostError, Interrupted, UsageError
 from vmtasks.host import slots
+from vmtasks.host.flock import flock
 from vmtasks.image import baked as cache
+from vmtasks.image import damage
 from vmtasks.providers import boot
 from vmtasks.providers.qemu import provider
 
@@ -91,6 +98,89 @@ def test_gc_says_what_it_has_swept(capsys: pytest.CaptureFixture[str]) -> None:
         path.mkdir(parents=True)
     vm.gc(Context())
     assert capsys.readouterr().out == "".join(f"swept {path}\n" for path in left)
+
+
+def test_gc_sweeps_locks_that_nobody_has_and_dead_tickets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    queue = tmp_path / "queue"
+    queue.mkdir()
+    (queue / "000000000001").touch()
+    monkeypatch.setattr(slots, "default_directory", lambda: str(queue))
+    home = cache.images_dir().parent
+    locks = [home / path for path in ("images/base.lock", "snapshots/base.lock", "runvm/0123.lock", "images/held.lock")]
+    for path in locks:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (home / "images/.lock").touch()
+    fd = flock(locks[-1], fcntl.LOCK_EX)
+    try:
+        vm.gc(Context())
+    finally:
+        os.close(fd)
+    assert sorted(path.name for path in home.glob("*/*.lock") if path.name != ".lock") == ["held.lock"]
+    assert list(queue.iterdir()) == []
+    assert capsys.readouterr().out == f"swept {queue}/000000000001\n"
+
+
+@pytest.fixture
+def kept() -> dict[str, Path]:
+    """Return the files of an image and of a template, by their kind."""
+    directory = cache.images_dir() / f"base-{'0' * 16}-1"
+    directory.mkdir(parents=True)
+    (directory / "disk.qcow2").write_bytes(b"disk" * 1000)
+    make_keys(directory)
+    (directory / "in-use").touch()
+    manifest = {"name": "base", "key": "0" * 16, "parent": None, "baked_s": 1.0, **damage.described(directory)}
+    (directory / "manifest.json").write_text(json.dumps(manifest))
+    with snapshots.create("0" * 16, "template", "base", stands_on=(directory / "in-use",)) as (into, final):
+        for name in FILES:
+            (into / name).write_bytes(b"x" * 1000)
+    return {"image": directory / "disk.qcow2", "template": final / "state"}
+
+
+def spoil(path: Path) -> None:
+    was = path.stat()
+    path.write_bytes(bytes(was.st_size))
+    os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns))
+
+
+def test_a_check_of_what_is_whole(kept: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    images.check(Context())
+    assert capsys.readouterr().out == f"image {kept['image'].parent.name}: whole\ntemplate base: whole\n"
+    (finding,) = checks._damaged()
+    assert finding.level == "good"
+    assert "inv images.check" in finding.remedy
+
+
+@pytest.mark.parametrize("kind", ["image", "template"])
+def test_a_check_removes_what_is_damaged_and_the_doctor_sends_there(
+    kept: dict[str, Path], kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoil(kept[kind])
+    (finding,) = checks._damaged()
+    assert finding.level == "limited"
+    assert f"{kept[kind].name} has other bytes than when it was made" in finding.says
+    assert "inv images.check" in finding.remedy
+    images.check(Context())
+    assert f"damaged: {kept[kind].name} has other bytes than when it was made; removed" in capsys.readouterr().out
+    assert not kept[kind].exists()
+    left = ["good"] if kind == "template" else []  # the template stood on the image
+    assert [finding.level for finding in checks._damaged()] == left
+
+
+def test_a_check_says_what_stays_because_it_is_in_use(
+    kept: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoil(kept["image"])
+    fd = flock(kept["image"].with_name("in-use"), fcntl.LOCK_SH)
+    try:
+        with pytest.raises(Exit) as caught:
+            images.check(Context())
+    finally:
+        os.close(fd)
+    assert caught.value.code == 69
+    assert "it stays, because something stands on it" in capsys.readouterr().out
 
 
 def test_a_shell_without_a_terminal_boots_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -161,6 +161,21 @@ def test_looking_at_a_queue_that_is_not_there_does_not_make_it(queue: str) -> No
     assert not Path(queue).exists()
 
 
+def test_dead_tickets_are_swept_when_asked_and_living_ones_stay(queue: str) -> None:
+    assert slots.sweep(queue) == ()
+    with Claim("dead", 1000, ONE, directory=queue):
+        (ticket,) = Path(queue).iterdir()
+        content = ticket.read_bytes()
+    ticket.write_bytes(content)
+    with Claim("living", 1000, ONE, directory=queue) as living:  # which sweeps as well
+        dead = Path(queue, "000000000009")
+        dead.write_bytes(content)
+        assert slots.sweep(queue) == (str(dead),)
+        assert not dead.exists()
+        assert names(tickets(queue)) == ["living running"]
+        assert living.poll() == ()
+
+
 def test_dead_ticket_counts_for_nothing_and_is_swept_by_the_next_claim(queue: str) -> None:
     with Claim("dead", 1000, ONE, directory=queue):
         (ticket,) = Path(queue).iterdir()

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from vmtasks import durable
 from vmtasks import events as e
 from vmtasks.errors import HostError, Outcome
 from vmtasks.report.files.document import document, put
@@ -173,6 +174,18 @@ def test_a_killed_run_leaves_the_truth(tmp_path: Path) -> None:
         assert on_disk(path)["cases"][0]["outcome"] == "passed"
         e.emit(e.RunEnded(outcome="passed"))
         assert on_disk(path)["outcome"] == "passed"
+
+
+def test_only_what_a_run_ended_with_waits_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr(durable, "sync", lambda path: synced.append(json.loads(path.read_text())["outcome"]))
+    with document(ResultFile(tmp_path / "result.json")):
+        e.emit(STARTED)
+        with e.phase("bake"):
+            pass
+        assert synced == []
+        e.emit(e.RunEnded(outcome="passed"))
+    assert synced == ["passed"]
 
 
 def test_what_comes_often_is_not_always_worth_a_write() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from vmtasks import Run, UsageError, events
+from vmtasks import HostError, Run, UsageError, durable, events
 from vmtasks.project import Commands, MachineSettings, Project
 from vmtasks.providers.base import BootOptions, MachineRequest
 from vmtasks.run.options import RecipeOptions, network
@@ -488,3 +489,29 @@ def test_a_machine_is_as_its_project_wants_it_and_shows_none_of_its_secrets(
     ):
         pass
     assert len(started) == 2, "before anything boots"
+
+
+def test_an_artifact_is_on_the_disk_before_it_is_announced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = tmp_path / "made.deb"
+    made.write_text("a package")
+    order: list[str] = []
+
+    def hear(event: events.Event) -> None:
+        if isinstance(event, events.Artifact):
+            order.append(f"announced {event.path.name}")
+
+    monkeypatch.setattr(durable, "sync", lambda path: order.append(f"synced {path.name}"))
+    with events.listening(hear):
+        Run(recipe="many", flags=RecipeOptions(), directory=tmp_path).artifact(made)
+    assert order == ["synced made.deb", "announced made.deb"]
+
+
+def test_an_artifact_that_the_disk_does_not_take_is_the_hosts_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(durable, "sync", full)
+    with pytest.raises(HostError, match=r"cannot write .*made\.deb: No space left on device"):
+        Run(recipe="many", flags=RecipeOptions(), directory=tmp_path).artifact(tmp_path / "made.deb")
