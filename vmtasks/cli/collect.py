@@ -9,11 +9,17 @@ from typing import Any
 from invoke.collection import Collection
 from invoke.tasks import Task
 
+from vmtasks.process.stdout import end_with_reader
+
 OWN = ("images", "vm", "doctor")
 
 
 def collect(*packages: str) -> Collection:
-    """Return a collection of our own tasks and of every task in the modules of *packages*."""
+    """Return a collection of our own tasks and of every task in the modules of *packages*.
+
+    It is what `inv` calls first, so that this is also where its standard output is seen to.
+    """
+    end_with_reader()
     namespace = Collection()
     for name in OWN:
         module = import_module(f"vmtasks.cli.{name}")
