@@ -6,6 +6,8 @@ PYTHON  ?= python3
 RECIPES := $(subst _,-,$(filter-out __init__ test_in_vm,$(patsubst recipes/%.py,%,$(wildcard recipes/*.py))))
 
 MAKEFLAGS += --no-print-directory
+# What belongs to the user's own Python is nothing to that of .venv.
+unexport PYTHONHOME PYTHONPATH PYTHONSTARTUP PYTHONUSERBASE
 INV := .venv/bin/inv
 
 # $(call quote,TEXT): one word for the shell, whatever is in it. $(call option,FLAG,TEXT): nothing if TEXT is empty.

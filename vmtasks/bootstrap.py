@@ -80,6 +80,14 @@ PROGRAMS: Mapping[str, str] = MappingProxyType(
 
 _APT_LISTS = Path("/var/lib/apt/lists")
 _APT_ROUTINE = ("Get:", "Hit:", "Ign:", "Fetched ", "Reading ", "Building ")
+_PIP_MAY = {
+    f"PIP_{name}"
+    for name in (
+        "CACHE_DIR", "CERT", "CLIENT_CERT", "CONFIG_FILE", "DEFAULT_TIMEOUT", "EXTRA_INDEX_URL", "FIND_LINKS",
+        "INDEX_URL", "KEYRING_PROVIDER", "NO_CACHE_DIR", "NO_INDEX", "PROXY", "RETRIES", "TIMEOUT", "TRUSTED_HOST",
+    )
+}  # fmt: skip
+"""The variables of pip's that say how packages are got."""
 _ADMIN_PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"  # mkfs.ext4 is not on a user's PATH
 
 
@@ -225,7 +233,7 @@ def build_venv(root: Path) -> None:
     venv = root / ".venv"
     _stamp(root).unlink(missing_ok=True)  # whatever is interrupted from here on does not pass for a whole venv
     say(f"making .venv with Python {sys.version.split()[0]}")
-    _step("make .venv", [sys.executable, "-m", "venv", "--clear", str(venv)])
+    _step("make .venv", [sys.executable, "-I", "-m", "venv", "--clear", str(venv)])
     _install(root, "requirements.lock")
     _step(
         "install vmtasks into .venv",
@@ -273,7 +281,7 @@ def _install(root: Path, lock: str) -> None:
 
 def _pip(root: Path) -> list[str]:
     python = str(root / ".venv/bin/python")
-    return [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
+    return [python, "-I", "-m", "pip", "install", "--no-user", "--quiet", "--disable-pip-version-check", "--no-input"]
 
 
 def _stamp(root: Path, extra: str = "") -> Path:
@@ -303,7 +311,20 @@ def _run(argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
         text=True,
         errors="replace",
         check=False,
+        env=environment(os.environ),
     )
+
+
+def environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment without what would have Python or pip look, or put things, elsewhere than in ``.venv``.
+
+    Where packages come from (PIP_INDEX_URL, PIP_CERT, …) is the user's to say.
+    """
+    return {
+        name: value
+        for name, value in environ.items()
+        if not name.startswith("PYTHON") and not (name.startswith("PIP_") and name not in _PIP_MAY)
+    }
 
 
 def last_words(output: str) -> list[str]:

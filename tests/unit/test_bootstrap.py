@@ -80,6 +80,13 @@ def test_without_root_and_sudo_the_command_for_root_is_named(monkeypatch: pytest
     assert caught.value.hint == "run as root: apt-get install --no-install-recommends zstd"
 
 
+def test_the_users_own_python_and_pip_have_no_say_in_what_goes_where() -> None:
+    names = ("PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_REQUIRE_VIRTUALENV", "PIP_CONSTRAINT")
+    theirs = dict.fromkeys((*names, "PYTHONPATH", "PYTHONHOME", "PYTHONNOUSERSITE", "PYTHONUSERBASE"), "x")
+    kept = {"PATH": "/bin", "PIP_INDEX_URL": "http://mirror", "PIP_CERT": "c", "HTTPS_PROXY": "p"}
+    assert bootstrap.environment({**theirs, **kept}) == kept
+
+
 def test_last_words_are_what_went_wrong() -> None:
     output = "Get:1 somewhere\n\nReading package lists...\nE: Unable to locate package zstd\n"
     assert bootstrap.last_words(output) == ["E: Unable to locate package zstd"]

@@ -153,7 +153,8 @@ def test_qemu_can_do_nothing_that_its_user_cannot(ours: Ours) -> None:
 
 def test_the_key_is_its_owners_alone(ours: Ours) -> None:
     words = ours.guest.ssh_command
-    key = Path(words[words.index("-i") + 1])
+    (said,) = (word for word in words if word.startswith("IdentityFile="))
+    key = Path(said.partition("=")[2].strip('"'))
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
     assert key.stat().st_uid == os.geteuid()
 

@@ -21,6 +21,7 @@ from vmtasks.autopkgtest.testbed import Testbed
 from vmtasks.errors import VmtasksError, outcome_of
 from vmtasks.process.host_commands import host_commands
 from vmtasks.process.signals import interrupt_on_signals
+from vmtasks.process.stdout import end_with_reader
 from vmtasks.providers.boot import boot
 from vmtasks.report.display.plain import Plain
 from vmtasks.report.display.stream import SafeStream
@@ -37,6 +38,7 @@ examples:
 
 def main() -> None:
     """Be the program."""
+    end_with_reader()
     sys.exit(virt_server(sys.argv[1:]))
 
 

@@ -57,7 +57,7 @@ class CacheEntry:
         """Remove it unless a process uses it, and return whether it is gone."""
         if not self.place.is_local:
             return self.place.call(type(self).drop, self)
-        with try_lock(self.in_use) as free:
+        with suppress(OSError), try_lock(self.in_use) as free:  # a cache that cannot be written keeps what it has
             if free:
                 aside = self.directory.with_name(f".{self.directory.name}.part")
                 remove_at_exit(aside)
@@ -74,7 +74,8 @@ def incomplete(path: Path) -> Iterator[None]:
     The block gives it its own name once it is complete; otherwise it is gone at the end, even if that is this
     process's own.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
     remove_at_exit(path)
     with _doorway(path.parent):
         path.mkdir(mode=0o700)
@@ -110,11 +111,27 @@ def sweep_locks() -> None:
 @contextmanager
 def _doorway(directory: Path) -> Iterator[None]:
     """Have to oneself the moment in which a part is there and no process holds it yet."""
-    fd = flock(directory / ".lock", fcntl.LOCK_EX)
+    with writing(directory):
+        fd = flock(directory / ".lock", fcntl.LOCK_EX)
     try:
         yield
     finally:
         os.close(fd)
+
+
+@contextmanager
+def writing(directory: Path) -> Iterator[None]:
+    """Have an error of the block told as one of a cache that cannot be written.
+
+    :raise HostError: instead of an OSError.
+    """
+    try:
+        yield
+    except OSError as problem:
+        raise HostError(
+            f"cannot write to the cache {directory}: {problem.strerror}",
+            hint="make it writable, or name another with XDG_CACHE_HOME or VMTASKS_CACHE",
+        ) from problem
 
 
 @contextmanager
@@ -125,7 +142,7 @@ def exclusive(path: Path, *, other: str) -> Iterator[bool]:
     :raise HostError: the cache cannot be written.
     """
     waited = False
-    try:
+    with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             fd = flock(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -133,11 +150,6 @@ def exclusive(path: Path, *, other: str) -> Iterator[bool]:
             waited = True
             events.emit(events.Note(text=f"waiting for {other}"))
             fd = flock(path, fcntl.LOCK_EX)
-    except OSError as problem:
-        raise HostError(
-            f"cannot write to the cache {path.parent}: {problem.strerror}",
-            hint="make it writable, or name another with XDG_CACHE_HOME or VMTASKS_CACHE",
-        ) from problem
     try:
         yield waited
     finally:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,14 +20,39 @@ def nearest(path: Path) -> Path:
 
 _SHORT_BYTES = 40
 """What leaves room for a directory's name and a socket's, to which ssh adds 17 bytes while it makes one."""
+_LONGEST_BYTES = 1024
+"""Of the path of the cache: what is in there has longer ones."""
+_UNNAMEABLE = re.compile(r'["\\\x00-\x1f\x7f]|\$\{')
+_SHOWN = 200
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def cache_dir(environ: Mapping[str, str] = os.environ) -> Path:
-    """Return the directory of what can be made again: images, and all that belongs to them."""
-    if chosen := environ.get("VMTASKS_CACHE"):
-        return Path(chosen).absolute()
-    return _xdg(environ, "XDG_CACHE_HOME", ".cache") / "vmtasks"
+    """Return the directory of what can be made again: images, and all that belongs to them.
+
+    :raise UsageError: no file in there could be named to ssh, or to the kernel.
+    """
+    chosen = environ.get("VMTASKS_CACHE")
+    path = Path(chosen).absolute() if chosen else _xdg(environ, "XDG_CACHE_HOME", ".cache") / "vmtasks"
+    if (match := _UNNAMEABLE.search(str(path))) or len(os.fsencode(path)) > _LONGEST_BYTES:
+        cause = f"ssh cannot read a file whose name has {match[0]!r} in it" if match else "its name is too long"
+        raise UsageError(
+            f"cannot keep the cache in {str(path)[:_SHOWN]!r}: {cause}", hint="name another directory: VMTASKS_CACHE"
+        )
+    return path
+
+
+def is_at(path: Path, kind: Callable[[int], bool] = lambda _: True) -> bool:
+    """Tell whether there is something at a path that a user gave, of a kind that `stat.S_IS…` tells.
+
+    :raise UsageError: no file can be called so.
+    """
+    try:
+        return kind(path.stat().st_mode)
+    except OSError as problem:
+        if problem.errno == errno.ENAMETOOLONG:
+            raise UsageError(f"there is no {str(path)[:_SHOWN]}…: {problem.strerror}") from problem
+        return False
 
 
 def socket_dir(environ: Mapping[str, str] = os.environ) -> Path:

@@ -5,11 +5,13 @@ Source: deb(5), deb-control(5), deb-changes(5).
 
 from __future__ import annotations
 
+import stat
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vmtasks.config.paths import is_at
 from vmtasks.errors import HostError, UsageError
 
 _FIELDS = ("Package", "Version", "Architecture", "Essential", "Protected", "Auto-Built-Package", "Recommends")
@@ -44,7 +46,7 @@ def find(names: Sequence[str]) -> Packages:
     found: list[Path] = []
     for name in names or ["."]:
         path = Path(name)
-        if path.is_dir():
+        if is_at(path, stat.S_ISDIR):
             found += sorted(one for one in path.glob("*.deb") if one.is_file())
         elif path.suffix == ".changes" and path.is_file():
             words = path.read_text(errors="replace").split()

@@ -15,7 +15,7 @@ from vmtasks.config.paths import image_dirs
 from vmtasks.errors import UsageError
 from vmtasks.spec import Architecture, Network
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9.+-]*")
+_NAME = re.compile(r"[a-z0-9][a-z0-9.+-]{0,99}")
 INHERITED = (
     "architecture", "mirror", "initrd", "modules", "kernel_options", "disk_gib", "memory_mib", "cpus", "network",
     "ec2",
@@ -142,7 +142,7 @@ def find(name: str, environ: Mapping[str, str] = os.environ, *, above: tuple[str
     known = names(environ)
     near = get_close_matches(name, known, n=1)
     remedy = f"did you mean '{near[0]}'?" if near else "known are " + ", ".join(known)
-    raise UsageError(f"there is no image '{name}'; {remedy}", hint="`inv images.list` shows them all")
+    raise UsageError(f"there is no image '{name[:100]}'; {remedy}", hint="`inv images.list` shows them all")
 
 
 def names(environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:

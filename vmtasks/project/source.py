@@ -5,6 +5,7 @@ from __future__ import annotations
 import lzma
 import re
 import shlex
+import stat
 import zlib
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from vmtasks import events
+from vmtasks.config.paths import is_at
 from vmtasks.errors import TestFailed, UsageError
 from vmtasks.guest import Guest
 from vmtasks.guest.unpack import first_file, opened
@@ -47,9 +49,9 @@ class Source:
         :param debian: the debian/ directory of the package that a tarball is the upstream of.
         :raise UsageError: it is not there, nothing that can be built, or not all of it is what it should be.
         """
-        if path.is_dir():
+        if is_at(path, stat.S_ISDIR):
             return cls(path=path, kind="tree")
-        if not path.is_file():
+        if not is_at(path, stat.S_ISREG):
             raise UsageError(f"there is no source {path}", hint="--source takes a directory, a tarball or a .dsc file")
         if path.suffix == ".dsc":
             Dsc.read(path).check()

@@ -11,6 +11,8 @@ from vmtasks.errors import UsageError
 from vmtasks.spec import Network
 
 Word = TypeVar("Word", bound=str)
+_DIGITS = 18
+"""More of them no number of anything here has, and Python refuses to read thousands."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +71,8 @@ def number(name: str, text: str, *, at_least: int) -> int | None:
     """
     if not text:
         return None
-    if not (text.isascii() and text.isdecimal() and int(text) >= at_least):
-        raise UsageError(f"--{name.replace('_', '-')} must be a number, {at_least} or more, and not '{text}'")
+    if not (text.isascii() and text.isdecimal() and len(text) <= _DIGITS and int(text) >= at_least):
+        raise UsageError(f"--{name.replace('_', '-')} must be a number, {at_least} or more, and not '{text[:50]}'")
     return int(text)
 
 

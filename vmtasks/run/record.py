@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import stat
 import sys
 import time
 import traceback
@@ -15,6 +16,7 @@ from pathlib import Path
 from invoke.exceptions import Exit
 
 from vmtasks import durable, events
+from vmtasks.config.paths import is_at
 from vmtasks.errors import (
     HostError,
     Outcome,
@@ -41,7 +43,7 @@ def run_recorded(name: str, flags: RecipeOptions, *, source: str = "") -> Iterat
     from vmtasks.process.signals import interrupt_on_signals
     from vmtasks.report import reporting
 
-    home = Path(source) if source and Path(source).is_dir() else Path()
+    home = Path(source) if source and is_at(Path(source), stat.S_ISDIR) else Path()
     directory = output() if flags.dry_run else _new_directory(name, home)
     run = Run(recipe=name, flags=flags, directory=directory, home=home)
     if flags.dry_run:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import stat
 import sys
 import threading
 from collections.abc import Iterator
@@ -61,11 +62,11 @@ class Run(ArtifactStore):
 
         :raise UsageError: it is not there, or its vmtasks.toml is not right.
         """
-        from vmtasks.config.paths import image_dirs
+        from vmtasks.config.paths import image_dirs, is_at
         from vmtasks.project import Images, Project
 
         path = Path(source or ".")
-        project = Project.load(path) if not path.is_file() else Project.of_file(path)
+        project = Project.of_file(path) if is_at(path, stat.S_ISREG) else Project.load(path)
         if image:
             project = replace(project, images=Images.like(image, image_dirs()))
         return project

@@ -199,19 +199,26 @@ def ssh_options(access: Access) -> dict[str, str]:
     """Return the options of ssh_config(5) with which ssh trusts the guest, whose host key is known, and no other."""
     options = {
         "HostKeyAlias": HOST_ALIAS,
-        "UserKnownHostsFile": f'"{access.known_hosts}"',  # ssh splits it at blanks
+        "UserKnownHostsFile": _quoted(access.known_hosts),
         "StrictHostKeyChecking": "yes",
         "LogLevel": "ERROR",
     }
-    return {"IdentitiesOnly": "yes", **options} if access.identity else options
+    if access.identity is None:
+        return options
+    return {"IdentityFile": _quoted(access.identity), "IdentitiesOnly": "yes", **options}
+
+
+def _quoted(path: Path | None) -> str:
+    """Return a file's name as the value of an option of ssh, which splits it at blanks, and has tokens with a %."""
+    return f'"{str(path).replace("%", "%%")}"'
 
 
 def ssh_line(address: Address) -> list[str]:
     """Return the command line of an ordinary ssh into the guest, whose host key is known."""
     access = address.access
     words = [word for name, value in ssh_options(access).items() for word in ("-o", f"{name}={value}")]
-    key = ["-F", "none", "-i", str(access.identity)] if access.identity else []
-    return ["ssh", *key, "-p", str(address.port), *words, f"{access.user}@{address.host}"]
+    own = ["-F", "none"] if access.identity else []
+    return ["ssh", *own, "-p", str(address.port), *words, f"{access.user}@{address.host}"]
 
 
 def _keys(access: Access) -> dict[str, Any]:

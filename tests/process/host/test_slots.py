@@ -26,7 +26,6 @@ NOBODY = 65534
 
 CLAIMANT = """
 import json, os, select, subprocess, sys
-from vmtasks import typed_json
 from vmtasks.host import slots
 
 machines, budget_mib, claim_mib, what, uid, offspring = sys.argv[1:]
@@ -55,7 +54,6 @@ with slots.Claim(what, int(claim_mib), limits, directory=here + "/queue") as cla
 
 STAMPEDE = """
 import fcntl, os, signal, sys, time
-from vmtasks import typed_json
 from vmtasks.host import slots
 
 machines, number = int(sys.argv[1]), int(sys.argv[2])

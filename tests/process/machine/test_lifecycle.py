@@ -15,7 +15,8 @@ import pytest
 from tests.fake_qemu import FILES, Script, command
 from tests.keys import make_keys
 from vmtasks import events
-from vmtasks.cache.snapshot import FILES, Snapshot, file_stamps
+from vmtasks.cache import snapshot
+from vmtasks.cache.snapshot import Snapshot, file_stamps
 from vmtasks.config.settings import HostSettings
 from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError, ConnectionLost, GuestLost, HostError, StillRunning
@@ -447,7 +448,7 @@ def template(tmp_path: Path, launch: LaunchConfig) -> BootSource:
     launch.baked.in_use.touch()
     directory = tmp_path / "cache" / "snapshots" / "0123-1"
     directory.mkdir(parents=True)
-    for name in (*FILES, "in-use"):
+    for name in (*snapshot.FILES, "in-use"):
         (directory / name).write_bytes(name.encode())
     metadata = {"kind": "template", "name": "bookworm", "key": "0123", "made_s": 1.0, "files": file_stamps(directory)}
     frozen = Snapshot(directory=directory, metadata={**metadata, "stands_on": [str(launch.baked.in_use)]})

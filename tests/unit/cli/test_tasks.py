@@ -20,7 +20,7 @@ from invoke.exceptions import Exit
 from tests.keys import make_keys
 from vmtasks.cache import snapshots
 from vmtasks.cache.snapshot import FILES
-from vmtasks.cli import checks, images, vm
+from vmtasks.cli import checks, collect, images, vm
 from vmtasks.errors import HostError, Interrupted, UsageError
 from vmtasks.host import slots
 from vmtasks.host.flock import flock
@@ -195,3 +195,26 @@ def test_a_list_of_the_tasks_needs_nothing_that_talks_to_machines_or_shows_runs(
     probe = "import sys, tasks; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True, check=True)
     assert {"paramiko", "fabric", "rich", "boto3", "buildbot"}.isdisjoint(done.stdout.split())
+
+
+@pytest.mark.parametrize("call", [lambda: images.prune(Context()), lambda: vm.gc(Context())])
+@pytest.mark.parametrize("part", ["images", "snapshots"])
+def test_a_cache_that_cannot_be_written_is_told_of(tmp_path: Path, call: Callable[[], None], part: str) -> None:
+    (tmp_path / "cache" / part / ".lock").mkdir(parents=True)  # also root cannot open that for writing
+    with pytest.raises(HostError, match=f"cannot write to the cache .*/cache/{part}: ") as told:
+        call()
+    assert "VMTASKS_CACHE" in told.value.hint
+
+
+def test_another_version_of_what_we_need_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "fabric").mkdir()
+    (tmp_path / "fabric/__init__.py").touch()
+    for name in ("fabric", "fabric.main"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", f"/nowhere:{tmp_path}")
+    with pytest.raises(UsageError, match="PYTHONPATH has another fabric than") as told:
+        collect.collect()
+    assert "unset PYTHONPATH" in told.value.hint
+    monkeypatch.setenv("PYTHONPATH", "/nowhere")
+    assert collect.collect().task_names

@@ -188,7 +188,14 @@ def test_every_recipe_has_the_common_options(inv: Inv) -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "said"), [("--memory-mib", "0x10"), ("--attempts", "-1"), ("--cpus", "0"), ("--keep-s", "long")]
+    ("option", "said"),
+    [
+        ("--memory-mib", "0x10"),
+        ("--attempts", "-1"),
+        ("--cpus", "0"),
+        ("--keep-s", "long"),
+        ("--memory-mib", "9" * 5000),
+    ],
 )
 def test_a_number_that_is_none_is_a_usage(inv: Inv, option: str, said: str) -> None:
     done = inv("greet", f"{option}={said}")

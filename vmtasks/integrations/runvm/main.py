@@ -31,6 +31,7 @@ from vmtasks.machine.launch import LaunchConfig
 from vmtasks.machine.lifecycle import running
 from vmtasks.process.host_commands import HostCommands, host_commands
 from vmtasks.process.signals import interrupt_on_signals
+from vmtasks.process.stdout import end_with_reader
 from vmtasks.report.display.plain import Plain
 from vmtasks.report.display.stream import SafeStream
 from vmtasks.spec import Machine
@@ -93,6 +94,7 @@ class CommandsResult:
 
 def main() -> None:
     """Be the program."""
+    end_with_reader()
     sys.exit(runvm(sys.argv[1:]))
 
 

@@ -18,9 +18,7 @@ def ssh_config(address: Address) -> str:
     All else is as the user's own file and the host's have it. Source: ssh_config(5).
     """
     access = address.access
-    trust = {"User": access.user, **ssh_options(access)}
-    if access.identity is not None:
-        trust["IdentityFile"] = f'"{access.identity}"'
+    trust: dict[str, object] = {"User": access.user, **ssh_options(access)}
     ours: dict[str, dict[str, object]] = {
         "Host guest": {"HostName": address.host, "Port": address.port, **trust},
         f'Match originalhost localhost,127.0.0.1 exec "test %p = {address.port}"': {**trust},

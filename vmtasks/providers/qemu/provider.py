@@ -12,6 +12,7 @@ from vmtasks.cache.snapshot import Snapshot
 from vmtasks.config.settings import HostSettings
 from vmtasks.errors import BootError, UsageError
 from vmtasks.guest import Guest
+from vmtasks.host import capacity
 from vmtasks.host.accelerator import Choice, choose
 from vmtasks.host.local import LOCAL_HOST, Host
 from vmtasks.image.bake import ensure
@@ -34,6 +35,8 @@ KERNEL_OPTIONS = "root=/dev/vda rw console=ttyS0 quiet net.ifnames=0 tsc=reliabl
 
 
 NO_WISHES = BootOptions()
+_CPUS_ANYWHERE = 8
+"""So many processors a machine may have on the smallest host, if slowly."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +148,7 @@ def launch_of(image: str, options: BootOptions, place: Host = LOCAL_HOST) -> tup
     :raise HostError: this host cannot bake it.
     """
     definition = with_kernel(find(image), options.kernel) if options.kernel else find(image)
+    _expect_room(place, options)
     settings = settings_of(place, options)
     choice = place.call(choose, settings.accel)
     own = ensure_baked(definition, settings=settings if place.is_local else None)  # baked here: by this host's
@@ -161,6 +165,23 @@ def launch_of(image: str, options: BootOptions, place: Host = LOCAL_HOST) -> tup
         image=definition.name, baked=baked, access=own.access, choice=choice, settings=settings, place=place
     )
     return machine, launch
+
+
+def _expect_room(place: Host, options: BootOptions) -> None:
+    """See that a machine is not to be larger than its host.
+
+    :raise UsageError: it is.
+    """
+    if options.memory_mib and options.memory_mib > (total_mib := place.call(capacity.memory_mib)):
+        raise UsageError(
+            f"cannot give a machine {options.memory_mib} MiB of memory: the host has {total_mib} MiB",
+            hint="--memory-mib, or memory_mib in vmtasks.toml, says how much it is to have",
+        )
+    if options.cpus and options.cpus > (most := max(place.call(capacity.cores), _CPUS_ANYWHERE)):
+        raise UsageError(
+            f"cannot give a machine {options.cpus} processors: on this host, {most} are the most",
+            hint="--cpus, or cpus in vmtasks.toml, says how many it is to have",
+        )
 
 
 def host_settings(*, accel: Literal["auto", "kvm", "tcg"] | None = None, attempts: int | None = None) -> HostSettings:
