@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import urllib.error
 from pathlib import Path
 
@@ -41,18 +42,41 @@ def test_a_run_that_passes_shows_its_logs_and_hands_over_its_products(farm: Farm
     assert "junit.xml" in log_dir
     product = farm.home / f"master/products/{BUILDER}/{build['number']}/hello.tar.gz"
     assert product.read_text() == "a product"
+    (upload,) = (step for step in farm.get(f"builds/{build['buildid']}/steps") if step["name"] == "upload")
+    assert upload["urls"] == [{"name": "products", "url": f"http://products.example/{BUILDER}/{build['number']}/"}]
 
 
 def test_a_failing_test_is_a_failure_at_once(farm: Farm) -> None:
-    ((results, said),) = farm.ended(farm.force(BUILDER, "fail"))
+    request = farm.force(BUILDER, "fail")
+    ((results, said),) = farm.ended(request)
     assert results == "failure"
     assert "test-in-vm: `make check` on test ended with status 1" in said
+    (build,) = farm.builds(request)
+    where, rerun = farm.logs(farm.step(build))["rerun"].splitlines()
+    assert rerun == "make test-in-vm PROJECT=../project IMAGE=bookworm"
+    assert re.search(r"in \.\./project, at commit [0-9a-f]{40}:$", where)
+
+
+def test_no_page_shows_the_environment_of_a_worker(farm: Farm) -> None:
+    for builder in (BUILDER, "rebake-big"):
+        request = farm.force(builder, "pass")
+        assert farm.ended(request)[-1][0] == "success"
+        (build,) = farm.builds(request)
+        steps = farm.get(f"builds/{build['buildid']}/steps")
+        shown = "".join(text for step in steps for text in farm.logs(step).values())
+        assert "VMTASKS_SLOTS=1" not in shown
+
+
+def test_results_that_cannot_be_read_are_an_exception(farm: Farm) -> None:
+    ((results, said),) = farm.ended(farm.force("build-deb-trixie"))
+    assert results == "exception"
+    assert "make build-deb ended with status 0 and results that cannot be read (result.json)" in said
 
 
 def test_infrastructure_is_tried_again_and_then_passes(farm: Farm) -> None:
     (first, said), (second, _) = farm.ended(farm.force(BUILDER, "host pass"))
     assert (first, second) == ("retry", "success")
-    assert "test-in-vm: cannot make a disk: no room (attempt 1 of 3)" in said
+    assert "test-in-vm: cannot make a disk: no room (attempt 1 of 3); big takes no build for 0.1 s" in said
 
 
 def test_a_host_that_fails_at_once_does_not_take_all_attempts(tmp_path: Path) -> None:
@@ -146,6 +170,9 @@ def test_the_plain_step_of_the_documentation_ends_as_its_run(farm: Farm, behavio
 def test_the_nightly_baking_leaves_no_image_of_the_table_stale(farm: Farm) -> None:
     request = farm.force("rebake-big")
     assert [results for results, _ in farm.ended(request)] == ["success"]
+    (build,) = farm.builds(request)
+    steps = [step["name"] for step in farm.get(f"builds/{build['buildid']}/steps")]
+    assert steps[-3:] == ["images.bake bookworm-buildbot-worker", "images.bake trixie-build", "images.prune"]
     assert (farm.home / "vmtasks/asked").read_text().splitlines() == [
         "make setup",
         "images.bake bookworm --refresh",
@@ -162,6 +189,21 @@ def test_nothing_is_done_for_whom_did_not_log_in(farm: Farm) -> None:
     for path, method in [("forceschedulers/force", "force"), ("workers/1", "pause"), ("builds/1", "stop")]:
         with pytest.raises(urllib.error.HTTPError, match="403"):
             farm.control(path, method, login=False, builderid=builderid)
+
+
+@pytest.mark.parametrize(
+    ("mode", "complaint"), [(None, "there is no .*password-big: "), (0o640, "others may read .*password-big")]
+)
+def test_a_password_that_is_missing_or_that_others_may_read_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int | None, complaint: str
+) -> None:
+    monkeypatch.setenv("PROJECT", "https://example.org/parrot.git")
+    for name in ("web-password", "password-big"):
+        if mode or name == "web-password":
+            (tmp_path / name).touch()
+            (tmp_path / name).chmod(mode if mode and name == "password-big" else 0o600)
+    with pytest.raises(ConfigErrors, match=complaint):
+        FileLoader(str(tmp_path), str(ROOT / "examples/buildbot/master.cfg")).loadConfig()
 
 
 def test_a_master_that_is_not_told_the_project_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

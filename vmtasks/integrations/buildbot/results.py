@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import posixpath
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -32,6 +34,8 @@ _RESULTS: Mapping[str, Results] = MappingProxyType(
         **{outcome: "retry" for outcome in Outcome if outcome.is_infrastructure},
     }
 )
+_LONGEST_S = 1e9
+"""No run takes as long as that: neither infinity nor what is no number passes."""
 _KILLED = "was killed before it could say how it ended"
 _SHOWN = re.compile(r"\d\d:\d\d:\d\d (?P<machine>[^\s*$|]\S*)? *[*$] (?P<text>.+)")
 
@@ -52,12 +56,33 @@ class BuildResult:
 
 
 def read(text: str) -> dict[str, Any] | None:
-    """Return the document in the text of a result.json; None where there is none that we know."""
+    """Return the document in the text of a result.json; None where there is none that we know, or it is damaged."""
     try:
         document = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    return document if isinstance(document, dict) and document.get("schema") == SCHEMA else None
+    return document if _is_sound(document) and document["schema"] == SCHEMA else None
+
+
+def _is_sound(document: Any) -> bool:  # noqa: ANN401 - whatever JSON has
+    """Tell whether all that is read of it below is of its kind: whoever runs make on the worker may have written it."""
+    return (
+        _has(document, schema=int, outcome=str, recipe=str, message=str, artifacts=list, phases=list, commands=list)
+        and all(isinstance(path, str) for path in document["artifacts"])
+        and all(_has(row, phase=str, machine=str, error=str) and _is_timed(row) for row in document["phases"])
+        and all(_has(row, machine=str, command=str) and _is_timed(row) for row in document["commands"])
+        and all("exit_code" in row for row in document["commands"])
+        and _is_timed(document)
+    )
+
+
+def _has(row: object, **kinds: type) -> bool:
+    return isinstance(row, dict) and all(isinstance(row.get(key), kind) for key, kind in kinds.items())
+
+
+def _is_timed(row: Mapping[str, Any]) -> bool:
+    seconds = row.get("duration_s", "")
+    return seconds is None or (isinstance(seconds, int | float) and 0 <= seconds < _LONGEST_S)
 
 
 def cut_short(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -83,13 +108,29 @@ def build_result(document: Mapping[str, Any], *, retries: int, max_retries: int)
     results = _RESULTS.get(outcome, "exception")
     message = f"{recipe}: {one_line(_KILLED if outcome == RUNNING else document['message'])}"
     if results == "success":
-        message = f"{recipe} passed in {duration(document['duration_s'])}"
+        message = f"{recipe} passed in {duration(document['duration_s'] or 0.0)}"
     elif results == "retry":
         message += f" (attempt {retries + 1} of {max_retries + 1})"
         if retries >= max_retries:
             results = "exception"
     times = Times.of(document).text()
     return BuildResult(results=results, message=message, times=times, artifacts=tuple(document["artifacts"]))
+
+
+def by_hand(target: str, variables: Mapping[str, str], *, builddir: str, revision: str, repository: str) -> str:
+    """Return what a developer types to repeat a build: its own paths are of the worker, and lead nowhere elsewhere.
+
+    :param builddir: the builder's directory on the worker, beneath which the checkout is.
+    :param revision: what was checked out; empty where that is not known.
+    """
+    name = posixpath.basename(repository.rstrip("/")).removesuffix(".git") or "project"
+    place = f"../{name}"
+    # A whole path or what is below it, and not another builder's that begins alike.
+    checkout = re.compile(rf"{re.escape(builddir.rstrip('/'))}/build(?=/|$)")
+    words = (f"{key}={checkout.sub(lambda _: place, value)}" for key, value in variables.items())
+    commit = f"at commit {revision}" if revision else "as it was built"
+    where = f"# In the directory in which make ran, with {repository or 'the project'} in {place}, {commit}:\n"
+    return where + shlex.join(["make", target, *words]) + "\n"
 
 
 def shown(line: str) -> str:
