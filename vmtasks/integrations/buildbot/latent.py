@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar, get_args
 
 from buildbot import config
@@ -182,7 +183,7 @@ def master_address(address: UNIXAddress | IPv4Address | IPv6Address, directory: 
     :param directory: what the path of a UNIX socket is relative to.
     """
     if isinstance(address, UNIXAddress):
-        return os.path.join(directory, os.fsdecode(address.name))
+        return str(Path(directory, os.fsdecode(address.name)))
     # What listens on all addresses is reached on the loopback interface as well, and by the same family.
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)  # noqa: S104 - only compared
     return f"[{host}]:{address.port}" if ":" in host else f"{host}:{address.port}"

@@ -163,13 +163,13 @@ def test_a_document_that_is_damaged_or_forged_is_none(text: str) -> None:
 def test_what_a_developer_types_has_no_path_of_the_worker() -> None:
     said = by_hand(
         "test-in-vm",
-        {"PROJECT": "/w/big/hello/build", "OUT": "/w/big/hello/build/out", "OTHER": "/w/big/hello/building", "A": "b c"},
+        {"PROJECT": "/w/big/hello/build", "OUT": "/w/big/hello/build/out", "X": "/w/big/hello/building", "A": "b c"},
         builddir="/w/big/hello",
         revision="0123abc",
         repository="https://example.org/parrot.git",
     )
     where, line = said.splitlines()
-    assert line == "make test-in-vm PROJECT=../parrot OUT=../parrot/out OTHER=/w/big/hello/building 'A=b c'"
+    assert line == "make test-in-vm PROJECT=../parrot OUT=../parrot/out X=/w/big/hello/building 'A=b c'"
     assert "with https://example.org/parrot.git in ../parrot, at commit 0123abc" in where
 
 
