@@ -26,6 +26,8 @@ from vmtasks.errors import (
 from vmtasks.run.options import RecipeOptions
 from vmtasks.run.run import Run
 
+_CACHEDIR_SIGNATURE = "Signature: 8a477f597d28d172789f06886806bc55"
+"""What such a file begins with (bford.info/cachedir)."""
 _serials = count()
 """One `inv` can make several runs in a second."""
 
@@ -109,6 +111,8 @@ def _new_directory(name: str) -> Path:
     path = home / (f"{name}-{stamp}-{os.getpid()}" + (f".{serial}" if serial else ""))
     latest = home / "latest"
     try:
+        if not home.exists():
+            _make_home(home)
         path.mkdir(parents=True)
         beside = home / f".latest.{os.getpid()}"
         beside.symlink_to(path.name)
@@ -116,3 +120,10 @@ def _new_directory(name: str) -> Path:
     except OSError as problem:
         raise HostError(f"cannot write results to {home.absolute()}: {problem.strerror}") from problem
     return path
+
+
+def _make_home(home: Path) -> None:
+    """Make a directory for runs that neither git nor backups look into: it may be in somebody's checkout."""
+    home.mkdir(parents=True, exist_ok=True)
+    (home / ".gitignore").write_text("*\n")
+    (home / "CACHEDIR.TAG").write_text(f"{_CACHEDIR_SIGNATURE}\n# Runs of vmtasks: logs, results and artifacts.\n")
