@@ -21,8 +21,6 @@ class PersistentDisk:
 
     prepare: tuple[tuple[str, ...], ...] = ()
     """Commands that make the disk."""
-    copy: tuple[tuple[Path, Path], ...] = ()
-    """Pairs of files, the second to be made of the first."""
     move: tuple[tuple[Path, Path], ...] = ()
     """Pairs of files, the first to become the second once QEMU has ended as it should; otherwise the first goes."""
     power_off: Command | None = ("systemctl", "--no-block", "poweroff")
@@ -48,6 +46,8 @@ class LaunchConfig:
     log_dir: Path | None = None
     console: Path | None = None
     """The file that receives the serial console of every attempt; None: each has a file of its own among the logs."""
+    has_exchange: bool = True
+    """Whether files may travel on a disk of their own; it is one more that the guest sees."""
     first_look_s: float = 0.0
     """How long to wait before the first look whether the guest answers."""
 
@@ -73,9 +73,10 @@ class BootSource:
         return "clone" if self.frozen.kind == "template" else "fork"
 
 
-def launch_form(machine: Machine, source: BootSource, directory: Path) -> Machine:
+def launch_form(machine: Machine, source: BootSource, directory: Path, *, has_exchange: bool = True) -> Machine:
     """Return *machine* as it is started from *source* in a directory of its own: a pure function."""
-    own = replace(machine, exchange=directory / "exchange" if machine.hardware == "lean" else None)
+    exchange = directory / "exchange" if has_exchange and machine.hardware == "lean" else None
+    own = replace(machine, exchange=exchange)
     if machine.ephemeral:
         own = replace(own, disk=directory / "disk.qcow2", disk_format="qcow2")
     if source.forkable:

@@ -31,7 +31,7 @@ def plan_of(
         if form.ephemeral and not frozen
         else launch.keeping.prepare,
         "blank": [[str(form.exchange), EXCHANGE_BYTES]] if form.exchange else [],
-        "copy": [[*map(str, pair)] for pair in (copies_of(form, frozen) if frozen else launch.keeping.copy)],
+        "copy": [[*map(str, pair)] for pair in (copies_of(form, frozen) if frozen else ())],
         "scratch": [str(work) for work, _ in launch.keeping.move],
         "load": str(frozen.state) if frozen else None,
         "note": [str(form.exchange), NOTE_AT, identity.note] if identity and form.exchange else None,

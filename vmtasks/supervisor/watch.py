@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,8 @@ from vmtasks.supervisor.client import SupervisorClient
 
 TURN_S = 0.5
 """How long to wait for news at a time: an interrupt is to be noticed."""
+REMIND_S = 60.0
+"""How often to say that a slot is still waited for: whoever calls us may take silence for a hang."""
 _FULL = "is the host's disk full?"
 
 
@@ -30,6 +33,8 @@ class MachineWatch:
         self.greeted = False
         """Whether QEMU has come to run: one that has not refuses what it was told, and would again."""
         self.booted = False
+        self._queued = ""
+        """What was last told of the queue for slots."""
         self.listens = True
         """Whether the guest may still do what it is told."""
 
@@ -45,8 +50,17 @@ class MachineWatch:
 
         :raise BootError: the machine ended first, or *deadline* passed.
         """
+        began_s = told_s = time.monotonic()
         while not deadline.passed:
             check_interrupted()
+            if self._queued and event == "admitted" and time.monotonic() - told_s >= REMIND_S:
+                told_s = time.monotonic()
+                waited_s = round(told_s - began_s)
+                events.emit(
+                    events.Progress(
+                        machine=self._machine, phase="slot", done=waited_s, unit="seconds", detail=self._queued
+                    )
+                )
             message = self._leash.next(deadline.within(TURN_S))
             if message is not None and message["event"] == event:
                 return message
@@ -63,7 +77,9 @@ class MachineWatch:
                 first = ahead[0]
                 text = f"waiting for a slot behind {first['what']} of {first['user']} (pid {first['pid']})"
                 more = f", and {len(ahead) - 1} more" if len(ahead) > 1 else ""
-                events.emit(events.Note(machine=self._machine, text=text + more))
+                if text + more != self._queued:  # who else is ahead may change without a change of these words
+                    self._queued = text + more
+                    events.emit(events.Note(machine=self._machine, text=self._queued))
             case "panic":
                 self.listens = False
                 raise by_guest(f"the kernel of {self._machine} panicked: {message['line']}", details=self._evidence())

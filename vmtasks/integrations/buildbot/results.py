@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from vmtasks.errors import Outcome
+from vmtasks.report.display.plain import SHELL
 from vmtasks.report.files.result import SCHEMA
 from vmtasks.report.files.rows import RUNNING
 from vmtasks.report.format import duration
@@ -134,6 +135,11 @@ def by_hand(target: str, variables: Mapping[str, str], *, builddir: str, revisio
 
 
 def shown(line: str) -> str:
-    """Return what a line of the display reports of the run itself, with its machine; nothing for a guest's output."""
+    """Return what a line of the display reports of the run itself, with its machine.
+
+    Nothing for a guest's output, and for the long command line of a shell, which is of use on the worker alone.
+    """
     found = _SHOWN.fullmatch(line)
+    if found and found["text"].startswith(SHELL):
+        return ""
     return ": ".join(part for part in found.groups() if part) if found else ""

@@ -143,8 +143,8 @@ def test_the_commands_run_one_after_the_other_in_the_guest_and_on_the_host(
     in_guest, on_host, *rest = out.splitlines()
     assert (in_guest, rest) == ("in the guest", ["several", "lines"])
     assert on_host.startswith("on the host, ")
-    assert "+ echo in the guest\nCommand exit 0\n" in err
-    assert "= echo on the host, $VMTASKS_PORT\nCommand exit 0\n" in err
+    assert "+ echo in the guest\n= echo on the host, $VMTASKS_PORT\n" in err
+    assert "Command exit" not in err
     assert f"+ {script}\n" in err
     ssh = (tmp_path / "ssh.log").read_text()
     assert ssh.count(" -p ") == 2, "nothing but guest commands goes through ssh"
@@ -161,7 +161,9 @@ def test_the_first_command_that_fails_ends_the_run_but_for_those_that_always_run
 ) -> None:
     commands = ["echo 1", "exit 7", "echo 2", "= echo 3", "! echo 4", "!= echo 5", "=! exit 8", "! exit 9", "! echo 6"]
     assert run("image.qcow2", *commands) == 7
-    assert capfd.readouterr().out.split() == ["1", "4", "5", "6"]
+    out, err = capfd.readouterr()
+    assert out.split() == ["1", "4", "5", "6"]
+    assert "+ exit 7\nCommand exit 7\n" in err
 
 
 @pytest.mark.parametrize("commands", [["! exit 5", "echo no"], ["=! exit 5", "echo no"], ["= exit 5", "echo no"]])
@@ -376,14 +378,6 @@ def test_a_work_image_comes_to_its_place_whenever_the_guest_has_powered_off(comm
     subprocess.run(["qemu-img", "check", "-q", "tmp.qcow2"], check=True)
 
 
-def test_an_image_works_elsewhere_and_comes_back_as_it_was_whatever_stands_there() -> None:
-    Path("work.qcow2").write_text("of a host that crashed")
-    Path("image.qcow2").chmod(0o640)
-    assert run("--work-image=work.qcow2", "image.qcow2", "= qemu-img check -q -U work.qcow2") == 0
-    assert Path("image.qcow2").stat().st_mode & 0o777 == 0o640
-    assert not Path("work.qcow2").exists()
-
-
 def test_a_work_image_may_be_on_another_disk() -> None:
     with tempfile.TemporaryDirectory(dir="/dev/shm") as fast:
         assert run("-b", "image.qcow2", f"--work-image={fast}/work.qcow2", "tmp.qcow2") == 0
@@ -405,9 +399,9 @@ def test_two_do_not_write_to_one_image(said: Said) -> None:
     second = f"{sys.executable} -c '{program}'"
     words = "--port=0 --memory=64 --exit-codes=typed"
     Path("other.qcow2").write_bytes(Path("image.qcow2").read_bytes())
-    for image in ("--work-image=work.qcow2 other.qcow2", "image.qcow2", "-b other.qcow2 image.qcow2"):
+    for image in ("-b other.qcow2 --work-image=work.qcow2 new.qcow2", "tmp.qcow2", "-b other.qcow2 tmp.qcow2"):
         line = f"= {second} {words} {image} true; test $? = 69"
-        assert run("--work-image=work.qcow2", "image.qcow2", line) == 0
+        assert run("-b", "image.qcow2", "--work-image=work.qcow2", "tmp.qcow2", line) == 0
     assert said().count("another runvm does") == 3
 
 
