@@ -79,7 +79,7 @@ def shelf(tmp_path: Path) -> Shelf:
 @pytest.mark.parametrize("flags", [[], ["-j2"], ["-j2", "-O"], ["-s"], ["-k"]])
 def test_the_project_that_is_tested_is_that_of_the_makefile(shelf: Shelf, name: str, flags: list[str]) -> None:
     project = shelf.project(name)
-    shelf.home.joinpath(name.split()[0]).mkdir(exist_ok=True)  # what a path that ends at a blank would lead to
+    shelf.home.joinpath(name.partition(" ")[0]).mkdir(exist_ok=True)  # what a path that ends at a blank would lead to
     assert shelf.source(project, *flags, "test-in-vm") == project
 
 

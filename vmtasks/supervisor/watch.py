@@ -55,12 +55,7 @@ class MachineWatch:
             check_interrupted()
             if self._queued and event == "admitted" and time.monotonic() - told_s >= REMIND_S:
                 told_s = time.monotonic()
-                waited_s = round(told_s - began_s)
-                events.emit(
-                    events.Progress(
-                        machine=self._machine, phase="slot", done=waited_s, unit="seconds", detail=self._queued
-                    )
-                )
+                self._remind(told_s - began_s)
             message = self._leash.next(deadline.within(TURN_S))
             if message is not None and message["event"] == event:
                 return message
@@ -73,13 +68,7 @@ class MachineWatch:
         by_guest, by_host = (GuestLost, ConnectionLost) if self.booted else (BootError, BootError)
         match message["event"]:
             case "waiting":
-                ahead = message["ahead"]
-                first = ahead[0]
-                text = f"waiting for a slot behind {first['what']} of {first['user']} (pid {first['pid']})"
-                more = f", and {len(ahead) - 1} more" if len(ahead) > 1 else ""
-                if text + more != self._queued:  # who else is ahead may change without a change of these words
-                    self._queued = text + more
-                    events.emit(events.Note(machine=self._machine, text=self._queued))
+                self._tell_queue(message["ahead"])
             case "panic":
                 self.listens = False
                 raise by_guest(f"the kernel of {self._machine} panicked: {message['line']}", details=self._evidence())
@@ -106,6 +95,21 @@ class MachineWatch:
                 done, hint = ("read", "see the host's dmesg") if is_read else ("written", _FULL)
                 reason = about.get("reason", "input/output error")
                 raise HostError(f"the disk of {self._machine} cannot be {done}: {reason}", hint=hint)
+
+    def _remind(self, waited_s: float) -> None:
+        waited = events.Progress(
+            machine=self._machine, phase="slot", done=round(waited_s), unit="seconds", detail=self._queued
+        )
+        events.emit(waited)
+
+    def _tell_queue(self, ahead: list[dict[str, Any]]) -> None:
+        """Say behind whom we wait, unless the words are the same as before: the others ahead may have changed."""
+        first = ahead[0]
+        text = f"waiting for a slot behind {first['what']} of {first['user']} (pid {first['pid']})"
+        text += f", and {len(ahead) - 1} more" if len(ahead) > 1 else ""
+        if text != self._queued:
+            self._queued = text
+            events.emit(events.Note(machine=self._machine, text=text))
 
     @contextmanager
     def shown(self) -> Iterator[None]:

@@ -17,7 +17,8 @@ from vmtasks.image.baked import key_of
 from vmtasks.image.definition import find, names, overlay_links
 for image in map(find, names()):
     assert image.home.is_relative_to(sys.argv[1]), image.home
-    print(image.name, key_of(image), sorted(overlay_links(image.home.parent / image.tree).items()) if image.tree else "")
+    links = overlay_links(image.home.parent / image.tree) if image.tree else {}
+    print(image.name, key_of(image), sorted(links.items()))
 """
 
 

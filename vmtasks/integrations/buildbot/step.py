@@ -86,7 +86,7 @@ class VmTask(ShellMixin, BuildStep):  # type: ignore[misc]
         if self._verdict.results != "success":
             await self.addCompleteLog("rerun", self._by_hand())
         if self._verdict.results == "retry":
-            self._rest()
+            self._verdict = self._rest(self._verdict)
         return int(Results.index(self._verdict.results))
 
     def getCurrentSummary(self) -> dict[str, str]:  # noqa: N802 - Buildbot's name
@@ -124,12 +124,12 @@ class VmTask(ShellMixin, BuildStep):  # type: ignore[misc]
             if name not in self.logs and (text := await self._read(path)):
                 await self.addCompleteLog(name, self.build.properties.cleanupTextFromSecrets(text))
 
-    def _rest(self) -> None:
+    def _rest(self, verdict: BuildResult) -> BuildResult:
         """Give the worker no build for a while, and say so: one that fails at once would be free first for each."""
-        if not self.worker.quarantine_timer:
-            rest = f"{self.worker.name} takes no build for {duration(self.worker.quarantine_timeout)}"
-            self._verdict = replace(self._verdict, message=f"{self._verdict.message}; {rest}")
+        rest = f"{self.worker.name} takes no build for {duration(self.worker.quarantine_timeout)}"
+        rests_already = self.worker.quarantine_timer is not None
         self.worker.putInQuarantine()
+        return verdict if rests_already else replace(verdict, message=f"{verdict.message}; {rest}")
 
     def _by_hand(self) -> str:
         return by_hand(

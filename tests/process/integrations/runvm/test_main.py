@@ -34,7 +34,7 @@ words=$(cat "{scripts}/$script")
 exec {fake} "$words" "$@"
 """
 SSH = """#!/bin/sh
-echo "$@" >>'{log}'
+printf '%s\\n' "$*" >>'{log}'
 for line; do :; done
 case " $* " in *" -n "*) exec </dev/null;; esac
 exec /bin/sh -c "$line"
@@ -192,6 +192,25 @@ def test_a_command_that_takes_too_long_is_ended_and_the_run_with_it(
     assert "did not end within 0.5 s" in said()
     assert not (tmp_path / "too-late").exists()
     assert (tmp_path / "always").exists()
+
+
+def test_a_terminal_if_asked_for_whatever_we_have(tmp_path: Path) -> None:
+    assert run("--terminal", "image.qcow2", "true") == 0
+    assert run("--terminal", "--stdin", "image.qcow2", "true") == 0
+    assert run("image.qcow2", "true") == 0
+    ways = [
+        [word for word in line.split() if word in {"-t", "-n"}] for line in Path("ssh.log").read_text().splitlines()
+    ]
+    assert ways == [["-t", "-t", "-n"], ["-t", "-t"], ["-n"]]
+
+
+def test_the_log_begins_with_the_command_line_of_each_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    fail_to_answer(monkeypatch, times=1)
+    assert run("--logfile=kernel.log", "image.qcow2", "true") == 0
+    lines = Path("kernel.log").read_text().splitlines()
+    assert lines[0].startswith("qemu-system-x86_64 ")
+    second = lines.index("--- attempt 2 ---")
+    assert lines[second + 1].startswith("qemu-system-x86_64 ")
 
 
 def test_what_a_host_command_leaves_in_the_background_ends_with_the_run(ended: Callable[..., bool]) -> None:
