@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from vmtasks.errors import HostError
+from vmtasks.errors import ConnectionLost
 
 GUEST_PORT = 9989
 """Where a worker in the guest finds the master, on 127.0.0.1."""
@@ -24,7 +24,7 @@ def tunnel(ssh_command: Sequence[str], master: str, port: int = GUEST_PORT) -> I
 
     :param ssh_command: an ordinary ssh into the guest.
     :param master: what ssh's ``-R`` leads to: HOST:PORT, or the absolute path of a UNIX socket.
-    :raise HostError: the guest does not forward.
+    :raise ConnectionLost: the guest does not forward, or is gone.
     """
     ssh, *words = ssh_command
     options = [word for name, value in _OPTIONS.items() for word in ("-o", f"{name}={value}")]
@@ -39,7 +39,7 @@ def tunnel(ssh_command: Sequence[str], master: str, port: int = GUEST_PORT) -> I
     ) as process:
         try:
             if process.stdout is None or process.stdout.readline() != _READY:
-                raise HostError(
+                raise ConnectionLost(
                     "cannot lead the guest to the Buildbot's master: ssh does not forward a port",
                     hint="sshd in the image must allow it (AllowTcpForwarding), and ssh's own words are above",
                 )

@@ -12,7 +12,7 @@ import paramiko
 import pytest
 
 from tests.waiting import until
-from vmtasks import HostError
+from vmtasks import ConnectionLost
 from vmtasks.integrations.buildbot.tunnel import tunnel
 from vmtasks.testing.fake_sshd import FakeSshd
 
@@ -89,7 +89,7 @@ def test_a_port_of_the_guest_leads_to_the_masters_socket_for_as_long_as_the_bloc
 def test_a_guest_that_does_not_forward_is_an_error(home: Path, stack: ExitStack) -> None:
     machine = guest(home, stack, forwards=False)
     with (
-        pytest.raises(HostError, match="cannot lead the guest to the Buildbot's master"),
+        pytest.raises(ConnectionLost, match="cannot lead the guest to the Buildbot's master"),
         tunnel(machine.ssh_command, "/nowhere"),
     ):
         pass
