@@ -206,6 +206,20 @@ def test_a_password_that_is_missing_or_that_others_may_read_is_refused(
         FileLoader(str(tmp_path), str(ROOT / "examples/buildbot/master.cfg")).loadConfig()
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what Buildbot imports
+def test_without_a_web_server_for_products_there_is_no_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROJECT", "https://example.org/parrot.git")
+    monkeypatch.delenv("PRODUCTS_URL", raising=False)
+    for name in ("web-password", "password-big"):
+        (tmp_path / name).touch(0o600)
+    config = FileLoader(str(tmp_path), str(ROOT / "examples/buildbot/master.cfg")).loadConfig()
+    uploads = [
+        builder.factory.steps[-1] for builder in config.builders if builder.name in {BUILDER, "tarbake-bookworm"}
+    ]
+    assert [upload.step_class.__name__ for upload in uploads] == ["MultipleFileUpload"] * 2
+    assert [upload.kwargs["url"] for upload in uploads] == [None, None]
+
+
 def test_a_master_that_is_not_told_the_project_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PROJECT", raising=False)
     with pytest.raises(ConfigErrors, match="PROJECT is not set: it is to be the URL of a git repository"):
