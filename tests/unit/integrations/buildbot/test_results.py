@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from vmtasks import events as e
 from vmtasks.errors import Outcome
 from vmtasks.integrations.buildbot.results import build_result, by_hand, cut_short, read, shown
+from vmtasks.report.display.plain import Plain
 from vmtasks.report.files.result import ResultFile
 
 
@@ -177,3 +179,19 @@ def test_what_a_developer_types_does_without_a_repository_or_a_commit() -> None:
     said = by_hand("test-in-vm", {"PROJECT": "/w/b/build"}, builddir="/w/b", revision="", repository="")
     assert said.endswith("make test-in-vm PROJECT=../project\n")
     assert "with the project in ../project, as it was built" in said
+
+
+def test_the_command_line_of_a_shell_is_no_news() -> None:
+    assert shown("10:44:06 test  * a shell while it lives: ssh -F none -i /cache/key -p 1 root@127.0.0.1") == ""
+
+
+def test_a_wait_for_a_slot_is_news_each_minute() -> None:
+    said: list[str] = []
+    display = Plain(SimpleNamespace(write=said.append))  # type: ignore[arg-type] - it only writes
+    for waited_s in (60, 120):
+        display(
+            e.Progress(
+                at_s=waited_s, machine="test", phase="slot", done=waited_s, unit="seconds", detail="behind alice"
+            )
+        )
+    assert [shown(line.rstrip()) for line in said] == ["test: slot: 2 min 0 s (behind alice)"]
