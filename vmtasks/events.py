@@ -66,7 +66,7 @@ class Progress(Event):
     phase: str
     done: int
     total: int = 0
-    unit: Literal["bytes", "steps"] = "steps"
+    unit: Literal["bytes", "steps", "seconds"] = "steps"
     detail: str = ""
 
 

@@ -30,7 +30,8 @@ def make_checkout(directory: Path) -> None:
     directory.mkdir()
     (directory / "Makefile").write_text(
         "test-in-vm:\n\t@.venv/bin/inv test-in-vm --source '$(PROJECT)' --image '$(IMAGE)'\n"
-        "build-deb:\n\t@echo no results; exit 3\n"
+        "build-deb:\n\t@if [ $(IMAGE) = bookworm ]; then echo no results; exit 3; fi; "
+        "mkdir -p $$VMTASKS_RESULTS/latest; echo '{\"schema\": 2}' >$$VMTASKS_RESULTS/latest/result.json\n"
         "setup:\n\t@echo make setup >>asked\n"
     )
     inv = directory / ".venv/bin/inv"
@@ -60,8 +61,9 @@ class Farm:
         master = self.home / "master"
         _call(str(BIN / "buildbot"), "create-master", "--quiet", str(master))
         (master / "master.cfg").symlink_to(self.config)
-        (master / "password").write_text("secret\n")
-        (master / "web-password").write_text("web secret\n")
+        for name in ("password-big", "password-small", "web-password"):
+            (master / name).touch(0o600)
+            (master / name).write_text(f"secret of {name}\n")
         project = self.home / "project"
         project.mkdir()
         (project / "README").write_text("a project\n")
@@ -93,28 +95,27 @@ class Farm:
             "VMTASKS": str(self.home / "vmtasks"),
             "REST_S": str(self.rest_s),
             "PORT": f"tcp:{self.ports.get('BuildbotSite', 0)}:interface=127.0.0.1",
-            "WORKER_PORT": f"tcp:{self.ports.get('PBServerFactory', 0)}:interface=127.0.0.1",
+            "PRODUCTS_URL": "http://products.example",
         }
         log = self._start("master", "buildbot", environ)
-        for factory in ("BuildbotSite", "PBServerFactory"):
-            said = until(f"port of {factory}", lambda name=factory: re.search(rf"{name} starting on (\d+)", log()))
-            self.ports[factory] = int(said[1])
+        said = until("port", lambda: re.search(r"BuildbotSite starting on (\d+)", log()))
+        self.ports["BuildbotSite"] = int(said[1])
         until("master that runs", lambda: "BuildMaster is running" in log())
 
     def start_worker(self, name: str = "big", **environ: str) -> None:
         """Start a worker, and wait until the master knows it."""
         worker = self.home / name
         if not worker.exists():
-            address = f"127.0.0.1:{self.ports['PBServerFactory']}"
             _call(
                 str(BIN / "buildbot-worker"),
                 "create-worker",
                 "--quiet",
                 "--maxdelay=1",
+                f"--connection-string=unix:{self.home}/master/workers.sock",
                 str(worker),
-                address,
+                "localhost",
                 name,
-                "secret",
+                f"secret of password-{name}",
             )
         self._start(name, "buildbot-worker", environ)
         until("worker", lambda: self.get(f"workers/{name}")[0]["connected_to"])
@@ -226,7 +227,7 @@ class Farm:
     def _session(self) -> str:
         """Log in, and return the cookie that says so."""
         with closing(http.client.HTTPConnection("127.0.0.1", self.ports["BuildbotSite"], timeout=LIMIT_S)) as browser:
-            admin = b64encode(b"admin:web secret").decode()
+            admin = b64encode(b"admin:secret of web-password").decode()
             browser.request("GET", "/auth/login", headers={"Authorization": f"Basic {admin}"})
             *_, cookie = browser.getresponse().headers.get_all("Set-Cookie")  # the one before is anybody's
             return str(cookie).partition(";")[0]

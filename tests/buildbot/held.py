@@ -13,7 +13,6 @@ import shutil
 import subprocess
 import sys
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 from vmtasks.integrations.buildbot.worker_machine import Order
@@ -41,14 +40,14 @@ def main() -> None:
             if behaviour == "silent":
                 select.select(ended, [], [])
             else:
-                run(replace(order, host="127.0.0.1"), machine / "worker", behaviour)
+                run(order, machine / "worker", behaviour)
     finally:
         shutil.rmtree(machine)
 
 
 def run(order: Order, directory: Path, behaviour: str) -> None:
     """Run the worker until it ends or our standard input does."""
-    (directory / "buildbot.tac").write_text(order.tac())
+    (directory / "buildbot.tac").write_text(order.tac(port=int(order.master.rpartition(":")[2])))
     argv = [Path(sys.executable).with_name("buildbot-worker"), "start", "--nodaemon", directory]
     environ = {**os.environ, "BEHAVIOUR": behaviour}
     with subprocess.Popen(argv, env=environ, stdin=subprocess.DEVNULL, stdout=2) as worker:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import urllib.error
 from pathlib import Path
 
@@ -42,18 +43,41 @@ def test_a_run_that_passes_shows_its_logs_and_hands_over_its_products(farm: Farm
     assert "junit.xml" in log_dir
     product = farm.home / f"master/products/{BUILDER}/{build['number']}/hello.tar.gz"
     assert product.read_text() == "a product"
+    (upload,) = (step for step in farm.get(f"builds/{build['buildid']}/steps") if step["name"] == "upload")
+    assert upload["urls"] == [{"name": "products", "url": f"http://products.example/{BUILDER}/{build['number']}/"}]
 
 
 def test_a_failing_test_is_a_failure_at_once(farm: Farm) -> None:
-    ((results, said),) = farm.ended(farm.force(BUILDER, "fail"))
+    request = farm.force(BUILDER, "fail")
+    ((results, said),) = farm.ended(request)
     assert results == "failure"
     assert "test-in-vm: `make check` on test ended with status 1" in said
+    (build,) = farm.builds(request)
+    where, rerun = farm.logs(farm.step(build))["rerun"].splitlines()
+    assert rerun == "make test-in-vm PROJECT=../project IMAGE=bookworm"
+    assert re.search(r"in \.\./project, at commit [0-9a-f]{40}:$", where)
+
+
+def test_no_page_shows_the_environment_of_a_worker(farm: Farm) -> None:
+    for builder in (BUILDER, "rebake-big"):
+        request = farm.force(builder, "pass")
+        assert farm.ended(request)[-1][0] == "success"
+        (build,) = farm.builds(request)
+        steps = farm.get(f"builds/{build['buildid']}/steps")
+        shown = "".join(text for step in steps for text in farm.logs(step).values())
+        assert "VMTASKS_SLOTS=1" not in shown
+
+
+def test_results_that_cannot_be_read_are_an_exception(farm: Farm) -> None:
+    ((results, said),) = farm.ended(farm.force("build-deb-trixie"))
+    assert results == "exception"
+    assert "make build-deb ended with status 0 and results that cannot be read (result.json)" in said
 
 
 def test_infrastructure_is_tried_again_and_then_passes(farm: Farm) -> None:
     (first, said), (second, _) = farm.ended(farm.force(BUILDER, "host pass"))
     assert (first, second) == ("retry", "success")
-    assert "test-in-vm: cannot make a disk: no room (attempt 1 of 3)" in said
+    assert "test-in-vm: cannot make a disk: no room (attempt 1 of 3); big takes no build for 0." in said
 
 
 def test_a_host_that_fails_at_once_does_not_take_all_attempts(tmp_path: Path) -> None:
@@ -147,6 +171,9 @@ def test_the_plain_step_of_the_documentation_ends_as_its_run(farm: Farm, behavio
 def test_the_nightly_baking_leaves_no_image_of_the_table_stale(farm: Farm) -> None:
     request = farm.force("rebake-big")
     assert [results for results, _ in farm.ended(request)] == ["success"]
+    (build,) = farm.builds(request)
+    steps = [step["name"] for step in farm.get(f"builds/{build['buildid']}/steps")]
+    assert steps[-3:] == ["images.bake bookworm-buildbot-worker", "images.bake trixie-build", "images.prune"]
     assert (farm.home / "vmtasks/asked").read_text().splitlines() == [
         "make setup",
         "images.bake bookworm --refresh",
@@ -165,6 +192,35 @@ def test_nothing_is_done_for_whom_did_not_log_in(farm: Farm) -> None:
             farm.control(path, method, login=False, builderid=builderid)
 
 
+@pytest.mark.parametrize(
+    ("mode", "complaint"), [(None, "there is no .*password-big: "), (0o640, "others may read .*password-big")]
+)
+def test_a_password_that_is_missing_or_that_others_may_read_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int | None, complaint: str
+) -> None:
+    monkeypatch.setenv("PROJECT", "https://example.org/parrot.git")
+    for name in ("web-password", "password-big"):
+        if mode or name == "web-password":
+            (tmp_path / name).touch()
+            (tmp_path / name).chmod(mode if mode and name == "password-big" else 0o600)
+    with pytest.raises(ConfigErrors, match=complaint):
+        FileLoader(str(tmp_path), str(ROOT / "examples/buildbot/master.cfg")).loadConfig()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what Buildbot imports
+def test_without_a_web_server_for_products_there_is_no_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROJECT", "https://example.org/parrot.git")
+    monkeypatch.delenv("PRODUCTS_URL", raising=False)
+    for name in ("web-password", "password-big"):
+        (tmp_path / name).touch(0o600)
+    config = FileLoader(str(tmp_path), str(ROOT / "examples/buildbot/master.cfg")).loadConfig()
+    uploads = [
+        builder.factory.steps[-1] for builder in config.builders if builder.name in {BUILDER, "tarbake-bookworm"}
+    ]
+    assert [upload.step_class.__name__ for upload in uploads] == ["MultipleFileUpload"] * 2
+    assert [upload.kwargs["url"] for upload in uploads] == [None, None]
+
+
 def test_a_master_that_is_not_told_the_project_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PROJECT", raising=False)
     with pytest.raises(ConfigErrors, match="PROJECT is not set: it is to be the URL of a git repository"):
@@ -172,4 +228,4 @@ def test_a_master_that_is_not_told_the_project_says_so(tmp_path: Path, monkeypat
 
 
 def outcome(run: Path) -> str:
-    return str(json.loads(run.read_text())["outcome"])
+    return str(json.loads(run.read_text()).get("outcome"))

@@ -9,16 +9,17 @@ from pathlib import Path
 
 import pytest
 from buildbot.config import ConfigErrors
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 
 from tests.buildbot.farm import Farm
 from tests.waiting import until
-from vmtasks.integrations.buildbot.latent import VMLatentWorker
+from vmtasks.integrations.buildbot.latent import VMLatentWorker, master_address
 
 
 @pytest.fixture(scope="module")
 def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
     home = tmp_path_factory.mktemp("farm")
-    no_room = {"VMTASKS_CACHE": str(home / "master/password")}  # for the worker in real machines, that is
+    no_room = {"VMTASKS_CACHE": str(home / "master/web-password")}  # for the worker in real machines, that is
     farm = Farm(home=home, config=Path(__file__).with_name("latent_master.cfg"), environ=no_room)
     farm.create()
     with farm.running(with_worker=False):
@@ -76,7 +77,7 @@ def test_a_machine_that_is_lost_in_every_build_is_given_up(farm: Farm) -> None:
 def test_a_host_that_cannot_is_not_asked_again_and_says_why(farm: Farm) -> None:
     request = farm.force("machine")
     assert results(farm, request) == ["exception"]
-    cache = farm.home / "master/password"
+    cache = farm.home / "master/web-password"
     assert f"machine: cannot write to the cache {cache}/images: Not a directory" in said(farm, request)
 
 
@@ -126,3 +127,24 @@ def test_a_build_whose_master_is_restarted_is_made_again(farm: Farm, kill: bool)
 def test_an_image_that_is_not_there_is_an_error_of_the_configuration() -> None:
     with pytest.raises(ConfigErrors, match="worker vm1: there is no image 'bookwrm'; did you mean 'bookworm'"):
         VMLatentWorker("vm1", "bookwrm")
+
+
+def test_a_network_that_there_is_not_is_an_error_of_the_configuration() -> None:
+    with pytest.raises(ConfigErrors, match="worker vm1: network must be one of user, restricted, none, and not 'off'"):
+        VMLatentWorker("vm1", "bookworm", network="off")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("address", "named"),
+    [
+        (UNIXAddress(b"workers.sock"), "/srv/master/workers.sock"),
+        (UNIXAddress(b"/run/w.sock"), "/run/w.sock"),
+        (IPv4Address("TCP", "0.0.0.0", 9989), "127.0.0.1:9989"),  # noqa: S104 - nothing is bound
+        (IPv4Address("TCP", "192.0.2.1", 9989), "192.0.2.1:9989"),
+        (IPv6Address("TCP", "::", 9989), "[::1]:9989"),
+    ],
+)
+def test_every_kind_of_port_that_a_master_has_is_named_for_ssh(
+    address: UNIXAddress | IPv4Address | IPv6Address, named: str
+) -> None:
+    assert master_address(address, "/srv/master") == named

@@ -259,7 +259,7 @@ def test_the_table_has_no_circle() -> None:
 
 def test_what_lies_in_the_package_are_the_rooms() -> None:
     there = {path.name.removesuffix(".py") for path in ROOT.glob("vmtasks/[!_.]*")} | {"__init__"}
-    wanted = FILES | {"py.typed"} | (BENEATH.keys() - TOP_LEVEL)
+    wanted = FILES | {"py.typed", "vmtasks.mk"} | (BENEATH.keys() - TOP_LEVEL)
     hold(
         "Each folder of vmtasks/ is a room with a line in BENEATH (tests/unit/test_house.py) and a sentence as the "
         "docstring of its __init__; beside them lie the door and the contracts alone.",

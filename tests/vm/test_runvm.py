@@ -270,6 +270,27 @@ def test_a_shell_on_a_terminal(ours: Path) -> None:
             os.close(keyboard)
 
 
+def test_disks_that_callers_call_ide_are_the_next_ones_and_there_is_no_other(ours: Path) -> None:
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "blank.qcow2", "64M"], check=True)
+    Path("my.iso").write_bytes(b"an iso".ljust(2048))
+    done = runvm(
+        "--port=0", "--kvm=-hdb", "--kvm=blank.qcow2", "--kvm=-cdrom", "--kvm=my.iso", "-b", str(ours), "tmp.qcow2",
+        "ls /dev/vd?; blockdev --getsize64 /dev/vdb; blockdev --getro /dev/vdb /dev/vdc; head -c 6 /dev/vdc",
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert done.stdout.split("\n") == ["/dev/vda", "/dev/vdb", "/dev/vdc", str(64 << 20), "0", "1", "an iso"]
+
+
+def test_a_guest_that_wants_a_terminal_has_one_if_asked_for(ours: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "vt102")
+    rule = "echo 'Defaults requiretty' | sudo tee /etc/sudoers.d/terminal"
+    words = ["--port=0", "--user=buildbot", "-b", str(ours), "tmp.qcow2", rule, "echo $TERM; sudo id -u"]
+    assert runvm(*words).returncode == 1
+    done = runvm("--terminal", *words)
+    assert done.returncode == 0
+    assert "vt102\n0\n" in done.stdout.replace("\r", "")
+
+
 def test_a_guest_that_powers_off_in_the_middle_is_lost(ours: Path) -> None:
     words = ["--port=0", "--exit-codes=typed", "-b", str(ours), "--work-image=work.qcow2", "tmp.qcow2"]
     done = runvm(*words, "systemctl poweroff; sleep 600", "touch /not-reached", "!= echo always")

@@ -53,6 +53,21 @@ class CacheEntry:
                 total_bytes += path.stat().st_blocks * 512
         return total_bytes
 
+    @property
+    def used_s(self) -> float:
+        """When it last served, in seconds since the epoch."""
+        with suppress(FileNotFoundError):
+            return self.in_use.stat().st_mtime
+        return 0.0
+
+    def touch(self) -> None:
+        """Remember that it serves."""
+        if not self.place.is_local:
+            self.place.call(type(self).touch, self)
+            return
+        with suppress(OSError):  # pruned this very moment: the process that starts from it will notice
+            os.utime(self.in_use)
+
     def drop(self) -> bool:
         """Remove it unless a process uses it, and return whether it is gone."""
         if not self.place.is_local:

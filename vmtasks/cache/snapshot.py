@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -67,13 +66,6 @@ class Snapshot(CacheEntry):
         return max(0.0, time.time() - float(self.metadata["made_s"]))
 
     @property
-    def used_s(self) -> float:
-        """When it last served, in seconds since the epoch."""
-        with suppress(FileNotFoundError):
-            return self.in_use.stat().st_mtime
-        return 0.0
-
-    @property
     def intact(self) -> bool:
         """Whether its files are those that were made, and what it stands on is there."""
         if not self.place.is_local:
@@ -96,14 +88,6 @@ class Snapshot(CacheEntry):
         if not isinstance(known, dict):
             return "what is written down of its files makes no sense"
         return damage_of(self.directory, known, completely=completely)
-
-    def touch(self) -> None:
-        """Remember that it serves."""
-        if not self.place.is_local:
-            self.place.call(Snapshot.touch, self)
-            return
-        with suppress(OSError):  # pruned this very moment: the process that starts from it will notice
-            os.utime(self.in_use)
 
     def drop(self) -> bool:
         """Remove it unless a machine stands on it, and return whether it is gone. What is ours, we let go of."""

@@ -123,7 +123,7 @@ def prune(_: Context, everything: bool = False) -> None:
     from vmtasks.config.settings import HostSettings
     from vmtasks.image.baked import prune as prune_cache
 
-    freed_bytes, busy = prune_cache(everything=everything)
+    freed_bytes, busy, spared = prune_cache(everything=everything)
     snapshots.remove_old_layout()
     gone = snapshots.prune(0 if everything else snapshots.quota_bytes(HostSettings.load()))
     print(f"freed {mebibytes(freed_bytes + sum(size_bytes for _, size_bytes in gone))}")
@@ -132,5 +132,7 @@ def prune(_: Context, everything: bool = False) -> None:
     if left := snapshots.all_frozen():
         print(table(("KIND", "NAME", "AGE", "SIZE"),
                     [(one.kind, one.name, age(one.age_s), mebibytes(one.size_bytes)) for one in left]))  # fmt: skip
+    for serial in spared:
+        print(f"kept {serial}: it has served another definition than this checkout's within the last 7 days")
     for baked in busy:
         print(f"kept {baked.serial}: a machine stands on it, or a disk that runvm made")

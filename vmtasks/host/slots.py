@@ -174,7 +174,8 @@ class Claim:
         if memory_mib > limits.memory_mib:
             raise ClaimTooLargeError(
                 f"cannot run {purpose} with {memory_mib} MiB: machines on this host may have "
-                f"{limits.memory_mib} MiB together. Give it less memory, or raise the limit"
+                f"{limits.memory_mib} MiB together. Give it less memory, or raise the limit "
+                "(memory_mib in /etc/vmtasks/config.toml, or VMTASKS_SLOTS_MEMORY_MIB)"
             )
         self.memory_mib = memory_mib
         self.limits = limits

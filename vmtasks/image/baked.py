@@ -35,7 +35,8 @@ from vmtasks.cache.entry import CacheEntry, exclusive
 from vmtasks.cache.entry import sweep as sweep_parts
 from vmtasks.config.paths import cache_dir
 from vmtasks.errors import HostError, UsageError
-from vmtasks.image.definition import Definition, find, names
+from vmtasks.image.definition import Definition, find, link_of, names
+from vmtasks.image.spared import spared
 from vmtasks.spec import Access
 from vmtasks.typed_json import SECONDS
 
@@ -146,7 +147,8 @@ def keys_of(image: Definition) -> tuple[str, ...]:
         digest.update(json.dumps(fields, sort_keys=True).encode())
         for path in definition.sources():
             name = os.path.relpath(path, definition.home.parent)
-            digest.update(os.fsencode(f"\n{name} {_mode(path):o} ") + _content(path))
+            mode, content = _mode_and_content(path)
+            digest.update(os.fsencode(f"\n{name} {mode:o} ") + content)
         if definition.original is not None and definition.sha256 is None:
             digest.update(_stamp(definition.original))
         keys.append(digest.hexdigest()[:16])  # of a digest that goes on: a child's has its parent's before it
@@ -192,21 +194,27 @@ def all_baked() -> tuple[BakedImage, ...]:
     return tuple(_baked())
 
 
-def prune(*, everything: bool = False) -> tuple[int, tuple[BakedImage, ...]]:
+def prune(*, everything: bool = False) -> tuple[int, tuple[BakedImage, ...], tuple[str, ...]]:
     """Remove the bakes that are damaged or that no definition asks for any more, and what interrupted bakes left.
 
-    :param everything: remove current ones as well.
-    :return: the bytes freed, and what had to stay because a machine stands on it, or a disk that somebody keeps.
+    :param everything: remove current ones as well, and those that served another definition of late.
+    :return: the bytes freed; what had to stay because a machine stands on it, or a disk that somebody keeps; and the
+        serials of what stays for another definition than those of today: another checkout's, say.
     """
     defined = set(names())
-    current = set()
+    current, others = set(), frozenset[str]()
     if not everything:
-        for name in {baked.manifest["name"] for baked in all_baked()} & defined:
+        bakes = {baked.serial: baked for baked in all_baked()}
+        for name in {baked.manifest["name"] for baked in bakes.values()} & defined:
             if found := _current(name):
                 current.add(found.serial)
+        manifests = {serial: baked.manifest for serial, baked in bakes.items()}
+        others = (
+            spared(manifests, {serial: baked.used_s for serial, baked in bakes.items()}, now_s=time.time()) - current
+        )
     freed_bytes, busy = 0, []
     for baked in on_disk():
-        if baked.serial in current:
+        if baked.serial in current | others:
             continue
         size_bytes = baked.size_bytes
         if not baked.is_laid_under and baked.drop():
@@ -214,7 +222,7 @@ def prune(*, everything: bool = False) -> tuple[int, tuple[BakedImage, ...]]:
         else:
             busy.append(baked)
     sweep()
-    return freed_bytes, tuple(busy)
+    return freed_bytes, tuple(busy), tuple(sorted(others))
 
 
 def sweep() -> tuple[Path, ...]:
@@ -265,17 +273,15 @@ def _manifest(path: Path) -> dict[str, Any] | None:
     return manifest if manifest.get("disk_bytes", disk_bytes) == disk_bytes else None
 
 
-def _mode(path: Path) -> int:
-    """Return the mode that git would have: the umask of a checkout is nothing of the image's."""
-    mode = path.lstat().st_mode
-    if stat.S_ISREG(mode):
-        return stat.S_IFREG | (0o755 if mode & stat.S_IXUSR else 0o644)
-    return mode
-
-
-def _content(path: Path) -> bytes:
+def _mode_and_content(path: Path) -> tuple[int, bytes]:
+    """Return what git would have of a file: the umask of a checkout is nothing of the image's."""
     try:
-        return os.fsencode(path.readlink()) if path.is_symlink() else path.read_bytes()
+        if (target := link_of(path)) is not None:
+            return stat.S_IFLNK | 0o777, os.fsencode(target)
+        mode = path.stat().st_mode
+        if stat.S_ISREG(mode):
+            mode = stat.S_IFREG | (0o755 if mode & stat.S_IXUSR else 0o644)
+        return mode, path.read_bytes()
     except OSError as problem:
         raise UsageError(f"cannot read {path}, which goes into an image: {problem.strerror}") from problem
 

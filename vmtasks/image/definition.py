@@ -25,6 +25,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SUITE = re.compile(r"[A-Za-z0-9.][A-Za-z0-9._~+/-]*|/")
 _COMPONENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+/-]*")
 _URI = re.compile(r"https?://[!-~]+")  # apt knows more, and a guest reaches no file: of this host
+_UNITS = ("etc", "systemd", "system")
 _PINS = range(-32768, 32768)
 
 
@@ -125,6 +126,24 @@ class Definition:
 def overlay_files(tree: Path) -> tuple[Path, ...]:
     """Return what of a directory is laid over ``/``, in a fixed order: files and links, as git has them."""
     return tuple(sorted(path for path in tree.rglob("*") if path.is_symlink() or not path.is_dir()))
+
+
+def link_of(path: Path) -> str | None:
+    """Return where a file that goes into an image leads, if it is a link.
+
+    A unit of systemd's that is empty counts as a link to /dev/null: both are masked (systemd.unit(5)), and a wheel, in
+    which there are no links, has the one for the other. So an image has one key and content wherever it is baked from.
+    """
+    if path.is_symlink():
+        return str(path.readlink())
+    is_masked = path.parent.parts[-3:] == _UNITS and path.stat().st_size == 0
+    return "/dev/null" if is_masked else None
+
+
+def overlay_links(tree: Path) -> dict[str, str]:
+    """Return what in a directory that is laid over ``/`` is a link, by its path there, and where each leads."""
+    links = ((path, link_of(path)) for path in overlay_files(tree))
+    return {str(path.relative_to(tree)): target for path, target in links if target is not None}
 
 
 def find(name: str, environ: Mapping[str, str] = os.environ, *, above: tuple[str, ...] = ()) -> Definition:

@@ -20,7 +20,7 @@ from vmtasks.host import capacity
 from vmtasks.host.confined import qemu_img
 from vmtasks.image import mirror, rootfs
 from vmtasks.image.baked import BakedImage
-from vmtasks.image.definition import Definition, File
+from vmtasks.image.definition import Definition, File, overlay_links
 from vmtasks.image.repositories import files_of
 from vmtasks.process.landlock import Reach
 from vmtasks.process.tail import last_lines
@@ -108,6 +108,7 @@ def _plan(
         "repositories": _as_plain(repositories, beside),
         "dpkg_options": (*_NO_MANUALS, *_KEEP_COPYRIGHT),
         "overlay": str(beside / definition.tree) if definition.tree else None,
+        "overlay_links": overlay_links(beside / definition.tree) if definition.tree else {},
         "files": _as_plain(definition.files, beside),
         "commands": [step.run for step in definition.steps if step.where == "chroot"],
         "initrd": definition.initrd,

@@ -86,16 +86,19 @@ class RootfsBuilder:
             os.unlink(path)
         return path
 
-    def lay_over(self, overlay: str) -> None:
+    def lay_over(self, overlay: str, links: dict[str, str]) -> None:
         """Lay the files and links of a directory over the tree, with the modes that git has of them.
 
         Those of its directories, and all that the umask of a checkout has to do with, are nothing of the image's.
+
+        :param links: what is a link, relative to the directory, and where it leads.
         """
         for directory, names, files in os.walk(overlay):
-            for source in (os.path.join(directory, name) for name in [*names, *files]):
-                guest_path = "/" + os.path.relpath(source, overlay)
-                if os.path.islink(source):
-                    os.symlink(os.readlink(source), self.place(guest_path))
+            for source in (os.path.join(directory, one) for one in [*names, *files]):
+                name = os.path.relpath(source, overlay)
+                guest_path = "/" + name
+                if name in links:
+                    os.symlink(links[name], self.place(guest_path))
                 elif not os.path.isdir(source):
                     path = self.place(guest_path)
                     shutil.copyfile(source, path)
@@ -136,7 +139,7 @@ class RootfsBuilder:
             if self.plan["packages"]:
                 self.chroot(*APT, "install", *self.plan["packages"])
             if self.plan["overlay"]:
-                self.lay_over(self.plan["overlay"])
+                self.lay_over(self.plan["overlay"], self.plan["overlay_links"])
             self._write_files(self.plan["files"])
             for command in self.plan["commands"]:
                 self.step("running commands in the tree")

@@ -21,8 +21,6 @@ class PersistentDisk:
 
     prepare: tuple[tuple[str, ...], ...] = ()
     """Commands that make the disk, which is the last word of each."""
-    copy: tuple[tuple[Path, Path], ...] = ()
-    """Pairs of files, the second to be made of the first, whatever is there."""
     beneath: tuple[Path, ...] = ()
     """What the disk is laid over, besides images of ours: QEMU reads that."""
     move: tuple[tuple[Path, Path], ...] = ()
@@ -50,6 +48,8 @@ class LaunchConfig:
     log_dir: Path | None = None
     console: Path | None = None
     """The file that receives the serial console of every attempt; None: each has a file of its own among the logs."""
+    has_exchange: bool = True
+    """Whether files may travel on a disk of their own; it is one more that the guest sees."""
     first_look_s: float = 0.0
     """How long to wait before the first look whether the guest answers."""
 
@@ -75,9 +75,10 @@ class BootSource:
         return "clone" if self.frozen.kind == "template" else "fork"
 
 
-def launch_form(machine: Machine, source: BootSource, directory: Path) -> Machine:
+def launch_form(machine: Machine, source: BootSource, directory: Path, *, has_exchange: bool = True) -> Machine:
     """Return *machine* as it is started from *source* in a directory of its own: a pure function."""
-    own = replace(machine, exchange=directory / "exchange" if machine.hardware == "lean" else None)
+    exchange = directory / "exchange" if has_exchange and machine.hardware == "lean" else None
+    own = replace(machine, exchange=exchange)
     if machine.ephemeral:
         own = replace(own, disk=directory / "disk.qcow2", disk_format="qcow2")
     if source.forkable:

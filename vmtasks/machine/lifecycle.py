@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -93,13 +94,13 @@ def _expect_whole(launch: LaunchConfig, problem: BootError | HostError) -> None:
 def _boot_once(machine: Machine, launch: LaunchConfig, source: BootSource, attempt: int) -> Iterator[QemuGuest]:
     directory = launch.place.cache() / "machines" / f"{machine.name}-{os.getpid()}-{secrets.token_hex(4)}"
     console, qemu_log = _log_files(machine, launch, directory, attempt)
-    form = launch_form(machine, source, directory)
+    form = launch_form(machine, source, directory, has_exchange=launch.has_exchange)
     identity = CloneIdentity(name=machine.name) if source.frozen else None
     plan = plan_of(machine, form, launch, source, identity, directory=directory, console=console, qemu_log=qemu_log)
     supervisor_log = launch.log_dir / f"{machine.name}-supervisor.log" if launch.log_dir else Path(os.devnull)
     with (
         supervised(plan, log=supervisor_log, place=launch.place) as client,
-        _one_log(launch.console, client, attempt),
+        _one_log(launch.console, client, attempt, shlex.join(plan.argv)),
     ):
         watch = MachineWatch(client, machine.name, console)
         port = _wait_until_started(watch, machine, launch, source)
@@ -157,7 +158,7 @@ def _wait_until_started(watch: MachineWatch, machine: Machine, launch: LaunchCon
     with events.phase("slot", machine=machine.name):
         watch.wait_for("admitted", Deadline.after(None))
     with events.phase("overlay", machine=machine.name, detail="disk"):
-        watch.wait_for("prepared", Deadline.after(None if launch.keeping.copy else START_LIMIT_S))
+        watch.wait_for("prepared", Deadline.after(START_LIMIT_S))
     with events.phase("start", machine=machine.name, detail=f"{source.kind}, {launch.choice.accelerator}"):
         watch.wait_for("greeted", Deadline.after(START_LIMIT_S))
         watch.greeted = True
@@ -199,14 +200,13 @@ def _log_files(machine: Machine, launch: LaunchConfig, directory: Path, attempt:
 
 
 @contextmanager
-def _one_log(console: Path | None, client: SupervisorClient, attempt: int) -> Iterator[None]:
-    """Where one file has the console of every attempt, part them there, and add QEMU's own messages."""
+def _one_log(console: Path | None, client: SupervisorClient, attempt: int, qemu: str) -> Iterator[None]:
+    """Where one file has the console of every attempt, part them by QEMU's command line, and add its own messages."""
     if console is None:
         yield
         return
-    if attempt > 1:
-        with console.open("a") as file:
-            file.write(f"\n--- attempt {attempt} ---\n")
+    with console.open("a") as file:
+        file.write((f"\n--- attempt {attempt} ---\n" if attempt > 1 else "") + f"{qemu}\n")
     try:
         yield
     finally:

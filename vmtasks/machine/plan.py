@@ -35,7 +35,7 @@ def plan_of(
     frozen = source.frozen
     is_laid_over = form.ephemeral and not frozen
     overlay = (overlay_argv(machine.disk, machine.disk_format, form.disk),)
-    copies = copies_of(form, frozen) if frozen else launch.keeping.copy
+    copies = copies_of(form, frozen) if frozen else ()
     return Plan(
         directory=str(directory),
         argv=qemu_argv(form, disk=form.disk),

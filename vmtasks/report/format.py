@@ -24,6 +24,8 @@ def duration(seconds: float) -> str:
 
 def how_far(progress: Progress) -> str:
     """Write how far something is: ``12.3 of 36.0 MiB``, ``3 of 8``, or what is done of an unknown total."""
+    if progress.unit == "seconds":
+        return duration(progress.done)
     if progress.unit == "bytes":
         done = f"{progress.done / _MIB:.1f}"
         return f"{done} of {progress.total / _MIB:.1f} MiB" if progress.total else f"{done} MiB"

@@ -47,6 +47,9 @@ class Times:
         """Add a phase."""
         if not machine.endswith(MAKER):  # all that it does is part of one phase of another machine's
             self.seconds[name] += duration_s  # type: ignore[assignment]
+        elif name == "slot":  # ... but to wait for others' machines is no work on a template
+            self.seconds[name] += duration_s  # type: ignore[assignment]
+            self.seconds["template"] -= duration_s  # type: ignore[assignment]
 
     def command(self, machine: str, shown: str, duration_s: float) -> None:
         """Add a command."""
@@ -56,7 +59,8 @@ class Times:
 
     def names(self) -> list[str]:
         """Return the phases that there were, in the order of a machine's life."""
-        return sorted(self.seconds, key=lambda name: PHASES.index(name) if name in PHASES else len(PHASES))
+        spent = [name for name in self.seconds if name != "template" or self.seconds[name] > 0]
+        return sorted(spent, key=lambda name: PHASES.index(name) if name in PHASES else len(PHASES))
 
     def text(self) -> str:
         """Say it in one line; nothing where there was no machine."""

@@ -29,6 +29,8 @@ from vmtasks.run.options import RecipeOptions
 from vmtasks.run.place import make_directory
 from vmtasks.run.run import Run
 
+_CACHEDIR_SIGNATURE = "Signature: 8a477f597d28d172789f06886806bc55"
+"""What such a file begins with (bford.info/cachedir)."""
 _serials = count()
 """One `inv` can make several runs in a second."""
 
@@ -118,6 +120,7 @@ def _new_directory(name: str, project: Path) -> Path:
     path = results / (f"{name}-{stamp}-{os.getpid()}" + (f".{serial}" if serial else ""))
     latest = results / "latest"
     try:
+        _keep_out(results)
         path.mkdir()
         beside = results / f".latest.{os.getpid()}"
         beside.symlink_to(path.name)
@@ -125,6 +128,13 @@ def _new_directory(name: str, project: Path) -> Path:
     except OSError as problem:
         raise _unwritable(problem) from problem
     return path
+
+
+def _keep_out(results: Path) -> None:
+    """Have neither git nor backups look into a directory of runs: it may be in somebody's checkout."""
+    if not any(results.iterdir()):
+        (results / ".gitignore").write_text("*\n")
+        (results / "CACHEDIR.TAG").write_text(f"{_CACHEDIR_SIGNATURE}\n# Runs of vmtasks: logs, results, artifacts.\n")
 
 
 def _unwritable(problem: OSError) -> HostError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,8 @@ from vmtasks.supervisor.client import SupervisorClient
 TURN_S = 0.5
 """How long to wait for news at a time: an interrupt is to be noticed."""
 _LOOK = "`inv doctor` looks at this host, and `inv images.check` at all that is kept on it"
+REMIND_S = 60.0
+"""How often to say that a slot is still waited for: whoever calls us may take silence for a hang."""
 _FULL = "is the host's disk full?"
 _CONFINED = "QEMU opens what the machine's image and arguments name, and nothing else: docs/security.md"
 
@@ -32,6 +35,8 @@ class MachineWatch:
         self.greeted = False
         """Whether QEMU has come to run: one that has not refuses what it was told, and would again."""
         self.booted = False
+        self._queued = ""
+        """What was last told of the queue for slots."""
         self.listens = True
         """Whether the guest may still do what it is told."""
 
@@ -47,8 +52,12 @@ class MachineWatch:
 
         :raise BootError: the machine ended first, or *deadline* passed.
         """
+        began_s = told_s = time.monotonic()
         while not deadline.passed:
             check_interrupted()
+            if self._queued and event == "admitted" and time.monotonic() - told_s >= REMIND_S:
+                told_s = time.monotonic()
+                self._remind(told_s - began_s)
             message = self._leash.next(deadline.within(TURN_S))
             if message is not None and message["event"] == event:
                 return message
@@ -61,11 +70,7 @@ class MachineWatch:
         by_guest, by_host = (GuestLost, ConnectionLost) if self.booted else (BootError, BootError)
         match message["event"]:
             case "waiting":
-                ahead = message["ahead"]
-                first = ahead[0]
-                text = f"waiting for a slot behind {first['what']} of {first['user']} (pid {first['pid']})"
-                more = f", and {len(ahead) - 1} more" if len(ahead) > 1 else ""
-                events.emit(events.Note(machine=self._machine, text=text + more))
+                self._tell_queue(message["ahead"])
             case "panic":
                 self.listens = False
                 raise by_guest(f"the kernel of {self._machine} panicked: {message['line']}", details=self._evidence())
@@ -93,6 +98,21 @@ class MachineWatch:
                 done, hint = ("read", "see the host's dmesg") if is_read else ("written", _FULL)
                 reason = about.get("reason", "input/output error")
                 raise HostError(f"the disk of {self._machine} cannot be {done}: {reason}", hint=hint)
+
+    def _remind(self, waited_s: float) -> None:
+        waited = events.Progress(
+            machine=self._machine, phase="slot", done=round(waited_s), unit="seconds", detail=self._queued
+        )
+        events.emit(waited)
+
+    def _tell_queue(self, ahead: list[dict[str, Any]]) -> None:
+        """Say behind whom we wait, unless the words are the same as before: the others ahead may have changed."""
+        first = ahead[0]
+        text = f"waiting for a slot behind {first['what']} of {first['user']} (pid {first['pid']})"
+        text += f", and {len(ahead) - 1} more" if len(ahead) > 1 else ""
+        if text != self._queued:
+            self._queued = text
+            events.emit(events.Note(machine=self._machine, text=text))
 
     @contextmanager
     def shown(self) -> Iterator[None]:

@@ -32,6 +32,7 @@ from vmtasks.process.landlock import Reach
 from vmtasks.spec import Machine
 from vmtasks.ssh.connect import Address
 from vmtasks.ssh.session import Session
+from vmtasks.supervisor import watch
 from vmtasks.supervisor.client import SupervisorClient
 from vmtasks.supervisor.plan import Plan
 
@@ -239,6 +240,39 @@ def test_waiting_for_a_slot_says_behind_whom(
             assert f"pid {os.getpid()}" in notes(heard)[0]
     assert notes(heard)[0].startswith("waiting for a slot behind the neighbours' build of ")
     assert len(notes(heard)) == 1
+
+
+@pytest.mark.usefixtures("host", "stand_in")
+def test_waiting_for_a_slot_is_told_again_and_again_and_a_change_only_once(
+    machine: Machine, launch: LaunchConfig, heard: list[events.Event], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "REMIND_S", 0.01)
+    limits = slots.Limits(machines=1, memory_mib=1000)
+    directory = str(tmp_path / "queue")
+    with (
+        slots.Claim("the neighbours' build", 1, limits, directory=directory) as first,
+        slots.Claim("a second", 1, limits, directory=directory) as second,
+    ):
+
+        def make_room(event: events.Event) -> None:
+            if isinstance(event, events.Progress):
+                second.release()
+                first.release()
+
+        with events.listening(make_room), running(machine, launch):
+            pass
+    told = next(event for event in heard if isinstance(event, events.Progress))
+    assert (told.phase, told.unit, told.detail) == ("slot", "seconds", notes(heard)[0])
+    assert notes(heard)[0].endswith(", and 1 more")
+
+
+def test_the_same_words_about_the_queue_are_told_once(heard: list[events.Event]) -> None:
+    follows = watch.MachineWatch(None, "guest", Path())  # type: ignore[arg-type] - it hears nothing
+    one, other, last = ({"what": what, "user": "alice", "pid": 4711} for what in ("a", "b", "c"))
+    for ahead in ([one, other], [one, last], [one]):
+        follows._handle({"event": "waiting", "ahead": ahead})
+    begin = "waiting for a slot behind a of alice (pid 4711)"
+    assert notes(heard) == [f"{begin}, and 1 more", begin]
 
 
 # --- a boot that does not go well ------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from vmtasks.cache.entry import incomplete
 from vmtasks.errors import HostError
 from vmtasks.image import baked as cache
 from vmtasks.image.baked import BakedImage
-from vmtasks.image.definition import find
+from vmtasks.image.definition import find, overlay_links
 
 BASE = 'suite = "bookworm"\npackages = ["one"]\n'
 LAYER = 'from = "base"\n'
@@ -44,6 +45,7 @@ class Kitchen:
         (directory / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
         (directory / "disk.qcow2").write_bytes(b"x" * 10_000)
         (directory / "in-use").touch()
+        os.utime(directory / "in-use", (at_s, at_s))
         return BakedImage(directory=directory, manifest=manifest)
 
     def there(self) -> set[str]:
@@ -180,6 +182,22 @@ def test_the_key_changes_with_a_files_name_and_a_links_target(kitchen: Kitchen) 
     assert len(keys) == 7
 
 
+def test_a_masked_unit_has_the_same_key_and_place_as_a_link_and_as_an_empty_file(kitchen: Kitchen) -> None:
+    kitchen.say("base", 'suite = "bookworm"\ntree = "tree"\n')
+    unit = kitchen.definitions / "tree/etc/systemd/system/fstrim.timer"
+    unit.parent.mkdir(parents=True)
+    unit.symlink_to("/dev/null")
+    as_link = kitchen.key("base"), overlay_links(kitchen.definitions / "tree")
+    unit.unlink()
+    unit.touch()
+    assert (kitchen.key("base"), overlay_links(kitchen.definitions / "tree")) == as_link
+    assert as_link[1] == {"etc/systemd/system/fstrim.timer": "/dev/null"}
+    unit.write_text("[Timer]\n")
+    assert kitchen.key("base") != as_link[0]
+    unit.rename(unit.parents[2] / "motd").write_text("")
+    assert overlay_links(kitchen.definitions / "tree") == {}, "elsewhere, an empty file is one"
+
+
 def test_a_source_may_be_given_absolutely_and_have_any_name(kitchen: Kitchen, tmp_path: Path) -> None:
     source = tmp_path / "elsewhere"
     source.write_text("one")
@@ -217,7 +235,7 @@ def test_a_disk_image_that_is_known_by_its_sum_may_be_touched_and_go(kitchen: Ki
 def test_without_a_cache_nothing_is_baked(kitchen: Kitchen) -> None:
     assert cache.find_baked(find("base")) is None
     assert cache.all_baked() == ()
-    assert cache.prune() == (0, ())
+    assert cache.prune() == (0, (), ())
 
 
 def test_the_newest_bake_counts(kitchen: Kitchen) -> None:
@@ -273,7 +291,7 @@ def test_a_damaged_bake_does_not_count_and_is_pruned(kitchen: Kitchen, text: str
     assert cache.all_baked() == (whole,)
     with held(damaged.in_use):
         assert [baked.serial for baked in cache.prune()[1]] == [damaged.serial]
-    freed_bytes, busy = cache.prune()
+    freed_bytes, busy, _ = cache.prune()
     assert freed_bytes >= 10_000
     assert busy == ()
     assert kitchen.there() == {whole.serial}
@@ -315,7 +333,7 @@ def test_prune_takes_what_nobody_asks_for_and_keeps_what_is_current(kitchen: Kit
     kitchen.bake("base", at_s=3000.0, key="0123456789abcdef")
     kitchen.bake("nobody-defines-it", key="0123456789abcdef")
     layer = kitchen.bake("layer", parent=current)
-    freed_bytes, busy = cache.prune()
+    freed_bytes, busy, _ = cache.prune()
     assert kitchen.there() == {current.serial, layer.serial}
     assert freed_bytes >= 3 * 10_000
     assert busy == ()
@@ -326,6 +344,30 @@ def test_prune_takes_a_layer_that_stands_on_what_was_baked_anew(kitchen: Kitchen
     again = kitchen.bake("base", at_s=2000.0)
     cache.prune()
     assert kitchen.there() == {again.serial}
+
+
+def test_prune_spares_for_some_days_what_another_definition_has_used(kitchen: Kitchen) -> None:
+    ours = kitchen.bake("base")
+    base = kitchen.bake("base", key="0" * 16, at_s=1000.0)
+    layer = kitchen.bake("layer", key="1" * 16, parent=base)
+    before = kitchen.bake("layer", key="1" * 16, at_s=900.0, parent=base)
+    astray = kitchen.bake("layer", key="2" * 16, parent=kitchen.bake("base", key="0" * 16, at_s=900.0))
+    unknown = kitchen.bake("of-another-checkout", key="3" * 16)
+    for one in (layer, before, astray, unknown):
+        one.touch()
+    assert cache.prune()[2] == (base.serial, layer.serial, unknown.serial)
+    assert kitchen.there() == {ours.serial, base.serial, layer.serial, unknown.serial}
+    then_s = time.time() - 8 * 24 * 3600
+    for one in (layer, unknown):
+        os.utime(one.in_use, (then_s, then_s))
+    assert cache.prune()[2] == ()
+    assert kitchen.there() == {ours.serial}
+
+
+def test_prune_everything_spares_nothing(kitchen: Kitchen) -> None:
+    kitchen.bake("base", key="0" * 16).touch()
+    assert cache.prune(everything=True)[2] == ()
+    assert kitchen.there() == set()
 
 
 def test_prune_takes_the_bakes_of_a_broken_definition(kitchen: Kitchen) -> None:
@@ -340,7 +382,7 @@ def test_prune_keeps_what_somebodys_disk_stands_on(kitchen: Kitchen, tmp_path: P
     disk = tmp_path / "vm install.qcow2"
     used.lay_under(disk)
     disk.touch()
-    _, busy = cache.prune(everything=True)
+    _, busy, _ = cache.prune(everything=True)
     assert [baked.serial for baked in busy] == [used.serial]
     disk.unlink()
     cache.prune(everything=True)
@@ -351,7 +393,7 @@ def test_prune_keeps_what_a_machine_stands_on(kitchen: Kitchen) -> None:
     used = kitchen.bake("base", key="0123456789abcdef")
     unused = kitchen.bake("base", key="fedcba9876543210")
     with held(used.in_use):
-        _, busy = cache.prune()
+        _, busy, _ = cache.prune()
         assert [baked.serial for baked in busy] == [used.serial]
         assert kitchen.there() == {used.serial}
         assert unused.serial not in kitchen.there()
@@ -363,7 +405,7 @@ def test_prune_everything_still_keeps_what_a_machine_stands_on(kitchen: Kitchen)
     base = kitchen.bake("base")
     kitchen.bake("layer", parent=base)
     with held(base.in_use):
-        _, busy = cache.prune(everything=True)
+        _, busy, _ = cache.prune(everything=True)
         assert [baked.serial for baked in busy] == [base.serial]
     cache.prune(everything=True)
     assert kitchen.there() == set()
@@ -388,7 +430,7 @@ def test_prune_does_not_mind_another_that_is_quicker(kitchen: Kitchen, monkeypat
 
     monkeypatch.setattr(cache, "on_disk", listed_before_they_went)
     size_bytes = ours.size_bytes
-    assert cache.prune() == (size_bytes, ())
+    assert cache.prune() == (size_bytes, (), ())
     assert kitchen.there() == set()
 
 
@@ -397,7 +439,7 @@ def test_prune_takes_what_killed_bakes_left_and_leaves_one_that_is_at_work_alone
     (left / "scratch").mkdir(parents=True)
     (left / "disk.raw").touch()
     with incomplete(at_work):
-        assert cache.prune() == (0, ())
+        assert cache.prune() == (0, (), ())
         assert kitchen.there() == {at_work.name}
         at_work.rename(kitchen.images / "layer")
     assert kitchen.there() == {"layer"}

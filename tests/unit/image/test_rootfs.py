@@ -11,6 +11,7 @@ import pytest
 from vmtasks.errors import HostError
 from vmtasks.host import capacity
 from vmtasks.image import mmdebstrap
+from vmtasks.image.definition import overlay_links
 from vmtasks.image.rootfs import RootfsBuilder, StageError, by_version
 
 
@@ -46,7 +47,7 @@ def mode(stage: RootfsBuilder, name: str) -> int:
 
 
 def test_what_is_laid_over_the_tree_has_modes_that_no_umask_changes(stage: RootfsBuilder, overlay: Path) -> None:
-    stage.lay_over(str(overlay))
+    stage.lay_over(str(overlay), overlay_links(overlay))
     modes = {name: mode(stage, name) for name in ("etc/new", "etc/new/f", "etc/sudoers.d/f", "tmp/f", "usr/bin/f")}
     assert modes == {
         "etc/new": 0o755, "etc/new/f": 0o644, "etc/sudoers.d/f": 0o644, "tmp/f": 0o644, "usr/bin/f": 0o755,
@@ -58,13 +59,13 @@ def test_what_is_laid_over_the_tree_has_modes_that_no_umask_changes(stage: Rootf
 
 def test_directories_that_the_tree_has_stay_as_they_are(stage: RootfsBuilder, overlay: Path) -> None:
     before = {name: mode(stage, name) for name in ("", "etc", "etc/sudoers.d", "tmp", "usr/bin")}
-    stage.lay_over(str(overlay))
+    stage.lay_over(str(overlay), overlay_links(overlay))
     assert {name: mode(stage, name) for name in before} == before
 
 
 def test_laying_it_over_twice_changes_nothing(stage: RootfsBuilder, overlay: Path) -> None:
-    stage.lay_over(str(overlay))
-    stage.lay_over(str(overlay))
+    stage.lay_over(str(overlay), overlay_links(overlay))
+    stage.lay_over(str(overlay), overlay_links(overlay))
     assert Path(stage.path("etc/new/f")).read_text() == "etc/new/f"
 
 

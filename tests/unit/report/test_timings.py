@@ -26,6 +26,12 @@ def test_what_a_template_is_made_of_is_told_once() -> None:
     assert told(("m-template", "boot", 10.0), ("m", "template", 12.0)).text() == "template 12 s"
 
 
+def test_a_slot_that_is_waited_for_is_no_work_on_the_template() -> None:
+    waits = ("m-template", "slot", 240.0)
+    assert told(waits, ("m", "template", 251.0), ("m", "slot", 1.0)).text() == "slot 4 min 1 s, template 11 s"
+    assert told(waits).text() == "slot 4 min 0 s", "the template is still being made"
+
+
 def test_the_longest_command_is_named() -> None:
     times = Times()
     for command, duration_s in (("make", 2.0), ("make check\nand more", 30.0), ("true", 0.1)):

@@ -224,15 +224,14 @@ def test_a_recipe_calls_another_within_its_own_run(inv: Inv) -> None:
     assert done.status == 0, done.stderr
     assert done.stdout == "inner-False-2.txt\ninner-False-2.outer\n"
     assert done.result["recipe"] == "outer"
-    runs = [path.name for path in done.latest.parent.iterdir() if path.name != "latest"]
-    assert len(runs) == 1
+    assert len(list(done.latest.parent.glob("[!l]*-*"))) == 1
 
 
 def test_two_recipes_can_follow_each_other(inv: Inv) -> None:
     done = inv("greet", "outer")
     assert done.status == 0, done.stderr
     assert done.result["recipe"] == "outer"
-    assert len(list(done.latest.parent.iterdir())) == 3
+    assert len(list(done.latest.parent.glob("[!l]*-*"))) == 2
 
 
 def test_a_recipe_can_be_called_twice_with_other_options(inv: Inv) -> None:
@@ -323,6 +322,23 @@ def test_latest_leads_to_the_last_run(inv: Inv) -> None:
     assert second.latest.resolve() != before
     assert before.is_dir()
     assert not second.latest.readlink().is_absolute(), "the tree can be moved"
+
+
+def test_neither_git_nor_backups_look_at_results(inv: Inv, tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
+    home = inv("greet").latest.parent
+    status = ["git", "-C", str(tmp_path), "status", "--porcelain", "--untracked-files=all", "build"]
+    assert subprocess.run(status, check=True, capture_output=True, text=True).stdout == ""
+    assert (home / "CACHEDIR.TAG").read_text().startswith("Signature: 8a477f597d28d172789f06886806bc55\n")
+
+
+def test_results_in_a_directory_that_is_there_add_nothing_else_to_it(
+    inv: Inv, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VMTASKS_RESULTS", str(tmp_path / "mine"))
+    (tmp_path / "mine").mkdir()
+    assert inv("greet").status == 0
+    assert sorted(path.name.partition("-")[0] for path in (tmp_path / "mine").iterdir()) == ["greet", "latest"]
 
 
 def test_results_go_where_they_are_wanted(inv: Inv, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, get_args
 
 from buildbot import config
 from buildbot.interfaces import LatentWorkerCannotSubstantiate, LatentWorkerFailedToSubstantiate
@@ -18,6 +20,7 @@ from buildbot.util.protocol import LineProcessProtocol
 from buildbot.util.twisted import async_to_deferred
 from buildbot.worker.latent import AbstractLatentWorker, States
 from buildbot.worker.protocols.base import Connection
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ProcessExitedAlready
 from twisted.python import log
@@ -28,6 +31,7 @@ from vmtasks.image.definition import find
 from vmtasks.integrations.buildbot.results import shown
 from vmtasks.integrations.buildbot.retries import MAX_RETRIES, retries_before
 from vmtasks.integrations.buildbot.worker_machine import Order
+from vmtasks.spec import Network
 
 _FOR_GOOD = (Outcome.USAGE, Outcome.HOST)
 """What would end the same way again."""
@@ -44,6 +48,8 @@ class VMLatentWorker(AbstractLatentWorker):  # type: ignore[misc]
     :param image: the name of an image with a Buildbot worker in it.
     :param memory_mib: the machine's memory; by default, what the image sets.
     :param cpus: the machine's processors; by default, what the image sets.
+    :param network: what the machine reaches: "user" is all that the host does; "restricted" nothing but the master's
+        port for workers, to which every machine has a way of its own.
     :param missing_timeout: how many seconds the worker may take to call the master once its machine answers. What
         comes before has limits of its own, or none: a machine waits for a slot as long as it takes.
     :param max_retries: how often a build is tried again whose machine did not come up or was lost; as that of
@@ -61,6 +67,7 @@ class VMLatentWorker(AbstractLatentWorker):  # type: ignore[misc]
         *,
         memory_mib: int | None = None,  # noqa: ARG002 - of reconfigService
         cpus: int | None = None,  # noqa: ARG002
+        network: Network = "user",
         max_retries: int = MAX_RETRIES,  # noqa: ARG002
         **options: Any,  # noqa: ANN401
     ) -> None:
@@ -69,6 +76,8 @@ class VMLatentWorker(AbstractLatentWorker):  # type: ignore[misc]
             find(image)
         except UsageError as problem:
             config.error(f"worker {name}: {problem!s}")
+        if network not in get_args(Network):
+            config.error(f"worker {name}: network must be one of {', '.join(get_args(Network))}, and not {network!r}")
         super().checkConfig(name, secrets.token_urlsafe(), build_wait_timeout=0, max_builds=1, **options)
 
     @async_to_deferred  # type: ignore[untyped-decorator]
@@ -79,12 +88,18 @@ class VMLatentWorker(AbstractLatentWorker):  # type: ignore[misc]
         *,
         memory_mib: int | None = None,
         cpus: int | None = None,
+        network: Network = "user",
         missing_timeout: float = 300.0,
         max_retries: int = MAX_RETRIES,
         **options: Any,  # noqa: ANN401
     ) -> None:
         """Take over a configuration, from the next machine on."""
-        self._machine: dict[str, Any] = {"image": image, "memory_mib": memory_mib, "cpus": cpus}
+        self._machine: dict[str, Any] = {
+            "image": image,
+            "memory_mib": memory_mib,
+            "cpus": cpus,
+            "network": network,
+        }
         self._max_retries = max_retries
         options |= {"build_wait_timeout": 0, "max_builds": 1, "missing_timeout": missing_timeout}
         await super().reconfigService(name, self.password, **options)
@@ -108,7 +123,7 @@ class VMLatentWorker(AbstractLatentWorker):  # type: ignore[misc]
         self._is_last_try = retries == self._max_retries
         self.password = secrets.token_urlsafe()
         await self.registration.update(self, self.master.config)
-        order = Order(name=self.name, password=self.password, port=self.registration.getPBPort(), **self._machine)
+        order = Order(name=self.name, password=self.password, master=self._master_address(), **self._machine)
         self._held = _Held(order, hear=self._hear, show=partial(self._show, build))
         self.master.reactor.spawnProcess(self._held, self.command[0], self.command, env=None)
         return True
@@ -120,6 +135,12 @@ class VMLatentWorker(AbstractLatentWorker):  # type: ignore[misc]
         if held:
             await held.end(self.master.reactor)
         return True
+
+    def _master_address(self) -> str:
+        """Return where the master listens for workers, whatever kind of port that is, as this host reaches it."""
+        manager = self.master.workers.pb
+        port = manager.dispatchers[self.registration.pbReg.portstr].port
+        return master_address(port.getHost(), self.master.basedir)
 
     def _interrupt(self, conn: Connection, interrupt: Callable[..., Deferred[None]], *command: str) -> Deferred[None]:
         """Interrupt a command; when the master ends, lose its worker instead.
@@ -154,6 +175,18 @@ class VMLatentWorker(AbstractLatentWorker):  # type: ignore[misc]
         if news and self.state is States.SUBSTANTIATING_STARTING:
             shows = self.master.data.updates.setBuildStateString(build.buildid, f"preparing worker: {news}")
             shows.addErrback(log.err, "while showing what goes on")
+
+
+def master_address(address: UNIXAddress | IPv4Address | IPv6Address, directory: str) -> str:
+    """Return how ssh's ``-R`` names the *address* of a listening port.
+
+    :param directory: what the path of a UNIX socket is relative to.
+    """
+    if isinstance(address, UNIXAddress):
+        return str(Path(directory, os.fsdecode(address.name)))
+    # What listens on all addresses is reached on the loopback interface as well, and by the same family.
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)  # noqa: S104 - only compared
+    return f"[{host}]:{address.port}" if ":" in host else f"{host}:{address.port}"
 
 
 class _Held(LineProcessProtocol):  # type: ignore[misc]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
 
 from vmtasks.errors import Outcome
+from vmtasks.report.display.plain import SHELL
 from vmtasks.report.files.read import run_in
 from vmtasks.report.files.result import SCHEMA
 from vmtasks.report.files.rows import RUNNING
@@ -32,6 +35,8 @@ _RESULTS: Mapping[str, Results] = MappingProxyType(
         **{outcome: "retry" for outcome in Outcome if outcome.is_infrastructure},
     }
 )
+_LONGEST_S = 1e9
+"""No run takes as long as that: neither infinity nor what is no number passes."""
 _KILLED = "was killed before it could say how it ended"
 _SHOWN = re.compile(r"\d\d:\d\d:\d\d (?P<machine>[^\s*$|]\S*)? *[*$] (?P<text>.+)")
 
@@ -90,7 +95,28 @@ def build_result(document: Mapping[str, Any], *, retries: int, max_retries: int)
     return BuildResult(results=results, message=message, times=times, artifacts=tuple(document["artifacts"]))
 
 
+def by_hand(target: str, variables: Mapping[str, str], *, builddir: str, revision: str, repository: str) -> str:
+    """Return what a developer types to repeat a build: its own paths are of the worker, and lead nowhere elsewhere.
+
+    :param builddir: the builder's directory on the worker, beneath which the checkout is.
+    :param revision: what was checked out; empty where that is not known.
+    """
+    name = posixpath.basename(repository.rstrip("/")).removesuffix(".git") or "project"
+    place = f"../{name}"
+    # A whole path or what is below it, and not another builder's that begins alike.
+    checkout = re.compile(rf"{re.escape(builddir.rstrip('/'))}/build(?=/|$)")
+    words = (f"{key}={checkout.sub(lambda _: place, value)}" for key, value in variables.items())
+    commit = f"at commit {revision}" if revision else "as it was built"
+    where = f"# In the directory in which make ran, with {repository or 'the project'} in {place}, {commit}:\n"
+    return where + shlex.join(["make", target, *words]) + "\n"
+
+
 def shown(line: str) -> str:
-    """Return what a line of the display reports of the run itself, with its machine; nothing for a guest's output."""
+    """Return what a line of the display reports of the run itself, with its machine.
+
+    Nothing for a guest's output, and for the long command line of a shell, which is of use on the worker alone.
+    """
     found = _SHOWN.fullmatch(line)
+    if found and found["text"].startswith(SHELL):
+        return ""
     return ": ".join(part for part in found.groups() if part) if found else ""

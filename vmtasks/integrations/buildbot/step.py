@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from buildbot.process.buildstep import BuildStep, ShellMixin
@@ -14,8 +15,9 @@ from buildbot.util import unicode2bytes
 from buildbot.util.twisted import async_to_deferred
 from buildbot.worker.protocols.base import FileWriterImpl
 
-from vmtasks.integrations.buildbot.results import BuildResult, build_result, cut_short, read, shown
+from vmtasks.integrations.buildbot.results import BuildResult, build_result, by_hand, cut_short, read, shown
 from vmtasks.integrations.buildbot.retries import MAX_RETRIES, retries_before
+from vmtasks.report.format import duration
 
 MACHINES = ("tarbake", "build", "install", "upgrade", "test")
 """How the recipes that vmtasks has call their machines."""
@@ -81,8 +83,10 @@ class VmTask(ShellMixin, BuildStep):  # type: ignore[misc]
         self.setProperty("artifacts", list(self._verdict.artifacts), "VmTask")
         if self.stopped:  # a master that shuts down has its builds tried again
             return int(RETRY if self.build.results == RETRY else CANCELLED)
-        if self._verdict.results == "retry":  # a host that fails at once would be free first for each attempt
-            self.worker.putInQuarantine()
+        if self._verdict.results != "success":
+            await self.addCompleteLog("rerun", self._by_hand())
+        if self._verdict.results == "retry":
+            self._verdict = self._rest(self._verdict)
         return int(Results.index(self._verdict.results))
 
     def getCurrentSummary(self) -> dict[str, str]:  # noqa: N802 - Buildbot's name
@@ -120,10 +124,27 @@ class VmTask(ShellMixin, BuildStep):  # type: ignore[misc]
             if name not in self.logs and (text := await self._read(path)):
                 await self.addCompleteLog(name, self.build.properties.cleanupTextFromSecrets(text))
 
+    def _rest(self, verdict: BuildResult) -> BuildResult:
+        """Give the worker no build for a while, and say so: one that fails at once would be free first for each."""
+        rest = f"{self.worker.name} takes no build for {duration(self.worker.quarantine_timeout)}"
+        rests_already = self.worker.quarantine_timer is not None
+        self.worker.putInQuarantine()
+        return verdict if rests_already else replace(verdict, message=f"{verdict.message}; {rest}")
+
+    def _by_hand(self) -> str:
+        return by_hand(
+            self.target,
+            self.variables,
+            builddir=str(self.getProperty("builddir")),
+            revision=str(self.getProperty("got_revision") or ""),
+            repository=self.build.getSourceStamp().repository if self.build.sources else "",
+        )
+
     async def _judge(self, text: str, status: int | None) -> BuildResult:
         document = read(text)
         if document is None:
-            message = f"make {self.target} ended with status {status} and no results"
+            kind = "results that cannot be read (result.json)" if text else "no results"
+            message = f"make {self.target} ended with status {status} and {kind}"
             return BuildResult(results="exception", message=message)
         if self.timed_out or self.max_lines_reached:
             document = cut_short(document)

@@ -18,11 +18,12 @@ from dataclasses import dataclass
 
 from vmtasks import events
 from vmtasks.errors import Outcome, VmtasksError, outcome_of
+from vmtasks.integrations.buildbot.tunnel import GUEST_PORT, tunnel
 from vmtasks.process.signals import interrupt_on_signals
 from vmtasks.providers.boot import boot
 from vmtasks.report.display.plain import Plain
 from vmtasks.report.display.stream import SafeStream
-from vmtasks.spec import LOCAL
+from vmtasks.spec import LOCAL, Network
 
 _USER = "builder"
 _PREPARE = f"umask 077 && cd ~{_USER} && mkdir worker && cat >worker/buildbot.tac && chown -R {_USER}: worker"
@@ -35,7 +36,7 @@ from twisted.python.log import FileLogObserver, ILogObserver
 
 application = Application('buildbot-worker')
 application.setComponent(ILogObserver, FileLogObserver(sys.stdout).emit)
-worker = Worker({order.host!r}, {order.port}, {order.name!r}, {order.password!r}, os.getcwd(), 600, protocol='pb')
+worker = Worker('127.0.0.1', {port}, {order.name!r}, {order.password!r}, os.getcwd(), 600, protocol='pb')
 worker.setServiceParent(application)
 """
 
@@ -50,14 +51,13 @@ class Order:
     name: str
     """The worker's."""
     password: str
-    port: int
-    """The master's, for workers."""
-    host: str = "10.0.2.2"
-    """The master's: that of the machine's user network (-netdev user) is the host that it runs on."""
+    master: str
+    """Where it listens for workers: HOST:PORT, or the path of a UNIX socket."""
+    network: Network = "user"
 
-    def tac(self) -> str:
-        """Return the worker's configuration, which is a program for Twisted."""
-        return _TAC.format(order=self)
+    def tac(self, port: int = GUEST_PORT) -> str:
+        """Return the worker's configuration, which is a program for Twisted: it finds the master at that *port*."""
+        return _TAC.format(order=self, port=port)
 
 
 def main() -> None:
@@ -83,13 +83,13 @@ def _hold(order: Order) -> None:
     what = f"the Buildbot worker {order.name}"
     machine = boot(
         order.image,
-        on=LOCAL,  # wherever others run: the master is where Order.host leads to
+        on=LOCAL,  # wherever others run: Order.master is of this host
         memory_mib=order.memory_mib,
         cpus=order.cpus,
-        network="user",
+        network=order.network,
         purpose=what,
     )
-    with machine as guest:
+    with machine as guest, tunnel(guest.ssh_command, order.master):
         guest.mask([order.password.encode()])
         guest.heartbeat_s = math.inf  # a worker that prints nothing is as it should be
         _say("started")

@@ -20,6 +20,7 @@ from vmtasks.image.baked import BakedImage, images_dir
 from vmtasks.image.damage import read_whole
 from vmtasks.image.definition import find
 from vmtasks.image.info import chain_of
+from vmtasks.integrations.runvm.disks import lean_disks
 from vmtasks.integrations.runvm.options import Call
 from vmtasks.machine.launch import LaunchConfig, PersistentDisk
 from vmtasks.process.landlock import Reach
@@ -62,7 +63,7 @@ def machine_for(call: Call) -> tuple[Machine, LaunchConfig]:
         cpu=cpu,
         card=machine.card if options.netdev == "virtio" else options.netdev,
         ssh_port=options.port,
-        extra_args=options.kvm,
+        extra_args=lean_disks(options.kvm) if baked else options.kvm,
     )
     return machine, LaunchConfig(
         image=str(base or image),
@@ -73,6 +74,7 @@ def machine_for(call: Call) -> tuple[Machine, LaunchConfig]:
         keeping=keeping,
         purpose=f"runvm {call.image.name}",
         console=Path(options.logfile) if options.logfile else None,
+        has_exchange=False,
         first_look_s=options.initial_sleep,
     )
 
@@ -117,7 +119,7 @@ def _keeping(
     :param chain: the disk that there is, and what it stands on.
     """
     options = call.options
-    work = Path(options.work_image).absolute() if options.work_image else image
+    work = Path(options.work_image).absolute() if options.work_image and base else image
     beneath = {Path(one["filename"]).resolve() for one in (chain if base else chain[1:])}
     for path in {image, work}:
         if path.resolve() in beneath:
@@ -130,23 +132,13 @@ def _keeping(
         if not path.parent.is_dir():
             raise UsageError(f"there is no directory {path.parent} for an image")
     moved = work.resolve() != image.resolve()
-    if moved and not base and _is_relative(chain) and work.parent.resolve() != image.parent.resolve():
-        raise UsageError(
-            f"cannot run {image.name} in {work.parent}: it names its base image relative to where it is",
-            hint=f"qemu-img rebase -u -F FORMAT -b BASE {image} with the whole path of BASE mends that",
-        )
     return work, PersistentDisk(
         prepare=(overlay_argv(base, str(chain[0]["format"]), work),) if base else (),
         beneath=tuple(sorted(beneath)),
-        copy=((image, work),) if moved and not base else (),
         move=((work, image.resolve()),) if moved else (),
         power_off=_power_off(call, access.user),
         power_off_limit_s=options.shutdown_timeout,
     )
-
-
-def _is_relative(chain: list[dict[str, Any]]) -> bool:
-    return not str(chain[0].get("backing-filename", "/")).startswith("/")
 
 
 def _power_off(call: Call, user: str) -> tuple[str, ...] | None:

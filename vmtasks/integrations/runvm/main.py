@@ -63,7 +63,8 @@ In what it is more than MariaDB's runvm
   - Machines wait for a slot of this host, as all of vmtasks do (inv vm.ps shows them).
   - `=` commands get $VMTASKS_PORT, $VMTASKS_SSH_CONFIG, and ssh, scp and sftp that know the guest by the name `guest`.
   - Commands may have a limit (--command-timeout). They read nothing, unless there is a terminal on standard input and
-    output, which is theirs then, or --stdin asks for it. Standard output and standard error stay apart without one.
+    output, which is theirs then, or --stdin asks for it. Standard output and standard error stay apart without one;
+    --terminal gives them one in any case, called $TERM.
   - The guest's host key is remembered for the run. kvm-clock stays on: --cpu=qemu64,-kvmclock has it off.
   - Images of vmtasks (inv images.show NAME --path) boot as well, with their own kernel and keys.
 
@@ -193,15 +194,19 @@ def _run_one(
         is_lost = isinstance(problem, ConnectionLost | GuestLost)
         status = FAILED if step.on_host and not is_lost else SSH_FAILED
         return CommandsResult(status=status, outcome=problem.outcome, machine_is_lost=is_lost)
+    if not status:
+        return CommandsResult()
     _tell(f"Command exit {status}")
-    return CommandsResult(status=status, outcome=Outcome.FAILED) if status else CommandsResult()
+    return CommandsResult(status=status, outcome=Outcome.FAILED)
 
 
 def _ssh(step: GuestCommand, call: Call, guest: Guest) -> list[str]:
     """Return the command that runs a line in the guest, in a login of its own."""
     ssh, *words = guest.ssh_command
-    terminal = sys.stdin.isatty() and sys.stdout.isatty()
-    ours = ["-t", "-t"] if terminal else [] if call.options.stdin else ["-n"]
+    is_ours = sys.stdin.isatty() and sys.stdout.isatty()
+    ours = ["-t", "-t"] if is_ours or call.options.terminal else []
+    if not (is_ours or call.options.stdin):
+        ours.append("-n")
     alive = ["-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=8", "-o", "ConnectTimeout=30"]
     return [ssh, *ours, *alive, *words, step.line]
 

@@ -18,7 +18,7 @@ from vmtasks.errors import UsageError
 USAGE = "Usage: runvm <options> image.qcow2 [command ...]"
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 _LAST_PORT = 65535
-_NEW = ("port_timeout", "command_timeout", "stdin", "exit_codes")
+_NEW = ("port_timeout", "command_timeout", "stdin", "terminal", "exit_codes")
 """Options that older callers cannot mean: they make no abbreviation of an older option ambiguous."""
 
 
@@ -62,8 +62,8 @@ class Options:
         "Make the image anew, as a copy-on-write layer over IMG, which stays as it is. An existing file of the image's "
         "name is REPLACED.", value="IMG", short="b"))
     work_image: str = field(default="", metadata=_says(
-        "Where the image is while the machine runs, on a faster disk, say; it comes to its place at the end.",
-        value="FILE"))
+        "Where an image with --base-image is while the machine runs, on a faster disk, say; it comes to its place at "
+        "the end. Without --base-image, nothing is meant by it.", value="FILE"))
     windows: bool = field(default=False, metadata=_says(
         "The guest is Windows: it is shut down by its power button."))
     port_timeout: float = field(default=120.0, metadata=_says(
@@ -72,6 +72,9 @@ class Options:
         "Limit of each command. Default 0, which is none.", value="SECS"))
     stdin: bool = field(default=False, metadata=_says(
         "Guest commands read runvm's standard input, whatever it is."))
+    terminal: bool = field(default=False, metadata=_says(
+        "Guest commands have a terminal, $TERM, whatever runvm has: for sudo with requiretty. Standard output and "
+        "error are one then, and a command that reads waits for ever."))
     exit_codes: str = field(default="classic", metadata=_says(
         "classic: the status of the first command that failed, and 1 for all else. typed: those of vmtasks, see below.",
         value="HOW"))

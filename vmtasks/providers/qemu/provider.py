@@ -201,7 +201,9 @@ def ensure_baked(definition: Definition, *, settings: HostSettings | None = None
     """
     settings = settings or HostSettings.load()
     finish = finisher(settings, choose(settings.accel), machine_of)
-    return ensure(definition, finish, settings, refresh=refresh)
+    baked = ensure(definition, finish, settings, refresh=refresh)
+    baked.touch()
+    return baked
 
 
 def machine_of(

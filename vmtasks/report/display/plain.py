@@ -24,6 +24,7 @@ from vmtasks.report.sanitize import WholeLines, one_line, sanitized
 from vmtasks.report.summary import Line, summary
 from vmtasks.report.timings import Times
 
+SHELL = "a shell while it lives: "
 _PROGRESS_EVERY_S = 10
 _PROGRESS_STEP = 0.1
 _PROGRESS_AT_LEAST_EVERY_S = 60
@@ -133,7 +134,7 @@ class Plain:
     def _machine(self, event: e.MachineStarted) -> None:
         self._say(event, ready(event))
         if event.ssh:
-            self._say(event, f"a shell while it lives: {event.ssh}")
+            self._say(event, SHELL + event.ssh)
 
     def _case(self, event: e.CaseEnded) -> None:
         message = f": {one_line(event.message)}" if event.message else ""

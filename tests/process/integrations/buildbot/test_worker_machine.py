@@ -21,7 +21,7 @@ def hold(image: str, **environ: str) -> Iterator[subprocess.Popen[bytes]]:
         argv, env={**os.environ, **environ}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         assert process.stdin
-        order = {"image": image, "name": "vm1", "password": "a password", "port": 9}
+        order = {"image": image, "name": "vm1", "password": "a password", "master": "127.0.0.1:9"}
         process.stdin.write(json.dumps(order).encode() + b"\n")
         process.stdin.flush()
         try:

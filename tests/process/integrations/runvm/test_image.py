@@ -13,7 +13,7 @@ from vmtasks.errors import HostError, UsageError
 from vmtasks.integrations.runvm import image as disk
 from vmtasks.integrations.runvm.image import machine_for
 from vmtasks.integrations.runvm.options import parse
-from vmtasks.machine.launch import LaunchConfig
+from vmtasks.machine.launch import BootSource, LaunchConfig, launch_form
 from vmtasks.qemu.argv import qemu_argv
 from vmtasks.spec import Machine
 
@@ -86,7 +86,7 @@ def test_a_foreign_image_boots_in_place_from_the_first_ide_disk_of_a_pc() -> Non
     assert not machine.ephemeral
     assert launch.access.user == "me"
     assert launch.access.identity is None
-    assert (launch.keeping.prepare, launch.keeping.copy, launch.keeping.move) == ((), (), ())
+    assert (launch.keeping.prepare, launch.keeping.move) == ((), ())
     assert launch.keeping.power_off == ("sudo", "-n", "/sbin/shutdown", "-h", "now")
 
 
@@ -153,11 +153,28 @@ def test_a_work_image_is_where_the_machine_works_and_goes_to_its_place() -> None
     image, work = Path("tmp.qcow2").absolute(), Path("fast.qcow2").absolute()
     machine, launch = made("-b", "base.qcow2", "--work-image=fast.qcow2", "tmp.qcow2")
     assert machine.disk == work
-    assert (launch.keeping.copy, launch.keeping.move) == ((), ((work, image),))
-    create("tmp.qcow2")
-    machine, launch = made("--work-image=fast.qcow2", "tmp.qcow2")
-    assert machine.disk == work
-    assert (launch.keeping.copy, launch.keeping.move) == (((image, work),), ((work, image),))
+    assert launch.keeping.move == ((work, image),)
+
+
+def test_a_work_image_means_nothing_for_an_image_that_is_booted_in_place() -> None:
+    image = create("tmp.qcow2")
+    machine, launch = made("--work-image=no/such/place.qcow2", "tmp.qcow2")
+    assert machine.disk == image
+    assert (launch.keeping.prepare, launch.keeping.move) == ((), ())
+
+
+def test_an_image_of_ours_has_the_disks_of_callers_who_mean_ide_and_no_other(ours: Path) -> None:
+    words = ["--kvm=-hdb", "--kvm=a,b.qcow2", "--kvm=-cdrom", "--kvm=my.iso", "-b", str(ours), "tmp.qcow2"]
+    machine, launch = made(*words)
+    form = launch_form(machine, BootSource(), Path("own"), has_exchange=launch.has_exchange)
+    drives = [value for option, value in options_of(form) if option == "-drive"]
+    assert drives[1:] == ["if=virtio,file=a,,b.qcow2", "if=virtio,file=my.iso,format=raw,readonly=on"]
+
+
+def test_a_foreign_image_has_the_arguments_of_its_caller() -> None:
+    create("old.qcow2")
+    machine, _ = made("--kvm=-hdb", "--kvm=more.img", "old.qcow2")
+    assert machine.extra_args == ("-hdb", "more.img")
 
 
 @pytest.mark.parametrize("same", ["tmp.qcow2", "./down/../tmp.qcow2", "link.qcow2"])
@@ -166,7 +183,7 @@ def test_a_work_image_that_is_the_image_is_none(same: str) -> None:
     create("tmp.qcow2")
     Path("link.qcow2").symlink_to("tmp.qcow2")
     _, launch = made(f"--work-image={same}", "tmp.qcow2")
-    assert (launch.keeping.prepare, launch.keeping.copy, launch.keeping.move) == ((), (), ())
+    assert (launch.keeping.prepare, launch.keeping.move) == ((), ())
 
 
 def test_an_image_of_ours_has_its_own_kernel_and_keys_also_as_the_base_of_a_base(ours: Path) -> None:
@@ -218,7 +235,6 @@ def test_images_that_are_not_there() -> None:
         ["-b", "base.qcow2", "./link.qcow2"],
         ["-b", "base.qcow2", "--work-image=base.qcow2", "tmp.qcow2"],
         ["-b", "second.qcow2", "base.qcow2"],
-        ["--work-image=base.qcow2", "second.qcow2"],
     ],
 )
 def test_no_base_image_is_ever_written_over(words: list[str]) -> None:

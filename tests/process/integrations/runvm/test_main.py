@@ -36,7 +36,7 @@ words=$(cat "{scripts}/$script")
 exec {fake} "$words" "$@"
 """
 SSH = """#!/bin/sh
-echo "$@" >>'{log}'
+printf '%s\\n' "$*" >>'{log}'
 for line; do :; done
 case " $* " in *" -n "*) exec </dev/null;; esac
 exec /bin/sh -c "$line"
@@ -146,8 +146,8 @@ def test_the_commands_run_one_after_the_other_in_the_guest_and_on_the_host(
     in_guest, on_host, *rest = out.splitlines()
     assert (in_guest, rest) == ("in the guest", ["several", "lines"])
     assert on_host.startswith("on the host, ")
-    assert "+ echo in the guest\nCommand exit 0\n" in err
-    assert "= echo on the host, $VMTASKS_PORT\nCommand exit 0\n" in err
+    assert "+ echo in the guest\n= echo on the host, $VMTASKS_PORT\n" in err
+    assert "Command exit" not in err
     assert f"+ {script}\n" in err
     ssh = (tmp_path / "ssh.log").read_text()
     assert ssh.count(" -p ") == 2, "nothing but guest commands goes through ssh"
@@ -164,7 +164,9 @@ def test_the_first_command_that_fails_ends_the_run_but_for_those_that_always_run
 ) -> None:
     commands = ["echo 1", "exit 7", "echo 2", "= echo 3", "! echo 4", "!= echo 5", "=! exit 8", "! exit 9", "! echo 6"]
     assert run("image.qcow2", *commands) == 7
-    assert capfd.readouterr().out.split() == ["1", "4", "5", "6"]
+    out, err = capfd.readouterr()
+    assert out.split() == ["1", "4", "5", "6"]
+    assert "+ exit 7\nCommand exit 7\n" in err
 
 
 @pytest.mark.parametrize("commands", [["! exit 5", "echo no"], ["=! exit 5", "echo no"], ["= exit 5", "echo no"]])
@@ -193,6 +195,25 @@ def test_a_command_that_takes_too_long_is_ended_and_the_run_with_it(
     assert "did not end within 0.5 s" in said()
     assert not (tmp_path / "too-late").exists()
     assert (tmp_path / "always").exists()
+
+
+def test_a_terminal_if_asked_for_whatever_we_have(tmp_path: Path) -> None:
+    assert run("--terminal", "image.qcow2", "true") == 0
+    assert run("--terminal", "--stdin", "image.qcow2", "true") == 0
+    assert run("image.qcow2", "true") == 0
+    ways = [
+        [word for word in line.split() if word in {"-t", "-n"}] for line in Path("ssh.log").read_text().splitlines()
+    ]
+    assert ways == [["-t", "-t", "-n"], ["-t", "-t"], ["-n"]]
+
+
+def test_the_log_begins_with_the_command_line_of_each_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    fail_to_answer(monkeypatch, times=1)
+    assert run("--logfile=kernel.log", "image.qcow2", "true") == 0
+    lines = Path("kernel.log").read_text().splitlines()
+    assert lines[0].startswith("qemu-system-x86_64 ")
+    second = lines.index("--- attempt 2 ---")
+    assert lines[second + 1].startswith("qemu-system-x86_64 ")
 
 
 def test_what_a_host_command_leaves_in_the_background_ends_with_the_run(ended: Callable[..., bool]) -> None:
@@ -379,14 +400,6 @@ def test_a_work_image_comes_to_its_place_whenever_the_guest_has_powered_off(comm
     subprocess.run(["qemu-img", "check", "-q", "tmp.qcow2"], check=True)
 
 
-def test_an_image_works_elsewhere_and_comes_back_as_it_was_whatever_stands_there() -> None:
-    Path("work.qcow2").write_text("of a host that crashed")
-    Path("image.qcow2").chmod(0o640)
-    assert run("--work-image=work.qcow2", "image.qcow2", "= qemu-img check -q -U work.qcow2") == 0
-    assert Path("image.qcow2").stat().st_mode & 0o777 == 0o640
-    assert not Path("work.qcow2").exists()
-
-
 def test_a_work_image_may_be_on_another_disk() -> None:
     with tempfile.TemporaryDirectory(dir="/dev/shm") as fast:
         assert run("-b", "image.qcow2", f"--work-image={fast}/work.qcow2", "tmp.qcow2") == 0
@@ -408,9 +421,9 @@ def test_two_do_not_write_to_one_image(said: Said) -> None:
     second = f"{sys.executable} -c '{program}'"
     words = "--port=0 --memory=64 --exit-codes=typed"
     Path("other.qcow2").write_bytes(Path("image.qcow2").read_bytes())
-    for image in ("--work-image=work.qcow2 other.qcow2", "image.qcow2", "-b other.qcow2 image.qcow2"):
+    for image in ("-b other.qcow2 --work-image=work.qcow2 new.qcow2", "tmp.qcow2", "-b other.qcow2 tmp.qcow2"):
         line = f"= {second} {words} {image} true; test $? = 69"
-        assert run("--work-image=work.qcow2", "image.qcow2", line) == 0
+        assert run("-b", "image.qcow2", "--work-image=work.qcow2", "tmp.qcow2", line) == 0
     assert said().count("another runvm does") == 3
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from vmtasks import events as e
 from vmtasks.errors import Outcome
-from vmtasks.integrations.buildbot.results import build_result, cut_short, read, shown
+from vmtasks.integrations.buildbot.results import build_result, by_hand, cut_short, read, shown
+from vmtasks.report.display.plain import Plain
 from vmtasks.report.files.result import ResultFile
 
 
@@ -20,7 +22,7 @@ def document(**said: Any) -> dict[str, Any]:
         "outcome": "passed",
         "message": "",
         "duration_s": 89.4,
-        "phases": [{"machine": "test", "phase": "boot", "duration_s": 9.0}],
+        "phases": [{"machine": "test", "phase": "boot", "duration_s": 9.0, "error": ""}],
         "commands": [],
         "artifacts": ["/b/a.tar.gz"],
         **said,
@@ -128,3 +130,68 @@ def test_no_other_document_is_read(text: str) -> None:
 )
 def test_what_the_run_says_is_told_from_what_a_guest_prints(line: str, said: str) -> None:
     assert shown(line) == said
+
+
+def test_a_document_of_ours_is_read() -> None:
+    command = {"machine": "test", "command": "make check", "exit_code": None, "duration_s": None}
+    whole = document(duration_s=None, commands=[command])
+    assert read(json.dumps(whole)) == whole
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "[" * 100_000,
+        json.dumps(document(artifacts=[7])),
+        json.dumps(document(artifacts={"a": 1})),
+        json.dumps(document(message=None)),
+        json.dumps(document(outcome=["passed"])),
+        json.dumps(document(duration_s="long")),
+        json.dumps(document(duration_s=float("nan"))),
+        json.dumps(document(duration_s=float("inf"))),
+        json.dumps(document(phases=[{}])),
+        json.dumps(document(phases=["boot"])),
+        json.dumps(document(phases=[{"machine": "m", "phase": "boot", "duration_s": -1, "error": ""}])),
+        json.dumps(document(commands=[{"machine": "m", "command": "c", "duration_s": 1.0}])),
+        json.dumps({"schema": 2}),
+    ],
+)
+def test_a_document_that_is_damaged_or_forged_is_none(text: str) -> None:
+    assert read(text) is None
+
+
+def test_what_a_developer_types_has_no_path_of_the_worker() -> None:
+    said = by_hand(
+        "test-in-vm",
+        {"PROJECT": "/w/big/hello/build", "OUT": "/w/big/hello/build/out", "X": "/w/big/hello/building", "A": "b c"},
+        builddir="/w/big/hello",
+        revision="0123abc",
+        repository="https://example.org/parrot.git",
+    )
+    where, line = said.splitlines()
+    assert line == "make test-in-vm PROJECT=../parrot OUT=../parrot/out X=/w/big/hello/building 'A=b c'"
+    assert "with https://example.org/parrot.git in ../parrot, at commit 0123abc" in where
+
+
+def test_what_a_developer_types_does_without_a_repository_or_a_commit() -> None:
+    said = by_hand("test-in-vm", {"PROJECT": "/w/b/build"}, builddir="/w/b", revision="", repository="")
+    assert said.endswith("make test-in-vm PROJECT=../project\n")
+    assert "with the project in ../project, as it was built" in said
+
+
+def test_the_command_line_of_a_shell_is_no_news() -> None:
+    assert shown("10:44:06 test  * a shell while it lives: ssh -F none -i /cache/key -p 1 root@127.0.0.1") == ""
+
+
+def test_a_wait_for_a_slot_is_news_each_minute() -> None:
+    said: list[str] = []
+    display = Plain(SimpleNamespace(write=said.append))  # type: ignore[arg-type] - it only writes
+    for waited_s in (60, 120):
+        display(
+            e.Progress(
+                at_s=waited_s, machine="test", phase="slot", done=waited_s, unit="seconds", detail="behind alice"
+            )
+        )
+    assert [shown(line.rstrip()) for line in said] == ["test: slot: 2 min 0 s (behind alice)"]

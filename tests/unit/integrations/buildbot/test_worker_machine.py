@@ -6,10 +6,10 @@ from vmtasks.integrations.buildbot.worker_machine import Order
 
 
 def test_what_the_worker_is_told_is_a_program_whatever_the_password() -> None:
-    order = Order(image="bookworm", name="vm1", password='it\'s {"a"}\\', port=9989)  # noqa: S106 - of nothing
+    order = Order(image="bookworm", name="vm1", password='it\'s {"a"}\\', master="/m.sock")  # noqa: S106 - of nothing
     (call,) = (
         node
         for node in ast.walk(ast.parse(order.tac()))
         if isinstance(node, ast.Call) and "Worker" in ast.dump(node.func)
     )
-    assert [ast.literal_eval(argument) for argument in call.args[:4]] == ["10.0.2.2", 9989, "vm1", order.password]
+    assert [ast.literal_eval(argument) for argument in call.args[:4]] == ["127.0.0.1", 9989, "vm1", order.password]

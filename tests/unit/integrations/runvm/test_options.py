@@ -27,7 +27,7 @@ THE_MANUALS = {
     "work-image": "",
     "windows": False,
 }
-OURS = {"port-timeout": 120.0, "command-timeout": 0.0, "stdin": False, "exit-codes": "classic"}
+OURS = {"port-timeout": 120.0, "command-timeout": 0.0, "stdin": False, "terminal": False, "exit-codes": "classic"}
 SHORT = {"p": "port", "u": "user", "m": "memory", "c": "cpu", "l": "logfile", "b": "base-image"}
 VALUES = {"exit-codes": "typed"}
 
