@@ -10,7 +10,7 @@ from pathlib import Path
 from vmtasks.deadline import Deadline
 from vmtasks.errors import CommandTimedOut
 from vmtasks.ssh import secret
-from vmtasks.ssh.channel import follow
+from vmtasks.ssh.channel import Tap, follow
 from vmtasks.ssh.command import Command, Result, display, short
 from vmtasks.ssh.session import Session
 
@@ -28,6 +28,7 @@ class CommandSpec:
     stdin: bytes = b""
     env_from: tuple[str, ...] = ()
     offline: bool = False
+    tap: Tap | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ class CommandRunner:
                 log=log,
                 quiet=quiet,
                 secrets=tuple(session.secrets),
+                tap=spec.tap,
             )
             was_ended = outcome.timed_out and session.end_group(outcome.group)
         result = Result(

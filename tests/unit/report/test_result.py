@@ -100,7 +100,18 @@ def test_a_whole_run() -> None:
                 "console": "/runs/1/console.log",
             }
         ],
-        "cases": [{"case": "smoke", "outcome": "test-failed", "duration_s": 1, "message": "no"}],
+        "cases": [
+            {
+                "case": "smoke",
+                "outcome": "test-failed",
+                "duration_s": 1,
+                "message": "no",
+                "machine": "",
+                "definition": "",
+                "measurement": "",
+                "units": "",
+            }
+        ],
         "artifacts": ["/runs/1/x.deb"],
         "notes": [{"level": "warning", "text": "look"}],
     }

@@ -22,7 +22,8 @@ was true when it was. The keys:
     ``{machine, image, image_key, manifest, argv, accelerator, accelerator_reason, start, start_reason, host, attempt,
     console}`` each.
 ``cases``
-    ``{case, outcome, duration_s, message}`` each; outcome may also be ``"skipped"``.
+    ``{case, outcome, duration_s, message, machine, definition, measurement, units}`` each; outcome may also be
+    ``"skipped"``; the last four are empty unless a test definition has the case.
 ``artifacts``, ``notes``
     Paths of the files that came out; sentences worth showing, ``{level, text}`` each.
 
@@ -129,13 +130,20 @@ def _(event: e.CommandEnded, result: RunResult) -> RunResult:
 
 @_after.register
 def _(event: e.CaseStarted, result: RunResult) -> RunResult:
-    return replace(result, cases=(*result.cases, Case(case=event.case)))
+    return replace(result, cases=(*result.cases, _case(event)))
 
 
 @_after.register
 def _(event: e.CaseEnded, result: RunResult) -> RunResult:
-    case = Case(case=event.case, outcome=event.outcome, message=sanitized(event.message))
-    return replace(result, cases=_ended(result.cases, replace(case, duration_s=_ms(event.duration_s))))
+    case = replace(
+        _case(event),
+        outcome=event.outcome,
+        duration_s=_ms(event.duration_s),
+        message=sanitized(event.message),
+        measurement=sanitized(event.measurement),
+        units=sanitized(event.units),
+    )
+    return replace(result, cases=_ended(result.cases, case))
 
 
 @_after.register
@@ -161,6 +169,10 @@ def _ended(rows: tuple[Row, ...], ended: Row) -> tuple[Row, ...]:
             changed[index] = ended
             return tuple(changed)
     return (*changed, ended)
+
+
+def _case(event: e.CaseStarted | e.CaseEnded) -> Case:
+    return Case(case=event.case, machine=event.machine, definition=event.definition)
 
 
 def _machine(event: e.MachineStarted) -> MachineRow:
