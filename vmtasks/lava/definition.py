@@ -28,6 +28,8 @@ INSTALL_PARTS = {
 """What ``skip_install`` can name, and which fields of :class:`InstallSection` that is."""
 _FIXUPS = {word.upper(): word for word in RESULTS}
 _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+_ADDRESS = re.compile(r"[a-z]{2,}:/")
+"""A URL, of whose slashes a path has one."""
 _PARAMS = ("params", "parameters")
 _REFUSED = {
     "test-case-deps": "name the other definitions on the command line, before this one",
@@ -139,7 +141,7 @@ def load(path: Path) -> TestDefinition:
 
     :raise UsageError: the file cannot be read, or is not a definition; the message says what is wrong in it.
     """
-    if "://" in str(path):
+    if _ADDRESS.match(str(path)):
         raise UsageError(f"cannot read {path}: it is not here", hint="clone its repository, and name the file in that")
     return definition_of(yaml11.read(path), path)
 

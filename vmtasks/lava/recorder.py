@@ -18,6 +18,8 @@ from vmtasks.lava.definition import TestDefinition
 from vmtasks.lava.signals import signal_in
 
 _LONGEST_LINE = 64 * 1024
+_SEARCHED = 4096
+"""So much of a line is searched for a definition's pattern, which may be one that takes for ever on a long line."""
 _UNTOLD = "it began, and told no result"
 
 
@@ -126,7 +128,7 @@ class Recorder:
         for case in self._open.values():
             case.hear(line, self._line_count)
         definition = self._definitions.get(self._suite)
-        if definition and definition.parse and (found := re.search(definition.parse.pattern, line)):
+        if definition and definition.parse and (found := re.search(definition.parse.pattern, line[:_SEARCHED])):
             groups = {name: text or "" for name, text in found.groupdict().items()}
             result = definition.parse.fixupdict.get(groups["result"], groups["result"])
             measured = {name: groups.get(name, "") for name in ("measurement", "units")}

@@ -6,7 +6,7 @@ import re
 import shlex
 from collections.abc import Iterator
 
-from vmtasks.lava.definition import TestDefinition, InstallSection
+from vmtasks.lava.definition import InstallSection, TestDefinition
 
 _ARGUMENT = re.compile(r"\$(?=\d)")
 _HANDED_ON = re.compile(r"--(?:shell|cmd)\b")

@@ -1,8 +1,8 @@
 """result.json: a run as data, for the calling program.
 
 It is written at the start and at the end, as a phase begins and ends, when a machine has started, after every case, and
-at most once a second for all else that happens; always as a whole, so that a run that was killed leaves a document that
-was true when it was. The keys:
+at most once a second for all else that happens, cases of test definitions among it; always as a whole, so that a run
+that was killed leaves a document that was true when it was. The keys:
 
 ``schema``
     2; it changes when a key changes its meaning or goes.
@@ -223,7 +223,7 @@ class ResultFile:
             return False
         must = isinstance(
             event, e.RunStarted | e.RunEnded | e.PhaseStarted | e.PhaseEnded | e.CaseEnded | e.MachineStarted
-        )
+        ) and not getattr(event, "definition", "")  # of the cases of a test definition there can be thousands
         due = self._written_s is None or not 0 <= event.at_s - self._written_s < _WRITE_EVERY_S
         if must or due:
             self._written_s = event.at_s
