@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
 
-from vmtasks import Run, UsageError, recipe
-from vmtasks.lava.definition import load
+from vmtasks import Run, UsageError, events, recipe
+from vmtasks.lava.definition import TestDefinition, load
 from vmtasks.lava.recorder import Recorder
 from vmtasks.lava.results import as_yaml
 from vmtasks.lava.shell import TestShell, attachments, suites
-from vmtasks.lava.verdict import judge
+from vmtasks.lava.verdict import judge, summary
 
 
 @recipe(iterable=("definition", "param", "skip_install"))
@@ -39,31 +40,49 @@ def lava_test_shell(
     if not definition:
         raise UsageError("there is no definition to run", hint="--definition FILE names one")
     params = _params(param or [])
-    loaded = [load(Path(one)).with_params(params).skipping(skip_install or []) for one in definition]
+    found = [load(Path(one)) for one in definition]
+    for name in params:
+        _expect_param(name, found)
+    loaded = [one.with_params(params).skipping(skip_install or []) for one in found]
     shell = TestShell(
         definitions=suites(loaded),
         scratch=run.directory,
         files=Path(files) if files else None,
         timeout_s=timeout_s,
+        env={"LAVA_JOB_ID": run.directory.name},
     )
     with run.boot(image, name="lava") as guest:
         target = run.output_dir(out)
         recorder = Recorder(guest.name, shell.definitions)
         try:
             shell.run(guest, recorder)
+        except BaseException:
+            told = summary(recorder.rows, recorder.incomplete)
+            events.emit(events.Note(machine=guest.name, text=told, level="warning"))
+            raise
         finally:
-            for path in attachments(guest, recorder, target / "attachments"):
+            for path in attachments(guest, recorder, target):
                 run.artifact(path)
             results = as_yaml(
                 [(guest.name, row) for row in recorder.rows],
                 job=run.directory.name,
                 is_complete=not recorder.incomplete,
                 metadata=recorder.metadata,
+                attachments=recorder.attachments,
             )
             path = target / "lava-results.yaml"
             path.write_text(results, encoding="utf-8")
             run.artifact(path)
         judge(recorder.rows, recorder.incomplete)
+
+
+def _expect_param(name: str, definitions: list[TestDefinition]) -> None:
+    """Warn of a parameter that no definition has: a step may use it all the same, and it may be a slip."""
+    known = {known for one in definitions for known in one.params}
+    if name not in known:
+        near = get_close_matches(name, known, n=1)
+        guess = f"; did you mean {near[0]}?" if near else ""
+        events.emit(events.Note(text=f"no definition has a parameter {name}{guess}", level="warning"))
 
 
 def _params(given: list[str]) -> dict[str, str]:

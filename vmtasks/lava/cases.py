@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from vmtasks.lava.definition import RESULTS
 CaseResult = Literal["pass", "fail", "skip", "unknown"]
 OWN = "lava"
 """The suite of what is no test: whether each definition ran to its end, and the job."""
+_NO_NAME = re.compile(r"[^\w.-]+", re.ASCII)
 _KEPT_LINES = 15
 _OUTCOMES = {"pass": Outcome.PASSED.value, "fail": Outcome.FAILED.value}
 
@@ -94,6 +96,11 @@ class OpenCase:
 def titled(test_set: str, name: str) -> str:
     """Return the name of a case behind that of the set that it is in, if any."""
     return f"{test_set}/{name}" if test_set else name
+
+
+def slug(name: str) -> str:
+    """Return a name without what no path should have."""
+    return _NO_NAME.sub("-", name).strip("-.") or "unnamed"
 
 
 def result_of(word: str) -> CaseResult | None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from mimetypes import guess_type
+from pathlib import PurePosixPath
 from typing import NoReturn
 
 from vmtasks import events
 from vmtasks.errors import TestFailed
-from vmtasks.lava.cases import OWN, CaseRow, OpenCase, result_of, titled
+from vmtasks.lava.cases import OWN, CaseRow, OpenCase, result_of, slug, titled
 from vmtasks.lava.definition import TestDefinition
 from vmtasks.lava.signals import signal_in
 
@@ -33,6 +35,13 @@ class Attachment:
     path: str
     """Below the guest's directory of attachments."""
     mime_type: str
+    number: int
+    """Counted from 1 over all definitions: two may have one name."""
+
+    @property
+    def place(self) -> PurePosixPath:
+        """Where it goes, below the directory for results."""
+        return PurePosixPath("attachments", self.suite, f"{self.number}-{slug(self.case or 'run')}")
 
 
 class TestsRaised(TestFailed):
@@ -79,11 +88,6 @@ class Recorder:
         """The suites of the definitions that have not run to their end, or not yet."""
         ended = {row.name for row in self.rows if row.suite == OWN and row.result == "pass"}
         return tuple(suite for suite in self._definitions if suite not in ended)
-
-    @property
-    def cases(self) -> tuple[CaseRow, ...]:
-        """The rows of the tests themselves."""
-        return tuple(row for row in self.rows if row.suite != OWN)
 
     def hear_output(self, data: bytes) -> None:
         """Take in what was printed: lines count when they are whole."""
@@ -138,7 +142,9 @@ class Recorder:
         events.emit(events.Note(machine=self._machine, text=f"{self._suite}: {text}", level=level))
 
     def _attach(self, case: str, path: str, mime_type: str, _: str) -> None:
-        self.attachments.append(Attachment(suite=self._suite, case=case, path=path, mime_type=mime_type))
+        mime_type = mime_type or guess_type(path)[0] or "application/octet-stream"
+        number = len(self.attachments) + 1
+        self.attachments.append(Attachment(suite=self._suite, case=case, path=path, mime_type=mime_type, number=number))
 
     def _choose_set(self, verb: str, name: str, *_: str) -> None:
         self._set = name if verb == "START" else ""

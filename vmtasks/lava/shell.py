@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from glob import escape
 from pathlib import Path
 
 from vmtasks import events
 from vmtasks.errors import InfrastructureError, TestFailed
 from vmtasks.guest import Guest
+from vmtasks.lava.cases import slug
 from vmtasks.lava.definition import TestDefinition
 from vmtasks.lava.frames import Frames
 from vmtasks.lava.recorder import Recorder, TestsRaised
@@ -23,12 +23,13 @@ from vmtasks.ssh.command import DEFAULT_ENV
 HOME = "/lava-vmtasks"
 """The guest's directory for all of it: ``bin`` has the helpers, ``tests/N_NAME`` the files of a definition."""
 _PROGRAMS = Path(__file__).with_name("guest")
-_NO_NAME = re.compile(r"[^\w.-]+")
+_LAB = {"LAVA_DEVICE_TYPE": "kvm", "LAVA_JOB_TAGS": "", "TARGET_TYPE": "debian", "REPEAT_COUNT": "0"}
+"""What definitions ask a lab, old ones in the last two."""
 
 
 def suites(definitions: Sequence[TestDefinition]) -> dict[str, TestDefinition]:
     """Return definitions by what results call them: their numbers, and their names without what no path should have."""
-    return {f"{number}_{_slug(one.name)}": one for number, one in enumerate(definitions)}
+    return {f"{number}_{slug(one.name)}": one for number, one in enumerate(definitions)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +48,7 @@ class TestShell:
     """How long all of it may take; None and 0 are no limit."""
     helpers: Sequence[Path] = ()
     """More directories of programs for the PATH of the tests."""
-    env: Mapping[str, str] | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
     """More variables for the tests."""
 
     def run(self, guest: Guest, recorder: Recorder) -> None:
@@ -60,11 +61,15 @@ class TestShell:
         self._deliver(guest)
         frames = Frames(recorder.hear_output, recorder.hear_signal)
         path = f"{HOME}/bin:{DEFAULT_ENV['PATH']}"
-        env = {"PATH": path, "LAVA_RESULT_DIR": f"{HOME}/results", "LAVA_DEVICE_HOSTNAME": guest.name} | {
-            **(self.env or {})
+        env = {
+            "PATH": path,
+            "LAVA_RESULT_DIR": f"{HOME}/results",
+            "LAVA_DEVICE_HOSTNAME": guest.name,
+            **_LAB,
+            **self.env,
         }
         command = [f"{HOME}/runner", *self.definitions]
-        reason = "the machine was lost, or a limit passed, before it ended"
+        reason = "it was cut short"
         try:
             guest.run(command, env=env, timeout_s=self.timeout_s or None, tap=frames.take)
         except TestsRaised:
@@ -106,11 +111,11 @@ class TestShell:
 def attachments(guest: Guest, recorder: Recorder, out: Path) -> list[Path]:
     """Bring out the files that tests have attached, and return them; one that cannot be had is told of.
 
-    :param out: the directory that gets them, below ``SUITE/NUMBER-CASE``: two may have one name.
+    :param out: the directory for results.
     """
     found: list[Path] = []
-    for number, one in enumerate(recorder.attachments, 1):
-        place = out / one.suite / f"{number}-{_slug(one.case or 'run')}"
+    for one in recorder.attachments:
+        place = out / one.place
         try:
             place.mkdir(parents=True, exist_ok=True)
             found += guest.files.get(escape(f"{HOME}/attachments/{one.path}"), f"{place}/")
@@ -120,7 +125,3 @@ def attachments(guest: Guest, recorder: Recorder, out: Path) -> list[Path]:
         except InfrastructureError:
             break
     return found
-
-
-def _slug(name: str) -> str:
-    return _NO_NAME.sub("-", name).strip("-.") or "unnamed"

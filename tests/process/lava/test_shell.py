@@ -132,7 +132,7 @@ def test_steps_share_one_shell_which_ends_with_the_first_that_fails(lab: Lab) ->
     )
     ran = lab.run(lab.steps(*steps), lab.steps("lava-test-case here --result pass", name="next"))
     assert isinstance(ran.problem, TestFailed)
-    message = "not complete (0_smoke: its steps ended with status 3); of 2 cases 2 passed"
+    message = "not complete (0_smoke: its steps ended with status 3): of 2 cases 2 passed"
     assert str(ran.problem) == message
     assert ran.cases == [
         ("0_smoke", "1-/", "pass"),
@@ -146,7 +146,7 @@ def test_steps_share_one_shell_which_ends_with_the_first_that_fails(lab: Lab) ->
 
 def test_complete_is_not_passed(lab: Lab) -> None:
     ran = lab.run(lab.steps("lava-test-case good --shell true", "lava-test-case bad --shell 'echo why; false'"))
-    assert str(ran.problem) == "complete, and not passed: of 2 cases 1 passed, 1 failed: 0_smoke/bad"
+    assert str(ran.problem) == "complete, and not passed: of 2 cases 1 passed, 1 failed (0_smoke/bad)"
     assert ran.problem is not None
     assert ran.problem.details == ("0_smoke/bad: why",)
     assert ran.cases[-1] == ("lava", "job", "pass")
@@ -336,13 +336,15 @@ run:
   - lava-test-case "$WORD|$FLAG|$OCTAL|$EMPTY|$OTHER|$NEW" --shell test -z "$(env | grep ^WORD=)"
 """
     ran = lab.run(lab.definition(text), param=["OTHER=a=b", "NEW=two words"])
+    warnings = [one.text for one in ran.heard if isinstance(one, events.Note) and one.level == "warning"]
+    assert warnings == ["no definition has a parameter NEW"]
     assert ran.tests == [("it's $HOME|False|493||a=b|two words", "pass")]
 
 
 def test_install_comes_first_and_ends_only_its_own_definition(lab: Lab) -> None:
     broken = "install: {steps: [echo installing, 'false', echo more]}\nrun: {steps: [echo running]}\n"
     ran = lab.run(lab.definition(broken), lab.steps("lava-test-case x --result pass", name="next"))
-    assert "not complete (0_smoke: what it needs could not be installed: status 1); of 1 cases 1 passed" in str(
+    assert "not complete (0_smoke: what it needs could not be installed: status 1): of 1 cases 1 passed" in str(
         ran.problem
     )
     assert ran.printed == "installing\n"
@@ -417,11 +419,28 @@ def test_attachments_come_home(lab: Lab) -> None:
     }
 
 
+def test_what_a_definition_tells_of_itself_is_in_the_row_about_it(lab: Lab) -> None:
+    attach = "echo >log.txt; lava-test-case-attach a log.txt; mv log.txt data; lava-test-run-attach data x/y"
+    ran = lab.run(lab.steps("lava-test-case-metadata kernel --shell echo 6 1", attach))
+    metadata = ran.yaml[0]["metadata"]
+    assert metadata["told"] == {"kernel": "6 1"}
+    assert metadata["attachments"] == [
+        {"case": "a", "pathname": "attachments/0_smoke/1-a/log.txt", "mime_type": "text/plain"},
+        {"case": "", "pathname": "attachments/0_smoke/2-run/data", "mime_type": "x/y"},
+    ]
+    assert all((ran.out / one["pathname"]).is_file() for one in metadata["attachments"])
+
+
+def test_a_helper_cannot_end_a_definition(lab: Lab) -> None:
+    ran = lab.run(lab.steps('"$(dirname "$(command -v lava-test-case)")"/lava-signal ENDRUN 0_smoke 0; exit 1'))
+    assert ("lava", "0_smoke", "fail") in ran.cases
+
+
 def test_raise_ends_all_tests(lab: Lab) -> None:
     first = lab.steps("lava-test-case a --result pass", "lava-test-raise no 'such  board' || true", "echo no")
     ran = lab.run(first, lab.steps("echo no", name="next"))
     reasons = "0_smoke: lava-test-raise: no such  board; 1_next: it was not run"
-    assert str(ran.problem) == f"not complete ({reasons}); of 1 cases 1 passed"
+    assert str(ran.problem) == f"not complete ({reasons}): of 1 cases 1 passed"
     assert ("lava", "1_next", "fail") in ran.cases
 
 
@@ -447,6 +466,8 @@ def test_at_the_limit_of_time_nothing_is_lost(lab: Lab) -> None:
         "job",
     ]
     assert len(ran.artifacts) == 2
+    told = [one.text for one in ran.heard if isinstance(one, events.Note)]
+    assert told == ["not complete (0_smoke: it was cut short; 1_next: it was not run): of 2 cases 1 passed, 1 unknown"]
 
 
 def test_a_background_process_runs_until_it_is_stopped(lab: Lab) -> None:
