@@ -108,15 +108,16 @@ class Recorder:
         if meaning := self._meanings.get(kind):
             meaning(first, second, third, fourth)
 
-    def close(self, reason: str) -> None:
+    def close(self) -> None:
         """Put down those definitions that have not ended, and what was expected of them.
 
-        :param reason: why they have not; a machine that is gone is told by the run's own end, and not once more here.
+        Why they have not is told by the run's own end: no event here tells it of the one that was running.
         """
         for suite in self._definitions:
             if not any(row.suite == OWN and row.name == suite for row in self.rows):
                 is_running = suite == self._suite
-                row = CaseRow(suite=OWN, name=suite, result="fail", message=reason if is_running else "it was not run")
+                message = "it was cut short" if is_running else "it was not run"
+                row = CaseRow(suite=OWN, name=suite, result="fail", message=message)
                 self.rows.append(row)
                 if is_running:
                     self._close_cases(is_told=False)

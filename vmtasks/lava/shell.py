@@ -58,7 +58,6 @@ class TestShell:
         :raise TimedOut: the limit has passed.
         :raise ConnectionLost: the machine is gone.
         """
-        self._deliver(guest)
         frames = Frames(recorder.hear_output, recorder.hear_signal)
         path = f"{HOME}/bin:{DEFAULT_ENV['PATH']}"
         env = {
@@ -69,13 +68,13 @@ class TestShell:
             **self.env,
         }
         command = [f"{HOME}/runner", *self.definitions]
-        reason = "it was cut short"
         try:
+            self._deliver(guest)
             guest.run(command, env=env, timeout_s=self.timeout_s or None, tap=frames.take)
         except TestsRaised:
-            reason = "another definition has ended all tests"
+            guest.query(f"kill -TERM $(cat {HOME}/pid) 2>/dev/null || :")
         finally:
-            recorder.close(reason)
+            recorder.close()
 
     def _deliver(self, guest: Guest) -> None:
         """Put the definitions, their files and the helpers into the guest."""
@@ -83,8 +82,9 @@ class TestShell:
         guest.files.put(_PROGRAMS, HOME, None, None)
         for directory in self.helpers:
             guest.files.put(directory, f"{HOME}/bin", None, None)
+        trees = " ".join(f"tests/{suite}" for suite in self.definitions)
         guest.query(
-            f"cd {HOME} && mkdir -p run tests results background attachments && "
+            f"cd {HOME} && mkdir -p run results background attachments {trees} && "
             "chmod 1777 results background attachments && chmod -R a+rx bin runner"
         )
         scripts = self.scratch / "lava"

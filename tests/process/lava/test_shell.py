@@ -280,6 +280,20 @@ def test_signals_of_many_processes_beside_noise_lose_nothing(lab: Lab) -> None:
     assert ran.tests[-1] == ("last", "pass")
 
 
+def test_what_prints_without_end_holds_up_neither_signals_nor_the_end(lab: Lab) -> None:
+    ran = lab.run(lab.steps("yes & all=$!", "lava-test-case a --result pass", "(sleep 1; kill $all) &"), timeout_s=60)
+    assert ran.problem is None
+    assert ran.tests == [("a", "pass")]
+
+
+def test_a_helper_that_is_killed_ends_nothing_else(lab: Lab) -> None:
+    stopped = "lava-test-case slow --shell 'kill -STOP $PPID' & sleep 0; lava-test-case b --result pass"
+    hasty = 'for i in 1 2 3 4 5 6 7 8; do timeout -s KILL 0.0$i "$(command -v lava-signal)" TESTEVENT x || :; done'
+    ran = lab.run(lab.steps(hasty, stopped, "kill -KILL $!"))
+    assert ran.problem is None
+    assert ("b", "pass") in ran.tests
+
+
 def test_bare_lines_are_where_they_were_among_signals(lab: Lab) -> None:
     line = "echo '<LAVA_SIGNAL_TESTCASE TEST_CASE_ID={} RESULT=pass>'"
     ran = lab.run(
@@ -442,6 +456,11 @@ def test_raise_ends_all_tests(lab: Lab) -> None:
     reasons = "0_smoke: lava-test-raise: no such  board; 1_next: it was not run"
     assert str(ran.problem) == f"not complete ({reasons}): of 1 cases 1 passed"
     assert ("lava", "1_next", "fail") in ran.cases
+
+
+def test_a_raise_that_a_program_prints_ends_what_runs(lab: Lab) -> None:
+    ran = lab.run(lab.steps("echo '<LAVA_SIGNAL_TESTRAISE no board>'", "sleep 600"))
+    assert str(ran.problem) == "not complete (0_smoke: lava-test-raise: no board): no cases"
 
 
 def test_what_is_expected_and_does_not_come_is_a_failure(lab: Lab) -> None:

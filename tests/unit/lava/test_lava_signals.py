@@ -76,7 +76,7 @@ def test_what_is_no_frame_is_the_guests_failure(data: bytes) -> None:
 def test_a_signal_of_another_form_breaks_nothing(words: list[str]) -> None:
     recorder = Recorder("m", {})
     recorder.hear_signal(words or [""])
-    recorder.close("it was lost")
+    recorder.close()
     assert {row.result for row in recorder.rows} <= {"unknown"}
 
 
