@@ -469,6 +469,13 @@ def test_what_is_expected_and_does_not_come_is_a_failure(lab: Lab) -> None:
     assert ran.tests == [("a", "pass"), ("c", "fail"), ("b", "fail")]
 
 
+def test_the_output_of_a_case_can_be_a_file(lab: Lab) -> None:
+    ran = lab.run(lab.steps("echo why >log", "lava-test-case a --result fail --output log", "echo after"))
+    assert ran.problem is not None
+    assert ran.problem.details == ("0_smoke/a: why",)
+    assert (ran.yaml[0]["log_start_line"], ran.yaml[0]["log_end_line"]) == ("1", "1")
+
+
 def test_a_case_that_never_ends_is_told(lab: Lab) -> None:
     ran = lab.run(lab.steps("echo '<LAVA_SIGNAL_STARTTC endless>'", "lava-test-case b --result pass", "exit 1"))
     assert ran.tests == [("b", "pass"), ("endless", "unknown")]
