@@ -34,7 +34,8 @@ test-in-vm: setup ## Build, package, install and test PROJECT in clean machines
 
 .PHONY: $(RECIPES)
 $(RECIPES): setup
-	@$(INV) $@ $(call option,--source,$(or $(SOURCE),$(PROJECT))) $(call option,--debs,$(DEBS)) $(OPTIONS)
+	@$(INV) $@ $(call option,--source,$(or $(SOURCE),$(PROJECT))) $(call option,--debs,$(DEBS)) \
+		$(call option,--definition,$(DEFINITION)) $(OPTIONS)
 
 # A worker for each processor, and few enough that tests with limits of time keep to them; ARGS="-n 0" has no workers.
 PYTEST = .venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile
@@ -80,4 +81,5 @@ clean: ## Remove results and .venv; the images' cache stays (inv images.prune)
 
 ##
 ## Also, with SOURCE=, OUT= and DEBS= where they take them: make build-deb, make tarbake, make install-test
+## LAVA's test definitions: make lava-test-shell DEFINITION=FILE
 ## Options: PROJECT=DIR IMAGE=NAME KERNEL=NAME|FILE OUT=DIR VM_DEBUG=1 (a shell where it failed) KEEP=1 (the machine stays) ARGS=…

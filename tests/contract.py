@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -45,6 +45,23 @@ class ProviderContract:
         assert guest.run("kill -TERM $$", warn=True).signal == 15
         with pytest.raises(CommandFailed, match=r"`false` on m ended with status 1"):
             guest.succeed(["false"])
+
+    def test_a_tap_hears_standard_output_first_and_says_what_is_shown(self, guest: Guest) -> None:
+        heard = bytearray()
+
+        def tap(data: bytes, show: Callable[[bytes], None]) -> None:
+            heard.extend(data)
+            show(data.replace(b"hidden", b""))
+            if b"enough" in data:
+                raise CommandFailed("enough")
+
+        result = guest.run("echo one; echo oh >&2; echo hidden", tap=tap)
+        assert (bytes(heard), result.stdout, result.stderr) == (b"one\nhidden\n", "one\n\n", "oh\n")
+        assert result.log is not None
+        assert "hidden" not in result.log.read_text()
+        with pytest.raises(CommandFailed, match=r"^enough$"):
+            guest.run("echo enough; sleep 600", tap=tap)
+        assert guest.succeed(["echo", "more"]) == "more\n"
 
     def test_a_tree_goes_in_and_comes_out_as_it_was(self, guest: Guest, tmp_path: Path) -> None:
         (tmp_path / "in" / "d").mkdir(parents=True)

@@ -15,7 +15,17 @@ from xdist.scheduler import LoadScopeScheduling
 SEVERAL, ONE = "several machines at once", "one machine at a time"
 ONE_AT_A_TIME = frozenset(
     f"tests/vm/test_{name}.py"
-    for name in ("build_deb", "faults", "guest", "latent_worker", "runvm", "security", "sources", "verdicts")
+    for name in (
+        "build_deb",
+        "faults",
+        "guest",
+        "latent_worker",
+        "lava_test_shell",
+        "runvm",
+        "security",
+        "sources",
+        "verdicts",
+    )
 )
 """What these do to a host changes nothing for the other lane: they damage no template, and remove no shared image."""
 

@@ -10,7 +10,7 @@ from importlib import import_module
 
 TYPE_CHECKING = False  # typing itself would take the supervisor a tenth of its start
 if TYPE_CHECKING:
-    from vmtasks import events
+    from vmtasks import events, lava
     from vmtasks.autopkgtest.tests import PackageTests
     from vmtasks.debian import apt, changes, leftovers, packages
     from vmtasks.errors import (
@@ -78,6 +78,7 @@ _ROOMS = {
     "builddeps": "project.builddeps",
     "changes": "debian.changes",
     "events": "events",
+    "lava": "lava",
     "leftovers": "debian.leftovers",
     "packages": "debian.packages",
     "pip": "project.pip",
@@ -114,6 +115,7 @@ __all__ = [
     "builddeps",
     "changes",
     "events",
+    "lava",
     "leftovers",
     "packages",
     "parallel",

@@ -140,6 +140,8 @@ class CaseStarted(Event):
     """A test case (a row of the JUnit report) began."""
 
     case: str
+    definition: str = ""
+    """The test definition that it is a case of, if any."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +153,10 @@ class CaseEnded(Event):
     duration_s: float
     message: str = ""
     details: tuple[str, ...] = ()
+    definition: str = ""
+    measurement: str = ""
+    """What the case measured, as its author wrote it, in *units*."""
+    units: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,9 +43,10 @@ BENEATH = {
     "testing": "providers",
     "run": "providers report",
     "autopkgtest": "run",
+    "lava": "run",
     "integrations": "run",
     "cli": "run",
-    "recipes": "run autopkgtest",
+    "recipes": "run autopkgtest lava",
     "benchmarks": "cli",
     "tasks": "cli recipes benchmarks",
 }
@@ -59,6 +60,7 @@ THE_DOOR = "vmtasks"
 # Who may import what comes from outside.
 ONLY_IN = {
     "rich": ("vmtasks.report",),
+    "yaml": ("vmtasks.lava",),
     "boto3": ("vmtasks.providers.ec2.client",),
     "botocore": ("vmtasks.providers.ec2.client",),
     "buildbot": ("vmtasks.integrations.buildbot",),

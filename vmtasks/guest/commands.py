@@ -10,6 +10,7 @@ from typing import Never, TypedDict, Unpack
 from vmtasks.errors import CommandFailed, renamed, renamed_options
 from vmtasks.guest.runner import CommandRunner
 from vmtasks.guest.told import told
+from vmtasks.ssh.channel import Tap
 from vmtasks.ssh.command import Command, CommandSpec, Result, display, short
 from vmtasks.ssh.session import Session
 
@@ -83,6 +84,7 @@ class GuestCommands:
         stdin: bytes = b"",
         env_from: Iterable[str] = (),
         offline: bool = False,
+        tap: Tap | None = None,
         **renamed: Never,
     ) -> Result:
         """Run a command and return what came of it.
@@ -103,6 +105,8 @@ class GuestCommands:
         :param env_from: the names of variables of this host's environment that it gets too. Their values go in unseen,
             and whatever a command of this guest prints from then on has ``***`` in their place.
         :param offline: leave it no network but the loopback.
+        :param tap: sees each piece of standard output first and is handed what shows one: for a command whose output
+            also carries what is not for people. What it raises ends the wait for the command.
         :param renamed: ``check``, the opposite of *warn*, of before 0.2.
         :raise CommandFailed: the exit status is not 0, and not *warn*; ``error.result`` has the result.
         :raise CommandTimedOut: the limit passed.
@@ -120,6 +124,7 @@ class GuestCommands:
             stdin=stdin,
             env_from=tuple(dict.fromkeys(env_from)),
             offline=offline,
+            tap=tap,
         )
         result = self._runner.run(spec) if hide else self._told(spec)
         if result.failed and not warn:

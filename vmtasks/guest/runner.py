@@ -44,6 +44,7 @@ class CommandRunner:
                 log=log,
                 quiet=quiet,
                 secrets=tuple(session.secrets),
+                tap=spec.tap,
             )
             was_ended = outcome.timed_out and session.end_group(outcome.group)
         result = Result(

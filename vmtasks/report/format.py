@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vmtasks.events import MachineStarted, PhaseEnded, PhaseStarted, Progress
+from vmtasks.events import CaseEnded, CaseStarted, MachineStarted, PhaseEnded, PhaseStarted, Progress
 from vmtasks.report.sanitize import one_line
 from vmtasks.spec import LOCAL
 
@@ -48,6 +48,17 @@ def relative(path: Path) -> str:
 def named(event: PhaseStarted | PhaseEnded) -> str:
     """Name a phase, with what makes it different from its like."""
     return f"{event.phase} ({one_line(event.detail)})" if event.detail else event.phase
+
+
+def case_name(event: CaseStarted | CaseEnded) -> str:
+    """Name a test case, in one line, behind the definition that it is of."""
+    return one_line(f"{event.definition}/{event.case}" if event.definition else event.case)
+
+
+def findings(event: CaseEnded) -> str:
+    """Write what a test case measured, and what it had to say."""
+    found = one_line(" ".join(filter(None, (event.measurement, event.units)))) if event.measurement else ""
+    return "".join(f": {text}" for text in (found, one_line(event.message)) if text)
 
 
 def ready(event: MachineStarted) -> str:

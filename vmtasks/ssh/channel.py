@@ -37,6 +37,10 @@ _GROUP_BYTES = 20
 _CONTINUATION = bytes(range(0x80, 0xC0))
 """The bytes that are not the first of a character in UTF-8."""
 
+Show = Callable[[bytes], None]
+Tap = Callable[[bytes, Show], None]
+"""Sees each piece of a command's standard output first, and has shown what is meant for people."""
+
 
 class _End:
     """The last *keep_bytes* of what went by."""
@@ -144,6 +148,7 @@ def follow(
     quiet: bool = False,
     keep_bytes: int | None = None,
     secrets: Iterable[bytes] = (),
+    tap: Tap | None = None,
 ) -> ChannelResult:
     """See a started command to its end.
 
@@ -152,6 +157,7 @@ def follow(
     :param quiet: whether its output is for the result alone.
     :param keep_bytes: how much of each stream's end the result holds.
     :param secrets: what its output is not to show, anywhere.
+    :param tap: what standard output goes through, where not all of it is output; what it raises ends this.
     """
     follower = _Follower(
         channel,
@@ -160,6 +166,7 @@ def follow(
         stderr=Capture(machine, "stderr", quiet=quiet, keep_bytes=keep_bytes, secrets=secrets),
         silent=lambda silent_s: events.emit(events.Heartbeat(machine=machine, command=command, silent_s=silent_s)),
         heartbeat_s=heartbeat_s,
+        tap=tap,
     )
     with ExitStack() as stack:
         if log is not None:
@@ -192,11 +199,13 @@ class _Follower:
         stderr: Capture,
         silent: Callable[[float], None],
         heartbeat_s: float,
+        tap: Tap | None,
     ) -> None:
         self.channel = channel
         self.stdout = stdout
         self.stderr = stderr
         self._silent = silent
+        self._tap = tap
         self._heartbeat_s = heartbeat_s
         self._input: memoryview | None = memoryview(stdin)
         self.log: Log | None = None
@@ -224,7 +233,7 @@ class _Follower:
             select.select([self.channel], [], [], wait_s if self._input is None else min(wait_s, _FEED_TURN_S))
         heard = False
         if self.channel.recv_ready():
-            self._take(self.stdout, self._without_header(self.channel.recv(_CHUNK_BYTES)))
+            self._take_stdout(self._without_header(self.channel.recv(_CHUNK_BYTES)))
             heard = True
         if self.channel.recv_stderr_ready():
             self._take(self.stderr, self.channel.recv_stderr(_CHUNK_BYTES))
@@ -256,6 +265,12 @@ class _Follower:
 
     def _readable(self) -> bool:
         return self.channel.recv_ready() or self.channel.recv_stderr_ready()
+
+    def _take_stdout(self, data: bytes) -> None:
+        if self._tap is None:
+            self._take(self.stdout, data)
+        else:
+            self._tap(data, lambda shown: self._take(self.stdout, shown))
 
     def _take(self, capture: Capture, data: bytes, *, final: bool = False) -> None:
         shown = capture.take(data, final=final)

@@ -10,6 +10,7 @@ from typing import Literal
 
 from vmtasks.errors import UsageError, renamed
 from vmtasks.ssh import secret
+from vmtasks.ssh.channel import Tap
 
 _PLACES = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/games:/usr/games"
 DEFAULT_ENV = {"PATH": _PLACES, "LANG": "C.UTF-8"}
@@ -107,6 +108,8 @@ class CommandSpec:
     """The names of variables whose values come first on its standard input."""
     offline: bool = False
     """Whether it has a network of its own, in which there is nothing but the loopback."""
+    tap: Tap | None = None
+    """Sees the standard output first, and has shown what it likes of it."""
 
 
 def display(command: Command) -> str:

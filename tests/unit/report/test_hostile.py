@@ -36,6 +36,10 @@ EVENTS = (
     e.CommandEnded(machine="m", command=NASTY, exit_code=1, duration_s=1),
     e.CaseEnded(case=NASTY, outcome="test-failed", duration_s=1, message=NASTY, details=(NASTY,)),
     e.CaseEnded(case=NASTY, outcome="skipped", duration_s=1, message=NASTY),
+    e.CaseStarted(case=NASTY, definition=NASTY),
+    e.CaseEnded(
+        case=NASTY, outcome="passed", duration_s=1, message=NASTY, definition=NASTY, measurement=NASTY, units=NASTY
+    ),
     e.Note(machine="m", text=NASTY, level="warning"),
     e.RunEnded(outcome="host", message=NASTY, details=(NASTY,), hint=NASTY, console=(NASTY,)),
 )

@@ -101,7 +101,18 @@ def test_a_whole_run() -> None:
                 "console": "/runs/1/console.log",
             }
         ],
-        "cases": [{"case": "smoke", "outcome": "test-failed", "duration_s": 1, "message": "no"}],
+        "cases": [
+            {
+                "case": "smoke",
+                "outcome": "test-failed",
+                "duration_s": 1,
+                "message": "no",
+                "machine": "",
+                "definition": "",
+                "measurement": "",
+                "units": "",
+            }
+        ],
         "artifacts": ["/runs/1/x.deb"],
         "notes": [{"level": "warning", "text": "look"}],
     }
@@ -252,3 +263,22 @@ def test_hostile_text_is_valid_json_without_escapes_for_a_terminal() -> None:
     text = record.text().encode("utf-8", "replace").decode("utf-8")
     assert json.loads(text)["message"] == "�␀"
     assert json.loads(text)["details"] == ["red"]
+
+
+def test_cases_of_one_name_are_rows_of_their_own() -> None:
+    here, there = (e.CaseStarted(case="a", machine=machine, definition="0_x") for machine in ("m", "n"))
+    ended = e.CaseEnded(case="a", machine="m", definition="0_x", outcome="passed", duration_s=1, measurement="1.50")
+    rows = fed(STARTED, here, there, ended, ended)["cases"]
+    assert [(row["machine"], row["outcome"], row["measurement"]) for row in rows] == [
+        ("m", "passed", "1.50"),
+        ("n", "running", ""),
+        ("m", "passed", "1.50"),
+    ]
+
+
+def test_the_cases_of_a_definition_are_written_once_a_second() -> None:
+    record = ResultFile(Path("result.json"))
+    case = e.CaseEnded(case="a", definition="0_x", outcome="passed", duration_s=1, at_s=AT_S + 0.5)
+    heard = [STARTED, case, e.CaseEnded(case="b", outcome="passed", duration_s=1, at_s=AT_S + 0.6)]
+    assert [record.hear(event) for event in heard] == [True, False, True]
+    assert record.hear(e.CaseEnded(case="a", definition="0_x", outcome="passed", duration_s=1, at_s=AT_S + 2))

@@ -263,6 +263,8 @@ def test_cases_are_shown() -> None:
             e.CaseEnded(case="a", outcome="passed", duration_s=1),
             e.CaseEnded(case="b", outcome="test-failed", duration_s=1, message="no"),
             e.CaseEnded(case="c", outcome="skipped", duration_s=0, message="not here"),
+            e.CaseEnded(case="d", outcome="passed", duration_s=1, definition="0_x", measurement="1.50", units="s"),
         )
     )
+    assert shown[3] == "✔ case 0_x/d: 1.50 s  1.0 s"
     assert shown[:3] == ["✔ case a  1.0 s", "✘ case b  1.0 s  test-failed: no", "○ case c  skipped: not here"]

@@ -19,7 +19,7 @@ from functools import singledispatchmethod
 from vmtasks import events as e
 from vmtasks.errors import Outcome
 from vmtasks.report.display.stream import SafeStream
-from vmtasks.report.format import duration, how_far, named, ready, relative, share
+from vmtasks.report.format import case_name, duration, findings, how_far, named, ready, relative, share
 from vmtasks.report.sanitize import WholeLines, one_line, sanitized
 from vmtasks.report.summary import Line, summary
 from vmtasks.report.timings import Times
@@ -89,7 +89,7 @@ class Plain:
 
     @_handle.register
     def _(self, event: e.CaseStarted) -> None:
-        self._say(event, f"case {one_line(event.case)}")
+        self._say(event, f"case {case_name(event)}")
 
     @_handle.register
     def _(self, event: e.CaseEnded) -> None:
@@ -137,8 +137,8 @@ class Plain:
             self._say(event, SHELL + event.ssh)
 
     def _case(self, event: e.CaseEnded) -> None:
-        message = f": {one_line(event.message)}" if event.message else ""
-        self._say(event, f"case {one_line(event.case)}: {event.outcome} after {duration(event.duration_s)}{message}")
+        end = f"{event.outcome} after {duration(event.duration_s)}{findings(event)}"
+        self._say(event, f"case {case_name(event)}: {end}")
 
     def _say(self, event: e.Event, text: str, *, mark: str = "*") -> None:
         self._print(event, mark, sanitized(text) + "\n")

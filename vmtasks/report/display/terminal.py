@@ -24,7 +24,7 @@ from vmtasks.report.display.backlog import Backlog
 from vmtasks.report.display.live import ASCII, FINE, Names, Running, row
 from vmtasks.report.display.stream import SafeStream
 from vmtasks.report.files.junit import SKIPPED
-from vmtasks.report.format import duration, named, ready, relative
+from vmtasks.report.format import case_name, duration, findings, named, ready, relative
 from vmtasks.report.sanitize import WholeLines, one_line, sanitized
 from vmtasks.report.summary import Line, summary
 from vmtasks.report.timings import Times
@@ -159,7 +159,8 @@ class Terminal:
 
     @_handle.register
     def _(self, event: e.CaseStarted) -> None:
-        self._begin(("case", event.machine, event.case), f"case {one_line(event.case)}")
+        name = case_name(event)
+        self._begin(("case", event.machine, name), f"case {name}")
 
     @_handle.register
     def _(self, event: e.CaseEnded) -> None:
@@ -212,14 +213,17 @@ class Terminal:
         self._over(event.machine, one_line(event.command), event.duration_s, why=status, bad="yellow")
 
     def _case_ended(self, event: e.CaseEnded) -> None:
-        self._running.pop(("case", event.machine, event.case), None)
-        case = f"case {one_line(event.case)}"
+        name = case_name(event)
+        self._running.pop(("case", event.machine, name), None)
+        case = f"case {name}"
         if event.outcome == SKIPPED:
             reason = f"  skipped{': ' if event.message else ''}{one_line(event.message)}"
             self._say(f"{self._glyphs.skipped} ", self._names(event.machine), case, (reason, "dim"))
             return
-        why = "" if event.outcome == Outcome.PASSED else f"{event.outcome}: {event.message}".removesuffix(": ")
-        self._over(event.machine, case, event.duration_s, why=why)
+        if event.outcome == Outcome.PASSED:
+            self._over(event.machine, case + findings(event), event.duration_s)
+        else:
+            self._over(event.machine, case, event.duration_s, why=event.outcome + findings(event))
 
     def _run_ended(self, event: e.RunEnded) -> None:
         self.close()

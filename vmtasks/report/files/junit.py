@@ -30,7 +30,7 @@ class JunitFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._started: e.RunStarted | None = None
-        self._open: dict[str, e.CaseStarted] = {}
+        self._open: dict[tuple[str, ...], e.CaseStarted] = {}
         self._cases: list[e.CaseEnded] = []
         self._ended: e.RunEnded | None = None
 
@@ -40,9 +40,9 @@ class JunitFile:
             case e.RunStarted():
                 self._started = event
             case e.CaseStarted():
-                self._open[event.case] = event
+                self._open[_key(event)] = event
             case e.CaseEnded():
-                self._open.pop(event.case, None)
+                self._open.pop(_key(event), None)
                 self._cases.append(event)
             case e.RunEnded():
                 self._ended = event
@@ -65,14 +65,16 @@ class JunitFile:
 
     def _of_the_run(self, ended: e.RunEnded, recipe: str, began_s: float) -> Iterator[e.CaseEnded]:
         """Give the run's own end to the cases that it cut short, else to the run itself if no case tells it."""
-        cut_short = {case.case: case.at_s for case in self._open.values()}
+        run = e.CaseStarted(case=recipe, at_s=began_s)
         told = {case.outcome for case in self._cases}
         is_told = bool(told) if ended.outcome == Outcome.PASSED else ended.outcome in told
-        for name, since_s in (cut_short or ({} if is_told else {recipe: began_s})).items():
+        for case in self._open.values() or (() if is_told else (run,)):
             yield e.CaseEnded(
-                case=name,
+                case=case.case,
+                machine=case.machine,
+                definition=case.definition,
                 outcome=ended.outcome,
-                duration_s=ended.at_s - since_s,
+                duration_s=ended.at_s - case.at_s,
                 message=ended.message,
                 details=(*ended.details, *ended.console),
             )
@@ -84,8 +86,13 @@ def _suite(recipe: str, cases: list[e.CaseEnded]) -> ET.Element:
     for count, word in (("failures", "failure"), ("errors", "error"), ("skipped", SKIPPED)):
         suite.set(count, str(words.count(word)))
     for case, verdict in zip(cases, words, strict=True):
-        row = ET.SubElement(suite, "testcase", classname=_legal(recipe), name=_legal(case.case))
+        place = (recipe, case.machine, case.definition) if case.definition else (recipe,)
+        row = ET.SubElement(suite, "testcase", classname=_legal(".".join(filter(None, place))), name=_legal(case.case))
         row.set("time", _seconds(case.duration_s))
+        if case.measurement:
+            properties = ET.SubElement(row, "properties")
+            for name, value in (("measurement", case.measurement), ("units", case.units)):
+                ET.SubElement(properties, "property", name=name, value=_legal(value))
         if verdict is None:
             continue
         reason = ET.SubElement(row, verdict, message=_legal(case.message))
@@ -93,6 +100,10 @@ def _suite(recipe: str, cases: list[e.CaseEnded]) -> ET.Element:
             reason.set("type", _legal(case.outcome))
             reason.text = _legal("\n".join(case.details)) or None
     return suite
+
+
+def _key(case: e.CaseStarted | e.CaseEnded) -> tuple[str, ...]:
+    return case.machine, case.definition, case.case
 
 
 def _word(outcome: str) -> str | None:

@@ -1,8 +1,8 @@
 """result.json: a run as data, for the calling program.
 
 It is written at the start and at the end, as a phase begins and ends, when a machine has started, after every case, and
-at most once a second for all else that happens; always as a whole, so that a run that was killed leaves a document that
-was true when it was. The keys:
+at most once a second for all else that happens, cases of test definitions among it; always as a whole, so that a run
+that was killed leaves a document that was true when it was. The keys:
 
 ``schema``
     2; it changes when a key changes its meaning or goes.
@@ -22,7 +22,8 @@ was true when it was. The keys:
     ``{machine, image, image_key, manifest, argv, accelerator, accelerator_reason, start, start_reason, host, attempt,
     console}`` each.
 ``cases``
-    ``{case, outcome, duration_s, message}`` each; outcome may also be ``"skipped"``.
+    ``{case, outcome, duration_s, message, machine, definition, measurement, units}`` each; outcome may also be
+    ``"skipped"``; the last four are empty unless a test definition has the case.
 ``artifacts``, ``notes``
     Paths of the files that came out; sentences worth showing, ``{level, text}`` each.
 
@@ -126,13 +127,20 @@ def _(event: e.CommandEnded, result: RunResult) -> RunResult:
 
 @_after.register
 def _(event: e.CaseStarted, result: RunResult) -> RunResult:
-    return replace(result, cases=(*result.cases, Case(case=event.case)))
+    return replace(result, cases=(*result.cases, _case(event)))
 
 
 @_after.register
 def _(event: e.CaseEnded, result: RunResult) -> RunResult:
-    case = Case(case=event.case, outcome=event.outcome, message=sanitized(event.message))
-    return replace(result, cases=_ended(result.cases, replace(case, duration_s=_ms(event.duration_s))))
+    case = replace(
+        _case(event),
+        outcome=event.outcome,
+        duration_s=_ms(event.duration_s),
+        message=sanitized(event.message),
+        measurement=sanitized(event.measurement),
+        units=sanitized(event.units),
+    )
+    return replace(result, cases=_ended(result.cases, case))
 
 
 @_after.register
@@ -158,6 +166,10 @@ def _ended(rows: tuple[Row, ...], ended: Row) -> tuple[Row, ...]:
             changed[index] = ended
             return tuple(changed)
     return (*changed, ended)
+
+
+def _case(event: e.CaseStarted | e.CaseEnded) -> Case:
+    return Case(case=event.case, machine=event.machine, definition=event.definition)
 
 
 def _machine(event: e.MachineStarted) -> MachineRow:
@@ -208,7 +220,7 @@ class ResultFile:
             return False
         must = isinstance(
             event, e.RunStarted | e.RunEnded | e.PhaseStarted | e.PhaseEnded | e.CaseEnded | e.MachineStarted
-        )
+        ) and not getattr(event, "definition", "")  # of the cases of a test definition there can be thousands
         due = self._written_s is None or not 0 <= event.at_s - self._written_s < _WRITE_EVERY_S
         if must or due:
             self._written_s = event.at_s

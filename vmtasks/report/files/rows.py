@@ -79,11 +79,15 @@ class Case:
     outcome: str = RUNNING
     duration_s: float | None = None
     message: str = ""
+    machine: str = ""
+    definition: str = ""
+    measurement: str = ""
+    units: str = ""
 
     @property
     def key(self) -> tuple[str, ...]:
         """What its end is recognized by."""
-        return (self.case,)
+        return (self.machine, self.definition, self.case)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
