@@ -26,7 +26,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from vmtasks import durable, events, typed_json
@@ -83,7 +83,8 @@ def read(directory: Path) -> Snapshot:
 def condemn(frozen: Snapshot) -> str:
     """Read all of one, remove it if it is damaged, and return what is wrong with it; nothing if it is whole."""
     if reason := frozen.damage(completely=True):
-        frozen.drop()
+        with suppress(OSError):  # a cache that cannot be written
+            frozen.drop()
     return reason
 
 

@@ -102,7 +102,7 @@ def check(_: Context) -> None:
         reason = judge()
         there = one.directory.exists()
         stays |= bool(reason) and there
-        fate = "it stays, because something stands on it" if there else "removed"
+        fate = "it cannot be removed now" if there else "removed"
         print(f"{name}: {f'damaged: {reason}; {fate}' if reason else 'whole'}", flush=True)
     if stays:
         raise Exit(code=Outcome.HOST.exit_code)

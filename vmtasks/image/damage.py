@@ -106,7 +106,7 @@ def _drop_aloud(image: BakedImage, name: str, reason: str) -> bool:
     gone = _drop(image)
     if image.serial not in _told:
         _told.add(image.serial)
-        fate = "dropped" if gone else "left to what stands on it"
+        fate = "dropped" if gone else "it cannot be removed now"
         events.emit(events.Note(text=f"the image {name} is damaged: {reason}; {fate}", level="warning"))
     return gone
 
@@ -116,4 +116,7 @@ _told: set[str] = set()
 
 
 def _drop(image: BakedImage) -> bool:
-    return not image.is_laid_under and image.drop()
+    try:
+        return not image.is_laid_under and image.drop()
+    except OSError:  # a cache that cannot be written: whoever bakes says so
+        return False

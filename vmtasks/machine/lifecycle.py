@@ -7,7 +7,7 @@ import secrets
 import shlex
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -73,7 +73,8 @@ def running(machine: Machine, launch: LaunchConfig, source: BootSource = FROM_DI
                 text = f"{problem!s}; trying again ({attempt + 1} of {attempts})"
                 events.emit(events.Note(machine=machine.name, text=text, level="warning"))
         if suspect:
-            suspect.drop()
+            with suppress(HostError, OSError):  # it will be met again
+                suspect.drop()
         yield guest
 
 
@@ -82,7 +83,11 @@ def _expect_whole(launch: LaunchConfig, problem: BootError | HostError) -> None:
 
     :raise HostError: it is not, and goes.
     """
-    if launch.baked and (reason := launch.place.call(condemn, launch.baked)):
+    try:
+        reason = launch.place.call(condemn, launch.baked) if launch.baked else ""
+    except HostError:  # that host is lost, which is the problem
+        return
+    if reason:
         raise HostError(
             f"the image {launch.image} was damaged, and has been removed: {reason}",
             details=problem.details,

@@ -180,7 +180,7 @@ def test_a_check_says_what_stays_because_it_is_in_use(
     finally:
         os.close(fd)
     assert caught.value.code == 69
-    assert "it stays, because something stands on it" in capsys.readouterr().out
+    assert "it cannot be removed now" in capsys.readouterr().out
 
 
 def test_a_shell_without_a_terminal_boots_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

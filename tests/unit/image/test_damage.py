@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable
@@ -140,7 +141,7 @@ def test_a_damaged_image_stays_as_long_as_a_machine_stands_on_it(make: Make) -> 
     fd = flock(image.in_use, 1)
     try:
         other, (note,) = ensure()
-        assert note.endswith("; left to what stands on it")
+        assert note.endswith("; it cannot be removed now")
         assert image.disk.exists()
         assert ensure() == (other, [])
     finally:
@@ -213,3 +214,16 @@ def test_what_is_beneath_a_whole_layer_need_not_be_whole(make: Make, monkeypatch
     monkeypatch.setattr(bake, "find_whole", whole)
     assert bake.ensure(find("layer"), lambda *_: {}, HostSettings()) == image
     assert asked == ["layer 2"]
+
+
+def test_what_cannot_be_removed_counts_as_none_all_the_same(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = make()
+    spoil(image.directory / "initrd", "zeros")
+
+    def read_only(_: BakedImage) -> bool:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(BakedImage, "drop", read_only)
+    other, (note,) = ensure()
+    assert other.serial != image.serial
+    assert note.endswith("; it cannot be removed now")
