@@ -47,7 +47,7 @@ def main() -> None:
 
 def run(order: Order, directory: Path, behaviour: str) -> None:
     """Run the worker until it ends or our standard input does."""
-    (directory / "buildbot.tac").write_text(order.tac(port=int(order.master.rpartition(":")[2])))
+    (directory / "buildbot.tac").write_text(at_socket(order))
     argv = [Path(sys.executable).with_name("buildbot-worker"), "start", "--nodaemon", directory]
     environ = {**os.environ, "BEHAVIOUR": behaviour}
     with subprocess.Popen(argv, env=environ, stdin=subprocess.DEVNULL, stdout=2) as worker:
@@ -56,6 +56,12 @@ def run(order: Order, directory: Path, behaviour: str) -> None:
         select.select([sys.stdin, end], [], [])
         os.close(end)
         worker.kill()
+
+
+def at_socket(order: Order) -> str:
+    """Return a worker's configuration for the master's UNIX socket itself: no ssh leads a directory there."""
+    tac = order.tac().replace("'127.0.0.1', 9989", "None, None")
+    return tac.replace("protocol='pb'", f"protocol='pb', connection_string='unix:{order.master}'")
 
 
 def say(event: str, **more: str) -> None:

@@ -138,8 +138,8 @@ class VMLatentWorker(AbstractLatentWorker):  # type: ignore[misc]
 
     def _master_address(self) -> str:
         """Return where the master listens for workers, whatever kind of port that is, as this host reaches it."""
-        manager = self.master.workers.pb
-        port = manager.dispatchers[self.registration.pbReg.portstr].port
+        registered = self.registration.pbReg
+        port = registered.manager.dispatchers[registered.portstr].port
         return master_address(port.getHost(), self.master.basedir)
 
     def _interrupt(self, conn: Connection, interrupt: Callable[..., Deferred[None]], *command: str) -> Deferred[None]:
