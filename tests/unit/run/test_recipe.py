@@ -367,6 +367,17 @@ def test_a_result_lists_artifacts_up_to_a_number(inv: Inv, tmp_path: Path) -> No
     assert note["text"] == "there are more than 10000 artifacts: the others are there, and not listed"
 
 
+@pytest.mark.parametrize("option", ["--source", "--out", "--image"])
+def test_a_name_of_5000_letters_is_a_usage_error(inv: Inv, tmp_path: Path, option: str) -> None:
+    index = "from vmtasks import recipe\nfrom recipes.test_in_vm import test_in_vm\n"
+    (tmp_path / "tasks.py").write_text(f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n{index}")
+    options = {"--source": str(ROOT / "examples/hello")} | {option: "a" * 5000}
+    done = inv("test-in-vm", *(f"{name}={value}" for name, value in options.items()))
+    assert done.status == 64
+    assert "File name too long" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_an_unknown_accelerator_is_a_usage_error_before_anything_starts(inv: Inv, tmp_path: Path) -> None:
     boots = 'from vmtasks import recipe\n@recipe\ndef boots(run):\n    with run.boot("bookworm"):\n        pass\n'
     (tmp_path / "tasks.py").write_text(boots)
