@@ -20,7 +20,7 @@ _PIECE_BYTES = 64 * 1024
 _PROGRESS_S = 1.0
 
 
-class Meter:
+class TransferProgress:
     """Tells how far a transfer is: now and then, and not of one that is over in a moment."""
 
     def __init__(self, phase: str, machine: str, total_bytes: int = 0) -> None:
@@ -65,7 +65,7 @@ class Watched:
 class Sink:
     """Writes to a command's standard input, with an eye on the machine."""
 
-    def __init__(self, channel: Channel, watch: Watch, progress: Meter) -> None:
+    def __init__(self, channel: Channel, watch: Watch, progress: TransferProgress) -> None:
         self._channel = channel
         self._watch = watch
         self._progress = progress
@@ -99,7 +99,7 @@ class Sink:
 class Stream:
     """Reads a command's standard output, with an eye on the machine."""
 
-    def __init__(self, channel: Channel, watch: Watch, progress: Meter | None = None) -> None:
+    def __init__(self, channel: Channel, watch: Watch, progress: TransferProgress | None = None) -> None:
         self._channel = channel
         self._watch = watch
         self._progress = progress

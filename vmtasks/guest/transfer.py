@@ -17,7 +17,7 @@ from vmtasks.deadline import Deadline
 from vmtasks.errors import HostError, TimedOut, UsageError
 from vmtasks.guest import archive, transfer_disk
 from vmtasks.guest.allowance import Allowance
-from vmtasks.guest.streams import Meter, Sink, Stream, Watch, Watched
+from vmtasks.guest.streams import Sink, Stream, TransferProgress, Watch, Watched
 from vmtasks.guest.tar_commands import BY_DISK, tar_from_disk, tar_into, tar_out_of
 from vmtasks.guest.transfer_disk import TransferDisk
 from vmtasks.guest.unpack import ByteReader, unpack
@@ -52,7 +52,7 @@ class Transfer:
         """Send; see ``Guest.put``."""
         members, directory = members_of(source, target, files)
         total_bytes = archive.size_bytes(members)
-        progress = Meter("upload", self.session.machine, total_bytes)
+        progress = TransferProgress("upload", self.session.machine, total_bytes)
         action = f"put {source} into {target}"
         watch = self._watch(action, timeout_s)
         with self._phase("upload", source, target):
@@ -80,7 +80,9 @@ class Transfer:
             raise HostError(f"cannot send the files to {self.session.machine}: {problem}") from problem
         return True
 
-    def _unpacked_there(self, disk: TransferDisk, directory: str, action: str, progress: Meter, watch: Watch) -> bool:
+    def _unpacked_there(
+        self, disk: TransferDisk, directory: str, action: str, progress: TransferProgress, watch: Watch
+    ) -> bool:
         """Have the guest unpack the disk; return whether it has one."""
         moved_bytes = disk.progress()
         with self.session.started(tar_from_disk(directory)) as channel:
@@ -106,7 +108,7 @@ class Transfer:
 
     def _received(self, source: str, wanted: Path, watch: Watch, *, into: bool, disk: BinaryIO | None) -> list[Path]:
         action = f"get {source}"
-        progress = Meter("download", self.session.machine)
+        progress = TransferProgress("download", self.session.machine)
         with self.session.started(tar_out_of(source, exchange_too=disk is not None)) as channel:
             channel.shutdown_write()
             stream = Stream(channel, watch, progress)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from vmtasks.config.paths import is_at
 from vmtasks.project.release import PATTERNS
 from vmtasks.spec import Network
 
@@ -31,10 +33,11 @@ class Images:
         The same pair comes of ``trixie-build``. An image that has no such counterpart does both.
 
         :param directories: where image definitions are.
+        :raise UsageError: no image can be called so.
         """
         plain = name.removesuffix("-build")
         counterpart = plain if plain != name else f"{plain}-build"
-        if not any((directory / f"{counterpart}.toml").is_file() for directory in directories):
+        if not any(is_at(directory / f"{counterpart}.toml", stat.S_ISREG) for directory in directories):
             return cls(build=name, install=name)
         return cls(build=f"{plain}-build", install=plain)
 

@@ -81,9 +81,11 @@ def history(directory: Path, recipe: str, last: int) -> list[dict[str, Any]]:
 
 
 def _documents(directory: Path) -> Iterable[dict[str, Any]]:
-    for path in directory.glob("*/result.json"):
-        if path.parent.is_symlink():
-            continue  # latest
+    try:
+        paths = [path for path in directory.glob("*/result.json") if not path.parent.is_symlink()]  # but for latest
+    except OSError:  # no directory can be called so
+        return
+    for path in paths:
         document = run_at(path)  # none where another process is cleaning up, or where it is none of ours
         if document and document["schema"] in (1, 2) and document.get("started"):
             yield document

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from collections.abc import Iterator
+from pathlib import Path, PurePath
 
 from vmtasks.errors import UsageError
 
@@ -30,14 +31,19 @@ def make_directory(path: Path, *, project: Path) -> Path:
         try:
             tree.parent_of(inside / "_", make=True)
         except OSError as problem:
-            for above in reversed([inside, *inside.parents]):
-                if (link := root / above).is_symlink() and above.parts:
-                    raise UsageError(
-                        f"cannot write to {path}: {link} is a link in the project, to {link.readlink()}",
-                        hint=f"if that is where it is to go, name that directory itself: {os.path.realpath(absolute)}",
-                    ) from None
+            if link := next((one for one in _ways(inside) if (root / one).is_symlink()), None):
+                real = os.path.realpath(absolute)
+                raise UsageError(
+                    f"cannot write to {path}: {root / link} is a link in the project, to {(root / link).readlink()}",
+                    hint=f"if it is to go there, name that directory itself (OUT=, --out, VMTASKS_RESULTS): {real}",
+                ) from None
             raise OSError(problem.errno, os.strerror(problem.errno or 0), str(path)) from problem
     return path
+
+
+def _ways(path: PurePath) -> Iterator[PurePath]:
+    """Yield what is on the way to a path, and it, but for where that begins."""
+    yield from [*reversed(path.parents), path][1:]
 
 
 def write_file(path: Path, text: str) -> None:

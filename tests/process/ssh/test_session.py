@@ -332,7 +332,7 @@ def test_bad_news_that_comes_once_ends_a_transfer_to_a_guest_that_takes_nothing_
 
     news = [ConnectionLost("the kernel of m panicked")]
     (tmp_path / "file").write_bytes(bytes(1 << 20))
-    sink = streams.Sink(Full(), watch, streams.Meter("upload", "m"))  # type: ignore[arg-type]
+    sink = streams.Sink(Full(), watch, streams.TransferProgress("upload", "m"))  # type: ignore[arg-type]
     with pytest.raises(ConnectionLost, match="panicked"):
         archive.pack(archive.walk(tmp_path / "file"), sink)
 

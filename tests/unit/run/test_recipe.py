@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -382,6 +383,32 @@ def test_a_result_lists_artifacts_up_to_a_number(inv: Inv, tmp_path: Path) -> No
     assert len(done.result["artifacts"]) == len(done.stdout.splitlines()) == 10_000
     (note,) = done.result["notes"]
     assert note["text"] == "there are more than 10000 artifacts: the others are there, and not listed"
+
+
+@pytest.mark.parametrize("option", ["--source", "--out", "--image"])
+def test_a_name_of_5000_letters_is_a_usage_error(inv: Inv, tmp_path: Path, option: str) -> None:
+    index = "from vmtasks import recipe\nfrom recipes.test_in_vm import test_in_vm\n"
+    (tmp_path / "tasks.py").write_text(f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n{index}")
+    options = {"--source": str(ROOT / "examples/hello")} | {option: "a" * 5000}
+    done = inv("test-in-vm", *(f"{name}={value}" for name, value in options.items()))
+    assert done.status == 64
+    assert "File name too long" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_nothing_is_written_through_a_link_of_the_projects(inv: Inv, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out").symlink_to("elsewhere")
+    done = inv("writes", "--out", "out/below")
+    assert (done.status, done.result["outcome"]) == (64, "usage")
+    assert "out is a link in the project" in done.result["message"]
+    shutil.rmtree(tmp_path / "build")
+    (tmp_path / "build").symlink_to("elsewhere")
+    done = inv("writes")
+    assert done.status == 64
+    assert "build is a link in the project, to elsewhere" in done.stderr
+    assert "VMTASKS_RESULTS" in done.stderr
+    assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
 def test_an_unknown_accelerator_is_a_usage_error_before_anything_starts(inv: Inv, tmp_path: Path) -> None:
