@@ -79,6 +79,11 @@ class HostSettings:
         default=60.0,
         metadata={"says": "silence before a sign of life in seconds", "at_least": 1, "env": "VMTASKS_HEARTBEAT_S"},
     )
+    machine_disk_mib: int = field(
+        default=64 * 1024,
+        metadata={"says": "what one machine may write on the host in MiB", "at_least": 1,
+                  "env": "VMTASKS_MACHINE_DISK_MIB"},
+    )  # fmt: skip
     artifacts_mib: int = field(
         default=64 * 1024,
         metadata={"says": "what one run may bring out of its machines in MiB", "at_least": 1,

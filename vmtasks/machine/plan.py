@@ -57,6 +57,7 @@ def plan_of(
         blank=(BlankFile(str(form.exchange), EXCHANGE_BYTES),) if form.exchange else (),
         copy=tuple(FileCopy(str(original), str(target)) for original, target in copies),
         scratch=tuple(str(work) for work, _ in launch.keeping.move),
+        written_mib=launch.settings.machine_disk_mib,
         load=str(frozen.state) if frozen else None,
         note=GuestNote(str(form.exchange), NOTE_AT, identity.note) if identity and form.exchange else None,
         hold=tuple(map(str, stands_on(launch, source))),

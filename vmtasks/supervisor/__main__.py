@@ -13,6 +13,7 @@ line:
 ``started``           the guest runs: ``qemu_pid``, ``version`` and ``ports`` (guest port to host port)
 ``panic``             the console told of a kernel panic, the first: ``line``
 ``out-of-memory``     the console told of a process that was killed as memory ran out, the first: ``line``
+``overfull``          more was written than the plan allows, and QEMU is ended: ``written_mib``, the limit
 ``console``           the console, where the plan names no file for it: ``text``, one letter for each byte
 ``qemu``              an asynchronous event of QEMU's: ``name``, ``data``
 ``answer``            to the request ``id``: ``result`` or ``error``

@@ -89,6 +89,8 @@ class Plan(NamedTuple):
     copy: tuple[FileCopy, ...] = ()
     scratch: tuple[str, ...] = ()
     """Files that go at the end, unless the request to stop says ``keep`` or QEMU ended by itself, with status 0."""
+    written_mib: int = 0
+    """How much may be written into *directory*; 0: as much as there is."""
     load: str | None = None
     """The saved state to go on from; None: it boots."""
     note: GuestNote | None = None

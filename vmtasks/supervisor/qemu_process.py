@@ -41,7 +41,10 @@ class QemuProcess:
         os.dup2(theirs.fileno(), QMP_FD, inheritable=True)
         os.dup2(serial.fileno(), CONSOLE_FD, inheritable=True)
         self._log = plan.qemu_log
+        self._directory = plan.directory
+        self._written_mib = plan.written_mib
         self._greeted = False
+        self._next_look_s = 0.0
         self.console = Console(
             screen,
             plan.console,
@@ -78,7 +81,7 @@ class QemuProcess:
         return {"qemu_pid": self.process.pid, "version": version, "ports": ports_of(network)}
 
     def watch(self, control: ControlChannel) -> None:
-        """Serve the caller's requests until QEMU has ended.
+        """Serve the caller's requests until QEMU has ended, or has written more than it may.
 
         :raise CallerGone: the caller is gone, or asked us to stop.
         """
@@ -97,8 +100,18 @@ class QemuProcess:
             if control in ready:
                 for request in control.requests():
                     self.serve(request, control)
-            if self.ended in ready:
+            if self.ended in ready or self._is_overfull():
                 return
+
+    def _is_overfull(self) -> bool:
+        """Tell whether, and that, more was written than is allowed; it is looked at every :data:`LOOK_S` at most."""
+        if not self._written_mib or time.monotonic() < self._next_look_s:
+            return False
+        self._next_look_s = time.monotonic() + LOOK_S
+        is_overfull = written_bytes(self._directory) > self._written_mib << 20
+        if is_overfull:
+            tell("overfull", written_mib=self._written_mib)
+        return is_overfull
 
     def serve(self, request: dict[str, Any], control: ControlChannel) -> None:
         """Do what one request asks for."""
@@ -164,3 +177,13 @@ class QemuProcess:
             qemu = log.read().decode(errors="replace")
         console = self.console.tail()
         return {"status": status, "by_itself": by_itself, "error": error, "qemu": qemu, "console": console}
+
+
+def written_bytes(directory: str) -> int:
+    """Return how much room the files of a directory take."""
+    total_bytes = 0
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):  # it has gone just now
+                total_bytes += entry.stat(follow_symlinks=False).st_blocks * 512
+    return total_bytes

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Never
 
 from vmtasks import events
 from vmtasks.deadline import Deadline
@@ -22,6 +22,7 @@ _LOOK = "`inv doctor` looks at this host, and `inv images.check` at all that is 
 REMIND_S = 60.0
 """How often to say that a slot is still waited for: whoever calls us may take silence for a hang."""
 _FULL = "is the host's disk full?"
+_OVERFULL = "where that is the host's to give: machine_disk_mib (VMTASKS_MACHINE_DISK_MIB) is the limit"
 _CONFINED = "QEMU opens what the machine's image and arguments name, and nothing else: docs/security.md"
 
 
@@ -66,8 +67,7 @@ class MachineWatch:
         raise BootError(f"{self._machine}: QEMU was not ready within {deadline.limit_s:g} s", details=self._evidence())
 
     def _handle(self, message: dict[str, Any]) -> None:
-        # What a machine does that answered once, what runs in it does; what becomes of QEMU, its host.
-        by_guest, by_host = (GuestLost, ConnectionLost) if self.booted else (BootError, BootError)
+        by_guest, _ = self._errors
         match message["event"]:
             case "waiting":
                 self._tell_queue(message["ahead"])
@@ -77,20 +77,12 @@ class MachineWatch:
             case "out-of-memory":
                 text = f"the kernel of {self._machine} says: {message['line']}; --memory-mib gives it more"
                 events.emit(events.Note(machine=self._machine, text=text, level="warning"))
-            case "gone" if message["status"] is None and not self.booted:
-                raise HostError(f"cannot start {self._machine}: {message['error']}")
-            case "gone" if message["status"] == -signal.SIGBUS:  # its memory is a file, which could not grow, or shrank
-                raise HostError(f"{self._machine} is gone: there was no room for its memory on the disk", hint=_FULL)
+            case "overfull":
+                self.listens = False
+                text = f"{self._machine} has written more than {message['written_mib']} MiB on the host"
+                raise by_guest(text, hint=_OVERFULL)
             case "gone":
-                why = message["qemu"].strip() or message["error"] or _end_of_qemu(message["status"])
-                if message["by_itself"] and not self.greeted:
-                    hint = _CONFINED if "Permission denied" in why else _LOOK
-                    raise HostError(f"cannot start {self._machine}: {why}", hint=hint)
-                details = lines_of(message["console"])
-                if message["by_itself"] and message["status"] == 0 and not message["qemu"].strip():
-                    # It was no signal: QEMU would have printed which.
-                    raise by_guest(f"{self._machine} is gone: it powered itself off", details=details)
-                raise by_host(f"{self._machine} is gone: {why}", details=details)
+                self._handle_end(message)
             case "qemu" if message["name"] == "BLOCK_IO_ERROR":
                 self.listens = False  # QEMU has stopped it
                 about = message["data"]
@@ -98,6 +90,27 @@ class MachineWatch:
                 done, hint = ("read", "see the host's dmesg") if is_read else ("written", _FULL)
                 reason = about.get("reason", "input/output error")
                 raise HostError(f"the disk of {self._machine} cannot be {done}: {reason}", hint=hint)
+
+    def _handle_end(self, message: dict[str, Any]) -> Never:
+        if message["status"] is None and not self.booted:
+            raise HostError(f"cannot start {self._machine}: {message['error']}")
+        if message["status"] == -signal.SIGBUS:  # its memory is a file, which could not grow, or shrank
+            raise HostError(f"{self._machine} is gone: there was no room for its memory on the disk", hint=_FULL)
+        by_guest, by_host = self._errors
+        why = message["qemu"].strip() or message["error"] or _end_of_qemu(message["status"])
+        if message["by_itself"] and not self.greeted:
+            hint = _CONFINED if "Permission denied" in why else _LOOK
+            raise HostError(f"cannot start {self._machine}: {why}", hint=hint)
+        details = lines_of(message["console"])
+        if message["by_itself"] and message["status"] == 0 and not message["qemu"].strip():
+            # It was no signal: QEMU would have printed which.
+            raise by_guest(f"{self._machine} is gone: it powered itself off", details=details)
+        raise by_host(f"{self._machine} is gone: {why}", details=details)
+
+    @property
+    def _errors(self) -> tuple[type[GuestLost | BootError], type[ConnectionLost | BootError]]:
+        """What a machine does that answered once, what runs in it does; what becomes of QEMU, its host."""
+        return (GuestLost, ConnectionLost) if self.booted else (BootError, BootError)
 
     def _remind(self, waited_s: float) -> None:
         waited = events.Progress(

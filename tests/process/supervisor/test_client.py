@@ -300,4 +300,4 @@ def test_the_ticket_of_a_supervisor_that_was_killed_goes_at_once(plan: Plan, log
         assert not ended(pid, within_s=0)
         os.kill(pid, signal.SIGKILL)
         assert ended(pid)
-    assert list(Path(ours["slot"]["directory"]).iterdir()) == []
+    assert list(Path(ours.slot.directory).iterdir()) == []

@@ -496,6 +496,25 @@ def test_console_flood_fills_no_disk_and_keeps_nobody_waiting(
     assert len(last["console"]) <= LAST_WORDS_BYTES
 
 
+def test_a_machine_that_has_written_too_much_is_ended(
+    supervise: Callable[..., Supervisor], plan: MakePlan, tmp_path: Path
+) -> None:
+    orders = plan(written_mib=1)
+    one = supervise(orders)
+    one.starts()
+    (Path(orders.directory) / "disk.qcow2").write_bytes(b"x" * (1 << 20))
+    assert one.says("overfull") == {"written_mib": 1}
+    assert one.says("gone")["by_itself"] is False
+    assert not Path(orders.directory).exists()
+
+
+def test_what_is_sparse_counts_as_what_it_takes(tmp_path: Path) -> None:
+    with (tmp_path / "exchange").open("wb") as file:
+        file.truncate(1 << 30)
+    (tmp_path / "link").symlink_to("/usr/bin/python3")
+    assert qemu_process.written_bytes(str(tmp_path)) < 1 << 16
+
+
 def test_panic_is_told_once_and_whole(supervise: Callable[..., Supervisor], plan: MakePlan) -> None:
     whole = "[    1.2] Kernel panic - not syncing: VFS: Unable to mount root fs\r\n"
     crumbs = [["say", crumb] for crumb in re.findall(r"(?s).{1,7}", whole)]
