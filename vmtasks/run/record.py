@@ -111,6 +111,7 @@ def output() -> Path:
 
 def _new_directory(name: str, project: Path) -> Path:
     """Make the directory of this run, and let ``latest`` lead to it."""
+    is_new = not output().exists()
     try:
         results = make_directory(output(), project=project)
     except OSError as problem:
@@ -120,7 +121,8 @@ def _new_directory(name: str, project: Path) -> Path:
     path = results / (f"{name}-{stamp}-{os.getpid()}" + (f".{serial}" if serial else ""))
     latest = results / "latest"
     try:
-        _keep_out(results)
+        if is_new:
+            _keep_out(results)
         path.mkdir()
         beside = results / f".latest.{os.getpid()}"
         beside.symlink_to(path.name)
@@ -132,9 +134,8 @@ def _new_directory(name: str, project: Path) -> Path:
 
 def _keep_out(results: Path) -> None:
     """Have neither git nor backups look into a directory of runs: it may be in somebody's checkout."""
-    if not any(results.iterdir()):
-        (results / ".gitignore").write_text("*\n")
-        (results / "CACHEDIR.TAG").write_text(f"{_CACHEDIR_SIGNATURE}\n# Runs of vmtasks: logs, results, artifacts.\n")
+    (results / ".gitignore").write_text("*\n")
+    (results / "CACHEDIR.TAG").write_text(f"{_CACHEDIR_SIGNATURE}\n# Runs of vmtasks: logs, results, artifacts.\n")
 
 
 def _unwritable(problem: OSError) -> HostError:

@@ -292,7 +292,7 @@ def test_caller_and_supervisor_that_are_killed_at_once(
         assert not deadline.passed
 
 
-def test_the_ticket_of_a_supervisor_that_was_killed_goes_at_once(plan: Plan, log: Path, ended: Ended) -> None:
+def test_the_ticket_of_a_supervisor_that_was_killed_goes_at_once(plan: MakePlan, log: Path, ended: Ended) -> None:
     ours = plan()
     with supervised(ours, log=log) as client:
         start(client)

@@ -59,8 +59,9 @@ class BuildResult:
 def read(text: str) -> dict[str, Any] | None:
     """Return the document in the text of a result.json; None where there is none that we know."""
     document = run_in(text)
-    is_whole = document and document["schema"] == SCHEMA and document.keys() >= {"message", "artifacts"}
-    return document if is_whole else None
+    if document is None or document["schema"] != SCHEMA or not document.keys() >= {"message", "artifacts"}:
+        return None
+    return document if all("exit_code" in command for command in document["commands"]) else None
 
 
 def cut_short(document: Mapping[str, Any]) -> dict[str, Any]:
