@@ -1,19 +1,28 @@
-"""The tasks of an index: those that come with vmtasks, and those of packages."""
+"""The tasks of an index: those that come with vmtasks, the recipes, and those of a project's own modules."""
 
 from __future__ import annotations
 
 import pkgutil
+from collections.abc import Iterator
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 from invoke.collection import Collection
 from invoke.tasks import Task
 
-OWN = ("images", "vm", "doctor")
+from vmtasks.cli import recipes
+
+OWN = ("images", "vm", "doctor", "setup", "pages")
 
 
-def collect(*packages: str) -> Collection:
-    """Return a collection of our own tasks and of every task in the modules of *packages*."""
+def collect(*modules: str) -> Collection:
+    """Return a collection of our own tasks, of all recipes, and of the tasks in *modules*.
+
+    The last line of a project's tasks.py: ``namespace = collect(__name__)``.
+
+    :param modules: names of modules with tasks, and of packages with such modules.
+    """
     namespace = Collection()
     for name in OWN:
         module = import_module(f"vmtasks.cli.{name}")
@@ -22,11 +31,18 @@ def collect(*packages: str) -> Collection:
             namespace.add_task(found[0])
         else:
             namespace.add_collection(Collection.from_module(module), name=name)
-    for package in packages:
-        for info in pkgutil.iter_modules(import_module(package).__path__):
-            for task in _tasks(import_module(f"{package}.{info.name}")):
-                namespace.add_task(task)
+    for module in (*recipes.modules(), *_below(modules)):
+        for task in _tasks(module):
+            namespace.add_task(task)
     return namespace
+
+
+def _below(names: tuple[str, ...]) -> Iterator[ModuleType]:
+    for name in names:
+        module = import_module(name)
+        yield module
+        for info in pkgutil.iter_modules(getattr(module, "__path__", [])):
+            yield import_module(f"{name}.{info.name}")
 
 
 def _tasks(module: object) -> list[Task[Any]]:

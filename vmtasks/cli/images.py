@@ -7,6 +7,8 @@ import json
 from invoke.context import Context
 from invoke.tasks import task
 
+from vmtasks.config.here import task_line
+
 
 @task(name="list")
 def list_(_: Context) -> None:
@@ -71,7 +73,7 @@ def show(_: Context, name: str, path: bool = False) -> None:
     print(f"stands on    {' -> '.join(layer.name for layer in definition.lineage)}")
     print(f"content key  {key_of(definition)}")
     if baked is None:
-        print(f"not baked    `inv images.bake {name}` does it, and so does whoever boots it first")
+        print(f"not baked    {task_line(f'images.bake {name}')} does it, and so does whoever boots it first")
         return
     print(f"baked in     {baked.directory}")
     print(json.dumps(dict(baked.manifest), indent=1))

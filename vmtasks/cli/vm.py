@@ -12,6 +12,8 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 from invoke.tasks import task
 
+from vmtasks.config.here import page
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -87,7 +89,7 @@ def _keeper(on: str) -> Host | Ec2Client:
         return provider.account()
     if isinstance(provider, Qemu):
         return place_of(provider.on)
-    raise UsageError(f"cannot look after machines on '{on}': it is one itself", hint="see docs/providers.md")
+    raise UsageError(f"cannot look after machines on '{on}': it is one itself", hint=f"see {page('providers')}")
 
 
 @task(
@@ -159,7 +161,7 @@ def shell(_: Context, image: str, memory_mib: str = "", cpus: str = "", accel: s
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsageError(
             "cannot open a shell: standard input and standard error are no terminal",
-            hint="what is to run in a machine without a person at it is a recipe: see docs/recipes.md",
+            hint=f"what is to run in a machine without a person at it is a recipe: see {page('recipes')}",
         )
     size_mib, processors = number("memory-mib", memory_mib, at_least=64), number("cpus", cpus, at_least=1)
     with (

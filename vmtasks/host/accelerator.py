@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from vmtasks.config.here import setup_line
 from vmtasks.config.paths import cache_dir
 from vmtasks.errors import HostError
 from vmtasks.process.cleanup import remove_at_exit
@@ -65,7 +66,7 @@ def choose(value: Literal["auto", "kvm", "tcg"]) -> Choice:
         if shutil.which(program) is None:
             raise HostError(
                 f"cannot start a machine: {program} is not installed",
-                hint=f"run `make setup`, which installs it, or `apt install {package}`",
+                hint=f"run {setup_line()}, which installs it, or `apt install {package}`",
             )
     if value != "auto":
         return Choice(accelerator=value, reason="as asked for")

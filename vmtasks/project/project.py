@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vmtasks.config import toml
+from vmtasks.config.own import Paths
 from vmtasks.config.paths import image_dirs
 from vmtasks.errors import UsageError
 from vmtasks.project import detect
@@ -38,6 +39,7 @@ class Project:
     install: Install = field(default_factory=Install)
     artifacts: Artifacts = field(default_factory=Artifacts)
     source: SourceSettings = field(default_factory=SourceSettings)
+    paths: Paths = field(default_factory=Paths)
     is_dist_said: bool = field(default=False, metadata={"key": None})
     """Whether a dist command was set, and it is not what projects of this kind usually have."""
 

@@ -7,6 +7,7 @@ from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any, Literal, TypeVar
 
 from vmtasks import events
+from vmtasks.config.here import page
 from vmtasks.errors import UsageError
 from vmtasks.spec import Network
 
@@ -18,7 +19,7 @@ class RecipeOptions:
     """The options that every recipe has; a number that was not given is None."""
 
     on: str = field(
-        default="", metadata={"help": "where machines run: local, USER@HOST, ssh://HOST or ec2 (docs/providers.md)"}
+        default="", metadata={"help": f"where machines run: local, USER@HOST, ssh://HOST or ec2 ({page('providers')})"}
     )
     accel: str = field(default="", metadata={"help": "accelerator: auto (try, the default), kvm or tcg"})
     network: str = field(default="", metadata={"help": "what each machine reaches: user (all), restricted or none"})

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vmtasks import events
+from vmtasks.config.here import task_line
 from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError, ConnectionLost, GuestLost, HostError
 from vmtasks.process.tail import last_lines, lines_of
@@ -77,7 +78,9 @@ class MachineWatch:
             case "gone":
                 why = message["qemu"].strip() or message["error"] or _end_of_qemu(message["status"])
                 if message["by_itself"] and not self.greeted:
-                    raise HostError(f"cannot start {self._machine}: {why}", hint="`inv doctor` looks at this host")
+                    raise HostError(
+                        f"cannot start {self._machine}: {why}", hint=f"{task_line('doctor')} looks at this host"
+                    )
                 details = lines_of(message["console"])
                 if message["by_itself"] and message["status"] == 0 and not message["qemu"].strip():
                     # It was no signal: QEMU would have printed which.
