@@ -13,7 +13,9 @@ from invoke.tasks import Task
 
 from vmtasks.cli import recipes
 
-OWN = ("images", "vm", "doctor", "setup", "pages")
+GROUPS = ("images", "vm")
+"""Modules whose tasks have their name before them: ``images.list``."""
+ALONE = ("doctor", "config", "setup", "pages")
 
 
 def collect(*modules: str) -> Collection:
@@ -24,14 +26,10 @@ def collect(*modules: str) -> Collection:
     :param modules: names of modules with tasks, and of packages with such modules.
     """
     namespace = Collection()
-    for name in OWN:
-        module = import_module(f"vmtasks.cli.{name}")
-        found = _tasks(module)
-        if len(found) == 1:
-            namespace.add_task(found[0])
-        else:
-            namespace.add_collection(Collection.from_module(module), name=name)
-    for module in (*recipes.modules(), *_below(modules)):
+    for name in GROUPS:
+        namespace.add_collection(Collection.from_module(import_module(f"vmtasks.cli.{name}")), name=name)
+    alone = (import_module(f"vmtasks.cli.{name}") for name in ALONE)
+    for module in (*alone, *recipes.modules(), *_below(modules)):
         for task in _tasks(module):
             namespace.add_task(task)
     return namespace

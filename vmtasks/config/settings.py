@@ -96,17 +96,21 @@ class HostSettings:
 
         :raise UsageError: a file or a variable does not hold what it should, or ``$VMTASKS_CONFIG`` is no file.
         """
-        chosen = environ.get("VMTASKS_CONFIG")
-        user = Path(chosen) if chosen else _xdg(environ, "XDG_CONFIG_HOME", ".config") / "vmtasks" / "config.toml"
         settings = cls()
-        for path in (system, user):
-            if os.path.lexists(path) or (chosen and path == user):
-                settings = toml.load(cls, path, over=settings)
+        for path in cls.files(environ, system=system):
+            settings = toml.load(cls, path, over=settings)
         settings = toml.override(settings, environ)
         if settings.snapshots_share > 1:
             message = f"snapshots_share (VMTASKS_SNAPSHOTS_SHARE) must be at most 1, not {settings.snapshots_share:g}"
             raise UsageError(f"{message}: it is the share of the free disk for templates and checkpoints")
         return settings
+
+    @staticmethod
+    def files(environ: Mapping[str, str] = os.environ, *, system: Path = SYSTEM_CONFIG) -> tuple[Path, ...]:
+        """Return the files that there are of these settings, the one that counts most last."""
+        chosen = environ.get("VMTASKS_CONFIG")
+        user = Path(chosen) if chosen else _xdg(environ, "XDG_CONFIG_HOME", ".config") / "vmtasks" / "config.toml"
+        return tuple(path for path in (system, user) if os.path.lexists(path) or (chosen and path == user))
 
     def ssh_argv(self) -> list[str]:
         """Return the words that call the ssh which reaches other hosts.
