@@ -9,7 +9,7 @@ from recipes.build_deb import build_deb
 from recipes.install_test import install_test
 from recipes.source_package import source_package
 from recipes.tarbake import DIRECTORY, tarbake
-from vmtasks import Project, Run, Source, UsageError, pip, recipe
+from vmtasks import Project, Run, Source, UsageError, events, pip, recipe
 from vmtasks.project.release import is_tarball
 from vmtasks.providers.preparation import of_packages
 
@@ -68,6 +68,8 @@ def _own_tests(run: Run, project: Project, out: Path) -> None:
             f"there is no command that tests {project.root}",
             hint='say one in vmtasks.toml: [commands] test = "make check"',
         )
+    for line in project.guess("test"):
+        events.emit(events.Note(text=line))
     packages = of_packages(commands.packages)
     with run.boot(project.images.build, name="test", project=project, prepare=packages) as guest, run.case("test"):
         tree = Source.of(project.root).deliver(guest)
