@@ -15,7 +15,7 @@ from vmtasks.cli import recipes
 
 GROUPS = ("images", "vm")
 """Modules whose tasks have their name before them: ``images.list``."""
-ALONE = ("init", "config", "doctor", "setup", "pages")
+ALONE = ("init", "run", "config", "doctor", "setup", "pages")
 
 
 def collect(*modules: str) -> Collection:
