@@ -79,6 +79,18 @@ class HostSettings:
         default=60.0,
         metadata={"says": "silence before a sign of life in seconds", "at_least": 1, "env": "VMTASKS_HEARTBEAT_S"},
     )
+    results_days: float = field(
+        default=30.0,
+        metadata={"says": "age of results in days, 0 for any", "at_least": 0, "env": "VMTASKS_RESULTS_DAYS"},
+    )
+    results_runs: int = field(
+        default=100,
+        metadata={"says": "runs whose results are kept, 0 for all", "at_least": 0, "env": "VMTASKS_RESULTS_RUNS"},
+    )
+    results_mib: int = field(
+        default=4096,
+        metadata={"says": "size of all results in MiB, 0 for any", "at_least": 0, "env": "VMTASKS_RESULTS_MIB"},
+    )
 
     ec2_subnet: str = field(default="", metadata={"says": "the id of a subnet", "env": "VMTASKS_EC2_SUBNET"})
     ec2_security_groups: tuple[str, ...] = field(

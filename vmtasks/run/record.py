@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import sys
 import time
 import traceback
@@ -15,6 +16,7 @@ from pathlib import Path
 from invoke.exceptions import Exit
 
 from vmtasks import events
+from vmtasks.config.settings import HostSettings
 from vmtasks.errors import (
     HostError,
     Outcome,
@@ -23,6 +25,7 @@ from vmtasks.errors import (
     message_of,
     outcome_of,
 )
+from vmtasks.run.old import remove_old
 from vmtasks.run.options import RecipeOptions
 from vmtasks.run.run import Run
 
@@ -43,10 +46,12 @@ def run_recorded(name: str, flags: RecipeOptions) -> Iterator[Run]:
     if flags.dry_run:
         yield run
         return
-    rerun = shlex.join([os.path.relpath(sys.argv[0]) if os.sep in sys.argv[0] else sys.argv[0], *sys.argv[1:]])
-    with reporting(run.directory), interrupt_on_signals():
+    rerun = shlex.join([_program(), *sys.argv[1:]])
+    with reporting(run.directory), interrupt_on_signals(), events.listening(_Latest(run.directory)):
         events.emit(events.RunStarted(recipe=name, directory=run.directory, rerun=rerun))
         try:
+            for path in remove_old(output(), HostSettings.load()):
+                events.emit(events.Note(text=f"old results are removed: {path}"))
             yield run
             if run.failed:
                 raise _all_in_one(run.failed)
@@ -101,18 +106,42 @@ def output() -> Path:
     return Path(os.environ.get("VMTASKS_RESULTS") or "build/vmtasks")
 
 
+def _program() -> str:
+    """Return what this program is called by: its name, if that is how it is found."""
+    called, name = sys.argv[0], Path(sys.argv[0]).name
+    if os.sep not in called or shutil.which(name) == called:
+        return name
+    return os.path.relpath(called)
+
+
+class _Latest:
+    """Lets ``latest`` lead to a run as soon as a machine is asked for: a call that was wrong is no run to look at."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._leads_there = False
+
+    def __call__(self, event: events.Event) -> None:
+        if self._leads_there or not isinstance(event, events.PhaseStarted | events.MachineStarted):
+            return
+        self._leads_there = True
+        home = self._directory.parent
+        beside = home / f".latest.{os.getpid()}"
+        try:
+            beside.symlink_to(self._directory.name)
+            beside.replace(home / "latest")
+        except OSError as problem:
+            raise HostError(f"cannot write results to {home.absolute()}: {problem.strerror}") from problem
+
+
 def _new_directory(name: str) -> Path:
-    """Make the directory of this run, and let ``latest`` lead to it."""
+    """Make the directory of this run."""
     home = output()
     stamp = time.strftime("%Y%m%d-%H%M%S")
     serial = next(_serials)
     path = home / (f"{name}-{stamp}-{os.getpid()}" + (f".{serial}" if serial else ""))
-    latest = home / "latest"
     try:
         path.mkdir(parents=True)
-        beside = home / f".latest.{os.getpid()}"
-        beside.symlink_to(path.name)
-        beside.replace(latest)
     except OSError as problem:
         raise HostError(f"cannot write results to {home.absolute()}: {problem.strerror}") from problem
     return path

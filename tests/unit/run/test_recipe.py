@@ -153,7 +153,8 @@ def inv(tmp_path: Path) -> Inv:
             timeout=60,
             check=False,
         )
-        latest = tmp_path / "build" / "vmtasks" / "latest"
+        runs = [path for path in (tmp_path / "build" / "vmtasks").glob("*-*-*") if path.is_dir()]
+        latest = max(runs, key=lambda path: (path / "result.json").stat().st_mtime_ns, default=tmp_path / "nowhere")
         document = latest / "result.json"
         result = json.loads(document.read_text(encoding="utf-8")) if document.exists() else {}
         return Done(status=done.returncode, stdout=done.stdout, stderr=done.stderr, latest=latest, result=result)
@@ -216,15 +217,14 @@ def test_a_recipe_calls_another_within_its_own_run(inv: Inv) -> None:
     assert done.status == 0, done.stderr
     assert done.stdout == "inner-False-2.txt\ninner-False-2.outer\n"
     assert done.result["recipe"] == "outer"
-    runs = [path.name for path in done.latest.parent.iterdir() if path.name != "latest"]
-    assert len(runs) == 1
+    assert len(list(done.latest.parent.iterdir())) == 1
 
 
 def test_two_recipes_can_follow_each_other(inv: Inv) -> None:
     done = inv("greet", "outer")
     assert done.status == 0, done.stderr
     assert done.result["recipe"] == "outer"
-    assert len(list(done.latest.parent.iterdir())) == 3
+    assert len(list(done.latest.parent.iterdir())) == 2
 
 
 def test_a_recipe_can_be_called_twice_with_other_options(inv: Inv) -> None:
@@ -307,20 +307,36 @@ def test_standard_output_has_the_products_and_nothing_else(inv: Inv) -> None:
     assert [Path(path).name for path in done.result["artifacts"]] == ["bookworm-False-1.txt"]
 
 
-def test_latest_leads_to_the_last_run(inv: Inv) -> None:
-    first = inv("greet")
-    assert first.latest.is_symlink()
-    before = first.latest.resolve()
-    second = inv("outer")
-    assert second.latest.resolve() != before
-    assert before.is_dir()
-    assert not second.latest.readlink().is_absolute(), "the tree can be moved"
+def test_latest_leads_to_the_last_run_that_asked_for_a_machine(inv: Inv, tmp_path: Path) -> None:
+    link = tmp_path / "build/vmtasks/latest"
+    assert inv("greet").status == 0
+    assert not link.exists()
+    asks = "from vmtasks import events, recipe\n@recipe\ndef asks(run):\n    with events.phase('slot'):\n        pass\n"
+    (tmp_path / "tasks.py").write_text(asks)
+    first = inv("asks")
+    assert link.samefile(first.latest)
+    assert not link.readlink().is_absolute(), "the tree can be moved"
+    assert inv("asks", "--cpus", "none").status == 64
+    assert link.samefile(first.latest)
+    assert link.samefile(inv("asks").latest)
+    assert not link.samefile(first.latest)
+
+
+def test_old_results_go_when_a_run_begins(inv: Inv, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VMTASKS_RESULTS_RUNS", "2")
+    failed = inv("ends", "--how", "TestFailed")
+    passed = inv("greet")
+    assert failed.latest.exists()
+    third = inv("outer")
+    assert not failed.latest.exists()
+    assert f"old results are removed: build/vmtasks/{failed.latest.name}" in third.stderr
+    assert passed.latest.exists()
 
 
 def test_results_go_where_they_are_wanted(inv: Inv, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VMTASKS_RESULTS", "else where")
     assert inv("greet").status == 0
-    assert (tmp_path / "else where/latest/result.json").exists()
+    assert list((tmp_path / "else where").glob("greet-*/result.json"))
     assert not (tmp_path / "build").exists()
 
 
