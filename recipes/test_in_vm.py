@@ -16,7 +16,7 @@ from vmtasks.providers.preparation import of_packages
 
 @recipe
 def test_in_vm(run: Run, source: str = ".", out: str = "", image: str = "") -> None:
-    """Build, package, install and test a project in clean machines: what `make test-in-vm` does.
+    """Build, package, install and test a project in clean machines.
 
     A project with debian/ goes through source-package (or tarbake, where it has a dist command), build-deb and
     install-test, each in a machine of its own; any other has its own test command run (make check, make test, pytest,

@@ -82,7 +82,7 @@ def test_every_task_is_there_in_an_empty_directory(call: Call) -> None:
     listing = call("--help")
     assert listing.returncode == 0, listing.stderr
     for name in ("test", "build-deb", "tarbake", "install-test", "images.list", "vm.gc", "doctor", "setup", "help"):
-        assert f"\n  {name} " in listing.stdout
+        assert f"\n  vmtasks {name} " in listing.stdout
     images = call("images.list").stdout
     assert "bookworm-build" in images
 
@@ -149,8 +149,10 @@ def test_recipes_of_the_directory_come_along_and_go_before_ours(call: Call, tmp_
     own = tmp_path / "recipes"
     own.mkdir()
     (own / "greet.py").write_text(RECIPE.format(name="greet", says="Hello."))
-    assert call("greet").stdout == "Hello. recipes.tarbake\n"
-    assert "vmtasks:" not in call("greet").stderr
+    called = call("greet")
+    assert called.stdout == "Hello. recipes.tarbake\n"
+    assert "vmtasks:" not in called.stderr
+    assert "Of this directory:\n  vmtasks greet " in call("--help").stdout
     (own / "test_in_vm.py").write_text(RECIPE.format(name="test_in_vm", says="Mine."))
     (own / "models.py").write_text("import a_thing_that_is_not_there\n")
     (own / "broken.py").write_text("from vmtasks import no_such_name\n")
@@ -166,7 +168,7 @@ def test_a_directory_called_recipes_that_holds_other_things_is_left_alone(call: 
     (tmp_path / "recipes/tarbake.py").write_text("raise SystemExit('soup')\n")
     listing = call("--help")
     assert (listing.returncode, listing.stderr) == (0, "")
-    assert "\n  tarbake " in listing.stdout
+    assert "\n  vmtasks tarbake " in listing.stdout
 
 
 def test_images_of_the_directory_go_before_ours_also_from_where_its_settings_say(call: Call, tmp_path: Path) -> None:
