@@ -182,7 +182,7 @@ def test_images_of_the_directory_go_before_ours_also_from_where_its_settings_say
 
 def test_one_line_gives_them_to_a_tasks_py_with_tasks_of_its_own(call: Call, tmp_path: Path) -> None:
     (tmp_path / "tasks.py").write_text(
-        "from invoke import task\nfrom vmtasks.cli.collect import collect\n\n\n"
+        "from invoke import task\nfrom vmtasks import collect\n\n\n"
         '@task\ndef mine(c):\n    """My own."""\n\n\nnamespace = collect(__name__)\n'
     )
     listing = call("-m", "invoke", "--list", program="python")
