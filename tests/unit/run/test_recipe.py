@@ -18,6 +18,7 @@ import pytest
 from vmtasks import Run, UsageError
 from vmtasks.project import Commands, MachineSettings, Project
 from vmtasks.providers.base import BootOptions, MachineRequest
+from vmtasks.run import record
 from vmtasks.run.options import RecipeOptions, network
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -290,6 +291,20 @@ def test_a_run_that_failed_on_purpose_has_no_traceback(inv: Inv) -> None:
 
 def test_a_run_says_how_it_is_repeated(inv: Inv) -> None:
     assert inv("ends", "--how", "TestFailed").result["rerun"].endswith(" ends --how TestFailed")
+
+
+@pytest.mark.parametrize(("on_path", "called"), [(True, "vmtasks"), (False, "bin/vmtasks")])
+def test_a_program_that_is_found_by_its_name_is_called_by_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_path: bool, called: str
+) -> None:
+    program = tmp_path / "bin/vmtasks"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(program.parent) if on_path else os.defpath)
+    monkeypatch.setattr(sys, "argv", [str(program), "test"])
+    assert record._program() == called
 
 
 def test_a_failed_recipe_ends_the_line_of_recipes(inv: Inv) -> None:
