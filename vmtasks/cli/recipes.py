@@ -10,6 +10,7 @@ import pkgutil
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -37,7 +38,7 @@ def modules() -> Iterator[ModuleType]:
     """
     try:
         own = own_recipes()
-    except UsageError as problem:  # whoever asks for help can still have it
+    except UsageError as problem:  # whoever asks for help, or for what is wrong with the file, can still have it
         print(f"vmtasks: {problem}", file=sys.stderr)
         own = None
     places = [str(place) for place in (own, beside("recipes")) if place]
@@ -54,9 +55,11 @@ def modules() -> Iterator[ModuleType]:
 
 def replaced() -> list[str]:
     """Return the names of those recipes of ours that the working directory has files of its own for."""
-    own = own_recipes()
-    here = {info.name for info in pkgutil.iter_modules([str(own)])} if own else set()
-    return sorted(here.intersection(info.name for info in pkgutil.iter_modules([str(beside("recipes"))])))
+    with suppress(UsageError):  # which modules() has told of
+        own = own_recipes()
+        here = {info.name for info in pkgutil.iter_modules([str(own)])} if own else set()
+        return sorted(here.intersection(info.name for info in pkgutil.iter_modules([str(beside("recipes"))])))
+    return []
 
 
 def _is_recipe(path: Path) -> bool:

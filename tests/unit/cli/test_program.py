@@ -60,3 +60,15 @@ def test_help_of_a_task_is_its_own(capsys: pytest.CaptureFixture[str]) -> None:
         program().run(["vmtasks", "help", "test"])
     assert not ended.value.code
     assert "--memory-mib" in capsys.readouterr().out
+
+
+def test_settings_that_are_wrong_keep_nobody_from_finding_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "vmtasks.toml").write_text("[paths]\nrecipe = 'x'\n")
+    with pytest.raises(SystemExit) as ended:
+        program().run(["vmtasks", "lint"])
+    assert ended.value.code == 64
+    told = capsys.readouterr()
+    assert "vmtasks.toml: unknown key 'recipe'" in told.out
+    assert told.err.count("unknown key 'recipe'") == 1
