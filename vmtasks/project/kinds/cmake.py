@@ -15,7 +15,7 @@ _BUILD = 'cmake -S . -B ../build -DBUILD_TESTING=ON && cmake --build ../build --
 _CTEST = 'ctest --test-dir ../build --output-on-failure --no-tests=error --output-junit "$PWD/ctest.xml"'
 _NEEDS = {
     "PkgConfig": ("pkg-config",),
-    "ECM": ("extra-cmake-modules",),
+    "find_package(ECM": ("extra-cmake-modules",),
     "find_package(GTest": ("libgtest-dev",),
     "find_package(ZLIB": ("zlib1g-dev",),
     "find_package(OpenSSL": ("libssl-dev",),

@@ -36,6 +36,8 @@ _TESTS = ("tests", "test", "testing", "pytest.ini", "conftest.py")
 """What a Python project that has tests has at its root, one of them at least."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _OLDEST = re.compile(r">=\s*+([0-9.]++)")
+_RELEASED = re.compile(r"^(Name|Version): ([\w.+!-]++)$", re.MULTILINE)
+"""What is in the PKG-INFO of a release."""
 _SETUP_EXTRA = re.compile(r"^\[options\.extras_require\][^\[]*?^(test|tests|testing)\s*+=", re.MULTILINE)
 _SESSION = re.compile(r"^def (tests?|unit|unit_tests|pytest)\(", re.MULTILINE)
 _FILES = 40
@@ -56,11 +58,12 @@ def look(tree: Tree) -> Guess | None:
         return None
     metadata = table(pyproject, "project") or table(pyproject, "tool", "poetry")
     oldest = _OLDEST.search(word(metadata.get("requires-python")))
+    released = dict(_RELEASED.findall(tree.text("PKG-INFO").partition("\n\n")[0]))
     return Guess(
         kind="a Python package",
         known_by="pyproject.toml" if tree.has("pyproject.toml") else "setup.py",
-        name=word(metadata.get("name")),
-        version=word(metadata.get("version")),
+        name=word(metadata.get("name")) or released.get("Name", ""),
+        version=word(metadata.get("version")) or released.get("Version", ""),
         packages=packages(pyproject),
         tool=("python3", oldest[1] if oldest else ""),
         test=_test(tree, pyproject),

@@ -136,6 +136,7 @@ def test_a_tree_is_of_a_kind_and_tested_as_such(tmp_path: Path, files: dict[str,
         ({"package.json": '{"name": "@me/ms", "version": "2.1.3"}'}, ("me-ms", "2.1.3")),
         ({"pyproject.toml": "[tool.poetry]\nname = 'p'\nversion = '3'\n[build-system]\n"}, ("p", "3")),
         ({"Cargo.toml": CARGO, "pyproject.toml": PYPROJECT}, ("snake", "2")),
+        ({"setup.py": "", "PKG-INFO": "Name: psutil\nVersion: 7.2\n\nVersion: none\n"}, ("psutil", "7.2")),
     ],
 )
 def test_each_kind_tells_its_name_and_version(tmp_path: Path, files: dict[str, str], expected: tuple[str, str]) -> None:
@@ -148,6 +149,10 @@ def test_each_kind_tells_its_name_and_version(tmp_path: Path, files: dict[str, s
     [
         ({"Cargo.toml": CARGO}, ("cargo", "rustc")),
         ({"go.mod": "module a\n"}, ("golang-go", "ca-certificates")),
+        (
+            {"CMakeLists.txt": CMAKE + "find_package(PkgConfig)\nset(SECMEM 1)\n"},
+            ("cmake", "build-essential", "pkg-config"),
+        ),
         # A makefile calls the tools of the other kinds.
         ({"Makefile": "test:\n", "CMakeLists.txt": CMAKE}, ("cmake", "build-essential")),
         # ... but what is not called is not installed.
