@@ -141,6 +141,6 @@ def prune(_: Context, everything: bool = False) -> None:
         print(table(("KIND", "NAME", "AGE", "SIZE"),
                     [(one.kind, one.name, age(one.age_s), mebibytes(one.size_bytes)) for one in left]))  # fmt: skip
     for serial in spared:
-        print(f"kept {serial}: it has served another definition than this checkout's within the last 7 days")
+        print(f"kept {serial}: it has served another definition than these within the last 7 days")
     for baked in busy:
         print(f"kept {baked.serial}: a machine stands on it, or a disk that runvm made")

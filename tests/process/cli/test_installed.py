@@ -66,6 +66,12 @@ def call(installed: Path, tmp_path: Path) -> Call:
 def test_what_is_installed_is_one_package_with_all_that_belongs_to_it(installed: Path) -> None:
     (place,) = (installed.parent / "lib").glob("python*/site-packages")
     assert {path.name.partition("-")[0] for path in place.iterdir()} == {"vmtasks", "lent.pth"}
+    files = [path for path in (ROOT / "vmtasks").rglob("*") if path.is_file() and path.parent.name != "__pycache__"]
+    assert ROOT / "vmtasks/lava/guest/bin/lava-test-case" in files
+    for path in files:
+        there = place / path.relative_to(ROOT)
+        assert there.read_bytes() == path.read_bytes()
+        assert os.access(there, os.X_OK) == os.access(path, os.X_OK), there
     assert (place / "vmtasks/_recipes/test_in_vm.py").is_file()
     assert (place / "vmtasks/_images/bookworm.toml").is_file()
     assert (place / "vmtasks/py.typed").is_file()
@@ -94,6 +100,10 @@ def test_what_goes_wrong_names_only_what_is_there(call: Call, tmp_path: Path) ->
     assert "`vmtasks test-in-vm`" in refused.stderr
     assert "`inv" not in refused.stderr
     assert "docs/" not in call("test", "--help").stdout
+    for program in ("runvm", "autopkgtest-virt-vmtasks"):
+        told = call("--help", program=program).stdout
+        assert "vmtasks images." in told
+        assert "inv images." not in told
     (tmp_path / "bin").mkdir()
     unready = call("images.bake", "bookworm", PATH=str(tmp_path / "bin"))
     assert unready.returncode == 69
