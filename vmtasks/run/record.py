@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from typing import ClassVar
 
 from invoke.exceptions import Exit
 
@@ -123,16 +124,25 @@ def _program() -> str:
 
 
 class _Latest:
-    """Lets ``latest`` lead to a run as soon as a machine is asked for: a call that was wrong is no run to look at."""
+    """Lets ``latest`` lead to a run as soon as a machine is asked for: a call that was wrong is no run to look at.
+
+    Where it leads nowhere, or to an earlier run of the same call, it leads to this one from the beginning.
+    """
+
+    _has_led: ClassVar[bool] = False
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._leads_there = False
+        if _Latest._has_led or not (directory.parent / "latest").exists():
+            self._lead()
 
     def __call__(self, event: events.Event) -> None:
-        if self._leads_there or not isinstance(event, events.PhaseStarted | events.MachineStarted):
-            return
-        self._leads_there = True
+        if not self._leads_there and isinstance(event, events.PhaseStarted | events.MachineStarted):
+            self._lead()
+
+    def _lead(self) -> None:
+        self._leads_there = _Latest._has_led = True
         results = self._directory.parent
         beside = results / f".latest.{os.getpid()}"
         try:

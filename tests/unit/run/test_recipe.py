@@ -235,6 +235,7 @@ def test_two_recipes_can_follow_each_other(inv: Inv) -> None:
     assert done.status == 0, done.stderr
     assert done.result["recipe"] == "outer"
     assert len(list(done.latest.parent.glob("*-*-*"))) == 2
+    assert (done.latest.parent / "latest").samefile(done.latest), "what a call did is told by its last run"
 
 
 def test_a_recipe_can_be_called_twice_with_other_options(inv: Inv) -> None:
@@ -333,15 +334,18 @@ def test_standard_output_has_the_products_and_nothing_else(inv: Inv) -> None:
 
 def test_latest_leads_to_the_last_run_that_asked_for_a_machine(inv: Inv, tmp_path: Path) -> None:
     link = tmp_path / "build/vmtasks/latest"
-    assert inv("greet").status == 0
-    assert not link.exists()
+    # Where there is none yet, even a call that was wrong: a CI looks there.
+    assert link.samefile(inv("ends", "--how", "UsageError").latest)
     asks = "from vmtasks import events, recipe\n@recipe\ndef asks(run):\n    with events.phase('slot'):\n        pass\n"
     (tmp_path / "tasks.py").write_text(asks)
     first = inv("asks")
     assert link.samefile(first.latest)
     assert not link.readlink().is_absolute(), "the tree can be moved"
-    assert inv("asks", "--cpus", "none").status == 64
+    (tmp_path / "tasks.py").write_text(TASKS)
+    wrong = inv("ends", "--how", "UsageError")
+    assert (wrong.status, wrong.result["outcome"]) == (64, "usage")
     assert link.samefile(first.latest)
+    (tmp_path / "tasks.py").write_text(asks)
     assert link.samefile(inv("asks").latest)
     assert not link.samefile(first.latest)
 
@@ -371,7 +375,7 @@ def test_results_in_a_directory_that_is_there_add_nothing_else_to_it(
     monkeypatch.setenv("VMTASKS_RESULTS", str(tmp_path / "mine"))
     (tmp_path / "mine").mkdir()
     assert inv("greet").status == 0
-    assert [path.name.partition("-")[0] for path in (tmp_path / "mine").iterdir()] == ["greet"]
+    assert sorted(path.name.partition("-")[0] for path in (tmp_path / "mine").iterdir()) == ["greet", "latest"]
 
 
 def test_results_go_where_they_are_wanted(inv: Inv, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
