@@ -3,5 +3,5 @@
 from benchmarks.tasks import bench
 from vmtasks.cli.collect import collect
 
-namespace = collect("recipes")
+namespace = collect()
 namespace.add_task(bench)

@@ -71,7 +71,7 @@ def build_deb(
     if origin.kind == "tree" and not (origin.path / "debian/control").is_file():
         raise UsageError(
             f"cannot build packages of {source}: it has no debian/control",
-            hint="`inv test-in-vm` runs the project's own tests instead",
+            hint=f"{run.task_line('test-in-vm')} runs the project's own tests instead",
         )
     project = project or run.project(source, image)
     target = run.output_dir(out)

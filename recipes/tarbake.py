@@ -87,6 +87,8 @@ def tarbake(run: Run, source: str = ".", out: str = "", image: str = "") -> list
     project = run.project(source, image)
     commands = project.commands
     target = run.output_dir(out)
+    for line in project.guess("dist"):
+        events.emit(events.Note(text=line))
     packages = Preparation.of_packages(commands.packages)
     with (
         run.boot(project.images.build, name="tarbake", project=project, prepare=packages) as guest,

@@ -9,12 +9,12 @@ from recipes.build_deb import build_deb
 from recipes.install_test import install_test
 from recipes.source_package import source_package
 from recipes.tarbake import DIRECTORY, tarbake
-from vmtasks import Preparation, Project, Run, Source, UsageError, pip, recipe, release
+from vmtasks import Preparation, Project, Run, Source, UsageError, events, pip, recipe, release
 
 
 @recipe
 def test_in_vm(run: Run, source: str = ".", out: str = "", image: str = "") -> None:
-    """Build, package, install and test a project in clean machines: what `make test-in-vm` does.
+    """Build, package, install and test a project in clean machines.
 
     A project with debian/ goes through source-package (or tarbake, where it has a dist command), build-deb and
     install-test, each in a machine of its own; any other has its own test command run (make check, make test, pytest,
@@ -66,6 +66,8 @@ def _own_tests(run: Run, project: Project, out: Path) -> None:
             f"there is no command that tests {project.root}",
             hint='say one in vmtasks.toml: [commands] test = "make check"',
         )
+    for line in project.guess("test"):
+        events.emit(events.Note(text=line))
     packages = Preparation.of_packages(commands.packages)
     with run.boot(project.images.build, name="test", project=project, prepare=packages) as guest, run.case("test"):
         tree = Source.of(project.root).deliver(guest)

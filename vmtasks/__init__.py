@@ -12,6 +12,7 @@ TYPE_CHECKING = False  # typing itself would take the supervisor a tenth of its 
 if TYPE_CHECKING:
     from vmtasks import events, lava
     from vmtasks.autopkgtest.tests import PackageTests
+    from vmtasks.cli.collect import collect
     from vmtasks.debian import apt, changes, leftovers, packages
     from vmtasks.errors import (
         BootError,
@@ -58,6 +59,7 @@ _HOMES = {
     "source_date_epoch": "project",
     "Source": "project.source",
     "Run": "run.run",
+    "collect": "cli.collect",
     "recipe": "run.task",
     "VmtasksError": "errors",
     "UsageError": "errors",
@@ -114,6 +116,7 @@ __all__ = [
     "build_env",
     "builddeps",
     "changes",
+    "collect",
     "events",
     "lava",
     "leftovers",

@@ -113,6 +113,12 @@ def has_apt() -> bool:
     return shutil.which("apt-get") is not None and shutil.which("dpkg-query") is not None
 
 
+def needed_packages() -> list[str]:
+    """Return the packages that this installation needs: one that pip made has its own place for Python packages."""
+    is_checkout = (ROOT / "requirements.lock").is_file()
+    return [name for name in PACKAGES if is_checkout or name != "python3-venv"]
+
+
 def missing_packages(wanted: Iterable[str] = PACKAGES) -> list[str]:
     """Return which packages of those *wanted* this host lacks: dpkg knows, and elsewhere their programs tell."""
     if not has_apt():
@@ -154,7 +160,7 @@ def install_packages(missing: Sequence[str]) -> None:
         say(f"missing: {package} ({_purpose(package)})")
     is_root = os.geteuid() == 0
     as_root = shlex.join(_install_command(missing))
-    command = as_root if is_root else f"sudo {as_root}"
+    command = install_line(missing)
     if os.environ.get("VMTASKS_NO_APT", "0") not in {"", "0"}:
         raise Unready("cannot install the missing packages: VMTASKS_NO_APT forbids it", hint=f"run: {command}")
     if not is_root and shutil.which("sudo") is None:
@@ -164,6 +170,11 @@ def install_packages(missing: Sequence[str]) -> None:
         )
     say(f"installing them and what they need, which can take some minutes: {command}")
     _install_with_apt(missing, command)
+
+
+def install_line(packages: Sequence[str]) -> str:
+    """Return the line that this user types to install *packages*."""
+    return shlex.join([*([] if os.geteuid() == 0 else ["sudo"]), *_install_command(packages)])
 
 
 def _install_command(packages: Sequence[str]) -> list[str]:

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests.debian_source import fetched
+from tests.results import newest
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 900.0
@@ -100,7 +101,7 @@ def build_deb(cwd: Path, *words: str | Path, **environ: str) -> Done:
         argv, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LIMIT_S,
         check=False,
     )  # fmt: skip
-    result = json.loads((cwd / "results/latest/result.json").read_text(encoding="utf-8"))
+    result = json.loads(newest(cwd / "results").read_text(encoding="utf-8"))
     artifacts = {Path(line).name: cwd / line for line in ended.stdout.splitlines()}
     return Done(status=ended.returncode, stderr=ended.stderr, result=result, artifacts=artifacts)
 

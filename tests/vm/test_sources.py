@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from tests.results import newest
+
 ROOT = Path(__file__).resolve().parents[2]
 INV = (str(Path(sys.executable).with_name("inv")), "-r", str(ROOT))
 LIMIT_S = 1800.0
@@ -57,7 +59,7 @@ def inv(cwd: Path, *words: str | Path, **environ: str) -> tuple[subprocess.Compl
         timeout=LIMIT_S,
         check=False,
     )
-    return done, json.loads((cwd / "results" / "latest" / "result.json").read_text(encoding="utf-8"))
+    return done, json.loads(newest(cwd / "results").read_text(encoding="utf-8"))
 
 
 def write(root: Path, files: dict[str, str]) -> Path:

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from tests.results import newest
 from vmtasks import boot
 from vmtasks.autopkgtest.testbed import Testbed
 from vmtasks.process.host_commands import host_commands
@@ -56,7 +57,7 @@ def install_test(room: Path, *words: str | Path, env: Mapping[str, str] = {}) ->
         argv, cwd=room, env={**os.environ, **env}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE, text=True, errors="replace", timeout=LIMIT_S, check=False,
     )  # fmt: skip
-    return Done(status=done.returncode, stderr=done.stderr, directory=room / "build/vmtasks/latest")
+    return Done(status=done.returncode, stderr=done.stderr, directory=newest(room / "build/vmtasks").parent)
 
 
 def deb(room: Path, control: str, files: Mapping[str, str] = {}, **scripts: str) -> Path:

@@ -18,6 +18,7 @@ from vmtasks import events
 from vmtasks.autopkgtest.server import serve
 from vmtasks.autopkgtest.shell import shell_on_terminal
 from vmtasks.autopkgtest.testbed import Testbed
+from vmtasks.config.here import task_line
 from vmtasks.errors import VmtasksError, outcome_of
 from vmtasks.process.host_commands import host_commands
 from vmtasks.process.signals import interrupt_on_signals
@@ -27,12 +28,12 @@ from vmtasks.report.display.plain import Plain
 from vmtasks.report.display.stream import SafeStream
 from vmtasks.run.options import accelerator, network, number
 
-_EXAMPLES = """\
+_EXAMPLES = f"""\
 examples:
   autopkgtest ./hello_2.10-3.dsc -- vmtasks bookworm
   autopkgtest hello -- vmtasks --on alice@big --memory-mib 4096 trixie
 
-`inv images.list` shows the images; each revert is a new machine, copied from the image's template.
+{task_line("images.list")} shows the images; each revert is a new machine, copied from the image's template.
 """
 
 

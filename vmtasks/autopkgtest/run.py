@@ -16,6 +16,7 @@ from vmtasks import events
 from vmtasks.autopkgtest.server import serve
 from vmtasks.autopkgtest.summary import Summary, parse
 from vmtasks.autopkgtest.testbed import Testbed
+from vmtasks.config.here import setup_line
 from vmtasks.errors import HostError
 from vmtasks.guest.told import told
 from vmtasks.process.host_commands import host_commands
@@ -127,7 +128,7 @@ def run(
         summary = (directory / "summary").read_text(encoding="utf-8", errors="replace")
     except OSError as problem:
         reason = " ".join(last_lines(directory / "log", 1)) or str(problem.strerror)
-        raise HostError(f"cannot run autopkgtest: {reason}", hint="`make setup` installs it") from problem
+        raise HostError(f"cannot run autopkgtest: {reason}", hint=f"{setup_line()} installs it") from problem
     return Report(status=statuses[0], summary=parse(summary), directory=directory)
 
 

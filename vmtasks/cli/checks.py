@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from vmtasks.bootstrap import PACKAGES, missing_packages
+from vmtasks.bootstrap import PACKAGES, missing_packages, needed_packages
 from vmtasks.cache import snapshots
+from vmtasks.config.here import task_line
 from vmtasks.config.paths import cache_dir, nearest
 from vmtasks.config.settings import HostSettings
 from vmtasks.errors import HostError, UsageError
@@ -56,11 +57,12 @@ def _packages() -> Iterator[Finding]:
     if shutil.which("dpkg-query") is None:
         yield Finding(level="limited", says="this is no Debian host: its packages were not looked at")
         return
-    missing = missing_packages()
+    needed = needed_packages()
+    missing = missing_packages(needed)
     for package in missing:
         yield Finding(level="bad", says=f"{package} is missing: {PACKAGES[package]}", remedy=f"apt install {package}")
     if not missing:
-        yield Finding(level="good", says=f"all {len(PACKAGES)} system packages are installed")
+        yield Finding(level="good", says=f"all {len(needed)} system packages are installed")
 
 
 def _qemu() -> Iterator[Finding]:
@@ -135,7 +137,9 @@ def _room() -> Iterator[Finding]:
     says = f"{free_bytes / 1024**3:.0f} GiB are free for images in {cache}"
     if free_bytes < _ROOM_BYTES:
         yield Finding(
-            level="limited", says=f"only {says}", remedy="`inv images.prune`, or another cache: XDG_CACHE_HOME"
+            level="limited",
+            says=f"only {says}",
+            remedy=f"{task_line('images.prune')}, or another cache: XDG_CACHE_HOME",
         )
     else:
         yield Finding(level="good", says=says)
@@ -186,7 +190,7 @@ def _images() -> Iterator[Finding]:
             f"{definition.name} is baked from these pockets of Debian's archive: {pockets.tell(suite, baked.manifest)}"
         )
         if pockets.missing(suite, baked.manifest):
-            yield Finding(level="limited", says=says, remedy=f"inv images.bake {definition.name} --refresh")
+            yield Finding(level="limited", says=says, remedy=task_line(f"images.bake {definition.name} --refresh"))
         else:
             yield Finding(level="good", says=says)
 
@@ -197,10 +201,10 @@ def _damaged() -> Iterator[Finding]:
     found = [f"the image {image.serial} is damaged: {reason}" for image in baked if (reason := look(image))]
     found += [f"the {one.kind} {one.name} is damaged: {reason}" for one in frozen if (reason := one.damage())]
     for says in found:
-        yield Finding(level="limited", says=says, remedy="`inv images.check` removes it, and it is made anew")
+        yield Finding(level="limited", says=says, remedy=f"{task_line('images.check')} removes it, and it is made anew")
     if not found and (baked or frozen):
         says = f"no damage at a glance at {len(baked)} images and {len(frozen)} templates and checkpoints"
-        yield Finding(level="good", says=says, remedy="`inv images.check` reads all of them")
+        yield Finding(level="good", says=says, remedy=f"{task_line('images.check')} reads all of them")
 
 
 def _baked() -> Iterator[tuple[Definition, BakedImage]]:

@@ -1,47 +1,49 @@
-"""The tasks of an index: those that come with vmtasks, and those of packages."""
+"""The tasks of an index: those that come with vmtasks, the recipes, and those of a project's own modules."""
 
 from __future__ import annotations
 
 import os
 import pkgutil
 import sys
+from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from invoke.collection import Collection
 from invoke.tasks import Task
 
+from vmtasks.cli import recipes
 from vmtasks.errors import UsageError
 from vmtasks.process.stdout import end_with_reader
 
+GROUPS = ("images", "vm")
+"""Modules whose tasks have their name before them: ``images.list``."""
+ALONE = ("init", "run", "config", "doctor", "setup", "pages")
 _NEEDED = ("invoke", "fabric", "paramiko", "rich")
-OWN = ("images", "vm", "doctor")
 
 
-def collect(*packages: str) -> Collection:
-    """Return a collection of our own tasks and of every task in the modules of *packages*.
+def collect(*modules: str) -> Collection:
+    """Return a collection of our own tasks, of all recipes, and of the tasks in *modules*.
 
+    The last line of a project's tasks.py: ``namespace = collect(__name__)``. It is what `inv` calls first, so that
+    this is also where its standard output is seen to.
+
+    :param modules: names of modules with tasks, and of packages with such modules.
     :raise UsageError: PYTHONPATH has other versions of what they need.
-
-    It is what `inv` calls first, so that this is also where its standard output is seen to.
     """
     end_with_reader()
     if path := os.environ.get("PYTHONPATH"):
         _expect_own_packages([one for one in path.split(os.pathsep) if one])
     namespace = Collection()
-    for name in OWN:
-        module = import_module(f"vmtasks.cli.{name}")
-        found = _tasks(module)
-        if len(found) == 1:
-            namespace.add_task(found[0])
-        else:
-            namespace.add_collection(Collection.from_module(module), name=name)
-    for package in packages:
-        for info in pkgutil.iter_modules(import_module(package).__path__):
-            for task in _tasks(import_module(f"{package}.{info.name}")):
-                namespace.add_task(task)
+    for name in GROUPS:
+        namespace.add_collection(Collection.from_module(import_module(f"vmtasks.cli.{name}")), name=name)
+    alone = (import_module(f"vmtasks.cli.{name}") for name in ALONE)
+    for module in (*alone, *recipes.modules(), *_below(modules)):
+        for task in _tasks(module):
+            namespace.add_task(task)
     return namespace
 
 
@@ -54,6 +56,14 @@ def _expect_own_packages(path: list[str]) -> None:
                 f"cannot go on: PYTHONPATH has another {name} than the one that was installed with vmtasks, in {where}",
                 hint="unset PYTHONPATH, or take that directory out of it",
             )
+
+
+def _below(names: tuple[str, ...]) -> Iterator[ModuleType]:
+    for name in names:
+        module = import_module(name)
+        yield module
+        for info in pkgutil.iter_modules(getattr(module, "__path__", [])):
+            yield import_module(f"{name}.{info.name}")
 
 
 def _tasks(module: object) -> list[Task[Any]]:

@@ -9,35 +9,44 @@ from typing import TYPE_CHECKING
 from invoke.context import Context
 from invoke.tasks import task
 
+from vmtasks.cli.table import AS_JSON, Column, age, mebibytes, table, tell
+from vmtasks.config.here import task_line
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from vmtasks.cache.entry import CacheEntry
 
 
-@task(name="list")
-def list_(_: Context) -> None:
+@task(name="list", help={"json": AS_JSON}, auto_shortflags=False)
+def list_(_: Context, json: bool = False) -> None:
     """List the images that are defined, and what of them is baked."""
-    from vmtasks.cli.table import age, mebibytes, table
     from vmtasks.errors import UsageError
     from vmtasks.image import pockets
     from vmtasks.image.baked import find_baked
     from vmtasks.image.definition import find, names
 
-    rows = []
+    records: list[dict[str, object]] = []
     for name in names():
         try:
             definition = find(name)
         except UsageError as problem:
-            rows.append((name, "broken", "", "", "", str(problem)))
+            records.append({"name": name, "state": "broken", "description": str(problem)})
             continue
-        baked = find_baked(definition)
-        if baked is None:
-            rows.append((name, "not baked", "", "", "", definition.description))
-            continue
-        has = pockets.tell(definition.lineage[0].suite, baked.manifest)
-        rows.append((name, "baked", age(baked.age_s), mebibytes(baked.size_bytes), has, definition.description))
-    print(table(("IMAGE", "STATE", "AGE", "SIZE", "POCKETS", "DESCRIPTION"), rows))
+        record: dict[str, object] = {"name": name, "state": "not baked", "description": definition.description}
+        if baked := find_baked(definition):
+            has = pockets.tell(definition.lineage[0].suite, baked.manifest)
+            record |= {"state": "baked", "age_s": baked.age_s, "size_bytes": baked.size_bytes, "pockets": has}
+        records.append(record)
+    columns = (
+        Column("name", "IMAGE"),
+        Column("state", "STATE"),
+        Column("age_s", "AGE", age),
+        Column("size_bytes", "SIZE", mebibytes),
+        Column("pockets", "POCKETS"),
+        Column("description", "DESCRIPTION"),
+    )
+    print(tell(columns, records, as_json=json))
 
 
 @task(
@@ -78,7 +87,7 @@ def show(_: Context, name: str, path: bool = False) -> None:
     print(f"stands on    {' -> '.join(layer.name for layer in definition.lineage)}")
     print(f"content key  {key_of(definition)}")
     if baked is None:
-        print(f"not baked    `inv images.bake {name}` does it, and so does the first boot")
+        print(f"not baked    {task_line(f'images.bake {name}')} does it, and so does the first boot")
         return
     print(f"baked in     {baked.directory}")
     print(json.dumps(dict(baked.manifest), indent=1))
@@ -119,7 +128,6 @@ def prune(_: Context, everything: bool = False) -> None:
     longest ago first: that one goes next.
     """
     from vmtasks.cache import snapshots
-    from vmtasks.cli.table import age, mebibytes, table
     from vmtasks.config.settings import HostSettings
     from vmtasks.image.baked import prune as prune_cache
 
@@ -133,6 +141,6 @@ def prune(_: Context, everything: bool = False) -> None:
         print(table(("KIND", "NAME", "AGE", "SIZE"),
                     [(one.kind, one.name, age(one.age_s), mebibytes(one.size_bytes)) for one in left]))  # fmt: skip
     for serial in spared:
-        print(f"kept {serial}: it has served another definition than this checkout's within the last 7 days")
+        print(f"kept {serial}: it has served another definition than these within the last 7 days")
     for baked in busy:
         print(f"kept {baked.serial}: a machine stands on it, or a disk that runvm made")

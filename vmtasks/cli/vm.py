@@ -12,30 +12,32 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 from invoke.tasks import task
 
+from vmtasks.cli.table import AS_JSON, Column, age, tell
+from vmtasks.config.here import page
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from vmtasks.host.local import Host
     from vmtasks.providers.ec2.client import Ec2Client
 
-    Table = tuple[Sequence[str], Sequence[Sequence[str]]]
+    Answer = tuple[Sequence[Column], Sequence[Mapping[str, object]]]
 
 _ON = "where: USER@HOST, ec2 or ec2:REGION; this host by default"
 
 
-@task(help={"on": _ON}, auto_shortflags=False)
-def ps(_: Context, on: str = "") -> None:
+@task(help={"on": _ON, "json": AS_JSON}, auto_shortflags=False)
+def ps(_: Context, on: str = "", json: bool = False) -> None:
     """List the machines that run and wait, everybody's: on this host, or where --on says."""
-    from vmtasks.cli.table import table
     from vmtasks.host.local import Host
 
     keeper = _keeper(on)
-    print(table(*(_machines(keeper) if isinstance(keeper, Host) else _instances(keeper))))
+    columns, machines = _machines(keeper) if isinstance(keeper, Host) else _instances(keeper)
+    print(tell(columns, machines, as_json=json))
 
 
-def _machines(place: Host) -> Table:
-    """Return what runs and waits on a host: headings and rows."""
-    from vmtasks.cli.table import age
+def _machines(place: Host) -> Answer:
+    """Return what runs and waits on a host."""
     from vmtasks.errors import HostError
     from vmtasks.host import slots
     from vmtasks.host.lease import leases
@@ -45,26 +47,51 @@ def _machines(place: Host) -> Table:
     except slots.SlotsUnavailableError as problem:
         raise HostError(str(problem)) from problem
     ports = {
-        lease.info.get("supervisor_pid"): lease.info.get("ports", {}).get("22", "")
+        lease.info.get("supervisor_pid"): lease.info.get("ports", {}).get("22")
         for lease in place.call(leases)
         if lease.alive
     }
-    rows = [
-        (ticket.state, ticket.user, str(ticket.pid), f"{ticket.memory_mib} MiB", age(time.time() - ticket.since_s),
-         str(ports.get(ticket.pid, "")), ticket.what)
+    columns = (
+        Column("state", "STATE"),
+        Column("user", "USER"),
+        Column("pid", "PID"),
+        Column("memory_mib", "MEMORY", "{} MiB".format),
+        Column("age_s", "SINCE", age),
+        Column("ssh_port", "SSH PORT"),
+        Column("what", "WHAT"),
+    )
+    return columns, [
+        {
+            **{name: getattr(ticket, name) for name in ("state", "user", "pid", "memory_mib", "what")},
+            "age_s": time.time() - ticket.since_s,
+            "ssh_port": ports.get(ticket.pid),
+        }
         for ticket in tickets
-    ]  # fmt: skip
-    return ("STATE", "USER", "PID", "MEMORY", "SINCE", "SSH PORT", "WHAT"), rows
+    ]
 
 
-def _instances(account: Ec2Client) -> Table:
+def _instances(account: Ec2Client) -> Answer:
     """Return the instances of vmtasks, everybody's in this account."""
-    rows = [
-        (one.data["State"]["Name"], claim.user, one.id, one.data["InstanceType"], claim.until, claim.purpose)
+    columns = (
+        Column("state", "STATE"),
+        Column("user", "USER"),
+        Column("id", "INSTANCE"),
+        Column("type", "TYPE"),
+        Column("until", "UNTIL"),
+        Column("what", "WHAT"),
+    )
+    return columns, [
+        {
+            "state": one.data["State"]["Name"],
+            "id": one.id,
+            "type": one.data["InstanceType"],
+            "user": claim.user,
+            "until": claim.until,
+            "what": claim.purpose,
+        }
         for one in account.instances()
         for claim in [one.claim]
     ]
-    return ("STATE", "USER", "INSTANCE", "TYPE", "UNTIL", "WHAT"), rows
 
 
 def _keeper(on: str) -> Host | Ec2Client:
@@ -88,27 +115,38 @@ def _keeper(on: str) -> Host | Ec2Client:
         return provider.account()
     if isinstance(provider, Qemu):
         return place_of(provider.on)
-    raise UsageError(f"cannot look after machines on '{on}': it is one itself", hint="see docs/providers.md")
+    raise UsageError(f"cannot look after machines on '{on}': it is one itself", hint=f"see {page('providers')}")
 
 
 @task(
-    help={"recipe": "only runs of this recipe", "last": "how many runs (default: 20)"},
+    help={"recipe": "only runs of this recipe", "last": "how many runs (default: 20)", "json": AS_JSON},
     auto_shortflags=False,
 )
-def times(_: Context, recipe: str = "", last: str = "20") -> None:
+def times(_: Context, recipe: str = "", last: str = "20", json: bool = False) -> None:
     """Show where the time of the last runs went: seconds by phase, added up over the machines of each."""
-    from vmtasks.cli.table import table
     from vmtasks.report.timings import PHASES, Times, history
     from vmtasks.run.options import number
     from vmtasks.run.record import output
 
-    rows = []
+    records = []
     for run in history(output(), recipe, number("last", last, at_least=1) or 1):
         seconds = Times.of(run).seconds
-        others_s = sum(seconds[name] for name in seconds if name not in PHASES)
-        cells = [*(seconds[name] for name in PHASES), others_s, run["duration_s"] or 0.0]
-        rows.append((run["started"][:19], run["recipe"], run["outcome"], *(f"{cell:.2f}" for cell in cells)))
-    print(table(("STARTED (UTC)", "RECIPE", "OUTCOME", *(name.upper() for name in PHASES), "OTHER", "IN ALL"), rows))
+        records.append(
+            {
+                **{key: run[key] for key in ("started", "recipe", "outcome")},
+                **{f"{name}_s": seconds[name] for name in PHASES},
+                "other_s": sum(seconds[name] for name in seconds if name not in PHASES),
+                "all_s": run["duration_s"] or 0.0,
+            }
+        )
+    columns = (
+        Column("started", "STARTED (UTC)", lambda stamp: str(stamp)[:19]),
+        Column("recipe", "RECIPE"),
+        Column("outcome", "OUTCOME"),
+        *(Column(f"{name}_s", name.upper(), "{:.2f}".format) for name in (*PHASES, "other")),
+        Column("all_s", "IN ALL", "{:.2f}".format),
+    )
+    print(tell(columns, records, as_json=json))
 
 
 @task(help={"on": _ON}, auto_shortflags=False)
@@ -167,7 +205,7 @@ def shell(_: Context, image: str, memory_mib: str = "", cpus: str = "", accel: s
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsageError(
             "cannot open a shell: standard input and standard error are no terminal",
-            hint="what is to run in a machine without a person at it is a recipe: see docs/recipes.md",
+            hint=f"what is to run in a machine without a person at it is a recipe: see {page('recipes')}",
         )
     size_mib, processors = number("memory-mib", memory_mib, at_least=64), number("cpus", cpus, at_least=1)
     with (

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from vmtasks.config.here import beside
+from vmtasks.config.own import own_directory
 from vmtasks.errors import UsageError
 
 
@@ -24,7 +26,6 @@ _LONGEST_BYTES = 1024
 """Of the path of the cache: what is in there has longer ones."""
 _UNNAMEABLE = re.compile(r'["\\\x00-\x1f\x7f]|\$\{')
 _SHOWN = 200
-_PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def cache_dir(environ: Mapping[str, str] = os.environ) -> Path:
@@ -68,7 +69,10 @@ def socket_dir(environ: Mapping[str, str] = os.environ) -> Path:
 def image_dirs(environ: Mapping[str, str] = os.environ) -> tuple[Path, ...]:
     """Return the directories of image definitions; the first that has a name wins.
 
-    :raise UsageError: ``$VMTASKS_IMAGES`` names something that cannot be read as a directory.
+    Those of ``$VMTASKS_IMAGES`` come first, then that of the working directory's project, and ours last.
+
+    :raise UsageError: ``$VMTASKS_IMAGES`` names something that cannot be read as a directory, or the project's
+        vmtasks.toml is not right.
     """
     chosen = tuple(Path(name).absolute() for name in environ.get("VMTASKS_IMAGES", "").split(os.pathsep) if name)
     for path in chosen:
@@ -77,14 +81,9 @@ def image_dirs(environ: Mapping[str, str] = os.environ) -> tuple[Path, ...]:
         except OSError as error:
             cause = f"VMTASKS_IMAGES names it, but: {error.strerror}"
             raise UsageError(f"cannot look for images in {path}: {cause}") from error
-    return (*chosen, _own_images(_PACKAGE))
-
-
-def _own_images(package: Path) -> Path:
-    """Return where the images that come with *package* are."""
-    installed = package / "_images"
-    # Not the other way round: beside an installed package, a directory of that name is not ours.
-    return installed if installed.is_dir() else package.parent / "images"
+    ours = beside("images")
+    own = own_directory("images")
+    return (*chosen, *([own] if own and own.resolve() != ours.resolve() else []), ours)
 
 
 def _xdg(environ: Mapping[str, str], variable: str, below_home: str) -> Path:

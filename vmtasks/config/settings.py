@@ -93,6 +93,18 @@ class HostSettings:
         default=("LANG", "LC_*", "TZ", "TERM", "SOURCE_DATE_EPOCH", "DEB_BUILD_OPTIONS", "DEB_BUILD_PROFILES"),
         metadata={"says": "patterns of variables that projects may ask for", "env": "VMTASKS_ENV_ALLOWED"},
     )
+    results_days: float = field(
+        default=30.0,
+        metadata={"says": "age of results in days, 0 for any", "at_least": 0, "env": "VMTASKS_RESULTS_DAYS"},
+    )
+    results_runs: int = field(
+        default=100,
+        metadata={"says": "runs whose results are kept, 0 for all", "at_least": 0, "env": "VMTASKS_RESULTS_RUNS"},
+    )
+    results_mib: int = field(
+        default=4096,
+        metadata={"says": "size of all results in MiB, 0 for any", "at_least": 0, "env": "VMTASKS_RESULTS_MIB"},
+    )
 
     ec2_subnet: str = field(default="", metadata={"says": "the id of a subnet", "env": "VMTASKS_EC2_SUBNET"})
     ec2_security_groups: tuple[str, ...] = field(
@@ -110,17 +122,21 @@ class HostSettings:
 
         :raise UsageError: a file or a variable does not hold what it should, or ``$VMTASKS_CONFIG`` is no file.
         """
-        chosen = environ.get("VMTASKS_CONFIG")
-        user = Path(chosen) if chosen else _xdg(environ, "XDG_CONFIG_HOME", ".config") / "vmtasks" / "config.toml"
         settings = cls()
-        for path in (system, user):
-            if os.path.lexists(path) or (chosen and path == user):
-                settings = toml.load(cls, path, over=settings)
+        for path in cls.files(environ, system=system):
+            settings = toml.load(cls, path, over=settings)
         settings = toml.override(settings, environ)
         if settings.snapshots_share > 1:
             message = f"snapshots_share (VMTASKS_SNAPSHOTS_SHARE) must be at most 1, not {settings.snapshots_share:g}"
             raise UsageError(f"{message}: it is the share of the free disk for templates and checkpoints")
         return settings
+
+    @staticmethod
+    def files(environ: Mapping[str, str] = os.environ, *, system: Path = SYSTEM_CONFIG) -> tuple[Path, ...]:
+        """Return the files that there are of these settings, the one that counts most last."""
+        chosen = environ.get("VMTASKS_CONFIG")
+        user = Path(chosen) if chosen else _xdg(environ, "XDG_CONFIG_HOME", ".config") / "vmtasks" / "config.toml"
+        return tuple(path for path in (system, user) if os.path.lexists(path) or (chosen and path == user))
 
     def ssh_argv(self) -> list[str]:
         """Return the words that call the ssh which reaches other hosts.

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vmtasks.config.here import task_line
 from vmtasks.config.paths import is_at
 from vmtasks.errors import HostError, UsageError
 
@@ -69,7 +70,8 @@ def find(names: Sequence[str]) -> Packages:
             )
     if not packages:
         raise UsageError(
-            f"there are no packages in {', '.join(names) or 'this directory'}", hint="`inv build-deb` makes some"
+            f"there are no packages in {', '.join(names) or 'this directory'}",
+            hint=f"{task_line('build-deb')} makes some",
         )
     return packages
 

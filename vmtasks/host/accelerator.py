@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Literal
 
 from vmtasks import durable, events, typed_json
+from vmtasks.config.here import setup_line
 from vmtasks.config.paths import cache_dir
 from vmtasks.errors import HostError
 from vmtasks.host.confined import confined_argv
@@ -69,7 +70,7 @@ def choose(value: Literal["auto", "kvm", "tcg"]) -> Choice:
         if shutil.which(program) is None:
             raise HostError(
                 f"cannot start a machine: {program} is not installed",
-                hint=f"run `make setup`, which installs it, or `apt install {package}`",
+                hint=f"run {setup_line()}, which installs it, or `apt install {package}`",
             )
     if value != "auto":
         return Choice(accelerator=value, reason="as asked for")

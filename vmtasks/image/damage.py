@@ -8,6 +8,7 @@ from typing import Any
 
 from vmtasks import events
 from vmtasks.cache.digest import damage_of, digests_of
+from vmtasks.config.here import task_line
 from vmtasks.errors import HostError
 from vmtasks.image.baked import BakedImage, find_baked, keys_of, on_disk, read_baked
 from vmtasks.image.definition import Definition
@@ -90,7 +91,7 @@ def read_whole(directory: Path) -> BakedImage:
     if reason := look(found):
         raise HostError(
             f"the baked image in {directory} is damaged: {reason}",
-            hint="`inv images.check` removes it, and whoever asks for it next has it baked anew",
+            hint=f"{task_line('images.check')} removes it, and whoever asks for it next has it baked anew",
         )
     return found
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from vmtasks.config import toml
+from vmtasks.config.here import task_line
 from vmtasks.config.paths import image_dirs
 from vmtasks.errors import UsageError
 from vmtasks.spec import Architecture, Network
@@ -161,7 +162,7 @@ def find(name: str, environ: Mapping[str, str] = os.environ, *, above: tuple[str
     known = names(environ)
     near = get_close_matches(name, known, n=1)
     remedy = f"did you mean '{near[0]}'?" if near else "known are " + ", ".join(known)
-    raise UsageError(f"there is no image '{name[:100]}'; {remedy}", hint="`inv images.list` shows them all")
+    raise UsageError(f"there is no image '{name[:100]}'; {remedy}", hint=f"{task_line('images.list')} shows them all")
 
 
 def names(environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vmtasks import events
+from vmtasks.config.here import setup_line, task_line
 from vmtasks.config.settings import HostSettings
 from vmtasks.errors import HostError
 from vmtasks.host import capacity
@@ -48,7 +49,7 @@ def bake(definition: Definition, parent: BakedImage | None, out: Path, settings:
     """
     for program in ("mmdebstrap", "mkfs.ext4", "zstd", "qemu-img", "ssh-keygen", "unshare"):
         if shutil.which(program, path=_path()) is None:
-            raise HostError(f"cannot bake {definition.name}: {program} is not installed", hint="run `make setup`")
+            raise HostError(f"cannot bake {definition.name}: {program} is not installed", hint=f"run {setup_line()}")
     make_keys(out, definition.name)
     with _scratch(out) as scratch:
         plan = _plan(definition, parent, out, scratch, settings)
@@ -205,7 +206,7 @@ def _hint(details: tuple[str, ...]) -> str:
     if "is expired" in text:
         return "the mirror is not kept up: name another with VMTASKS_MIRROR, or have the apt of this host accept it"
     if "newuidmap" in text or "unshare" in text:
-        return "baking as an ordinary user needs user namespaces and subuid(5) entries: see `inv doctor`"
+        return f"baking as an ordinary user needs user namespaces and subuid(5) entries: see {task_line('doctor')}"
     return ""
 
 

@@ -1,77 +1,111 @@
-"""What a project's own files tell about it: its name and version, and the commands that projects of its kind have."""
+"""What a project's own files tell about it: its name and version, and how projects of its kind are tested."""
 
 from __future__ import annotations
 
 import os
-import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from vmtasks.config import toml
-from vmtasks.project import python
 from vmtasks.project.changelog import CHANGELOG, SourcePackage
-from vmtasks.project.settings import Commands
-from vmtasks.project.text import text_of
-
-_TARGETS = re.compile(r"^ *+([\w./-]++(?: ++[\w./-]++)*+) *+::?(?![:=])", re.MULTILINE)
-# No two parts take the same character: a stranger's file must not make them try it both ways.
-_AC_INIT = re.compile(
-    r"^AC_INIT\(\s*+\[?+([\w.+-]++(?: ++[\w.+-]++)*+)\s*+\]?+\s*+,\s*+\[?+([\w.+~-]++)\s*+\]?+\s*+[,)]", re.MULTILINE
+from vmtasks.project.kinds import (
+    autotools,
+    cmake,
+    debian_package,
+    golang,
+    kernel_module,
+    make,
+    meson,
+    node,
+    python,
+    rust,
 )
+from vmtasks.project.kinds.kind import Guess, Kind, Tree, Way
+from vmtasks.project.kinds.suites import suite_with
 
-_PYTESTS = ("tests", "test", "testing", "pytest.ini", "conftest.py")
-"""What a Python project that pytest can test has at its root, one of them at least."""
-_AUTOTOOLS = "autoreconf --force --install && ./configure && "
+KINDS: tuple[Kind, ...] = (
+    debian_package.look,
+    kernel_module.look,
+    autotools.look,
+    rust.look,
+    golang.look,
+    make.look,
+    python.look,
+    meson.look,
+    cmake.look,
+    node.look,
+)
+"""Of several that know a tree, the first that has a command tests it, and the first that has one makes its release."""
+_NAMES_FIRST = "pyproject.toml"
+"""What tells a project's name better than whatever builds it."""
 
 
-def identity(root: Path) -> tuple[str, str]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detected:
+    """What was found out about a tree; empty where nothing tells."""
+
+    name: str
+    version: str = ""
+    guesses: tuple[Guess, ...] = ()
+    """What it looks like to each kind that knows it, in the order of :data:`KINDS`."""
+    test: Way = field(default_factory=lambda: Way(line=""))
+    dist: Way = field(default_factory=lambda: Way(line=""))
+    packages: tuple[str, ...] = ()
+    suite: str = "bookworm"
+    note: str = ""
+    """What decides the suite, if that is not the usual one."""
+
+    @property
+    def kind(self) -> str:
+        """What it is and what tells so, in words; empty where no kind knows it."""
+        chosen = next((one for one in self.guesses if one.test or one.dist), next(iter(self.guesses), None))
+        return f"{chosen.kind} ({chosen.known_by})" if chosen else ""
+
+
+def detect(root: Path) -> Detected:
+    """Look at a project.
+
+    :raise UsageError: one of the files that tell is not as it should be.
+    """
+    tree = Tree(root)
+    guesses = tuple(guess for look in KINDS if (guess := look(tree)) is not None)
+    tests = next((guess for guess in guesses if guess.test), None)
+    packs = next((guess for guess in guesses if guess.dist), None)
+    test = tests.test if tests and tests.test else Way(line="")
+    dist = packs.dist if packs and packs.dist else Way(line="")
+    suite, note = suite_with(*_tool(guesses, tests))
+    name, version = _identity(root, guesses)
+    # Whoever says a command of his own needs the tools all the same.
+    packages = (*_tools(guesses, tests or next(iter(guesses), None), packs), *test.packages, *dist.packages)
+    return Detected(
+        name=name,
+        version=version,
+        guesses=guesses,
+        test=test,
+        dist=dist,
+        packages=tuple(dict.fromkeys(packages)),
+        suite=suite,
+        note=note,
+    )
+
+
+def _tools(guesses: tuple[Guess, ...], *chosen: Guess | None) -> Iterator[str]:
+    """Yield the packages of the tools: those of the chosen kinds, and of all if it is a makefile that calls them."""
+    calls_others = any(guess and not guess.packages for guess in chosen)
+    for guess in guesses:
+        if calls_others or guess in chosen:
+            yield from guess.packages
+
+
+def _tool(guesses: tuple[Guess, ...], tests: Guess | None) -> tuple[str, str]:
+    wants = [guess.tool for guess in (tests, *guesses) if guess and guess.tool[1]]
+    return wants[0] if wants else ("", "")
+
+
+def _identity(root: Path, guesses: tuple[Guess, ...]) -> tuple[str, str]:
     """Return the project's name, and its version if something tells it."""
     if os.path.lexists(root / CHANGELOG):
         package = SourcePackage.of(root)
         return package.name, package.upstream_version
-    metadata = _pyproject(root).get("project")
-    if isinstance(metadata, dict) and (name := metadata.get("name")):
-        return str(name), str(metadata.get("version", ""))
-    if match := _AC_INIT.search(text_of(root, "configure.ac") or ""):
-        return re.sub(r"\W+", "-", match[1].removeprefix("GNU ").strip().lower()), match[2]
-    return root.name or "project", ""
-
-
-def usual_commands(root: Path) -> Commands:
-    """Return the commands that projects of this kind have, and the Debian packages that these need."""
-    pyproject = _pyproject(root)
-    autotools = (root / "configure.ac").is_file() and (root / "Makefile.am").is_file()
-    is_python = (root / "setup.py").is_file() or not pyproject.keys().isdisjoint(("project", "build-system"))
-    # With automake a Makefile is made, not read: it is there on the host at most.
-    targets = frozenset() if autotools else _make_targets(root)
-    pytest = python.test_line(pyproject)
-    dist = {f"{_AUTOTOOLS}make dist": autotools, "make dist": "dist" in targets, python.SDIST: is_python}
-    test = {
-        f"{_AUTOTOOLS}make check": autotools,
-        "make check": "check" in targets,
-        "make test": "test" in targets,
-        pytest: is_python and any((root / name).exists() for name in _PYTESTS),
-    }
-    chosen = [next((command for command, fits in kind.items() if fits), "") for kind in (dist, test)]
-    packages = {
-        ("autoconf", "automake", "libtool"): autotools,
-        python.packages(pyproject): python.SDIST in chosen or pytest in chosen,
-        ("python3-pytest",): pytest in chosen,
-    }
-    return Commands(
-        dist=chosen[0],
-        test=chosen[1],
-        packages=tuple(package for group, fits in packages.items() if fits for package in group),
-    )
-
-
-def _make_targets(root: Path) -> frozenset[str]:
-    """Return the targets of the makefile that make would read; those of included files are not seen."""
-    texts = (text_of(root, name) for name in ("GNUmakefile", "makefile", "Makefile"))
-    makefile = next((text for text in texts if text is not None), "")
-    return frozenset(name for match in _TARGETS.finditer(makefile) for name in match[1].split())
-
-
-def _pyproject(root: Path) -> dict[str, Any]:
-    path = root / "pyproject.toml"
-    return toml.read(path, within=root) if os.path.lexists(path) else {}
+    named = sorted((guess for guess in guesses if guess.name), key=lambda guess: guess.known_by != _NAMES_FIRST)
+    return (named[0].name, named[0].version) if named else (root.name or "project", "")

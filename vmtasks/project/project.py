@@ -1,6 +1,6 @@
 """A project: what its vmtasks.toml sets, and what can be found out without asking.
 
-Three sources, each over the one before: what the tree itself tells (debian/changelog, a Makefile, pyproject.toml),
+Three sources, each over the one before: what the tree itself tells (see kinds/),
 ``vmtasks.toml`` at its root, and ``VMTASKS_...`` in the environment. docs/vmtasks.toml.md lists every key.
 """
 
@@ -13,13 +13,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Literal
 
 from vmtasks.config import toml
+from vmtasks.config.here import task_line
+from vmtasks.config.own import Paths
 from vmtasks.config.paths import image_dirs
 from vmtasks.config.settings import HostSettings
 from vmtasks.errors import UsageError
-from vmtasks.project import detect
 from vmtasks.project.changelog import SourcePackage
+from vmtasks.project.detect import Detected, detect
 from vmtasks.project.release import stem
 from vmtasks.project.settings import Artifacts, Build, Commands, Images, Install, MachineSettings, SourceSettings
 
@@ -43,6 +46,9 @@ class Project:
     source: SourceSettings = field(default_factory=SourceSettings)
     has_own_dist: bool = field(default=False, metadata={"key": None})
     """Whether a dist command was set, and it is not what projects of this kind usually have."""
+    paths: Paths = field(default_factory=Paths)
+    detected: Detected | None = field(default=None, metadata={"key": None})
+    """What its files tell; None where no kind of projects knows it."""
 
     @classmethod
     def load(cls, root: Path, environ: Mapping[str, str] = os.environ) -> Project:
@@ -55,9 +61,16 @@ class Project:
             os.scandir(root).close()
         except OSError as error:
             raise UsageError(f"cannot open the project {root}: {error.strerror}") from error
-        name, version = detect.identity(root)
-        usual = detect.usual_commands(root)
-        project = cls(root=root, name=name, version=version, commands=replace(usual, dist=_UNSET))
+        found = detect(root)
+        project = cls(
+            root=root,
+            name=found.name,
+            version=found.version,
+            images=Images.like(found.suite, image_dirs(environ)) if found.note else Images(),
+            commands=Commands(test=found.test.line, dist=_UNSET, packages=found.packages),
+            artifacts=Artifacts(test=found.test.artifacts),
+            detected=found if found.guesses else None,
+        )
         if os.path.lexists(root / "vmtasks.toml"):
             project = toml.load(cls, root / "vmtasks.toml", over=project, within=root)
             _check_place(root / "vmtasks.toml", project.machine.on)
@@ -67,7 +80,7 @@ class Project:
         project = _over(project, environ)
         if project.commands.dist is not _UNSET:
             return replace(project, has_own_dist=bool(project.commands.dist))
-        return replace(project, commands=replace(project.commands, dist=usual.dist))
+        return replace(project, commands=replace(project.commands, dist=found.dist.line))
 
     @classmethod
     def of_file(cls, path: Path, environ: Mapping[str, str] = os.environ) -> Project:
@@ -75,6 +88,18 @@ class Project:
         packed = stem(path.name)
         name = (packed.rpartition("-")[0] or packed).split("_")[0] or path.name.split("_")[0]
         return _over(cls(root=path.absolute(), name=name), environ)
+
+    def guess(self, command: Literal["test", "dist"]) -> tuple[str, ...]:
+        """Return two lines that say what a command was guessed to be, and from what; none if somebody has set it."""
+        line = getattr(self.commands, command)
+        if self.detected is None or not line or line != getattr(self.detected, command).line:
+            return ()
+        image = f", in {self.images.build}: {self.detected.note}" if self.detected.note else ""
+        packages = f"; packages = {' '.join(self.commands.packages)}" if self.commands.packages else ""
+        return (
+            f"{self.name}{f' {self.version}' if self.version else ''}: {self.detected.kind}{image}",
+            f"guessed: {command} = {line}{packages}; {task_line('init')} writes it to vmtasks.toml",
+        )
 
     @property
     def is_packaged(self) -> bool:

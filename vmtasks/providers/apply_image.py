@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from vmtasks import events
+from vmtasks.config.here import task_line
 from vmtasks.debian import apt
 from vmtasks.errors import HostError, TestFailed, UsageError
 from vmtasks.guest import Guest
@@ -92,5 +93,5 @@ def _expect_alike(guest: Guest, definition: Definition) -> None:
         raise UsageError(
             f"cannot make {definition.name} of {guest.name}: the image is Debian {wanted} for "
             f"{definition.architecture}, and the machine is {suite or 'none'} for {architecture or 'nothing we know'}",
-            hint="`inv images.list` shows which images there are",
+            hint=f"{task_line('images.list')} shows which images there are",
         )

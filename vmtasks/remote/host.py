@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any, ParamSpec, TypeVar
 
 from vmtasks import errors, events
+from vmtasks.config.here import page
 from vmtasks.config.paths import socket_dir
 from vmtasks.config.settings import HostSettings
 from vmtasks.errors import HostError, UsageError
@@ -35,7 +36,7 @@ Result = TypeVar("Result")
 ARCHITECTURE = "x86_64"
 _NAME = re.compile(r"(?:\w[\w.-]*@)?[A-Za-z0-9][\w.:-]*", re.ASCII)
 """What ssh takes for a host, and neither ssh nor a shell for anything else."""
-_OTHERS = "other places are local, ssh://HOST and ec2: see docs/providers.md"
+_OTHERS = f"other places are local, ssh://HOST and ec2: see {page('providers')}"
 _CONNECT_LIMIT_S = 10
 _PROBES = 3
 _CLOSE_LIMIT_S = 15.0

@@ -7,6 +7,7 @@ from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any, Literal, TypeVar
 
 from vmtasks import events
+from vmtasks.config.here import page
 from vmtasks.errors import UsageError
 from vmtasks.spec import Network
 
@@ -20,7 +21,7 @@ class RecipeOptions:
     """The options that every recipe has; a number that was not given is None."""
 
     on: str = field(
-        default="", metadata={"help": "where machines run: local, USER@HOST, ssh://HOST or ec2 (docs/providers.md)"}
+        default="", metadata={"help": f"where machines run: local, USER@HOST, ssh://HOST or ec2 ({page('providers')})"}
     )
     kernel: str = field(
         default="", metadata={"help": "boot each machine with another kernel: a Debian package's name, or a .deb file"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import stat
 import sys
 import time
@@ -12,11 +13,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from typing import ClassVar
 
 from invoke.exceptions import Exit
 
 from vmtasks import durable, events
 from vmtasks.config.paths import is_at
+from vmtasks.config.settings import HostSettings
 from vmtasks.errors import (
     HostError,
     Outcome,
@@ -25,6 +28,7 @@ from vmtasks.errors import (
     message_of,
     outcome_of,
 )
+from vmtasks.run.old import remove_old
 from vmtasks.run.options import RecipeOptions
 from vmtasks.run.place import make_directory
 from vmtasks.run.run import Run
@@ -51,10 +55,12 @@ def run_recorded(name: str, flags: RecipeOptions, *, source: str = "") -> Iterat
     if flags.dry_run:
         yield run
         return
-    rerun = shlex.join([os.path.relpath(sys.argv[0]) if os.sep in sys.argv[0] else sys.argv[0], *sys.argv[1:]])
-    with reporting(run.directory), interrupt_on_signals():
+    rerun = shlex.join([_program(), *sys.argv[1:]])
+    with reporting(run.directory), interrupt_on_signals(), events.listening(_Latest(run.directory)):
         events.emit(events.RunStarted(recipe=name, directory=run.directory, rerun=rerun))
         try:
+            for path in remove_old(output(), HostSettings.load()):
+                events.emit(events.Note(text=f"old results are removed: {path}"))
             yield run
             if run.failed:
                 raise _all_in_one(run.failed)
@@ -109,8 +115,45 @@ def output() -> Path:
     return Path(os.environ.get("VMTASKS_RESULTS") or "build/vmtasks")
 
 
+def _program() -> str:
+    """Return what this program is called by: its name, if that is how it is found."""
+    called, name = sys.argv[0], Path(sys.argv[0]).name
+    if os.sep not in called or shutil.which(name) == called:
+        return name
+    return os.path.relpath(called)
+
+
+class _Latest:
+    """Lets ``latest`` lead to a run as soon as a machine is asked for: a call that was wrong is no run to look at.
+
+    Where it leads nowhere, or to an earlier run of the same call, it leads to this one from the beginning.
+    """
+
+    _has_led: ClassVar[bool] = False
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._leads_there = False
+        if _Latest._has_led or not (directory.parent / "latest").exists():
+            self._lead()
+
+    def __call__(self, event: events.Event) -> None:
+        if not self._leads_there and isinstance(event, events.PhaseStarted | events.MachineStarted):
+            self._lead()
+
+    def _lead(self) -> None:
+        self._leads_there = _Latest._has_led = True
+        results = self._directory.parent
+        beside = results / f".latest.{os.getpid()}"
+        try:
+            beside.symlink_to(self._directory.name)
+            durable.rename(beside, results / "latest", lasting=False)
+        except OSError as problem:
+            raise _unwritable(problem) from problem
+
+
 def _new_directory(name: str, project: Path) -> Path:
-    """Make the directory of this run, and let ``latest`` lead to it."""
+    """Make the directory of this run."""
     is_new = not output().exists()
     try:
         results = make_directory(output(), project=project)
@@ -119,14 +162,10 @@ def _new_directory(name: str, project: Path) -> Path:
     stamp = time.strftime("%Y%m%d-%H%M%S")
     serial = next(_serials)
     path = results / (f"{name}-{stamp}-{os.getpid()}" + (f".{serial}" if serial else ""))
-    latest = results / "latest"
     try:
         if is_new:
             _keep_out(results)
         path.mkdir()
-        beside = results / f".latest.{os.getpid()}"
-        beside.symlink_to(path.name)
-        durable.rename(beside, latest, lasting=False)
     except OSError as problem:
         raise _unwritable(problem) from problem
     return path

@@ -55,6 +55,13 @@ class Run(ArtifactStore):
     _names: dict[str, Iterator[int]] = field(default_factory=dict)
     """The numbers of the next machines of each name."""
 
+    @staticmethod
+    def task_line(line: str) -> str:
+        """Return the command line that runs a recipe here, as a hint quotes it: `inv` in a checkout, else `vmtasks`."""
+        from vmtasks.config.here import task_line
+
+        return task_line(line)
+
     def project(self, source: str, image: str = "") -> Project:
         """Load the project at *source*, with *image* over its own if one is given.
 

@@ -156,7 +156,7 @@ class _Keys:
             reason = getattr(problem, "strerror", "") or "there is no key in it"
             raise HostError(
                 f"cannot log in to the guest: {path}: {reason}",
-                hint="if it is an image's, `inv images.check` removes that, and it is baked anew",
+                hint="if it is an image's, the task images.check removes that, and it is baked anew",
             ) from problem
 
 

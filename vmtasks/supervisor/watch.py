@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Never
 
 from vmtasks import events
+from vmtasks.config.here import page, task_line
 from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError, ConnectionLost, GuestLost, HostError
 from vmtasks.process.tail import last_lines, lines_of
@@ -18,12 +19,12 @@ from vmtasks.supervisor.client import SupervisorClient
 
 TURN_S = 0.5
 """How long to wait for news at a time: an interrupt is to be noticed."""
-_LOOK = "`inv doctor` looks at this host, and `inv images.check` at all that is kept on it"
+_LOOK = f"{task_line('doctor')} looks at this host, and {task_line('images.check')} at all that is kept on it"
 REMIND_S = 60.0
 """How often to say that a slot is still waited for: whoever calls us may take silence for a hang."""
 _FULL = "is the host's disk full?"
 _OVERFULL = "where that is the host's to give: machine_disk_mib (VMTASKS_MACHINE_DISK_MIB) is the limit"
-_CONFINED = "QEMU opens what the machine's image and arguments name, and nothing else: docs/security.md"
+_CONFINED = f"QEMU opens what the machine's image and arguments name, and nothing else: {page('security')}"
 
 
 class MachineWatch:

@@ -13,7 +13,8 @@ ROOT = Path(__file__).resolve().parents[3]
 
 BUFFERED = [
     "inv --list", "inv images.list", "inv images.show bookworm", "inv vm.ps", "inv vm.times", "inv vm.gc",
-    "inv images.prune", "inv doctor", "inv --help test-in-vm", "runvm --help", "runvm",
+    "inv images.prune", "inv doctor", "inv --help test-in-vm", "runvm --help", "runvm", "vmtasks --help",
+    "vmtasks doctor", "vmtasks help recipes",
 ]  # fmt: skip
 UNBUFFERED = ["inv --list", "inv images.show bookworm", "runvm --help"]
 

@@ -66,7 +66,7 @@ def test_a_bake_without_a_pocket_is_found_with_what_bakes_it_anew(
     found = {finding.says.partition(" ")[0]: finding for finding in checks._images()}
     assert found["tried"].level == ("limited" if "but no" in says else "good")
     assert found["tried"].says.endswith(f": {says}")
-    assert found["tried"].remedy == ("inv images.bake tried --refresh" if "but no" in says else "")
+    assert found["tried"].remedy == ("`inv images.bake tried --refresh`" if "but no" in says else "")
     assert "broken" not in found
 
 

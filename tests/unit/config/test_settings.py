@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vmtasks.config import paths
+from vmtasks.config import here
 from vmtasks.config.paths import cache_dir, image_dirs, socket_dir
 from vmtasks.config.settings import HostSettings
 from vmtasks.errors import UsageError
@@ -56,13 +56,32 @@ def test_an_image_directory_must_be_one(tmp_path: Path) -> None:
         image_dirs({"VMTASKS_IMAGES": str(tmp_path / "nowhere")})
 
 
-def test_own_images_lie_beside_a_checkout_and_inside_an_installed_package(tmp_path: Path) -> None:
+def test_own_images_lie_beside_a_checkout_and_inside_an_installed_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     package = tmp_path / "vmtasks"
     (tmp_path / "images").mkdir()
     package.mkdir()
-    assert paths._own_images(package) == tmp_path / "images"
+    monkeypatch.setattr(here, "PACKAGE", package)
+    assert here.beside("images") == tmp_path / "images"
+    assert here.task_line("doctor") == "`inv doctor`"
     (package / "_images").mkdir()
-    assert paths._own_images(package) == package / "_images"
+    (package / "_recipes").mkdir()
+    assert here.beside("images") == package / "_images"
+    assert here.task_line("doctor") == "`vmtasks doctor`"
+    assert here.setup_line("ec2") == "`pip install 'vmtasks[ec2]'`"
+
+
+def test_the_working_directorys_images_come_between(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "more").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert image_dirs({"VMTASKS_IMAGES": "more"}) == (tmp_path / "more", tmp_path / "images", here.beside("images"))
+    (tmp_path / "vmtasks.toml").write_text('[paths]\nimages = "nowhere"\n')
+    assert image_dirs({}) == (here.beside("images"),)
+    (tmp_path / "vmtasks.toml").write_text('[paths]\nimage = "more"\n')
+    with pytest.raises(UsageError, match=r"unknown key 'image'; did you mean 'images'\?"):
+        image_dirs({})
 
 
 @pytest.fixture

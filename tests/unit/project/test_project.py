@@ -192,7 +192,7 @@ def test_what_is_found_out_stays_where_the_file_is_silent(tmp_path: Path) -> Non
         (
             "root = '/'\n",
             "unknown key 'root'; known are 'name', 'images', 'machine', 'commands', 'build', 'install', 'artifacts', "
-            "'source'",
+            "'source', 'paths'",
         ),
     ],
 )

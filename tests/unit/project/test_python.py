@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from vmtasks.project import pip, python
+from vmtasks.project import pip
+from vmtasks.project.kinds import python
 
 
 def wanted(pyproject: dict[str, object]) -> list[str]:
     """Return what the test line has pip install."""
-    install = python.test_line(pyproject).rpartition("--no-warn-script-location ")[2].partition(" && ")[0]
+    install = python.venv_line(pyproject).rpartition("--no-warn-script-location ")[2].partition(" && ")[0]
     return shlex.split(install)
 
 
@@ -42,7 +43,7 @@ def test_what_tests_need_is_installed_with_the_project(pyproject: dict[str, obje
         (["setuptools>=61", "Wheel"], ("python3-setuptools", "python3-wheel")),
         (["poetry_core>=1.0"], ("python3-poetry-core",)),
         (["flit-core >=3.2,<4"], ("flit",)),
-        (["maturin"], ()),
+        (["maturin"], ("cargo",)),
         ("setuptools", ()),
     ],
 )

@@ -20,6 +20,7 @@ import pytest
 from vmtasks import HostError, Run, UsageError, durable, events
 from vmtasks.project import Commands, MachineSettings, Project
 from vmtasks.providers.base import BootOptions, MachineRequest
+from vmtasks.run import record
 from vmtasks.run.options import RecipeOptions, network
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -155,7 +156,8 @@ def inv(tmp_path: Path) -> Inv:
             timeout=60,
             check=False,
         )
-        latest = tmp_path / "build" / "vmtasks" / "latest"
+        runs = [path for path in (tmp_path / "build" / "vmtasks").glob("*-*-*") if path.is_dir()]
+        latest = max(runs, key=lambda path: (path / "result.json").stat().st_mtime_ns, default=tmp_path / "nowhere")
         document = latest / "result.json"
         result = json.loads(document.read_text(encoding="utf-8")) if document.exists() else {}
         return Done(status=done.returncode, stdout=done.stdout, stderr=done.stderr, latest=latest, result=result)
@@ -225,14 +227,15 @@ def test_a_recipe_calls_another_within_its_own_run(inv: Inv) -> None:
     assert done.status == 0, done.stderr
     assert done.stdout == "inner-False-2.txt\ninner-False-2.outer\n"
     assert done.result["recipe"] == "outer"
-    assert len(list(done.latest.parent.glob("[!l]*-*"))) == 1
+    assert len(list(done.latest.parent.glob("*-*-*"))) == 1
 
 
 def test_two_recipes_can_follow_each_other(inv: Inv) -> None:
     done = inv("greet", "outer")
     assert done.status == 0, done.stderr
     assert done.result["recipe"] == "outer"
-    assert len(list(done.latest.parent.glob("[!l]*-*"))) == 2
+    assert len(list(done.latest.parent.glob("*-*-*"))) == 2
+    assert (done.latest.parent / "latest").samefile(done.latest), "what a call did is told by its last run"
 
 
 def test_a_recipe_can_be_called_twice_with_other_options(inv: Inv) -> None:
@@ -300,6 +303,20 @@ def test_a_run_says_how_it_is_repeated(inv: Inv) -> None:
     assert inv("ends", "--how", "TestFailed").result["rerun"].endswith(" ends --how TestFailed")
 
 
+@pytest.mark.parametrize(("on_path", "called"), [(True, "vmtasks"), (False, "bin/vmtasks")])
+def test_a_program_that_is_found_by_its_name_is_called_by_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_path: bool, called: str
+) -> None:
+    program = tmp_path / "bin/vmtasks"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(program.parent) if on_path else os.defpath)
+    monkeypatch.setattr(sys, "argv", [str(program), "test"])
+    assert record._program() == called
+
+
 def test_a_failed_recipe_ends_the_line_of_recipes(inv: Inv) -> None:
     done = inv("ends", "--how", "TestFailed", "greet")
     assert (done.status, done.stdout) == (1, "")
@@ -315,14 +332,33 @@ def test_standard_output_has_the_products_and_nothing_else(inv: Inv) -> None:
     assert [Path(path).name for path in done.result["artifacts"]] == ["bookworm-False-1.txt"]
 
 
-def test_latest_leads_to_the_last_run(inv: Inv) -> None:
-    first = inv("greet")
-    assert first.latest.is_symlink()
-    before = first.latest.resolve()
-    second = inv("outer")
-    assert second.latest.resolve() != before
-    assert before.is_dir()
-    assert not second.latest.readlink().is_absolute(), "the tree can be moved"
+def test_latest_leads_to_the_last_run_that_asked_for_a_machine(inv: Inv, tmp_path: Path) -> None:
+    link = tmp_path / "build/vmtasks/latest"
+    # Where there is none yet, even a call that was wrong: a CI looks there.
+    assert link.samefile(inv("ends", "--how", "UsageError").latest)
+    asks = "from vmtasks import events, recipe\n@recipe\ndef asks(run):\n    with events.phase('slot'):\n        pass\n"
+    (tmp_path / "tasks.py").write_text(asks)
+    first = inv("asks")
+    assert link.samefile(first.latest)
+    assert not link.readlink().is_absolute(), "the tree can be moved"
+    (tmp_path / "tasks.py").write_text(TASKS)
+    wrong = inv("ends", "--how", "UsageError")
+    assert (wrong.status, wrong.result["outcome"]) == (64, "usage")
+    assert link.samefile(first.latest)
+    (tmp_path / "tasks.py").write_text(asks)
+    assert link.samefile(inv("asks").latest)
+    assert not link.samefile(first.latest)
+
+
+def test_old_results_go_when_a_run_begins(inv: Inv, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VMTASKS_RESULTS_RUNS", "2")
+    failed = inv("ends", "--how", "TestFailed")
+    passed = inv("greet")
+    assert failed.latest.exists()
+    third = inv("outer")
+    assert not failed.latest.exists()
+    assert f"old results are removed: build/vmtasks/{failed.latest.name}" in third.stderr
+    assert passed.latest.exists()
 
 
 def test_neither_git_nor_backups_look_at_results(inv: Inv, tmp_path: Path) -> None:
@@ -345,7 +381,7 @@ def test_results_in_a_directory_that_is_there_add_nothing_else_to_it(
 def test_results_go_where_they_are_wanted(inv: Inv, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VMTASKS_RESULTS", "else where")
     assert inv("greet").status == 0
-    assert (tmp_path / "else where/latest/result.json").exists()
+    assert list((tmp_path / "else where").glob("greet-*/result.json"))
     assert not (tmp_path / "build").exists()
 
 

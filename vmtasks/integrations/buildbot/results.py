@@ -77,17 +77,20 @@ def cut_short(document: Mapping[str, Any]) -> dict[str, Any]:
     return {**document, "outcome": outcome, "message": message}
 
 
-def build_result(document: Mapping[str, Any], *, retries: int, max_retries: int) -> BuildResult:
+def build_result(document: Mapping[str, Any], *, retries: int, max_retries: int, status: int | None = 0) -> BuildResult:
     """Return what became of the run that *document* describes.
 
     :param retries: how often it was tried before.
     :param max_retries: after how many of them the infrastructure is given up.
+    :param status: what make ended with: a run that passed is not all that a target may do.
     """
     outcome, recipe = document["outcome"], one_line(document["recipe"])
     results = _RESULTS.get(outcome, "exception")
     message = f"{recipe}: {one_line(_KILLED if outcome == RUNNING else document['message'])}"
     if results == "success":
         message = f"{recipe} passed in {duration(document['duration_s'] or 0.0)}"
+        if status:
+            results, message = "failure", f"{message}, and make ended with status {status} after that"
     elif results == "retry":
         message += f" (attempt {retries + 1} of {max_retries + 1})"
         if retries >= max_retries:

@@ -148,7 +148,9 @@ class VmTask(ShellMixin, BuildStep):  # type: ignore[misc]
             return BuildResult(results="exception", message=message)
         if self.timed_out or self.max_lines_reached:
             document = cut_short(document)
-        return build_result(document, retries=await retries_before(self.build), max_retries=self.max_retries)
+        return build_result(
+            document, retries=await retries_before(self.build), max_retries=self.max_retries, status=status
+        )
 
     async def _glob(self, pattern: str) -> list[str]:
         return list((await self._ask("glob", path=pattern)).updates["files"][-1])

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from vmtasks import events
+from vmtasks.config.here import task_line
 from vmtasks.errors import (
     ConnectionLost,
     GuestLost,
@@ -52,7 +53,8 @@ A command runs in the guest, in a login of its own; a script of several lines is
 
 The image is booted in place and keeps what is written to it; with --base-image it is made anew, and stays as well.
 """
-_TAIL = """
+_SHOW = task_line("images.show").strip("`")
+_TAIL = f"""
 In what it is more than MariaDB's runvm
   - It looks for ssh at once and is done when ssh answers: --initial-sleep is 0 unless given.
   - Who has the port is never shut down, unless it is a machine of ours whose caller is gone; it is named and awaited.
@@ -60,13 +62,13 @@ In what it is more than MariaDB's runvm
   - The log file keeps what every attempt to boot has said. The console of a boot that failed is shown.
   - No machine is left behind, not even after kill -9, and neither is a host command's child in the background. A run
     that is interrupted ends at once: its image is whole as after a power cut. There is no PID file.
-  - Machines wait for a slot of this host, as all of vmtasks do (inv vm.ps shows them).
+  - Machines wait for a slot of this host, as all of vmtasks do ({task_line("vm.ps")} shows them).
   - `=` commands get $VMTASKS_PORT, $VMTASKS_SSH_CONFIG, and ssh, scp and sftp that know the guest by the name `guest`.
   - Commands may have a limit (--command-timeout). They read nothing, unless there is a terminal on standard input and
     output, which is theirs then, or --stdin asks for it. Standard output and standard error stay apart without one;
     --terminal gives them one in any case, called $TERM.
   - The guest's host key is remembered for the run. kvm-clock stays on: --cpu=qemu64,-kvmclock has it off.
-  - Images of vmtasks (inv images.show NAME --path) boot as well, with their own kernel and keys.
+  - Images of vmtasks ({_SHOW} NAME --path) boot as well, with their own kernel and keys.
 
 Exit status
   classic   the status of the first command that failed (255: the guest was lost; 124: --command-timeout), else 0;
@@ -76,7 +78,7 @@ Exit status
 
 Examples
   runvm --base-image=bookworm.qcow2 tmp.qcow2 "= scp hello.tar.gz guest:" "tar xzf hello.tar.gz && make -C hello check"
-  runvm --port=0 --base-image="$(inv images.show bookworm --path)" tmp.qcow2 bash
+  runvm --port=0 --base-image="$({_SHOW} bookworm --path)" tmp.qcow2 bash
 """
 
 

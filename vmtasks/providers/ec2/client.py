@@ -12,11 +12,12 @@ from functools import partial
 from typing import Any
 
 from vmtasks import events
+from vmtasks.config.here import setup_line
 from vmtasks.errors import HostError, UsageError
 from vmtasks.providers.ec2.refusals import _CREDENTIALS, FAILURES, NotThere, _in_words, error_of
 from vmtasks.providers.ec2.request import ResourceTags
 
-BOTO3_HINT = "`make setup EXTRAS=ec2`; without a checkout's make, `pip install '/path/of/checkout[ec2]'`"
+BOTO3_HINT = f"{setup_line('ec2')} installs it"
 _ANSWER_LIMIT_S = 20
 _TRIES = 4
 PAUSES_S = (1.0, 2.0, 4.0, 8.0)

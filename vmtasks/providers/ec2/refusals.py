@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from vmtasks.config.here import page, task_line
 from vmtasks.errors import HostError, UsageError
 
 _CREDENTIALS = "see which credentials boto3 finds: `aws sts get-caller-identity`"
@@ -13,9 +14,9 @@ _HINTS = {
     "InvalidClientTokenId": _CREDENTIALS,
     "RequestExpired": "is this host's clock right?",
     "SignatureDoesNotMatch": _CREDENTIALS,
-    "UnauthorizedOperation": "docs/providers.md lists what these credentials must be allowed",
-    "InstanceLimitExceeded": "`inv vm.ps --on ec2` lists the machines of vmtasks",
-    "VcpuLimitExceeded": "`inv vm.ps --on ec2` lists the machines of vmtasks",
+    "UnauthorizedOperation": f"{page('providers')} lists what these credentials must be allowed",
+    "InstanceLimitExceeded": f"{task_line('vm.ps --on ec2')} lists the machines of vmtasks",
+    "VcpuLimitExceeded": f"{task_line('vm.ps --on ec2')} lists the machines of vmtasks",
     "InsufficientInstanceCapacity": "try again later, or name another `instance_type` in the image's [ec2]",
     "VPCIdNotSpecified": "no network is this account's default: name a subnet, as `ec2_subnet` in the host's settings",
 }

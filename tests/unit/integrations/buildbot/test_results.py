@@ -61,6 +61,14 @@ def test_a_pass_is_told_with_its_times_and_products() -> None:
     assert verdict.artifacts == ("/b/a.tar.gz",)
 
 
+def test_a_run_that_passed_is_not_all_that_make_did() -> None:
+    verdict = build_result(document(), retries=0, max_retries=2, status=2)
+    assert verdict.results == "failure"
+    assert verdict.message == "test-in-vm passed in 1 min 29 s, and make ended with status 2 after that"
+    failed = document(outcome="test-failed", message="no")
+    assert build_result(failed, retries=0, max_retries=2, status=2).message == "test-in-vm: no"
+
+
 def test_retries_are_counted_and_then_given_up() -> None:
     lost = document(outcome="boot", message="cannot boot test: it is silent\nand dark")
     told = [build_result(lost, retries=retries, max_retries=2) for retries in range(3)]

@@ -1,0 +1,88 @@
+"""The command: its help, and what it says of words that it does not know."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from invoke.parser import Parser
+
+from vmtasks.cli.overview import ALIASES, EXAMPLES, overview
+from vmtasks.cli.program import main, program
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_every_task_is_in_a_group_with_a_line_that_can_be_typed() -> None:
+    namespace = program().namespace
+    assert namespace is not None
+    lines = [line for group in EXAMPLES.values() for line in group]
+    shown = [line.partition(" ")[0] for line in lines]
+    assert sorted([*shown, *ALIASES.values()]) == sorted(namespace.task_names)
+    for line in lines:
+        Parser(contexts=namespace.to_contexts()).parse_argv(line.partition(" -- ")[0].split())
+
+
+def test_the_help_fits_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    namespace = program().namespace
+    assert namespace is not None
+    lines = list(overview(namespace, 100))
+    assert max(len(line) for line in lines) <= 100
+    assert "  vmtasks test --image trixie" in "\n".join(lines)
+    assert "Of this directory:" not in lines
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["tset"], "there is no task 'tset'\ndid you mean 'test'?"),
+        (["images.lst"], "there is no task 'images.lst'\ndid you mean 'images.list'?"),
+        (["frobnicate"], "there is no task 'frobnicate'\n`vmtasks --help` lists them"),
+        (["test", "--imgae", "x"], "'test' has no option --imgae\ndid you mean '--image'?"),
+        (["lint", "--zzz=1"], "'lint' has no option --zzz\n`vmtasks help lint` lists them"),
+        (["--verison"], "there is no option --verison\ndid you mean '--version'?"),
+        (["--help", "doctr"], "there is no task 'doctr'\ndid you mean 'doctor'?"),
+        (["images.show"], "'images.show' did not receive required positional arguments: 'name'"),
+    ],
+)
+def test_what_is_not_known_is_asked_about(capsys: pytest.CaptureFixture[str], words: list[str], said: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        program().run(["vmtasks", *words])
+    assert ended.value.code == 64
+    assert capsys.readouterr().err.strip() == said
+
+
+def test_help_of_a_task_is_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        program().run(["vmtasks", "help", "test"])
+    assert not ended.value.code
+    assert "--memory-mib" in capsys.readouterr().out
+
+
+def test_settings_that_are_wrong_keep_nobody_from_finding_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "vmtasks.toml").write_text("[paths]\nrecipe = 'x'\n")
+    with pytest.raises(SystemExit) as ended:
+        program().run(["vmtasks", "lint"])
+    assert ended.value.code == 64
+    told = capsys.readouterr()
+    assert "vmtasks.toml: unknown key 'recipe'" in told.out
+    assert told.err.count("unknown key 'recipe'") == 1
+
+
+def test_what_keeps_tasks_from_being_collected_is_told_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "fabric.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "fabric", raising=False)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 64
+    assert capsys.readouterr().err.startswith("cannot go on: PYTHONPATH has another fabric than")

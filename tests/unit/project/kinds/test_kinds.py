@@ -1,0 +1,247 @@
+"""What kind of project a tree is, and how it is tested: trees with the files that real projects of the kind have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vmtasks.errors import UsageError
+from vmtasks.project import Project
+from vmtasks.project.detect import detect
+from vmtasks.project.kinds.suites import suite_with
+
+
+def tree(root: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text, encoding="utf-8")
+    return root
+
+
+CARGO = '[package]\nname = "itoa"\nversion = "1.0.1"\n'
+PYPROJECT = "[build-system]\nrequires = ['hatchling']\n[project]\nname = 'snake'\nversion = '2'\n"
+CMAKE = "cmake_minimum_required(VERSION 3.5...3.27)\nproject(Fmt\n  VERSION 9.1.0 LANGUAGES CXX)\n"
+MESON = "project('json glib', 'c',\n  version: '1.6.6',\n  meson_version: '>= 0.55',\n)\n"
+
+KINDS = {
+    "make": ({"Makefile": "check: all\n\t./run\n"}, "a project with a makefile (Makefile)", "make check"),
+    "automake": (
+        {"configure.ac": "AC_INIT([yaml], [YAML_MAJOR.0])\n", "Makefile.am": "", "configure": "", "Makefile.in": ""},
+        "an Autotools project (configure.ac)",
+        "autoreconf --force --install && ./configure && make check",
+    ),
+    "autoconf alone": (
+        {"configure.in": "AC_INIT(pv, 1.6)\n", "configure": "", "Makefile.in": "test: all\n"},
+        "an Autotools project (configure.in)",
+        "./configure && make test",
+    ),
+    "a configure by hand": (
+        {"configure": "#!/bin/sh\n", "Makefile.in": "check: test\n", "CMakeLists.txt": CMAKE},
+        "an Autotools project (configure)",
+        "./configure && make check",
+    ),
+    "cmake": (
+        {"CMakeLists.txt": CMAKE + "include(CTest)\n"},
+        "a CMake project (CMakeLists.txt)",
+        "cmake -S . -B ../build -DBUILD_TESTING=ON && ",
+    ),
+    "cmake with tests below": (
+        {"CMakeLists.txt": CMAKE, "test/CMakeLists.txt": "ADD_TEST(NAME a COMMAND a)\n"},
+        "a CMake project (CMakeLists.txt)",
+        "cmake ",
+    ),
+    "a makefile that CMake made": (
+        {"CMakeLists.txt": CMAKE + "enable_testing()\n", "Makefile": "# CMAKE generated file\ntest:\n\tctest\n"},
+        "a CMake project (CMakeLists.txt)",
+        "cmake ",
+    ),
+    "meson": (
+        {
+            "meson.build": f"{MESON}subdir('lib')\n",
+            "lib/meson.build": "subdir('tests')\n",
+            "lib/tests/meson.build": "test('a', a)\n",
+        },
+        "a Meson project (meson.build)",
+        "meson setup ../build && meson test",
+    ),
+    "meson without tests, beside cmake with some": (
+        {"meson.build": f"{MESON}# test('a')\nsubdir('..')\n", "CMakeLists.txt": CMAKE + "enable_testing()\n"},
+        "a CMake project (CMakeLists.txt)",
+        "cmake ",
+    ),
+    "rust": ({"Cargo.toml": CARGO, "Makefile": "test:\n\tdocker\n"}, "a Rust crate (Cargo.toml)", "cargo test"),
+    "a rust workspace": (
+        {"Cargo.toml": "[workspace]\nmembers = ['a']\n", "Cargo.lock": ""},
+        "a workspace of Rust crates (Cargo.toml)",
+        "cargo test --workspace --locked",
+    ),
+    "python in rust": (
+        {
+            "Cargo.toml": CARGO,
+            "pyproject.toml": "[build-system]\nrequires = ['maturin']\n[project]\nname='r'\n",
+            "tests/a": "",
+        },
+        "a Python package (pyproject.toml)",
+        "python3 -m venv",
+    ),
+    "go": ({"go.mod": "module example.org/uuid/v2\n\ngo 1.19\n"}, "a Go module (go.mod)", "go test ./..."),
+    "node": (
+        {"package.json": '{"name": "ms", "version": "2.1.3", "scripts": {"test": "mocha"}}', "package-lock.json": "{}"},
+        "a Node package (package.json)",
+        "npm ci --no-audit --no-fund && npm test",
+    ),
+    "node with another's lock": (
+        {"package.json": '{"name": "@me/ms", "scripts": {"test": "jest"}}', "yarn.lock": ""},
+        "a Node package (package.json)",
+        "npx --yes yarn install --frozen-lockfile && npx yarn test",
+    ),
+    "node without tests": (
+        {"package.json": '{"name": "ms", "scripts": {"test": "echo \\"Error: no test specified\\" && exit 1"}}'},
+        "a Node package (package.json)",
+        "",
+    ),
+    "a kernel module": (
+        {"Makefile": "obj-m := loop.o\nall:\ncheck:\n", "dkms.conf": 'PACKAGE_NAME="loop"\nPACKAGE_VERSION=0.1\n'},
+        "a kernel module (Makefile)",
+        'make -C "$(ls -d /lib/modules/*/build | sort -V | tail -n 1)" M="$PWD" modules',
+    ),
+    "a kernel module in src": (
+        {"src/Kbuild": "obj-$(CONFIG_X) += x.o\nobj-m += x.o\n", "Makefile": "all:\n"},
+        "a kernel module (src/Kbuild)",
+        'make -C "$(ls -d /lib/modules/*/build | sort -V | tail -n 1)" M="$PWD/src" modules',
+    ),
+    "a debian package": ({"debian/control": "Source: a\n"}, "a Debian package (debian/control)", ""),
+    "nothing that is known": ({"README": "", "package.json": "[1]", "CMakeLists.txt": "# nothing\n"}, "", ""),
+}
+
+
+@pytest.mark.parametrize(("files", "kind", "test"), KINDS.values(), ids=KINDS)
+def test_a_tree_is_of_a_kind_and_tested_as_such(tmp_path: Path, files: dict[str, str], kind: str, test: str) -> None:
+    found = detect(tree(tmp_path, files))
+    assert found.kind == kind
+    assert found.test.line.startswith(test)
+    assert bool(found.test.line) == bool(test)
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"configure.ac": "AC_INIT([yaml], [YAML_MAJOR.YAML_MINOR])\n"}, ("yaml", "")),  # a macro's name is no version
+        ({"Cargo.toml": CARGO}, ("itoa", "1.0.1")),
+        ({"Cargo.toml": '[package]\nname = "a"\nversion = { workspace = true }\n'}, ("a", "")),
+        ({"CMakeLists.txt": CMAKE}, ("fmt", "9.1.0")),
+        ({"meson.build": MESON}, ("json-glib", "1.6.6")),
+        ({"go.mod": "module example.org/uuid/v2\n"}, ("uuid", "")),
+        ({"package.json": '{"name": "@me/ms", "version": "2.1.3"}'}, ("me-ms", "2.1.3")),
+        ({"pyproject.toml": "[tool.poetry]\nname = 'p'\nversion = '3'\n[build-system]\n"}, ("p", "3")),
+        ({"Cargo.toml": CARGO, "pyproject.toml": PYPROJECT}, ("snake", "2")),
+        ({"setup.py": "", "PKG-INFO": "Name: psutil\nVersion: 7.2\n\nVersion: none\n"}, ("psutil", "7.2")),
+    ],
+)
+def test_each_kind_tells_its_name_and_version(tmp_path: Path, files: dict[str, str], expected: tuple[str, str]) -> None:
+    found = detect(tree(tmp_path, files))
+    assert (found.name, found.version) == expected
+
+
+@pytest.mark.parametrize(
+    ("files", "packages"),
+    [
+        ({"Cargo.toml": CARGO}, ("cargo", "rustc")),
+        ({"go.mod": "module a\n"}, ("golang-go", "ca-certificates")),
+        (
+            {"CMakeLists.txt": CMAKE + "find_package(PkgConfig)\nset(SECMEM 1)\n"},
+            ("cmake", "build-essential", "pkg-config"),
+        ),
+        # A makefile calls the tools of the other kinds.
+        ({"Makefile": "test:\n", "CMakeLists.txt": CMAKE}, ("cmake", "build-essential")),
+        # ... but what is not called is not installed.
+        (
+            {"pyproject.toml": PYPROJECT, "package.json": '{"name": "docs"}'},
+            ("python3-build", "python3-venv", "python3-hatchling"),
+        ),
+        (
+            {"configure.ac": "AC_INIT(a, 1)\nAM_GNU_GETTEXT\nPKG_CHECK_MODULES([X], [x])\n", "Makefile.am": ""},
+            ("autoconf", "automake", "libtool", "gettext", "autopoint", "pkg-config"),
+        ),
+    ],
+)
+def test_a_kind_names_the_packages_of_its_tools(
+    tmp_path: Path, files: dict[str, str], packages: tuple[str, ...]
+) -> None:
+    assert detect(tree(tmp_path, files)).packages == packages
+
+
+@pytest.mark.parametrize(
+    ("files", "runs"),
+    [
+        ({"tests/test_a.py": "import pytest\n"}, "python3 -P -m pytest"),
+        ({"tests/test_a.py": "import unittest\n"}, "python3 -P -m unittest discover --start-directory tests "),
+        ({"tests/test_a.py": "import unittest\n", "tox.ini": "[testenv]\n"}, "python3 -m tox run -e py"),
+        ({"noxfile.py": "@nox.session\ndef tests(session):\n    pass\n"}, "python3 -m nox --session tests"),
+        # Who says what tests need in the metadata needs nobody who knows it.
+        ({"tests/test_a.py": "", "tox.ini": "[testenv]\n",
+          "setup.cfg": "[options.extras_require]\ndev = x\ntest =\n  y\n"}, ". '.[test]' && python3 -P -m pytest"),
+        ({"test/a.py": "", "requirements-dev.txt": "", "tox.ini": "[testenv]\n"},
+         " . --requirement requirements-dev.txt && "),
+        ({"tests/a.py": "", "pyproject.toml": "[project]\n[tool.poetry.group.dev.dependencies]\npytest = '^7'\n"},
+         " . pytest && "),
+    ],
+)  # fmt: skip
+def test_python_projects_are_tested_by_what_they_have(tmp_path: Path, files: dict[str, str], runs: str) -> None:
+    line = detect(tree(tmp_path, {"setup.py": "", **files})).test.line
+    assert line.startswith("python3 -m venv ")
+    assert runs in line
+
+
+@pytest.mark.parametrize(
+    ("tool", "oldest", "suite", "note"),
+    [
+        ("rustc", "", "bookworm", ""),
+        ("rustc", "1.63", "bookworm", ""),
+        ("rustc", "1.68", "trixie", "it wants rustc 1.68 or newer, and bookworm has 1.63.0"),
+        ("rustc", "1.88", "trixie", "it wants rustc 1.88 or newer, and the newest of our images, trixie, has 1.85.0"),
+        ("go", "1.100", "trixie", "it wants go 1.100 or newer, and the newest of our images, trixie, has 1.24.4"),
+    ],
+)
+def test_a_tool_that_must_be_newer_decides_the_image(tool: str, oldest: str, suite: str, note: str) -> None:
+    assert suite_with(tool, oldest) == (suite, note)
+
+
+def test_the_image_that_can_do_it_is_the_default_and_no_more(tmp_path: Path) -> None:
+    tree(tmp_path, {"Cargo.toml": CARGO.replace("[package]", '[package]\nrust-version = "1.68"')})
+    project = Project.load(tmp_path, {})
+    assert (project.images.build, project.images.install) == ("trixie-build", "trixie")
+    tree(tmp_path, {"vmtasks.toml": '[images]\nbuild = "mine"\n'})
+    assert Project.load(tmp_path, {}).images.build == "mine"
+
+
+def test_what_a_test_leaves_is_brought_out_unless_the_project_says_what(tmp_path: Path) -> None:
+    tree(tmp_path, {"configure.ac": "", "Makefile.am": ""})
+    assert Project.load(tmp_path, {}).artifacts.test == ("test-suite.log", "*/test-suite.log")
+    tree(tmp_path, {"vmtasks.toml": "[artifacts]\ntest = []\n"})
+    assert Project.load(tmp_path, {}).artifacts.test == ()
+
+
+@pytest.mark.parametrize("name", ["Cargo.toml", "go.mod", "package.json", "CMakeLists.txt", "meson.build", "tox.ini"])
+def test_a_file_that_leads_out_of_the_project_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "secret").write_text("S3CRET\n")
+    root = tree(tmp_path / "project", {"setup.py": "", "tests/a": ""})
+    (root / name).symlink_to(tmp_path / "secret")
+    with pytest.raises(UsageError, match="it is a link that leads out of"):
+        detect(root)
+
+
+def test_a_broken_manifest_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"Cargo.toml: it is not valid TOML"):
+        detect(tree(tmp_path, {"Cargo.toml": "[package\n"}))
+
+
+def test_a_guess_is_told_in_two_lines_and_what_was_said_is_none(tmp_path: Path) -> None:
+    tree(tmp_path / "itoa", {"Cargo.toml": CARGO.replace("[package]", '[package]\nrust-version = "1.68"')})
+    assert Project.load(tmp_path / "itoa", {}).guess("test") == (
+        "itoa 1.0.1: a Rust crate (Cargo.toml), in trixie-build: it wants rustc 1.68 or newer, and bookworm has 1.63.0",
+        "guessed: test = cargo test; packages = cargo rustc; `inv init` writes it to vmtasks.toml",
+    )
+    assert Project.load(tmp_path / "itoa", {"VMTASKS_TEST": "make test"}).guess("test") == ()
+    assert Project.load(tree(tmp_path / "empty", {"README": ""}), {}).guess("test") == ()

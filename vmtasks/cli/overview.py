@@ -1,0 +1,79 @@
+"""What ``vmtasks --help`` shows: every task in a group, as a line that can be typed, and what it does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from types import MappingProxyType
+
+from invoke.collection import Collection
+
+ALIASES: Mapping[str, str] = MappingProxyType({"test": "test-in-vm", "shell": "vm.shell", "ps": "vm.ps"})
+"""Short names, and the tasks that they are."""
+
+EXAMPLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "A project": (
+            "init --ci github",
+            "test --image trixie",
+            "run --put . -- make check",
+            "shell bookworm",
+            "config --source .",
+            "lint",
+        ),
+        "Debian packages": (
+            "source-package --source .",
+            "tarbake --out /tmp",
+            "build-deb --with-source",
+            "install-test --debs hello.deb",
+        ),
+        "Test definitions": ("lava-test-shell --definition smoke.yaml",),
+        "Images": (
+            "images.list",
+            "images.show bookworm",
+            "images.bake bookworm --refresh",
+            "images.check",
+            "images.prune",
+        ),
+        "This host": ("doctor", "setup --yes", "ps --json", "vm.times --last 5", "vm.gc", "help vmtasks.toml"),
+    }
+)
+"""A line for each task, by group: what follows ``vmtasks``."""
+_OTHERS = "Of this directory"
+
+
+def overview(namespace: Collection, width: int) -> Iterator[str]:
+    """Yield the lines of the help.
+
+    :param width: of the terminal, in characters.
+    """
+    yield "Usage: vmtasks TASK [--option VALUE …] …      vmtasks help TASK      vmtasks help PAGE"
+    shown = {line.partition(" ")[0] for lines in EXAMPLES.values() for line in lines}
+    others = tuple(name for name in sorted(namespace.task_names) if name not in {*shown, *ALIASES.values()})
+    groups = {**EXAMPLES, _OTHERS: others}
+    longest = max(len(line) for lines in groups.values() for line in lines)
+    for group, lines in groups.items():
+        if lines:
+            yield ""
+            yield f"{group}:"
+        for line in lines:
+            name = line.partition(" ")[0]
+            if name in namespace:
+                says = _first_sentence(namespace[name].__doc__ or "")
+                yield f"  vmtasks {line:{longest}}  {_cut(says, width - longest - 12)}".rstrip()
+    yield ""
+    yield "Every task has --help. Options of vmtasks itself: --version, --print-completion-script bash|zsh|fish"
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return a question about what may be meant by a word that nobody knows; empty if nothing is near."""
+    found = get_close_matches(word, list(known), n=1)
+    return f"did you mean '{found[0]}'?" if found else ""
+
+
+def _first_sentence(text: str) -> str:
+    return text.strip().partition("\n")[0].removesuffix(".")
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: max(width - 1, 0)]}…"

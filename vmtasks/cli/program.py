@@ -1,0 +1,94 @@
+"""The command ``vmtasks``: every task, without a tasks.py."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+
+from invoke.exceptions import Exit, ParseError
+from invoke.program import Program
+
+from vmtasks import __version__
+from vmtasks.cli import recipes
+from vmtasks.cli.collect import collect
+from vmtasks.cli.overview import ALIASES, nearest, overview
+from vmtasks.errors import UsageError
+
+_UNKNOWN = re.compile(r"No idea what '(.+)' is!")
+
+
+class VmtasksProgram(Program):
+    """Invoke's program, with a name and words of its own."""
+
+    def normalize_argv(self, argv: list[str] | None) -> None:
+        """Take ``help`` and ``help TASK`` for what they mean; ``help PAGE`` is a task."""
+        super().normalize_argv(argv)
+        match self.argv[1:]:
+            case ["help"]:
+                self.argv = [self.argv[0], "--help"]
+            case ["help", name] if self.namespace and name in self.namespace:
+                self.argv = [self.argv[0], "--help", name]
+
+    def parse_tasks(self) -> None:
+        """Read the tasks and their options; say which one may have been meant.
+
+        :raise UsageError: there is no such task or option, or what it needs is not there.
+        """
+        try:
+            super().parse_tasks()
+        except ParseError as problem:
+            raise self._usage(problem) from problem
+
+    def parse_cleanup(self) -> None:
+        """Do what is asked for instead of a task: the same for the name of a task that help is wanted for."""
+        try:
+            super().parse_cleanup()
+        except ParseError as problem:
+            raise self._usage(problem) from problem
+
+    def _usage(self, problem: ParseError) -> UsageError:
+        unknown = _UNKNOWN.search(str(problem))
+        if unknown is None:
+            return UsageError(str(problem))
+        word = unknown[1].partition("=")[0]
+        if word.startswith("-"):
+            task = problem.context.name if problem.context else None
+            flags = problem.context.flags if problem.context else {}
+            hint = nearest(word, [*flags, *self.initial_context.flags])
+            where = f"'{task}' has no option {word}" if task else f"there is no option {word}"
+            return UsageError(where, hint=hint or f"`vmtasks {f'help {task}' if task else '--help'}` lists them")
+        hint = nearest(word, self.collection.task_names)
+        return UsageError(f"there is no task '{word}'", hint=hint or "`vmtasks --help` lists them")
+
+    def print_help(self) -> None:
+        """Print every task in its group."""
+        print("\n".join(overview(self.collection, shutil.get_terminal_size((120, 24)).columns)))
+
+    def execute(self) -> None:
+        """Run the tasks; say first which of ours is not ours."""
+        for name in recipes.replaced():
+            own = recipes.own_recipes()
+            print(f"vmtasks: {name.replace('_', '-')} is this directory's own, from {own}", file=sys.stderr)
+        super().execute()
+
+
+def program() -> VmtasksProgram:
+    """Return the program, with all tasks and their short names."""
+    namespace = collect()
+    for alias, name in ALIASES.items():
+        if alias not in namespace.task_names and name in namespace:
+            namespace.add_task(namespace[name], name=alias)
+    return VmtasksProgram(
+        namespace=namespace, name="vmtasks", binary="vmtasks", binary_names=["vmtasks"], version=__version__
+    )
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        called = program()
+    except Exit as problem:  # as Invoke does where it is the one to collect tasks
+        print(problem.message, file=sys.stderr)
+        sys.exit(problem.code)
+    called.run()

@@ -1,0 +1,36 @@
+"""What to name to whoever uses vmtasks here: make, inv and docs/ in a checkout, `vmtasks` where pip installed it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def beside(name: str) -> Path:
+    """Return where *name* is that comes with vmtasks: at the top of a checkout, or inside the installed package."""
+    installed = PACKAGE / f"_{name}"
+    # Not the other way round: beside an installed package, a directory of that name is not ours.
+    return installed if installed.is_dir() else PACKAGE.parent / name
+
+
+def is_checkout() -> bool:
+    """Whether this package is part of a checkout, with all that lies beside it there."""
+    return not (PACKAGE / "_recipes").is_dir()
+
+
+def task_line(line: str) -> str:
+    """Return the command line that runs a task, as a message quotes it: ```inv images.list```."""
+    return f"`{'inv' if is_checkout() else 'vmtasks'} {line}`"
+
+
+def setup_line(extra: str = "") -> str:
+    """Return the command line that installs what vmtasks needs, or one of its extras."""
+    if is_checkout():
+        return f"`make setup{f' EXTRAS={extra}' if extra else ''}`"
+    return f"`pip install 'vmtasks[{extra}]'`" if extra else "`vmtasks setup`"
+
+
+def page(name: str) -> str:
+    """Return where a page of the documents can be read."""
+    return f"docs/{name}.md" if is_checkout() else f"`vmtasks help {name}`"

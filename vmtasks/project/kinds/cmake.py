@@ -1,0 +1,45 @@
+"""CMake: built beside the tree, and tested by ctest if there are tests."""
+
+from __future__ import annotations
+
+import re
+
+from vmtasks.project.kinds.kind import Guess, Tree, Way, wanted_by
+
+_PROJECT = re.compile(
+    r"^\s*+project\s*+\(\s*+([\w.+-]++)(?:[^)]*?\bVERSION\s++([0-9][\w.]*+))?", re.MULTILINE | re.IGNORECASE
+)
+_OLDEST = re.compile(r"cmake_minimum_required\s*+\(\s*+VERSION\s++([0-9.]*[0-9])", re.IGNORECASE)
+_TESTS = re.compile(r"\b(?:enable_testing\s*+\(|include\s*+\(\s*+CTest\b|add_test\s*+\()", re.IGNORECASE)
+_BUILD = 'cmake -S . -B ../build -DBUILD_TESTING=ON && cmake --build ../build --parallel "$(nproc)"'
+_CTEST = 'ctest --test-dir ../build --output-on-failure --no-tests=error --output-junit "$PWD/ctest.xml"'
+_NEEDS = {
+    "PkgConfig": ("pkg-config",),
+    "find_package(ECM": ("extra-cmake-modules",),
+    "find_package(GTest": ("libgtest-dev",),
+    "find_package(ZLIB": ("zlib1g-dev",),
+    "find_package(OpenSSL": ("libssl-dev",),
+    "find_package(CURL": ("libcurl4-openssl-dev",),
+    "find_package(Boost": ("libboost-all-dev",),
+    "Doxygen": ("doxygen",),
+}
+
+
+def look(tree: Tree) -> Guess | None:
+    """Look for a CMakeLists.txt at the root."""
+    text = tree.text("CMakeLists.txt")
+    if not (named := _PROJECT.search(text)):
+        return None
+    has_tests = _TESTS.search(text) or any(
+        _TESTS.search(tree.text(f"{directory}/CMakeLists.txt")) for directory in ("test", "tests")
+    )
+    oldest = _OLDEST.search(text)
+    return Guess(
+        kind="a CMake project",
+        known_by="CMakeLists.txt",
+        name=named[1].lower(),
+        version=named[2] or "",
+        packages=("cmake", "build-essential", *wanted_by(text, _NEEDS)),
+        tool=("cmake", oldest[1] if oldest else ""),
+        test=Way(line=f"{_BUILD} && {_CTEST}", artifacts=("ctest.xml",)) if has_tests else None,
+    )

@@ -1,0 +1,104 @@
+"""What a kind of projects is: a function from a tree to a guess, or to None where the tree is of no such kind.
+
+A guess is made of names and of the text of a few files at the root; nothing of a project runs on the host.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vmtasks.config import toml
+from vmtasks.config.bounded import read_file
+from vmtasks.project.text import text_of
+
+_NUMBERS = re.compile(r"[0-9]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """The directory of a project, to look at; a file that is no regular one inside it is a UsageError."""
+
+    root: Path
+
+    def has(self, *names: str) -> bool:
+        """Whether any of these files or directories is there."""
+        return any((self.root / name).exists() for name in names)
+
+    def text(self, name: str) -> str:
+        """Return the text of a file; an empty one if it is not there."""
+        return text_of(self.root, name) or ""
+
+    def first_text(self, *names: str) -> str:
+        """Return the text of the first of these files that is there."""
+        return next((text for name in names if (text := text_of(self.root, name)) is not None), "")
+
+    def toml(self, name: str) -> Mapping[str, Any]:
+        """Return the content of a TOML file; an empty one if it is not there."""
+        return {} if read_file(self.root / name, within=self.root) is None else toml.read(self.root / name)
+
+    def json(self, name: str) -> Mapping[str, Any]:
+        """Return the object that a JSON file holds; an empty one if it holds none."""
+        try:
+            content = json.loads(self.text(name) or "{}")
+        except (ValueError, RecursionError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """A shell line that tests a project or makes its release, and what only this needs."""
+
+    line: str
+    packages: tuple[str, ...] = ()
+    artifacts: tuple[str, ...] = ()
+    """What it leaves to look at: globs relative to the project's root."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guess:
+    """What a tree looks like, to one kind."""
+
+    kind: str
+    """In words: ``a Rust crate``."""
+    known_by: str
+    """The file that tells."""
+    name: str = ""
+    version: str = ""
+    packages: tuple[str, ...] = ()
+    """The Debian packages of its tools: needed however it is tested."""
+    test: Way | None = None
+    dist: Way | None = None
+    tool: tuple[str, str] = ("", "")
+    """A tool, and the oldest version of it that will do: which suite has that decides the image."""
+
+
+Kind = Callable[[Tree], Guess | None]
+
+
+def table(document: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
+    """Return the table that the keys lead to; an empty one if it is not there, or is something else."""
+    for key in keys:
+        inside = document.get(key)
+        document = inside if isinstance(inside, dict) else {}
+    return document
+
+
+def word(value: object) -> str:
+    """Return a text of one line as it is; an empty one for anything else."""
+    return value if isinstance(value, str) and "\n" not in value else ""
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """Return the numbers of a version, to compare."""
+    return tuple(int(found[:9]) for found in _NUMBERS.findall(version))
+
+
+def wanted_by(text: str, needs: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
+    """Return the Debian packages that words of *text* stand for."""
+    return tuple(dict.fromkeys(name for mark, names in needs.items() if mark in text for name in names))

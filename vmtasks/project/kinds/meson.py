@@ -1,0 +1,52 @@
+"""Meson: built beside the tree."""
+
+from __future__ import annotations
+
+import re
+
+from vmtasks.project.kinds.kind import Guess, Tree, Way, wanted_by
+
+_PROJECT = re.compile(r"^\s*+project\s*+\(\s*+'([\w .+-]++)'", re.MULTILINE)
+_VERSION = re.compile(r"^\s*+project\s*+\([^)]*?\bversion\s*+:\s*+'([0-9][\w.+~-]*+)'", re.MULTILINE)
+_OLDEST = re.compile(r"\bmeson_version\s*+:\s*+'\s*+>=?\s*+([0-9.]++)'")
+_TEST = re.compile(r"^\s*+test\s*+\(", re.MULTILINE)
+_SUBDIR = re.compile(r"^\s*+subdir\s*+\(\s*+'([\w./-]++)'", re.MULTILINE)
+_DEPTH = 3
+"""So deep directories are followed, to see whether there are tests."""
+_NEEDS = {
+    "i18n": ("gettext",),
+    "gnome": ("libglib2.0-dev",),
+    "gtk_doc": ("gtk-doc-tools",),
+    "cmake": ("cmake",),
+    "vala": ("valac",),
+}
+
+
+def look(tree: Tree) -> Guess | None:
+    """Look for a meson.build at the root that begins a project."""
+    text = tree.text("meson.build")
+    if not (named := _PROJECT.search(text)):
+        return None
+    version, oldest = _VERSION.search(text), _OLDEST.search(text)
+    return Guess(
+        kind="a Meson project",
+        known_by="meson.build",
+        name=named[1].strip().replace(" ", "-").lower(),
+        version=version[1] if version else "",
+        packages=("meson", "ninja-build", "pkg-config", "build-essential", *wanted_by(text, _NEEDS)),
+        tool=("meson", oldest[1] if oldest else ""),
+        test=Way(
+            line="meson setup ../build && meson test -C ../build --print-errorlogs",
+            artifacts=("../build/meson-logs/testlog.junit.xml",),
+        )
+        if _has_tests(tree, ".", text)
+        else None,
+    )
+
+
+def _has_tests(tree: Tree, directory: str, text: str, depth: int = _DEPTH) -> bool:
+    """Whether a meson.build has a test, or one of the directories that it goes into: without any, Meson is content."""
+    inside = {f"{directory}/{name}" for name in _SUBDIR.findall(text) if ".." not in name}
+    return _TEST.search(text) is not None or (
+        depth > 0 and any(_has_tests(tree, one, tree.text(f"{one}/meson.build"), depth - 1) for one in sorted(inside))
+    )

@@ -1,0 +1,104 @@
+"""Old results: those beyond the settings' bounds go when a new run begins."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from vmtasks.config.settings import HostSettings
+from vmtasks.errors import Outcome
+
+_RUN = re.compile(r"(.+)-[0-9]{8}-[0-9]{6}-[0-9]+(?:\.[0-9]+)?")
+_DAY_S = 86400.0
+_MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Past:
+    path: Path
+    age_s: float
+    size_bytes: int
+
+
+def remove_old(home: Path, settings: HostSettings) -> list[Path]:
+    """Remove the oldest runs below *home* that are too old, too many or too large together, and return them.
+
+    What never goes: the last run that passed, of each recipe and project, and a run that may not have ended yet.
+    """
+    past = sorted(_past(home), key=lambda one: one.age_s)
+    sizes = (sum(one.size_bytes for one in past[: number + 1]) for number in range(len(past)))
+    beyond = [
+        one
+        for number, (one, sum_bytes) in enumerate(zip(past, sizes, strict=True))
+        if (settings.results_days and one.age_s > settings.results_days * _DAY_S)
+        or (settings.results_runs and number >= settings.results_runs)
+        or (settings.results_mib and sum_bytes > settings.results_mib * _MIB)
+    ]
+    if not beyond:
+        return []
+    kept = set(_last_passed(past))
+    gone = [one.path for one in beyond if one.path not in kept and not _may_run(one)]
+    for path in gone:
+        shutil.rmtree(path, ignore_errors=True)  # another run may be at it as well, or it is another user's
+    return gone
+
+
+def _past(home: Path) -> Iterator[_Past]:
+    for path in home.glob("*/result.json") if home.is_dir() else ():
+        directory = path.parent
+        if directory.is_symlink() or not _RUN.fullmatch(directory.name):
+            continue
+        with suppress(FileNotFoundError):  # another run removes it
+            age_s = time.time() - path.stat().st_mtime
+            yield _Past(path=directory, age_s=age_s, size_bytes=_size_bytes(directory))
+
+
+def _size_bytes(directory: Path) -> int:
+    total = 0
+    for root, _, names in os.walk(directory):
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += (Path(root) / name).lstat().st_blocks * 512
+    return total
+
+
+def _last_passed(past: list[_Past]) -> Iterator[Path]:
+    """Yield the last run that passed of each recipe and source; *past* has the newest first."""
+    seen = set()
+    for one in past:
+        result = _result(one.path)
+        what = (result.get("recipe"), _source(str(result.get("rerun", ""))))
+        if result.get("outcome") == Outcome.PASSED and what not in seen:
+            seen.add(what)
+            yield one.path
+
+
+def _may_run(one: _Past) -> bool:
+    """Whether a run has not ended, as far as it was written down, and was heard of within a day."""
+    return _result(one.path).get("ended") is None and one.age_s < _DAY_S
+
+
+def _source(rerun: str) -> str:
+    """Return what a command line has as ``--source``; nothing if it has none."""
+    try:
+        words = shlex.split(rerun)
+    except ValueError:
+        return ""
+    given = [word.partition("=")[2] for word in words if word.startswith("--source=")]
+    return next(iter(given), words[words.index("--source") + 1] if "--source" in words[:-1] else "")
+
+
+def _result(directory: Path) -> dict[str, object]:
+    try:
+        document = json.loads((directory / "result.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}
