@@ -12,7 +12,7 @@ the directory along.
 """
 
 # Up in milliseconds; pathlib need not be loaded for a few names.
-# ruff: noqa: PTH103, PTH118, PTH123
+# ruff: noqa: PTH103, PTH118
 
 from __future__ import annotations
 

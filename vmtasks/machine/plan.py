@@ -37,7 +37,7 @@ def plan_of(
         "note": [str(form.exchange), NOTE_AT, identity.note] if identity and form.exchange else None,
         "hold": [*map(str, stands_on(launch, source))],
         "slot": {
-            "directory": None,
+            "directory": str(launch.queue) if launch.queue else None,
             "machines": settings.machines or usual.machines,
             "memory_mib": settings.memory_mib or usual.memory_mib,
             "claim_mib": machine.memory_mib,

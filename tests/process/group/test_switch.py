@@ -111,7 +111,11 @@ def test_frames_go_to_whom_they_are_for_and_broadcasts_to_all(network: Network) 
 
 def test_a_cut_is_in_effect_when_the_call_returns_and_so_is_its_end(network: Network) -> None:
     with plugged(network, *NAMES) as (server, client1, client2):
-        for cut, heal in ((("client1", "server"), ("server", "client1")), (("server", "client"), ()), (("client1",), ())):
+        for cut, heal in (
+            (("client1", "server"), ("server", "client1")),
+            (("server", "client"), ()),
+            (("client1",), ()),
+        ):
             began_s = time.monotonic()
             network.cut(*cut)
             took_s = time.monotonic() - began_s
