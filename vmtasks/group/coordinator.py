@@ -140,6 +140,7 @@ class Coordinator:
         roles = [*dict.fromkeys(self._roles.values())]
         waiting = sum(one.call.member == call.member for one in self._waiting.values())
         size = _size(call.pairs)
+        growth = size - _size(self._sent.get(call.id, {}).get(call.member, {}))
         wrong = {
             f"'{call.id}' is no id of a message: that is one word, and has no equals sign": (
                 "=" in call.id or call.id.split() != [call.id]
@@ -149,7 +150,7 @@ class Coordinator:
             ),
             f"a message carries at most {LONGEST_CHARACTERS} characters": size > LONGEST_CHARACTERS,
             f"the messages of a group have at most {MOST_CHARACTERS} characters together": (
-                self._characters + size > MOST_CHARACTERS
+                self._characters + growth > MOST_CHARACTERS
             ),
             f"at most {MOST_WAITING} calls of a member wait at once": waiting >= MOST_WAITING,
             "only members come to a sync": call.verb == "sync" and call.member not in self._roles,

@@ -167,7 +167,7 @@ def test_a_message_of_one_that_is_gone_is_still_there(talk: Talk) -> None:
     talk.coordinator.gone("client2", "it powered itself off", 0.0)
     (answer,) = talk("client1", "wait", "x")
     assert answer.messages == {"client2": {"a": "1"}}
-    talk("server", "wait-all", "x")
+    talk("server", "wait-all", "x", "client")
     assert ends(talk("client1", "send", "x"))[-1] == ("server", "wait-all", WAITED)
 
 

@@ -23,6 +23,9 @@ was true when it was. The keys:
     console}`` each.
 ``cases``
     ``{case, outcome, duration_s, message}`` each; outcome may also be ``"skipped"``.
+``messages``
+    ``{machine, verb, id, role, outcome, waited_for, duration_s, error}`` each: what machines of a group sent and
+    waited for.
 ``artifacts``, ``notes``
     Paths of the files that came out; sentences worth showing, ``{level, text}`` each.
 
@@ -45,13 +48,15 @@ from pathlib import Path
 
 from vmtasks import events as e
 from vmtasks.errors import Outcome
-from vmtasks.report.files.rows import NAMES_BEFORE, RUNNING, Case, Command, MachineRow, Phase, Remark, Row
+from vmtasks.report.files.rows import NAMES_BEFORE, RUNNING, Case, Command, MachineRow, MessageRow, Phase, Remark, Row
 from vmtasks.report.sanitize import lines_of, sanitized
 
 SCHEMA = 2
 
 _WRITE_EVERY_S = 1.0
 _EVIDENCE_LINES = 200
+_MOST_MESSAGES = 10_000
+"""How many rows of messages there are at most: guests make them."""
 _OBEYED = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 """What JSON itself lets stand in a text."""
 
@@ -76,6 +81,7 @@ class RunResult:
     commands: tuple[Command, ...] = ()
     machines: tuple[MachineRow, ...] = ()
     cases: tuple[Case, ...] = ()
+    messages: tuple[MessageRow, ...] = ()
     artifacts: tuple[Path, ...] = ()
     notes: tuple[Remark, ...] = ()
 
@@ -136,6 +142,15 @@ def _(event: e.CaseStarted, result: RunResult) -> RunResult:
 def _(event: e.CaseEnded, result: RunResult) -> RunResult:
     case = Case(case=event.case, outcome=event.outcome, message=sanitized(event.message))
     return replace(result, cases=_ended(result.cases, replace(case, duration_s=_ms(event.duration_s))))
+
+
+@_after.register
+def _(event: e.GroupCall, result: RunResult) -> RunResult:
+    if len(result.messages) >= _MOST_MESSAGES:
+        return result
+    row = MessageRow(**{field.name: getattr(event, field.name) for field in fields(MessageRow)})
+    told = replace(row, id=sanitized(row.id), error=sanitized(row.error), duration_s=_ms(row.duration_s))
+    return replace(result, messages=(*result.messages, told))
 
 
 @_after.register
