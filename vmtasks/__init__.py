@@ -27,6 +27,9 @@ if TYPE_CHECKING:
         UsageError,
         VmtasksError,
     )
+    from vmtasks.group.boot import boot_group
+    from vmtasks.group.group import Group
+    from vmtasks.group.roles import Role
     from vmtasks.guest import Guest, Result, sh
     from vmtasks.process.threads import parallel
     from vmtasks.project import Project, builddeps, pip, source_date_epoch
@@ -43,6 +46,9 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "boot": "providers.boot",
+    "boot_group": "group.boot",
+    "Group": "group.group",
+    "Role": "group.roles",
     "use_provider": "providers.boot",
     "Checkpoint": "spec",
     "Provider": "providers.base",
@@ -90,6 +96,7 @@ __all__ = [
     "Checkpoint",
     "CommandFailed",
     "ConnectionLost",
+    "Group",
     "Guest",
     "GuestLost",
     "HostError",
@@ -100,6 +107,7 @@ __all__ = [
     "Project",
     "Provider",
     "Result",
+    "Role",
     "Run",
     "Source",
     "TestFailed",
@@ -109,6 +117,7 @@ __all__ = [
     "VmtasksError",
     "apt",
     "boot",
+    "boot_group",
     "build_env",
     "builddeps",
     "changes",

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from vmtasks.group.roles import Member
+from vmtasks.group.roles import GroupMember
 
 Verb = Literal["send", "wait", "wait-all", "sync"]
 Pairs = Mapping[str, str]
@@ -25,7 +25,7 @@ MOST_WAITING = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
+class MessageCall:
     """A member, or the host, that sends something or waits for something."""
 
     serial: int
@@ -53,7 +53,7 @@ class Call:
 class Answer:
     """The end of a call."""
 
-    call: Call
+    call: MessageCall
     outcome: str
     """:data:`WAITED`, :data:`FAILED` or :data:`WITHDRAWN`."""
     error: str = ""
@@ -67,7 +67,7 @@ class Answer:
 
 @dataclass(slots=True)
 class _Waiting:
-    call: Call
+    call: MessageCall
     waited_for: tuple[str, ...]
 
 
@@ -79,7 +79,7 @@ class Coordinator:
     :param members: who is in the group.
     """
 
-    def __init__(self, members: Sequence[Member]) -> None:
+    def __init__(self, members: Sequence[GroupMember]) -> None:
         self._roles = {member.name: member.role for member in members}
         self._gone: dict[str, str] = {}
         """Why each member that is no longer there has gone."""
@@ -88,7 +88,7 @@ class Coordinator:
         self._waiting: dict[int, _Waiting] = {}
         self._characters = 0
 
-    def call(self, call: Call) -> list[Answer]:
+    def call(self, call: MessageCall) -> list[Answer]:
         """Take in a call."""
         if error := self._refusal(call):
             return [Answer(call=call, outcome=FAILED, error=error)]
@@ -135,7 +135,7 @@ class Coordinator:
             for one in self._waiting.values()
         ]
 
-    def _refusal(self, call: Call) -> str:
+    def _refusal(self, call: MessageCall) -> str:
         """Return why a call cannot be; nothing if it can."""
         roles = [*dict.fromkeys(self._roles.values())]
         waiting = sum(one.call.member == call.member for one in self._waiting.values())
@@ -186,7 +186,7 @@ class Coordinator:
             del self._waiting[one.call.serial]
         yield from (self._answer(one, now_s, WAITED) for one in through)
 
-    def _missing(self, call: Call) -> list[str]:
+    def _missing(self, call: MessageCall) -> list[str]:
         """Return the members on whom a call waits."""
         if call.verb == "sync":
             there = {
@@ -198,7 +198,7 @@ class Coordinator:
             return [] if senders else [*self._roles]
         return [name for name, role in self._roles.items() if name not in senders and call.role in ("", role)]
 
-    def _never(self, call: Call) -> str:
+    def _never(self, call: MessageCall) -> str:
         """Return why a call waits in vain; nothing if it may still be met."""
         needed = [name for name in self._missing(call) if name != call.member or call.verb != "wait"]
         lost = [name for name in needed if name in self._gone]
@@ -207,7 +207,7 @@ class Coordinator:
         reasons = "; ".join(f"{name} is gone: {self._gone[name]}" for name in lost)
         return f"{call} cannot be met any more: {reasons}"
 
-    def _lack(self, call: Call) -> str:
+    def _lack(self, call: MessageCall) -> str:
         """Say what a call still waits for."""
         if call.verb == "wait":
             return "nobody has sent it"

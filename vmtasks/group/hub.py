@@ -12,8 +12,8 @@ from dataclasses import replace
 
 from vmtasks import events
 from vmtasks.errors import TestFailed
-from vmtasks.group.coordinator import Answer, Call, Coordinator, Pairs, Verb
-from vmtasks.group.roles import HOST, Member, expand
+from vmtasks.group.coordinator import Answer, Coordinator, MessageCall, Pairs, Verb
+from vmtasks.group.roles import HOST, GroupMember, expand
 
 TURN_S = 0.2
 Take = Callable[[Answer], None]
@@ -27,7 +27,7 @@ class Hub:
     :param check: called while the host's side waits; raises when the group has ended.
     """
 
-    def __init__(self, members: Sequence[Member], *, limit_s: float, check: Callable[[], None]) -> None:
+    def __init__(self, members: Sequence[GroupMember], *, limit_s: float, check: Callable[[], None]) -> None:
         self._members = tuple(members)
         self._coordinator = Coordinator(members)
         self._limit_s = limit_s
@@ -68,8 +68,9 @@ class Hub:
         self, verb: Verb, name: str, *, role: str = "", pairs: Pairs | None = None, limit_s: float | None = None
     ) -> dict[str, Pairs]:
         answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
-        serial = self.call(HOST, verb, name, role=role, pairs=pairs or {}, take=answers.put, limit_s=limit_s)
+        serial = self.new_call()
         try:
+            self.call(serial, HOST, verb, name, role=role, pairs=pairs or {}, take=answers.put, limit_s=limit_s)
             while True:
                 self._check()
                 try:
@@ -86,8 +87,13 @@ class Hub:
 
     # --- for those that speak for members
 
+    def new_call(self) -> int:
+        """Return a number for a call that is to come."""
+        return next(self._serials)
+
     def call(
         self,
+        serial: int,
         member: str,
         verb: Verb,
         name: str,
@@ -96,10 +102,10 @@ class Hub:
         pairs: Pairs,
         take: Take,
         limit_s: float | None = None,
-    ) -> int:
-        """Ask for something; *take* is called with the answer, in any thread. Return what the call is known by."""
-        call = Call(
-            serial=next(self._serials),
+    ) -> None:
+        """Ask for something; *take* is called with the answer, in any thread, and must not call back."""
+        call = MessageCall(
+            serial=serial,
             member=member,
             verb=verb,
             id=name,
@@ -112,7 +118,6 @@ class Hub:
             self._takers[call.serial] = take
             self._give(self._coordinator.call(replace(call, at_s=time.monotonic())))
             self._news.notify()
-        return call.serial
 
     def withdraw(self, serial: int) -> None:
         """Forget a call."""

@@ -44,7 +44,7 @@ class Role:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
+class GroupMember:
     """One machine of a group."""
 
     name: str
@@ -87,7 +87,7 @@ def as_roles(roles: Mapping[str, Role | str]) -> dict[str, Role]:
     return full
 
 
-def members_of(roles: Mapping[str, Role]) -> tuple[Member, ...]:
+def members_of(roles: Mapping[str, Role]) -> tuple[GroupMember, ...]:
     """Return the members that *roles* make: named like the role, with a number behind it where there are several.
 
     :raise UsageError: there are none, too many, or two of one name.
@@ -107,12 +107,12 @@ def members_of(roles: Mapping[str, Role]) -> tuple[Member, ...]:
             raise UsageError(f"two machines of the group would be called '{name}': give one of the roles another name")
         seen.add(name)
     return tuple(
-        Member(name=name, role=role, number=number, is_essential=essential)
+        GroupMember(name=name, role=role, number=number, is_essential=essential)
         for number, (name, role, essential) in enumerate(named, 1)
     )
 
 
-def expand(members: Sequence[Member], name: str) -> list[str]:
+def expand(members: Sequence[GroupMember], name: str) -> list[str]:
     """Return the names of the members that *name*, a member's or a role's, stands for.
 
     :raise UsageError: it is neither.
@@ -131,6 +131,7 @@ def expand(members: Sequence[Member], name: str) -> list[str]:
 # is out of the group; and what the file has of an earlier boot goes.
 _JOIN = r"""
 mac=$1 address=$2 names=$3
+[ "$(cat /run/vmtasks-group/card 2>/dev/null)" = "$mac $address" ] && exit 0
 for card in /sys/class/net/*; do
     case $(cat "$card/address") in "${mac%%:??}":*) card=${card##*/} && break ;; esac
 done
@@ -145,11 +146,11 @@ ip route replace 224.0.0.0/4 dev "$card"
 sed -i '/# vmtasks group$/d' /etc/hosts
 printf '%s' "$names" >>/etc/hosts
 mkdir -p /run/vmtasks-group
-echo "$card" >/run/vmtasks-group/card
+echo "$mac $address" >/run/vmtasks-group/card
 """
 
 
-def join_command(member: Member, members: Sequence[Member]) -> list[str]:
+def join_command(member: GroupMember, members: Sequence[GroupMember]) -> list[str]:
     """Return the command that makes a machine a member: its address, and everybody's name."""
     names = "".join(f"{one.address} {one.name} # vmtasks group\n" for one in members)
     return ["/bin/sh", "-c", _JOIN, "join", member.mac, f"{member.address}/{PREFIX}", names]

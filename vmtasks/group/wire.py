@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from vmtasks.group.coordinator import Answer, Pairs, Verb
-from vmtasks.group.roles import Member
+from vmtasks.group.roles import GroupMember
 
 LONGEST_BYTES = 8 * 1024 * 1024
 """More than the kernel lets a program have of arguments: a guest that sends more is not to be heard any longer."""
@@ -80,14 +80,14 @@ def frames(received: bytearray) -> Iterator[tuple[int, bytes]]:
         del received[:end]
 
 
-def understood(data: bytes, member: Member, members: Sequence[Member]) -> Reply | Wish:
+def understood(data: bytes, member: GroupMember, members: Sequence[GroupMember]) -> Reply | Wish:
     """Return what a verb asks for, or its end where that is known at once."""
     verb, *words = (os.fsdecode(word) for word in data.split(b"\0"))
     found = _told(verb, words, member, members) or _wished(verb, words)
     return found or Reply(status=1, stderr=f"usage: {_USAGE.get(verb, verb)}\n")
 
 
-def _told(verb: str, words: list[str], member: Member, members: Sequence[Member]) -> Reply | None:
+def _told(verb: str, words: list[str], member: GroupMember, members: Sequence[GroupMember]) -> Reply | None:
     found: Reply | None = None
     match verb, words:
         case "lava-self", _:

@@ -7,8 +7,8 @@ import re
 import shlex
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
@@ -32,6 +32,8 @@ from vmtasks.run.options import RecipeOptions, accelerator, network
 from vmtasks.run.stopwatch import stopwatch
 
 if TYPE_CHECKING:
+    from vmtasks.group.group import Group
+    from vmtasks.group.roles import Role
     from vmtasks.guest import Guest
     from vmtasks.project import Project
     from vmtasks.providers.base import MachineRequest
@@ -111,6 +113,31 @@ class Run:
                 if prepare is not None:
                     do_prepare(guest, prepare)
                 yield guest
+
+    def group(
+        self, roles: Mapping[str, Role | str], *, wait_limit_s: float = 900.0, project: Project | None = None
+    ) -> AbstractContextManager[Group]:
+        """Start a group of clean machines for this run, all at once; see :func:`vmtasks.boot_group`.
+
+        :param roles: what each role is; the name of an image is one machine of it.
+        :param wait_limit_s: how long a message between them may be waited for, in seconds.
+        :param project: as in :meth:`boot`.
+        :raise UsageError: the group cannot be as it is asked for.
+        """
+        from vmtasks.run.group import group_in
+
+        def request(name: str, role: Role) -> MachineRequest:
+            return self._request(role.image, name, project, role.prepare, forkable=role.forkable)
+
+        return group_in(
+            roles,
+            flags=self.flags,
+            directory=self.directory,
+            request=request,
+            debug=self.debug,
+            wait_limit_s=wait_limit_s,
+            project=project,
+        )
 
     def _request(
         self,

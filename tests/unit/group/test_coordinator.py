@@ -16,8 +16,8 @@ from vmtasks.group.coordinator import (
     WAITED,
     WITHDRAWN,
     Answer,
-    Call,
     Coordinator,
+    MessageCall,
     Verb,
 )
 from vmtasks.group.roles import HOST, Role, members_of
@@ -43,7 +43,7 @@ class Talk:
         limit_s: float = 100.0,
         **pairs: str,
     ) -> list[Answer]:
-        call = Call(
+        call = MessageCall(
             serial=next(self._serials),
             member=member,
             verb=verb,
