@@ -32,7 +32,7 @@ test-in-vm: setup ## Build, package, install and test PROJECT in clean machines
 
 .PHONY: $(RECIPES)
 $(RECIPES): setup
-	@$(INV) $@ $(call option,--source,$(or $(SOURCE),$(PROJECT))) $(call option,--debs,$(DEBS)) $(OPTIONS)
+	@$(INV) $@ $(call option,--source,$(or $(SOURCE),$(PROJECT))) $(call option,--debs,$(DEBS)) $(call option,--job,$(JOB)) $(OPTIONS)
 
 # A worker for each processor, and few enough that tests with limits of time keep to them; ARGS="-n 0" has no workers.
 PYTEST = .venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile

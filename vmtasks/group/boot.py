@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from vmtasks import events
 from vmtasks.config.paths import socket_dir
-from vmtasks.errors import HostError, UsageError
+from vmtasks.errors import CommandFailed, HostError, UsageError
 from vmtasks.group.channel import MemberChannel
 from vmtasks.group.group import Group
 from vmtasks.group.network import switched
@@ -48,6 +48,7 @@ def boot_group(
     attempts: int | None = None,
     cold: bool = False,
     wait_limit_s: float = WAIT_LIMIT_S,
+    limit_s: float = 0.0,
     purpose: str = "",
     log_dir: Path | None = None,
 ) -> Iterator[Group]:
@@ -58,6 +59,7 @@ def boot_group(
     :param network: what each machine reaches beside the others, where its role does not say.
     :param cold: boot from the disks, whatever templates there are.
     :param wait_limit_s: how long a message may be waited for, in seconds.
+    :param limit_s: after how many seconds the whole group ends; 0: never.
     :param purpose: what it is for, for those who wait for a slot.
     :param log_dir: the directory for consoles and for the output of each command.
     :raise UsageError: the group cannot be as it is asked for.
@@ -87,13 +89,17 @@ def boot_group(
 
     full = as_roles(roles)
     requests = {member: request_of(member, full[member.role]) for member in members_of(full)}
-    with group_of(requests, wait_limit_s=wait_limit_s, log_dir=log_dir) as group:
+    with group_of(requests, wait_limit_s=wait_limit_s, limit_s=limit_s, log_dir=log_dir) as group:
         yield group
 
 
 @contextmanager
 def group_of(
-    requests: Mapping[GroupMember, MachineRequest], *, wait_limit_s: float = WAIT_LIMIT_S, log_dir: Path | None = None
+    requests: Mapping[GroupMember, MachineRequest],
+    *,
+    wait_limit_s: float = WAIT_LIMIT_S,
+    limit_s: float = 0.0,
+    log_dir: Path | None = None,
 ) -> Iterator[Group]:
     """Yield the group of the machines that are asked for."""
     members = tuple(requests)
@@ -103,6 +109,7 @@ def group_of(
             machines = stack.enter_context(_machines(group, requests, log_dir))
             stack.enter_context(group.messages.keeping_time())
             stack.enter_context(_all_at_once(group, machines, requests))
+            group.limit(limit_s)
             yield group
             group.check()
     except BaseException as problem:
@@ -199,10 +206,17 @@ def _all_at_once(group: Group, machines: Machines, requests: Mapping[GroupMember
                 prepare(guest, preparation)
             lost = partial(group.lost, member)
             channel = MemberChannel(member, group.members, guest, group.messages, lost, has_network=group.has_network)
-            channel.join()
+            group.add(member, guest)
+            try:
+                channel.join()
+            except CommandFailed as problem:
+                if group.has_network:
+                    raise
+                text = f"{guest.name} can neither send nor wait: {problem}"
+                events.emit(events.Note(machine=guest.name, text=text, level="warning"))
+                return
             channel.start()
             stacks[member].callback(channel.stop)
-            group.add(member, guest)
         except BaseException as problem:
             group.fail(problem)
             raise

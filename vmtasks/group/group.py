@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from vmtasks.errors import GuestLost, HostError, InfrastructureError, Interrupted, UsageError, VmtasksError
+from vmtasks.deadline import Deadline
+from vmtasks.errors import GuestLost, HostError, InfrastructureError, Interrupted, TimedOut, UsageError, VmtasksError
 from vmtasks.group.hub import Hub
 from vmtasks.group.network import Network
 from vmtasks.group.roles import GroupMember, expand
@@ -31,6 +34,7 @@ class Group:
     """
 
     def __init__(self, members: Sequence[GroupMember], *, wait_limit_s: float) -> None:
+        self._deadline = Deadline.after(None)
         self.members = tuple(members)
         self.messages = Hub(members, limit_s=wait_limit_s, check=self.check)
         """Messages from the host's side: ``send``, ``wait``, ``wait_all``."""
@@ -126,8 +130,23 @@ class Group:
         """
         if self.end is None and self._network is not None and not self._network.is_there:
             self.end = HostError("the network of the group is gone: its switch has ended")
+        if self.end is None and self._deadline.passed:
+            self.end = TimedOut(
+                f"the group did not end within {self._deadline.limit_s:g} s", details=tuple(self.messages.waits())
+            )
         if self.end is not None:
             raise Interrupted(f"the group has ended: {self.end}")
+
+    def finished(self, member: GroupMember) -> None:
+        """Take note that a member sends no more messages: those who wait for one of its own need not."""
+        self.messages.gone(member.name, "its tests have ended")
+
+    def ssh_env(self) -> dict[str, str]:
+        """Return variables for commands on the host: ``SSH_NAME`` is the line that runs a command in a member."""
+        return {
+            f"SSH_{re.sub('[^A-Z0-9]', '_', name.upper())}": shlex.join(guest.ssh_command)
+            for name, guest in self._guests.items()
+        }
 
     def lost(self, member: GroupMember, problem: VmtasksError) -> None:
         """Take note that a machine is gone; the group ends with it if it is essential."""
@@ -168,6 +187,10 @@ class Group:
         with self._losing:
             if self.end is None and isinstance(problem, VmtasksError) and not isinstance(problem, Interrupted):
                 self.end = problem
+
+    def limit(self, limit_s: float) -> None:
+        """Have it end after so many seconds; 0: never."""
+        self._deadline = Deadline.after(limit_s)
 
     def plug(self, network: Network) -> None:
         """Give it a network."""

@@ -37,6 +37,7 @@ def group_in(
     request: Callable[[str, Role], MachineRequest],
     debug: Callable[[Guest, VmtasksError], None],
     wait_limit_s: float,
+    limit_s: float,
     project: Project | None,
 ) -> Iterator[Group]:
     """Yield a group for a run; see :meth:`vmtasks.run.run.Run.group`.
@@ -50,7 +51,7 @@ def group_in(
     if flags.dry_run:
         sys.stdout.writelines(shlex.join(command_line(one)) + "\n" for one in requests.values())
         raise Exit(code=0)
-    with group_of(requests, wait_limit_s=wait_limit_s, log_dir=directory) as group:
+    with group_of(requests, wait_limit_s=wait_limit_s, limit_s=limit_s, log_dir=directory) as group:
         for guest in group.guests():
             guest.mask(secrets.values())
             guest.limit_s = project.commands.timeout_s if project else None

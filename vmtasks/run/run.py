@@ -115,27 +115,31 @@ class Run:
                 yield guest
 
     def group(
-        self, roles: Mapping[str, Role | str], *, wait_limit_s: float = 900.0, project: Project | None = None
+        self,
+        roles: Mapping[str, Role | str],
+        *,
+        wait_limit_s: float = 900.0,
+        limit_s: float = 0.0,
+        project: Project | None = None,
     ) -> AbstractContextManager[Group]:
         """Start a group of clean machines for this run, all at once; see :func:`vmtasks.boot_group`.
 
         :param roles: what each role is; the name of an image is one machine of it.
         :param wait_limit_s: how long a message between them may be waited for, in seconds.
+        :param limit_s: after how many seconds the whole group ends; 0: never.
         :param project: as in :meth:`boot`.
         :raise UsageError: the group cannot be as it is asked for.
         """
         from vmtasks.run.group import group_in
 
-        def request(name: str, role: Role) -> MachineRequest:
-            return self._request(role.image, name, project, role.prepare, forkable=role.forkable)
-
         return group_in(
             roles,
             flags=self.flags,
             directory=self.directory,
-            request=request,
+            request=lambda name, role: self._request(role.image, name, project, role.prepare, forkable=role.forkable),
             debug=self.debug,
             wait_limit_s=wait_limit_s,
+            limit_s=limit_s,
             project=project,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from vmtasks import events
 from vmtasks.errors import TestFailed, VmtasksError
 from vmtasks.group.channel import MemberChannel
 from vmtasks.group.hub import Hub
-from vmtasks.group.roles import Role, members_of
+from vmtasks.group.roles import Role, join_command, members_of
 from vmtasks.guest import Guest
 from vmtasks.process.threads import parallel
 from vmtasks.providers.base import BootOptions, MachineRequest
@@ -231,6 +232,11 @@ def test_a_member_that_is_lost_is_told_of(monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.setattr(rehearsal.guests["client1"], "watch", bad_news)
         until("the loss", lambda: rehearsal.lost, LIMIT_S)
         assert str(rehearsal.lost[0]) == "client1 is gone: it powered itself off"
+
+
+def test_what_a_guest_is_given_to_run_is_sound() -> None:
+    shell, option, script, *_ = join_command(MEMBERS[0], MEMBERS)
+    assert subprocess.run([shell, "-n", option, script], check=False).returncode == 0
 
 
 def test_a_hundred_messages_do_not_take_long(shared: Rehearsal, capsys: pytest.CaptureFixture[str]) -> None:
