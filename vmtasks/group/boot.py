@@ -207,6 +207,7 @@ def _all_at_once(group: Group, machines: Machines, requests: Mapping[GroupMember
             lost = partial(group.lost, member)
             channel = MemberChannel(member, group.members, guest, group.messages, lost, has_network=group.has_network)
             group.add(member, guest)
+            guest.wait_only_while(group.check)
             try:
                 channel.join()
             except CommandFailed as problem:

@@ -51,7 +51,7 @@ class LaunchConfig:
     queue: Path | None = None
     """The queue in which it waits for its slot; None: the host's. A group with slots for all has one of its own."""
     check: Callable[[], None] = lambda: None
-    """Called in every wait for the machine; raises when nothing needs it any more."""
+    """Called while the machine starts, and in each wait for its QEMU; raises when nothing needs it any more."""
     first_look_s: float = 0.0
     """How long to wait before the first look whether the guest answers."""
 

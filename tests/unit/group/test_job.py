@@ -73,7 +73,7 @@ def test_a_whole_file(tmp_path: Path) -> None:
     ("old", "new", "sentence"),
     [
         ('name = "client"', 'name = "server"', "two of [[roles]] are called 'server'"),
-        ('roles = ["client"]', 'roles = ["clients"]', "the role 'clients', which no machine has; did you mean 'client'?"),
+        ('roles = ["client"]', 'roles = ["clients"]', "'clients', which no machine has; did you mean 'client'?"),
         ('roles = ["client"]', 'roles = ["xyz"]', "which no machine has; there are server, client"),
         ('name = "server"\nimage = "bookworm"', 'name = "server"', "key 'image' in [[roles]] number 1 is missing"),
         ('image = "bookworm"\nmemory', 'image = ""\nmemory', "role 'server' has no image"),
