@@ -25,6 +25,8 @@ _TURN_S = 0.2
 _FEED_TURN_S = 0.01
 _CHUNK_BYTES = 65536
 _PIECE_BYTES = 32768
+_UNREAD_BYTES = 64 * 1024 * 1024
+"""What a guest may leave unread of its replies: one that only asks must not fill the host's memory."""
 
 
 class MemberChannel:
@@ -137,6 +139,8 @@ class MemberChannel:
                         self._hear(serial, data)
                 except ValueError:  # it is no agent of ours that sends such frames: the next one may be
                     return
+                if len(self._outgoing) >= _UNREAD_BYTES:
+                    return
                 self._send(channel)
 
     def _hear(self, serial: int, data: bytes) -> None:
@@ -165,7 +169,8 @@ class MemberChannel:
         """Have a reply sent, by the thread that serves the member."""
         with self._sending:
             if not self._over.is_set():
-                self._outgoing += frame(serial, reply.encoded())
+                if len(self._outgoing) < _UNREAD_BYTES:
+                    self._outgoing += frame(serial, reply.encoded())
                 os.eventfd_write(self._wake, 1)
 
     def _send(self, channel: Channel) -> None:

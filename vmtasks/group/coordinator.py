@@ -107,12 +107,12 @@ class Coordinator:
         return [self._answer(waiting, now_s, WITHDRAWN, "its caller has gone")] if waiting else []
 
     def gone(self, member: str, why: str, now_s: float) -> list[Answer]:
-        """Take note that a member is no longer there; those that still wait for it wait in vain."""
+        """Take note that a member sends no more, and of the sentence why; those that wait for it wait in vain."""
         self._gone.setdefault(member, why)
         own = [one for one in self._waiting.values() if one.call.member == member]
         for one in own:
             del self._waiting[one.call.serial]
-        return [*(self._answer(one, now_s, WITHDRAWN, f"it is gone: {why}") for one in own), *self._settled(now_s)]
+        return [*(self._answer(one, now_s, WITHDRAWN, why) for one in own), *self._settled(now_s)]
 
     def passed(self, now_s: float) -> list[Answer]:
         """End the calls whose deadlines have passed."""
@@ -204,8 +204,7 @@ class Coordinator:
         lost = [name for name in needed if name in self._gone]
         if not lost or (call.verb == "wait" and lost != needed):  # any sender will do there
             return ""
-        reasons = "; ".join(f"{name} is gone: {self._gone[name]}" for name in lost)
-        return f"{call} cannot be met any more: {reasons}"
+        return f"{call} cannot be met any more: {'; '.join(self._gone[name] for name in lost)}"
 
     def _lack(self, call: MessageCall) -> str:
         """Say what a call still waits for."""

@@ -139,7 +139,7 @@ class Group:
 
     def finished(self, member: GroupMember) -> None:
         """Take note that a member sends no more messages: those who wait for one of its own need not."""
-        self.messages.gone(member.name, "its tests have ended")
+        self.messages.gone(member.name, f"the tests of {member.name} have ended")
 
     def ssh_env(self) -> dict[str, str]:
         """Return variables for commands on the host: ``SSH_NAME`` is the line that runs a command in a member."""

@@ -14,6 +14,7 @@ import pytest
 from tests.waiting import until
 from vmtasks import events
 from vmtasks.errors import TestFailed, VmtasksError
+from vmtasks.group import channel
 from vmtasks.group.channel import MemberChannel
 from vmtasks.group.hub import Hub
 from vmtasks.group.roles import Role, join_command, members_of
@@ -30,10 +31,9 @@ LIMIT_S = 20.0
 class Rehearsal:
     """Three members without machines."""
 
-    def __init__(self, hub: Hub, guests: dict[str, Guest], channels: dict[str, MemberChannel]) -> None:
+    def __init__(self, hub: Hub) -> None:
         self.hub = hub
-        self.guests = guests
-        self.channels = channels
+        self.guests: dict[str, Guest] = {}
         self.calls: list[events.GroupCall] = []
         self.lost: list[VmtasksError] = []
 
@@ -52,19 +52,19 @@ def rehearsed(limit_s: float = LIMIT_S) -> Iterator[Rehearsal]:
     with ExitStack() as stack:
         hub = Hub(MEMBERS, limit_s=limit_s, check=no_check)
         stack.enter_context(hub.keeping_time())
-        rehearsal = Rehearsal(hub, {}, {})
+        rehearsal = Rehearsal(hub)
         for member in MEMBERS:
             request = MachineRequest(image="bookworm", options=BootOptions(name=member.name))
             guest = stack.enter_context(FakeProvider().machine(request))
-            channel = MemberChannel(
+            served = MemberChannel(
                 member, MEMBERS, guest, hub, rehearsal.lost.append, places="bin", directory="run", has_network=False
             )
-            channel.join()
+            served.join()
             # Its members are in one place here, so each has a cache file of its own.
             guest.query(f"sed -i 's|{CACHE}|cache.txt|' bin/lava-self")
-            channel.start()
-            stack.callback(channel.stop)
-            rehearsal.guests[member.name], rehearsal.channels[member.name] = guest, channel
+            served.start()
+            stack.callback(served.stop)
+            rehearsal.guests[member.name] = guest
 
         def hear(event: events.Event) -> None:
             if isinstance(event, events.GroupCall):
@@ -198,11 +198,11 @@ def test_a_wait_for_one_that_goes_ends_at_once() -> None:
         thread.start()
         until("a wait", rehearsal.hub.waits, LIMIT_S)
         began_s = time.monotonic()
-        rehearsal.hub.gone("client2", "its kernel panicked")
+        rehearsal.hub.gone("client2", "the kernel of client2 panicked")
         thread.join()
         assert time.monotonic() - began_s < 1
         assert results == [
-            "lava-wait-all: wait-all up client cannot be met any more: client2 is gone: its kernel panicked\n1"
+            "lava-wait-all: wait-all up client cannot be met any more: the kernel of client2 panicked\n1"
         ]
 
 
@@ -246,3 +246,13 @@ def test_a_hundred_messages_do_not_take_long(shared: Rehearsal, capsys: pytest.C
     with capsys.disabled():
         print(f"\n{100 / took_s:.0f} messages/s, one after the other")  # noqa: T201
     assert took_s < LIMIT_S
+
+
+def test_a_guest_that_leaves_too_much_unread_gets_a_new_agent(monkeypatch: pytest.MonkeyPatch) -> None:
+    with rehearsed() as rehearsal:
+        rehearsal.hub.send("big", a="x" * 10_000)
+        assert rehearsal("client1", "lava-wait big; wc -c <cache.txt") == "10008\n0"
+        monkeypatch.setattr(channel, "_UNREAD_BYTES", 1000)
+        assert rehearsal("client1", "lava-wait big") == "lava-wait: the host has gone away\n1"
+        assert rehearsal("client1", "lava-self") == "client1\n0"
+        assert not rehearsal.lost

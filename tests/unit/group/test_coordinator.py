@@ -153,11 +153,13 @@ def test_a_wait_for_one_that_is_gone_ends_unless_its_message_is_there(
     talk: Talk, verb: Verb, role: str, gone: str, is_over: bool
 ) -> None:
     talk("client1", verb, "x", role)
-    answers = [one for name in gone.split() for one in talk.coordinator.gone(name, "its kernel panicked", 3.0)]
+    answers = [
+        one for name in gone.split() for one in talk.coordinator.gone(name, f"the kernel of {name} panicked", 3.0)
+    ]
     assert ends(answers) == ([("client1", verb, FAILED)] if is_over else [])
     if is_over:
         assert answers[0].error.startswith(f"{verb} x{f' {role}' if role else ''} cannot be met any more: ")
-        assert "client2 is gone: its kernel panicked" in answers[0].error
+        assert "the kernel of client2 panicked" in answers[0].error
         # Whoever comes later learns the same, at once.
         assert ends(talk("client1", verb, "x", role)) == [("client1", verb, FAILED)]
 
