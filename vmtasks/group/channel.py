@@ -10,8 +10,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from vmtasks.errors import ConnectionLost, GuestLost, HostError, Interrupted, TestFailed, VmtasksError
-from vmtasks.group import guest_programs
 from vmtasks.group.coordinator import WITHDRAWN, Answer
+from vmtasks.group.guest_programs import USUAL, GuestPaths, agent_command, install_script
 from vmtasks.group.hub import Hub
 from vmtasks.group.roles import GroupMember, join_command
 from vmtasks.group.wire import Reply, frame, frames, reply_to, understood
@@ -33,8 +33,7 @@ class MemberChannel:
     """Serves one member for as long as it lives, through reboots and broken connections.
 
     :param lost: called, once, with what became of the machine.
-    :param places: where the verbs go.
-    :param directory: where the agent has its socket.
+    :param paths: where things are in the guest.
     :param has_network: whether it has a card on the group's network.
     """
 
@@ -46,8 +45,7 @@ class MemberChannel:
         hub: Hub,
         lost: Callable[[VmtasksError], None],
         *,
-        places: str = guest_programs.PLACES,
-        directory: str = guest_programs.DIRECTORY,
+        paths: GuestPaths = USUAL,
         has_network: bool = True,
     ) -> None:
         self._member = member
@@ -55,8 +53,7 @@ class MemberChannel:
         self._guest = guest
         self._hub = hub
         self._lost = lost
-        self._places = places
-        self._directory = directory
+        self._paths = paths
         self._has_network = has_network
         self._over = threading.Event()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -73,8 +70,7 @@ class MemberChannel:
         """
         if self._has_network:
             self._guest.query(join_command(self._member, self._members))
-        program = guest_programs.verb_program(self._directory)
-        self._guest.query(guest_programs.install_command(self._places, self._directory), stdin=program)
+        self._guest.query(["/bin/sh", "-s"], stdin=install_script(self._paths))
 
     def start(self) -> None:
         """Serve it from now on, in a thread."""
@@ -117,7 +113,7 @@ class MemberChannel:
         has_begun = False
         with self._sending:
             self._outgoing.clear()
-        with self._guest.channel(guest_programs.agent_command(self._directory)) as channel:
+        with self._guest.channel(agent_command(self._paths)) as channel:
             while not self._over.is_set():
                 if not channel.recv_ready():
                     if channel.eof_received:

@@ -126,6 +126,9 @@ def expand(members: Sequence[GroupMember], name: str) -> list[str]:
     return found
 
 
+JOINED = "/run/vmtasks-group"
+"""A directory in a member that goes with its boot."""
+
 # The card is known by its address, a member's or still the template's. Its own comes first: with the template's, all
 # copies would be one to the switch. Multicast without an interface of its own goes where the default route leads, which
 # is out of the group; and what the file has of an earlier boot goes.

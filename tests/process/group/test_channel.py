@@ -16,6 +16,7 @@ from vmtasks import events
 from vmtasks.errors import TestFailed, VmtasksError
 from vmtasks.group import channel
 from vmtasks.group.channel import MemberChannel
+from vmtasks.group.guest_programs import GuestPaths
 from vmtasks.group.hub import Hub
 from vmtasks.group.roles import Role, join_command, members_of
 from vmtasks.guest import Guest
@@ -24,7 +25,8 @@ from vmtasks.providers.base import BootOptions, MachineRequest
 from vmtasks.testing.fake_provider import FakeProvider
 
 MEMBERS = members_of({"server": Role(image="x"), "client": Role(image="x", count=2)})
-CACHE = "/tmp/lava_multi_node_cache.txt"
+PATHS = GuestPaths(verbs="bin", socket="run/socket", cache="own")
+"""Relative ones: each member has a directory of its own here."""
 LIMIT_S = 20.0
 
 
@@ -56,12 +58,8 @@ def rehearsed(limit_s: float = LIMIT_S) -> Iterator[Rehearsal]:
         for member in MEMBERS:
             request = MachineRequest(image="bookworm", options=BootOptions(name=member.name))
             guest = stack.enter_context(FakeProvider().machine(request))
-            served = MemberChannel(
-                member, MEMBERS, guest, hub, rehearsal.lost.append, places="bin", directory="run", has_network=False
-            )
+            served = MemberChannel(member, MEMBERS, guest, hub, rehearsal.lost.append, paths=PATHS, has_network=False)
             served.join()
-            # Its members are in one place here, so each has a cache file of its own.
-            guest.query(f"sed -i 's|{CACHE}|cache.txt|' bin/lava-self")
             served.start()
             stack.callback(served.stop)
             rehearsal.guests[member.name] = guest
@@ -110,7 +108,7 @@ def test_what_a_verb_prints_and_how_it_ends(shared: Rehearsal, line: str, printe
 def test_a_message_arrives_whole_whatever_is_in_it(shared: Rehearsal) -> None:
     value = "a=b  'c' \"d\" > <e> $f \\g\n\th ü *"
     shared.guests["server"].run(["bin/lava-send", "odd", f"key={value}", "empty=", "two=2"])
-    assert shared("client1", "lava-wait odd && cat cache.txt") == (
+    assert shared("client1", "lava-wait odd && cat own_cache.txt") == (
         f"server:key={value}\nserver:empty=\nserver:two=2\n0"
     )
     assert shared.hub.wait("odd") == {"server": {"key": value, "empty": "", "two": "2"}}
@@ -119,19 +117,19 @@ def test_a_message_arrives_whole_whatever_is_in_it(shared: Rehearsal) -> None:
 def test_a_message_carries_a_mebibyte(shared: Rehearsal) -> None:
     made = "perl -e 'print join(\"\", map { chr(33 + $_ % 90) } 1 .. 1048000)' >big"
     assert shared("server", f"{made}; lava-send big --file data=big") == "0"
-    got = "lava-wait big; sed 's/^server:data=//' cache.txt | tr -d '\\n' | md5sum"
+    got = "lava-wait big; sed 's/^server:data=//' own_cache.txt | tr -d '\\n' | md5sum"
     assert shared("client1", got) == shared("server", "md5sum <big")
     assert "a message carries at most" in shared("server", "cat big big >bigger; lava-send bigger --file data=bigger")
 
 
 def test_the_cache_file_is_of_the_last_wait_alone(shared: Rehearsal) -> None:
     shared("server", "lava-send one a=1; lava-send none")
-    assert shared("client1", "lava-wait one; cut -d = -f 2 cache.txt") == "1\n0"
-    assert shared("client1", "lava-send two b=2; cat cache.txt") == "server:a=1\n0"
-    assert shared("client1", "lava-wait none; ls cache.txt 2>/dev/null") == "2"
-    assert shared("client1", "ln -s elsewhere cache.txt; lava-wait two; cat cache.txt; ls elsewhere 2>&1 | wc -l") == (
-        "client1:b=2\n1\n0"
-    )
+    assert shared("client1", "lava-wait one; cut -d = -f 2 own_cache.txt") == "1\n0"
+    assert shared("client1", "lava-send two b=2; cat own_cache.txt") == "server:a=1\n0"
+    assert shared("client1", "lava-wait none; ls own_cache.txt 2>/dev/null") == "2"
+    assert shared(
+        "client1", "ln -s elsewhere own_cache.txt; lava-wait two; cat own_cache.txt; ls elsewhere 2>&1 | wc -l"
+    ) == ("client1:b=2\n1\n0")
 
 
 def test_verbs_work_in_pipes_in_the_background_without_input_and_several_at_once(shared: Rehearsal) -> None:
@@ -166,7 +164,7 @@ def test_a_barrier_holds_until_all_are_there_and_quickly_lets_go(shared: Rehears
 
 def test_the_host_has_its_say(shared: Rehearsal) -> None:
     shared.hub.send("go", where="there")
-    assert shared("client1", "lava-wait go; cat cache.txt") == "host:where=there\n0"
+    assert shared("client1", "lava-wait go; cat own_cache.txt") == "host:where=there\n0"
     shared("client1", "lava-send back a=1")
     assert shared.hub.wait("back") == {"client1": {"a": "1"}}
     with pytest.raises(
@@ -219,7 +217,7 @@ def test_an_agent_that_is_ended_comes_back_and_no_other_member_notices() -> None
         rehearsal.guests["client1"].query(KILL)
         until("another agent", lambda: rehearsal("client1", "stat -c %z run/socket") != before, LIMIT_S)
         assert rehearsal("client1", "lava-send again x=1") == "0"
-        assert rehearsal("server", "lava-wait again; sed -n 1p cache.txt || true") == "client1:x=1\n0"
+        assert rehearsal("server", "lava-wait again; sed -n 1p own_cache.txt || true") == "client1:x=1\n0"
         assert not rehearsal.lost
 
 
@@ -239,6 +237,24 @@ def test_what_a_guest_is_given_to_run_is_sound() -> None:
     assert subprocess.run([shell, "-n", option, script], check=False).returncode == 0
 
 
+def test_members_tell_each_other_what_their_cards_are_like(shared: Rehearsal) -> None:
+    card = "sed -i '2i ip() { echo 1: lo inet 198.18.0.7/20 brd 198.18.15.255 scope global lo; }' bin/lava-network"
+    for member in ("server", "client1", "client2"):
+        assert shared(member, f"{card}; lava-network broadcast lo") == "0"
+    assert shared("client1", "lava-network query server ipv4") == "lava-network: nothing was collected yet\n1"
+    assert shared("client1", "lava-network collect lo client; lava-network query server ipv4") == "198.18.0.7\n0"
+    assert shared("client1", "lava-network query server netmask; lava-network query serv ipv4") == "255.255.240.0\n0"
+    assert shared("client1", "lava-network query server mac") == "00:00:00:00:00:00\n0"
+    assert shared("client1", "echo first >h; lava-network hosts h; cat h") == (
+        "first\n198.18.0.7\tserver\n198.18.0.7\tclient1\n198.18.0.7\tclient2\n0"
+    )
+    assert shared("client1", "lava-network alias-hosts a; cat a") == (
+        "198.18.0.7\tserver\tserver01\n198.18.0.7\tclient1\tclient01\n198.18.0.7\tclient2\tclient02\n0"
+    )
+    assert shared("client1", "lava-network nonsense x").startswith("usage: ")
+    assert shared("client1", "lava-network broadcast no0") == "lava-network: there is no interface no0\n1"
+
+
 def test_a_hundred_messages_do_not_take_long(shared: Rehearsal, capsys: pytest.CaptureFixture[str]) -> None:
     began_s = time.monotonic()
     assert shared("client1", "i=0; while [ $i -lt 100 ]; do lava-send m$i a=1; i=$((i+1)); done") == "0"
@@ -251,7 +267,7 @@ def test_a_hundred_messages_do_not_take_long(shared: Rehearsal, capsys: pytest.C
 def test_a_guest_that_leaves_too_much_unread_gets_a_new_agent(monkeypatch: pytest.MonkeyPatch) -> None:
     with rehearsed() as rehearsal:
         rehearsal.hub.send("big", a="x" * 10_000)
-        assert rehearsal("client1", "lava-wait big; wc -c <cache.txt") == "10008\n0"
+        assert rehearsal("client1", "lava-wait big; wc -c <own_cache.txt") == "10008\n0"
         monkeypatch.setattr(channel, "_UNREAD_BYTES", 1000)
         assert rehearsal("client1", "lava-wait big") == "lava-wait: the host has gone away\n1"
         assert rehearsal("client1", "lava-self") == "client1\n0"
