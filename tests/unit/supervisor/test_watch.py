@@ -24,7 +24,7 @@ class Said:
         return self._messages.popleft() if self._messages else None
 
 
-def watching(*messages: dict[str, Any], check: Any = lambda: None) -> MachineWatch:  # noqa: ANN401
+def watching(*messages: dict[str, Any], check: Any = lambda: None) -> MachineWatch:
     watch = MachineWatch(cast("SupervisorClient", Said(*messages)), "m", Path("/nowhere"), check)
     watch.booted = True
     return watch
