@@ -109,6 +109,13 @@ class GroupJob:
             if names.count(name) > 1:
                 raise UsageError(f"two of [[roles]] are called '{name}'", hint="count makes several machines of one")
         members_of(as_roles(self.as_roles()))
+        for one in self.roles:
+            reach = one.network or self.group.network
+            if one.packages and reach in ("none", "restricted"):
+                raise UsageError(
+                    f"role '{one.name}' cannot install packages: its network is '{reach}'",
+                    hint='have them in an image of your own (images/README.md), or give the role network = "user"',
+                )
         titles = [test.name for test in self.tests]
         for test in self.tests:
             if titles.count(test.name) > 1:

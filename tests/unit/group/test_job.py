@@ -18,6 +18,7 @@ wait_limit_s = 60
 name = "server"
 image = "bookworm"
 memory_mib = 512
+network = "user"
 packages = ["iperf3"]
 
 [[roles]]
@@ -25,7 +26,6 @@ name = "client"
 image = "bookworm"
 count = 2
 essential = false
-network = "user"
 
 [[tests]]
 name = "serve"
@@ -59,8 +59,8 @@ def test_a_whole_file(tmp_path: Path) -> None:
     job = load(tmp_path, JOB)
     roles = job.as_roles()
     server, client = roles["server"], roles["client"]
-    assert (server.memory_mib, server.network, server.essential, server.count) == (512, "none", True, 1)
-    assert (client.memory_mib, client.network, client.essential, client.count) == (None, "user", False, 2)
+    assert (server.memory_mib, server.network, server.essential, server.count) == (512, "user", True, 1)
+    assert (client.memory_mib, client.network, client.essential, client.count) == (None, "none", False, 2)
     assert server.prepare is not None
     assert server.prepare.key == "packages: iperf3"
     assert client.prepare is None
@@ -80,6 +80,7 @@ def test_a_whole_file(tmp_path: Path) -> None:
         ("count = 2", "count = 0", "key 'count' in [[roles]] number 2 must be a whole number of at least 1"),
         ("count = 2", 'count = "2"', "key 'count' in [[roles]] number 2 must be a whole number"),
         ("count = 2", "cuont = 2", "unknown key 'cuont' in [[roles]] number 2; did you mean 'count'?"),
+        ('network = "user"\n', "", "role 'server' cannot install packages: its network is 'none'"),
         ("[group]", "[groups]", "unknown key 'groups'; did you mean 'group'?"),
         ('name = "measure"', 'name = "serve"', "two of [[tests]] are called 'serve'"),
         ('run = "true"', 'run = " "', "test 'look' runs nothing"),
