@@ -13,7 +13,7 @@ from vmtasks.errors import ConnectionLost, GuestLost, HostError, Interrupted, Te
 from vmtasks.group.coordinator import WITHDRAWN, Answer
 from vmtasks.group.guest_programs import USUAL, GuestPaths, agent_command, install_script
 from vmtasks.group.hub import Hub
-from vmtasks.group.roles import GroupMember, join_command
+from vmtasks.group.roles import GroupMember, join_script
 from vmtasks.group.wire import Reply, frame, frames, reply_to, understood
 
 if TYPE_CHECKING:
@@ -68,9 +68,8 @@ class MemberChannel:
 
         :raise CommandFailed: it cannot be.
         """
-        if self._has_network:
-            self._guest.query(join_command(self._member, self._members))
-        self._guest.query(["/bin/sh", "-s"], stdin=install_script(self._paths))
+        network = join_script(self._member, self._members) if self._has_network else b""
+        self._guest.query(["/bin/sh", "-s"], stdin=network + install_script(self._paths))
 
     def start(self) -> None:
         """Serve it from now on, in a thread."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -153,7 +154,8 @@ echo "$mac $address" >/run/vmtasks-group/card
 """
 
 
-def join_command(member: GroupMember, members: Sequence[GroupMember]) -> list[str]:
-    """Return the command that makes a machine a member: its address, and everybody's name."""
+def join_script(member: GroupMember, members: Sequence[GroupMember]) -> bytes:
+    """Return the shell script that makes a machine a member: its address, and everybody's name."""
     names = "".join(f"{one.address} {one.name} # vmtasks group\n" for one in members)
-    return ["/bin/sh", "-c", _JOIN, "join", member.mac, f"{member.address}/{PREFIX}", names]
+    words = shlex.join([member.mac, f"{member.address}/{PREFIX}", names])
+    return f"(\nset -- {words}\n{_JOIN}) || exit 1\n".encode()

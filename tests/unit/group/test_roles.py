@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vmtasks.errors import UsageError
-from vmtasks.group.roles import Role, as_roles, expand, join_command, members_of
+from vmtasks.group.roles import Role, as_roles, expand, join_script, members_of
 from vmtasks.machine.checkpoint import machine_as_data, machine_from
 from vmtasks.qemu.argv import qemu_argv
 from vmtasks.spec import GroupCard, Machine
@@ -62,9 +62,8 @@ def test_addresses_and_names_of_the_largest_group_are_all_different() -> None:
 
 def test_who_joins_is_told_its_address_and_everybodys_name() -> None:
     (member, *_) = members_of(ROLES)
-    words = join_command(member, members_of(ROLES))[-3:]
-    assert words[:2] == ["56:6d:74:00:00:01", "198.18.0.1/16"]
-    assert words[2].splitlines()[1] == "198.18.0.2 client1 # vmtasks group"
+    script = join_script(member, members_of(ROLES)).decode()
+    assert "\nset -- 56:6d:74:00:00:01 198.18.0.1/16 '198.18.0.1 server # vmtasks group\n198.18.0.2 client1 #" in script
 
 
 def test_what_is_frozen_of_a_member_has_its_card_but_neither_its_address_nor_its_socket() -> None:
