@@ -18,6 +18,7 @@ from vmtasks import (
     Interrupted,
     Role,
     Run,
+    TestFailed,
     TimedOut,
     UsageError,
     boot_group,
@@ -206,6 +207,17 @@ def test_a_dry_run_prints_and_starts_nothing(tmp_path: Path) -> None:
     run = Run(recipe="group", flags=RecipeOptions(dry_run=True), directory=tmp_path)
     with pytest.raises(UsageError, match="cannot print the command line of one: it is a fake"), run.group({"one": "x"}):
         pytest.fail("it has started")
+
+
+def test_members_bring_out_together_what_their_run_may(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VMTASKS_ARTIFACTS_MIB", "1")
+    with run.group({"one": "bookworm", "other": "bookworm"}) as group:
+        group.run_all("head -c 700000 /dev/zero >file")
+        group["one"].get("file", tmp_path / "first")
+        with pytest.raises(TestFailed, match="cannot take more than 1 MiB out of the guests of one run"):
+            group["other"].get("file", tmp_path / "second")
 
 
 def test_members_in_two_places_are_no_group() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vmtasks.errors import UsageError
+from vmtasks.errors import HostError, UsageError
 from vmtasks.group.roles import Role, as_roles, expand, join_script, members_of
 from vmtasks.machine.checkpoint import machine_as_data, machine_from
 from vmtasks.qemu.argv import qemu_argv
@@ -74,6 +74,8 @@ def test_what_is_frozen_of_a_member_has_its_card_but_neither_its_address_nor_its
     older = machine_as_data(Machine(name="alone", disk=Path("/d")))
     del older["group_card"]
     assert machine_from(older).group_card is None
+    with pytest.raises(HostError, match="is damaged"):
+        machine_from({**older, "group_card": "yes"})
 
 
 def test_a_card_is_plugged_into_its_port_and_one_that_is_not_hears_nothing() -> None:
