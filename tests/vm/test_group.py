@@ -131,7 +131,7 @@ def test_a_cut_takes_effect_at_once_without_the_guest_and_heals(group: Group) ->
     assert heard(group["server"])["on"] == at_first
     group.network.heal("client", "server")
     until("words after it", lambda: heard(group["server"])["on"] > at_first, LIMIT_S)
-    group["client"].query("pkill -f /run/program; :")
+    group["client"].query("pkill -f '[/]run/program'; :")
     background(group["client"], COUNT, group["client"].query("getent hosts client").split()[0])
 
 

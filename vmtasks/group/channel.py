@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from vmtasks.errors import ConnectionLost, GuestLost, HostError, Interrupted, TestFailed, VmtasksError
 from vmtasks.group.coordinator import WITHDRAWN, Answer
-from vmtasks.group.guest_programs import USUAL, GuestPaths, agent_command, install_script
+from vmtasks.group.guest_programs import USUAL, GuestPaths, agent_command, join_command, joined_with
 from vmtasks.group.hub import Hub
-from vmtasks.group.roles import GroupMember, join_script
+from vmtasks.group.roles import GroupMember
 from vmtasks.group.wire import Reply, frame, frames, reply_to, understood
 
 if TYPE_CHECKING:
@@ -68,8 +68,8 @@ class MemberChannel:
 
         :raise CommandFailed: it cannot be.
         """
-        network = join_script(self._member, self._members) if self._has_network else b""
-        self._guest.query(["/bin/sh", "-s"], stdin=network + install_script(self._paths))
+        command = join_command(self._paths, self._member, has_network=self._has_network)
+        self._guest.query(command, stdin=joined_with(self._paths, self._members))
 
     def start(self) -> None:
         """Serve it from now on, in a thread."""

@@ -8,11 +8,10 @@ the background, without a terminal, and beside others. The agent is a command on
 
 from __future__ import annotations
 
-import os
-import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vmtasks.group.roles import JOINED
+from vmtasks.group.roles import PREFIX, GroupMember
 from vmtasks.group.wire import ALL_VERBS
 
 
@@ -21,7 +20,8 @@ class GuestPaths:
     """Where things are in a guest."""
 
     verbs: str = "/usr/local/bin"
-    socket: str = f"{JOINED}/socket"
+    socket: str = "/run/vmtasks-group/socket"
+    """In a directory that goes with the machine's boot."""
     cache: str = "/tmp/lava_multi_node"  # noqa: S108 - it is LAVA's, and scripts read it there
     """What the names of cache files begin with."""
 
@@ -194,17 +194,58 @@ while (1) {
 """
 
 
-def install_script(paths: GuestPaths) -> bytes:
-    """Return the shell script that puts the verbs into a guest."""
-    first, *others = ALL_VERBS
-    programs = {first: _VERB, "lava-network": _NETWORK, "lava-echo-ipv4": _ADDRESS}
-    directories = shlex.join([paths.verbs, os.path.dirname(paths.socket)])  # noqa: PTH120 - not of this host
-    lines = ["set -e", f"mkdir -p {directories}", f"cd {shlex.quote(paths.verbs)}"]
-    for name, program in programs.items():
-        text = paths.put_into(program).rstrip("\n")
-        lines += [f"rm -f {name}", f"cat >{name} <<'END OF {name}'", text, f"END OF {name}"]
-    lines += [f"chmod 755 {' '.join(programs)}", *(f"ln -sf {first} {one}" for one in others)]
-    return "\n".join([*lines, ""]).encode()
+# One program, because each one that starts takes an emulated machine a tenth of a second. The card is known by its
+# address, a member's or still the template's. Its own comes first: with the template's, all copies would be one to the
+# switch. Multicast without an interface of its own goes where the default route leads, which is out of the group.
+_JOIN = r"""
+use strict; use warnings;
+my ($verbs, $socket, $mac, $address, @links) = @ARGV;
+(my $directory = $socket) =~ s{/[^/]*$}{};
+sub get { my ($path) = @_; open my $f, "<", $path or return ""; local $/; return scalar <$f> // "" }
+sub put {
+    my ($path, $text) = @_;
+    open my $f, ">", $path or die "$path: $!\n";
+    print $f $text;
+    close $f or die "$path: $!\n";
+}
+for my $path ($verbs, $directory) { my $so_far = ""; for (split m{/}, $path) { $so_far .= "$_/"; mkdir $so_far } }
+my ($names, %program) = do { local $/; split /\0/, <STDIN>, -1 };
+for my $name (keys %program) {
+    unlink "$verbs/$name";
+    put("$verbs/$name", $program{$name});
+    chmod 0755, "$verbs/$name";
+}
+my $first = shift @links;
+for my $name (@links) { unlink "$verbs/$name"; symlink $first, "$verbs/$name" or die "$verbs/$name: $!\n" }
+exit if !$mac || get("$directory/card") eq "$mac $address";  # it has been here in this boot
+my $kind = substr $mac, 0, 14;
+my ($card) = map { m{([^/]+)/address$} } grep { get($_) =~ /^\Q$kind\E/ } glob "/sys/class/net/*/address";
+die "it has no card on the group's network\n" unless defined $card;
+open my $ip, "|-", "ip", "-batch", "-" or die "ip: $!\n";
+print $ip "link set $card down\nlink set $card address $mac\naddress flush dev $card\nlink set $card up\n",
+    "address add $address broadcast + dev $card\nroute replace 224.0.0.0/4 dev $card\n";
+close $ip or die "ip failed on $card\n";
+my $hosts = join "", grep { !/# vmtasks group$/ } split /^/, get("/etc/hosts");
+put("/etc/hosts", $hosts . $names);
+put("$directory/card", "$mac $address");
+"""
+
+
+def join_command(paths: GuestPaths, member: GroupMember, *, has_network: bool) -> list[str]:
+    """Return the command that makes a machine a member: its address, everybody's name, the verbs.
+
+    It reads :func:`joined_with`.
+    """
+    card = [member.mac, f"{member.address}/{PREFIX}"] if has_network else ["", ""]
+    return ["perl", "-e", _JOIN, paths.verbs, paths.socket, *card, *ALL_VERBS]
+
+
+def joined_with(paths: GuestPaths, members: Sequence[GroupMember]) -> bytes:
+    """Return what a machine becomes a member with."""
+    names = "".join(f"{one.address} {one.name} # vmtasks group\n" for one in members)
+    programs = {ALL_VERBS[0]: _VERB, "lava-network": _NETWORK, "lava-echo-ipv4": _ADDRESS}
+    words = [word for name, program in programs.items() for word in (name, paths.put_into(program))]
+    return "\0".join([names, *words]).encode()
 
 
 def agent_command(paths: GuestPaths) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -125,37 +124,3 @@ def expand(members: Sequence[GroupMember], name: str) -> list[str]:
         more = f"did you mean '{near[0]}'?" if near else "there are " + ", ".join(f"'{one}'" for one in known)
         raise UsageError(f"there is no member and no role '{name}' in the group; {more}")
     return found
-
-
-JOINED = "/run/vmtasks-group"
-"""A directory in a member that goes with its boot."""
-
-# The card is known by its address, a member's or still the template's. Its own comes first: with the template's, all
-# copies would be one to the switch. Multicast without an interface of its own goes where the default route leads, which
-# is out of the group; and what the file has of an earlier boot goes.
-_JOIN = r"""
-mac=$1 address=$2 names=$3
-[ "$(cat /run/vmtasks-group/card 2>/dev/null)" = "$mac $address" ] && exit 0
-for card in /sys/class/net/*; do
-    case $(cat "$card/address") in "${mac%%:??}":*) card=${card##*/} && break ;; esac
-done
-[ -e "/sys/class/net/$card" ] || { echo "it has no card on the group's network" >&2; exit 1; }
-set -e
-ip link set "$card" down
-ip link set "$card" address "$mac"
-ip address flush dev "$card"
-ip link set "$card" up
-ip address add "$address" broadcast + dev "$card"
-ip route replace 224.0.0.0/4 dev "$card"
-sed -i '/# vmtasks group$/d' /etc/hosts
-printf '%s' "$names" >>/etc/hosts
-mkdir -p /run/vmtasks-group
-echo "$mac $address" >/run/vmtasks-group/card
-"""
-
-
-def join_script(member: GroupMember, members: Sequence[GroupMember]) -> bytes:
-    """Return the shell script that makes a machine a member: its address, and everybody's name."""
-    names = "".join(f"{one.address} {one.name} # vmtasks group\n" for one in members)
-    words = shlex.join([member.mac, f"{member.address}/{PREFIX}", names])
-    return f"(\nset -- {words}\n{_JOIN}) || exit 1\n".encode()

@@ -16,9 +16,9 @@ from vmtasks import events
 from vmtasks.errors import TestFailed, VmtasksError
 from vmtasks.group import channel
 from vmtasks.group.channel import MemberChannel
-from vmtasks.group.guest_programs import GuestPaths, install_script
+from vmtasks.group.guest_programs import GuestPaths, join_command
 from vmtasks.group.hub import Hub
-from vmtasks.group.roles import Role, join_script, members_of
+from vmtasks.group.roles import Role, members_of
 from vmtasks.guest import Guest
 from vmtasks.process.threads import parallel
 from vmtasks.providers.base import BootOptions, MachineRequest
@@ -233,8 +233,8 @@ def test_a_member_that_is_lost_is_told_of(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_what_a_guest_is_given_to_run_is_sound() -> None:
-    script = join_script(MEMBERS[0], MEMBERS) + install_script(PATHS)
-    assert subprocess.run(["/bin/sh", "-n", "-s"], input=script, check=False).returncode == 0
+    perl, option, program, *_ = join_command(PATHS, MEMBERS[0], has_network=True)
+    assert subprocess.run([perl, "-c", option, program], capture_output=True, check=False).returncode == 0
 
 
 def test_members_tell_each_other_what_their_cards_are_like(shared: Rehearsal) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from vmtasks.errors import HostError, UsageError
-from vmtasks.group.roles import Role, as_roles, expand, join_script, members_of
+from vmtasks.group.guest_programs import USUAL, join_command, joined_with
+from vmtasks.group.roles import Role, as_roles, expand, members_of
 from vmtasks.machine.checkpoint import machine_as_data, machine_from
 from vmtasks.qemu.argv import qemu_argv
 from vmtasks.spec import GroupCard, Machine
@@ -61,9 +62,13 @@ def test_addresses_and_names_of_the_largest_group_are_all_different() -> None:
 
 
 def test_who_joins_is_told_its_address_and_everybodys_name() -> None:
-    (member, *_) = members_of(ROLES)
-    script = join_script(member, members_of(ROLES)).decode()
-    assert "\nset -- 56:6d:74:00:00:01 198.18.0.1/16 '198.18.0.1 server # vmtasks group\n198.18.0.2 client1 #" in script
+    members = members_of(ROLES)
+    assert join_command(USUAL, members[1], has_network=True)[3:7] == [
+        "/usr/local/bin", "/run/vmtasks-group/socket", "56:6d:74:00:00:02", "198.18.0.2/16"
+    ]  # fmt: skip
+    names, *programs = joined_with(USUAL, members).split(b"\0")
+    assert names.splitlines()[0] == b"198.18.0.1 server # vmtasks group"
+    assert programs[::2] == [b"lava-self", b"lava-network", b"lava-echo-ipv4"]
 
 
 def test_what_is_frozen_of_a_member_has_its_card_but_neither_its_address_nor_its_socket() -> None:
