@@ -35,7 +35,7 @@ test-in-vm: setup ## Build, package, install and test PROJECT in clean machines
 .PHONY: $(RECIPES)
 $(RECIPES): setup
 	@$(INV) $@ $(call option,--source,$(or $(SOURCE),$(PROJECT))) $(call option,--debs,$(DEBS)) \
-		$(call option,--definition,$(DEFINITION)) $(OPTIONS)
+		$(call option,--definition,$(DEFINITION)) $(call option,--job,$(JOB)) $(OPTIONS)
 
 # A worker for each processor, and few enough that tests with limits of time keep to them; ARGS="-n 0" has no workers.
 PYTEST = .venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
         UsageError,
         VmtasksError,
     )
+    from vmtasks.group.boot import boot_group
+    from vmtasks.group.group import Group
+    from vmtasks.group.roles import Role
     from vmtasks.guest import Guest, Result, sh  # noqa: F401 - sh is understood until 0.2
     from vmtasks.process.threads import parallel
     from vmtasks.project import Project, builddeps, pip, release, source_date_epoch
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from vmtasks.providers.base import BootOptions, Provider
     from vmtasks.providers.boot import boot, use_provider
     from vmtasks.providers.preparation import Preparation
+    from vmtasks.run.group_job import run_group_job
     from vmtasks.run.run import Run
     from vmtasks.run.task import recipe
     from vmtasks.spec import Checkpoint
@@ -44,6 +48,9 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "boot": "providers.boot",
+    "boot_group": "group.boot",
+    "Group": "group.group",
+    "Role": "group.roles",
     "use_provider": "providers.boot",
     "Checkpoint": "spec",
     "Provider": "providers.base",
@@ -60,6 +67,7 @@ _HOMES = {
     "Source": "project.source",
     "Run": "run.run",
     "collect": "cli.collect",
+    "run_group_job": "run.group_job",
     "recipe": "run.task",
     "VmtasksError": "errors",
     "UsageError": "errors",
@@ -94,6 +102,7 @@ __all__ = [
     "Checkpoint",
     "CommandFailed",
     "ConnectionLost",
+    "Group",
     "Guest",
     "GuestLost",
     "HostError",
@@ -104,6 +113,7 @@ __all__ = [
     "Project",
     "Provider",
     "Result",
+    "Role",
     "Run",
     "Source",
     "TestFailed",
@@ -113,6 +123,7 @@ __all__ = [
     "VmtasksError",
     "apt",
     "boot",
+    "boot_group",
     "build_env",
     "builddeps",
     "changes",
@@ -125,6 +136,7 @@ __all__ = [
     "pip",
     "recipe",
     "release",
+    "run_group_job",
     "source_date_epoch",
     "use_provider",
 ]

@@ -160,6 +160,23 @@ class CaseEnded(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GroupCall(Event):
+    """A member of a group, or the host's side (``host``), has sent something or has waited for something."""
+
+    verb: str
+    """``send``, ``wait``, ``wait-all`` or ``sync``."""
+    id: str
+    role: str = ""
+    outcome: str
+    """``passed``, ``failed``, or ``withdrawn``: its caller went first."""
+    waited_for: tuple[str, ...] = ()
+    """The members that were missing when it began to wait."""
+    duration_s: float
+    error: str = ""
+    """Why it failed, as a sentence."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact(Event):
     """A file for the user came out: its path is what standard output shows."""
 

@@ -55,6 +55,19 @@ class Ram:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GroupCard:
+    """A second network card, on the network of a group of machines.
+
+    What is frozen has it without its address and its socket: each copy is given its own.
+    """
+
+    mac: str = "56:6d:74:00:00:00"
+    """Its address; a copy of a template has the template's until it is told its own."""
+    socket: Path | None = None
+    """The UNIX socket of the group's switch that it is plugged into; None: nothing is at the other end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
     """Everything that QEMU's command line is made from.
 
@@ -90,6 +103,8 @@ class Machine:
     """Whether it stands still until a frozen state is given to it."""
     exchange: Path | None = None
     """A raw disk of :data:`EXCHANGE_BYTES` through which files travel; None: they go over ssh."""
+    group_card: GroupCard | None = None
+    """None: it is alone."""
     extra_args: tuple[str, ...] = ()
     """More arguments for QEMU, as they are."""
 

@@ -41,7 +41,8 @@ BENEATH = {
     "remote": "supervisor image",
     "providers": "machine remote project",
     "testing": "providers",
-    "run": "providers report",
+    "group": "providers",
+    "run": "group report",
     "autopkgtest": "run",
     "lava": "run",
     "integrations": "run",
@@ -70,6 +71,7 @@ ONLY_IN = {
 PROGRAMS: dict[str, tuple[str, ...]] = {
     "vmtasks.autopkgtest.relay": (),
     "vmtasks.bootstrap": (),
+    "vmtasks.group.switch": (),
     "vmtasks.image.rootfs": (),
     "vmtasks.process.confined": (),
     "vmtasks.process.subreaper": (),

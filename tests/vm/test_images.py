@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pwd
+import re
 import shutil
 import signal
 import subprocess
@@ -326,3 +327,11 @@ def test_an_ordinary_user_bakes_without_privileges(ordinary_user: pwd.struct_pas
     disk = Path(done.stdout.strip())
     assert disk.is_relative_to(home)
     assert disk.stat().st_uid == ordinary_user.pw_uid
+
+
+def test_an_image_boots_with_the_kernel_that_is_asked_for_and_has_no_other() -> None:
+    with boot("bookworm", kernel="linux-image-amd64", cold=True) as guest:
+        release = guest.succeed(["uname", "--kernel-release"]).strip()
+        assert re.fullmatch(r"[0-9.]+-[0-9]+-amd64", release), "the image's own is a -cloud-amd64"
+        assert guest.succeed(["ls", "/lib/modules"]).split() == [release]
+        assert guest.succeed(["systemctl", "is-system-running", "--wait"]) == "running\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Never, TypedDict, Unpack
+from typing import TYPE_CHECKING, Never, TypedDict, Unpack
 
 from vmtasks.errors import CommandFailed, renamed, renamed_options
 from vmtasks.guest.runner import CommandRunner
@@ -13,6 +13,9 @@ from vmtasks.guest.told import told
 from vmtasks.ssh.channel import Tap
 from vmtasks.ssh.command import Command, CommandSpec, Result, display, short
 from vmtasks.ssh.session import Session
+
+if TYPE_CHECKING:
+    from paramiko.channel import Channel
 
 _POLL_S = 0.25
 _SIGN_OF_LIFE_S = 5.0
@@ -173,6 +176,17 @@ class GuestCommands:
     def mask(self, secrets: Iterable[bytes]) -> None:
         """Have ``***`` stand for *secrets* in all that commands print from now on."""
         self._session.secrets.update(secrets)
+
+    @contextmanager
+    def channel(self, command: Command) -> Iterator[Channel]:
+        """Start a command of our own beside all others, and yield the channel that it talks over; no event tells of it.
+
+        The first line that comes is the number of its process group.
+
+        :raise ConnectionLost: the machine no longer answers, or stops to.
+        """
+        with self._session.started(self._session.line(CommandSpec(command=command))) as channel:
+            yield channel
 
     # --- inside -----------------------------------------------------------------------------------------------
 

@@ -84,6 +84,10 @@ class Guest(GuestCommands):
         """Wait *wait_s* seconds for news of the machine, or less if there are some; raise if they are bad."""
         self._session.watch(wait_s)
 
+    def wait_only_while(self, check: Callable[[], None]) -> None:
+        """Have every wait for the machine call *check*, which raises when nothing needs the machine any more."""
+        self._session.check = check
+
     # --- files ------------------------------------------------------------------------------------------------
 
     def put(

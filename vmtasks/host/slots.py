@@ -6,7 +6,9 @@ ticket that no process has locked is dead and counts for nothing: there is no da
 A lock on the directory itself makes looking and taking one step.
 
 A claim is admitted once every earlier one has been and the limits leave room for it. None overtakes another, so
-that many small machines never starve a large one.
+that many small machines never starve a large one. A claim for several machines has a ticket for each; it takes them in
+one step, and all of them become slots in one step: no two claims ever hold a part of what they need and wait for each
+other's.
 
 This is courtesy among the users of a host, not a defence: any user who can log in can also hold every slot. But
 what others put into the directory is never followed, never written to, and believed only if it is well formed.
@@ -103,11 +105,14 @@ class Limits(namedtuple("Limits", ("machines", "memory_mib"))):  # noqa: PYI024
             raise ValueError(f"cannot share out {machines} machines: at least one must be allowed to run")
         return super().__new__(cls, machines, memory_mib)
 
-    def admit(self, memory_mib: int, ahead: Sequence[Ticket]) -> bool:
-        """Tell whether a claim of *memory_mib* may run, with those tickets ahead of it."""
+    def admit(self, memory_mib: int, ahead: Sequence[Ticket], machines: int = 1) -> bool:
+        """Tell whether a claim of *memory_mib* for so many *machines* may run, with those tickets ahead of it.
+
+        More machines than may run at once may do so alone: they are slow then, while too much memory is the end.
+        """
         return (
             all(ticket.state == RUNNING for ticket in ahead)
-            and len(ahead) < self.machines
+            and (len(ahead) + machines <= self.machines or not ahead)
             and sum(ticket.memory_mib for ticket in ahead) + memory_mib <= self.memory_mib
         )
 
@@ -166,23 +171,36 @@ class Claim:
     :param memory_mib: the memory that the machine will have.
     :param limits: what the host can bear. Every claim goes by its own.
     :param directory: where the queue is, if not in :func:`default_directory`.
-    :raise ClaimTooLargeError: *memory_mib* is more than *limits* will ever leave.
+    :param beside: the same two of further machines, which get their slots together with this one.
+    :raise ClaimTooLargeError: the memory is more than *limits* will ever leave.
     :raise SlotsUnavailableError: the queue cannot be used.
     """
 
-    def __init__(self, purpose: str, memory_mib: int, limits: Limits, *, directory: str | None = None) -> None:
-        if memory_mib > limits.memory_mib:
+    def __init__(
+        self,
+        purpose: str,
+        memory_mib: int,
+        limits: Limits,
+        *,
+        directory: str | None = None,
+        beside: Sequence[tuple[str, int]] = (),
+    ) -> None:
+        machines = [(purpose, memory_mib), *beside]
+        self.memory_mib = sum(size_mib for _, size_mib in machines)
+        if self.memory_mib > limits.memory_mib:
+            more = f" and {len(beside)} beside it" if beside else ""
             raise ClaimTooLargeError(
-                f"cannot run {purpose} with {memory_mib} MiB: machines on this host may have "
+                f"cannot run {purpose}{more} with {self.memory_mib} MiB: machines on this host may have "
                 f"{limits.memory_mib} MiB together. Give it less memory, or raise the limit "
                 "(memory_mib in /etc/vmtasks/config.toml, or VMTASKS_SLOTS_MEMORY_MIB)"
             )
-        self.memory_mib = memory_mib
         self.limits = limits
-        self._about = {"user": user_name(), "pid": os.getpid(), "what": _plain(purpose), "memory_mib": memory_mib}
+        common = {"user": user_name(), "pid": os.getpid()}
+        self._abouts = [{**common, "what": _plain(one), "memory_mib": size_mib} for one, size_mib in machines]
         self._ahead: tuple[Ticket, ...] = ()
-        self._ticket = self._queue = -1
-        self._seq = 0
+        self._tickets: dict[int, int] = {}
+        """Their descriptors, by their numbers."""
+        self._queue = -1
         path = directory or default_directory()
         try:
             with _explained(path):
@@ -227,51 +245,52 @@ class Claim:
 
     def release(self) -> None:
         """Give the place or the slot back; a second time does nothing."""
-        if self._ticket >= 0:
+        for seq, ticket in self._tickets.items():
             with suppress(OSError):  # gone, or no longer ours to remove: unlocked, it counts for nothing anyway
-                os.unlink(_name(self._seq), dir_fd=self._queue)
-            os.close(self._ticket)
+                os.unlink(_name(seq), dir_fd=self._queue)
+            os.close(ticket)
         if self._queue >= 0:
             os.close(self._queue)
-        self._ticket = self._queue = -1
+        self._tickets = {}
+        self._queue = -1
         self._ahead = ()
 
     def _take_place(self) -> None:
-        """Make a ticket behind all live ones; the queue is locked."""
+        """Make our tickets behind all live ones; the queue is locked."""
         seq = 1 + max((ticket.seq for _, ticket in _scan(self._queue) if ticket), default=0)
-        while self._ticket < 0:
-            try:
+        while len(self._tickets) < len(self._abouts):
+            with suppress(FileExistsError):  # the dead ticket of another user, which only they can remove
                 flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _OPEN_SAFELY
-                self._ticket = os.open(_name(seq), flags, 0o600, dir_fd=self._queue)
-                self._seq = seq
-            except FileExistsError:  # the dead ticket of another user, which only they can remove
-                seq += 1
-        fcntl.flock(self._ticket, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.fchmod(self._ticket, 0o644)  # for all to read, whatever the umask
+                self._tickets[seq] = ticket = os.open(_name(seq), flags, 0o600, dir_fd=self._queue)
+                fcntl.flock(ticket, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.fchmod(ticket, 0o644)  # for all to read, whatever the umask
+            seq += 1
         self._write(WAITING)
 
     def _look(self) -> None:
         """Learn which claims are in the way, sweep out the dead, and take the slot if it is free; the queue is locked.
 
-        :raise SlotsUnavailableError: our ticket has been removed, so that no other process knows of us.
+        :raise SlotsUnavailableError: a ticket of ours has been removed, so that no other process knows of us.
         """
-        if not os.fstat(self._ticket).st_nlink:
-            raise SlotsUnavailableError(f"cannot wait for a slot: our ticket {_name(self._seq)} has been removed")
+        for seq, fd in self._tickets.items():
+            if not os.fstat(fd).st_nlink:
+                raise SlotsUnavailableError(f"cannot wait for a slot: our ticket {_name(seq)} has been removed")
         ahead = []
         for name, ticket in _scan(self._queue):
             if ticket is None:
                 _remove(name, self._queue)
-            elif ticket.seq < self._seq:
+            elif ticket.seq < min(self._tickets):
                 ahead.append(ticket)
-        if self.limits.admit(self.memory_mib, ahead):
+        if self.limits.admit(self.memory_mib, ahead, len(self._tickets)):
             self._write(RUNNING)
             ahead = []
         self._ahead = tuple(ahead)
 
     def _write(self, state: str) -> None:
-        content = json.dumps({"state": state, **self._about}).encode()
-        os.pwrite(self._ticket, content, 0)
-        os.ftruncate(self._ticket, len(content))
+        for ticket, about in zip(self._tickets.values(), self._abouts, strict=True):
+            content = json.dumps({"state": state, **about}).encode()
+            os.pwrite(ticket, content, 0)
+            os.ftruncate(ticket, len(content))
 
 
 def _name(seq: int) -> str:

@@ -22,7 +22,7 @@ from vmtasks.host.local import LOCAL_HOST, Host
 from vmtasks.image.baked import BakedImage
 from vmtasks.qemu.argv import overlay_unseen_argv, qemu_argv
 from vmtasks.qemu.migration import DISK
-from vmtasks.spec import DirectKernel, Machine
+from vmtasks.spec import DirectKernel, GroupCard, Machine
 from vmtasks.supervisor.client import SupervisorClient
 
 FORMAT = 5
@@ -154,7 +154,7 @@ class Checkpointer:
 
 def fingerprint(machine: Machine, baked: BakedImage) -> str:
     """Return all that a frozen state of such a machine depends on, whatever has been done in it."""
-    nameless = replace(machine, name="", disk=Path("disk.qcow2"))
+    nameless = replace(machine, name="", disk=Path("disk.qcow2"), group_card=_unplugged(machine))
     disk = baked.disk.stat()  # one that was written to since is another
     qemu = Path(shutil.which("qemu-system-x86_64") or "qemu-system-x86_64")
     status = qemu.stat()  # another version is another file: asking QEMU itself takes as long as a clone
@@ -189,7 +189,7 @@ def _seen_under_kvm() -> str:
 
 def machine_as_data(machine: Machine) -> dict[str, Any]:
     """Return what :func:`machine_from` reads, as JSON has it."""
-    fields = asdict(machine)
+    fields = asdict(replace(machine, group_card=_unplugged(machine)))
     kept = {name: fields[name] for name in fields if name not in ("ram", "waits", "seed", "ephemeral", "exchange")}
     return dict(json.loads(json.dumps(kept, default=os.fspath)))
 
@@ -198,6 +198,7 @@ _MACHINE = {
     "name": str, "disk": str, "disk_format?": str, "architecture?": str, "memory_mib?": int, "cpus?": int,
     "accelerator?": {"kvm", "tcg"}, "hardware?": str, "cpu?": str, "card?": str, "ssh_port?": int, "network?": str,
     "boot": ({"kernel": str, "initrd": str, "command_line": str}, None), "extra_args": [str],
+    "group_card?": ({"mac": str}, None),
 }  # fmt: skip
 
 
@@ -212,4 +213,11 @@ def machine_from(data: Mapping[str, Any]) -> Machine:
     kernel = boot and DirectKernel(
         kernel=Path(boot["kernel"]), initrd=Path(boot["initrd"]), command_line=boot["command_line"]
     )
-    return Machine(**{**data, "disk": Path(data["disk"]), "boot": kernel, "extra_args": tuple(data["extra_args"])})
+    card = GroupCard() if data.get("group_card") else None
+    given = {"disk": Path(data["disk"]), "boot": kernel, "extra_args": tuple(data["extra_args"]), "group_card": card}
+    return Machine(**{**data, **given})
+
+
+def _unplugged(machine: Machine) -> GroupCard | None:
+    """Return a machine's card of a group as what is frozen has it: a machine that has none stays as it is."""
+    return GroupCard() if machine.group_card else None

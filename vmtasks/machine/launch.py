@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -48,6 +48,10 @@ class LaunchConfig:
     log_dir: Path | None = None
     console: Path | None = None
     """The file that receives the serial console of every attempt; None: each has a file of its own among the logs."""
+    queue: Path | None = None
+    """The queue in which it waits for its slot; None: the host's. A group with slots for all has one of its own."""
+    check: Callable[[], None] = lambda: None
+    """Called while the machine starts, and in each wait for its QEMU; raises when nothing needs it any more."""
     has_exchange: bool = True
     """Whether files may travel on a disk of their own; it is one more that the guest sees."""
     first_look_s: float = 0.0

@@ -107,7 +107,7 @@ def _boot_once(machine: Machine, launch: LaunchConfig, source: BootSource, attem
         supervised(plan, log=supervisor_log, place=launch.place) as client,
         _one_log(launch.console, client, attempt, shlex.join(plan.argv)),
     ):
-        watch = MachineWatch(client, machine.name, console)
+        watch = MachineWatch(client, machine.name, console, launch.check)
         port = _wait_until_started(watch, machine, launch, source)
         address = Address(port=port, access=launch.access)
         connection = _first_connection(address, machine, launch, identity, watch)

@@ -75,4 +75,5 @@ def _slot(machine: Machine, launch: LaunchConfig) -> SlotRequest:
         what=launch.purpose
         if launch.place.is_local
         else f"{launch.purpose}, of {user_name()} at {socket.gethostname()}",
+        directory=str(launch.queue) if launch.queue else None,
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from vmtasks.qemu.descriptors import CONSOLE_FD, QMP_FD
 from vmtasks.qemu.migration import DISK
-from vmtasks.spec import EXCHANGE_SERIAL, Machine
+from vmtasks.spec import EXCHANGE_SERIAL, GroupCard, Machine
 
 SSH_PORT = 22
 
@@ -128,6 +128,15 @@ def _network(machine: Machine) -> Iterator[str]:
     else:
         yield from ("-netdev", network)
         yield from ("-device", f"{machine.card},netdev=net,romfile=")
+    if machine.group_card is not None:
+        yield from _group_card(machine.group_card)
+
+
+def _group_card(card: GroupCard) -> Iterator[str]:
+    """A card whose frames go to a switch: a stream of them, each behind its length (netdev stream of QEMU 7.2)."""
+    socket = card.socket and f"stream,id=group,server=off,addr.type=unix,addr.path={_quoted(str(card.socket))}"
+    yield from ("-netdev", socket or "hubport,id=group,hubid=0")  # a hub with nobody else takes every frame
+    yield from ("-device", f"virtio-net-pci,netdev=group,romfile=,mac={card.mac}")
 
 
 def _entropy() -> Iterator[str]:

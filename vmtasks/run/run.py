@@ -6,8 +6,8 @@ import shlex
 import stat
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import count
@@ -33,6 +33,8 @@ from vmtasks.run.options import accelerator, network
 from vmtasks.run.stopwatch import stopwatch
 
 if TYPE_CHECKING:
+    from vmtasks.group.group import Group
+    from vmtasks.group.roles import Role
     from vmtasks.guest import Guest
     from vmtasks.guest.allowance import Allowance
     from vmtasks.project import Project
@@ -124,6 +126,36 @@ class Run(ArtifactStore):
         from vmtasks.guest.allowance import Allowance
 
         return Allowance(max_bytes=HostSettings.load().artifacts_mib << 20)
+
+    def group(
+        self,
+        roles: Mapping[str, Role | str],
+        *,
+        wait_timeout_s: float = 900.0,
+        timeout_s: float = 0.0,
+        project: Project | None = None,
+    ) -> AbstractContextManager[Group]:
+        """Start a group of clean machines for this run, all at once; see :func:`vmtasks.boot_group`.
+
+        :param roles: what each role is; the name of an image is one machine of it.
+        :param wait_timeout_s: how long a message between them may be waited for, in seconds.
+        :param timeout_s: after how many seconds the whole group ends; 0: never.
+        :param project: as in :meth:`boot`.
+        :raise UsageError: the group cannot be as it is asked for.
+        """
+        from vmtasks.run.group import group_in
+
+        return group_in(
+            roles,
+            flags=self.flags,
+            directory=self.directory,
+            request=lambda name, role: self._request(role.image, name, project, role.prepare, forkable=role.forkable),
+            debug=self.debug,
+            allowance=self._allowance,
+            wait_timeout_s=wait_timeout_s,
+            timeout_s=timeout_s,
+            project=project,
+        )
 
     def _request(
         self,

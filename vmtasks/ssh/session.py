@@ -65,6 +65,8 @@ class Session:
         self.machine = machine
         self.connection = connection
         self._connect = connect
+        self.check: Callable[[], None] = lambda: None
+        """Called in every wait; raises when nothing needs the machine any more."""
         self.secrets: set[bytes] = set()
         """What commands print with stars in its place."""
         self._watch = watch
@@ -78,6 +80,7 @@ class Session:
         :raise ConnectionLost: it has not answered for :data:`SILENCE_LIMIT_S`.
         :raise GuestLost: the same, by its own doing.
         """
+        self.check()
         self._watch(wait_s)
         if self._pulse.look() >= SILENCE_LIMIT_S:
             message = f"{self.machine} has not answered for {SILENCE_LIMIT_S:g} s"

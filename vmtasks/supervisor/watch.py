@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Never
@@ -12,7 +12,7 @@ from typing import Any, Never
 from vmtasks import events
 from vmtasks.config.here import page, task_line
 from vmtasks.deadline import Deadline
-from vmtasks.errors import BootError, ConnectionLost, GuestLost, HostError
+from vmtasks.errors import BootError, ConnectionLost, GuestLost, HostError, VmtasksError
 from vmtasks.process.tail import last_lines, lines_of
 from vmtasks.process.threads import check_interrupted
 from vmtasks.supervisor.client import SupervisorClient
@@ -28,9 +28,17 @@ _CONFINED = f"QEMU opens what the machine's image and arguments name, and nothin
 
 
 class MachineWatch:
-    """Handles the messages of one supervisor."""
+    """Handles the messages of one supervisor.
 
-    def __init__(self, client: SupervisorClient, machine: str, console: Path) -> None:
+    :param check: called in every wait; raises when nothing needs the machine any more.
+    """
+
+    def __init__(
+        self, client: SupervisorClient, machine: str, console: Path, check: Callable[[], None] = lambda: None
+    ) -> None:
+        self._check = check
+        self._bad: VmtasksError | None = None
+        """Bad news, which every thread is to hear that waits for the machine."""
         self._leash = client
         self._machine = machine
         self._console = console
@@ -44,7 +52,7 @@ class MachineWatch:
 
     def watch(self, wait_s: float) -> None:
         """Let at most *wait_s* seconds pass, or less if there is news; raise if it is bad."""
-        check_interrupted()
+        self._look_around()
         while (message := self._leash.next(wait_s)) is not None:
             self._handle(message)
             wait_s = 0.0
@@ -56,7 +64,7 @@ class MachineWatch:
         """
         began_s = told_s = time.monotonic()
         while not deadline.passed:
-            check_interrupted()
+            self._look_around()
             if self._queued and event == "admitted" and time.monotonic() - told_s >= REMIND_S:
                 told_s = time.monotonic()
                 self._remind(told_s - began_s)
@@ -67,7 +75,20 @@ class MachineWatch:
                 self._handle(message)
         raise BootError(f"{self._machine}: QEMU was not ready within {deadline.limit_s:g} s", details=self._evidence())
 
+    def _look_around(self) -> None:
+        check_interrupted()
+        self._check()
+        if self._bad is not None:
+            raise self._bad
+
     def _handle(self, message: dict[str, Any]) -> None:
+        try:
+            self._judge(message)
+        except VmtasksError as problem:
+            self._bad = problem
+            raise
+
+    def _judge(self, message: dict[str, Any]) -> None:
         by_guest, _ = self._errors
         match message["event"]:
             case "waiting":

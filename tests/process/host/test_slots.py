@@ -28,7 +28,7 @@ CLAIMANT = """
 import json, os, select, subprocess, sys
 from vmtasks.host import slots
 
-machines, budget_mib, claim_mib, what, uid, offspring = sys.argv[1:]
+machines, budget_mib, claim_mib, what, uid, offspring, group = sys.argv[1:]
 here = os.path.dirname(os.path.abspath(__file__))
 os.umask(0o077)
 if int(uid) != os.getuid():
@@ -44,7 +44,8 @@ def pause(seconds):
         sys.exit("leash")
 
 limits = slots.Limits(machines=int(machines), memory_mib=int(budget_mib))
-with slots.Claim(what, int(claim_mib), limits, directory=here + "/queue") as claim:
+beside = [(f"{what}-{number}", int(claim_mib)) for number in range(2, int(group) + 1)]
+with slots.Claim(what, int(claim_mib), limits, directory=here + "/queue", beside=beside) as claim:
     claim.wait(lambda ahead: say("waiting", *(f"{t.what} {t.uid} {t.state}" for t in ahead)), pause=pause)
     say("admitted")
     if offspring == "True":  # what a careless caller starts gets every descriptor that may be inherited
@@ -136,8 +137,10 @@ def start(shared: Path) -> Iterator[Start]:
     """Yield what starts a claimant; all of them are gone in the end."""
     claimants: list[Claimant] = []
 
-    def start(what: str, *, mib: int = 100, machines: int = 1, uid: int | None = None, child: bool = False) -> Claimant:
-        words = (machines, 1000, mib, what, os.getuid() if uid is None else uid, child)
+    def start(
+        what: str, *, mib: int = 100, machines: int = 1, uid: int | None = None, child: bool = False, group: int = 1
+    ) -> Claimant:
+        words = (machines, 1000, mib, what, os.getuid() if uid is None else uid, child, group)
         claimants.append(Claimant([*python(shared, "claimant.py"), *map(str, words)]))
         return claimants[-1]
 
@@ -232,6 +235,64 @@ def test_child_that_outlives_its_killed_parent_does_not_keep_the_slot(start: Sta
         os.kill(child, 0)
     finally:
         os.kill(child, signal.SIGKILL)
+
+
+def test_a_group_gets_all_its_slots_or_none(start: Start, shared: Path) -> None:
+    """Two groups of two with three slots: were they taken one by one, each could hold what the other waits for."""
+    single = start("single", machines=3)
+    assert single.says() == ["admitted"]
+    left = start("left", machines=3, group=2)
+    assert left.says() == ["admitted"]
+    right = start("right", machines=3, group=2)
+    assert right.says() == ["waiting", *mine("single running", "left running", "left-2 running")]
+    late = start("late", machines=3)
+    ahead = ("single running", "left running", "left-2 running", "right waiting", "right-2 waiting")
+    assert late.says() == ["waiting", *mine(*ahead)]
+    single.let_go()
+    assert right.says() == ["waiting", *mine("left running", "left-2 running")]
+    states = {ticket.what: ticket.state for ticket in slots.tickets(str(shared / "queue"))}
+    assert (states["right"], states["right-2"], states["late"]) == ("waiting",) * 3, "one slot is free, and stays so"
+    left.let_go()
+    assert right.says() == ["admitted"]
+    states = {ticket.what: ticket.state for ticket in slots.tickets(str(shared / "queue"))}
+    assert (states["right"], states["right-2"]) == ("running", "running")
+    right.let_go()
+    while (said := late.says()) != ["admitted"]:
+        assert said[0] == "waiting"
+
+
+def test_each_machine_of_a_group_has_a_ticket_that_other_versions_read(start: Start, shared: Path) -> None:
+    group = start("group", machines=4, group=3)
+    assert group.says() == ["admitted"]
+    written = [json.loads(ticket.read_text()) for ticket in sorted((shared / "queue").iterdir())]
+    assert [one.pop("what") for one in written] == ["group", "group-2", "group-3"]
+    alike = {"state": "running", "user": user.user_name(), "pid": group.process.pid, "memory_mib": 100}
+    assert written == [alike] * 3
+
+
+def test_a_killed_group_frees_all_its_slots(start: Start) -> None:
+    group = start("group", machines=2, group=2)
+    assert group.says() == ["admitted"]
+    follower = start("follower", machines=2, group=2)
+    assert follower.says()[0] == "waiting"
+    group.kill()
+    assert follower.says() == ["admitted"]
+
+
+def test_a_group_of_more_machines_than_may_run_at_once_waits_until_it_is_alone(start: Start) -> None:
+    single = start("single", machines=2)
+    assert single.says() == ["admitted"]
+    group = start("group", machines=2, group=3)
+    assert group.says() == ["waiting", *mine("single running")]
+    single.let_go()
+    assert group.says() == ["admitted"]
+    late = start("late", machines=2)
+    assert late.says()[0] == "waiting"
+
+
+def test_a_group_that_needs_too_much_memory_is_refused_at_once(start: Start) -> None:
+    said = start("group", machines=4, mib=400, group=3).process.communicate(timeout=LIMIT_S)[1].decode()
+    assert "cannot run group and 2 beside it with 1200 MiB" in said
 
 
 def test_waiter_leaves_when_its_leash_closes(start: Start, shared: Path) -> None:

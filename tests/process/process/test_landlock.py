@@ -163,6 +163,14 @@ def test_other_processes_get_no_signal_and_no_abstract_connection() -> None:
         assert tries(Reach(), ("signal", os.getpid()), ("connect", name.hex())) == ["PermissionError"] * 2
 
 
+def test_a_socket_that_has_a_name_is_connected_to(tmp_path: Path) -> None:
+    path = tmp_path / "socket"  # so is the switch of a group, which is not in the reach of its machines' QEMU
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        server.listen()
+        assert tries(Reach(), ("connect", os.fsencode(path).hex())) == [""]
+
+
 def test_a_kernel_without_it_confines_nothing(house: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(landlock, "_CREATE_RULESET", -1)
     assert abi() == 0

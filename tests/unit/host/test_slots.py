@@ -109,8 +109,11 @@ def test_newcomer_queues_behind_all_even_when_numbers_have_become_free(queue: st
 
 
 def test_claim_larger_than_all_there_is_is_refused_at_once(queue: str) -> None:
-    with pytest.raises(ClaimTooLargeError, match=r"cannot run huge with 1001 MiB: .* 1000 MiB together"):
+    with pytest.raises(ClaimTooLargeError, match=r"cannot run huge with 1001 MiB: .* 1000 MiB together") as one:
         Claim("huge", 1001, ONE, directory=queue)
+    with pytest.raises(ClaimTooLargeError, match=r"cannot run a and 2 beside it with 1200 MiB: .*together") as group:
+        Claim("a", 400, ONE, directory=queue, beside=[("b", 400), ("c", 400)])
+    assert all("VMTASKS_SLOTS_MEMORY_MIB" in str(refusal.value) for refusal in (one, group))
     assert not Path(queue).exists()
 
 

@@ -65,6 +65,16 @@ def test_a_whole_run() -> None:
         e.CommandStarted(machine="m", command="make", log=Path("/runs/1/make.log")),
         e.CommandEnded(machine="m", command="make", exit_code=2, duration_s=1, log=Path("/runs/1/make.log")),
         e.CaseEnded(case="smoke", outcome="test-failed", duration_s=1, message="no"),
+        e.GroupCall(
+            machine="m",
+            verb="wait-all",
+            id="up",
+            role="client",
+            outcome="failed",
+            waited_for=("client1",),
+            duration_s=5.0,
+            error="client1 is gone",
+        ),
         e.Artifact(path=Path("/runs/1/x.deb")),
         e.Note(text="look", level="warning"),
         e.RunEnded(outcome="test-failed", message="it said no", details=("a\nb",), hint="mend", at_s=AT_S + 12.5),
@@ -111,6 +121,18 @@ def test_a_whole_run() -> None:
                 "definition": "",
                 "measurement": "",
                 "units": "",
+            }
+        ],
+        "messages": [
+            {
+                "machine": "m",
+                "verb": "wait-all",
+                "id": "up",
+                "role": "client",
+                "outcome": "failed",
+                "waited_for": ["client1"],
+                "duration_s": 5.0,
+                "error": "client1 is gone",
             }
         ],
         "artifacts": ["/runs/1/x.deb"],

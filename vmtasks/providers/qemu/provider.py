@@ -28,7 +28,7 @@ from vmtasks.providers.preparation import prepared_source
 from vmtasks.providers.qemu.bake import finisher
 from vmtasks.providers.qemu.template import source_of
 from vmtasks.qemu.argv import BY_HAND, qemu_argv
-from vmtasks.spec import LOCAL, DirectKernel, Machine
+from vmtasks.spec import LOCAL, DirectKernel, GroupCard, Machine
 
 KERNEL_OPTIONS = "root=/dev/vda rw console=ttyS0 quiet net.ifnames=0 tsc=reliable no_timer_check"
 """No probing of a clock that QEMU guarantees, no waiting for disks by name: what a machine needs and no more."""
@@ -48,20 +48,30 @@ class Qemu:
     @contextmanager
     def machine(self, request: MachineRequest) -> Iterator[Guest]:
         """Yield the guest of a clean machine; see :class:`vmtasks.providers.base.Provider`."""
+        with started(request, *self.ready(request)) as guest:
+            yield guest
+
+    def ready(
+        self, request: MachineRequest, group_card: GroupCard | None = None
+    ) -> tuple[Machine, LaunchConfig, BootSource]:
+        """Return what :func:`started` takes; image and template are made if need be.
+
+        :param group_card: a second network card, which the template has as well.
+        """
         image, options = request.image, request.options
         if isinstance(image, str):
             machine, launch = launch_of(image, options, place_of(self.on))
+            machine = replace(machine, group_card=group_card)
             source = source_of(machine, launch, cold=options.cold, forkable=options.forkable)
             if request.preparation is not None:
                 source = prepared_source(request.preparation, machine, launch, source)
         elif isinstance(image, Snapshot):
             machine, launch, source = fork_of(image, options)
+            if group_card and not machine.group_card:
+                raise UsageError(f"cannot start a member of a group from {image.name}: it was no member of one")
         else:
             raise UsageError(f"cannot start from {image.name}: it is no checkpoint of a QEMU machine")
-        with running(machine, replace(launch, purpose=request.purpose, log_dir=request.log_dir), source) as guest:
-            if options.kernel and launch.baked:
-                expect_running(guest, launch.baked)
-            yield guest
+        return machine, replace(launch, purpose=request.purpose, log_dir=request.log_dir), source
 
     def command_line(self, request: MachineRequest) -> tuple[str, ...]:
         """Return QEMU's command line: its control line is on standard input there, its console goes to ``console.log``.
@@ -77,6 +87,18 @@ class Qemu:
             raise UsageError(f"cannot print the command line of a machine from the checkpoint {request.image.name}")
         machine, _ = launch_of(request.image, request.options)
         return (*qemu_argv(machine, disk=machine.disk, wires=BY_HAND), "-snapshot")
+
+
+@contextmanager
+def started(request: MachineRequest, machine: Machine, launch: LaunchConfig, source: BootSource) -> Iterator[Guest]:
+    """Yield the guest of a machine that :meth:`Qemu.ready` has made ready, with the kernel that was asked for.
+
+    :raise BootError: it did not come up, or with another one.
+    """
+    with running(machine, launch, source) as guest:
+        if request.options.kernel and launch.baked:
+            expect_running(guest, launch.baked)
+        yield guest
 
 
 def expect_running(guest: Guest, baked: BakedImage) -> None:

@@ -24,6 +24,9 @@ that was killed leaves a document that was true when it was. The keys:
 ``cases``
     ``{case, outcome, duration_s, message, machine, definition, measurement, units}`` each; outcome may also be
     ``"skipped"``; the last four are empty unless a test definition has the case.
+``messages``
+    ``{machine, verb, id, role, outcome, waited_for, duration_s, error}`` each: what machines of a group sent and
+    waited for.
 ``artifacts``, ``notes``
     Paths of the files that came out; sentences worth showing, ``{level, text}`` each.
 
@@ -45,13 +48,15 @@ from pathlib import Path
 
 from vmtasks import events as e
 from vmtasks.errors import Outcome
-from vmtasks.report.files.rows import NAMES_BEFORE, RUNNING, Case, Command, MachineRow, Phase, Remark, Row
+from vmtasks.report.files.rows import NAMES_BEFORE, RUNNING, Case, Command, MachineRow, MessageRow, Phase, Remark, Row
 from vmtasks.report.sanitize import in_json, lines_of, sanitized
 
 SCHEMA = 2
 
 _WRITE_EVERY_S = 1.0
 _EVIDENCE_LINES = 200
+_MOST_MESSAGES = 10_000
+"""How many rows of messages there are at most: guests make them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +79,7 @@ class RunResult:
     commands: tuple[Command, ...] = ()
     machines: tuple[MachineRow, ...] = ()
     cases: tuple[Case, ...] = ()
+    messages: tuple[MessageRow, ...] = ()
     artifacts: tuple[Path, ...] = ()
     notes: tuple[Remark, ...] = ()
 
@@ -141,6 +147,15 @@ def _(event: e.CaseEnded, result: RunResult) -> RunResult:
         units=sanitized(event.units),
     )
     return replace(result, cases=_ended(result.cases, case))
+
+
+@_after.register
+def _(event: e.GroupCall, result: RunResult) -> RunResult:
+    if len(result.messages) >= _MOST_MESSAGES:
+        return result
+    row = MessageRow(**{field.name: getattr(event, field.name) for field in fields(MessageRow)})
+    told = replace(row, id=sanitized(row.id), error=sanitized(row.error), duration_s=_ms(row.duration_s))
+    return replace(result, messages=(*result.messages, told))
 
 
 @_after.register

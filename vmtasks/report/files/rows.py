@@ -72,6 +72,20 @@ class MachineRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MessageRow:
+    """A message between machines of a group, or a wait for one."""
+
+    machine: str
+    verb: str
+    id: str
+    role: str
+    outcome: str
+    waited_for: tuple[str, ...]
+    duration_s: float
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
     """A test case."""
 

@@ -1,0 +1,246 @@
+"""The recipe `group` and groups in recipes, in machines that are none: who runs what, and how a group ends."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from recipes.group import group
+from tests.process.workshop import PROVIDER
+from vmtasks import (
+    CommandFailed,
+    Group,
+    GuestLost,
+    Interrupted,
+    Role,
+    Run,
+    TestFailed,
+    TimedOut,
+    UsageError,
+    boot_group,
+    events,
+    use_provider,
+)
+from vmtasks.errors import HostError
+from vmtasks.run.options import RecipeOptions
+
+ROLES = """
+[[roles]]
+name = "server"
+image = "bookworm"
+
+[[roles]]
+name = "client"
+image = "bookworm"
+count = 2
+"""
+
+
+@pytest.fixture(autouse=True)
+def _fakes() -> Iterator[None]:
+    with use_provider(PROVIDER):
+        yield
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    (tmp_path / "run").mkdir()
+    return Run(recipe="group", flags=RecipeOptions(), directory=tmp_path / "run")
+
+
+@pytest.fixture
+def cases() -> Iterator[dict[str, str]]:
+    found: dict[str, str] = {}
+
+    def hear(event: events.Event) -> None:
+        if isinstance(event, events.CaseEnded):
+            found[event.case] = event.outcome
+
+    with events.listening(hear):
+        yield found
+
+
+def job(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "job.toml"
+    path.write_text(ROLES + text)
+    return str(path)
+
+
+def test_each_role_runs_its_tests_in_their_order_and_a_failure_does_not_end_them(
+    run: Run, tmp_path: Path, cases: dict[str, str]
+) -> None:
+    tests = """
+    [[tests]]
+    name = "first"
+    run = "echo 1 >file"
+
+    [[tests]]
+    name = "fails"
+    roles = ["client"]
+    run = "test -e file; false"
+
+    [[tests]]
+    name = "last"
+    roles = ["client", "server"]
+    env = { WORD = "two words" }
+    run = '''
+    set -e
+    [ "$WORD" = "two words" ]
+    test -e file
+    '''
+
+    [[tests]]
+    name = "outside"
+    roles = ["host"]
+    run = "echo seen; env | grep -c ^SSH_CLIENT; exit 3"
+    """
+    group(run, job(tmp_path, tests))
+    assert cases == {
+        "server: first": "passed",
+        "client1: first": "passed",
+        "client2: first": "passed",
+        "client1: fails": "test-failed",
+        "client2: fails": "test-failed",
+        "server: last": "passed",
+        "client1: last": "passed",
+        "client2: last": "passed",
+        "host: outside": "test-failed",
+    }
+    assert [*run.failed] == [*dict.fromkeys(run.failed)]
+    assert run.failed["host: outside"].details == ("seen", "2")
+
+
+def test_a_test_that_takes_too_long_ends_the_group_for_all(run: Run, tmp_path: Path) -> None:
+    tests = """
+    [[tests]]
+    name = "hangs"
+    roles = ["server"]
+    timeout_s = 1
+    run = "sleep 100"
+
+    [[tests]]
+    name = "waits"
+    roles = ["client"]
+    run = "sleep 100"
+
+    [[tests]]
+    name = "on the host"
+    roles = ["host"]
+    run = "sleep 100"
+    """
+    began_s = time.monotonic()
+    with pytest.raises(TimedOut, match="on server did not end within 1 s"):
+        group(run, job(tmp_path, tests))
+    assert time.monotonic() - began_s < 60
+
+
+def test_a_group_has_a_limit_of_time() -> None:
+    slow = boot_group({"a": "bookworm"}, timeout_s=0.5)
+    with pytest.raises(TimedOut, match=r"the group did not end within 0\.5 s"), slow as group:
+        group.watch(60)
+
+
+def test_members_are_found_by_role_and_by_name() -> None:
+    with boot_group({"server": "bookworm", "client": Role(image="bookworm", count=2)}) as group:
+        assert group["server"].name == "server"
+        assert [guest.name for guest in group["client"]] == ["client1", "client2"]
+        assert group["client2"].name == "client2"
+        assert [guest.name for guest in group.guests()] == ["server", "client1", "client2"]
+        results = group.run_all("pwd", role="client")
+        assert [*results] == ["client1", "client2"]
+        assert len({result.stdout for result in group.run_all("pwd").values()}) == 3
+        with pytest.raises(UsageError, match="did you mean 'server'"):
+            group["servr"]
+        with pytest.raises(UsageError, match="no network of its own"):
+            group.network.cut("server", "client")
+
+
+def test_one_that_fails_in_run_all_does_not_keep_the_others_from_their_end() -> None:
+    with boot_group({"node": Role(image="bookworm", count=3)}) as group:
+        group["node2"].run("touch no")
+        with pytest.raises(CommandFailed, match="on node2 ended with status 1"):
+            group.run_all("[ ! -e no ] && touch done")
+        assert group["node3"].run("test -e done").ok
+
+
+def client_goes(then: Callable[[Group], object]) -> GuestLost:
+    """Return what a group ends with whose client panics while it does *then*."""
+    news = GuestLost("client is gone: it panicked", details=("Kernel panic",))
+    try:
+        with boot_group({"server": "bookworm", "client": "bookworm"}) as group:
+            threading.Timer(0.3, group.lost, (group.members[1], news)).start()
+            then(group)
+    except GuestLost as ended:
+        return ended
+    pytest.fail("the group went on")
+
+
+def test_the_host_waits_for_messages_no_longer_than_the_group_lives() -> None:
+    ended = client_goes(lambda group: group.wait("never"))
+    assert str(ended) == "client is gone: it panicked; client is essential, and so the group ended"
+    wait, panic = ended.details
+    assert wait.startswith("host has waited in wait never for 0.")
+    assert wait.endswith(" s: nobody has sent it")
+    assert panic == "Kernel panic"
+    assert isinstance(ended.__cause__, Interrupted)
+
+
+def test_commands_end_with_the_group() -> None:
+    began_s = time.monotonic()
+    assert "client is gone" in str(client_goes(lambda group: group["server"].run("sleep 100")))
+    assert time.monotonic() - began_s < 60
+
+
+def test_one_that_is_not_essential_may_go() -> None:
+    roles = {"server": Role(image="bookworm"), "client": Role(image="bookworm", essential=False)}
+    with boot_group(roles) as group:
+        group.lost(group.members[1], GuestLost("client is gone"))
+        assert group["server"].run("true").ok
+        group.check()
+
+
+def test_a_dry_run_prints_and_starts_nothing(tmp_path: Path) -> None:
+    run = Run(recipe="group", flags=RecipeOptions(dry_run=True), directory=tmp_path)
+    with pytest.raises(UsageError, match="cannot print the command line of one: it is a fake"), run.group({"one": "x"}):
+        pytest.fail("it has started")
+
+
+def test_members_bring_out_together_what_their_run_may(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VMTASKS_ARTIFACTS_MIB", "1")
+    with run.group({"one": "bookworm", "other": "bookworm"}) as group:
+        group.run_all("head -c 700000 /dev/zero >file")
+        group["one"].get("file", tmp_path / "first")
+        with pytest.raises(TestFailed, match="cannot take more than 1 MiB out of the guests of one run"):
+            group["other"].get("file", tmp_path / "second")
+
+
+def test_members_in_two_places_are_no_group() -> None:
+    from vmtasks.group.boot import group_of
+    from vmtasks.group.roles import as_roles, members_of
+    from vmtasks.providers.base import BootOptions, MachineRequest
+
+    left, right = members_of(as_roles({"a": "bookworm", "b": "bookworm"}))
+    requests = {
+        left: MachineRequest(image="bookworm", options=BootOptions(name="a")),
+        right: MachineRequest(image="bookworm", options=BootOptions(name="b", on="user@host")),
+    }
+    with pytest.raises(UsageError, match="in several places: local, user@host"), group_of(requests):
+        pass
+
+
+def test_a_machine_that_does_not_come_up_ends_the_start_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    from vmtasks.group import channel
+
+    def join(self: channel.MemberChannel) -> None:
+        if self._member.name == "b":
+            raise HostError("there is no room for b")
+
+    monkeypatch.setattr(channel.MemberChannel, "join", join)
+    with pytest.raises(HostError, match="there is no room for b"), boot_group({"a": "bookworm", "b": "bookworm"}):
+        pytest.fail("it has started")

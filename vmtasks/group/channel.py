@@ -1,0 +1,176 @@
+"""The line to one member: its verbs' calls come in over it, and their answers go out; and its end is noticed here."""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from vmtasks.errors import ConnectionLost, GuestLost, HostError, Interrupted, TestFailed, VmtasksError
+from vmtasks.group.coordinator import WITHDRAWN, Answer
+from vmtasks.group.guest_programs import USUAL, GuestPaths, agent_command, join_command, joined_with
+from vmtasks.group.hub import Hub
+from vmtasks.group.roles import GroupMember
+from vmtasks.group.wire import Reply, frame, frames, reply_to, understood
+
+if TYPE_CHECKING:
+    from paramiko.channel import Channel
+
+    from vmtasks.guest import Guest
+
+_TURN_S = 0.2
+_FEED_TURN_S = 0.01
+_CHUNK_BYTES = 65536
+_PIECE_BYTES = 32768
+_UNREAD_BYTES = 64 * 1024 * 1024
+"""What a guest may leave unread of its replies: one that only asks must not fill the host's memory."""
+
+
+class MemberChannel:
+    """Serves one member for as long as it lives, through reboots and broken connections.
+
+    :param lost: called, once, with what became of the machine.
+    :param paths: where things are in the guest.
+    :param has_network: whether it has a card on the group's network.
+    """
+
+    def __init__(
+        self,
+        member: GroupMember,
+        members: Sequence[GroupMember],
+        guest: Guest,
+        hub: Hub,
+        lost: Callable[[VmtasksError], None],
+        *,
+        paths: GuestPaths = USUAL,
+        has_network: bool = True,
+    ) -> None:
+        self._member = member
+        self._members = tuple(members)
+        self._guest = guest
+        self._hub = hub
+        self._lost = lost
+        self._paths = paths
+        self._has_network = has_network
+        self._over = threading.Event()
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._sending = threading.Lock()
+        self._outgoing = bytearray()
+        self._calls: dict[int, int] = {}
+        """The hub's numbers of the calls that wait, by the verbs' own."""
+        self._thread = threading.Thread(target=self._serve, name=f"group-{member.name}", daemon=True)
+
+    def join(self) -> None:
+        """Make the machine a member, unless it is one: network, names, verbs.
+
+        :raise CommandFailed: it cannot be.
+        """
+        command = join_command(self._paths, self._member, has_network=self._has_network)
+        self._guest.query(command, stdin=joined_with(self._paths, self._members))
+
+    def start(self) -> None:
+        """Serve it from now on, in a thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Serve it no longer."""
+        with self._sending:
+            self._over.set()
+            os.eventfd_write(self._wake, 1)
+        if self._thread.is_alive():
+            self._thread.join()
+        os.close(self._wake)
+
+    def _serve(self) -> None:
+        is_joined = True
+        try:
+            while not self._over.is_set():
+                # A machine that boots answers nothing, and one whose network is not up yet cannot join.
+                with suppress(ConnectionLost, GuestLost, TestFailed):
+                    if not is_joined:
+                        self.join()
+                    is_joined = False
+                    self._talk()
+                for call in [*self._calls.values()]:
+                    self._hub.withdraw(call)
+                self._calls.clear()
+                if not self._over.is_set():
+                    self._guest.watch(_TURN_S)
+        except Interrupted:
+            return
+        except VmtasksError as problem:
+            self._lost(problem)
+        except Exception as problem:  # noqa: BLE001 - a thread that ends must not do so in silence
+            self._lost(HostError(f"cannot serve {self._member.name} any more: {type(problem).__name__}: {problem}"))
+
+    def _talk(self) -> None:
+        """Have an agent in the guest, until it ends or is not needed any more."""
+        received = bytearray()
+        has_begun = False
+        with self._sending:
+            self._outgoing.clear()
+        with self._guest.channel(agent_command(self._paths)) as channel:
+            while not self._over.is_set():
+                if not channel.recv_ready():
+                    if channel.eof_received:
+                        return
+                    watched: list[Any] = [channel, self._wake]
+                    select.select(watched, [], [], _FEED_TURN_S if self._outgoing else _TURN_S)
+                with suppress(BlockingIOError):
+                    os.eventfd_read(self._wake)
+                self._guest.watch(0.0)
+                while channel.recv_ready():
+                    received += channel.recv(_CHUNK_BYTES)
+                if not has_begun:
+                    _, newline, rest = received.partition(b"\n")
+                    if not newline:
+                        continue
+                    received, has_begun = bytearray(rest), True
+                try:
+                    for serial, data in frames(received):
+                        self._hear(serial, data)
+                except ValueError:  # it is no agent of ours that sends such frames: the next one may be
+                    return
+                if len(self._outgoing) >= _UNREAD_BYTES:
+                    return
+                self._send(channel)
+
+    def _hear(self, serial: int, data: bytes) -> None:
+        """Take in what a verb says."""
+        if serial == 0:  # the agent is there
+            return
+        if not data:
+            if (call := self._calls.pop(serial, None)) is not None:
+                self._hub.withdraw(call)
+            return
+        found = understood(data, self._member, self._members)
+        if isinstance(found, Reply):
+            self._reply(serial, found)
+            return
+        complaint = found.complaint
+
+        def take(answer: Answer) -> None:
+            self._calls.pop(serial, None)
+            if answer.outcome != WITHDRAWN:
+                self._reply(serial, reply_to(answer, complaint))
+
+        call = self._calls[serial] = self._hub.new_call()
+        self._hub.call(call, self._member.name, found.verb, found.id, role=found.role, pairs=found.pairs, take=take)
+
+    def _reply(self, serial: int, reply: Reply) -> None:
+        """Have a reply sent, by the thread that serves the member."""
+        with self._sending:
+            if not self._over.is_set():
+                if len(self._outgoing) < _UNREAD_BYTES:
+                    self._outgoing += frame(serial, reply.encoded())
+                os.eventfd_write(self._wake, 1)
+
+    def _send(self, channel: Channel) -> None:
+        """Send as much as the machine takes now."""
+        with self._sending:
+            while self._outgoing and channel.send_ready():
+                sent = channel.send(bytes(self._outgoing[:_PIECE_BYTES]))
+                del self._outgoing[:sent]

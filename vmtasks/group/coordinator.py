@@ -1,0 +1,230 @@
+"""Who has sent what to whom, and who waits for it: the messages of a group, as a state machine without a clock.
+
+The rules are those of LAVA's MultiNode. A message has an id, pairs of words and a sender; it goes to everybody, the
+sender included, and stays. Another one of the same id and sender takes its place. Where LAVA has a caller wait in vain,
+the call ends here, with a sentence: when one whose message is needed is gone, when there is no such role, when the
+deadline has passed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from vmtasks.group.roles import GroupMember
+
+Verb = Literal["send", "wait", "wait-all", "sync"]
+Pairs = Mapping[str, str]
+WAITED, FAILED, WITHDRAWN = "passed", "failed", "withdrawn"
+LONGEST_CHARACTERS = 1024 * 1024
+"""How much one message may carry."""
+MOST_CHARACTERS = 64 * LONGEST_CHARACTERS
+"""How much all that were sent may hold: guests must not fill the host's memory."""
+MOST_WAITING = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageCall:
+    """A member, or the host, that sends something or waits for something."""
+
+    serial: int
+    """By which it is told from all others."""
+    member: str
+    verb: Verb
+    id: str
+    pairs: Pairs = field(default_factory=dict)
+    role: str = ""
+    """Whose messages ``wait-all`` waits for; empty: everybody's."""
+    at_s: float
+    limit_s: float = float("inf")
+    """How long it may wait."""
+
+    @property
+    def deadline_s(self) -> float:
+        """When it has waited too long."""
+        return self.at_s + self.limit_s
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.id}{f' {self.role}' if self.role else ''}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """The end of a call."""
+
+    call: MessageCall
+    outcome: str
+    """:data:`WAITED`, :data:`FAILED` or :data:`WITHDRAWN`."""
+    error: str = ""
+    """A sentence, if it failed."""
+    messages: Mapping[str, Pairs] = field(default_factory=dict)
+    """What was waited for: pairs by their senders."""
+    waited_for: tuple[str, ...] = ()
+    """The members whose messages were missing when it began to wait."""
+    duration_s: float = 0.0
+
+
+@dataclass(slots=True)
+class _Waiting:
+    call: MessageCall
+    waited_for: tuple[str, ...]
+
+
+class Coordinator:
+    """The messages of one group.
+
+    Each method takes the time in seconds, of a clock that never goes back, and returns the answers that are due.
+
+    :param members: who is in the group.
+    """
+
+    def __init__(self, members: Sequence[GroupMember]) -> None:
+        self._roles = {member.name: member.role for member in members}
+        self._gone: dict[str, str] = {}
+        """Why each member that is no longer there has gone."""
+        self._sent: dict[str, dict[str, Pairs]] = {}
+        """By id, by sender."""
+        self._waiting: dict[int, _Waiting] = {}
+        self._characters = 0
+
+    def call(self, call: MessageCall) -> list[Answer]:
+        """Take in a call."""
+        if error := self._refusal(call):
+            return [Answer(call=call, outcome=FAILED, error=error)]
+        if call.verb == "send":
+            before = self._sent.setdefault(call.id, {}).get(call.member, {})
+            self._characters += _size(call.pairs) - _size(before)
+            self._sent[call.id][call.member] = dict(call.pairs)
+            return [Answer(call=call, outcome=WAITED), *self._settled(call.at_s)]
+        self._waiting[call.serial] = waiting = _Waiting(call, ())
+        waiting.waited_for = tuple(self._missing(call))
+        return self._settled(call.at_s)
+
+    def withdraw(self, serial: int, now_s: float) -> list[Answer]:
+        """Forget a call whose caller no longer waits."""
+        waiting = self._waiting.pop(serial, None)
+        return [self._answer(waiting, now_s, WITHDRAWN, "its caller has gone")] if waiting else []
+
+    def gone(self, member: str, why: str, now_s: float) -> list[Answer]:
+        """Take note that a member sends no more, and of the sentence why; those that wait for it wait in vain."""
+        self._gone.setdefault(member, why)
+        own = [one for one in self._waiting.values() if one.call.member == member]
+        for one in own:
+            del self._waiting[one.call.serial]
+        return [*(self._answer(one, now_s, WITHDRAWN, why) for one in own), *self._settled(now_s)]
+
+    def passed(self, now_s: float) -> list[Answer]:
+        """End the calls whose deadlines have passed."""
+        late = [one for one in self._waiting.values() if one.call.deadline_s <= now_s]
+        answers = []
+        for one in late:
+            error = f"{one.call} was not met within {one.call.limit_s:g} s: {self._lack(one.call)}"
+            del self._waiting[one.call.serial]
+            answers.append(self._answer(one, now_s, FAILED, error))
+        return answers
+
+    def next_deadline_s(self) -> float:
+        """Return when :meth:`passed` has something to do, if nothing happens until then."""
+        return min((one.call.deadline_s for one in self._waiting.values()), default=float("inf"))
+
+    def waits(self, now_s: float) -> list[str]:
+        """Say who waits for what, and how long already."""
+        return [
+            f"{one.call.member} has waited in {one.call} for {now_s - one.call.at_s:.1f} s: {self._lack(one.call)}"
+            for one in self._waiting.values()
+        ]
+
+    def _refusal(self, call: MessageCall) -> str:
+        """Return why a call cannot be; nothing if it can."""
+        roles = [*dict.fromkeys(self._roles.values())]
+        waiting = sum(one.call.member == call.member for one in self._waiting.values())
+        size = _size(call.pairs)
+        growth = size - _size(self._sent.get(call.id, {}).get(call.member, {}))
+        wrong = {
+            f"'{call.id}' is no id of a message: that is one word, and has no equals sign": (
+                "=" in call.id or call.id.split() != [call.id]
+            ),
+            f"there is no role '{call.role}' in the group; there are {', '.join(roles)}": (
+                call.role not in ("", *roles)
+            ),
+            f"a message carries at most {LONGEST_CHARACTERS} characters": size > LONGEST_CHARACTERS,
+            f"the messages of a group have at most {MOST_CHARACTERS} characters together": (
+                self._characters + growth > MOST_CHARACTERS
+            ),
+            f"at most {MOST_WAITING} calls of a member wait at once": waiting >= MOST_WAITING,
+            "only members come to a sync": call.verb == "sync" and call.member not in self._roles,
+        }
+        return next((sentence for sentence, is_so in wrong.items() if is_so), "")
+
+    def _settled(self, now_s: float) -> list[Answer]:
+        """Return the answers to all calls that have what they waited for, or cannot have it any more."""
+        found: list[Answer] = []
+        while answers := [*self._round(now_s)]:
+            found += answers
+        return found
+
+    def _round(self, now_s: float) -> Iterator[Answer]:
+        for waiting in [*self._waiting.values()]:
+            call = waiting.call
+            if call.serial not in self._waiting:  # a barrier took it along
+                continue
+            if not self._missing(call):
+                if call.verb == "sync":
+                    yield from self._through(call.id, now_s)
+                else:
+                    del self._waiting[call.serial]
+                    yield self._answer(waiting, now_s, WAITED)
+            elif never := self._never(call):
+                del self._waiting[call.serial]
+                yield self._answer(waiting, now_s, FAILED, never)
+
+    def _through(self, barrier: str, now_s: float) -> Iterator[Answer]:
+        """Let all members through a barrier, which then is there anew."""
+        through = [one for one in self._waiting.values() if one.call.verb == "sync" and one.call.id == barrier]
+        for one in through:
+            del self._waiting[one.call.serial]
+        yield from (self._answer(one, now_s, WAITED) for one in through)
+
+    def _missing(self, call: MessageCall) -> list[str]:
+        """Return the members on whom a call waits."""
+        if call.verb == "sync":
+            there = {
+                one.call.member for one in self._waiting.values() if one.call.verb == "sync" and one.call.id == call.id
+            }
+            return [name for name in self._roles if name not in there]
+        senders = self._sent.get(call.id, {})
+        if call.verb == "wait":
+            return [] if senders else [*self._roles]
+        return [name for name, role in self._roles.items() if name not in senders and call.role in ("", role)]
+
+    def _never(self, call: MessageCall) -> str:
+        """Return why a call waits in vain; nothing if it may still be met."""
+        needed = [name for name in self._missing(call) if name != call.member or call.verb != "wait"]
+        lost = [name for name in needed if name in self._gone]
+        if not lost or (call.verb == "wait" and lost != needed):  # any sender will do there
+            return ""
+        return f"{call} cannot be met any more: {'; '.join(self._gone[name] for name in lost)}"
+
+    def _lack(self, call: MessageCall) -> str:
+        """Say what a call still waits for."""
+        if call.verb == "wait":
+            return "nobody has sent it"
+        missing = self._missing(call)
+        have = f"{', '.join(missing)} {'has' if len(missing) == 1 else 'have'} not"
+        return f"{have} come" if call.verb == "sync" else f"{have} sent it"
+
+    def _answer(self, waiting: _Waiting, now_s: float, outcome: str, error: str = "") -> Answer:
+        call = waiting.call
+        return Answer(
+            call=call,
+            outcome=outcome,
+            error=error,
+            messages=dict(self._sent.get(call.id, {})) if outcome == WAITED and call.verb != "sync" else {},
+            waited_for=waiting.waited_for,
+            duration_s=now_s - call.at_s,
+        )
+
+
+def _size(pairs: Pairs) -> int:
+    return sum(len(name) + len(value) for name, value in pairs.items())

@@ -1,0 +1,126 @@
+"""Who is in a group: roles as they are asked for, and the members that they make."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from vmtasks.errors import UsageError
+from vmtasks.spec import Checkpoint, GroupCard, Network
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from vmtasks.providers.preparation import Preparation
+
+HOST = "host"
+"""What the host's side is called as a sender of messages; a role or a member cannot be."""
+PREFIX = 16
+"""Of the group's network 198.18.0.0/16: it is for tests of networks (RFC 2544), and so is nobody's."""
+MOST_MEMBERS = 250
+_RESERVED = frozenset({HOST, "localhost", "all"})
+_NAME = re.compile(r"[a-z0-9]([a-z0-9_-]{0,29}[a-z0-9])?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Role:
+    """What a member of a group is, and how many there are of it; None leaves it to the image, or to the run's flags."""
+
+    image: str | Checkpoint
+    count: int = 1
+    memory_mib: int | None = None
+    cpus: int | None = None
+    network: Network | None = None
+    """What each member reaches beside the others."""
+    essential: bool = True
+    """Whether the group ends when one of them dies."""
+    prepare: Preparation | None = None
+    """Work that each member is to have behind it."""
+    forkable: bool = False
+    """Whether ``guest.checkpoint`` is to serve."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupMember:
+    """One machine of a group."""
+
+    name: str
+    role: str
+    number: int
+    """Its place in the group, from 1."""
+    is_essential: bool = True
+
+    @property
+    def address(self) -> str:
+        """Its IPv4 address on the group's network."""
+        return f"198.18.0.{self.number}"
+
+    @property
+    def mac(self) -> str:
+        """Its card's address there."""
+        return f"{GroupCard().mac[:-2]}{self.number:02x}"
+
+    def card(self, socket: Path) -> GroupCard:
+        """Return its card, plugged into a port of the switch."""
+        return GroupCard(mac=self.mac, socket=socket)
+
+
+def as_roles(roles: Mapping[str, Role | str]) -> dict[str, Role]:
+    """Return the roles of a group, where the name of an image stands for one machine of it.
+
+    :raise UsageError: a role cannot be.
+    """
+    full = {name: role if isinstance(role, Role) else Role(image=role) for name, role in roles.items()}
+    for name, role in full.items():
+        if not _NAME.fullmatch(name) or name in _RESERVED:
+            raise UsageError(
+                f"cannot have a role '{name}': its machines' names come from it",
+                hint="a role has small letters, figures, - and _, at most 31, and is not host, localhost or all",
+            )
+        if not role.image:
+            raise UsageError(f"role '{name}' has no image")
+        if role.count < 1:
+            raise UsageError(f"role '{name}' cannot have {role.count} machines: count is 1 or more")
+    return full
+
+
+def members_of(roles: Mapping[str, Role]) -> tuple[GroupMember, ...]:
+    """Return the members that *roles* make: named like the role, with a number behind it where there are several.
+
+    :raise UsageError: there are none, too many, or two of one name.
+    """
+    named = [
+        (f"{name}{number}" if role.count > 1 else name, name, role.essential)
+        for name, role in roles.items()
+        for number in range(1, role.count + 1)
+    ]
+    if not named:
+        raise UsageError("a group has at least one role")
+    if len(named) > MOST_MEMBERS:
+        raise UsageError(f"a group has at most {MOST_MEMBERS} machines, and not {len(named)}")
+    seen: set[str] = set()
+    for name, role, _ in named:
+        if name in seen or (name in roles and name != role):
+            raise UsageError(f"two machines of the group would be called '{name}': give one of the roles another name")
+        seen.add(name)
+    return tuple(
+        GroupMember(name=name, role=role, number=number, is_essential=essential)
+        for number, (name, role, essential) in enumerate(named, 1)
+    )
+
+
+def expand(members: Sequence[GroupMember], name: str) -> list[str]:
+    """Return the names of the members that *name*, a member's or a role's, stands for.
+
+    :raise UsageError: it is neither.
+    """
+    found = [member.name for member in members if name in (member.name, member.role)]
+    if not found:
+        known = list(dict.fromkeys(one for member in members for one in (member.role, member.name)))
+        near = get_close_matches(name, known, n=1)
+        more = f"did you mean '{near[0]}'?" if near else "there are " + ", ".join(f"'{one}'" for one in known)
+        raise UsageError(f"there is no member and no role '{name}' in the group; {more}")
+    return found

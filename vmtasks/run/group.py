@@ -1,0 +1,77 @@
+"""A group of machines for a run: what is asked of a provider for each member, and a look at one where it failed."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from invoke.exceptions import Exit
+
+from vmtasks.errors import TestFailed, TimedOut, UsageError, VmtasksError
+from vmtasks.group.boot import group_of
+from vmtasks.group.roles import Role, as_roles, members_of
+from vmtasks.providers.boot import command_line
+from vmtasks.run.options import network
+from vmtasks.ssh import secret
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from vmtasks.group.group import Group
+    from vmtasks.guest import Guest
+    from vmtasks.guest.allowance import Allowance
+    from vmtasks.project import Project
+    from vmtasks.providers.base import MachineRequest
+    from vmtasks.run.options import RecipeOptions
+
+
+@contextmanager
+def group_in(
+    roles: Mapping[str, Role | str],
+    *,
+    flags: RecipeOptions,
+    directory: Path,
+    request: Callable[[str, Role], MachineRequest],
+    debug: Callable[[Guest, VmtasksError], None],
+    allowance: Allowance,
+    wait_timeout_s: float,
+    timeout_s: float,
+    project: Project | None,
+) -> Iterator[Group]:
+    """Yield a group for a run; see :meth:`vmtasks.run.run.Run.group`.
+
+    :param request: returns what is asked of a provider for a machine of that name and role.
+    :param debug: gives the user a look at a machine, where that was asked for.
+    :param allowance: what all machines of the run may bring out together.
+    """
+    full = as_roles(roles)
+    secrets = secret.values(project.commands.env_from if project else ())
+    requests = {one: _over_role(request(one.name, full[one.role]), full[one.role], flags) for one in members_of(full)}
+    if flags.dry_run:
+        sys.stdout.writelines(shlex.join(command_line(one)) + "\n" for one in requests.values())
+        raise Exit(code=0)
+    with group_of(requests, wait_timeout_s=wait_timeout_s, timeout_s=timeout_s, log_dir=directory) as group:
+        for guest in group.guests():
+            guest.mask(secrets.values())
+            guest.timeout_s = project.commands.timeout_s if project else None
+            guest.share(allowance)
+        try:
+            yield group
+        except (TestFailed, TimedOut, UsageError) as problem:
+            debug(group.blamed(problem), problem)
+            raise
+
+
+def _over_role(request: MachineRequest, role: Role, flags: RecipeOptions) -> MachineRequest:
+    """Return a request in which flags go over the role, and the role over the project's file."""
+    options = replace(
+        request.options,
+        memory_mib=flags.memory_mib or role.memory_mib or request.options.memory_mib,
+        cpus=flags.cpus or role.cpus or request.options.cpus,
+        network=network(flags.network) or role.network or request.options.network,
+    )
+    return replace(request, options=options, purpose=f"{request.purpose}: {request.name}")
