@@ -27,7 +27,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "build-deb --with-source",
             "install-test --debs hello.deb",
         ),
-        "Test definitions": ("lava-test-shell --definition smoke.yaml",),
+        "Several machines, and LAVA": ("group --job pair.toml", "lava-test-shell --definition smoke.yaml"),
         "Images": (
             "images.list",
             "images.show bookworm",
