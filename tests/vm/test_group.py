@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
-import signal
-import subprocess
-import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -17,10 +13,9 @@ import pytest
 
 from tests.waiting import until
 from vmtasks import Group, Guest, GuestLost, Role, boot_group, events, parallel
-from vmtasks.host.lease import leases
+from vmtasks.host import capacity, slots
 from vmtasks.host.slots import tickets
 
-ROOT = Path(__file__).resolve().parents[2]
 ROLES = {"server": Role(image="bookworm", memory_mib=512), "client": Role(image="bookworm", memory_mib=512)}
 LIMIT_S = 120.0
 
@@ -62,10 +57,20 @@ def heard(guest: Guest) -> dict[str, int]:
 
 @pytest.fixture(scope="module", autouse=True)
 def _room() -> Iterator[None]:
-    """Have slots for two groups at once: emulated machines are slow then, and no more."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("VMTASKS_SLOTS", "8")
-        yield
+    """Have slots for two groups at once, as one claim, and a queue of our own for them.
+
+    Were the second group to ask for slots while the first one is there, each could wait for somebody who waits for us.
+    """
+    with boot_group({"one": ROLES["server"]}, network="none"):
+        pass  # the template is there now: what makes one needs a slot of the host's
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="vmtasks-slots-") as queue:
+        limits = slots.Limits(machines=4, memory_mib=capacity.memory_mib())
+        what = "vmtasks's own tests of groups"
+        with slots.Claim(what, 512, limits, beside=[(what, 512)] * 3) as claim:
+            claim.wait()
+            patch.setattr(slots, "default_directory", lambda: queue)
+            patch.setenv("VMTASKS_SLOTS", "4")
+            yield
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +211,7 @@ def test_the_group_has_a_ticket_for_each_machine_and_leaves_nothing(tmp_path: Pa
 
 
 def dies(guest: Guest) -> None:
-    guest.query("echo 1 >/proc/sys/kernel/sysrq; (sleep 0.5; echo c >/proc/sysrq-trigger) </dev/null >/dev/null 2>&1 &")
+    guest.query("echo 1 >/proc/sys/kernel/sysrq; (sleep 0.2; echo c >/proc/sysrq-trigger) </dev/null >/dev/null 2>&1 &")
 
 
 def powers_off(guest: Guest) -> None:
@@ -217,23 +222,24 @@ def powers_off(guest: Guest) -> None:
 def test_the_death_of_an_essential_member_ends_the_group_at_once_and_says_who_waited(
     death: Callable[[Guest], None], news: str
 ) -> None:
-    ended_s = 0.0
+    died_s = 0.0
 
-    def hear(event: events.Event) -> None:
-        nonlocal ended_s
-        if isinstance(event, events.GroupCall) and event.outcome == "failed":
-            ended_s = time.monotonic()
+    def end(group: Group) -> None:
+        nonlocal died_s
+        until("a wait", group.messages.waits, LIMIT_S)
+        death(group["server"])
+        died_s = time.monotonic()
 
-    def end() -> None:
-        with boot_group(ROLES, network="none") as group, events.listening(hear):
-            death(group["server"])
-            group["client"].run("lava-wait-all up server", timeout_s=LIMIT_S)
+    def both() -> None:
+        with boot_group(ROLES, network="none") as group:
+            wait = partial(group["client"].run, "lava-wait-all up server", timeout_s=LIMIT_S)
+            parallel(wait, partial(end, group))
 
     with pytest.raises(GuestLost, match=news) as ended:
-        end()
+        both()
+    assert time.monotonic() - died_s < 30
     assert str(ended.value).endswith("server is essential, and so the group ended")
     assert any("client has waited in wait-all up server for" in line for line in ended.value.details)
-    assert time.monotonic() - ended_s < 30
 
 
 def test_one_that_is_not_essential_may_die_and_those_that_wait_for_it_learn_of_it(group: Group) -> None:
@@ -245,92 +251,3 @@ def test_one_that_is_not_essential_may_die_and_those_that_wait_for_it_learn_of_i
         assert result.exited == 1
         assert "cannot be met any more: client is gone: it powered itself off" in result.stderr
         assert made["server"].succeed("echo still here") == "still here\n"
-
-
-JOB = """
-[group]
-network = "none"
-
-[[roles]]
-name = "server"
-image = "bookworm"
-memory_mib = 512
-
-[[roles]]
-name = "client"
-image = "bookworm"
-memory_mib = 512
-
-[[tests]]
-name = "names"
-run = "getent hosts server client"
-
-[[tests]]
-name = "ready"
-roles = ["server"]
-run = "lava-send ready port=80"
-
-[[tests]]
-name = "fails"
-roles = ["client"]
-run = "lava-wait ready; grep ^server:port=80$ /tmp/lava_multi_node_cache.txt && exit 3"
-
-[[tests]]
-name = "from the host"
-roles = ["host"]
-run = "$SSH_SERVER lava-self | grep ^server$"
-
-[[tests]]
-name = "end"
-run = "lava-sync end"
-"""
-
-
-def inv_group(tmp_path: Path, job: str) -> subprocess.Popen[bytes]:
-    (tmp_path / "job.toml").write_text(job)
-    argv = [str(Path(sys.executable).with_name("inv")), "-r", str(ROOT), "group", "--job", "job.toml"]
-    return subprocess.Popen(
-        argv, cwd=tmp_path, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
-    )
-
-
-def test_a_group_in_a_file_runs_and_is_written_down(tmp_path: Path) -> None:
-    with inv_group(tmp_path, JOB) as process:
-        _, complaints = process.communicate(timeout=LIMIT_S * 3)
-    assert process.returncode == 1, complaints.decode()
-    result = json.loads((tmp_path / "build/vmtasks/latest/result.json").read_text())
-    assert {case["case"]: case["outcome"] for case in result["cases"]} == {
-        "server: names": "passed",
-        "client: names": "passed",
-        "server: ready": "passed",
-        "client: fails": "test-failed",
-        "host: from the host": "passed",
-        "server: end": "passed",
-        "client: end": "passed",
-    }
-    calls = [(row["machine"], row["verb"], row["id"], row["outcome"]) for row in result["messages"]]
-    assert sorted(calls) == [
-        ("client", "sync", "end", "passed"),
-        ("client", "wait", "ready", "passed"),
-        ("server", "send", "ready", "passed"),
-        ("server", "sync", "end", "passed"),
-    ]
-    assert {one["machine"]: one["start"] for one in result["machines"]} == {"server": "clone", "client": "clone"}
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_a_group_whose_caller_is_ended_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
-    job = JOB.replace("lava-sync end", "touch /run/there; sleep 1000")
-    with inv_group(tmp_path, job) as process:
-        result = tmp_path / "build/vmtasks/latest/result.json"
-        until("the last tests", lambda: result.exists() and result.read_text().count(': end"') >= 2, LIMIT_S)
-        mine = [one.info for one in leases() if one.alive and one.info["caller_pid"] == process.pid]
-        assert len(mine) == 2
-        (socket,) = re.findall(r"addr\.path=(\S+)", " ".join(mine[0]["argv"]))
-        network = Path(socket).parent
-        assert network.exists()
-        os.kill(process.pid, number)
-        process.communicate(timeout=LIMIT_S)
-    until("the end of its QEMUs", lambda: not any(Path(f"/proc/{one['qemu_pid']}").exists() for one in mine), LIMIT_S)
-    until("free slots", lambda: not [one for one in tickets() if one.pid == process.pid], LIMIT_S)
-    until("the end of the network", lambda: not network.exists(), LIMIT_S)
