@@ -11,6 +11,8 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from vmtasks.image.definition import INHERITED, Definition, File, Step
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9.+-]+")
 _ROOT_ON_EXT4 = ("ext4", "crc32c_generic")
 """What other kernels than Debian's cloud kernel have as modules; where one is built in, it is left out."""
+_NO_PACKAGE = re.compile(r"Unable to locate package|has no installation candidate")
 _IMAGE = re.compile(r"(?m) \./boot/vmlinu[xz]-(\S+)$")
 _HEADER_BYTES, _MAGIC, _VERSION, _SECTOR_BYTES = 0x210, slice(0x202, 0x206), slice(0x20E, 0x210), 0x200
 _DEB = "/var/cache/vmtasks/kernel.deb"
@@ -133,6 +136,23 @@ def _asked(deb: Path, question: str, *more: str) -> str:
         reason = (done.stderr.strip().splitlines() or ["it is no package"])[-1]
         raise UsageError(f"cannot read the kernel {deb}: {reason}")
     return done.stdout
+
+
+@contextmanager
+def baking(image: Definition, kernel: str) -> Iterator[None]:
+    """In the block, the image is baked with another kernel: that there is none of that name is the asker's mistake.
+
+    :raise UsageError: the archive that the image is from has no such package.
+    """
+    try:
+        yield
+    except HostError as problem:
+        if not any(_NO_PACKAGE.search(line) for line in problem.details):
+            raise
+        raise UsageError(
+            f"there is no package {kernel} for {image.name}",
+            hint=f"`apt list 'linux-image-*'` in a machine of {image.name} shows those that there are",
+        ) from problem
 
 
 def release_of(image: Path) -> str:

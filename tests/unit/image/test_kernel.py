@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from vmtasks.errors import UsageError
+from vmtasks.errors import HostError, UsageError
 from vmtasks.image.baked import key_of
 from vmtasks.image.definition import find
-from vmtasks.image.kernel import releases_in, with_kernel
+from vmtasks.image.kernel import baking, releases_in, with_kernel
 
 CONTENTS = """\
 drwxr-xr-x root/root         0 2026-11-16 09:00 ./
@@ -61,3 +61,15 @@ def test_an_image_with_a_boot_loader_of_its_own_keeps_its_kernel(
     (tmp_path / "disk.qcow2").touch()
     with pytest.raises(UsageError, match="it boots with its own boot loader"):
         with_kernel(find("cloud"), "linux-image-amd64")
+
+
+def test_a_package_that_the_archive_does_not_have_is_the_askers_mistake_and_all_else_the_hosts() -> None:
+    image = find("bookworm")
+    told = HostError("cannot bake it", details=("E: Unable to locate package linux-image-nonsense",))
+    with (
+        pytest.raises(UsageError, match="there is no package linux-image-nonsense for bookworm"),
+        baking(image, "linux-image-nonsense"),
+    ):
+        raise told
+    with pytest.raises(HostError, match="cannot bake it"), baking(image, "linux-image-nonsense"):
+        raise HostError("cannot bake it", details=("tar: No space left on device",))

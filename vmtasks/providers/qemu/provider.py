@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -19,7 +19,7 @@ from vmtasks.image.bake import ensure
 from vmtasks.image.baked import BakedImage, images_dir
 from vmtasks.image.damage import read_whole
 from vmtasks.image.definition import Definition, find
-from vmtasks.image.kernel import release_of, with_kernel
+from vmtasks.image.kernel import baking, release_of, with_kernel
 from vmtasks.machine.checkpoint import machine_from
 from vmtasks.machine.launch import BootSource, LaunchConfig
 from vmtasks.machine.lifecycle import running
@@ -169,11 +169,13 @@ def launch_of(image: str, options: BootOptions, place: Host = LOCAL_HOST) -> tup
     :raise UsageError: there is no such image.
     :raise HostError: this host cannot bake it.
     """
-    definition = with_kernel(find(image), options.kernel) if options.kernel else find(image)
+    found = find(image)
+    definition = with_kernel(found, options.kernel) if options.kernel else found
     _expect_room(place, options)
     settings = settings_of(place, options)
     choice = place.call(choose, settings.accel)
-    own = ensure_baked(definition, settings=settings if place.is_local else None)  # baked here: by this host's
+    with baking(found, options.kernel) if options.kernel else nullcontext():
+        own = ensure_baked(definition, settings=settings if place.is_local else None)  # baked here: by this host's
     baked = own
     if not place.is_local:
         from vmtasks.remote.host import RemoteHost
