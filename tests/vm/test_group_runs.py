@@ -51,7 +51,7 @@ run = "lava-wait ready; grep ^server:port=80$ /tmp/lava_multi_node_cache.txt && 
 [[tests]]
 name = "from the host"
 roles = ["host"]
-run = "$SSH_SERVER lava-self | grep ^server$"
+run = 'eval "$SSH_SERVER lava-self" | grep ^server$'
 
 [[tests]]
 name = "end"

@@ -115,7 +115,7 @@ class MemberChannel:
         with self._guest.channel(agent_command(self._paths)) as channel:
             while not self._over.is_set():
                 if not channel.recv_ready():
-                    if channel.eof_received:
+                    if channel.eof_received or channel.closed:  # closed: with its connection, as the machine boots
                         return
                     watched: list[Any] = [channel, self._wake]
                     select.select(watched, [], [], _FEED_TURN_S if self._outgoing else _TURN_S)

@@ -221,6 +221,16 @@ def test_an_agent_that_is_ended_comes_back_and_no_other_member_notices() -> None
         assert not rehearsal.lost
 
 
+def test_a_member_whose_connection_is_made_anew_stays_one() -> None:
+    """As after a reboot."""
+    with rehearsed() as rehearsal:
+        before = rehearsal("client1", "stat -c %z run/socket")
+        rehearsal.guests["client1"].wait_up(timeout_s=LIMIT_S)
+        until("another agent", lambda: rehearsal("client1", "stat -c %z run/socket") != before, LIMIT_S)
+        assert rehearsal("client1", "lava-self") == "client1\n0"
+        assert not rehearsal.lost
+
+
 def test_a_member_that_is_lost_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
     with rehearsed() as rehearsal:
 
