@@ -17,6 +17,8 @@ from vmtasks.group.roles import HOST, GroupMember, expand
 
 TURN_S = 0.2
 Take = Callable[[Answer], None]
+_SHOWN = 200
+"""So many letters of what a guest calls a message are written down."""
 
 
 class Hub:
@@ -162,12 +164,12 @@ class Hub:
                 events.GroupCall(
                     machine=call.member,
                     verb=call.verb,
-                    id=call.id,
-                    role=call.role,
+                    id=call.id[:_SHOWN],  # a guest's words, of which each row keeps some
+                    role=call.role[:_SHOWN],
                     outcome=answer.outcome,
                     waited_for=answer.waited_for,
                     duration_s=answer.duration_s,
-                    error=answer.error,
+                    error=answer.error[: 4 * _SHOWN],
                 )
             )
             self._takers.pop(call.serial)(answer)
