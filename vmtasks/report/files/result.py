@@ -154,8 +154,13 @@ def _(event: e.GroupCall, result: RunResult) -> RunResult:
     if len(result.messages) >= _MOST_MESSAGES:
         return result
     row = MessageRow(**{field.name: getattr(event, field.name) for field in fields(MessageRow)})
-    words = {name: sanitized(getattr(row, name)) for name in ("id", "role", "error")}
-    told = replace(row, **words, duration_s=_ms(row.duration_s))
+    told = replace(
+        row,
+        id=sanitized(row.id),
+        role=sanitized(row.role),
+        error=sanitized(row.error),
+        duration_s=_ms(row.duration_s),
+    )
     return replace(result, messages=(*result.messages, told))
 
 
