@@ -9,7 +9,6 @@ from pathlib import Path
 
 from vmtasks import durable, errors, events
 from vmtasks.errors import HostError, UsageError
-from vmtasks.report.sanitize import is_harmless
 from vmtasks.run.options import RecipeOptions
 from vmtasks.run.place import make_directory, write_file
 
@@ -32,6 +31,8 @@ class ArtifactStore:
 
         A name that a guest chose must not be two lines on standard output, speak to the terminal, or pass for another.
         """
+        from vmtasks.report.sanitize import is_harmless
+
         if not is_harmless(str(path)):
             events.emit(events.Note(text=f"a file with control characters in its name: {path!r}", level="warning"))
             return path
