@@ -9,15 +9,10 @@ from typing import TYPE_CHECKING
 
 from vmtasks import events
 from vmtasks.errors import UsageError
-from vmtasks.guest import Guest
-from vmtasks.lava import definition
-from vmtasks.lava.definition import TestDefinition
-from vmtasks.lava.recorder import Recorder
-from vmtasks.lava.results import as_yaml
-from vmtasks.lava.shell import TestShell, attachments, suites
-from vmtasks.lava.verdict import judge, summary
 
 if TYPE_CHECKING:
+    from vmtasks.guest import Guest
+    from vmtasks.lava.definition import TestDefinition
     from vmtasks.run.run import Run
 
 RESULTS = "lava-results.yaml"
@@ -30,6 +25,8 @@ def load(files: Iterable[str], params: Iterable[str] = (), skip_install: Sequenc
     :param skip_install: what of ``install`` to leave out; see :meth:`TestDefinition.skipping`.
     :raise UsageError: a file is not there or no definition, or a parameter has no value.
     """
+    from vmtasks.lava import definition
+
     found = [definition.load(Path(file)) for file in files]
     if not found:
         raise UsageError("there is no definition to run", hint="--definition FILE names one")
@@ -55,6 +52,11 @@ def run_definitions(
     :param timeout_s: how long all of it may take, in seconds; 0 is no limit.
     :raise TestFailed: a case failed, or a definition did not run to its end.
     """
+    from vmtasks.lava.recorder import Recorder
+    from vmtasks.lava.results import as_yaml
+    from vmtasks.lava.shell import TestShell, attachments, suites
+    from vmtasks.lava.verdict import judge, summary
+
     shell = TestShell(
         definitions=suites(definitions),
         scratch=run.directory,
