@@ -98,3 +98,13 @@ def test_a_file_system_that_cannot_sync_is_no_error(tmp_path: Path, monkeypatch:
         patch.setattr(os, "fsync", unable)
         durable.rename(tmp_path / ".new", tmp_path / "file")
     assert (tmp_path / "file").read_text() == "new"
+
+
+def test_a_file_that_may_not_be_read_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a guest's").write_text("x")
+
+    def refuse(*_: object) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "open", refuse)  # root reads everything
+    durable.sync(tmp_path / "a guest's")

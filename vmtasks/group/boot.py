@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -102,15 +102,19 @@ def group_of(
     wait_timeout_s: float = WAIT_TIMEOUT_S,
     timeout_s: float = 0.0,
     log_dir: Path | None = None,
+    on_guest: Callable[[Guest], None] = lambda _: None,
 ) -> Iterator[Group]:
-    """Yield the group of the machines that are asked for."""
+    """Yield the group of the machines that are asked for.
+
+    :param on_guest: called with each guest before anything is done in it.
+    """
     members = tuple(requests)
     group = Group(members, wait_timeout_s=wait_timeout_s)
     try:
         with ExitStack() as stack:
             machines = stack.enter_context(_machines(group, requests, log_dir))
             stack.enter_context(group.messages.keeping_time())
-            stack.enter_context(_all_at_once(group, machines, requests))
+            stack.enter_context(_all_at_once(group, machines, requests, on_guest))
             group.limit(timeout_s)
             yield group
             group.check()
@@ -131,6 +135,13 @@ def _machines(group: Group, requests: Mapping[GroupMember, MachineRequest], log_
     if len(places) > 1:
         raise UsageError(f"cannot have a group in several places: {', '.join(sorted(places))}")
     provider = provider_of(*places)
+    from vmtasks.providers.static_host.provider import StaticHost  # whose ssh few groups need
+
+    if isinstance(provider, StaticHost) and len(requests) > 1:
+        raise UsageError(
+            f"cannot have a group of {len(requests)} machines at {provider.host}: it is one machine",
+            hint="without --on",
+        )
     if not isinstance(provider, Qemu):
         yield {member: provider.machine(request) for member, request in requests.items()}
         return
@@ -197,13 +208,19 @@ def _tell_who_is_ahead(ahead: Sequence[Ticket]) -> None:
 
 
 @contextmanager
-def _all_at_once(group: Group, machines: Machines, requests: Mapping[GroupMember, MachineRequest]) -> Iterator[None]:
+def _all_at_once(
+    group: Group,
+    machines: Machines,
+    requests: Mapping[GroupMember, MachineRequest],
+    on_guest: Callable[[Guest], None],
+) -> Iterator[None]:
     """Enter all blocks at the same time, and leave them at the same time."""
     stacks = {member: ExitStack() for member in machines}
 
     def start(member: GroupMember) -> None:
         try:
             guest = stacks[member].enter_context(machines[member])
+            on_guest(guest)
             if (preparation := requests[member].preparation) is not None:
                 prepare(guest, preparation)
             lost = partial(group.lost, member)

@@ -132,6 +132,8 @@ def switched(
     :param log_dir: receives what the switch itself has to complain about.
     :raise HostError: it does not start.
     """
+    if log_dir:
+        log_dir.mkdir(parents=True, exist_ok=True)
     directory = Path(tempfile.mkdtemp(prefix="vmtasks-", dir=socket_dir()))
     remove_at_exit(directory)  # for the case that both of us are killed
     log = log_dir / "switch.log" if log_dir else Path(os.devnull)

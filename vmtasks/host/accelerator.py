@@ -35,8 +35,8 @@ from vmtasks.typed_json import NUMBER
 KVM = Path("/dev/kvm")
 TRIAL_LIMIT_S = 2.0
 SLOW_FOR_S = 600.0
-_SHAPE = {"circumstances": [str], "until_s": NUMBER, "accelerator": {"kvm", "tcg"}, "reason": str}
 """How long it is believed that KVM is slow."""
+_SHAPE = {"circumstances": [str], "until_s": NUMBER, "accelerator": {"kvm", "tcg"}, "reason": str}
 PROGRAMS = {"qemu-system-x86_64": "qemu-system-x86", "qemu-img": "qemu-utils"}
 """What every machine needs, and the Debian packages that have it."""
 

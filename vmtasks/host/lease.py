@@ -79,8 +79,3 @@ def _read(directory: Path, name: str = "lease.json") -> Lease:
     finally:
         os.close(fd)
     return Lease(directory=directory, alive=False, info=info)
-
-
-def _at_once(path: str, flags: int) -> int:
-    """Open a file without waiting for the other end of a FIFO."""
-    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -81,7 +81,7 @@ def ensure(
         raise AssertionError("a lineage is never empty")
     if missing := pockets.missing(definition.lineage[0].suite, baked.manifest):
         text = f"{definition.name} was baked without {' and '.join(missing)} of Debian's archive"
-        remedy = f"{task_line(f'images.bake {definition.name} --refresh')} bakes it anew"
+        remedy = f"{task_line(f'images.bake {definition.listed_name} --refresh')} bakes it anew"
         events.emit(events.Note(text=f"{text}; {remedy}", level="warning"))
     return baked
 

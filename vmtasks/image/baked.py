@@ -43,11 +43,11 @@ from vmtasks.typed_json import SECONDS
 RECIPE_VERSION = 2  # 2: a bake records which pockets it has, and none is missing without a warning
 """Part of every key: raise it when the same definition is baked into something else."""
 _LAYERS = "layers"
+"""A file with the names of disks elsewhere that stand on a bake."""
 _SHAPE = {
     "name": str, "key": str, "parent": (str, None), "baked_s": SECONDS, "kernel?": bool, "disk_bytes?": int,
     "pockets?": {"*": {"uri?": str}},
 }  # fmt: skip
-"""A file with the names of disks elsewhere that stand on a bake."""
 _SERIAL = re.compile(r"[a-z0-9].*-[0-9a-f]{16}-[0-9a-f]+")
 
 
@@ -102,6 +102,12 @@ class BakedImage(CacheEntry):
         except FileNotFoundError:
             return False
         return any(os.path.exists(disk) for disk in disks)  # noqa: PTH110 - a line may be anything
+
+    @property
+    def was_sent(self) -> bool:
+        """Whether it was baked on another host, which alone knows how to get in: here it serves that host."""
+        is_without_keys = not (self.identity.exists() or self.known_hosts.exists())
+        return is_without_keys and "id_ed25519" in (self.manifest.get("digests") or {})
 
     @property
     def serial(self) -> str:
@@ -168,11 +174,9 @@ def find_baked(definition: Definition, keys: tuple[str, ...] = ()) -> BakedImage
     :param keys: what :func:`keys_of` returns, where that is known already.
     """
     *above, key = keys or keys_of(definition)
-    candidates = [baked for baked in _baked(definition.name) if baked.key == key]
-    if not candidates:
-        return None
-    newest = max(candidates, key=lambda baked: float(baked.manifest["baked_s"]))
-    if definition.parent:
+    candidates = [baked for baked in _baked(definition.name) if baked.key == key and not baked.was_sent]
+    newest = max(candidates, key=lambda baked: float(baked.manifest["baked_s"]), default=None)
+    if newest and definition.parent:
         parent = find_baked(definition.parent, tuple(above))
         if parent is None or parent.serial != newest.manifest["parent"]:
             return None

@@ -112,6 +112,11 @@ class Definition:
         return (*(self.parent.lineage if self.parent else ()), self)
 
     @property
+    def listed_name(self) -> str:
+        """The name by which it can be found: that of the nearest image of its lineage that a file defines."""
+        return next(one.name for one in reversed(self.lineage) if one.home.stem == one.name)
+
+    @property
     def original(self) -> Path | None:
         """The disk image that *path* names: relative to the definition, or in somebody's home."""
         return self.home.parent / Path(self.path).expanduser() if self.path is not None else None

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vmtasks import durable
-from vmtasks.cache.entry import incomplete
+from vmtasks.cache.entry import exclusive, incomplete
 from vmtasks.config.paths import cache_dir
 from vmtasks.errors import HostError, UsageError
 from vmtasks.image.definition import INHERITED, Definition, File, Step
@@ -58,6 +58,8 @@ def with_kernel(image: Definition, kernel: str) -> Definition:
     """
     if image.lineage[0].suite is None:
         raise UsageError(f"cannot give {image.name} another kernel: it boots with its own boot loader")
+    if any(step.where == "guest" for one in image.lineage for step in one.steps):
+        raise UsageError(f"cannot give {image.name} another kernel: steps of it run in the guest, with its own")
     if not kernel.endswith(".deb") and "/" not in kernel:
         if not _PACKAGE.fullmatch(kernel):
             raise UsageError(f"{kernel!r} is neither a .deb file nor the name of a Debian package with a kernel")
@@ -101,6 +103,11 @@ def releases_in(listing: str) -> list[str]:
     return sorted(set(_IMAGE.findall(listing)))
 
 
+def kernels_dir() -> Path:
+    """Return the directory of the files that kernels came in, which need not exist."""
+    return cache_dir() / "kernels"
+
+
 def _kept(deb: Path) -> tuple[str, Path]:
     """Copy a package's file to where a layer has it beside it; return the package's name, and that place."""
     try:
@@ -114,13 +121,14 @@ def _kept(deb: Path) -> tuple[str, Path]:
             f"{deb} has {'several kernels: ' + ', '.join(releases) if releases else 'no kernel'}",
             hint="a package with one /boot/vmlinuz-RELEASE is wanted, such as linux-image-6.1.0-50-amd64",
         )
-    directory = cache_dir() / "kernels" / digest
+    directory = kernels_dir() / digest
     beside = directory.with_name(f".{digest}.{os.getpid()}.part")
     try:
-        if not directory.is_dir():
-            with incomplete(beside):
-                shutil.copyfile(deb, beside / "kernel.deb")
-                durable.rename(beside, directory)
+        with exclusive(directory.with_name(f"{digest}.lock"), other="a copy of that kernel"):
+            if not directory.is_dir():
+                with incomplete(beside):
+                    shutil.copyfile(deb, beside / "kernel.deb")
+                    durable.rename(beside, directory)
     except OSError as problem:
         raise HostError(f"cannot keep the kernel {deb} in {directory}: {problem.strerror}") from problem
     return _asked(deb, "--field", "Package").strip(), directory

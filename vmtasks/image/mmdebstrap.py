@@ -115,7 +115,7 @@ def _plan(
         "initrd": definition.initrd,
         "modules": definition.modules,
         "disk_gib": definition.disk_gib,
-        "hostname": definition.name.replace(".", "-"),
+        "hostname": re.sub(r"[^a-z0-9-]", "-", definition.listed_name),
         "host_key": str(out / "ssh_host_key"),
         "authorized_key": str(out / "id_ed25519.pub"),
     }

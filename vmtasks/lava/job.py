@@ -72,7 +72,7 @@ def run_definitions(
         events.emit(events.Note(machine=guest.name, text=text, level="warning"))
         raise
     finally:
-        for path in attachments(guest, recorder, target):
+        for path in attachments(guest, recorder, target, project=run.home):
             run.artifact(path)
         results = as_yaml(
             [(guest.name, row) for row in recorder.rows],

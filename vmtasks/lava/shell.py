@@ -9,7 +9,7 @@ from glob import escape
 from pathlib import Path
 
 from vmtasks import events
-from vmtasks.errors import InfrastructureError, TestFailed
+from vmtasks.errors import InfrastructureError, TestFailed, UsageError
 from vmtasks.guest import Guest
 from vmtasks.lava.cases import slug
 from vmtasks.lava.definition import TestDefinition
@@ -18,6 +18,7 @@ from vmtasks.lava.recorder import Recorder, TestsRaised
 from vmtasks.lava.repositories import clone, root_of
 from vmtasks.lava.scripts import install_script, run_script
 from vmtasks.project import tree_files
+from vmtasks.run.place import make_directory
 from vmtasks.ssh.command import DEFAULT_ENV
 
 HOME = "/lava-vmtasks"
@@ -108,18 +109,19 @@ class TestShell:
         guest.files.put(scripts / "run", f"{HOME}/run", None, None)
 
 
-def attachments(guest: Guest, recorder: Recorder, out: Path) -> list[Path]:
+def attachments(guest: Guest, recorder: Recorder, out: Path, *, project: Path) -> list[Path]:
     """Bring out the files that tests have attached, and return them; one that cannot be had is told of.
 
     :param out: the directory for results.
+    :param project: the directory in which links are not ours to write through.
     """
     found: list[Path] = []
     for one in recorder.attachments:
         place = out / one.place
         try:
-            place.mkdir(parents=True, exist_ok=True)
+            make_directory(place, project=project)
             found += guest.files.get(escape(f"{HOME}/attachments/{one.path}"), f"{place}/")
-        except TestFailed as problem:
+        except (TestFailed, UsageError, OSError) as problem:
             text = f"cannot bring out what {one.suite} has attached: {problem}"
             events.emit(events.Note(machine=guest.name, text=text, level="warning"))
         except InfrastructureError:

@@ -18,12 +18,18 @@ _DEVICES = {
     "tap": ("/dev/net/tun",),
     "vhost": ("/dev/vhost-net", "/dev/vhost-vsock"),
     "pty": ("/dev/ptmx", "/dev/pts"),
+    "vfio": ("/dev/vfio", "/sys/bus/pci", "/sys/devices", "/sys/kernel/iommu_groups"),
+    "usb-host": ("/dev/bus/usb", "/sys/bus/usb", "/sys/devices"),
+    "egl-headless": ("/dev/dri",),
+    "gl=on": ("/dev/dri",),
 }
 """What QEMU opens that has such a word among its arguments, and no name of a file."""
 _NOT_WRITTEN = ("/usr", "/lib", "/lib32", "/lib64")
 """The system's own directories, which QEMU reads anyway."""
 _NOT_FILLED = ("/", "/dev", "/etc", "/proc", "/sys", "/root", "/home")
 """No file is made directly in these."""
+_NAMED_FILE = re.compile(r"(?:^|[,:=])(?:file:|(?:file|path|filename|logfile)=)([^,]+)")
+"""What is said to be a file, though it has no slash and need not be there."""
 _SEPARATOR = re.compile(r"(?<!,),(?!,)|[=:\"{}\[\]\s]+")
 
 
@@ -67,12 +73,14 @@ def reach_of_arguments(arguments: tuple[str, ...], cwd: str) -> Reach:
 def _paths(word: str, cwd: Path) -> Iterator[Path]:
     """Yield every file or directory that a part of an argument names, or where it says that one be made."""
     parts = set(_SEPARATOR.split(word))
+    files = set(_NAMED_FILE.findall(word))
     rests = {word, *(word[found.end() :] for found in _SEPARATOR.finditer(word))}  # a name may have separators in it
-    for part in (parts | rests) - {""}:
+    for part in (parts | rests | files) - {""}:
         path = cwd / part.replace(",,", ",")
         with suppress(OSError):  # too long to be a path
             if not path.exists():
-                if part not in parts or "/" not in part or not path.parent.is_dir():
+                is_name = part in files or (part in parts and "/" in part)
+                if not is_name or not path.parent.is_dir():
                     continue
                 path = path.parent
             if str(path) not in _NOT_FILLED and not any(path.is_relative_to(one) for one in _NOT_WRITTEN):

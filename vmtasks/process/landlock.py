@@ -9,6 +9,7 @@ Source: landlock(7), landlock_create_ruleset(2), ``linux/landlock.h``.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import stat
 import struct
@@ -114,6 +115,9 @@ def _allow(rules: int, path: str, wanted: int, version: int) -> None:
     try:
         allowed = rights(wanted, version, is_directory=stat.S_ISDIR(os.fstat(fd).st_mode))
         _call(_ADD_RULE, rules, _PATH_BENEATH, struct.pack("=Qi", allowed, fd), 0)
+    except OSError as problem:
+        if problem.errno != errno.EBADFD:  # a pipe or a socket, as /dev/stdout may be: no file system has it
+            raise
     finally:
         os.close(fd)
 

@@ -54,11 +54,15 @@ def group_in(
     if flags.dry_run:
         sys.stdout.writelines(shlex.join(command_line(one)) + "\n" for one in requests.values())
         raise Exit(code=0)
-    with group_of(requests, wait_timeout_s=wait_timeout_s, timeout_s=timeout_s, log_dir=directory) as group:
-        for guest in group.guests():
-            guest.mask(secrets.values())
-            guest.timeout_s = project.commands.timeout_s if project else None
-            guest.share(allowance)
+
+    def on_guest(guest: Guest) -> None:
+        guest.mask(secrets.values())
+        guest.timeout_s = project.commands.timeout_s if project else None
+        guest.share(allowance)
+
+    with group_of(
+        requests, wait_timeout_s=wait_timeout_s, timeout_s=timeout_s, log_dir=directory, on_guest=on_guest
+    ) as group:
         try:
             yield group
         except (TestFailed, TimedOut, UsageError) as problem:

@@ -11,6 +11,7 @@ from vmtasks.errors import UsageError
 from vmtasks.image.baked import key_of
 from vmtasks.image.definition import find
 from vmtasks.image.kernel import with_kernel
+from vmtasks.process.threads import parallel
 
 
 @pytest.fixture(autouse=True)
@@ -51,3 +52,11 @@ def test_a_package_with_another_number_of_kernels_is_a_sentence(
 ) -> None:
     with pytest.raises(UsageError, match=says):
         with_kernel(find("bookworm"), str(package(tmp_path, *releases)))
+
+
+def test_several_machines_at_once_keep_one_file(tmp_path: Path) -> None:
+    deb, image = package(tmp_path, "6.1.0-own"), find("bookworm")
+    layers: list[str] = []
+    parallel(*[lambda: layers.append(with_kernel(image, str(deb)).name)] * 4)
+    assert len(layers) == 4
+    assert len(set(layers)) == 1

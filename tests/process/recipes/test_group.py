@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,11 @@ from tests.process.workshop import PROVIDER
 from vmtasks import (
     CommandFailed,
     Group,
+    Guest,
     GuestLost,
     Interrupted,
+    Preparation,
+    Project,
     Role,
     Run,
     TestFailed,
@@ -244,3 +248,17 @@ def test_a_machine_that_does_not_come_up_ends_the_start_of_all(monkeypatch: pyte
     monkeypatch.setattr(channel.MemberChannel, "join", join)
     with pytest.raises(HostError, match="there is no room for b"), boot_group({"a": "bookworm", "b": "bookworm"}):
         pytest.fail("it has started")
+
+
+def test_a_member_is_as_its_run_wants_it_before_it_is_prepared(run: Run) -> None:
+    limits: list[float | None] = []
+
+    def look(guest: Guest) -> bool:
+        limits.append(guest.timeout_s)
+        return False
+
+    project = Project.load(Path(__file__).resolve().parents[3] / "examples/hello")
+    project = replace(project, commands=replace(project.commands, timeout_s=77.0))
+    preparation = Preparation(name="a look", key="k", run=look)
+    with run.group({"one": Role(image="bookworm", prepare=preparation)}, project=project):
+        assert limits == [77.0]

@@ -227,3 +227,15 @@ def test_what_cannot_be_removed_counts_as_none_all_the_same(make: Make, monkeypa
     other, (note,) = ensure()
     assert other.serial != image.serial
     assert note.endswith("; it cannot be removed now")
+
+
+def test_one_that_another_host_sent_is_that_hosts_and_stays(make: Make) -> None:
+    sent = make()
+    for name in ("id_ed25519", "known_hosts", "root.tar.zst"):
+        (sent.directory / name).unlink()
+    assert damage.find_whole(find("base")) is None
+    assert sent.directory.is_dir()
+    own = make()
+    found = damage.find_whole(find("base"))
+    assert found is not None
+    assert found.serial == own.serial

@@ -73,3 +73,14 @@ def test_a_package_that_the_archive_does_not_have_is_the_askers_mistake_and_all_
         raise told
     with pytest.raises(HostError, match="cannot bake it"), baking(image, "linux-image-nonsense"):
         raise HostError("cannot bake it", details=("tar: No space left on device",))
+
+
+def test_an_image_with_steps_in_the_guest_keeps_its_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VMTASKS_IMAGES", str(tmp_path))
+    (tmp_path / "finished.toml").write_text('from = "bookworm"\n[[steps]]\nrun = "true"\nwhere = "guest"\n')
+    with pytest.raises(UsageError, match="steps of it run in the guest"):
+        with_kernel(find("finished"), "linux-image-amd64")
+
+
+def test_a_layer_of_ours_is_found_by_the_name_of_the_image_beneath_it() -> None:
+    assert with_kernel(find("bookworm-build"), "linux-image-amd64").listed_name == "bookworm-build"

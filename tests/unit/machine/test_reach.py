@@ -10,7 +10,7 @@ from vmtasks.config.settings import HostSettings
 from vmtasks.host.accelerator import Choice
 from vmtasks.image.baked import BakedImage
 from vmtasks.machine.launch import BootSource, LaunchConfig, PersistentDisk, launch_form
-from vmtasks.machine.reach import reach_of
+from vmtasks.machine.reach import reach_of, reach_of_arguments
 from vmtasks.process.landlock import Reach
 from vmtasks.spec import Access, DirectKernel, Machine
 
@@ -79,3 +79,9 @@ def test_a_disk_that_is_kept_is_written_where_it_is_and_what_is_beneath_it_is_re
     found = reach(machine, launch=replace(LAUNCH, baked=None, keeping=keeping))
     assert {*found.read} == {"/images/base.qcow2"}
     assert beyond(found) == {"/images/work.qcow2"}
+
+
+def test_a_file_that_is_to_be_made_beside_the_caller_and_devices_are_had(tmp_path: Path) -> None:
+    for words in (("-serial", "file:serial.log"), ("-chardev", "file,id=x,path=out.log")):
+        assert reach_of_arguments(words, str(tmp_path)) == Reach((), (str(tmp_path),))
+    assert "/dev/vfio" in reach_of_arguments(("-device", "vfio-pci,host=01:00.0"), str(tmp_path)).write

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from vmtasks.process import landlock
@@ -52,3 +54,11 @@ def test_nothing_that_is_written_is_run_or_leads_elsewhere() -> None:
 
 def test_two_reaches_are_had_together() -> None:
     assert Reach(("/a",), ("/b",)) | Reach(("/c",), ()) == Reach(("/a", "/c"), ("/b",))
+
+
+def test_a_pipe_that_has_a_name_is_of_no_file_system() -> None:
+    reader, writer = os.pipe()
+    with landlock.ruleset(Reach((), (f"/proc/self/fd/{writer}",))) as rules:
+        assert (rules is not None) == (landlock.abi() > 0)
+    os.close(reader)
+    os.close(writer)

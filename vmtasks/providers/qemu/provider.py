@@ -243,7 +243,7 @@ def machine_of(
     kernel = baked.kernel
     arguments = f"{KERNEL_OPTIONS} {definition.kernel_options}".strip()
     return Machine(
-        name=options.name or definition.name,
+        name=options.name or definition.listed_name,
         disk=baked.disk,
         architecture=definition.architecture,
         memory_mib=options.memory_mib or definition.memory_mib,
