@@ -1,5 +1,5 @@
 # The front door: `make test-in-vm` in a fresh checkout does everything. Standard output is for the paths of
-# products, so every recipe is silent. Options are variables: make test-in-vm PROJECT="my project" VM_DEBUG=1
+# artifacts, so every recipe is silent. Options are variables: make test-in-vm PROJECT="my project" VM_DEBUG=1
 
 PYTHON  ?= python3
 # Each file in recipes/ is a target of its own, so that adding a recipe means adding one file.
@@ -81,5 +81,5 @@ clean: ## Remove results and .venv; the images' cache stays (inv images.prune)
 
 ##
 ## Also, with SOURCE=, OUT= and DEBS= where they take them: make build-deb, make tarbake, make install-test
-## LAVA's test definitions: make lava-test-shell DEFINITION=FILE
+## make lava-test-shell DEFINITION=FILE (test definitions of LAVA), make group JOB=FILE (several machines)
 ## Options: PROJECT=DIR IMAGE=NAME KERNEL=NAME|FILE OUT=DIR VM_DEBUG=1 (a shell where it failed) KEEP=1 (the machine stays) ARGS=…

@@ -21,7 +21,7 @@ def test_in_vm(run: Run, source: str = ".", out: str = "", image: str = "") -> N
     or the one that vmtasks.toml sets).
 
     :param source: the project's directory.
-    :param out: where the products go; the run's own directory by default.
+    :param out: where the artifacts go; the run's own directory by default.
     :param image: the image to use, instead of the project's; NAME and NAME-build belong together.
     """
     project = run.project(source, image)

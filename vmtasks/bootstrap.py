@@ -305,7 +305,7 @@ def _step(purpose: str, argv: Sequence[str]) -> None:
         raise Unready(
             f"cannot {purpose}: {shlex.join(argv[:3])} … ended with status {done.returncode}",
             evidence=last_words(done.stdout),
-            hint="once that is mended, the same make goes on from here",
+            hint="once that is fixed, the same make goes on from here",
         )
 
 

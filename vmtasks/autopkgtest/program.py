@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("image", help="the image to test in: the name of a definition in images/")
-    parser.add_argument("--on", default="", help="where machines run: here, USER@HOST, ssh://HOST or ec2")
+    parser.add_argument("--on", default="", help="where machines run: local, USER@HOST, ssh://HOST or ec2")
     parser.add_argument("--accel", default="", help="accelerator: auto (try, the default), kvm or tcg")
     parser.add_argument("--network", default="", help="what each machine reaches: user (all), restricted or none")
     parser.add_argument("--memory-mib", default="", metavar="N", help="memory of each machine in MiB")

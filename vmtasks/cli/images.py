@@ -129,9 +129,11 @@ def prune(_: Context, everything: bool = False) -> None:
     """
     from vmtasks.cache import snapshots
     from vmtasks.config.settings import HostSettings
+    from vmtasks.image import kernel
     from vmtasks.image.baked import prune as prune_cache
 
     freed_bytes, busy, spared = prune_cache(everything=everything)
+    freed_bytes += kernel.prune(everything=everything)
     snapshots.remove_old_layout()
     gone = snapshots.prune(0 if everything else snapshots.quota_bytes(HostSettings.load()))
     print(f"freed {mebibytes(freed_bytes + sum(size_bytes for _, size_bytes in gone))}")

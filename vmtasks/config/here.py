@@ -28,7 +28,7 @@ def setup_line(extra: str = "") -> str:
     """Return the command line that installs what vmtasks needs, or one of its extras."""
     if is_checkout():
         return f"`make setup{f' EXTRAS={extra}' if extra else ''}`"
-    return f"`pip install 'vmtasks[{extra}]'`" if extra else "`vmtasks setup`"
+    return f"`pip install 'CHECKOUT[{extra}]'`, with the path of a checkout of vmtasks" if extra else "`vmtasks setup`"
 
 
 def page(name: str) -> str:

@@ -11,16 +11,18 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from vmtasks import durable
-from vmtasks.cache.entry import exclusive, incomplete
+from vmtasks.cache.entry import CacheEntry, exclusive, incomplete, sweep
 from vmtasks.config.paths import cache_dir
 from vmtasks.errors import HostError, UsageError
 from vmtasks.image.definition import INHERITED, Definition, File, Step
+from vmtasks.image.spared import SPARED_S
 
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9.+-]+")
 _ROOT_ON_EXT4 = ("ext4", "crc32c_generic")
@@ -108,6 +110,21 @@ def kernels_dir() -> Path:
     return cache_dir() / "kernels"
 
 
+def prune(*, everything: bool = False) -> int:
+    """Remove the files that have not served for a week, and return how many bytes that has freed.
+
+    :param everything: remove the others as well.
+    """
+    freed_bytes = 0
+    sweep(kernels_dir())
+    for directory in kernels_dir().glob("[0-9a-f]*[0-9a-f]/"):
+        kept = CacheEntry(directory=directory)
+        size_bytes = kept.size_bytes
+        if (everything or time.time() - kept.used_s > SPARED_S) and kept.drop():
+            freed_bytes += size_bytes
+    return freed_bytes
+
+
 def _kept(deb: Path) -> tuple[str, Path]:
     """Copy a package's file to where a layer has it beside it; return the package's name, and that place."""
     try:
@@ -129,6 +146,7 @@ def _kept(deb: Path) -> tuple[str, Path]:
                 with incomplete(beside):
                     shutil.copyfile(deb, beside / "kernel.deb")
                     durable.rename(beside, directory)
+            CacheEntry(directory=directory).touch()
     except OSError as problem:
         raise HostError(f"cannot keep the kernel {deb} in {directory}: {problem.strerror}") from problem
     return _asked(deb, "--field", "Package").strip(), directory

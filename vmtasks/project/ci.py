@@ -30,7 +30,8 @@ jobs:
         run: sudo chmod 0666 /dev/kvm && sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0
       - uses: actions/cache@v4
         with: {path: ~/.cache/vmtasks/images, key: vmtasks-images}
-      - run: pipx install vmtasks && vmtasks setup --yes
+      # A variable of the repository: where pip gets vmtasks from, such as git+https://...
+      - run: pipx install "${{ vars.VMTASKS }}" && vmtasks setup --yes
       - run: vmtasks test
       - uses: actions/upload-artifact@v4
         if: always()
@@ -47,7 +48,8 @@ in-vm:
     paths: [.vmtasks-cache/images]
   before_script:
     - apt-get update && apt-get install --yes pipx
-    - pipx install vmtasks && export PATH="$HOME/.local/bin:$PATH"
+    # A variable of the project: where pip gets vmtasks from, such as git+https://...
+    - pipx install "$VMTASKS" && export PATH="$HOME/.local/bin:$PATH"
     - vmtasks setup --yes
   script:
     - vmtasks test

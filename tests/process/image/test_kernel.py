@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from vmtasks.errors import UsageError
+from vmtasks.image import kernel
 from vmtasks.image.baked import key_of
 from vmtasks.image.definition import find
 from vmtasks.image.kernel import with_kernel
@@ -60,3 +62,15 @@ def test_several_machines_at_once_keep_one_file(tmp_path: Path) -> None:
     parallel(*[lambda: layers.append(with_kernel(image, str(deb)).name)] * 4)
     assert len(layers) == 4
     assert len(set(layers)) == 1
+
+
+def test_a_file_goes_when_it_has_not_served_for_long(tmp_path: Path) -> None:
+    deb = package(tmp_path, "6.1.0-own")
+    (path,) = with_kernel(find("bookworm"), str(deb)).sources()
+    assert kernel.prune() == 0
+    assert path.exists()
+    os.utime(path.with_name("in-use"), (1, 1))
+    assert kernel.prune() > 0
+    assert not path.parent.exists()
+    with_kernel(find("bookworm"), str(deb))
+    assert kernel.prune(everything=True) > 0

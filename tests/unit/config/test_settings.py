@@ -69,7 +69,7 @@ def test_own_images_lie_beside_a_checkout_and_inside_an_installed_package(
     (package / "_recipes").mkdir()
     assert here.beside("images") == package / "_images"
     assert here.task_line("doctor") == "`vmtasks doctor`"
-    assert here.setup_line("ec2") == "`pip install 'vmtasks[ec2]'`"
+    assert here.setup_line("ec2") == "`pip install 'CHECKOUT[ec2]'`, with the path of a checkout of vmtasks"
 
 
 def test_the_working_directorys_images_come_between(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

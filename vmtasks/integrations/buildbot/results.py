@@ -47,7 +47,7 @@ class BuildResult:
 
     :param message: a sentence about it.
     :param times: where the time went.
-    :param products: the paths of what came out.
+    :param artifacts: the paths of what came out.
     """
 
     results: Results

@@ -10,7 +10,7 @@ from vmtasks.report.display.stream import SafeStream
 
 
 class Products:
-    """Prints the path of every product.
+    """Prints the path of every artifact.
 
     :param stdout: where the paths go.
     :param aside: a block in which nothing else draws on that terminal.

@@ -77,5 +77,5 @@ def put(path: Path, text: str | None, *, lasting: bool = False) -> None:
             durable.rename(beside, path, lasting=lasting)
     except OSError as problem:
         cause = problem.strerror or str(problem)
-        hint = "make room or mend the directory's permissions, or have the results written elsewhere"
+        hint = "make room or fix the directory's permissions, or have the results written elsewhere"
         raise HostError(f"cannot write {path}: {cause}", hint=hint) from problem
