@@ -7,14 +7,15 @@ its own, so that what ends us, our group or our terminal does not end it.
 from __future__ import annotations
 
 import os
-import subprocess
 import threading
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 # A process that ends together with us may write a last time into what is being removed: hence more than one try.
 _PROGRAM = """
+cd /
 trap '' HUP INT QUIT TERM
 while IFS= read -r path; do set -- "$@" "$path"; done
 for path; do
@@ -33,18 +34,27 @@ def remove_at_exit(path: Path) -> None:
     if line.count(b"\n") > 1:  # it would be read as two
         return
     with _one_at_a_time, suppress(OSError):  # without a janitor it is left to a sweep: nothing to fail over
-        if (pipe := _janitor().stdin) is not None:
-            pipe.write(line)
+        os.write(_janitor().pipe, line)
+
+
+class _Janitor(NamedTuple):
+    pid: int
+    pipe: int
 
 
 @cache
-def _janitor() -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        ["/bin/sh", "-c", _PROGRAM, "janitor"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        bufsize=0,
-        cwd="/",
-        start_new_session=True,
-    )
+def _janitor() -> _Janitor:
+    """Start the shell, which is nobody's to wait for: it ends after us."""
+    reader, writer = os.pipe()
+    nothing = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_WRONLY, 0) for fd in (1, 2)]
+    actions = [(os.POSIX_SPAWN_DUP2, reader, 0), *nothing]
+    try:
+        pid = os.posix_spawn(
+            "/bin/sh", ["/bin/sh", "-c", _PROGRAM, "janitor"], os.environ, file_actions=actions, setsid=True
+        )
+    except OSError:
+        os.close(writer)
+        raise
+    finally:
+        os.close(reader)
+    return _Janitor(pid, writer)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 import subprocess
@@ -179,13 +178,13 @@ def test_whoever_reads_the_maker_waits_for_no_janitor(start: Start) -> None:
 
 
 def test_a_path_that_would_be_read_as_two_is_nobodys_to_remove(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Listens:
-        stdin = io.BytesIO()
-
-    monkeypatch.setattr(cleanup, "_janitor", Listens)
+    heard, pipe = os.pipe()
+    monkeypatch.setattr(cleanup, "_janitor", lambda: cleanup._Janitor(pid=0, pipe=pipe))
     for name in ("precious\nx", "a part"):
         cleanup.remove_at_exit(Path("/cache", name))
-    assert Listens.stdin.getvalue() == b"/cache/a part\n"
+    os.close(pipe)
+    with os.fdopen(heard, "rb") as lines:
+        assert lines.read() == b"/cache/a part\n"
 
 
 def test_a_half_made_one_whose_janitor_was_killed_is_swept(start: Start, ended: Ended) -> None:
