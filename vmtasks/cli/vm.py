@@ -46,11 +46,10 @@ def _machines(place: Host) -> Answer:
         tickets = place.call(slots.tickets)
     except slots.SlotsUnavailableError as problem:
         raise HostError(str(problem)) from problem
-    ports = {
-        lease.info.get("supervisor_pid"): lease.info.get("ports", {}).get("22")
-        for lease in place.call(leases)
-        if lease.alive
-    }
+    alive = [lease.info for lease in place.call(leases) if lease.alive]
+    ports = {info.get("supervisor_pid"): info.get("ports", {}).get("22") for info in alive}
+    # The tickets of a group are its caller's, each for its own purpose.
+    of_groups = {(info.get("caller_pid"), info.get("what")): info.get("ports", {}).get("22") for info in alive}
     columns = (
         Column("state", "STATE"),
         Column("user", "USER"),
@@ -64,7 +63,7 @@ def _machines(place: Host) -> Answer:
         {
             **{name: getattr(ticket, name) for name in ("state", "user", "pid", "memory_mib", "what")},
             "age_s": time.time() - ticket.since_s,
-            "ssh_port": ports.get(ticket.pid),
+            "ssh_port": ports.get(ticket.pid, of_groups.get((ticket.pid, ticket.what))),
         }
         for ticket in tickets
     ]
