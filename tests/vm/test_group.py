@@ -13,7 +13,7 @@ import pytest
 
 from tests.waiting import until
 from vmtasks import Group, Guest, GuestLost, Role, boot_group, events, parallel
-from vmtasks.host import capacity, slots
+from vmtasks.host import slots
 from vmtasks.host.slots import tickets
 
 ROLES = {"server": Role(image="bookworm", memory_mib=512), "client": Role(image="bookworm", memory_mib=512)}
@@ -57,20 +57,14 @@ def heard(guest: Guest) -> dict[str, int]:
 
 @pytest.fixture(scope="module", autouse=True)
 def _room() -> Iterator[None]:
-    """Have slots for two groups at once, as one claim, and a queue of our own for them.
+    """Have a queue of our own, with room for two groups: each could wait for the other's slots in the host's.
 
-    Were the second group to ask for slots while the first one is there, each could wait for somebody who waits for us.
+    What makes a template still waits in the host's queue, where nobody waits for us.
     """
-    with boot_group({"one": ROLES["server"]}, network="none"):
-        pass  # the template is there now: what makes one needs a slot of the host's
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="vmtasks-slots-") as queue:
-        limits = slots.Limits(machines=4, memory_mib=capacity.memory_mib())
-        what = "vmtasks's own tests of groups"
-        with slots.Claim(what, 512, limits, beside=[(what, 512)] * 3) as claim:
-            claim.wait()
-            patch.setattr(slots, "default_directory", lambda: queue)
-            patch.setenv("VMTASKS_SLOTS", "4")
-            yield
+        patch.setattr(slots, "default_directory", lambda: queue)
+        patch.setenv("VMTASKS_SLOTS", "4")
+        yield
 
 
 @pytest.fixture(scope="module")
