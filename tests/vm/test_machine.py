@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from vmtasks import BootError, ConnectionLost, Guest, GuestLost, HostError, boot, events
+from vmtasks import BootError, ConnectionLost, Guest, GuestLost, HostError, UsageError, boot, events
 from vmtasks.deadline import Deadline
 from vmtasks.host.lease import Lease, leases
 
@@ -132,9 +132,14 @@ def test_qemu_that_refuses_its_command_line_says_so() -> None:
         pass
 
 
-def test_more_memory_than_there_is_is_refused_at_once() -> None:
-    with pytest.raises(HostError, match="Give it less memory"), boot("bookworm", memory_mib=10**7):
-        pass
+def test_more_memory_than_there_is_or_than_machines_may_have_is_refused_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(UsageError, match="cannot give a machine 10000000 MiB of memory"):
+        boot("bookworm", memory_mib=10**7).__enter__()
+    monkeypatch.setenv("VMTASKS_SLOTS_MEMORY_MIB", "512")
+    with pytest.raises(HostError, match="Give it less memory, or raise the limit"):
+        boot("bookworm", memory_mib=1024).__enter__()
 
 
 def test_two_machines_are_two(tmp_path: Path) -> None:
