@@ -56,7 +56,8 @@ def _there(path: str) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        os.unlink(path)
+        with suppress(FileNotFoundError):  # qemu-img has removed what it could not fill
+            os.unlink(path)
         raise
 
 
