@@ -28,7 +28,7 @@ _NOT_WRITTEN = ("/usr", "/lib", "/lib32", "/lib64")
 """The system's own directories, which QEMU reads anyway."""
 _NOT_FILLED = ("/", "/dev", "/etc", "/proc", "/sys", "/root", "/home")
 """No file is made directly in these."""
-_NAMED_FILE = re.compile(r"(?:^|[,:=])(?:file:|(?:file|path|filename|logfile)=)([^,]+)")
+_NAMED_FILE = re.compile(r"(?:^|[,:=])(?:file:|(?:file|path|filename|logfile)=)((?:[^,]|,,)+)")
 """What is said to be a file, though it has no slash and need not be there."""
 _SEPARATOR = re.compile(r"(?<!,),(?!,)|[=:\"{}\[\]\s]+")
 
