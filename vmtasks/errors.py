@@ -25,7 +25,7 @@ from __future__ import annotations
 import errno
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Any, ClassVar
 
@@ -263,3 +263,11 @@ def message_of(problem: BaseException | None) -> str:
     if outcome_of(problem) is Outcome.HOST:
         return f"cannot go on: {problem}"
     return f"{type(problem).__name__}: {problem}"
+
+
+def did_you_mean(word: str, known: Iterable[str], *, otherwise: str = "") -> str:
+    """Return a question about what may be meant by a word that is not known; *otherwise* if nothing is near."""
+    from difflib import get_close_matches  # only a mistake waits for it
+
+    near = get_close_matches(word, tuple(known), n=1)
+    return f"did you mean '{near[0]}'?" if near else otherwise

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from difflib import get_close_matches
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from invoke.collection import Collection
@@ -63,12 +62,6 @@ def overview(namespace: Collection, width: int) -> Iterator[str]:
                 yield f"  vmtasks {line:{longest}}  {_cut(says, width - longest - 12)}".rstrip()
     yield ""
     yield "Every task has --help. Options of vmtasks itself: --version, --print-completion-script bash|zsh|fish"
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Return a question about what may be meant by a word that nobody knows; empty if nothing is near."""
-    found = get_close_matches(word, list(known), n=1)
-    return f"did you mean '{found[0]}'?" if found else ""
 
 
 def _first_sentence(text: str) -> str:

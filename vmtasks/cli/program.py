@@ -12,8 +12,8 @@ from invoke.program import Program
 from vmtasks import __version__
 from vmtasks.cli import recipes
 from vmtasks.cli.collect import collect
-from vmtasks.cli.overview import ALIASES, nearest, overview
-from vmtasks.errors import UsageError
+from vmtasks.cli.overview import ALIASES, overview
+from vmtasks.errors import UsageError, did_you_mean
 
 _UNKNOWN = re.compile(r"No idea what '(.+)' is!")
 
@@ -55,10 +55,10 @@ class VmtasksProgram(Program):
         if word.startswith("-"):
             task = problem.context.name if problem.context else None
             flags = problem.context.flags if problem.context else {}
-            hint = nearest(word, [*flags, *self.initial_context.flags])
+            hint = did_you_mean(word, [*flags, *self.initial_context.flags])
             where = f"'{task}' has no option {word}" if task else f"there is no option {word}"
             return UsageError(where, hint=hint or f"`vmtasks {f'help {task}' if task else '--help'}` lists them")
-        hint = nearest(word, self.collection.task_names)
+        hint = did_you_mean(word, self.collection.task_names)
         return UsageError(f"there is no task '{word}'", hint=hint or "`vmtasks --help` lists them")
 
     def print_help(self) -> None:

@@ -20,7 +20,6 @@ import shlex
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -28,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_or
 from vmtasks import events
 from vmtasks.config.bounded import read_file
 from vmtasks.config.toml_words import described, kind_in_words
-from vmtasks.errors import UsageError
+from vmtasks.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -193,10 +192,8 @@ def _parse(cls: type[T], table: Mapping[str, Any], place: _Place, over: T | None
 
 
 def _nearest(key: str, known: tuple[str, ...]) -> str:
-    nearest = get_close_matches(key.replace("-", "_"), known, n=1)
-    if nearest:
-        return f"did you mean '{nearest[0]}'?"
-    return "known are " + ", ".join(f"'{name}'" for name in known)
+    known_are = "known are " + ", ".join(f"'{name}'" for name in known)
+    return did_you_mean(key.replace("-", "_"), known, otherwise=known_are)
 
 
 def _checked(wanted: _Wanted, value: object, place: _Place, subject: str, beneath: object = None) -> object:

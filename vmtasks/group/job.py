@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 
 from vmtasks.config import toml
-from vmtasks.errors import UsageError
+from vmtasks.errors import UsageError, did_you_mean
 from vmtasks.group.roles import HOST, Role, as_roles, members_of
 from vmtasks.providers.preparation import Preparation
 from vmtasks.spec import Network
@@ -122,8 +121,7 @@ class GroupJob:
                 raise UsageError(f"two of [[tests]] are called '{test.name}': their results could not be told apart")
             for role in test.roles:
                 if role not in (*names, HOST):
-                    near = get_close_matches(role, (*names, HOST), n=1)
-                    more = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(names)}"
+                    more = did_you_mean(role, (*names, HOST), otherwise=f"there are {', '.join(names)}")
                     raise UsageError(f"test '{test.name}' is for the role '{role}', which no machine has; {more}")
             if not test.run.strip():
                 raise UsageError(f"test '{test.name}' runs nothing")

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from vmtasks.errors import UsageError
+from vmtasks.errors import UsageError, did_you_mean
 from vmtasks.spec import Checkpoint, GroupCard, Network
 
 if TYPE_CHECKING:
@@ -120,7 +119,6 @@ def expand(members: Sequence[GroupMember], name: str) -> list[str]:
     found = [member.name for member in members if name in (member.name, member.role)]
     if not found:
         known = list(dict.fromkeys(one for member in members for one in (member.role, member.name)))
-        near = get_close_matches(name, known, n=1)
-        more = f"did you mean '{near[0]}'?" if near else "there are " + ", ".join(f"'{one}'" for one in known)
+        more = did_you_mean(name, known, otherwise="there are " + ", ".join(f"'{one}'" for one in known))
         raise UsageError(f"there is no member and no role '{name}' in the group; {more}")
     return found

@@ -129,17 +129,8 @@ def tickets(directory: str | None = None) -> tuple[Ticket, ...]:
 
     :raise SlotsUnavailableError: the directory is not one, or another process keeps it locked.
     """
-    path = directory or default_directory()
-    with _explained(path):
-        try:
-            queue = os.open(path, os.O_RDONLY | os.O_DIRECTORY | _OPEN_SAFELY)
-        except FileNotFoundError:
-            return ()
-        try:
-            with _locked(queue, _PATIENCE_S):
-                return tuple(ticket for _, ticket in _scan(queue) if ticket)
-        finally:
-            os.close(queue)
+    with _held(directory or default_directory()) as queue:
+        return () if queue is None else tuple(ticket for _, ticket in _scan(queue) if ticket)
 
 
 def sweep(directory: str | None = None) -> tuple[str, ...]:
@@ -148,17 +139,27 @@ def sweep(directory: str | None = None) -> tuple[str, ...]:
     :raise SlotsUnavailableError: the directory is not one, or another process keeps it locked.
     """
     path = directory or default_directory()
+    with _held(path) as queue:
+        if queue is None:
+            return ()
+        dead = [name for name, ticket in _scan(queue) if ticket is None and _remove(name, queue)]
+    return tuple(os.path.join(path, name) for name in dead)  # noqa: PTH118 - no pathlib
+
+
+@contextmanager
+def _held(path: str) -> Iterator[int | None]:
+    """Have a queue to oneself, and yield its descriptor; None where there is none."""
     with _explained(path):
         try:
             queue = os.open(path, os.O_RDONLY | os.O_DIRECTORY | _OPEN_SAFELY)
         except FileNotFoundError:
-            return ()
+            yield None
+            return
         try:
             with _locked(queue, _PATIENCE_S):
-                dead = [name for name, ticket in _scan(queue) if ticket is None and _remove(name, queue)]
+                yield queue
         finally:
             os.close(queue)
-    return tuple(os.path.join(path, name) for name in dead)  # noqa: PTH118 - no pathlib
 
 
 class Claim:

@@ -6,14 +6,13 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
 from vmtasks.config import toml
 from vmtasks.config.here import task_line
 from vmtasks.config.paths import image_dirs
-from vmtasks.errors import UsageError
+from vmtasks.errors import UsageError, did_you_mean
 from vmtasks.spec import Architecture, Network
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9.+-]{0,99}")
@@ -165,8 +164,7 @@ def find(name: str, environ: Mapping[str, str] = os.environ, *, above: tuple[str
         if _NAME.fullmatch(name) and path.is_file():
             return read(path, environ, above=above)
     known = names(environ)
-    near = get_close_matches(name, known, n=1)
-    remedy = f"did you mean '{near[0]}'?" if near else "known are " + ", ".join(known)
+    remedy = did_you_mean(name, known, otherwise="known are " + ", ".join(known))
     raise UsageError(f"there is no image '{name[:100]}'; {remedy}", hint=f"{task_line('images.list')} shows them all")
 
 

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from vmtasks.config import toml
-from vmtasks.errors import UsageError
+from vmtasks.errors import UsageError, did_you_mean
 from vmtasks.lava import yaml11
 
 RESULTS = ("pass", "fail", "skip", "unknown")
@@ -254,5 +254,4 @@ def _near(word: str, known: Iterable[str]) -> str:
 
 
 def _nearest(word: str, known: tuple[str, ...]) -> str:
-    near = _near(word, known)
-    return f"did you mean '{near}'?" if near else "known are " + ", ".join(f"'{one}'" for one in known)
+    return did_you_mean(word, known, otherwise="known are " + ", ".join(f"'{one}'" for one in known))
