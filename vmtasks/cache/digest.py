@@ -1,6 +1,6 @@
 """What tells a whole file from a damaged one: a look at parts of it at each start, or at all of it when asked.
 
-Against accidents: whoever can write to the cache can write other digests, too. So the quick look, which each start of
+Against accidents: what can write to the cache can write other digests, too. So the quick look, which each start of
 a machine waits for, makes do with a CRC-32 of the beginning (where qcow2 has its tables), of the end (which is missing
 of what was cut short), and of some blocks that were not empty: after a power cut, what is lost reads as zeros.
 """

@@ -116,7 +116,7 @@ def sweep(directory: Path) -> tuple[Path, ...]:
 
 
 def sweep_locks() -> None:
-    """Remove the lock files of the cache that no process has locked: whoever needs one makes it."""
+    """Remove the lock files of the cache that no process has locked: the next user of one makes it."""
     for name in ("images", "snapshots", "frozen", "runvm"):
         for path in (cache_dir() / name).glob("[!.]*.lock"):
             with suppress(FileNotFoundError):  # another process sweeps as well

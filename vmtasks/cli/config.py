@@ -56,8 +56,8 @@ def _settings(root: Path) -> Iterator[Setting]:
     for one in origins(Project.load(root), files, os.environ):
         is_pair = one.key.startswith("images.") and os.environ.get(PAIR) and not one.origin.startswith("VMTASKS_")
         yield replace(one, origin=PAIR) if is_pair else one
-    said = [(str(file), toml.read(file)) for file in reversed(HostSettings.files())]
-    yield from origins(HostSettings.load(), said, os.environ)
+    files = [(str(file), toml.read(file)) for file in reversed(HostSettings.files())]
+    yield from origins(HostSettings.load(), files, os.environ)
 
 
 def _in_words(value: object) -> str:

@@ -1,4 +1,4 @@
-"""The documents, for whoever has no checkout with a docs/ to read in."""
+"""The documents, for users without a checkout with a docs/ to read in."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def modules() -> Iterator[ModuleType]:
     """
     try:
         own = own_recipes()
-    except UsageError as problem:  # whoever asks for help, or for what is wrong with the file, can still have it
+    except UsageError as problem:  # help, and what is wrong with the file, can still be asked for
         print(f"vmtasks: {problem}", file=sys.stderr)
         own = None
     places = [str(place) for place in (own, beside("recipes")) if place]

@@ -1,4 +1,4 @@
-"""The system's packages that vmtasks needs, for whoever has no checkout with a ``make setup``."""
+"""The system's packages that vmtasks needs, for users without a checkout with a ``make setup``."""
 
 from __future__ import annotations
 

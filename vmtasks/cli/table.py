@@ -34,7 +34,7 @@ def tell(columns: Sequence[Column], records: Iterable[Mapping[str, Any]], *, as_
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return the lines of a table; the last column is as wide as it likes."""
-    from vmtasks.report.sanitize import one_line  # whoever wants only help does not pay for what shows a run
+    from vmtasks.report.sanitize import one_line  # help does not pay for what shows a run
 
     lines = [tuple(headings), *(tuple(map(one_line, row)) for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]

@@ -1,4 +1,4 @@
-"""What to name to whoever uses vmtasks here: make, inv and docs/ in a checkout, `vmtasks` where pip installed it."""
+"""What messages name to the user here: make, inv and docs/ in a checkout, `vmtasks` where pip installed it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What the directory that vmtasks is called in has of its own: recipes and images, which go before those of vmtasks.
 
-It is the directory of whoever calls, and not that of ``--source``: a recipe runs on the host, and so do parts of a
+It is the caller's directory, and not that of ``--source``: a recipe runs on the host, and so do parts of a
 bake. A project that is only tested brings neither.
 """
 

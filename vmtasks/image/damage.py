@@ -1,4 +1,4 @@
-"""Whether a baked image is what was baked; one that is not is removed, and then baked anew by whoever asks for it."""
+"""Whether a baked image is what was baked; one that is not is removed, and then baked anew when it is asked for."""
 
 from __future__ import annotations
 
@@ -119,5 +119,5 @@ _told: set[str] = set()
 def _drop(image: BakedImage) -> bool:
     try:
         return not image.is_laid_under and image.drop()
-    except OSError:  # a cache that cannot be written: whoever bakes says so
+    except OSError:  # a cache that cannot be written: the next bake says so
         return False

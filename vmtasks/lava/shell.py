@@ -42,7 +42,7 @@ class TestShell:
     definitions: Mapping[str, TestDefinition]
     """By their suites, see :func:`suites`."""
     scratch: Path
-    """A directory of the host for the scripts: they are kept, for whoever wants to know what ran."""
+    """A directory of the host for the scripts: they are kept, to show what ran."""
     files: Path | None = None
     """The directory that goes along with each definition; None: that of the checkout which it lies in, if any."""
     timeout_s: float | None = None

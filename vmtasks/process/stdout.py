@@ -72,7 +72,7 @@ def _unwritten() -> int:
 
 
 def _status(problem: BaseException) -> int:
-    """Return the exit status for what writing has failed with, and say it to whoever is still there."""
+    """Return the exit status for what writing has failed with, and say it where somebody can still read it."""
     if isinstance(problem, BrokenPipeError):
         return READER_IS_GONE
     with suppress(OSError):

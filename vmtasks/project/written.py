@@ -23,12 +23,12 @@ def settings_file(project: Project) -> str:
     if found is None or not found.test.line:
         lines.append(_UNKNOWN)
     if found:
-        said: dict[str, str | tuple[str, ...]] = {
+        values: dict[str, str | tuple[str, ...]] = {
             "test": found.test.line,
             "dist": found.dist.line,
             "packages": found.packages,
         }
-        lines += [f"{key} = {_toml(value)}" for key, value in said.items() if value]
+        lines += [f"{key} = {_toml(value)}" for key, value in values.items() if value]
         if found.test.artifacts:
             lines += ["", "[artifacts]", f"test = {_toml(found.test.artifacts)}"]
     return "\n".join([*lines, ""])

@@ -37,7 +37,7 @@ class ArtifactStore:
             events.emit(events.Note(text=f"a file with control characters in its name: {path!r}", level="warning"))
             return path
         try:
-            with suppress(FileNotFoundError):  # announced all the same: whoever looks for it will see
+            with suppress(FileNotFoundError):  # announced all the same: its reader will see
                 durable.sync(path)
         except OSError as problem:
             raise HostError(f"cannot write {path}: {problem.strerror}") from problem

@@ -21,7 +21,7 @@ TURN_S = 0.5
 """How long to wait for news at a time: an interrupt is to be noticed."""
 _LOOK = f"{task_line('doctor')} looks at this host, and {task_line('images.check')} at all that is kept on it"
 REMIND_S = 60.0
-"""How often to say that a slot is still waited for: whoever calls us may take silence for a hang."""
+"""How often to say that a slot is still waited for: a caller may take silence for a hang."""
 _FULL = "is the host's disk full?"
 _OVERFULL = "where that is the host's to give: machine_disk_mib (VMTASKS_MACHINE_DISK_MIB) is the limit"
 _CONFINED = f"QEMU opens what the machine's image and arguments name, and nothing else: {page('security')}"

@@ -16,12 +16,12 @@ def look(tree: Tree) -> Guess | None:
     for directory in ("", "src/"):
         for name in ("Kbuild", "Makefile"):
             if "obj-m" in (text := tree.text(directory + name)) and _MODULE.search(text):
-                said = dict(_DKMS.findall(tree.first_text("dkms.conf", "dkms.conf.in")))
+                settings = dict(_DKMS.findall(tree.first_text("dkms.conf", "dkms.conf.in")))
                 return Guess(
                     kind="a kernel module",
                     known_by=directory + name,
-                    name=said.get("NAME", ""),
-                    version=said.get("VERSION", ""),
+                    name=settings.get("NAME", ""),
+                    version=settings.get("VERSION", ""),
                     packages=("linux-headers-amd64", "kmod"),
                     test=Way(line=f'make -C {_HEADERS} M="$PWD{"/src" if directory else ""}" modules'),
                 )
