@@ -24,7 +24,7 @@ from vmtasks.providers.ec2.refusals import NotThere
 from vmtasks.providers.ec2.request import ResourceTags
 from vmtasks.providers.ec2.watch import Watch
 
-CLAIM = ResourceTags(purpose="a test", until_s=time.time() + 3600)
+CLAIM = ResourceTags(purpose="a test", until_s=time.time() + 86400)
 TAGS = [{"ResourceType": "instance", "Tags": CLAIM.tags}]
 PLAIN = {"ImageId": "ami-1", "MinCount": 1, "MaxCount": 1, "ClientToken": CLAIM.lease, "TagSpecifications": TAGS}
 PASSED = [{"ResourceType": "instance", "Tags": ResourceTags(purpose="passed", until_s=0.0).tags}]

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from fabric import Config, Connection
 from paramiko import Channel, ECDSAKey, PKey, ServerInterface, Transport
@@ -24,6 +24,25 @@ from paramiko.common import AUTH_SUCCESSFUL, OPEN_SUCCEEDED
 from vmtasks.process.user import user_name
 
 _CHUNK_BYTES = 65536
+
+
+class _Transport(Transport):
+    """A transport that begins a command when its client has been told that it may run.
+
+    paramiko answers after the server's check has come back; a command that was over by then would close its channel
+    before the answer, which is a refusal to the client.
+    """
+
+    def __init__(self, line: socket.socket) -> None:
+        super().__init__(line)
+        self.granted: list[threading.Thread] = []
+        """What the check that goes on has granted."""
+
+    def _send_user_message(self, data: object) -> None:
+        super()._send_user_message(data)  # type: ignore[misc]
+        if threading.current_thread() is self:  # which reads requests and answers them
+            while self.granted:
+                self.granted.pop().start()
 
 
 class FakeSshd(ServerInterface):
@@ -37,7 +56,7 @@ class FakeSshd(ServerInterface):
         self.key = ECDSAKey.generate()
         self._home = home
         self._account = pwd.getpwnam(user) if user else None
-        self._transports: list[Transport] = []
+        self._transports: list[_Transport] = []
         self._children: list[subprocess.Popen[bytes]] = []
         self._is_closed = False
         self._one_at_a_time = threading.Lock()
@@ -45,7 +64,7 @@ class FakeSshd(ServerInterface):
 
     def serve(self, line: socket.socket) -> None:
         """Serve the client at the other end of *line*, until :meth:`close`."""
-        transport = Transport(line)
+        transport = _Transport(line)
         self._transports.append(transport)
         transport.add_server_key(self.key)
         transport.start_server(event=threading.Event(), server=self)
@@ -121,7 +140,8 @@ class FakeSshd(ServerInterface):
         return OPEN_SUCCEEDED
 
     def check_channel_exec_request(self, channel: Channel, command: bytes) -> bool:  # noqa: D102
-        threading.Thread(target=self.execute, args=(channel, command.decode()), daemon=True).start()
+        run = threading.Thread(target=self.execute, args=(channel, command.decode()), daemon=True)
+        cast("_Transport", channel.get_transport()).granted.append(run)
         return True
 
 

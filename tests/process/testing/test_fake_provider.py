@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from paramiko import Transport
 
 from tests.contract import ProviderContract
 from vmtasks import BootOptions, Provider, boot, use_provider
@@ -28,6 +31,19 @@ class TestFakeThatCannotFork(ProviderContract):
     @pytest.fixture
     def provider(self) -> Provider:
         return FakeProvider(can_fork=False)
+
+
+def test_a_command_may_be_over_before_anybody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    send = Transport._send_user_message
+
+    def late(self: Transport, data: object) -> None:
+        if self.server_mode and threading.current_thread() is self:
+            time.sleep(0.2)  # a busy host
+        send(self, data)
+
+    monkeypatch.setattr(Transport, "_send_user_message", late)
+    with FakeProvider().machine(MachineRequest(image="bookworm", options=BootOptions())) as guest:
+        assert guest.run("exit 3", warn=True).exited == 3
 
 
 def test_what_must_not_happen_here_has_something_else_happen() -> None:
