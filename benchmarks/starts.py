@@ -230,7 +230,7 @@ def _by_hand(machine: Machine, launch: LaunchConfig, origin: BootSource) -> Star
                 if frozen:
                     migration.load(qmp, str(frozen.state), lambda wait_s: _news_of(qmp, wait_s), _note(form))
                 running_s = time.monotonic() - began_s
-                port = ports_of(qmp.human("info usernet", limit_s=_LIMIT_S))[str(SSH_PORT)]
+                port = ports_of(qmp.human("info usernet", timeout_s=_LIMIT_S))[str(SSH_PORT)]
                 ssh = [*ssh_line(Address(port=port, access=launch.access)), "-o", "ConnectTimeout=1", "true"]
                 while subprocess.run(ssh, stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode:
                     if time.monotonic() - began_s > _LIMIT_S:

@@ -121,14 +121,14 @@ class Supervisor:
         """Have QEMU execute a command."""
         self.send({"do": "qmp", "id": execute, "execute": execute, "arguments": arguments})
 
-    def let_go(self) -> None:
+    def close(self) -> None:
         """Close its standard input."""
         assert self.process.stdin
         self.process.stdin.close()
 
     def ends(self, within_s: float = LIMIT_S) -> dict[str, Any]:
         """Return its last words, which nothing follows."""
-        last = self.says("gone", within_s)
+        last = self.says("exited", within_s)
         assert self.process.stdout
         assert self.process.stdout.read() == b""
         assert self.process.wait(LIMIT_S) == 0

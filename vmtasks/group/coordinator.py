@@ -37,13 +37,13 @@ class MessageCall:
     role: str = ""
     """Whose messages ``wait-all`` waits for; empty: everybody's."""
     at_s: float
-    limit_s: float = float("inf")
+    timeout_s: float = float("inf")
     """How long it may wait."""
 
     @property
     def deadline_s(self) -> float:
         """When it has waited too long."""
-        return self.at_s + self.limit_s
+        return self.at_s + self.timeout_s
 
     def __str__(self) -> str:
         return f"{self.verb} {self.id}{f' {self.role}' if self.role else ''}"
@@ -119,7 +119,7 @@ class Coordinator:
         late = [one for one in self._waiting.values() if one.call.deadline_s <= now_s]
         answers = []
         for one in late:
-            error = f"{one.call} was not met within {one.call.limit_s:g} s: {self._lack(one.call)}"
+            error = f"{one.call} was not met within {one.call.timeout_s:g} s: {self._lack(one.call)}"
             del self._waiting[one.call.serial]
             answers.append(self._answer(one, now_s, FAILED, error))
         return answers

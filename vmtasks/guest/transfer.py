@@ -137,7 +137,7 @@ class Transfer:
             session.watch(wait_s)
             if deadline.passed:
                 raise TimedOut(
-                    f"cannot {what} on {session.machine}: it did not end within {deadline.limit_s:g} s",
+                    f"cannot {what} on {session.machine}: it did not end within {deadline.timeout_s:g} s",
                     hint="put and get take timeout_s; in a run, [commands] timeout_s (vmtasks.toml) is the limit",
                 )
 

@@ -216,7 +216,7 @@ def _one_log(console: Path | None, client: SupervisorClient, attempt: int, qemu:
         yield
     finally:
         client.stop()
-        if output := client.last()["qemu"]:
+        if output := client.final_event()["qemu"]:
             with console.open("a") as file:
                 file.write(f"\n{output}")
 
@@ -259,7 +259,7 @@ def _first_connection(
 def _runs(client: SupervisorClient) -> bool:
     """Tell whether QEMU answers, and the machine runs, or has come to an end by itself."""
     try:
-        status = client.qmp("query-status", limit_s=ANSWER_LIMIT_S)["status"]
+        status = client.qmp("query-status", timeout_s=ANSWER_LIMIT_S)["status"]
         return status in ("running", "shutdown", "guest-panicked")
     except BootError:
         return False

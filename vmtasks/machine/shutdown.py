@@ -33,7 +33,7 @@ def end_machine(guest: Guest, client: SupervisorClient, keeping: PersistentDisk 
             client.qmp("system_powerdown")
     guest.close()
     client.stop(grace_s=deadline.left_s if listens else 0.0, keep=True)
-    last = client.last()
+    last = client.final_event()
     if last["status"] is not None:  # else its supervisor was killed, and it is not known what the disk is worth
         for work, place in keeping.move:
             _move(work, place)

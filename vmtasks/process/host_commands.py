@@ -61,7 +61,7 @@ class HostCommands:
             self._ask(argv=list(argv), env=dict(env or {}))
             while (answer := self._hear(deadline.within(_TURN_S))) is None:
                 if deadline.passed:
-                    raise TimedOut(f"`{shown}` on the host did not end within {deadline.limit_s:g} s")
+                    raise TimedOut(f"`{shown}` on the host did not end within {deadline.timeout_s:g} s")
                 watch(0.0)
         except BaseException:
             with suppress(HostError):  # then it has ended already

@@ -161,9 +161,9 @@ def send(number: signal.Signals, pids: list[int]) -> bool:
     return reached
 
 
-def come_true(condition: Callable[[], bool], limit_s: float) -> None:
-    """Wait until *condition* holds, but no longer than *limit_s* seconds."""
-    give_up_s = time.monotonic() + limit_s
+def come_true(condition: Callable[[], bool], timeout_s: float) -> None:
+    """Wait until *condition* holds, but no longer than *timeout_s* seconds."""
+    give_up_s = time.monotonic() + timeout_s
     while not condition() and time.monotonic() < give_up_s:
         time.sleep(LOOK_S)
 

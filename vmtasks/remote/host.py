@@ -226,7 +226,7 @@ class RemoteHost(Host):
             try:
                 for line in stdout:
                     message = json.loads(line)
-                    if message["event"] == "gone":
+                    if message["event"] == "exited":
                         end = HostError(str(message["error"]), hint=str(message.get("hint", "")))
                     else:
                         self._hear(message)
@@ -273,5 +273,5 @@ def _error(host: str, fields: dict[str, Any]) -> Exception:
     """Return the error that an agent reports."""
     kind = getattr(errors, fields["kind"], None)
     if isinstance(kind, type) and issubclass(kind, errors.VmtasksError):
-        return kind(f"{host}: {fields['sentence']}", details=tuple(fields["evidence"]), hint=fields["hint"])
+        return kind(f"{host}: {fields['message']}", details=tuple(fields["details"]), hint=fields["hint"])
     return RuntimeError(f"on {host}: {fields['traceback']}")

@@ -135,7 +135,7 @@ def connect(
                 trouble = str(problem) or type(problem).__name__
             login_limit_s *= 2
             watch(RETRY_PAUSE_S)
-    raise BootError(f"the guest did not answer over ssh within {deadline.limit_s:g} s ({trouble})")
+    raise BootError(f"the guest did not answer over ssh within {deadline.timeout_s:g} s ({trouble})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -135,7 +135,7 @@ class Session:
         opened: list[Channel] = []
 
         def begin() -> Channel:
-            channel: Channel = self.connection.transport.open_session(timeout=limit_s)
+            channel: Channel = self.connection.transport.open_session(timeout=open_timeout_s)
             opened.append(channel)
             channel.exec_command(line)
             return channel
@@ -144,9 +144,9 @@ class Session:
             for channel in opened:
                 channel.close()
 
-        limit_s = min(timeout_s or _OPEN_LIMIT_S, _OPEN_LIMIT_S)
+        open_timeout_s = min(timeout_s or _OPEN_LIMIT_S, _OPEN_LIMIT_S)
         try:
-            channel = watched(begin, timeout_s=limit_s, watch=self.watch, give_up=give_up)
+            channel = watched(begin, timeout_s=open_timeout_s, watch=self.watch, give_up=give_up)
         except (SSHException, EOFError, OSError, AttributeError) as problem:
             raise self.lost(f"{self.machine} no longer answers: {_why(problem)}") from problem
         try:
@@ -165,7 +165,7 @@ class Session:
         """
         shown = f"`{short(display(command))}`"
         deadline = Deadline.after(timeout_s or QUERY_LIMIT_S)
-        with self.started(self.line(CommandSpec(command=command)), timeout_s=deadline.limit_s) as channel:
+        with self.started(self.line(CommandSpec(command=command)), timeout_s=deadline.timeout_s) as channel:
             outcome = self._see_out(channel, shown, stdin=stdin, deadline=deadline)
         if outcome.status:
             message, details = _complaint(outcome, f"{shown} on {self.machine} failed")
@@ -228,7 +228,7 @@ class Session:
             quiet=True, keep_bytes=QUERY_BYTES, secrets=tuple(self.secrets),
         )  # fmt: skip
         if outcome.timed_out:
-            raise ConnectionLost(f"{self.machine} did not answer {action} within {deadline.limit_s:g} s")
+            raise ConnectionLost(f"{self.machine} did not answer {action} within {deadline.timeout_s:g} s")
         if outcome.status is None:
             raise self.lost(f"the connection to {self.machine} broke in the middle of: {action}")
         return outcome

@@ -41,7 +41,7 @@ def say(*words):
 
 def pause(seconds):
     if select.select([0], [], [], seconds)[0]:
-        sys.exit("leash")
+        sys.exit("closed")
 
 limits = slots.Limits(machines=int(machines), memory_mib=int(budget_mib))
 beside = [(f"{what}-{number}", int(claim_mib)) for number in range(2, int(group) + 1)]
@@ -101,8 +101,8 @@ class Claimant:
         """Return the next line, or fail."""
         return list(self._lines.next(LIMIT_S))
 
-    def let_go(self) -> None:
-        """Close the leash; return when the process has ended."""
+    def close(self) -> None:
+        """Close its standard input; return when the process has ended."""
         assert self.process.stdin
         self.process.stdin.close()
         self.process.wait(LIMIT_S)
@@ -178,13 +178,13 @@ def test_first_come_first_served_and_each_is_told_behind_whom(start: Start, shar
     assert third.says() == ["waiting", *mine("first running", "second waiting")]
     assert [ticket.what for ticket in slots.tickets(str(shared / "queue"))] == ["first", "second", "third"]
 
-    first.let_go()
+    first.close()
     assert second.says() == ["admitted"]
     while (said := third.says()) != ["waiting", *mine("second running")]:
         assert said == ["waiting", *mine("second waiting")], "between the two looks of the second"
-    second.let_go()
+    second.close()
     assert third.says() == ["admitted"]
-    third.let_go()
+    third.close()
     assert not list((shared / "queue").iterdir())
 
 
@@ -195,7 +195,7 @@ def test_memory_bounds_and_a_small_claim_does_not_overtake(start: Start) -> None
     assert large.says() == ["waiting", *mine("first running")]
     small = start("small", mib=100, machines=2)
     assert small.says() == ["waiting", *mine("first running", "large waiting")]
-    first.let_go()
+    first.close()
     assert large.says() == ["admitted"]
     while (said := small.says()) != ["admitted"]:
         assert said == ["waiting", *mine("large waiting")]
@@ -248,15 +248,15 @@ def test_a_group_gets_all_its_slots_or_none(start: Start, shared: Path) -> None:
     late = start("late", machines=3)
     ahead = ("single running", "left running", "left-2 running", "right waiting", "right-2 waiting")
     assert late.says() == ["waiting", *mine(*ahead)]
-    single.let_go()
+    single.close()
     assert right.says() == ["waiting", *mine("left running", "left-2 running")]
     states = {ticket.what: ticket.state for ticket in slots.tickets(str(shared / "queue"))}
     assert (states["right"], states["right-2"], states["late"]) == ("waiting",) * 3, "one slot is free, and stays so"
-    left.let_go()
+    left.close()
     assert right.says() == ["admitted"]
     states = {ticket.what: ticket.state for ticket in slots.tickets(str(shared / "queue"))}
     assert (states["right"], states["right-2"]) == ("running", "running")
-    right.let_go()
+    right.close()
     while (said := late.says()) != ["admitted"]:
         assert said[0] == "waiting"
 
@@ -284,7 +284,7 @@ def test_a_group_of_more_machines_than_may_run_at_once_waits_until_it_is_alone(s
     assert single.says() == ["admitted"]
     group = start("group", machines=2, group=3)
     assert group.says() == ["waiting", *mine("single running")]
-    single.let_go()
+    single.close()
     assert group.says() == ["admitted"]
     late = start("late", machines=2)
     assert late.says()[0] == "waiting"
@@ -295,12 +295,12 @@ def test_a_group_that_needs_too_much_memory_is_refused_at_once(start: Start) -> 
     assert "cannot run group and 2 beside it with 1200 MiB" in said
 
 
-def test_waiter_leaves_when_its_leash_closes(start: Start, shared: Path) -> None:
+def test_waiter_leaves_when_its_caller_is_gone(start: Start, shared: Path) -> None:
     holder = start("holder")
     assert holder.says() == ["admitted"]
     waiter = start("waiter")
     assert waiter.says()[0] == "waiting"
-    waiter.let_go()
+    waiter.close()
     assert waiter.process.returncode == 1
     assert [ticket.what for ticket in slots.tickets(str(shared / "queue"))] == ["holder"]
 
@@ -331,12 +331,12 @@ def test_users_share_one_queue(start: Start, shared: Path, holder_uid: int, foll
     assert follower.says() == ["waiting", f"holder {holder_uid} running"]
     holder.kill()
     assert follower.says() == ["admitted"]
-    follower.let_go()
+    follower.close()
     again = start("again", uid=follower_uid)
     assert again.says() == ["admitted"]
     third = start("third", uid=NOBODY)
     assert third.says() == ["waiting", f"again {follower_uid} running"]
-    again.let_go()
+    again.close()
     assert third.says() == ["admitted"]
 
 

@@ -221,7 +221,7 @@ def test_only_a_machine_whose_disk_is_kept_powers_itself_off(
     with running(replace(machine, ephemeral=ephemeral), launch) as guest:
         client = guest.client
     last = client.next(LIMIT_S)
-    assert (last["event"], last["status"]) == ("gone", 9 if ephemeral else 0)
+    assert (last["event"], last["status"]) == ("exited", 9 if ephemeral else 0)
     assert guest.ran == ([] if ephemeral else [("systemctl", "--no-block", "poweroff")])
 
 

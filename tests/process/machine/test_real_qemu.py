@@ -51,8 +51,8 @@ def test_a_machine_has_its_disk_its_memory_and_the_next_disk(
         one.asks("blockdev-snapshot-sync", **there, **{"snapshot-file": str(tmp_path / "outside.qcow2")})
         assert "Permission denied" in one.hears("answer")["error"]
         assert not (tmp_path / "outside.qcow2").exists()
-    one.let_go()
-    assert one.hears("gone")["status"] == 0
+    one.close()
+    assert one.hears("exited")["status"] == 0
 
 
 def test_a_machine_without_its_image_says_so(
@@ -64,7 +64,7 @@ def test_a_machine_without_its_image_says_so(
     ours = plan()
     one = supervise(ours._replace(argv=qemu_argv(machine, disk=base), reach=Reach(write=(ours.directory,))))
     one.prepares()
-    assert "Permission denied" in one.hears("gone")["qemu"]
+    assert "Permission denied" in one.hears("exited")["qemu"]
 
 
 def test_a_trial_counts_down(tmp_path: Path) -> None:

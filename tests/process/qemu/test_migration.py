@@ -83,7 +83,7 @@ def test_a_state_that_does_not_serve_is_said(
 ) -> None:
     if state:
         (tmp_path / "state").touch()
-    assert error in supervise(plan(script, load=str(tmp_path / "state"))).hears("gone")["error"]
+    assert error in supervise(plan(script, load=str(tmp_path / "state"))).hears("exited")["error"]
 
 
 def test_a_machine_is_written_down_and_goes_on(
@@ -98,8 +98,8 @@ def test_a_machine_is_written_down_and_goes_on(
     assert not is_free(tmp_path / "frozen" / "in-use"), "its disk lies over the frozen one"
     one.asks("query-status")
     assert one.hears("answer")["result"]["running"]
-    one.let_go()
-    one.hears("gone")
+    one.close()
+    one.hears("exited")
     one.process.wait(LIMIT_S)
     assert is_free(tmp_path / "frozen" / "in-use")
 

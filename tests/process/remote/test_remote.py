@@ -48,8 +48,8 @@ from vmtasks.supervisor.plan import Plan
 from vmtasks.process.threads import parallel
 
 host = remote_host(sys.argv[2])
-with supervised(Plan.from_json(sys.argv[1]), log=Path("/dev/null"), place=host) as leash:
-    leash.expect("started", Deadline.after(30.0))
+with supervised(Plan.from_json(sys.argv[1]), log=Path("/dev/null"), place=host) as client:
+    client.expect("started", Deadline.after(30.0))
     print("started", flush=True)
     sys.stdin.read()
 """
@@ -141,7 +141,7 @@ def test_only_plain_data_comes_from_there(far: RemoteHost) -> None:
 # ---- a machine there
 
 
-def test_a_machine_there_is_leashed_from_here_and_its_logs_come_home(
+def test_a_machine_there_is_supervised_from_here_and_its_logs_come_home(
     far: RemoteHost, big: BiggerHost, tmp_path: Path
 ) -> None:
     plan = plan_there(far, tmp_path)
@@ -152,7 +152,7 @@ def test_a_machine_there_is_leashed_from_here_and_its_logs_come_home(
         assert "a test" not in {ticket.what for ticket in slots.tickets()}, "its slot is one of that host's"
         assert [ticket.what for ticket in far.call(slots.tickets)] == ["a test"]
         assert client.qmp("query-status")
-    assert client.last()["error"] == ""
+    assert client.final_event()["error"] == ""
     assert not Path(plan.directory).exists()
     assert (tmp_path / "console.log").exists()
     assert (tmp_path / "complaints").read_text() == ""

@@ -70,7 +70,7 @@ def test_machine_lives_as_long_as_the_block(plan: MakePlan, log: Path, ended: En
         said = [client.next(LIMIT_S) for _ in range(4)]
         assert [word["event"] for word in said if word] == ["admitted", "prepared", "greeted", "started"]
         assert client.next(0.0) is None
-        assert client.gone is None
+        assert client.exited is None
         qemu_pid = said[3]["qemu_pid"] if said[3] else 0
         assert not ended(qemu_pid, within_s=0)
     assert ended(qemu_pid, within_s=0)
@@ -116,7 +116,7 @@ def test_qmp_without_an_answer(plan: MakePlan, log: Path) -> None:
     with supervised(plan({"query-status": [["ignore"]]}), log=log) as client:
         start(client)
         with pytest.raises(BootError, match="cannot have QEMU execute query-status: no answer"):
-            client.qmp("query-status", limit_s=0.2)
+            client.qmp("query-status", timeout_s=0.2)
         os.kill(supervisor_of(plan()), signal.SIGKILL)  # it would wait for QEMU's answer
 
 
@@ -124,8 +124,8 @@ def test_expect_drops_what_it_was_not_asked_for_and_tells_of_the_end(plan: MakeP
     with supervised(plan({"start": [["complain", "no such disk"], ["exit", 1]]}), log=log) as client:
         with pytest.raises(BootError, match=r"the machine is gone \(QEMU closed its control line\)"):
             start(client)
-        assert client.gone
-        assert client.gone["qemu"] == "qemu-system-fake: no such disk\n"
+        assert client.exited
+        assert client.exited["qemu"] == "qemu-system-fake: no such disk\n"
 
 
 def test_expect_does_not_wait_beyond_its_deadline(plan: MakePlan, log: Path) -> None:
@@ -143,9 +143,9 @@ def test_the_end_stays_the_end(plan: MakePlan, log: Path) -> None:
         client.stop()
         assert nothing_is_left(ours)
         words = [client.next(LIMIT_S) for _ in range(5)]
-        assert words == [client.gone] * 5
-        assert client.gone
-        assert client.gone["status"] == 0, "its real last words"
+        assert words == [client.exited] * 5
+        assert client.exited
+        assert client.exited["status"] == 0, "its real last words"
         with pytest.raises(BootError, match="cannot have QEMU execute cont: no answer"):
             client.qmp("cont")
         client.stop()
@@ -154,9 +154,9 @@ def test_the_end_stays_the_end(plan: MakePlan, log: Path) -> None:
 def test_stop_gives_grace(plan: MakePlan, log: Path) -> None:
     with supervised(plan({"quit": [["exit", 9]], "cont": [["exit", 5]]}), log=log) as client:
         qemu_pid = start(client)["qemu_pid"]
-        client.ask(do="stop", limit_s=LIMIT_S)
+        client.send(do="stop", timeout_s=LIMIT_S)
         os.kill(qemu_pid, signal.SIGTERM)
-        client.let_go()
+        client.close()
         assert (client.next(LIMIT_S) or {})["status"] == 0
 
 
@@ -169,7 +169,7 @@ def test_killed_supervisor_is_told_of_like_any_end(plan: MakePlan, log: Path, tm
         assert not ended(qemu_pid, within_s=0)
         os.kill(supervisor_of(ours), signal.SIGKILL)
         last = client.next(LIMIT_S) or {}
-        assert (last["event"], last["status"]) == ("gone", None)
+        assert (last["event"], last["status"]) == ("exited", None)
         assert last["error"] == "its supervisor ended without a word"
         assert ended(qemu_pid, within_s=PROMPT_S)
         assert Path(ours.directory).exists()
@@ -185,7 +185,7 @@ def test_supervisor_that_does_not_go_is_killed_and_its_machine_with_it(plan: Mak
         assert not ended(qemu_pid, within_s=0)
         os.kill(supervisor_of(ours), signal.SIGSTOP)
         with pytest.raises(HostError, match=r"cannot end the machine: its supervisor .* did not go in 0\.2 s"):
-            client.let_go(0.2)
+            client.close(0.2)
         assert ended(qemu_pid, within_s=PROMPT_S)
         assert slots.tickets(ours.slot.directory) == ()
     assert nothing_is_left(ours)
@@ -194,17 +194,17 @@ def test_supervisor_that_does_not_go_is_killed_and_its_machine_with_it(plan: Mak
 
 def test_supervisor_that_breaks_complains_to_its_log(plan: MakePlan, log: Path) -> None:
     with supervised(plan(argv=()), log=log) as client:
-        assert client.last() == SILENT_END
+        assert client.final_event() == SILENT_END
     assert b"Traceback" in log.read_bytes()
 
 
 def test_word_that_is_cut_short_by_a_kill_does_not_hide_the_end() -> None:
     words: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     _listen(io.BytesIO(b'{"event": "admitted"}\n{"event": "star'), words)
-    assert [words.get(timeout=LIMIT_S)["event"], words.get(timeout=LIMIT_S)["event"]] == ["admitted", "gone"]
+    assert [words.get(timeout=LIMIT_S)["event"], words.get(timeout=LIMIT_S)["event"]] == ["admitted", "exited"]
 
 
-def test_leashes_leave_no_descriptors_behind(plan: MakePlan, log: Path) -> None:
+def test_clients_leave_no_descriptors_behind(plan: MakePlan, log: Path) -> None:
     before = set(Path("/proc/self/fd").iterdir())
     with supervised(plan(), log=log) as client:
         start(client)

@@ -123,12 +123,14 @@ def test_machine_that_ends_by_itself(supervise: Callable[..., Supervisor], plan:
 # --- ways to go ------------------------------------------------------------------------------------------------
 
 
-def test_leash_that_closes_ends_the_machine(supervise: Callable[..., Supervisor], plan: MakePlan, ended: Ended) -> None:
+def test_control_line_that_closes_ends_the_machine(
+    supervise: Callable[..., Supervisor], plan: MakePlan, ended: Ended
+) -> None:
     ours = plan()
     one = supervise(ours)
     qemu_pid = one.starts()["qemu_pid"]
     assert not ended(qemu_pid, within_s=0)
-    one.let_go()
+    one.close()
     assert one.ends(PROMPT_S)["status"] == 0
     assert ended(qemu_pid, within_s=0)
     assert nothing_is_left(ours)
@@ -143,7 +145,7 @@ def test_caller_that_no_longer_listens_either(
     assert not ended(qemu_pid, within_s=0)
     assert one.process.stdout
     one.process.stdout.close()
-    one.let_go()
+    one.close()
     assert one.process.wait(PROMPT_S) == 0
     assert ended(qemu_pid, within_s=0)
     assert nothing_is_left(ours)
@@ -183,8 +185,8 @@ def test_signal_is_a_clean_end(
 def test_stop_gives_a_machine_time_to_end_by_itself(supervise: Callable[..., Supervisor], plan: MakePlan) -> None:
     one = supervise(plan({"quit": [["exit", 9]]}))
     qemu_pid = one.starts()["qemu_pid"]
-    one.send({"do": "stop", "limit_s": LIMIT_S})
-    one.let_go()
+    one.send({"do": "stop", "timeout_s": LIMIT_S})
+    one.close()
     os.kill(qemu_pid, signal.SIGTERM)
     assert one.ends()["status"] == 0, "it was not told to quit"
 
@@ -192,7 +194,7 @@ def test_stop_gives_a_machine_time_to_end_by_itself(supervise: Callable[..., Sup
 def test_stop_gives_no_more_time_than_that(supervise: Callable[..., Supervisor], plan: MakePlan) -> None:
     one = supervise(plan({"quit": [["exit", 9]]}))
     one.starts()
-    one.send({"do": "stop", "limit_s": 0.1})
+    one.send({"do": "stop", "timeout_s": 0.1})
     assert one.ends(PROMPT_S)["status"] == 9, "it was told to quit"
 
 
@@ -205,7 +207,7 @@ def test_machine_that_does_not_quit_is_killed(
     one = supervise(ours, QUIT_LIMIT_S=0.2)
     qemu_pid = one.starts()["qemu_pid"]
     assert not ended(qemu_pid, within_s=0)
-    one.let_go()
+    one.close()
     assert one.ends()["status"] == -signal.SIGKILL
     assert ended(qemu_pid, within_s=0)
     assert nothing_is_left(ours)
@@ -250,7 +252,7 @@ def test_qemu_that_does_not_tell_its_ports(supervise: Callable[..., Supervisor],
     assert one.ends()["error"] == "QEMU did not send the answer to human-monitor-command in time"
 
 
-@pytest.mark.parametrize("how", ["leash", "stop", "SIGTERM"])
+@pytest.mark.parametrize("how", ["close", "stop", "SIGTERM"])
 def test_caller_that_goes_while_qemu_starts(supervise: Callable[..., Supervisor], plan: MakePlan, how: str) -> None:
     ours = plan({"start": [["ignore"]]})
     one = supervise(ours, CONTROL_LIMIT_S=LIMIT_S, QUIT_LIMIT_S=0.2)
@@ -287,7 +289,7 @@ def test_preparation_that_fails_is_quoted(supervise: Callable[..., Supervisor], 
     assert nothing_is_left(ours)
 
 
-@pytest.mark.parametrize("how", ["leash", "stop", "SIGTERM", "SIGKILL"])
+@pytest.mark.parametrize("how", ["close", "stop", "SIGTERM", "SIGKILL"])
 def test_preparation_ends_when_nobody_waits_for_it(
     supervise: Callable[..., Supervisor], plan: MakePlan, ended: Ended, tmp_path: Path, how: str
 ) -> None:
@@ -385,7 +387,7 @@ def test_what_the_machine_stands_on_is_held(
         fcntl.flock(file, fcntl.LOCK_UN)
         with pytest.raises(BlockingIOError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        one.let_go()
+        one.close()
         one.ends()
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         ours = plan(hold=[str(image)])
@@ -398,8 +400,8 @@ def test_what_the_machine_stands_on_is_held(
 
 def go(one: Supervisor, how: str) -> None:
     match how:
-        case "leash":
-            one.let_go()
+        case "close":
+            one.close()
         case "stop":
             one.send({"do": "stop"})
         case "SIGTERM":
@@ -418,7 +420,7 @@ def test_waits_for_its_slot_and_tells_behind_whom(supervise: Callable[..., Super
         one.starts()
 
 
-@pytest.mark.parametrize("how", ["leash", "stop", "SIGTERM"])
+@pytest.mark.parametrize("how", ["close", "stop", "SIGTERM"])
 def test_caller_that_goes_while_it_waits(supervise: Callable[..., Supervisor], plan: MakePlan, how: str) -> None:
     ours = plan()
     with other_claim(ours):
@@ -450,11 +452,11 @@ def test_stop_right_behind_the_plan(supervise: Callable[..., Supervisor], plan: 
 def test_what_is_no_plan_is_refused_in_a_sentence(line: bytes, error: str) -> None:
     argv = [sys.executable, "-I", "-S", "-c", PROGRAM, str(PACKAGE.parent), "{}"]
     done = subprocess.run(argv, input=line + b"\n", capture_output=True, timeout=LIMIT_S, check=True)
-    assert (json.loads(done.stdout)["event"], json.loads(done.stdout)["error"]) == ("gone", error)
+    assert (json.loads(done.stdout)["event"], json.loads(done.stdout)["error"]) == ("exited", error)
     assert done.stderr == b""
 
 
-def test_leash_that_closes_before_the_plan() -> None:
+def test_control_line_that_closes_before_the_plan() -> None:
     argv = [sys.executable, "-I", "-S", "-c", PROGRAM, str(PACKAGE.parent), "{}"]
     done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=LIMIT_S)
     assert json.loads(done.stdout)["error"] == "stopped before QEMU ran"
@@ -470,7 +472,7 @@ def test_console_goes_to_its_log(supervise: Callable[..., Supervisor], plan: Mak
     one.starts()
     one.asks("cont")
     one.says("answer")
-    one.let_go()
+    one.close()
     assert one.ends()["console"] == "Linux version 6\r\n\xfflogin: "
     assert Path(ours.console).read_bytes().decode() == "Linux version 6\r\n\xfflogin: "
 
@@ -489,7 +491,7 @@ def test_console_flood_fills_no_disk_and_keeps_nobody_waiting(
     for _ in range(10):
         one.asks("query-status")
         one.says("answer", PROMPT_S)
-    one.let_go()
+    one.close()
     last = one.ends(PROMPT_S)
     assert log.stat().st_size == 100_000
     assert "all work and no play\n" in last["console"]
@@ -504,7 +506,7 @@ def test_a_machine_that_has_written_too_much_is_ended(
     one.starts()
     (Path(orders.directory) / "disk.qcow2").write_bytes(b"x" * (1 << 20))
     assert one.says("overfull") == {"written_mib": 1}
-    assert one.says("gone")["by_itself"] is False
+    assert one.says("exited")["by_itself"] is False
     assert not Path(orders.directory).exists()
 
 
@@ -652,6 +654,6 @@ def test_it_lives_a_whole_life_out_of_a_zip_file(
     one.starts()
     one.asks("query-status")
     one.says("answer")
-    one.let_go()
+    one.close()
     assert one.ends()["status"] == 0
     assert nothing_is_left(ours)

@@ -139,12 +139,12 @@ def test_wait_tells_only_of_changes_and_then_returns(queue: str) -> None:
 
 
 def test_wait_ends_with_what_its_pause_raises(queue: str) -> None:
-    def leash(_: float) -> None:
+    def pause(_: float) -> None:
         raise EOFError
 
     with Claim("first", 100, ONE, directory=queue):
         with pytest.raises(EOFError), Claim("second", 100, ONE, directory=queue) as second:
-            second.wait(pause=leash)
+            second.wait(pause=pause)
         assert names(tickets(queue)) == ["first running"]
 
 

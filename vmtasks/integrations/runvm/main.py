@@ -143,7 +143,7 @@ def _on_its_port(call: Call, machine: Machine, launch: LaunchConfig) -> Iterator
     """Start the machine once its port is free: a program that takes it before QEMU does is waited for."""
     with ExitStack() as stack:
         for last in (False, False, True):
-            wait_until_free(machine.ssh_port, limit_s=call.options.port_timeout)
+            wait_until_free(machine.ssh_port, timeout_s=call.options.port_timeout)
             try:
                 guest = stack.enter_context(running(machine, launch))
                 break
@@ -180,16 +180,16 @@ def _run_one(
     watch: Callable[[float], None],
 ) -> CommandsResult:
     _tell(f"{'=' if step.on_host else '+'} {step.line}")
-    limit_s = call.options.command_timeout
+    timeout_s = call.options.command_timeout
     try:
         if step.on_host:
-            status = host.run(["/bin/sh", "-c", step.line], env=env, timeout_s=limit_s, watch=watch)
+            status = host.run(["/bin/sh", "-c", step.line], env=env, timeout_s=timeout_s, watch=watch)
         else:
-            status = host.run(_ssh(step, call, guest), timeout_s=limit_s, watch=watch)
+            status = host.run(_ssh(step, call, guest), timeout_s=timeout_s, watch=watch)
             if status == SSH_FAILED and not guest.is_up():
                 guest.query(["true"])  # which raises the error that fits
     except TimedOut as problem:
-        _complain(TimedOut(f"`{short(step.line)}` did not end within {limit_s:g} s"))
+        _complain(TimedOut(f"`{short(step.line)}` did not end within {timeout_s:g} s"))
         return CommandsResult(status=problem.outcome.exit_code, outcome=problem.outcome)
     except (InfrastructureError, GuestLost) as problem:
         _complain(problem)

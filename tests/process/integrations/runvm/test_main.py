@@ -433,9 +433,9 @@ def test_an_interrupt_ends_a_shutdown_that_takes_its_time(
     plays({"SIGTERM": [["ignore"]]})
     stop = SupervisorClient.stop
 
-    def interrupted(leash: SupervisorClient, **options: Any) -> None:
+    def interrupted(client: SupervisorClient, **options: Any) -> None:
         threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGTERM)).start()
-        stop(leash, **options)
+        stop(client, **options)
 
     monkeypatch.setattr(SupervisorClient, "stop", interrupted)
     began_s = time.monotonic()
