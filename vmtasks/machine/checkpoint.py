@@ -83,7 +83,7 @@ class Checkpointer:
         self._count += 1
         overlay = self._disk.with_name(f"disk-{self._count}.qcow2")
         ram = self._machine.ram.file
-        create = self._place.within(snapshots.create, key, "checkpoint", name, stands_on=self._stands_on, **metadata)
+        create = self._place.enter(snapshots.create, key, "checkpoint", name, stands_on=self._stands_on, **metadata)
         try:
             with events.phase("checkpoint", machine=self._machine.name, detail=name), create as (into, final):
                 self._save(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vmtasks import durable
 from vmtasks.deadline import Deadline
-from vmtasks.errors import BootError, HostError, InfrastructureError, StillRunning, TestFailed, TimedOut
+from vmtasks.errors import BootError, HostError, InfrastructureError, ShutdownTimedOut, TestFailed, TimedOut
 from vmtasks.guest import Guest
 from vmtasks.host.sparse import copy_extents
 from vmtasks.machine.launch import PersistentDisk
@@ -39,7 +39,7 @@ def end_machine(guest: Guest, client: SupervisorClient, keeping: PersistentDisk 
             _move(work, place)
     if not (last["by_itself"] and last["status"] == 0):
         limit = f"within {keeping.power_off_limit_s:g} s" if listens else "any more"
-        raise StillRunning(f"{guest.name} did not power itself off {limit}: its disk may not be whole")
+        raise ShutdownTimedOut(f"{guest.name} did not power itself off {limit}: its disk may not be whole")
 
 
 def _asked_to_power_off(guest: Guest, keeping: PersistentDisk) -> bool:

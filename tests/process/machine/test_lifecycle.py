@@ -19,7 +19,7 @@ from vmtasks.cache import snapshot
 from vmtasks.cache.snapshot import Snapshot, file_stamps
 from vmtasks.config.settings import HostSettings
 from vmtasks.deadline import Deadline
-from vmtasks.errors import BootError, ConnectionLost, GuestLost, HostError, StillRunning
+from vmtasks.errors import BootError, ConnectionLost, GuestLost, HostError, ShutdownTimedOut
 from vmtasks.guest import Guest, Result
 from vmtasks.host import slots
 from vmtasks.host.accelerator import Choice
@@ -465,7 +465,7 @@ def test_machine_that_has_panicked_is_not_asked_to_power_off(
     guest.client.qmp("cont")
     with pytest.raises(GuestLost):
         watch_until_it_raises(guest)
-    with pytest.raises(StillRunning, match="did not power itself off any more"):
+    with pytest.raises(ShutdownTimedOut, match="did not power itself off any more"):
         stack.close()
     assert guest.ran == []
 

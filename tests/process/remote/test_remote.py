@@ -96,7 +96,7 @@ def baked_in(directory: Path, size_bytes: int) -> BakedImage:
 def test_a_call_there_is_a_call(far: RemoteHost, big: BiggerHost) -> None:
     assert far.cache() == big.cache
     assert far.call(HostSettings.load) == HostSettings()
-    with far.within(snapshots.template_lock, "image") as waited:
+    with far.enter(snapshots.template_lock, "image") as waited:
         assert waited is False
         assert (big.cache / "snapshots/image.lock").exists()
 
@@ -118,18 +118,18 @@ def test_who_has_had_enough_of_waiting_there_is_heard_in_a_thread_too_and_leaves
     said: list[str] = []
 
     def wait() -> None:
-        with far.within(snapshots.template_lock, "image"):
+        with far.enter(snapshots.template_lock, "image"):
             pytest.fail("somebody else is the only maker")
 
     def interrupt(event: events.Event) -> None:
         said.append(getattr(event, "text", ""))
         os.kill(os.getpid(), signal.SIGINT)
 
-    with far.within(snapshots.template_lock, "image"):
+    with far.enter(snapshots.template_lock, "image"):
         with events.listening(interrupt), interrupt_on_signals(), pytest.raises(Interrupted):
             parallel(wait)
         assert said == [f"{far.name}: waiting for another template of image"]
-    with far.within(snapshots.template_lock, "image") as waited:  # and the agent does not sit in the other's block
+    with far.enter(snapshots.template_lock, "image") as waited:  # and the agent does not sit in the other's block
         assert waited in {True, False}
 
 
@@ -346,7 +346,7 @@ def test_an_image_of_another_name_that_begins_alike_stays_half_sent(
     assert upload.sent(far, baked_in(tmp_path, 1000)).drop()
     assert half.exists()
     assert not old.exists()
-    with far.within(receiving, half.name[1:].removesuffix(".incoming"), {}):
+    with far.enter(receiving, half.name[1:].removesuffix(".incoming"), {}):
         assert far.call(sweep) == (), "it is being sent"
     assert far.call(sweep) == (half,)
 

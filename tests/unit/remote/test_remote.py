@@ -67,7 +67,7 @@ def test_nothing_else_is_made_of_what_another_host_says(said: object) -> None:
         unpacked(said)
 
 
-def test_a_steward_calls_our_own_functions_and_no_others() -> None:
+def test_an_agent_calls_our_own_functions_and_no_others() -> None:
     assert named("vmtasks.cache.snapshots:find") is find
     assert named("vmtasks.cache.snapshot:Snapshot.drop") is Snapshot.drop
     with pytest.raises(HostError, match="none of ours"):

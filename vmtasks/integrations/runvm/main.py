@@ -15,7 +15,7 @@ from vmtasks.errors import (
     HostError,
     InfrastructureError,
     Outcome,
-    StillRunning,
+    ShutdownTimedOut,
     TimedOut,
     UsageError,
     VmtasksError,
@@ -133,7 +133,7 @@ def _carried_out(call: Call) -> CommandsResult:
         try:
             with reserved(machine, launch), _on_its_port(call, machine, launch) as guest:
                 verdict = _run(call, guest, host)
-        except StillRunning as problem:
+        except ShutdownTimedOut as problem:
             events.emit(events.Note(machine=machine.name, text=str(problem), level="warning"))
         return verdict
 

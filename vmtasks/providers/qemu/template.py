@@ -40,7 +40,7 @@ def source_of(machine: Machine, launch: LaunchConfig, *, cold: bool, forkable: b
     try:
         template = place.call(snapshots.find, key)
         if template is None:
-            with place.within(snapshots.template_lock, launch.image):
+            with place.enter(snapshots.template_lock, launch.image):
                 template = place.call(snapshots.find, key) or _made(key, machine, launch, launch.baked.in_use)
     except (InfrastructureError, TestFailed, TimedOut, OSError) as problem:
         text = f"there is no template of {launch.image}: {problem}; booting cold"
@@ -57,7 +57,7 @@ def _made(key: str, machine: Machine, launch: LaunchConfig, in_use: Path) -> Sna
     theirs = replace(launch, settings=replace(launch.settings, attempts=1), purpose=f"the template of {launch.image}")
     with (
         events.phase("template", machine=machine.name, detail=f"{launch.image}, made once"),
-        launch.place.within(snapshots.create, key, "template", launch.image, stands_on=(in_use,)) as (into, final),
+        launch.place.enter(snapshots.create, key, "template", launch.image, stands_on=(in_use,)) as (into, final),
         running(maker, theirs, BootSource(reason="a template is made of it", forkable=True)) as guest,
     ):
         settle(guest)
