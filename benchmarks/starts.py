@@ -32,7 +32,7 @@ from vmtasks.providers.qemu.template import source_of
 from vmtasks.qemu import migration
 from vmtasks.qemu.argv import SSH_PORT, Wires, overlay_argv, qemu_argv
 from vmtasks.qemu.qmp import Qmp, ports_of
-from vmtasks.spec import EXCHANGE_BYTES, NOTE_AT, Machine
+from vmtasks.spec import TRANSFER_DISK_BYTES, NOTE_AT, Machine
 from vmtasks.ssh.connect import Address, ssh_line
 
 IMAGE, STOCK = "bookworm", "bookworm-stock"
@@ -215,8 +215,8 @@ def _by_hand(machine: Machine, launch: LaunchConfig, origin: BootSource) -> Star
         frozen = origin.frozen
         over = frozen.disk if frozen else machine.disk
         subprocess.run(overlay_argv(over, "qcow2", form.disk), check=True)
-        with (directory / "exchange").open("wb") as exchange:
-            exchange.truncate(EXCHANGE_BYTES)
+        with (directory / "transfer").open("wb") as transfer_disk:
+            transfer_disk.truncate(TRANSFER_DISK_BYTES)
         ours, theirs = socket.socketpair()
         argv = qemu_argv(form, disk=form.disk, wires=Wires(control=f"socket,fd={theirs.fileno()}", console="null"))
         with (
@@ -242,7 +242,7 @@ def _by_hand(machine: Machine, launch: LaunchConfig, origin: BootSource) -> Star
 
 def _note(form: Machine) -> tuple[str, int, str]:
     """Return what ours find as well: without it, the dozer would take its time from all else."""
-    return str(form.exchange), NOTE_AT, CloneIdentity(name=form.name).note
+    return str(form.transfer_disk), NOTE_AT, CloneIdentity(name=form.name).note
 
 
 def _news_of(qmp: Qmp, wait_s: float) -> None:

@@ -106,8 +106,8 @@ def test_a_copy_wakes_up_by_itself_and_nobody_dozes_on(tmp_path: Path) -> None:
         assert guest.query(["cat", "/etc/hosts"]).count("127.0.1.1") == 2, "the image's name, and its own, told once"
         guest.fail(["pgrep", "perl"])
         guest.fail(["test", "-e", "/run/vmtasks-dozing"])
-        exchange = f"$({FIND} && echo $d)"
-        tail = guest.query(f"d={exchange}; blockdev --flushbufs $d; tail -c 4096 $d | tr -d '\\0' | wc -c")
+        transfer_disk = f"$({FIND} && echo $d)"
+        tail = guest.query(f"d={transfer_disk}; blockdev --flushbufs $d; tail -c 4096 $d | tr -d '\\0' | wc -c")
         assert tail == "0\n", "what the random numbers began with is gone"
 
 
@@ -138,7 +138,7 @@ def test_trees_and_large_files_go_there_and_back(way: str, tmp_path: Path) -> No
             assert content(tmp_path / f"back{again}") == content(tree)
             guest.succeed(f"rm -r /srv/tree{again}/d1")
         moved = [
-            sum(one["stats"][key] for one in stats if one["device"] == "exchange" for key in ("rd_bytes", "wr_bytes"))
+            sum(one["stats"][key] for one in stats if one["device"] == "transfer" for key in ("rd_bytes", "wr_bytes"))
             for stats in (before, guest.client.qmp("query-blockstats"))
         ]
         assert (moved[1] - moved[0] > 4_000_000) == (way == "disk")

@@ -22,7 +22,7 @@ from vmtasks.host.local import LOCAL_HOST, Host
 from vmtasks.image.baked import BakedImage
 from vmtasks.qemu.argv import overlay_unseen_argv, qemu_argv
 from vmtasks.qemu.migration import DISK
-from vmtasks.spec import DirectKernel, GroupCard, Machine
+from vmtasks.spec import TRANSFER_DISK_SERIAL, DirectKernel, GroupCard, Machine
 from vmtasks.supervisor.client import SupervisorClient
 
 FORMAT = 5
@@ -159,8 +159,8 @@ def fingerprint(machine: Machine, baked: BakedImage) -> str:
     qemu = Path(shutil.which("qemu-system-x86_64") or "qemu-system-x86_64")
     status = qemu.stat()  # another version is another file: asking QEMU itself takes as long as a clone
     parts = [
-        FORMAT, baked.serial, disk.st_size, disk.st_mtime_ns, qemu_argv(nameless, disk=nameless.disk),
-        os.fspath(qemu.resolve()), status.st_size, status.st_mtime_ns,
+        FORMAT, TRANSFER_DISK_SERIAL, baked.serial, disk.st_size, disk.st_mtime_ns,
+        qemu_argv(nameless, disk=nameless.disk), os.fspath(qemu.resolve()), status.st_size, status.st_mtime_ns,
         _seen_under_kvm() if machine.accelerator == "kvm" else "",
     ]  # fmt: skip
     return json.dumps(parts)
@@ -190,7 +190,7 @@ def _seen_under_kvm() -> str:
 def machine_as_data(machine: Machine) -> dict[str, Any]:
     """Return what :func:`machine_from` reads, as JSON has it."""
     fields = asdict(replace(machine, group_card=_unplugged(machine)))
-    kept = {name: fields[name] for name in fields if name not in ("ram", "waits", "seed", "ephemeral", "exchange")}
+    kept = {name: fields[name] for name in fields if name not in ("ram", "waits", "seed", "ephemeral", "transfer_disk")}
     return dict(json.loads(json.dumps(kept, default=os.fspath)))
 
 

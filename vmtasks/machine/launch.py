@@ -52,7 +52,7 @@ class LaunchConfig:
     """The queue in which it waits for its slot; None: the host's. A group with slots for all has one of its own."""
     check: Callable[[], None] = lambda: None
     """Called while the machine starts, and in each wait for its QEMU; raises when nothing needs it any more."""
-    has_exchange: bool = True
+    has_transfer_disk: bool = True
     """Whether files may travel on a disk of their own; it is one more that the guest sees."""
     first_look_s: float = 0.0
     """How long to wait before the first look whether the guest answers."""
@@ -79,10 +79,10 @@ class BootSource:
         return "clone" if self.frozen.kind == "template" else "fork"
 
 
-def launch_form(machine: Machine, source: BootSource, directory: Path, *, has_exchange: bool = True) -> Machine:
+def launch_form(machine: Machine, source: BootSource, directory: Path, *, has_transfer_disk: bool = True) -> Machine:
     """Return *machine* as it is started from *source* in a directory of its own: a pure function."""
-    exchange = directory / "exchange" if has_exchange and machine.hardware == "lean" else None
-    own = replace(machine, exchange=exchange)
+    transfer_disk = directory / "transfer" if has_transfer_disk and machine.hardware == "lean" else None
+    own = replace(machine, transfer_disk=transfer_disk)
     if machine.ephemeral:
         own = replace(own, disk=directory / "disk.qcow2", disk_format="qcow2")
     if source.forkable:

@@ -26,7 +26,7 @@ from vmtasks.machine.instance import QemuGuest
 from vmtasks.machine.launch import BootSource, LaunchConfig, launch_form, stands_on
 from vmtasks.machine.plan import plan_of
 from vmtasks.machine.shutdown import end_machine
-from vmtasks.qemu.argv import EXCHANGE, SSH_PORT
+from vmtasks.qemu.argv import TRANSFER_DISK, SSH_PORT
 from vmtasks.spec import Machine
 from vmtasks.ssh.connect import Address, connect, pin_host_key, ssh_line
 from vmtasks.ssh.session import Session
@@ -99,7 +99,7 @@ def _expect_whole(launch: LaunchConfig, problem: BootError | HostError) -> None:
 def _boot_once(machine: Machine, launch: LaunchConfig, source: BootSource, attempt: int) -> Iterator[QemuGuest]:
     directory = launch.place.cache() / "machines" / f"{machine.name}-{os.getpid()}-{secrets.token_hex(4)}"
     console, qemu_log = _log_files(machine, launch, directory, attempt)
-    form = launch_form(machine, source, directory, has_exchange=launch.has_exchange)
+    form = launch_form(machine, source, directory, has_transfer_disk=launch.has_transfer_disk)
     identity = CloneIdentity(name=machine.name) if source.frozen else None
     plan = plan_of(machine, form, launch, source, identity, directory=directory, console=console, qemu_log=qemu_log)
     supervisor_log = launch.log_dir / f"{machine.name}-supervisor.log" if launch.log_dir else Path(os.devnull)
@@ -176,9 +176,9 @@ def _transfer_disk(
     form: Machine, client: SupervisorClient, launch: LaunchConfig, *, is_clone: bool
 ) -> TransferDisk | None:
     """Return the disk through which files travel; None where its file is out of reach, on another host."""
-    if not (form.exchange and launch.place.is_local):
+    if not (form.transfer_disk and launch.place.is_local):
         return None
-    disk = TransferDisk(form.exchange, partial(_moved_bytes, client))
+    disk = TransferDisk(form.transfer_disk, partial(_moved_bytes, client))
     if is_clone:
         disk.empty()  # what random numbers began with must not be read again
     return disk
@@ -266,9 +266,9 @@ def _runs(client: SupervisorClient) -> bool:
 
 
 def _moved_bytes(client: SupervisorClient) -> int:
-    """Return how much the guest has read from the exchange, and written to it; 0 where QEMU does not report it."""
+    """Return how much the guest has read from the transfer disk, and written to it; 0 where QEMU does not report it."""
     try:
-        found = [one["stats"] for one in client.qmp("query-blockstats") if one.get("device") == EXCHANGE]
+        found = [one["stats"] for one in client.qmp("query-blockstats") if one.get("device") == TRANSFER_DISK]
     except BootError:  # it is for show: if the machine is gone, its watch reports that
         return 0
     return sum(int(stats["rd_bytes"]) + int(stats["wr_bytes"]) for stats in found)

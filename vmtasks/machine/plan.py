@@ -12,7 +12,7 @@ from vmtasks.machine.launch import BootSource, LaunchConfig, copies_of, stands_o
 from vmtasks.machine.reach import reach_of
 from vmtasks.process.user import user_name
 from vmtasks.qemu.argv import overlay_argv, qemu_argv
-from vmtasks.spec import EXCHANGE_BYTES, NOTE_AT, Machine
+from vmtasks.spec import TRANSFER_DISK_BYTES, NOTE_AT, Machine
 from vmtasks.supervisor.plan import BlankFile, FileCopy, GuestNote, Owner, Plan, SlotRequest
 
 
@@ -54,12 +54,12 @@ def plan_of(
         cwd=str(Path.cwd()) if form.extra_args else None,
         prepare=overlay if is_laid_over else launch.keeping.prepare,
         reach=reach_of(machine, form, launch, source, directory),
-        blank=(BlankFile(str(form.exchange), EXCHANGE_BYTES),) if form.exchange else (),
+        blank=(BlankFile(str(form.transfer_disk), TRANSFER_DISK_BYTES),) if form.transfer_disk else (),
         copy=tuple(FileCopy(str(original), str(target)) for original, target in copies),
         scratch=tuple(str(work) for work, _ in launch.keeping.move),
         written_mib=launch.settings.machine_disk_mib,
         load=str(frozen.state) if frozen else None,
-        note=GuestNote(str(form.exchange), NOTE_AT, identity.note) if identity and form.exchange else None,
+        note=GuestNote(str(form.transfer_disk), NOTE_AT, identity.note) if identity and form.transfer_disk else None,
         hold=tuple(map(str, stands_on(launch, source))),
     )
 

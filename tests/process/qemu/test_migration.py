@@ -53,18 +53,18 @@ def test_a_machine_that_goes_on_finds_its_note_and_its_own_files(
 ) -> None:
     (tmp_path / "state").touch()
     (tmp_path / "ram").write_text("memory")
-    exchange, ram = tmp_path / "machine" / "exchange", tmp_path / "machine" / "ram"
+    transfer_disk, ram = tmp_path / "machine" / "transfer", tmp_path / "machine" / "ram"
     ours = plan(
         load=str(tmp_path / "state"),
-        blank=(BlankFile(str(exchange), 1 << 30),),
+        blank=(BlankFile(str(transfer_disk), 1 << 30),),
         copy=(FileCopy(str(tmp_path / "ram"), str(ram)),),
-        note=GuestNote(str(exchange), 4096, "wake me"),
+        note=GuestNote(str(transfer_disk), 4096, "wake me"),
     )
     before_s = time.time()
     supervise(ours).starts()
-    assert exchange.stat().st_size == 1 << 30
+    assert transfer_disk.stat().st_size == 1 << 30
     assert ram.read_text() == "memory"
-    with exchange.open("rb") as file:
+    with transfer_disk.open("rb") as file:
         file.seek(4096)
         words = file.readline().decode().split()
     assert words[:-1] == ["wake", "me"]

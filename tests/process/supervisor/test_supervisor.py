@@ -511,7 +511,7 @@ def test_a_machine_that_has_written_too_much_is_ended(
 
 
 def test_what_is_sparse_counts_as_what_it_takes(tmp_path: Path) -> None:
-    with (tmp_path / "exchange").open("wb") as file:
+    with (tmp_path / "transfer").open("wb") as file:
         file.truncate(1 << 30)
     (tmp_path / "link").symlink_to("/usr/bin/python3")
     assert qemu_process.written_bytes(str(tmp_path)) < 1 << 16

@@ -18,10 +18,10 @@ PLAN = Plan(
     qemu_log="/out/qemu.log",
     console="/out/console.log",
     prepare=(("qemu-img", "create"), ("true",)),
-    blank=(BlankFile("/cache/machines/one/exchange", 1 << 35),),
+    blank=(BlankFile("/cache/machines/one/transfer", 1 << 35),),
     copy=(FileCopy("/cache/overlay", "/cache/machines/one/disk.qcow2"),),
     load="/cache/state",
-    note=GuestNote("/cache/machines/one/exchange", 4096, "wake me"),
+    note=GuestNote("/cache/machines/one/transfer", 4096, "wake me"),
     hold=("/cache/in-use",),
 )
 
@@ -36,7 +36,7 @@ def test_a_plan_is_one_line_that_people_can_read() -> None:
     line = PLAN.to_json()
     assert "\n" not in line
     data = json.loads(line)
-    assert data["blank"] == [{"path": "/cache/machines/one/exchange", "size_bytes": 1 << 35}]
+    assert data["blank"] == [{"path": "/cache/machines/one/transfer", "size_bytes": 1 << 35}]
     assert data["slot"]["what"] == "a run"
     assert data["cwd"] is None
 

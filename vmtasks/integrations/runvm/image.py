@@ -74,7 +74,7 @@ def machine_for(call: Call) -> tuple[Machine, LaunchConfig]:
         keeping=keeping,
         purpose=f"runvm {call.image.name}",
         console=Path(options.logfile) if options.logfile else None,
-        has_exchange=False,
+        has_transfer_disk=False,
         first_look_s=options.initial_sleep,
     )
 

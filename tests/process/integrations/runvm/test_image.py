@@ -166,7 +166,7 @@ def test_a_work_image_means_nothing_for_an_image_that_is_booted_in_place() -> No
 def test_an_image_of_ours_has_the_disks_of_callers_who_mean_ide_and_no_other(ours: Path) -> None:
     words = ["--kvm=-hdb", "--kvm=a,b.qcow2", "--kvm=-cdrom", "--kvm=my.iso", "-b", str(ours), "tmp.qcow2"]
     machine, launch = made(*words)
-    form = launch_form(machine, BootSource(), Path("own"), has_exchange=launch.has_exchange)
+    form = launch_form(machine, BootSource(), Path("own"), has_transfer_disk=launch.has_transfer_disk)
     drives = [value for option, value in options_of(form) if option == "-drive"]
     assert drives[1:] == ["if=virtio,file=a,,b.qcow2", "if=virtio,file=my.iso,format=raw,readonly=on"]
 
