@@ -32,7 +32,7 @@ from vmtasks.providers.qemu.template import source_of
 from vmtasks.qemu import migration
 from vmtasks.qemu.argv import SSH_PORT, Wires, overlay_argv, qemu_argv
 from vmtasks.qemu.qmp import Qmp, ports_of
-from vmtasks.spec import TRANSFER_DISK_BYTES, NOTE_AT, Machine
+from vmtasks.spec import NOTE_AT, TRANSFER_DISK_BYTES, Machine
 from vmtasks.ssh.connect import Address, ssh_line
 
 IMAGE, STOCK = "bookworm", "bookworm-stock"
@@ -212,8 +212,8 @@ def _by_hand(machine: Machine, launch: LaunchConfig, origin: BootSource) -> Star
         directory = Path(room)
         form = launch_form(machine, origin, directory)
         began_s = time.monotonic()
-        frozen = origin.frozen
-        over = frozen.disk if frozen else machine.disk
+        snapshot = origin.snapshot
+        over = snapshot.disk if snapshot else machine.disk
         subprocess.run(overlay_argv(over, "qcow2", form.disk), check=True)
         with (directory / "transfer").open("wb") as transfer_disk:
             transfer_disk.truncate(TRANSFER_DISK_BYTES)
@@ -227,8 +227,8 @@ def _by_hand(machine: Machine, launch: LaunchConfig, origin: BootSource) -> Star
             try:
                 qmp = Qmp(ours)
                 qmp.greet(_LIMIT_S)
-                if frozen:
-                    migration.load(qmp, str(frozen.state), lambda wait_s: _news_of(qmp, wait_s), _note(form))
+                if snapshot:
+                    migration.load(qmp, str(snapshot.state), lambda wait_s: _news_of(qmp, wait_s), _note(form))
                 running_s = time.monotonic() - began_s
                 port = ports_of(qmp.human("info usernet", timeout_s=_LIMIT_S))[str(SSH_PORT)]
                 ssh = [*ssh_line(Address(port=port, access=launch.access)), "-o", "ConnectTimeout=1", "true"]

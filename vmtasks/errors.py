@@ -6,7 +6,7 @@
     ├── UsageError               64   the caller asked for something that cannot be: mend the call or the file
     ├── TestFailed                1   the project's own commands failed: mend the project
     │   ├── CommandFailed         1   ... and this is the command that did
-    │   └── GuestLost             1   ... the guest went away by its own doing: it powered off, panicked, cut its network
+    │   └── GuestLost             1   ... the guest went away by its own doing: powered off, panicked, cut its network
     ├── NothingTested             8   nothing failed, and nothing that tells anything was tested
     ├── InfrastructureError           the machinery, not the project: look at the host, or try again
     │   ├── HostError            69   this host cannot: no QEMU, no disk space, no network while baking

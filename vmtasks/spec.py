@@ -59,7 +59,7 @@ class Ram:
 class GroupCard:
     """A second network card, on the network of a group of machines.
 
-    What is frozen has it without its address and its socket: each copy is given its own.
+    What is saved has it without its address and its socket: each copy is given its own.
     """
 
     mac: str = "56:6d:74:00:00:00"
@@ -99,9 +99,9 @@ class Machine:
     ephemeral: bool = True
     """Whether the disk is thrown away at the end, so that nothing need survive a power cut."""
     ram: Ram | None = None
-    """None: memory of no file, which cannot be frozen."""
+    """None: memory of no file, which cannot be saved."""
     waits: bool = False
-    """Whether it stands still until a frozen state is given to it."""
+    """Whether it stands still until a saved state is given to it."""
     transfer_disk: Path | None = None
     """A raw disk of :data:`TRANSFER_DISK_BYTES` through which files travel; None: they go over ssh."""
     group_card: GroupCard | None = None

@@ -98,8 +98,8 @@ class Farm:
             "PRODUCTS_URL": "http://products.example",
         }
         log = self._start("master", "buildbot", environ)
-        said = until("port", lambda: re.search(r"BuildbotSite starting on (\d+)", log()))
-        self.ports["BuildbotSite"] = int(said[1])
+        match = until("port", lambda: re.search(r"BuildbotSite starting on (\d+)", log()))
+        self.ports["BuildbotSite"] = int(match[1])
         until("master that runs", lambda: "BuildMaster is running" in log())
 
     def start_worker(self, name: str = "big", **environ: str) -> None:
@@ -247,12 +247,12 @@ class Farm:
             stdout=subprocess.DEVNULL,
         )
 
-        def said() -> str:
+        def output() -> str:
             text = log.read_bytes()[begin:].decode() if log.exists() else ""
             assert process.poll() is None, text
             return text
 
-        return said
+        return output
 
 
 def _call(*argv: str) -> None:

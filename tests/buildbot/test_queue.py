@@ -58,9 +58,9 @@ class Host:
 
     def enough(self, what: str) -> Path:
         """Have a run go on to its end as soon as it has a machine; return the file that says so."""
-        said = self.queue.with_name(what.rpartition(" ")[2])
-        said.touch()
-        return said
+        path = self.queue.with_name(what.rpartition(" ")[2])
+        path.touch()
+        return path
 
     @contextmanager
     def watched(self) -> Iterator[list[tuple[str, ...]]]:

@@ -153,8 +153,8 @@ def test_a_signal_ends_a_machine_that_has_not_answered_yet(api: Cloud, tmp_path:
     with calls() as caller:
         api.has_instances(1)
         caller.send_signal(number)
-        _, said = caller.communicate(timeout=LIMIT_S)
-    assert b"interrupted by" in said
+        _, stderr = caller.communicate(timeout=LIMIT_S)
+    assert b"interrupted by" in stderr
     assert api.states() == ["terminated"]
     assert not keys(tmp_path)
 
@@ -177,9 +177,9 @@ def test_what_a_killed_process_has_left_is_swept_once_its_time_has_passed(
     rows = capsys.readouterr().out.splitlines()
     assert [row.split()[0] for row in rows] == ["STATE", "running", "running"]
     deadline = Deadline.after(LIMIT_S)
-    while (said := swept(capsys)) == "nothing to sweep\n":
+    while (output := swept(capsys)) == "nothing to sweep\n":
         assert not deadline.passed
-    assert said.startswith("swept instance i-")
+    assert output.startswith("swept instance i-")
     assert sorted(api.states()) == ["running", "terminated"]
     while keys(tmp_path):
         assert not deadline.passed, "the keys are still there"
@@ -339,7 +339,7 @@ def test_a_checkpoint_that_nobody_drops_is_swept(cloud: Cloud) -> None:
     assert not list(account.sweep())
     for thing in (*account.images(), *account.snapshots()):
         cloud.client.create_tags(Resources=[thing.id], Tags=[{"Key": "vmtasks:until", "Value": "2001-01-01T00:00:00Z"}])
-    (said,) = account.sweep()
-    assert said.startswith("AMI ami-")
-    assert said.endswith(", forgotten")
+    (text,) = account.sweep()
+    assert text.startswith("AMI ami-")
+    assert text.endswith(", forgotten")
     assert account.images() == account.snapshots() == []

@@ -95,16 +95,16 @@ class Supervisor:
 
     def says(self, event: str, within_s: float = LIMIT_S) -> dict[str, Any]:
         """Return the next thing said, which is an *event*."""
-        said = self.hear(within_s)
-        assert said.pop("event") == event, said
-        return said
+        message = self.hear(within_s)
+        assert message.pop("event") == event, message
+        return message
 
     def hears(self, event: str, within_s: float = LIMIT_S) -> dict[str, Any]:
         """Return the next *event*, whatever is said before it."""
         deadline = Deadline.after(within_s)
-        while (said := self.hear(deadline.left_s)).pop("event") != event:
+        while (message := self.hear(deadline.left_s)).pop("event") != event:
             pass
-        return said
+        return message
 
     def starts(self) -> dict[str, Any]:
         """Return the facts of its machine, once it runs."""

@@ -82,7 +82,7 @@ def _snapshot(cache: Path) -> Reader:
     good = {"kind": "template", "name": "n", "key": "0" * 16, "made_s": time.time(), "stands_on": [], "files": files}
 
     def use() -> object:
-        found = [(one.name, one.kind, one.made, one.age_s, one.intact) for one in snapshots.all_frozen()]
+        found = [(one.name, one.kind, one.made, one.age_s, one.intact) for one in snapshots.all_snapshots()]
         snapshots.find("0" * 16)
         shown(found)
         snapshots.sweep()

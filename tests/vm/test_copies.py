@@ -10,7 +10,7 @@ import pytest
 
 from vmtasks import UsageError, boot, events
 from vmtasks.cache.snapshot import Snapshot
-from vmtasks.cache.snapshots import all_frozen
+from vmtasks.cache.snapshots import all_snapshots
 from vmtasks.guest.transfer_disk import FIND
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -30,7 +30,7 @@ def starts() -> Iterator[list[str]]:
 
 
 def template_of(image: str) -> Snapshot:
-    return [frozen for frozen in all_frozen() if (frozen.kind, frozen.name) == ("template", image)][-1]
+    return [snapshot for snapshot in all_snapshots() if (snapshot.kind, snapshot.name) == ("template", image)][-1]
 
 
 def test_two_copies_are_themselves_and_as_good_as_new(starts: list[str], tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ class PackageTests:
         """Return what runs each test, in machines that start from *served*; those that want the tree built, together.
 
         :param new: the packages under test, which those machines' apt knows.
-        :param checkpoints: drops, at its end, what had to be frozen meanwhile.
+        :param checkpoints: drops, at its end, what had to be saved meanwhile.
         """
         checkpoints.callback(lambda: self._fresh and self._fresh.drop())
         if not self.listed:

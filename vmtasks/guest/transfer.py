@@ -1,4 +1,4 @@
-"""Files between host and guest: a tar stream over the connection, or an archive on the transfer disk where it is large."""
+"""Files between host and guest: a tar stream over the connection, or an archive on the transfer disk if it is large."""
 
 from __future__ import annotations
 

@@ -16,14 +16,15 @@ from pathlib import Path
 from typing import BinaryIO
 
 from vmtasks.errors import CommandFailed
-from vmtasks.spec import TRANSFER_DISK_BYTES, TRANSFER_DISK_SERIAL, NOTE_AT
+from vmtasks.spec import NOTE_AT, TRANSFER_DISK_BYTES, TRANSFER_DISK_SERIAL
 
 WORTH_BYTES = 256 * 1024
 """What is smaller than this is sooner there over the connection that is open anyway."""
 
 FIND = (
     '{ d=; for b in /sys/block/*; do if [ -e "$b/serial" ]; then s=; read -r s <"$b/serial"; '
-    f'[ "$s" = {TRANSFER_DISK_SERIAL} ] && d=/dev/${{b##*/}}; fi; done; [ -b "$d" ] && command -v blockdev >/dev/null; }}'
+    f'[ "$s" = {TRANSFER_DISK_SERIAL} ] && d=/dev/${{b##*/}}; fi; done; '
+    '[ -b "$d" ] && command -v blockdev >/dev/null; }'
 )
 """Shell that sets ``d`` to the guest's name of the disk; fails where there is none that it can use."""
 

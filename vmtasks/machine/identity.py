@@ -1,8 +1,8 @@
 """The first thing that a copied machine does: become itself, and no longer the one that it was copied from.
 
-A machine that goes on from a frozen state has the clock, the random numbers, the machine-id and the host name of
-the moment when it was frozen. A few lines of Perl (perl-base is essential in Debian) set all four right. In a copy of
-a template they are there already: a process that dozes since before the template was frozen, looks at the end of the
+A machine that goes on from a saved state has the clock, the random numbers, the machine-id and the host name of
+the moment when it was saved. A few lines of Perl (perl-base is essential in Debian) set all four right. In a copy of
+a template they are there already: a process that dozes since before the template was saved, looks at the end of the
 exchange for a note with its new identity, obeys, and ends. So a copy wakes up while its sshd still greets. In others,
 and wherever no process dozed, the same lines come over ssh. Either way the command that proves the machine ready
 reports that it was woken: one that was not is never handed out.
@@ -64,7 +64,7 @@ print "awake\n";
 """
 )
 # Here the time is that of the moment when the copy went on. Its clocks stood until then, so what they have moved since
-# the last look, before it was frozen, is how long it took to get there.
+# the last look, before it was saved, is how long it took to get there.
 _DOZE = (
     _WAKE
     + r"""
@@ -97,7 +97,7 @@ unlink $dozing;
 
 
 def identity_agent() -> str:
-    """Return the command that leaves a dozer behind in a machine that is about to be frozen as a template."""
+    """Return the command that leaves a dozer behind in a machine that is about to be saved as a template."""
     words = shlex.join(["perl", "-e", _DOZE])
     wait = f"n=0; until [ -e {_DOZING} ] || [ $n -gt 500 ]; do sleep 0.02; n=$((n+1)); done"
     return f'{FIND} || exit 0; setsid {words} "$d" {NOTE_AT} {_DOZING} {_AWAKE} </dev/null >/dev/null 2>&1 & {wait}'

@@ -62,21 +62,21 @@ class LaunchConfig:
 class BootSource:
     """What a machine starts from."""
 
-    frozen: Snapshot | None = None
+    snapshot: Snapshot | None = None
     """None: it boots from its disk."""
     reason: str = ""
     """Why this and nothing quicker."""
     forkable: bool = False
-    """Whether its memory is to be a file of its own, so that it can be frozen in turn."""
+    """Whether its memory is to be a file of its own, so that it can be saved in turn."""
     fallback: BootSource | None = None
-    """What to start from if *frozen* does not serve; None: nothing else is the same machine."""
+    """What to start from if *snapshot* does not serve; None: nothing else is the same machine."""
 
     @property
     def kind(self) -> Start:
         """How such a start is called."""
-        if self.frozen is None:
+        if self.snapshot is None:
             return "cold"
-        return "clone" if self.frozen.kind == "template" else "fork"
+        return "clone" if self.snapshot.kind == "template" else "fork"
 
 
 def launch_form(machine: Machine, source: BootSource, directory: Path, *, has_transfer_disk: bool = True) -> Machine:
@@ -87,20 +87,20 @@ def launch_form(machine: Machine, source: BootSource, directory: Path, *, has_tr
         own = replace(own, disk=directory / "disk.qcow2", disk_format="qcow2")
     if source.forkable:
         own = replace(own, ram=Ram(file=directory / "ram", shared=True))
-    elif source.frozen is not None:
-        own = replace(own, ram=Ram(file=source.frozen.ram, shared=False))
-    return replace(own, waits=source.frozen is not None)
+    elif source.snapshot is not None:
+        own = replace(own, ram=Ram(file=source.snapshot.ram, shared=False))
+    return replace(own, waits=source.snapshot is not None)
 
 
-def stands_on(launch: LaunchConfig, source: BootSource) -> tuple[Path, ...]:
+def lock_files_of(launch: LaunchConfig, source: BootSource) -> tuple[Path, ...]:
     """Return the lock files of everything that the machine's disk is laid over."""
-    if source.frozen is not None:
-        return source.frozen.lock_files
+    if source.snapshot is not None:
+        return source.snapshot.lock_files
     return (launch.baked.in_use,) if launch.baked else ()
 
 
-def copies_of(form: Machine, frozen: Snapshot) -> Iterator[tuple[Path, Path]]:
-    """Yield what a machine that starts from a frozen one has a copy of."""
-    yield frozen.overlay, form.disk
+def copies_of(form: Machine, snapshot: Snapshot) -> Iterator[tuple[Path, Path]]:
+    """Yield what a machine that starts from a saved one has a copy of."""
+    yield snapshot.overlay, form.disk
     if form.ram and form.ram.shared:
-        yield frozen.ram, form.ram.file
+        yield snapshot.ram, form.ram.file

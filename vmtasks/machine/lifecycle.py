@@ -23,10 +23,10 @@ from vmtasks.image.damage import condemn
 from vmtasks.machine.checkpoint import Checkpointer, fingerprint, machine_as_data
 from vmtasks.machine.identity import CloneIdentity
 from vmtasks.machine.instance import QemuGuest
-from vmtasks.machine.launch import BootSource, LaunchConfig, launch_form, stands_on
+from vmtasks.machine.launch import BootSource, LaunchConfig, launch_form, lock_files_of
 from vmtasks.machine.plan import plan_of
 from vmtasks.machine.shutdown import end_machine
-from vmtasks.qemu.argv import TRANSFER_DISK, SSH_PORT
+from vmtasks.qemu.argv import SSH_PORT, TRANSFER_DISK
 from vmtasks.spec import Machine
 from vmtasks.ssh.connect import Address, connect, pin_host_key, ssh_line
 from vmtasks.ssh.session import Session
@@ -49,7 +49,7 @@ WAKE_STAGGER_S = 5.0
 def running(machine: Machine, launch: LaunchConfig, source: BootSource = FROM_DISK) -> Iterator[QemuGuest]:
     """Yield the guest of a running machine.
 
-    Boot failures, and only they, are tried again; every attempt keeps its own console log. A frozen machine that
+    Boot failures, and only they, are tried again; every attempt keeps its own console log. A snapshot that
     does not serve is no attempt where there is something else to start from; if that serves, it is dropped.
 
     :raise HostError: this host cannot run it.
@@ -62,8 +62,8 @@ def running(machine: Machine, launch: LaunchConfig, source: BootSource = FROM_DI
                 guest = stack.enter_context(_boot_once(machine, launch, source, attempt))
                 break
             except (BootError, HostError) as problem:
-                if source.frozen and source.fallback:
-                    suspect = source.frozen
+                if source.snapshot and source.fallback:
+                    suspect = source.snapshot
                     reason = f"the {suspect.kind} did not serve: {problem!s}"
                     source = replace(source.fallback, reason=reason)
                     attempts += 1
@@ -100,7 +100,7 @@ def _boot_once(machine: Machine, launch: LaunchConfig, source: BootSource, attem
     directory = launch.place.cache() / "machines" / f"{machine.name}-{os.getpid()}-{secrets.token_hex(4)}"
     console, qemu_log = _log_files(machine, launch, directory, attempt)
     form = launch_form(machine, source, directory, has_transfer_disk=launch.has_transfer_disk)
-    identity = CloneIdentity(name=machine.name) if source.frozen else None
+    identity = CloneIdentity(name=machine.name) if source.snapshot else None
     plan = plan_of(machine, form, launch, source, identity, directory=directory, console=console, qemu_log=qemu_log)
     supervisor_log = launch.log_dir / f"{machine.name}-supervisor.log" if launch.log_dir else Path(os.devnull)
     with (
@@ -167,7 +167,7 @@ def _wait_until_started(watch: MachineWatch, machine: Machine, launch: LaunchCon
     with events.phase("start", machine=machine.name, detail=f"{source.kind}, {launch.choice.accelerator}"):
         watch.wait_for("greeted", Deadline.after(START_LIMIT_S))
         watch.greeted = True
-    with events.phase("restore", machine=machine.name, detail="state") if source.frozen else nullcontext():
+    with events.phase("restore", machine=machine.name, detail="state") if source.snapshot else nullcontext():
         started = watch.wait_for("started", Deadline.after(START_LIMIT_S))
     return int(started["ports"][str(SSH_PORT)])
 
@@ -228,7 +228,9 @@ def _checkpointer(
         return None
     about = {"image": launch.image, "baked": str(launch.baked.directory), "machine": machine_as_data(machine)}
     basis = partial(launch.place.call, fingerprint, machine, launch.baked)
-    return Checkpointer(form, client, basis=basis, stands_on=stands_on(launch, source), about=about, place=launch.place)
+    return Checkpointer(
+        form, client, basis=basis, lock_files=lock_files_of(launch, source), about=about, place=launch.place
+    )
 
 
 def _first_connection(

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from vmtasks.host import capacity
 from vmtasks.machine.identity import CloneIdentity
-from vmtasks.machine.launch import BootSource, LaunchConfig, copies_of, stands_on
+from vmtasks.machine.launch import BootSource, LaunchConfig, copies_of, lock_files_of
 from vmtasks.machine.reach import reach_of
 from vmtasks.process.user import user_name
 from vmtasks.qemu.argv import overlay_argv, qemu_argv
-from vmtasks.spec import TRANSFER_DISK_BYTES, NOTE_AT, Machine
+from vmtasks.spec import NOTE_AT, TRANSFER_DISK_BYTES, Machine
 from vmtasks.supervisor.plan import BlankFile, FileCopy, GuestNote, Owner, Plan, SlotRequest
 
 
@@ -32,10 +32,10 @@ def plan_of(
     :param directory: the machine's own, on the host that runs it.
     :param console: a file of this host, as *qemu_log* is.
     """
-    frozen = source.frozen
-    is_laid_over = form.ephemeral and not frozen
+    snapshot = source.snapshot
+    is_laid_over = form.ephemeral and not snapshot
     overlay = (overlay_argv(machine.disk, machine.disk_format, form.disk),)
-    copies = copies_of(form, frozen) if frozen else ()
+    copies = copies_of(form, snapshot) if snapshot else ()
     return Plan(
         directory=str(directory),
         argv=qemu_argv(form, disk=form.disk),
@@ -58,9 +58,9 @@ def plan_of(
         copy=tuple(FileCopy(str(original), str(target)) for original, target in copies),
         scratch=tuple(str(work) for work, _ in launch.keeping.move),
         written_mib=launch.settings.machine_disk_mib,
-        load=str(frozen.state) if frozen else None,
+        load=str(snapshot.state) if snapshot else None,
         note=GuestNote(str(form.transfer_disk), NOTE_AT, identity.note) if identity and form.transfer_disk else None,
-        hold=tuple(map(str, stands_on(launch, source))),
+        hold=tuple(map(str, lock_files_of(launch, source))),
     )
 
 

@@ -1,6 +1,6 @@
-"""Freeze a running machine into files, and start another from them: QEMU's migration, without moving the memory.
+"""Save a running machine into files, and start another from them: QEMU's migration, without moving the memory.
 
-The guest's memory is a file that QEMU maps. Shared, what the guest writes is in the file, and freezing the machine
+The guest's memory is a file that QEMU maps. Shared, what the guest writes is in the file, and saving the machine
 leaves only its devices to be written down: well under a megabyte. Mapped privately by the next machine, the same
 file is that machine's memory at once, and its own writes stay its own.
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 PULSE_S = 15.0
 """How often the machine is asked whether it still answers."""
 SILENCE_LIMIT_S = 120.0
-"""How long it may owe an answer: hosts are slow, and being frozen takes a machine some seconds."""
+"""How long it may owe an answer: hosts are slow, and being saved takes a machine some seconds."""
 TERM_GRACE_S = 5.0
 """How long a command that outlived its limit has between SIGTERM and SIGKILL."""
 END_LIMIT_S = 20.0

@@ -131,7 +131,7 @@ class QemuProcess:
         """Return what a request asks for."""
         if request["do"] == "save":
             downtime_s = migration.save(self.qmp, request, lambda left_s: control.wait(left_s, self.qmp))
-            for path in request["hold"]:  # its disk lies over the frozen one from now on
+            for path in request["hold"]:  # its disk lies over the saved one from now on
                 flock(path, fcntl.LOCK_SH | fcntl.LOCK_NB)
             return downtime_s
         return self.qmp.execute(request["execute"], request.get("arguments"), timeout_s=CONTROL_LIMIT_S)

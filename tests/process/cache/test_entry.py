@@ -25,7 +25,7 @@ from vmtasks.cache import snapshots
 from vmtasks.process import cleanup
 
 keep = sys.argv[1:] == ["keep"]
-with snapshots.create("0123456789abcdef", "checkpoint", "name", stands_on=(), keep=keep) as (into, final):
+with snapshots.create("0123456789abcdef", "checkpoint", "name", lock_files=(), keep=keep) as (into, final):
     for name in ("ram", "state", "disk.qcow2", "overlay"):
         (into / name).touch()
     print(cleanup._janitor().pid, flush=True)
@@ -41,7 +41,7 @@ from vmtasks.process import cleanup
 
 held = ()
 for key, keep in (("0123456789abcdef", False), ("fedcba9876543210", True)):
-    with snapshots.create(key, "checkpoint", "name", stands_on=held, keep=keep) as (into, final):
+    with snapshots.create(key, "checkpoint", "name", lock_files=held, keep=keep) as (into, final):
         for name in ("ram", "state", "disk.qcow2", "overlay"):
             (into / name).touch()
     held = (final / "in-use",)
@@ -121,8 +121,8 @@ def test_what_a_kept_one_stands_on_stays_with_it(start: Start, ended: Ended) -> 
     assert not ended(janitor_pid, within_s=0)
     maker.kill()
     assert ended(janitor_pid, within_s=PROMPT_S)
-    assert len(snapshots.all_frozen()) == 2
-    (unnamed,) = [one for one in snapshots.all_frozen() if not one.metadata["keep"]]
+    assert len(snapshots.all_snapshots()) == 2
+    (unnamed,) = [one for one in snapshots.all_snapshots() if not one.metadata["keep"]]
     assert snapshots.sweep() == ()
     assert unnamed.directory.exists()
 
@@ -135,7 +135,7 @@ def test_a_complete_one_stays(start: Start, ended: Ended) -> None:
     made = Path(says(maker))
     end(maker)
     assert ended(janitor_pid, within_s=PROMPT_S)
-    assert [one.directory for one in snapshots.all_frozen()] == [made]
+    assert [one.directory for one in snapshots.all_snapshots()] == [made]
 
 
 @pytest.mark.parametrize("is_killed", [True, False])
@@ -209,7 +209,7 @@ def test_a_checkpoint_without_a_key_whose_makers_janitor_was_killed_is_swept(sta
     assert snapshots.read(made).name == "name"
     end(maker)
     assert snapshots.sweep() == (made,)
-    assert snapshots.all_frozen() == ()
+    assert snapshots.all_snapshots() == ()
 
 
 def test_waiting_for_another_is_told(start: Start, tmp_path: Path) -> None:

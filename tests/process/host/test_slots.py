@@ -180,8 +180,8 @@ def test_first_come_first_served_and_each_is_told_behind_whom(start: Start, shar
 
     first.close()
     assert second.says() == ["admitted"]
-    while (said := third.says()) != ["waiting", *mine("second running")]:
-        assert said == ["waiting", *mine("second waiting")], "between the two looks of the second"
+    while (report := third.says()) != ["waiting", *mine("second running")]:
+        assert report == ["waiting", *mine("second waiting")], "between the two looks of the second"
     second.close()
     assert third.says() == ["admitted"]
     third.close()
@@ -197,8 +197,8 @@ def test_memory_bounds_and_a_small_claim_does_not_overtake(start: Start) -> None
     assert small.says() == ["waiting", *mine("first running", "large waiting")]
     first.close()
     assert large.says() == ["admitted"]
-    while (said := small.says()) != ["admitted"]:
-        assert said == ["waiting", *mine("large waiting")]
+    while (report := small.says()) != ["admitted"]:
+        assert report == ["waiting", *mine("large waiting")]
 
 
 def test_killed_holder_frees_its_slot_and_leaves_nothing_behind(start: Start, shared: Path) -> None:
@@ -257,8 +257,8 @@ def test_a_group_gets_all_its_slots_or_none(start: Start, shared: Path) -> None:
     states = {ticket.what: ticket.state for ticket in slots.tickets(str(shared / "queue"))}
     assert (states["right"], states["right-2"]) == ("running", "running")
     right.close()
-    while (said := late.says()) != ["admitted"]:
-        assert said[0] == "waiting"
+    while (report := late.says()) != ["admitted"]:
+        assert report[0] == "waiting"
 
 
 def test_each_machine_of_a_group_has_a_ticket_that_other_versions_read(start: Start, shared: Path) -> None:
@@ -291,8 +291,8 @@ def test_a_group_of_more_machines_than_may_run_at_once_waits_until_it_is_alone(s
 
 
 def test_a_group_that_needs_too_much_memory_is_refused_at_once(start: Start) -> None:
-    said = start("group", machines=4, mib=400, group=3).process.communicate(timeout=LIMIT_S)[1].decode()
-    assert "cannot run group and 2 beside it with 1200 MiB" in said
+    stderr = start("group", machines=4, mib=400, group=3).process.communicate(timeout=LIMIT_S)[1].decode()
+    assert "cannot run group and 2 beside it with 1200 MiB" in stderr
 
 
 def test_waiter_leaves_when_its_caller_is_gone(start: Start, shared: Path) -> None:
@@ -355,6 +355,6 @@ def test_directory_closed_to_us_is_told_of(start: Start, shared: Path) -> None:
     (shared / "queue").mkdir()
     (shared / "queue").chmod(0o755)
     claimant = start("claim", uid=NOBODY)
-    said = claimant.process.communicate(timeout=LIMIT_S)[1].decode()
-    assert "cannot queue for a slot" in said
-    assert "Permission denied" in said
+    stderr = claimant.process.communicate(timeout=LIMIT_S)[1].decode()
+    assert "cannot queue for a slot" in stderr
+    assert "Permission denied" in stderr

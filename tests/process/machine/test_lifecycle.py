@@ -440,8 +440,8 @@ def test_process_that_is_killed_for_want_of_memory_is_told_and_the_machine_goes_
         deadline = Deadline.after(LIMIT_S)
         while not notes(heard) and not deadline.passed:
             guest.watch(deadline.within(0.1))
-    said = "the kernel of guest says: Out of memory: Killed process 271 (cc1)"
-    assert notes(heard) == [f"{said}; --memory-mib gives it more"]
+    text = "the kernel of guest says: Out of memory: Killed process 271 (cc1)"
+    assert notes(heard) == [f"{text}; --memory-mib gives it more"]
 
 
 @pytest.mark.usefixtures("stand_in")
@@ -485,9 +485,9 @@ def template(tmp_path: Path, launch: LaunchConfig) -> BootSource:
     for name in (*snapshot.FILES, "in-use"):
         (directory / name).write_bytes(name.encode())
     metadata = {"kind": "template", "name": "bookworm", "key": "0123", "made_s": 1.0, "files": file_stamps(directory)}
-    frozen = Snapshot(directory=directory, metadata={**metadata, "stands_on": [str(launch.baked.in_use)]})
-    assert frozen.intact
-    return BootSource(frozen=frozen, reason="of a template", fallback=BootSource())
+    saved = Snapshot(directory=directory, metadata={**metadata, "stands_on": [str(launch.baked.in_use)]})
+    assert saved.intact
+    return BootSource(snapshot=saved, reason="of a template", fallback=BootSource())
 
 
 @pytest.mark.usefixtures("stand_in")
@@ -495,13 +495,13 @@ def test_a_template_that_qemu_refuses_costs_a_cold_boot_and_goes(
     host: Callable[..., None], machine: Machine, launch: LaunchConfig, template: BootSource, heard: list[events.Event]
 ) -> None:
     host(REFUSES, {})
-    assert template.frozen
+    assert template.snapshot
     with running(machine, launch, template) as guest:
         assert guest.source.kind == "cold"
         assert "the template did not serve" in guest.source.reason
         assert "Image is not in qcow2 format" in guest.source.reason
     assert any("Image is not in qcow2 format; trying again" in text for text in notes(heard))
-    assert not template.frozen.directory.exists()
+    assert not template.snapshot.directory.exists()
 
 
 @pytest.mark.usefixtures("stand_in")
@@ -509,11 +509,11 @@ def test_a_template_stays_where_the_disk_does_not_serve_either(
     host: Callable[..., None], machine: Machine, launch: LaunchConfig, template: BootSource
 ) -> None:
     host(REFUSES)
-    assert template.frozen
+    assert template.snapshot
     with pytest.raises(HostError, match="Image is not in qcow2 format") as caught, running(machine, launch, template):
         pass
     assert "inv images.check" in caught.value.hint
-    assert template.frozen.intact
+    assert template.snapshot.intact
     assert launch.baked
     assert launch.baked.disk.exists(), "nothing is known against it"
 

@@ -208,9 +208,9 @@ def test_a_make_that_ended_before_we_looked(tree: Callable[..., Tree]) -> None:
     one = tree("$RUN & true", env={"MAKELEVEL": "1"})
     one.top.wait(LIMIT_S)
     one.go_on()
-    while "end" not in (said := one.hear()):
+    while "end" not in (report := one.hear()):
         pass
-    assert said["end"] == "interrupted: what called us has ended"
+    assert report["end"] == "interrupted: what called us has ended"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Freezing a machine and going on from a frozen one, as far as that is the supervisor's work: QEMU is the fake one."""
+"""Saving a machine and going on from a saved one, as far as that is the supervisor's work: QEMU is the fake one."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ Supervise = Callable[..., Supervisor]
 
 @pytest.fixture
 def order(tmp_path: Path) -> dict[str, Any]:
-    """Return an order to freeze a machine, whose files are there."""
+    """Return an order to save a machine, whose files are there."""
     for name in ("disk", "ram", "overlay"):
         (tmp_path / name).write_text(name)
-    (tmp_path / "frozen").mkdir()
+    (tmp_path / "saved").mkdir()
     return {
         "do": "save",
         "id": 1,
-        "link": [[str(tmp_path / "disk"), str(tmp_path / "frozen" / "disk")]],
-        "copy": [[str(tmp_path / "ram"), str(tmp_path / "frozen" / "ram")]],
+        "link": [[str(tmp_path / "disk"), str(tmp_path / "saved" / "disk")]],
+        "copy": [[str(tmp_path / "ram"), str(tmp_path / "saved" / "ram")]],
         "prepare": [],
-        "state": str(tmp_path / "frozen" / "state"),
+        "state": str(tmp_path / "saved" / "state"),
         "overlay": str(tmp_path / "overlay"),
-        "hold": [str(tmp_path / "frozen" / "in-use")],
+        "hold": [str(tmp_path / "saved" / "in-use")],
     }
 
 
@@ -93,15 +93,15 @@ def test_a_machine_is_written_down_and_goes_on(
     one.starts()
     one.send(order)
     assert 0 < one.says("answer")["result"] < LIMIT_S
-    assert (tmp_path / "frozen" / "disk").samefile(tmp_path / "disk")
-    assert (tmp_path / "frozen" / "ram").read_text() == "ram"
-    assert not is_free(tmp_path / "frozen" / "in-use"), "its disk lies over the frozen one"
+    assert (tmp_path / "saved" / "disk").samefile(tmp_path / "disk")
+    assert (tmp_path / "saved" / "ram").read_text() == "ram"
+    assert not is_free(tmp_path / "saved" / "in-use"), "its disk lies over the saved one"
     one.asks("query-status")
     assert one.hears("answer")["result"]["running"]
     one.close()
     one.hears("exited")
     one.process.wait(LIMIT_S)
-    assert is_free(tmp_path / "frozen" / "in-use")
+    assert is_free(tmp_path / "saved" / "in-use")
 
 
 @pytest.mark.parametrize("trouble", ["the copy", "the migration"])
@@ -110,7 +110,7 @@ def test_a_machine_that_cannot_be_written_down_goes_on_all_the_same(
 ) -> None:
     script: Script = {}
     if trouble == "the copy":
-        (tmp_path / "frozen" / "ram").touch()  # something is there already
+        (tmp_path / "saved" / "ram").touch()  # something is there already
     else:
         script = {"migrate": [["event", "MIGRATION", {"status": "failed"}]]}
     one = supervise(plan(script))

@@ -102,7 +102,7 @@ def test_a_call_there_is_a_call(far: RemoteHost, big: BiggerHost) -> None:
 
 
 def test_an_error_there_is_the_same_error_here_and_says_where(far: RemoteHost) -> None:
-    with pytest.raises(HostError, match=rf"^{far.name}: there is no frozen machine in /nowhere"):
+    with pytest.raises(HostError, match=rf"^{far.name}: there is no snapshot in /nowhere"):
         far.call(snapshots.read, Path("/nowhere"))
 
 
@@ -115,20 +115,20 @@ def test_what_the_kernel_there_refuses_is_told_as_such(far: RemoteHost, tmp_path
 
 
 def test_who_has_had_enough_of_waiting_there_is_heard_in_a_thread_too_and_leaves_no_block(far: RemoteHost) -> None:
-    said: list[str] = []
+    notes: list[str] = []
 
     def wait() -> None:
         with far.enter(snapshots.template_lock, "image"):
             pytest.fail("somebody else is the only maker")
 
     def interrupt(event: events.Event) -> None:
-        said.append(getattr(event, "text", ""))
+        notes.append(getattr(event, "text", ""))
         os.kill(os.getpid(), signal.SIGINT)
 
     with far.enter(snapshots.template_lock, "image"):
         with events.listening(interrupt), interrupt_on_signals(), pytest.raises(Interrupted):
             parallel(wait)
-        assert said == [f"{far.name}: waiting for another template of image"]
+        assert notes == [f"{far.name}: waiting for another template of image"]
     with far.enter(snapshots.template_lock, "image") as waited:  # and the agent does not sit in the other's block
         assert waited in {True, False}
 
@@ -435,8 +435,8 @@ def test_a_host_that_says_what_nobody_understands(
     lines: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     ssh = tmp_path / "ssh"
-    said = "\n".join(["5", '{"a": 1}', "Welcome!", READY, *lines])
-    ssh.write_text(f"#!/bin/sh\ncat <<'END'\n{said}\nEND\nexec cat >/dev/null\n")
+    output = "\n".join(["5", '{"a": 1}', "Welcome!", READY, *lines])
+    ssh.write_text(f"#!/bin/sh\ncat <<'END'\n{output}\nEND\nexec cat >/dev/null\n")
     ssh.chmod(0o755)
     monkeypatch.setenv("VMTASKS_SSH", str(ssh))
     with pytest.raises(HostError, match="cannot understand what big says"):  # noqa: PT012 - whichever comes first

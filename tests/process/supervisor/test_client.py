@@ -67,11 +67,11 @@ def nothing_is_left(plan: Plan) -> bool:
 def test_machine_lives_as_long_as_the_block(plan: MakePlan, log: Path, ended: Ended) -> None:
     ours = plan()
     with supervised(ours, log=log) as client:
-        said = [client.next(LIMIT_S) for _ in range(4)]
-        assert [word["event"] for word in said if word] == ["admitted", "prepared", "greeted", "started"]
+        messages = [client.next(LIMIT_S) for _ in range(4)]
+        assert [word["event"] for word in messages if word] == ["admitted", "prepared", "greeted", "started"]
         assert client.next(0.0) is None
         assert client.exited is None
-        qemu_pid = said[3]["qemu_pid"] if said[3] else 0
+        qemu_pid = messages[3]["qemu_pid"] if messages[3] else 0
         assert not ended(qemu_pid, within_s=0)
     assert ended(qemu_pid, within_s=0)
     assert nothing_is_left(ours)

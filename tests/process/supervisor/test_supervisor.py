@@ -523,7 +523,7 @@ def test_panic_is_told_once_and_whole(supervise: Callable[..., Supervisor], plan
     one = supervise(plan({"cont": [*crumbs, ["flood", "---[ end Kernel panic - not syncing: VFS ]---\r\n"]]}))
     one.starts()
     one.asks("cont")
-    answer, panic = sorted((one.hear(), one.hear()), key=lambda said: str(said["event"]))
+    answer, panic = sorted((one.hear(), one.hear()), key=lambda message: str(message["event"]))
     assert answer["event"] == "answer"
     assert panic == {"event": "panic", "line": "Kernel panic - not syncing: VFS: Unable to mount root fs"}
     one.asks("query-status")

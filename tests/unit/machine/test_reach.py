@@ -35,7 +35,7 @@ LAUNCH = LaunchConfig(
 )
 BOOT = {f"{IMAGE}/vmlinuz", f"{IMAGE}/initrd"}
 COLD = BootSource()
-CLONE = BootSource(frozen=TEMPLATE)
+CLONE = BootSource(snapshot=TEMPLATE)
 
 
 def reach(machine: Machine = MACHINE, source: BootSource = COLD, launch: LaunchConfig = LAUNCH) -> Reach:

@@ -136,16 +136,16 @@ def test_what_fails_is_the_hosts_trouble_and_goes_on_from_there(layer: Definitio
 
 
 @pytest.mark.parametrize(
-    ("is_a", "said"),
+    ("is_a", "message"),
     [
         ("trixie amd64", "the machine is trixie for amd64"),
         ("bookworm arm64", "the machine is bookworm for arm64"),
         (" ", "the machine is none for nothing we know"),
     ],
 )
-def test_another_debian_is_refused(layer: Definition, is_a: str, said: str) -> None:
+def test_another_debian_is_refused(layer: Definition, is_a: str, message: str) -> None:
     guest = Notes(is_a=is_a)
-    with pytest.raises(UsageError, match=rf"the image is Debian bookworm for amd64, and {said}"):
+    with pytest.raises(UsageError, match=rf"the image is Debian bookworm for amd64, and {message}"):
         apply_image(guest, layer)  # type: ignore[arg-type]
     assert not guest.did
 

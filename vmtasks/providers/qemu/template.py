@@ -48,16 +48,16 @@ def source_of(machine: Machine, launch: LaunchConfig, *, cold: bool, forkable: b
         return BootSource(reason=f"there is no template: {problem}", forkable=forkable)
     template.touch()
     reason = f"of template {launch.image}, made {template.made}"
-    return BootSource(frozen=template, reason=reason, forkable=forkable, fallback=BootSource(forkable=forkable))
+    return BootSource(snapshot=template, reason=reason, forkable=forkable, fallback=BootSource(forkable=forkable))
 
 
 def _made(key: str, machine: Machine, launch: LaunchConfig, in_use: Path) -> Snapshot:
-    """Boot the image, let it settle, and freeze it."""
+    """Boot the image, let it settle, and save it."""
     maker = replace(machine, name=f"{machine.name}{MAKER}")
     theirs = replace(launch, settings=replace(launch.settings, attempts=1), purpose=f"the template of {launch.image}")
     with (
         events.phase("template", machine=machine.name, detail=f"{launch.image}, made once"),
-        launch.place.enter(snapshots.create, key, "template", launch.image, stands_on=(in_use,)) as (into, final),
+        launch.place.enter(snapshots.create, key, "template", launch.image, lock_files=(in_use,)) as (into, final),
         running(maker, theirs, BootSource(reason="a template is made of it", forkable=True)) as guest,
     ):
         settle(guest)

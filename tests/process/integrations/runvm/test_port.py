@@ -28,10 +28,10 @@ for name in sys.argv[3:]:
     signal.signal(getattr(signal, name), signal.SIG_IGN)
 server = socket.create_server(("127.0.0.1", 0))
 port = server.getsockname()[1]
-said = {"name": "tmp", "what": "runvm tmp.qcow2", "caller_pid": int(caller), "supervisor_pid": os.getpid(),
+lease = {"name": "tmp", "what": "runvm tmp.qcow2", "caller_pid": int(caller), "supervisor_pid": os.getpid(),
         "ports": {"22": port}, "pid_namespace": os.environ.get("ANOTHER") or os.readlink("/proc/self/ns/pid")}
 with open(f"{directory}/lease.json", "w") as lease:
-    json.dump(said, lease)
+    json.dump(lease, file)
     lease.flush()
     fcntl.flock(lease, fcntl.LOCK_EX)
     print(port, flush=True)
@@ -177,8 +177,8 @@ def test_what_a_dead_machine_has_written_down_ends_nobody(machines: Path, listen
     with subprocess.Popen(["sleep", "600"]) as innocent:
         directory = machines / "tmp-1"
         directory.mkdir(parents=True)
-        said = {"name": "tmp", "what": "", "caller_pid": gone_pid(), "supervisor_pid": innocent.pid}
-        (directory / "lease.json").write_text(json.dumps({**said, "ports": {"22": number}}))
+        lease = {"name": "tmp", "what": "", "caller_pid": gone_pid(), "supervisor_pid": innocent.pid}
+        (directory / "lease.json").write_text(json.dumps({**lease, "ports": {"22": number}}))
         with pytest.raises(HostError):
             wait_until_free(number, timeout_s=0.5)
         assert innocent.poll() is None
