@@ -79,9 +79,9 @@ def cold(runs: int) -> Rows:
             lambda: _ours(STOCK, cold=True).command_s,
             lambda: _by_hand(machine, launch, BootSource()).command_s,
         )
-    what = "cold boot to the first command; against "
-    yield faster(f"{what}a stock initrd", COLD_AT_LEAST_TIMES_FASTER, ours, stock)
-    yield slower(f"{what}QEMU and ssh by hand", None, ours, bare)
+    title = "cold boot to the first command; against "
+    yield faster(f"{title}a stock initrd", COLD_AT_LEAST_TIMES_FASTER, ours, stock)
+    yield slower(f"{title}QEMU and ssh by hand", None, ours, bare)
 
 
 def starts(runs: int) -> Rows:
@@ -114,8 +114,8 @@ def starts(runs: int) -> Rows:
         fork, fork_berth, origin = fork_of(checkpoint, BootOptions())
         forks, bare = _starts_in_turn(runs, lambda: _ours(checkpoint), lambda: _by_hand(fork, fork_berth, origin))
     effect = "keeps its ssh connection" if kept else "LOSES its ssh connection"
-    what = f"a running machine of 1 GiB stands still for a checkpoint, and {effect}"
-    yield at_most(what, STANDSTILL_AT_MOST_S, tuple(downtime_s))
+    title = f"a running machine of 1 GiB stands still for a checkpoint, and {effect}"
+    yield at_most(title, STANDSTILL_AT_MOST_S, tuple(downtime_s))
     yield at_most("a fork runs", FORK_RUNS_AT_MOST_S, _columns(forks)[0])
     yield slower("a fork runs; against bare QEMU", None, _columns(forks)[0], _columns(bare)[0])
 
@@ -129,8 +129,8 @@ def crowds() -> Rows:
         running_limit_s, pss_limit_mib = (
             (EIGHT_RUN_AT_MOST_S, EIGHT_PSS_AT_MOST_MIB) if size == CROWD[-1] else (None, None)
         )
-        what = f"{size} clones at once run" if size > 1 else "one clone runs, measured like the next ones"
-        yield at_most(what, running_limit_s, running_s)
+        title = f"{size} clones at once run" if size > 1 else "one clone runs, measured like the next ones"
+        yield at_most(title, running_limit_s, running_s)
         yield at_most(f"memory (PSS) of each of {size}", pss_limit_mib, pss_mib, unit="MiB")
 
 

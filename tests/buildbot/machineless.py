@@ -58,7 +58,7 @@ def a_machine(run: Run, name: str) -> Iterator[MachineWatch]:
     """Wait for a slot, and have a machine in it."""
     plan = plan_in(run.directory.absolute())
     limit = HostSettings.load().machines
-    slot = plan.slot._replace(directory=os.environ["QUEUE"], machines=limit, what=f"{run.recipe} of {name}")
+    slot = plan.slot._replace(directory=os.environ["QUEUE"], machines=limit, purpose=f"{run.recipe} of {name}")
     plan = plan._replace(slot=slot)
     with supervised(plan, log=run.directory / "supervisor.log") as client:
         news = MachineWatch(client, "test", Path(plan.console or os.devnull))

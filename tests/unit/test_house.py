@@ -350,7 +350,7 @@ def test_recipes_leave_each_others_inside_alone() -> None:
 def test_foreign_packages_stay_in_their_rooms() -> None:
     hold(
         "What comes from outside is for few rooms only: "
-        + ", ".join(f"{what} for {' and '.join(rooms)}" for what, rooms in ONLY_IN.items()),
+        + ", ".join(f"{subject} for {' and '.join(rooms)}" for subject, rooms in ONLY_IN.items()),
         (
             where(one)
             for one in all_imports()

@@ -68,9 +68,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def shown(what: object) -> None:
+def shown(subject: object) -> None:
     """Write it as a command would."""
-    str(what).encode(errors="surrogateescape")
+    str(subject).encode(errors="surrogateescape")
 
 
 def _snapshot(cache: Path) -> Reader:

@@ -36,8 +36,8 @@ def template_of(image: str) -> Snapshot:
 def test_two_copies_are_themselves_and_as_good_as_new(starts: list[str], tmp_path: Path) -> None:
     with boot("bookworm", log_dir=tmp_path) as left, boot("bookworm", log_dir=tmp_path) as right:
         assert starts == ["clone", "clone"]
-        for what in (["cat", "/etc/machine-id"], ["hostname"], ["head", "-c", "16", "/proc/sys/kernel/random/uuid"]):
-            assert left.succeed(what) != right.succeed(what)
+        for command in (["cat", "/etc/machine-id"], ["hostname"], ["head", "-c", "16", "/proc/sys/kernel/random/uuid"]):
+            assert left.succeed(command) != right.succeed(command)
         for guest in (left, right):
             # The guest's clock is read between two looks at ours.
             before_s = time.time()

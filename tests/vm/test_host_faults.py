@@ -37,7 +37,7 @@ except VmtasksError as problem:
 MACHINES = '"$CACHE/machines"'
 
 
-def said_on_a_host_where(change: str, program: str, *arguments: str) -> str:
+def printed_on_a_host_where(change: str, program: str, *arguments: str) -> str:
     """Return what a program prints, if shell has changed what is mounted: for this program and nobody else."""
     names = ["unshare", "--mount", "sh", "-ec", f'{change}; exec "$@"', "sh"]
     done = subprocess.run(
@@ -55,7 +55,7 @@ def said_on_a_host_where(change: str, program: str, *arguments: str) -> str:
 def on_a_host_where(change: str, work: str, log_dir: Path, **options: object) -> tuple[int, str, str, str]:
     """Return how *work* in a machine ends: exit status, outcome, sentence and hint."""
     code, outcome, sentence, hint = json.loads(
-        said_on_a_host_where(change, WORK, str(log_dir), json.dumps(options), work)
+        printed_on_a_host_where(change, WORK, str(log_dir), json.dumps(options), work)
     )
     return code, outcome, sentence, hint
 
@@ -116,15 +116,15 @@ def test_a_disk_that_is_full_before_a_machine_starts_costs_no_template(tmp_path:
     assert before <= {snapshot.directory for snapshot in all_snapshots()}
 
 
-@pytest.mark.parametrize("what", [MACHINES, '"$CACHE"'])
-def test_a_cache_that_is_read_only(what: str, tmp_path: Path) -> None:
-    change = f"mkdir -p {MACHINES}; mount --bind {what} {what}; mount -o remount,ro,bind {what}"
+@pytest.mark.parametrize("place", [MACHINES, '"$CACHE"'])
+def test_a_cache_that_is_read_only(place: str, tmp_path: Path) -> None:
+    change = f"mkdir -p {MACHINES}; mount --bind {place} {place}; mount -o remount,ro,bind {place}"
     code, outcome, sentence, _ = on_a_host_where(change, "pass", tmp_path)
     assert (code, outcome) == (69, "host")
     assert "Read-only file system" in sentence
     assert str(cache_dir()) in sentence
     room = "from vmtasks.cli import checks; print(next(checks._room()).says)"
-    assert re.search(r"the cache .* cannot be written", said_on_a_host_where(change, room))
+    assert re.search(r"the cache .* cannot be written", printed_on_a_host_where(change, room))
 
 
 def test_an_image_that_another_qemu_writes_to(copied_image: tuple[BakedImage, Path], tmp_path: Path) -> None:

@@ -287,9 +287,9 @@ def test_a_killed_bake_leaves_no_mounts_no_processes_and_nothing_that_the_next_m
     assert not list(images_dir().glob(".killed-bake*"))
 
 
-def _everybodys(what: str) -> str:
+def _everybodys(name: str) -> str:
     texts = []
-    for path in Path("/proc").glob(f"[0-9]*/{what}"):
+    for path in Path("/proc").glob(f"[0-9]*/{name}"):
         try:
             texts.append(path.read_text(errors="replace"))
         except OSError:

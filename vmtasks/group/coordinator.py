@@ -106,13 +106,13 @@ class Coordinator:
         waiting = self._waiting.pop(serial, None)
         return [self._answer(waiting, now_s, WITHDRAWN, "its caller has gone")] if waiting else []
 
-    def gone(self, member: str, why: str, now_s: float) -> list[Answer]:
+    def gone(self, member: str, reason: str, now_s: float) -> list[Answer]:
         """Take note that a member sends no more, and of the sentence why; those that wait for it wait in vain."""
-        self._gone.setdefault(member, why)
+        self._gone.setdefault(member, reason)
         own = [one for one in self._waiting.values() if one.call.member == member]
         for one in own:
             del self._waiting[one.call.serial]
-        return [*(self._answer(one, now_s, WITHDRAWN, why) for one in own), *self._settled(now_s)]
+        return [*(self._answer(one, now_s, WITHDRAWN, reason) for one in own), *self._settled(now_s)]
 
     def passed(self, now_s: float) -> list[Answer]:
         """End the calls whose deadlines have passed."""

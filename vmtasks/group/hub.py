@@ -126,10 +126,10 @@ class Hub:
         with self._news:
             self._give(self._coordinator.withdraw(serial, time.monotonic()))
 
-    def gone(self, member: str, why: str) -> None:
+    def gone(self, member: str, reason: str) -> None:
         """Take note that a member sends no more."""
         with self._news:
-            self._give(self._coordinator.gone(member, why, time.monotonic()))
+            self._give(self._coordinator.gone(member, reason, time.monotonic()))
 
     def waits(self) -> list[str]:
         """Say who waits for what, and how long already."""

@@ -72,7 +72,7 @@ def _slot(machine: Machine, launch: LaunchConfig) -> SlotRequest:
         memory_mib=settings.memory_mib or usual.memory_mib,
         claim_mib=machine.memory_mib,
         # Those who wait there do not know our users.
-        what=launch.purpose
+        purpose=launch.purpose
         if launch.place.is_local
         else f"{launch.purpose}, of {user_name()} at {socket.gethostname()}",
         directory=str(launch.queue) if launch.queue else None,

@@ -148,11 +148,11 @@ class Session:
         try:
             channel = watched(begin, timeout_s=open_timeout_s, watch=self.watch, give_up=give_up)
         except (SSHException, EOFError, OSError, AttributeError) as problem:
-            raise self.lost(f"{self.machine} no longer answers: {_why(problem)}") from problem
+            raise self.lost(f"{self.machine} no longer answers: {_cause(problem)}") from problem
         try:
             yield channel
         except (SSHException, EOFError) as problem:
-            raise self.lost(f"the connection to {self.machine} broke: {_why(problem)}") from problem
+            raise self.lost(f"the connection to {self.machine} broke: {_cause(problem)}") from problem
         finally:
             channel.close()
 
@@ -234,7 +234,7 @@ class Session:
         return outcome
 
 
-def _why(problem: Exception) -> str:
+def _cause(problem: Exception) -> str:
     return str(problem) or "it was closed"  # an EOFError has no text
 
 

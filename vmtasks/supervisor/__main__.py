@@ -66,7 +66,7 @@ def supervise(plan: Plan, control: ControlChannel, stack: ExitStack) -> dict[str
 
     slot = plan.slot
     limits = Limits(machines=slot.machines, memory_mib=slot.memory_mib)
-    claim = stack.enter_context(Claim(slot.what, slot.claim_mib, limits, directory=slot.directory))
+    claim = stack.enter_context(Claim(slot.purpose, slot.claim_mib, limits, directory=slot.directory))
     claim.wait(lambda ahead: emit("waiting", ahead=[ticket._asdict() for ticket in ahead]), pause=control.wait)
     emit("admitted")
 

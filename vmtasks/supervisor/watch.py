@@ -147,7 +147,7 @@ class MachineWatch:
     def _tell_queue(self, ahead: list[dict[str, Any]]) -> None:
         """Say behind whom we wait, unless the words are the same as before: the others ahead may have changed."""
         first = ahead[0]
-        text = f"waiting for a slot behind {first['what']} of {first['user']} (pid {first['pid']})"
+        text = f"waiting for a slot behind {first['purpose']} of {first['user']} (pid {first['pid']})"
         text += f", and {len(ahead) - 1} more" if len(ahead) > 1 else ""
         if text != self._queued:
             self._queued = text

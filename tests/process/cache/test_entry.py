@@ -96,7 +96,7 @@ def end(process: subprocess.Popen[str]) -> None:
 
 
 def kill(pid: int, ended: Ended) -> None:
-    ended(pid, within_s=0)
+    ended(pid, timeout_s=0)
     os.kill(pid, signal.SIGKILL)
     assert ended(pid)
 
@@ -108,19 +108,19 @@ def test_a_half_made_one_goes_with_its_maker(
 ) -> None:
     maker = start(MAKER)
     janitor_pid, part = int(says(maker)), Path(says(maker))
-    assert not ended(janitor_pid, within_s=0)
+    assert not ended(janitor_pid, timeout_s=0)
     assert (part / "ram").exists()
     (os.killpg if whole_group else os.kill)(maker.pid, number)
-    assert ended(janitor_pid, within_s=PROMPT_S)
+    assert ended(janitor_pid, timeout_s=PROMPT_S)
     assert not part.exists()
 
 
 def test_what_a_kept_one_stands_on_stays_with_it(start: Start, ended: Ended) -> None:
     maker = start(TWO)
     janitor_pid = int(says(maker))
-    assert not ended(janitor_pid, within_s=0)
+    assert not ended(janitor_pid, timeout_s=0)
     maker.kill()
-    assert ended(janitor_pid, within_s=PROMPT_S)
+    assert ended(janitor_pid, timeout_s=PROMPT_S)
     assert len(snapshots.all_snapshots()) == 2
     (unnamed,) = [one for one in snapshots.all_snapshots() if not one.metadata["keep"]]
     assert snapshots.sweep() == ()
@@ -130,11 +130,11 @@ def test_what_a_kept_one_stands_on_stays_with_it(start: Start, ended: Ended) -> 
 def test_a_complete_one_stays(start: Start, ended: Ended) -> None:
     maker = start(MAKER, "keep")
     janitor_pid, _ = int(says(maker)), says(maker)
-    assert not ended(janitor_pid, within_s=0)
+    assert not ended(janitor_pid, timeout_s=0)
     go_on(maker)
     made = Path(says(maker))
     end(maker)
-    assert ended(janitor_pid, within_s=PROMPT_S)
+    assert ended(janitor_pid, timeout_s=PROMPT_S)
     assert [one.directory for one in snapshots.all_snapshots()] == [made]
 
 
@@ -142,12 +142,12 @@ def test_a_complete_one_stays(start: Start, ended: Ended) -> None:
 def test_a_checkpoint_without_a_key_goes_with_its_maker(start: Start, ended: Ended, is_killed: bool) -> None:
     maker = start(MAKER)
     janitor_pid, _ = int(says(maker)), says(maker)
-    assert not ended(janitor_pid, within_s=0)
+    assert not ended(janitor_pid, timeout_s=0)
     go_on(maker)
     made = Path(says(maker))
     assert snapshots.read(made).name == "name"
     end(maker) if is_killed else go_on(maker)
-    assert ended(janitor_pid, within_s=PROMPT_S)
+    assert ended(janitor_pid, timeout_s=PROMPT_S)
     assert not made.exists()
 
 
@@ -161,9 +161,9 @@ def test_a_janitor_cannot_be_told_to_end(start: Start, ended: Ended) -> None:
         assert not deadline.passed, "it listens"
     for number in signals:
         os.kill(janitor_pid, number)
-    assert not ended(janitor_pid, within_s=0)
+    assert not ended(janitor_pid, timeout_s=0)
     end(maker)
-    assert ended(janitor_pid, within_s=PROMPT_S)
+    assert ended(janitor_pid, timeout_s=PROMPT_S)
     assert not part.exists()
 
 

@@ -46,7 +46,7 @@ def pause(seconds):
 limits = slots.Limits(machines=int(machines), memory_mib=int(budget_mib))
 beside = [(f"{what}-{number}", int(claim_mib)) for number in range(2, int(group) + 1)]
 with slots.Claim(what, int(claim_mib), limits, directory=here + "/queue", beside=beside) as claim:
-    claim.wait(lambda ahead: say("waiting", *(f"{t.what} {t.uid} {t.state}" for t in ahead)), pause=pause)
+    claim.wait(lambda ahead: say("waiting", *(f"{t.purpose} {t.uid} {t.state}" for t in ahead)), pause=pause)
     say("admitted")
     if offspring == "True":  # what a careless caller starts gets every descriptor that may be inherited
         say(subprocess.Popen(["sleep", "600"], close_fds=False, stdin=subprocess.DEVNULL).pid)
@@ -138,9 +138,9 @@ def start(shared: Path) -> Iterator[Start]:
     claimants: list[Claimant] = []
 
     def start(
-        what: str, *, mib: int = 100, machines: int = 1, uid: int | None = None, child: bool = False, group: int = 1
+        purpose: str, *, mib: int = 100, machines: int = 1, uid: int | None = None, child: bool = False, group: int = 1
     ) -> Claimant:
-        words = (machines, 1000, mib, what, os.getuid() if uid is None else uid, child, group)
+        words = (machines, 1000, mib, purpose, os.getuid() if uid is None else uid, child, group)
         claimants.append(Claimant([*python(shared, "claimant.py"), *map(str, words)]))
         return claimants[-1]
 
@@ -156,7 +156,7 @@ def python(shared: Path, script: str) -> list[str]:
 
 
 def mine(*claimants: str) -> list[str]:
-    return [f"{what} {os.getuid()} {state}" for what, state in (claimant.split() for claimant in claimants)]
+    return [f"{purpose} {os.getuid()} {state}" for purpose, state in (claimant.split() for claimant in claimants)]
 
 
 def test_module_rides_alone_and_light(shared: Path) -> None:
@@ -176,7 +176,7 @@ def test_first_come_first_served_and_each_is_told_behind_whom(start: Start, shar
     assert second.says() == ["waiting", *mine("first running")]
     third = start("third")
     assert third.says() == ["waiting", *mine("first running", "second waiting")]
-    assert [ticket.what for ticket in slots.tickets(str(shared / "queue"))] == ["first", "second", "third"]
+    assert [ticket.purpose for ticket in slots.tickets(str(shared / "queue"))] == ["first", "second", "third"]
 
     first.close()
     assert second.says() == ["admitted"]
@@ -250,11 +250,11 @@ def test_a_group_gets_all_its_slots_or_none(start: Start, shared: Path) -> None:
     assert late.says() == ["waiting", *mine(*ahead)]
     single.close()
     assert right.says() == ["waiting", *mine("left running", "left-2 running")]
-    states = {ticket.what: ticket.state for ticket in slots.tickets(str(shared / "queue"))}
+    states = {ticket.purpose: ticket.state for ticket in slots.tickets(str(shared / "queue"))}
     assert (states["right"], states["right-2"], states["late"]) == ("waiting",) * 3, "one slot is free, and stays so"
     left.close()
     assert right.says() == ["admitted"]
-    states = {ticket.what: ticket.state for ticket in slots.tickets(str(shared / "queue"))}
+    states = {ticket.purpose: ticket.state for ticket in slots.tickets(str(shared / "queue"))}
     assert (states["right"], states["right-2"]) == ("running", "running")
     right.close()
     while (report := late.says()) != ["admitted"]:
@@ -302,7 +302,7 @@ def test_waiter_leaves_when_its_caller_is_gone(start: Start, shared: Path) -> No
     assert waiter.says()[0] == "waiting"
     waiter.close()
     assert waiter.process.returncode == 1
-    assert [ticket.what for ticket in slots.tickets(str(shared / "queue"))] == ["holder"]
+    assert [ticket.purpose for ticket in slots.tickets(str(shared / "queue"))] == ["holder"]
 
 
 def test_stampede_never_has_more_than_the_limit_run(shared: Path) -> None:

@@ -182,11 +182,11 @@ def test_a_life(
 ) -> None:
     with running(machine, launch) as guest:
         qemu_pid = qemu_of()
-        assert not ended(qemu_pid, within_s=0)
+        assert not ended(qemu_pid, timeout_s=0)
         assert lease()["ports"] == {"22": guest.address.port}
         assert (lease()["image"], lease()["caller_pid"]) == ("bookworm", os.getpid())
         guest.watch(0.0)
-    assert ended(qemu_pid, within_s=0)
+    assert ended(qemu_pid, timeout_s=0)
     assert nothing_is_left(tmp_path)
     assert guest.is_closed, "before the machine went"
     assert [event.phase for event in heard if isinstance(event, events.PhaseEnded)] == [
@@ -268,7 +268,7 @@ def test_waiting_for_a_slot_is_told_again_and_again_and_a_change_only_once(
 
 def test_the_same_words_about_the_queue_are_told_once(heard: list[events.Event]) -> None:
     follows = watch.MachineWatch(None, "guest", Path())  # type: ignore[arg-type] - it hears nothing
-    one, other, last = ({"what": what, "user": "alice", "pid": 4711} for what in ("a", "b", "c"))
+    one, other, last = ({"purpose": purpose, "user": "alice", "pid": 4711} for purpose in ("a", "b", "c"))
     for ahead in ([one, other], [one, last], [one]):
         follows._handle({"event": "waiting", "ahead": ahead})
     begin = "waiting for a slot behind a of alice (pid 4711)"

@@ -196,8 +196,8 @@ def test_background_process_lives_on_for_later_commands_and_ends_with_the_block(
         assert sh(host, BACKGROUND) == 0
         assert sh(host, "kill -0 $(cat background)") == 0
         background = int(content("background"))
-        assert not ended(background, within_s=0)
-    assert ended(background, within_s=0)
+        assert not ended(background, timeout_s=0)
+    assert ended(background, timeout_s=0)
 
 
 def test_background_process_that_ends_is_buried_at_once(host: HostCommands) -> None:
@@ -211,8 +211,8 @@ def test_daemon_that_has_detached_itself_ends_with_the_block(ended: Ended) -> No
         assert sh(host, DAEMON) == 0
         daemon = int(content("daemon"))
         assert os.getsid(daemon) == daemon
-        assert not ended(daemon, within_s=0)
-    assert ended(daemon, within_s=0)
+        assert not ended(daemon, timeout_s=0)
+    assert ended(daemon, timeout_s=0)
 
 
 def test_what_a_watch_raises_ends_the_command_and_what_it_has_started_but_nothing_else(host: HostCommands) -> None:
@@ -250,12 +250,12 @@ def test_half_of_the_attendant_is_killed_and_the_other_half_ends_everything(vict
     with host_commands() as host:
         victim_pid = attendant(host)[victim]
         sh(host, DAEMON)
-        assert not ended(int(content("daemon")), within_s=0)
+        assert not ended(int(content("daemon")), timeout_s=0)
         strike = once("stubborn", lambda: os.kill(victim_pid, signal.SIGKILL))
         with pytest.raises(HostError, match="cannot run commands on the host: their attendant has ended"):
             sh(host, STUBBORN, watch=strike)
         assert not is_there(content("stubborn"))
-        assert ended(int(content("daemon")), within_s=0)
+        assert ended(int(content("daemon")), timeout_s=0)
         with pytest.raises(HostError, match="their attendant has ended"):
             sh(host, "true")
 
@@ -265,13 +265,13 @@ def test_all_of_the_attendant_is_killed_and_the_command_with_it(ended: Ended) ->
         pids = attendant(host).values()
 
         def strike() -> None:
-            assert not ended(int(content("pid")), within_s=0)
+            assert not ended(int(content("pid")), timeout_s=0)
             for pid in pids:
                 os.kill(pid, signal.SIGKILL)
 
         with pytest.raises(HostError, match="their attendant has ended"):
             sh(host, "echo $$ > pid; exec sleep 1000", watch=once("pid", strike))
-    assert ended(int(content("pid")), within_s=PROMPT_S)
+    assert ended(int(content("pid")), timeout_s=PROMPT_S)
 
 
 def test_attendant_that_does_not_go_is_killed_and_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -322,10 +322,10 @@ def test_caller_that_is_killed_leaves_nothing_and_nobody_on_its_pipe(
             daemon, command = lines.next(), lines.next()
             worker = parents()[daemon]
             pids = [daemon, command, worker, parents()[worker]]
-            assert not any(ended(pid, within_s=0) for pid in pids)
+            assert not any(ended(pid, timeout_s=0) for pid in pids)
             (os.killpg if whole_group else os.kill)(caller.pid, number)
             deadline = Deadline.after(PROMPT_S)
-            assert all(ended(pid, within_s=deadline.left_s) for pid in pids)
+            assert all(ended(pid, timeout_s=deadline.left_s) for pid in pids)
             assert caller.stdout
             assert select.select([caller.stdout], [], [], deadline.left_s)[0], "somebody keeps the caller's pipe open"
             assert caller.stdout.read() == b""

@@ -86,8 +86,8 @@ class Tree:
     def go_on(self) -> None:
         self._line.send(b".")
 
-    def hear(self, within_s: float = LIMIT_S) -> dict[str, Any]:
-        if not select.select([self._line], [], [], within_s)[0]:
+    def hear(self, timeout_s: float = LIMIT_S) -> dict[str, Any]:
+        if not select.select([self._line], [], [], timeout_s)[0]:
             raise TimeoutError
         return dict(json.loads(self._words.readline()))
 
@@ -190,7 +190,7 @@ def test_what_is_above_the_caller_does_not_count(tree: Callable[..., Tree]) -> N
     one.top.kill()
     one.top.wait(LIMIT_S)
     with pytest.raises(TimeoutError):
-        one.hear(within_s=0.5)
+        one.hear(timeout_s=0.5)
     one.go_on()
     assert one.ends() == "by itself"
 

@@ -261,9 +261,9 @@ def test_a_detached_and_shallow_checkout_travels_too(guest: Guest, checkout: Pat
 
 
 def test_what_leads_elsewhere_does_not_travel(guest: Guest, checkout: Path, tmp_path: Path) -> None:
-    def refused(root: Path, why: str) -> None:
+    def refused(root: Path, reason: str) -> None:
         write(root, {"vmtasks.toml": "[source]\ngit = true\n"})
-        with pytest.raises(UsageError, match=f"cannot send the history of {root}: {why}"):
+        with pytest.raises(UsageError, match=f"cannot send the history of {root}: {reason}"):
             Source.of(root).deliver(guest)
 
     git(tmp_path, "clone", "--quiet", "--shared", str(checkout), "shared")

@@ -63,10 +63,10 @@ def test_greeting_that_comes_in_pieces_and_behind_an_event(ends: tuple[Qmp, FarE
     assert names(qmp) == ["EARLY"]
 
 
-@pytest.mark.parametrize("what", [{}, {"QMP": None}, {"QMP": {"version": {"qemu": {"major": 7}}}}, {"return": {}}])
-def test_greeting_of_somebody_else_is_refused(ends: tuple[Qmp, FarEnd], what: dict[str, Any]) -> None:
+@pytest.mark.parametrize("greeting", [{}, {"QMP": None}, {"QMP": {"version": {"qemu": {"major": 7}}}}, {"return": {}}])
+def test_greeting_of_somebody_else_is_refused(ends: tuple[Qmp, FarEnd], greeting: dict[str, Any]) -> None:
     qmp, far = ends
-    far.says(what)
+    far.says(greeting)
     with pytest.raises(QmpError, match="what answers is not QEMU"):
         qmp.greet(LIMIT_S)
 

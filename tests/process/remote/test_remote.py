@@ -149,8 +149,8 @@ def test_a_machine_there_is_supervised_from_here_and_its_logs_come_home(
         started = client.expect("started", Deadline.after(LIMIT_S))
         assert started["ports"]["22"]
         assert Path(plan.directory).is_dir()
-        assert "a test" not in {ticket.what for ticket in slots.tickets()}, "its slot is one of that host's"
-        assert [ticket.what for ticket in far.call(slots.tickets)] == ["a test"]
+        assert "a test" not in {ticket.purpose for ticket in slots.tickets()}, "its slot is one of that host's"
+        assert [ticket.purpose for ticket in far.call(slots.tickets)] == ["a test"]
         assert client.qmp("query-status")
     assert client.final_event()["error"] == ""
     assert not Path(plan.directory).exists()
@@ -169,7 +169,7 @@ def test_callers_from_elsewhere_stand_in_one_queue_with_who_works_there(
     first, second = plan_there(far, tmp_path, "first"), plan_there(far, tmp_path, "second")
     with supervised(first, log=tmp_path / "complaints", place=far) as one:
         ahead = one.expect("waiting", Deadline.after(LIMIT_S))["ahead"]
-        assert [(ticket["what"], ticket["state"]) for ticket in ahead] == [("work of theirs", "running")]
+        assert [(ticket["purpose"], ticket["state"]) for ticket in ahead] == [("work of theirs", "running")]
         with supervised(second, log=tmp_path / "complaints", place=far) as other:
             ahead = other.expect("waiting", Deadline.after(LIMIT_S))["ahead"]
             assert [ticket["state"] for ticket in ahead] == ["running", "waiting"]

@@ -72,8 +72,8 @@ def test_machine_lives_as_long_as_the_block(plan: MakePlan, log: Path, ended: En
         assert client.next(0.0) is None
         assert client.exited is None
         qemu_pid = messages[3]["qemu_pid"] if messages[3] else 0
-        assert not ended(qemu_pid, within_s=0)
-    assert ended(qemu_pid, within_s=0)
+        assert not ended(qemu_pid, timeout_s=0)
+    assert ended(qemu_pid, timeout_s=0)
     assert nothing_is_left(ours)
     assert log.read_bytes() == b"", "it had nothing to complain about"
 
@@ -85,12 +85,12 @@ def test_block_that_raises_ends_the_machine_and_loses_no_error(plan: MakePlan, l
     def break_off() -> None:
         with supervised(ours, log=log) as client:
             pids.append(start(client)["qemu_pid"])
-            assert not ended(pids[0], within_s=0)
+            assert not ended(pids[0], timeout_s=0)
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         break_off()
-    assert ended(pids[0], within_s=0)
+    assert ended(pids[0], timeout_s=0)
     assert nothing_is_left(ours)
 
 
@@ -166,12 +166,12 @@ def test_killed_supervisor_is_told_of_like_any_end(plan: MakePlan, log: Path, tm
     )
     with supervised(ours, log=log) as client:
         qemu_pid = start(client)["qemu_pid"]
-        assert not ended(qemu_pid, within_s=0)
+        assert not ended(qemu_pid, timeout_s=0)
         os.kill(supervisor_of(ours), signal.SIGKILL)
         last = client.next(LIMIT_S) or {}
         assert (last["event"], last["status"]) == ("exited", None)
         assert last["error"] == "its supervisor ended without a word"
-        assert ended(qemu_pid, within_s=PROMPT_S)
+        assert ended(qemu_pid, timeout_s=PROMPT_S)
         assert Path(ours.directory).exists()
         assert (tmp_path / "disk.part").exists()
     assert nothing_is_left(ours)
@@ -182,11 +182,11 @@ def test_supervisor_that_does_not_go_is_killed_and_its_machine_with_it(plan: Mak
     ours = plan()
     with supervised(ours, log=log) as client:
         qemu_pid = start(client)["qemu_pid"]
-        assert not ended(qemu_pid, within_s=0)
+        assert not ended(qemu_pid, timeout_s=0)
         os.kill(supervisor_of(ours), signal.SIGSTOP)
         with pytest.raises(HostError, match=r"cannot end the machine: its supervisor .* did not go in 0\.2 s"):
             client.close(0.2)
-        assert ended(qemu_pid, within_s=PROMPT_S)
+        assert ended(qemu_pid, timeout_s=PROMPT_S)
         assert slots.tickets(ours.slot.directory) == ()
     assert nothing_is_left(ours)
     assert "supervisor" not in {thread.name for thread in threading.enumerate()}
@@ -247,12 +247,12 @@ def test_caller_that_is_killed_leaves_nothing_and_nobody_on_its_pipe(
     assert process.stdout
     qemu_pid = int(process.stdout.readline())
     supervisor_pid = supervisor_of(ours)
-    assert not ended(qemu_pid, within_s=0)
-    assert not ended(supervisor_pid, within_s=0)
+    assert not ended(qemu_pid, timeout_s=0)
+    assert not ended(supervisor_pid, timeout_s=0)
     (os.killpg if whole_group else os.kill)(process.pid, number)
     deadline = Deadline.after(PROMPT_S)
-    assert ended(qemu_pid, within_s=deadline.left_s)
-    assert ended(supervisor_pid, within_s=deadline.left_s)
+    assert ended(qemu_pid, timeout_s=deadline.left_s)
+    assert ended(supervisor_pid, timeout_s=deadline.left_s)
     assert nothing_is_left(ours)
     assert select.select([process.stdout], [], [], deadline.left_s)[0], "somebody keeps the caller's pipe open"
     assert process.stdout.read() == b""
@@ -266,14 +266,14 @@ def test_reader_of_the_callers_pipe_waits_for_no_machine(
     assert process.stdout
     qemu_pid = int(process.stdout.readline())
     supervisor_pid = supervisor_of(ours)
-    assert not ended(qemu_pid, within_s=0)
+    assert not ended(qemu_pid, timeout_s=0)
     os.kill(supervisor_pid, signal.SIGSTOP)  # the machine stays: now only pipes count
     process.kill()
     assert select.select([process.stdout], [], [], PROMPT_S)[0]
     assert process.stdout.read() == b""
-    assert not ended(qemu_pid, within_s=0)
+    assert not ended(qemu_pid, timeout_s=0)
     os.kill(supervisor_pid, signal.SIGKILL)
-    assert ended(qemu_pid, within_s=PROMPT_S)
+    assert ended(qemu_pid, timeout_s=PROMPT_S)
 
 
 def test_caller_and_supervisor_that_are_killed_at_once(
@@ -283,11 +283,11 @@ def test_caller_and_supervisor_that_are_killed_at_once(
     process = caller(ours)
     assert process.stdout
     qemu_pid = int(process.stdout.readline())
-    assert not ended(qemu_pid, within_s=0)
+    assert not ended(qemu_pid, timeout_s=0)
     os.kill(supervisor_of(ours), signal.SIGKILL)
     process.kill()
     deadline = Deadline.after(PROMPT_S)
-    assert ended(qemu_pid, within_s=deadline.left_s)
+    assert ended(qemu_pid, timeout_s=deadline.left_s)
     while not nothing_is_left(ours):
         assert not deadline.passed
 
@@ -297,7 +297,7 @@ def test_the_ticket_of_a_supervisor_that_was_killed_goes_at_once(plan: MakePlan,
     with supervised(ours, log=log) as client:
         start(client)
         pid = supervisor_of(ours)
-        assert not ended(pid, within_s=0)
+        assert not ended(pid, timeout_s=0)
         os.kill(pid, signal.SIGKILL)
         assert ended(pid)
     assert list(Path(ours.slot.directory).iterdir()) == []

@@ -69,7 +69,7 @@ def test_from_plan_to_gone(supervise: Callable[..., Supervisor], plan: MakePlan)
     assert (lease["name"], lease["argv"], lease["ports"]) == ("guest", [*ours.argv], facts["ports"])
     assert is_locked(path)
     (ticket,) = slots.tickets(ours.slot.directory)
-    assert (ticket.what, ticket.state, ticket.pid) == ("a test", "running", one.process.pid)
+    assert (ticket.purpose, ticket.state, ticket.pid) == ("a test", "running", one.process.pid)
 
     one.send({"do": "stop"})
     assert one.ends() == {"status": 0, "by_itself": False, "error": "", "qemu": "", "console": ""}
@@ -129,10 +129,10 @@ def test_control_line_that_closes_ends_the_machine(
     ours = plan()
     one = supervise(ours)
     qemu_pid = one.starts()["qemu_pid"]
-    assert not ended(qemu_pid, within_s=0)
+    assert not ended(qemu_pid, timeout_s=0)
     one.close()
     assert one.ends(PROMPT_S)["status"] == 0
-    assert ended(qemu_pid, within_s=0)
+    assert ended(qemu_pid, timeout_s=0)
     assert nothing_is_left(ours)
 
 
@@ -142,12 +142,12 @@ def test_caller_that_no_longer_listens_either(
     ours = plan()
     one = supervise(ours)
     qemu_pid = one.starts()["qemu_pid"]
-    assert not ended(qemu_pid, within_s=0)
+    assert not ended(qemu_pid, timeout_s=0)
     assert one.process.stdout
     one.process.stdout.close()
     one.close()
     assert one.process.wait(PROMPT_S) == 0
-    assert ended(qemu_pid, within_s=0)
+    assert ended(qemu_pid, timeout_s=0)
     assert nothing_is_left(ours)
 
 
@@ -157,9 +157,9 @@ def test_killed_supervisor_takes_its_machine_along(
     ours = plan({"quit": [["ignore"]], "SIGTERM": [["ignore"]]})
     one = supervise(ours)
     qemu_pid = one.starts()["qemu_pid"]
-    assert not ended(qemu_pid, within_s=0)
+    assert not ended(qemu_pid, timeout_s=0)
     one.process.kill()
-    assert ended(qemu_pid, within_s=PROMPT_S)
+    assert ended(qemu_pid, timeout_s=PROMPT_S)
     one.process.wait(LIMIT_S)
     assert slots.tickets(ours.slot.directory) == ()
     with other_claim(ours) as claim:
@@ -174,11 +174,11 @@ def test_signal_is_a_clean_end(
     ours = plan()
     one = supervise(ours)
     qemu_pid = one.starts()["qemu_pid"]
-    assert not ended(qemu_pid, within_s=0)
+    assert not ended(qemu_pid, timeout_s=0)
     one.process.send_signal(number)
     one.process.send_signal(number)
     assert one.ends(PROMPT_S)["status"] == 0
-    assert ended(qemu_pid, within_s=0)
+    assert ended(qemu_pid, timeout_s=0)
     assert nothing_is_left(ours)
 
 
@@ -206,10 +206,10 @@ def test_machine_that_does_not_quit_is_killed(
     ours = plan({"quit": [*stays, ["ignore"]], "SIGTERM": [["ignore"]]})
     one = supervise(ours, QUIT_LIMIT_S=0.2)
     qemu_pid = one.starts()["qemu_pid"]
-    assert not ended(qemu_pid, within_s=0)
+    assert not ended(qemu_pid, timeout_s=0)
     one.close()
     assert one.ends()["status"] == -signal.SIGKILL
-    assert ended(qemu_pid, within_s=0)
+    assert ended(qemu_pid, timeout_s=0)
     assert nothing_is_left(ours)
 
 
@@ -298,12 +298,12 @@ def test_preparation_ends_when_nobody_waits_for_it(
     one = supervise(plan(prepare=[["/bin/sh", "-c", f"echo $$ >'{gate}'; exec sleep 600", str(tmp_path / "overlay")]]))
     one.says("admitted")
     pid = int(gate.read_text())
-    assert not ended(pid, within_s=0)
+    assert not ended(pid, timeout_s=0)
     if how == "SIGKILL":
         one.process.kill()
     else:
         go(one, how)
-    assert ended(pid, within_s=PROMPT_S)
+    assert ended(pid, timeout_s=PROMPT_S)
 
 
 def test_preparation_that_cannot_be_run_is_named(
@@ -413,7 +413,7 @@ def test_waits_for_its_slot_and_tells_behind_whom(supervise: Callable[..., Super
     with other_claim(ours) as claim:
         one = supervise(ours)
         (ahead,) = one.says("waiting")["ahead"]
-        assert (ahead["what"], ahead["state"], ahead["pid"]) == ("another", "running", os.getpid())
+        assert (ahead["purpose"], ahead["state"], ahead["pid"]) == ("another", "running", os.getpid())
         one.asks("query-status")
         assert one.says("answer") == {"id": "query-status", "error": "QEMU does not run yet"}
         claim.release()
@@ -429,7 +429,7 @@ def test_caller_that_goes_while_it_waits(supervise: Callable[..., Supervisor], p
         go(one, how)
         last = one.ends(PROMPT_S)
         assert (last["status"], last["error"]) == (None, "stopped before QEMU ran")
-        assert [ticket.what for ticket in slots.tickets(ours.slot.directory)] == ["another"]
+        assert [ticket.purpose for ticket in slots.tickets(ours.slot.directory)] == ["another"]
     assert nothing_is_left(ours)
 
 

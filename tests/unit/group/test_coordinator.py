@@ -184,14 +184,14 @@ def test_what_a_member_waits_for_goes_with_it(talk: Talk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("verb", "what"),
+    ("verb", "error"),
     [
         ("wait", "wait x was not met within 5 s: nobody has sent it"),
         ("wait-all", "wait-all x was not met within 5 s: server, client2 have not sent it"),
         ("sync", "sync x was not met within 5 s: server, client2 have not come"),
     ],
 )
-def test_a_deadline_ends_a_wait_and_says_who_is_missing(talk: Talk, verb: Verb, what: str) -> None:
+def test_a_deadline_ends_a_wait_and_says_who_is_missing(talk: Talk, verb: Verb, error: str) -> None:
     talk("client1", "send", "x")
     if verb == "wait":
         talk.coordinator = Coordinator(MEMBERS)
@@ -199,7 +199,7 @@ def test_a_deadline_ends_a_wait_and_says_who_is_missing(talk: Talk, verb: Verb, 
     assert talk.coordinator.next_deadline_s() == 15.0
     assert talk.coordinator.passed(14.9) == []
     (answer,) = talk.coordinator.passed(15.0)
-    assert (answer.outcome, answer.error, answer.duration_s) == (FAILED, what, 5.0)
+    assert (answer.outcome, answer.error, answer.duration_s) == (FAILED, error, 5.0)
     assert talk.coordinator.next_deadline_s() == float("inf")
 
 

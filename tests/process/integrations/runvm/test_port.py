@@ -30,10 +30,10 @@ server = socket.create_server(("127.0.0.1", 0))
 port = server.getsockname()[1]
 lease = {"name": "tmp", "what": "runvm tmp.qcow2", "caller_pid": int(caller), "supervisor_pid": os.getpid(),
         "ports": {"22": port}, "pid_namespace": os.environ.get("ANOTHER") or os.readlink("/proc/self/ns/pid")}
-with open(f"{directory}/lease.json", "w") as lease:
+with open(f"{directory}/lease.json", "w") as file:
     json.dump(lease, file)
-    lease.flush()
-    fcntl.flock(lease, fcntl.LOCK_EX)
+    file.flush()
+    fcntl.flock(file, fcntl.LOCK_EX)
     print(port, flush=True)
     while True:
         signal.pause()
@@ -140,7 +140,7 @@ def test_a_machine_of_ours_whose_caller_lives_is_left_alone(
     with machine(machines, os.getpid()) as (supervisor, number):
         with pytest.raises(HostError, match=r"cannot have port .*: machine tmp \(runvm tmp.qcow2, pid "):
             wait_until_free(number, timeout_s=1.0)
-        assert not ended(supervisor.pid, within_s=0)
+        assert not ended(supervisor.pid, timeout_s=0)
     assert notes == [f"waiting for port {number}, which machine tmp (runvm tmp.qcow2, pid {os.getpid()}) has"]
 
 
