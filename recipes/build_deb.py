@@ -99,15 +99,15 @@ def build_deb(
             dsc = "" if is_wished else _source_package(guest, tree)
             listing = _build(guest, tree, project, env, with_source=is_wished)
             found = _bring(guest, _beside(tree), listing, target)
-        products = [run.artifact(path) for path in found]
+        artifacts = [run.artifact(path) for path in found]
 
         def look() -> None:
             # The machine goes when lintian is done: a run that waits for another slot must not hold one all the while.
             with machine.pop_all():
                 _lintian(run, guest, project, [f"{PRODUCTS}/{listing}", *([dsc] if dsc else [])])
 
-        parallel(look, lambda: meanwhile(products))
-    return products
+        parallel(look, lambda: meanwhile(artifacts))
+    return artifacts
 
 
 def _provision(guest: Guest, needs: str, env: Mapping[str, str]) -> bool:

@@ -106,18 +106,18 @@ class VmtasksError(Exit):
         lines = (message, *(f"  {line}" for line in details), *([hint] if hint else []))
         # The output of a guest or its console must not control the terminal.
         super().__init__(message=_CONTROL.sub("?", "\n".join(lines)), code=self.outcome.exit_code)
-        self._sentence = message
+        self._message = message
         self.details = details
         self.hint = hint
 
     def __str__(self) -> str:
-        return self._sentence
+        return self._message
 
     @property
     def sentence(self) -> str:
         """What ``str(error)`` is; before 0.2."""
         renamed("error.sentence", "str(error)")
-        return self._sentence
+        return self._message
 
     @property
     def evidence(self) -> tuple[str, ...]:

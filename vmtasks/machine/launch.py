@@ -42,7 +42,7 @@ class LaunchConfig:
     settings: HostSettings
     place: Host = LOCAL_HOST
     """The host that runs it; *baked* is there, and so is all that it starts from."""
-    keeping: PersistentDisk = PersistentDisk()
+    persistent_disk: PersistentDisk = PersistentDisk()
     purpose: str = ""
     """What it is for, in the words that others on this host read while they wait."""
     log_dir: Path | None = None

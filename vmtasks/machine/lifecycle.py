@@ -155,7 +155,7 @@ def _boot_once(machine: Machine, launch: LaunchConfig, source: BootSource, attem
             with events.phase("stop", machine=machine.name):
                 # What ends badly, or because it is interrupted, does not wait for a guest to power off.
                 power_off = went_well and not machine.ephemeral
-                end_machine(guest, client, launch.keeping if power_off else None, listens=watch.listens)
+                end_machine(guest, client, launch.persistent_disk if power_off else None, listens=watch.listens)
 
 
 def _wait_until_started(watch: MachineWatch, machine: Machine, launch: LaunchConfig, source: BootSource) -> int:

@@ -52,11 +52,11 @@ def plan_of(
         console=str(console),
         # A caller's own arguments may name files beside the caller.
         cwd=str(Path.cwd()) if form.extra_args else None,
-        prepare=overlay if is_laid_over else launch.keeping.prepare,
+        prepare=overlay if is_laid_over else launch.persistent_disk.prepare,
         reach=reach_of(machine, form, launch, source, directory),
         blank=(BlankFile(str(form.transfer_disk), TRANSFER_DISK_BYTES),) if form.transfer_disk else (),
         copy=tuple(FileCopy(str(original), str(target)) for original, target in copies),
-        scratch=tuple(str(work) for work, _ in launch.keeping.move),
+        scratch=tuple(str(work) for work, _ in launch.persistent_disk.move),
         written_mib=launch.settings.machine_disk_mib,
         load=str(snapshot.state) if snapshot else None,
         note=GuestNote(str(form.transfer_disk), NOTE_AT, identity.note) if identity and form.transfer_disk else None,

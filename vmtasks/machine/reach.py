@@ -39,7 +39,7 @@ def reach_of(machine: Machine, form: Machine, launch: LaunchConfig, source: Boot
     :param directory: the machine's own; the disk and the memory of most are there.
     """
     beneath = [lock.with_name("disk.qcow2") for lock in lock_files_of(launch, source)]
-    read = [*beneath, *launch.keeping.beneath]
+    read = [*beneath, *launch.persistent_disk.beneath]
     write = [directory, form.disk]
     if machine.ephemeral:
         read.append(machine.disk)

@@ -5,7 +5,7 @@ it starts a command, without them it ends the one that runs. The answer has the 
 shell has it) or ``error``. When the socket closes, for whatever reason, everything that the commands have started is
 ended.
 
-Everything: the attendant is the subreaper of what runs below it (PR_SET_CHILD_SUBREAPER, prctl(2)). A daemon that has
+Everything: this process is the subreaper of what runs below it (PR_SET_CHILD_SUBREAPER, prctl(2)). A daemon that has
 detached itself from all others becomes its child instead of init's, and is found.
 
 It is two processes: a worker does all this, and a guard, its parent and a subreaper too, only waits. If either is

@@ -13,7 +13,7 @@ from vmtasks.debian import apt
 from vmtasks.errors import HostError, TestFailed, UsageError
 from vmtasks.guest import Guest
 from vmtasks.image import mirror
-from vmtasks.image.bake import GuestSteps, work_of
+from vmtasks.image.bake import GuestSteps, guest_steps_of
 from vmtasks.image.baked import key_of
 from vmtasks.image.definition import Definition, File, overlay_files
 
@@ -41,7 +41,7 @@ def apply_image(guest: Guest, definition: Definition) -> None:
             if any(layer.packages for layer in missing):
                 apt.update(guest)
             for layer in missing:
-                work = replace(work_of(layer, archive), packages=layer.packages)
+                work = replace(guest_steps_of(layer, archive), packages=layer.packages)
                 apply_layer(guest, work if layer.parent else replace(work, tree=None))
                 _note_applied(guest, key_of(layer))
         except TestFailed as problem:

@@ -58,7 +58,7 @@ class Agent:
             self._leave(request["block"], failed=request["failed"])
             return None
         function = named(request["name"])
-        done = function(*codec.unpacked(request["args"]), **codec.unpacked(request["options"]))
+        done = function(*codec.decode(request["args"]), **codec.decode(request["options"]))
         if request["do"] != "enter":
             return done
         value = done.__enter__()

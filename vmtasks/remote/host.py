@@ -252,7 +252,7 @@ class RemoteHost(Host):
                 events.emit(events.Note(text=f"{self.name}: {message['text']}", level=level))
             case "answer":
                 error = _error(self.name, message["error"]) if "error" in message else None
-                result = None if error else codec.unpacked(message["result"], self)
+                result = None if error else codec.decode(message["result"], self)
                 with self._lock:
                     answer = self._asked.pop(message["id"])
                 if error:

@@ -90,7 +90,7 @@ def is_there(pid: str) -> bool:
     return Path("/proc", pid).exists()
 
 
-def attendant(host: HostCommands) -> dict[str, int]:
+def subreaper(host: HostCommands) -> dict[str, int]:
     assert sh(host, "echo $PPID > worker; ps -o ppid= $PPID > guard") == 0
     return {name: int(content(name)) for name in ("worker", "guard")}
 
@@ -150,14 +150,14 @@ def test_command_beyond_all_measure_is_refused_in_a_sentence(host: HostCommands)
     assert sh(host, "exit 5") == 5
 
 
-def test_signals_do_not_hurt_the_attendant(host: HostCommands) -> None:
-    for pid in attendant(host).values():
+def test_signals_do_not_hurt_the_subreaper(host: HostCommands) -> None:
+    for pid in subreaper(host).values():
         for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
             os.kill(pid, number)
     assert sh(host, "exit 5") == 5
 
 
-def test_terminal_serves_the_command_and_its_interrupt_leaves_the_attendant_alone() -> None:
+def test_terminal_serves_the_command_and_its_interrupt_leaves_the_subreaper_alone() -> None:
     ours, theirs = os.openpty()
     seen = b""
 
@@ -238,7 +238,7 @@ def test_command_that_a_terminal_has_stopped_ends_gracefully(host: HostCommands)
 
 
 def test_time_limit_ends_the_command(host: HostCommands) -> None:
-    worker = attendant(host)["worker"]
+    worker = subreaper(host)["worker"]
     with pytest.raises(TimedOut, match=r"`/bin/sh -c 'sleep 1000; true'` on the host did not end within 0\.2 s"):
         sh(host, "sleep 1000; true", timeout_s=0.2)
     assert worker not in parents().values()
@@ -246,41 +246,41 @@ def test_time_limit_ends_the_command(host: HostCommands) -> None:
 
 
 @pytest.mark.parametrize("victim", ["worker", "guard"])
-def test_half_of_the_attendant_is_killed_and_the_other_half_ends_everything(victim: str, ended: Ended) -> None:
+def test_half_of_the_subreaper_is_killed_and_the_other_half_ends_everything(victim: str, ended: Ended) -> None:
     with host_commands() as host:
-        victim_pid = attendant(host)[victim]
+        victim_pid = subreaper(host)[victim]
         sh(host, DAEMON)
         assert not ended(int(content("daemon")), timeout_s=0)
         strike = once("stubborn", lambda: os.kill(victim_pid, signal.SIGKILL))
-        with pytest.raises(HostError, match="cannot run commands on the host: their attendant has ended"):
+        with pytest.raises(HostError, match="cannot run commands on the host: their subreaper has ended"):
             sh(host, STUBBORN, watch=strike)
         assert not is_there(content("stubborn"))
         assert ended(int(content("daemon")), timeout_s=0)
-        with pytest.raises(HostError, match="their attendant has ended"):
+        with pytest.raises(HostError, match="their subreaper has ended"):
             sh(host, "true")
 
 
-def test_all_of_the_attendant_is_killed_and_the_command_with_it(ended: Ended) -> None:
+def test_all_of_the_subreaper_is_killed_and_the_command_with_it(ended: Ended) -> None:
     with host_commands() as host:
-        pids = attendant(host).values()
+        pids = subreaper(host).values()
 
         def strike() -> None:
             assert not ended(int(content("pid")), timeout_s=0)
             for pid in pids:
                 os.kill(pid, signal.SIGKILL)
 
-        with pytest.raises(HostError, match="their attendant has ended"):
+        with pytest.raises(HostError, match="their subreaper has ended"):
             sh(host, "echo $$ > pid; exec sleep 1000", watch=once("pid", strike))
     assert ended(int(content("pid")), timeout_s=PROMPT_S)
 
 
-def test_attendant_that_does_not_go_is_killed_and_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_subreaper_that_does_not_go_is_killed_and_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hostcommand, "_STOP_LIMIT_S", 0.2)
     with (
-        pytest.raises(HostError, match=r"cannot end .*: their attendant \(pid \d+\) did not go in 0\.2 s"),
+        pytest.raises(HostError, match=r"cannot end .*: their subreaper \(pid \d+\) did not go in 0\.2 s"),
         host_commands() as host,
     ):
-        os.kill(attendant(host)["guard"], signal.SIGSTOP)
+        os.kill(subreaper(host)["guard"], signal.SIGSTOP)
 
 
 def test_nothing_of_ours_is_left_behind() -> None:

@@ -331,7 +331,7 @@ def test_a_loss_is_told_until_the_end_and_not_later(reader: socket.socket) -> No
         if len(told) == 2:
             twice.set()
 
-    with parent.watched(tell):
+    with parent.watch_parent(tell):
         reader.close()
         assert twice.wait(LIMIT_S)
     assert set(told) == {"the output was closed"}
@@ -344,5 +344,5 @@ def test_a_caller_that_ends_while_we_look(monkeypatch: pytest.MonkeyPatch) -> No
     looks = iter([{gone.pid: "make", os.getppid(): "sh"}, {1: "init"}])
     monkeypatch.setattr(parent, "_callers", lambda: next(looks))
     told = threading.Event()
-    with parent.watched(lambda _: told.set()):
+    with parent.watch_parent(lambda _: told.set()):
         assert told.wait(LIMIT_S)

@@ -86,7 +86,7 @@ def news() -> list[Exception]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the machine asked for signs of life often, and not waited for long."""
-    monkeypatch.setattr(session, "PULSE_S", 0.05)
+    monkeypatch.setattr(session, "KEEPALIVE_S", 0.05)
     monkeypatch.setattr(session, "SILENCE_LIMIT_S", 0.8)
     monkeypatch.setattr(session, "END_LIMIT_S", 0.4)
 

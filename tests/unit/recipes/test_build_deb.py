@@ -124,14 +124,14 @@ def test_what_is_done_meanwhile_can_wait_for_the_machines_own_slot(run: Run, sou
         with run.boot("bookworm", name="install"):
             seen.extend(packages)
 
-    products = build_deb(run, source=str(source), meanwhile=try_them)
-    assert seen == products
+    artifacts = build_deb(run, source=str(source), meanwhile=try_them)
+    assert seen == artifacts
 
 
 def test_all_that_changes_names_comes_out(run: Run, source: Path, guest: Obliging) -> None:
-    products = build_deb(run, source=str(source))
-    assert [path.name for path in products] == [*MADE, guest.changes]
-    assert {path.name: path.read_bytes() for path in products} == guest.files
+    artifacts = build_deb(run, source=str(source))
+    assert [path.name for path in artifacts] == [*MADE, guest.changes]
+    assert {path.name: path.read_bytes() for path in artifacts} == guest.files
     assert guest.offline is True
     assert guest.checked[-2:] == ["/srv/vmtasks-products/thing_1_amd64.changes", "/build/x.dsc"]
 

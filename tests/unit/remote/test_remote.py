@@ -21,7 +21,7 @@ from vmtasks.host.local import LOCAL_HOST, Host
 from vmtasks.host.slots import Limits, Ticket
 from vmtasks.remote import payload, watchdog
 from vmtasks.remote.agent import named
-from vmtasks.remote.codec import encode, unpacked
+from vmtasks.remote.codec import decode, encode
 from vmtasks.remote.proxy import why_it_broke
 from vmtasks.spec import DirectKernel, Machine, Ram
 
@@ -47,7 +47,7 @@ BOOT = DirectKernel(kernel=Path("/i/vmlinuz"), initrd=Path("/i/initrd"), command
     ],
 )
 def test_what_arrives_is_what_was_sent(data: object) -> None:
-    arrived = unpacked(json.loads(json.dumps(encode(data))))
+    arrived = decode(json.loads(json.dumps(encode(data))))
     assert arrived == data
     assert type(arrived) is type(data)
 
@@ -55,8 +55,8 @@ def test_what_arrives_is_what_was_sent(data: object) -> None:
 def test_what_comes_from_a_place_is_at_home_there() -> None:
     place = Host()
     snapshot = Snapshot(directory=Path("/f"), metadata={})
-    assert unpacked(encode([snapshot]), place)[0].place is place
-    assert unpacked(encode(unpacked(encode(snapshot), place))).place is LOCAL_HOST
+    assert decode(encode([snapshot]), place)[0].place is place
+    assert decode(encode(decode(encode(snapshot), place))).place is LOCAL_HOST
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_what_comes_from_a_place_is_at_home_there() -> None:
 )
 def test_nothing_else_is_made_of_what_another_host_says(data: object) -> None:
     with pytest.raises(ValueError, match="nobody of ours says"):
-        unpacked(data)
+        decode(data)
 
 
 def test_an_agent_calls_our_own_functions_and_no_others() -> None:

@@ -124,12 +124,12 @@ class VmTask(ShellMixin, BuildStep):  # type: ignore[misc]
             if name not in self.logs and (text := await self._read(path)):
                 await self.addCompleteLog(name, self.build.properties.cleanupTextFromSecrets(text))
 
-    def _rest(self, verdict: BuildResult) -> BuildResult:
+    def _rest(self, result: BuildResult) -> BuildResult:
         """Give the worker no build for a while, and say so: one that fails at once would be free first for each."""
         rest = f"{self.worker.name} takes no build for {duration(self.worker.quarantine_timeout)}"
         rests_already = self.worker.quarantine_timer is not None
         self.worker.putInQuarantine()
-        return verdict if rests_already else replace(verdict, message=f"{verdict.message}; {rest}")
+        return result if rests_already else replace(result, message=f"{result.message}; {rest}")
 
     def _by_hand(self) -> str:
         return by_hand(

@@ -129,13 +129,13 @@ def _carried_out(call: Call) -> CommandsResult:
                 raise HostError(f"cannot write the log file {launch.console}: {problem.strerror}") from problem
         if launch.baked:
             launch.baked.lay_under(call.image.absolute())
-        verdict = CommandsResult()
+        result = CommandsResult()
         try:
             with reserved(machine, launch), _on_its_port(call, machine, launch) as guest:
-                verdict = _run(call, guest, host)
+                result = _run(call, guest, host)
         except ShutdownTimedOut as problem:
             events.emit(events.Note(machine=machine.name, text=str(problem), level="warning"))
-        return verdict
+        return result
 
 
 @contextmanager
@@ -156,14 +156,14 @@ def _on_its_port(call: Call, machine: Machine, launch: LaunchConfig) -> Iterator
 def _run(call: Call, guest: QemuGuest, host: HostCommands) -> CommandsResult:
     """Run the commands; the first one that fails is the verdict, and only those that always run come after it."""
     env = environment(guest.address, guest.directory)
-    verdict = CommandsResult()
+    result = CommandsResult()
     for step in map(step_of, call.commands):
-        if verdict.outcome is Outcome.PASSED or step.always:
+        if result.outcome is Outcome.PASSED or step.always:
             # A machine that is lost ends what runs, but not what always runs on the host after it.
-            watch = _ignore if step.on_host and verdict.machine_is_lost else guest.watch
+            watch = _ignore if step.on_host and result.machine_is_lost else guest.watch
             one = _run_one(step, call, guest, host, env=env, watch=watch)
-            verdict = one if verdict.outcome is Outcome.PASSED else verdict
-    return verdict
+            result = one if result.outcome is Outcome.PASSED else result
+    return result
 
 
 def _ignore(_: float) -> None:

@@ -25,7 +25,7 @@ from vmtasks.machine.launch import BootSource, LaunchConfig
 from vmtasks.machine.lifecycle import running
 from vmtasks.providers.base import BootOptions, MachineRequest
 from vmtasks.providers.preparation import prepared_source
-from vmtasks.providers.qemu.bake import finisher
+from vmtasks.providers.qemu.bake import guest_steps_runner
 from vmtasks.providers.qemu.template import source_of
 from vmtasks.qemu.argv import BY_HAND, qemu_argv
 from vmtasks.spec import LOCAL, DirectKernel, GroupCard, Machine
@@ -224,8 +224,8 @@ def ensure_baked(definition: Definition, *, settings: HostSettings | None = None
     :raise HostError: this host cannot bake it.
     """
     settings = settings or HostSettings.load()
-    finish = finisher(settings, choose(settings.accel), machine_of)
-    baked = ensure(definition, finish, settings, refresh=refresh)
+    run_guest_steps = guest_steps_runner(settings, choose(settings.accel), machine_of)
+    baked = ensure(definition, run_guest_steps, settings, refresh=refresh)
     baked.touch()
     return baked
 
