@@ -101,7 +101,7 @@ class Unready(Exception):
 
 
 def say(message: str) -> None:
-    """Tell on standard error what goes on; standard output is for products."""
+    """Tell on standard error what goes on; standard output is for artifacts."""
     print(f"vmtasks: {message}", file=sys.stderr, flush=True)
 
 

@@ -95,7 +95,7 @@ class Farm:
             "VMTASKS": str(self.home / "vmtasks"),
             "REST_S": str(self.rest_s),
             "PORT": f"tcp:{self.ports.get('BuildbotSite', 0)}:interface=127.0.0.1",
-            "PRODUCTS_URL": "http://products.example",
+            "ARTIFACTS_URL": "http://artifacts.example",
         }
         log = self._start("master", "buildbot", environ)
         match = until("port", lambda: re.search(r"BuildbotSite starting on (\d+)", log()))

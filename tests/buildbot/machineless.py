@@ -48,9 +48,9 @@ def test_in_vm(run: Run, source: str = ".", image: str = "") -> None:  # noqa: P
         log.write_text("all is well\n")
         if behaviour == "fail":
             raise TestFailed("`make check` on test ended with status 1")
-    product = run.output_dir("") / "hello.tar.gz"
-    product.write_text("a product")
-    run.artifact(product)
+    artifact = run.output_dir("") / "hello.tar.gz"
+    artifact.write_text("an artifact")
+    run.artifact(artifact)
 
 
 @contextmanager

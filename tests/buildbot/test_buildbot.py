@@ -29,7 +29,7 @@ def test_masters_find_what_is_ours_among_their_plugins() -> None:
     assert (steps.VmTask, worker.VMLatentWorker, util.bakes) == (VmTask, VMLatentWorker, bakes)
 
 
-def test_a_run_that_passes_shows_its_logs_and_hands_over_its_products(farm: Farm) -> None:
+def test_a_run_that_passes_shows_its_logs_and_hands_over_its_artifacts(farm: Farm) -> None:
     request = farm.force(BUILDER, "pass")
     assert [results for results, _ in farm.ended(request)] == ["success"]
     (build,) = farm.builds(request)
@@ -41,10 +41,10 @@ def test_a_run_that_passes_shows_its_logs_and_hands_over_its_products(farm: Farm
     assert log_dir["test-console.log"].count("\N{GREEK SMALL LETTER ALPHA}") == 40_000
     assert json.loads(log_dir["result.json"])["outcome"] == "passed"
     assert "junit.xml" in log_dir
-    product = farm.home / f"master/products/{BUILDER}/{build['number']}/hello.tar.gz"
-    assert product.read_text() == "a product"
+    artifact = farm.home / f"master/artifacts/{BUILDER}/{build['number']}/hello.tar.gz"
+    assert artifact.read_text() == "an artifact"
     (upload,) = (step for step in farm.get(f"builds/{build['buildid']}/steps") if step["name"] == "upload")
-    assert upload["urls"] == [{"name": "products", "url": f"http://products.example/{BUILDER}/{build['number']}/"}]
+    assert upload["urls"] == [{"name": "artifacts", "url": f"http://artifacts.example/{BUILDER}/{build['number']}/"}]
 
 
 def test_a_failing_test_is_a_failure_at_once(farm: Farm) -> None:
@@ -209,9 +209,9 @@ def test_a_password_that_is_missing_or_that_others_may_read_is_refused(
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what Buildbot imports
-def test_without_a_web_server_for_products_there_is_no_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_web_server_for_artifacts_there_is_no_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROJECT", "https://example.org/parrot.git")
-    monkeypatch.delenv("PRODUCTS_URL", raising=False)
+    monkeypatch.delenv("ARTIFACTS_URL", raising=False)
     for name in ("web-password", "password-big"):
         (tmp_path / name).touch(0o600)
     config = FileLoader(str(tmp_path), str(ROOT / "examples/buildbot/master.cfg")).loadConfig()

@@ -100,12 +100,12 @@ def test_a_checkpoint_is_where_others_start_while_the_machine_goes_on(starts: li
     assert starts == ["clone", "fork"]
 
 
-def test_a_copy_wakes_up_by_itself_and_nobody_dozes_on(tmp_path: Path) -> None:
+def test_a_copy_gets_its_identity_by_itself_and_no_agent_is_left(tmp_path: Path) -> None:
     with boot("bookworm", log_dir=tmp_path) as guest:
-        assert guest.query(["cat", "/run/vmtasks-awake"]) == guest.query(["cat", "/etc/machine-id"])
+        assert guest.query(["cat", "/run/vmtasks-ready"]) == guest.query(["cat", "/etc/machine-id"])
         assert guest.query(["cat", "/etc/hosts"]).count("127.0.1.1") == 2, "the image's name, and its own, told once"
         guest.fail(["pgrep", "perl"])
-        guest.fail(["test", "-e", "/run/vmtasks-dozing"])
+        guest.fail(["test", "-e", "/run/vmtasks-waiting"])
         transfer_disk = f"$({FIND} && echo $d)"
         tail = guest.query(f"d={transfer_disk}; blockdev --flushbufs $d; tail -c 4096 $d | tr -d '\\0' | wc -c")
         assert tail == "0\n", "what the random numbers began with is gone"

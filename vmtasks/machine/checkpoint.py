@@ -25,7 +25,7 @@ from vmtasks.qemu.migration import DISK
 from vmtasks.spec import TRANSFER_DISK_SERIAL, DirectKernel, GroupCard, Machine
 from vmtasks.supervisor.client import SupervisorClient
 
-FORMAT = 5
+FORMAT = 6
 """Part of every key: raise it when machines are saved in another way."""
 SAVE_LIMIT_S = 120.0
 

@@ -38,10 +38,10 @@ if TYPE_CHECKING:
 
 START_LIMIT_S = 60.0
 FROM_DISK = BootSource()
-WAKE_LIMIT_S = 60.0
+IDENTITY_LIMIT_S = 60.0
 ANSWER_LIMIT_S = 3.0
 """How long QEMU may take to report that it runs, on a host that is well."""
-WAKE_STAGGER_S = 5.0
+IDENTITY_STAGGER_S = 5.0
 """A copied machine listens already: a second attempt beside the first would only slow that down."""
 
 
@@ -236,7 +236,7 @@ def _checkpointer(
 def _first_connection(
     address: Address, machine: Machine, launch: LaunchConfig, identity: CloneIdentity | None, watch: MachineWatch
 ) -> Connection:
-    """Return the connection that makes a machine ready: a copied one is woken over it."""
+    """Return the connection that makes a machine ready: a copied one gets its identity over it."""
     with watch.shown(), ExitStack() as phases:
         phase = ""
 
@@ -249,7 +249,9 @@ def _first_connection(
 
         if identity is not None:
             enter("ssh", "and the machine's own clock, random numbers and name")
-            return connect(address, Deadline.after(WAKE_LIMIT_S), watch.watch, identity, stagger_s=WAKE_STAGGER_S)
+            return connect(
+                address, Deadline.after(IDENTITY_LIMIT_S), watch.watch, identity, stagger_s=IDENTITY_STAGGER_S
+            )
         enter("boot", "kernel and userland")
         limit = Deadline.after(launch.settings.boot_timeout_s)
         first_look_s = time.monotonic() + launch.first_look_s

@@ -133,7 +133,7 @@ def test_all_that_changes_names_comes_out(run: Run, source: Path, guest: Obligin
     assert [path.name for path in artifacts] == [*MADE, guest.changes]
     assert {path.name: path.read_bytes() for path in artifacts} == guest.files
     assert guest.offline is True
-    assert guest.checked[-2:] == ["/srv/vmtasks-products/thing_1_amd64.changes", "/build/x.dsc"]
+    assert guest.checked[-2:] == ["/srv/vmtasks-artifacts/thing_1_amd64.changes", "/build/x.dsc"]
 
 
 def test_what_is_not_what_changes_names_is_a_failure(run: Run, source: Path, guest: Obliging) -> None:

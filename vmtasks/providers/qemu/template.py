@@ -74,7 +74,7 @@ def _checkpointer(guest: QemuGuest) -> Checkpointer:
 def settle(guest: QemuGuest) -> None:
     """Wait until the guest has nothing left to do, and have nothing in its memory but what a start needs.
 
-    :raise CommandFailed: it has no Perl, and so could not be woken.
+    :raise CommandFailed: it has no Perl, and so could not be given an identity.
     """
     guest.run(["systemctl", "is-system-running", "--wait"], timeout_s=_SETTLE_LIMIT_S, warn=True)
     guest.succeed("sync; echo 3 >/proc/sys/vm/drop_caches")
