@@ -84,7 +84,7 @@ class Proxy:
         )
         if self._line.stdout is None:
             raise AssertionError("ssh speaks through a pipe")
-        self._ours, self._theirs = _Lines(0), _Lines(self._line.stdout.fileno())
+        self._ours, self._theirs = _PipeLines(0), _PipeLines(self._line.stdout.fileno())
         self._console: IO[bytes] | None = None
         self._qemu_log: IO[bytes] | None = None
         self._forwards: list[str] = []
@@ -254,7 +254,7 @@ def emit_exited(error: str, hint: str = "") -> None:
     )
 
 
-class _Lines:
+class _PipeLines:
     """What comes out of a pipe, by lines."""
 
     def __init__(self, fd: int) -> None:

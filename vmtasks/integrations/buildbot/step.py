@@ -70,7 +70,7 @@ class VmTask(ShellMixin, BuildStep):  # type: ignore[misc]
         run = f"{results}/latest"
         consoles = [f"{machine}-console.log" for machine in self.machines]
         self.logfiles = {console: f"{run}/{console}" for console in consoles}
-        self.addLogObserver("stdio", _Lines(self._hear))
+        self.addLogObserver("stdio", _ErrorLines(self._hear))
         variables = [
             f"{name}={value.replace('$', '$$')}" for name, value in self.variables.items()
         ]  # make expands them
@@ -173,7 +173,7 @@ class VmTask(ShellMixin, BuildStep):  # type: ignore[misc]
             self.cmd = None
 
 
-class _Lines(LogLineObserver):  # type: ignore[misc]
+class _ErrorLines(LogLineObserver):  # type: ignore[misc]
     """Hands on what the command prints on standard error."""
 
     def __init__(self, hear: Callable[[str], None]) -> None:
