@@ -18,8 +18,6 @@ import json
 import math
 import os
 
-from vmtasks.regular_file import open_regular
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # this is read where each import is waited for
     from pathlib import Path
@@ -37,6 +35,8 @@ _YEAR_9999_S = 253_370_764_800
 
 def read(path: Path, shape: Shape) -> Any:  # noqa: ANN401 - what the shape says
     """Return what a file holds; None if there is no such file, or not of that shape in it."""
+    from vmtasks.regular_file import open_regular  # a supervisor parses, and opens none
+
     try:
         fd = open_regular(path)
     except (OSError, ValueError):

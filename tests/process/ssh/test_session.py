@@ -308,7 +308,7 @@ def test_time_in_which_nobody_looked_says_nothing_of_the_machine(
     monkeypatch.setattr(keepalive, "time", SimpleNamespace(monotonic=lambda: clock.pop(0)))
     server.hangs.set()
     asks = Keepalive(guest.connection, every_s=15)
-    assert [asks.look() for _ in range(5)] == [0, 0.5, 1.0, 1.5, 2.5]
+    assert [asks.poll() for _ in range(5)] == [0, 0.5, 1.0, 1.5, 2.5]
 
 
 @pytest.mark.usefixtures("impatient")
