@@ -22,7 +22,7 @@ def end_machine(
     """End the machine at once, or let it power itself off, within a limit.
 
     :param listens: whether there is a kernel to power it off.
-    :raise StillRunning: it did not.
+    :raise ShutdownTimedOut: it did not.
     """
     if persistent_disk is None:
         guest.close()
