@@ -103,8 +103,8 @@ def second_build() -> Rows:
             runs.append(json.loads(Path(directory, "build/vmtasks/latest/result.json").read_text()))
     first, second = ((run["duration_s"],) for run in runs)
     apt = [command for command in runs[1]["commands"] if command["command"].startswith("apt-get")]
-    what = "calls of apt in a second build-deb of the same project"
-    yield at_most(what, 0, (float(len(apt)),), unit="")
+    title = "calls of apt in a second build-deb of the same project"
+    yield at_most(title, 0, (float(len(apt)),), unit="")
     yield slower("a second build-deb; against the first", None, second, first)
 
 

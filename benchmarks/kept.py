@@ -67,7 +67,7 @@ def glances() -> Rows:
     image = find_baked(find("bookworm"))
     if image is None:
         raise AssertionError("it has just been baked")
-    templates = [one.directory for one in snapshots.all_frozen() if (one.kind, one.name) == ("template", "bookworm")]
+    templates = [one.directory for one in snapshots.all_snapshots() if (one.kind, one.name) == ("template", "bookworm")]
     looks = [(image.directory, digests_of(image.directory, _there(image.directory)))]
     looks += ((path, digests_of(path, FILES)) for path in templates[-1:])
     times = [timed(lambda: [damage_of(*look) for look in looks]) for _ in range(_GLANCES)]

@@ -32,7 +32,7 @@ Samples = tuple[float, ...]
 class Measurement:
     """What was measured, every sample of it, and what it was meant to be."""
 
-    what: str
+    title: str
     unit: str
     ours: Samples
     against: Samples = ()
@@ -47,7 +47,7 @@ class Measurement:
         """Return the measurement as a row of the table under :data:`HEADINGS`."""
         ratio = "" if self.ratio is None else f"{self.ratio:.2f}"
         verdict = {True: "reached", False: "missed", None: ""}[self.reached]
-        return (self.what, self._median(self.ours), self._median(self.against), ratio, verdict, self.target)
+        return (self.title, self._median(self.ours), self._median(self.against), ratio, verdict, self.target)
 
     def _median(self, samples: Samples) -> str:
         return f"{median(samples):.3g} {self.unit}".rstrip() if samples else ""
@@ -56,28 +56,28 @@ class Measurement:
 Rows = Iterable[Measurement]
 
 
-def at_most(what: str, limit: float | None, ours: Samples, *, unit: str = "s") -> Measurement:
+def at_most(title: str, limit: float | None, ours: Samples, *, unit: str = "s") -> Measurement:
     """Return a measurement that is not to be more than *limit*; None: there is no target."""
     target = "" if limit is None else f"at most {limit:g} {unit}".rstrip()
     reached = None if limit is None else median(ours) <= limit
-    return Measurement(what=what, unit=unit, ours=ours, target=target, reached=reached)
+    return Measurement(title=title, unit=unit, ours=ours, target=target, reached=reached)
 
 
-def slower(what: str, at_most_times: float | None, ours: Samples, against: Samples) -> Measurement:
+def slower(title: str, at_most_times: float | None, ours: Samples, against: Samples) -> Measurement:
     """Return a measurement that is not to take more than so many times as long as what it is compared with."""
     ratio = median(ours) / median(against)
     return Measurement(
-        what=what, unit="s", ours=ours, against=against, ratio=ratio,
+        title=title, unit="s", ours=ours, against=against, ratio=ratio,
         target="" if at_most_times is None else f"at most {at_most_times:g} times as long",
         reached=None if at_most_times is None else ratio <= at_most_times,
     )  # fmt: skip
 
 
-def faster(what: str, at_least_times: float | None, ours: Samples, against: Samples) -> Measurement:
+def faster(title: str, at_least_times: float | None, ours: Samples, against: Samples) -> Measurement:
     """Return a measurement that is to be so many times faster than what it is compared with."""
     ratio = median(against) / median(ours)
     return Measurement(
-        what=what, unit="s", ours=ours, against=against, ratio=ratio,
+        title=title, unit="s", ours=ours, against=against, ratio=ratio,
         target="" if at_least_times is None else f"at least {at_least_times:g} times faster",
         reached=None if at_least_times is None else ratio >= at_least_times,
     )  # fmt: skip

@@ -32,7 +32,7 @@ from vmtasks.providers.qemu.template import source_of
 from vmtasks.qemu import migration
 from vmtasks.qemu.argv import SSH_PORT, Wires, overlay_argv, qemu_argv
 from vmtasks.qemu.qmp import Qmp, ports_of
-from vmtasks.spec import EXCHANGE_BYTES, NOTE_AT, Machine
+from vmtasks.spec import NOTE_AT, TRANSFER_DISK_BYTES, Machine
 from vmtasks.ssh.connect import Address, ssh_line
 
 IMAGE, STOCK = "bookworm", "bookworm-stock"
@@ -79,9 +79,9 @@ def cold(runs: int) -> Rows:
             lambda: _ours(STOCK, cold=True).command_s,
             lambda: _by_hand(machine, launch, BootSource()).command_s,
         )
-    what = "cold boot to the first command; against "
-    yield faster(f"{what}a stock initrd", COLD_AT_LEAST_TIMES_FASTER, ours, stock)
-    yield slower(f"{what}QEMU and ssh by hand", None, ours, bare)
+    title = "cold boot to the first command; against "
+    yield faster(f"{title}a stock initrd", COLD_AT_LEAST_TIMES_FASTER, ours, stock)
+    yield slower(f"{title}QEMU and ssh by hand", None, ours, bare)
 
 
 def starts(runs: int) -> Rows:
@@ -114,8 +114,8 @@ def starts(runs: int) -> Rows:
         fork, fork_berth, origin = fork_of(checkpoint, BootOptions())
         forks, bare = _starts_in_turn(runs, lambda: _ours(checkpoint), lambda: _by_hand(fork, fork_berth, origin))
     effect = "keeps its ssh connection" if kept else "LOSES its ssh connection"
-    what = f"a running machine of 1 GiB stands still for a checkpoint, and {effect}"
-    yield at_most(what, STANDSTILL_AT_MOST_S, tuple(downtime_s))
+    title = f"a running machine of 1 GiB stands still for a checkpoint, and {effect}"
+    yield at_most(title, STANDSTILL_AT_MOST_S, tuple(downtime_s))
     yield at_most("a fork runs", FORK_RUNS_AT_MOST_S, _columns(forks)[0])
     yield slower("a fork runs; against bare QEMU", None, _columns(forks)[0], _columns(bare)[0])
 
@@ -129,8 +129,8 @@ def crowds() -> Rows:
         running_limit_s, pss_limit_mib = (
             (EIGHT_RUN_AT_MOST_S, EIGHT_PSS_AT_MOST_MIB) if size == CROWD[-1] else (None, None)
         )
-        what = f"{size} clones at once run" if size > 1 else "one clone runs, measured like the next ones"
-        yield at_most(what, running_limit_s, running_s)
+        title = f"{size} clones at once run" if size > 1 else "one clone runs, measured like the next ones"
+        yield at_most(title, running_limit_s, running_s)
         yield at_most(f"memory (PSS) of each of {size}", pss_limit_mib, pss_mib, unit="MiB")
 
 
@@ -212,11 +212,11 @@ def _by_hand(machine: Machine, launch: LaunchConfig, origin: BootSource) -> Star
         directory = Path(room)
         form = launch_form(machine, origin, directory)
         began_s = time.monotonic()
-        frozen = origin.frozen
-        over = frozen.disk if frozen else machine.disk
+        snapshot = origin.snapshot
+        over = snapshot.disk if snapshot else machine.disk
         subprocess.run(overlay_argv(over, "qcow2", form.disk), check=True)
-        with (directory / "exchange").open("wb") as exchange:
-            exchange.truncate(EXCHANGE_BYTES)
+        with (directory / "transfer").open("wb") as transfer_disk:
+            transfer_disk.truncate(TRANSFER_DISK_BYTES)
         ours, theirs = socket.socketpair()
         argv = qemu_argv(form, disk=form.disk, wires=Wires(control=f"socket,fd={theirs.fileno()}", console="null"))
         with (
@@ -227,10 +227,10 @@ def _by_hand(machine: Machine, launch: LaunchConfig, origin: BootSource) -> Star
             try:
                 qmp = Qmp(ours)
                 qmp.greet(_LIMIT_S)
-                if frozen:
-                    migration.load(qmp, str(frozen.state), lambda wait_s: _news_of(qmp, wait_s), _note(form))
+                if snapshot:
+                    migration.load(qmp, str(snapshot.state), lambda wait_s: _news_of(qmp, wait_s), _note(form))
                 running_s = time.monotonic() - began_s
-                port = ports_of(qmp.human("info usernet", limit_s=_LIMIT_S))[str(SSH_PORT)]
+                port = ports_of(qmp.human("info usernet", timeout_s=_LIMIT_S))[str(SSH_PORT)]
                 ssh = [*ssh_line(Address(port=port, access=launch.access)), "-o", "ConnectTimeout=1", "true"]
                 while subprocess.run(ssh, stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode:
                     if time.monotonic() - began_s > _LIMIT_S:
@@ -242,7 +242,7 @@ def _by_hand(machine: Machine, launch: LaunchConfig, origin: BootSource) -> Star
 
 def _note(form: Machine) -> tuple[str, int, str]:
     """Return what ours find as well: without it, the dozer would take its time from all else."""
-    return str(form.exchange), NOTE_AT, CloneIdentity(name=form.name).note
+    return str(form.transfer_disk), NOTE_AT, CloneIdentity(name=form.name).note
 
 
 def _news_of(qmp: Qmp, wait_s: float) -> None:

@@ -26,7 +26,7 @@ from vmtasks import (
     recipe,
 )
 
-PRODUCTS = "/srv/vmtasks-products"
+ARTIFACTS = "/srv/vmtasks-artifacts"
 """Where in the guest that which comes out is, out of reach of what the build may have left running."""
 
 # What programs print where there is no network; the messages about a server of the build's own that does not answer
@@ -99,15 +99,15 @@ def build_deb(
             dsc = "" if is_wished else _source_package(guest, tree)
             listing = _build(guest, tree, project, env, with_source=is_wished)
             found = _bring(guest, _beside(tree), listing, target)
-        products = [run.artifact(path) for path in found]
+        artifacts = [run.artifact(path) for path in found]
 
         def look() -> None:
             # The machine goes when lintian is done: a run that waits for another slot must not hold one all the while.
             with machine.pop_all():
-                _lintian(run, guest, project, [f"{PRODUCTS}/{listing}", *([dsc] if dsc else [])])
+                _lintian(run, guest, project, [f"{ARTIFACTS}/{listing}", *([dsc] if dsc else [])])
 
-        parallel(look, lambda: meanwhile(products))
-    return products
+        parallel(look, lambda: meanwhile(artifacts))
+    return artifacts
 
 
 def _provision(guest: Guest, needs: str, env: Mapping[str, str]) -> bool:
@@ -177,12 +177,12 @@ def _end_what_is_left(guest: Guest) -> None:
 
 def _bring(guest: Guest, workshop: str, listing: str, target: Path) -> list[Path]:
     """Bring out what a .changes file names, and it; all of it is what is named there."""
-    move = f"cd {workshop} && mv --target-directory={PRODUCTS} --"
+    move = f"cd {workshop} && mv --target-directory={ARTIFACTS} --"
     own = shlex.quote(listing)
-    made = changes.read(listing, guest.query(f"install -d {PRODUCTS} && {move} {own} && cat {PRODUCTS}/{own}"))
+    made = changes.read(listing, guest.query(f"install -d {ARTIFACTS} && {move} {own} && cat {ARTIFACTS}/{own}"))
     # One that is missing is told by what looks at all of them.
     guest.query(f"{move} {shlex.join(file.name for file in made)} 2>/dev/null; :")
-    guest.get(PRODUCTS, target)
+    guest.get(ARTIFACTS, target)
     return [*(changes.check(file, target) for file in made), changes.plain(target / listing)]
 
 
@@ -195,7 +195,7 @@ def _lintian(run: Run, guest: Guest, project: Project, files: list[str]) -> None
         return
     with run.case("lintian", continue_on_error=True, guest=guest):
         check = ["lintian", "--no-cfg", "--tag-display-limit=0", f"--fail-on={level}", *files]
-        result = guest.run(check, cwd=PRODUCTS, user="builder", warn=True)
+        result = guest.run(check, cwd=ARTIFACTS, user="builder", warn=True)
         if result.exited == _LINTIAN_BROKEN and _is_only_broken(result, level):
             named = ", ".join(sorted({f"{name} of {package}" for name, package in _unchecked(result)}))
             text = f"lintian has a bug that these packages meet, and could not check {named}"

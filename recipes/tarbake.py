@@ -116,16 +116,16 @@ def tarbake(run: Run, source: str = ".", out: str = "", image: str = "") -> list
         packed = [path for path in tops if release.is_tarball(path)]
         guest.succeed(["sh", "-c", _REPACK, "sh", *packed], cwd=tree, user="builder", env=env)
         chosen = release.choose(tops, project.name, project.version)
-        products: list[Path] = []
+        artifacts: list[Path] = []
         for path in sorted(made, key=lambda path: path != chosen):
             for tarball in guest.get(escape(path), target):
-                products += [run.artifact(tarball), run.write(*_checksum(tarball))]
+                artifacts += [run.artifact(tarball), run.write(*_checksum(tarball))]
         if chosen is None:
             names = ", ".join(path.rpartition("/")[2] for path in made)
             events.emit(events.Note(machine=guest.name, text=f"which of {names} is the release cannot be told"))
         else:
-            products.append(run.write(target / DIRECTORY, f"{tops[chosen]}\n"))
-    return products
+            artifacts.append(run.write(target / DIRECTORY, f"{tops[chosen]}\n"))
+    return artifacts
 
 
 def _stamps(guest: Guest, patterns: Iterable[str], *, first: str = "") -> dict[str, str]:

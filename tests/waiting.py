@@ -14,10 +14,10 @@ LIMIT_S = 60.0
 AGAIN_S = 0.1
 
 
-def until(what: str, look: Callable[[], Found], within_s: float = LIMIT_S) -> Found:
+def until(subject: str, look: Callable[[], Found], timeout_s: float = LIMIT_S) -> Found:
     """Return what *look* finds, as soon as it finds something."""
-    deadline = Deadline.after(within_s)
+    deadline = Deadline.after(timeout_s)
     while not (found := look()):
-        assert not deadline.passed, f"within {within_s:g} s there was no {what}"
+        assert not deadline.passed, f"within {timeout_s:g} s there was no {subject}"
         time.sleep(AGAIN_S)
     return found

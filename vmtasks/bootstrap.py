@@ -94,15 +94,15 @@ _ADMIN_PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"  # mkfs.ex
 class Unready(Exception):
     """Why this host cannot be made ready: a sentence, the lines that show it, and what to do."""
 
-    def __init__(self, sentence: str, *, evidence: Iterable[str] = (), hint: str = "") -> None:
-        super().__init__(sentence)
-        self.evidence = tuple(evidence)
+    def __init__(self, message: str, *, details: Iterable[str] = (), hint: str = "") -> None:
+        super().__init__(message)
+        self.details = tuple(details)
         self.hint = hint
 
 
-def say(sentence: str) -> None:
-    """Tell on standard error what goes on; standard output is for products."""
-    print(f"vmtasks: {sentence}", file=sys.stderr, flush=True)
+def say(message: str) -> None:
+    """Tell on standard error what goes on; standard output is for artifacts."""
+    print(f"vmtasks: {message}", file=sys.stderr, flush=True)
 
 
 # --- The system's packages ---------------------------------------------------------------------------------
@@ -184,19 +184,19 @@ def _install_command(packages: Sequence[str]) -> list[str]:
 def _install_with_apt(packages: Sequence[str], command: str) -> None:
     # Without lists the first try is pointless. With old ones it may ask for versions that are gone from
     # the mirror, so a failure is followed by one more try with new lists.
-    evidence: list[str] = []
+    details: list[str] = []
     tries = (False, True) if any(_APT_LISTS.glob("*_Packages*")) else (True,)
     for with_new_lists in tries:
         if with_new_lists:
             say("fetching the package lists: apt-get update")
-            evidence = last_words(_apt(["apt-get", "update"]).stdout)
+            details = last_words(_apt(["apt-get", "update"]).stdout)
         installed = _apt(_install_command(packages))
         if installed.returncode == 0:
             return
-        evidence += last_words(installed.stdout)
+        details += last_words(installed.stdout)
     raise Unready(
         "cannot install the missing packages: apt-get failed, and these are its last words",
-        evidence=evidence,
+        details=details,
         hint=f"see that the network and apt's sources work, then try again, or run: {command}",
     )
 
@@ -304,7 +304,7 @@ def _step(purpose: str, argv: Sequence[str]) -> None:
     if done.returncode:
         raise Unready(
             f"cannot {purpose}: {shlex.join(argv[:3])} … ended with status {done.returncode}",
-            evidence=last_words(done.stdout),
+            details=last_words(done.stdout),
             hint="once that is fixed, the same make goes on from here",
         )
 
@@ -393,7 +393,7 @@ def main(arguments: Sequence[str]) -> int:
         make_ready(ROOT, extras)
     except Unready as problem:
         say(str(problem))
-        for line in problem.evidence:
+        for line in problem.details:
             print(f"  | {line}", file=sys.stderr)
         say(problem.hint)
         return os.EX_UNAVAILABLE

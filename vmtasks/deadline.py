@@ -11,13 +11,13 @@ class Deadline:
     """A point on the monotonic clock (seconds); infinity means that there is no limit."""
 
     at_s: float
-    limit_s: float
+    timeout_s: float
 
     @classmethod
-    def after(cls, limit_s: float | None) -> Deadline:
-        """Return the deadline that lies *limit_s* seconds ahead; None or 0 is no limit."""
-        limit = limit_s or float("inf")
-        return cls(at_s=time.monotonic() + limit, limit_s=limit)
+    def after(cls, timeout_s: float | None) -> Deadline:
+        """Return the deadline that lies *timeout_s* seconds ahead; None or 0 is no limit."""
+        limit = timeout_s or float("inf")
+        return cls(at_s=time.monotonic() + limit, timeout_s=limit)
 
     @property
     def passed(self) -> bool:

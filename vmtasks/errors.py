@@ -3,18 +3,18 @@
 ::
 
     VmtasksError
-    ├── UsageError           64   the caller asked for something that cannot be: mend the call or the file
-    ├── TestFailed            1   the project's own commands failed: mend the project
-    │   ├── CommandFailed     1   ... and this is the command that did
-    │   └── GuestLost         1   ... the guest went away by its own doing: it powered off, panicked, cut its network
-    ├── NothingTested         8   nothing failed, and nothing that tells anything was tested
-    ├── InfrastructureError       the machinery, not the project: look at the host, or try again
-    │   ├── HostError        69   this host cannot: no QEMU, no disk space, no network while baking
-    │   │   └── StillRunning 69   ... or it had to end a machine that was to power itself off
-    │   ├── BootError        69   the guest never answered, panicked, or its QEMU died
-    │   └── ConnectionLost   69   the guest answered, and then no longer did
-    ├── TimedOut            124   a limit that somebody set has passed
-    └── Interrupted         130   Ctrl-C, or a signal to the same end
+    ├── UsageError               64   the caller asked for something that cannot be: mend the call or the file
+    ├── TestFailed                1   the project's own commands failed: mend the project
+    │   ├── CommandFailed         1   ... and this is the command that did
+    │   └── GuestLost             1   ... the guest went away by its own doing: powered off, panicked, cut its network
+    ├── NothingTested             8   nothing failed, and nothing that tells anything was tested
+    ├── InfrastructureError           the machinery, not the project: look at the host, or try again
+    │   ├── HostError            69   this host cannot: no QEMU, no disk space, no network while baking
+    │   │   └── ShutdownTimedOut 69   ... or it had to end a machine that was to power itself off
+    │   ├── BootError            69   the guest never answered, panicked, or its QEMU died
+    │   └── ConnectionLost       69   the guest answered, and then no longer did
+    ├── TimedOut                124   a limit that somebody set has passed
+    └── Interrupted             130   Ctrl-C, or a signal to the same end
 
 The numbers are those of sysexits.h (64, 69), autopkgtest(1) (8), timeout(1) (124) and the shell (128 + SIGINT). All of
 them are ``invoke.Exit``, so that ``inv`` ends with a sentence and a status instead of a traceback.
@@ -106,18 +106,18 @@ class VmtasksError(Exit):
         lines = (message, *(f"  {line}" for line in details), *([hint] if hint else []))
         # The output of a guest or its console must not control the terminal.
         super().__init__(message=_CONTROL.sub("?", "\n".join(lines)), code=self.outcome.exit_code)
-        self._sentence = message
+        self._message = message
         self.details = details
         self.hint = hint
 
     def __str__(self) -> str:
-        return self._sentence
+        return self._message
 
     @property
     def sentence(self) -> str:
         """What ``str(error)`` is; before 0.2."""
         renamed("error.sentence", "str(error)")
-        return self._sentence
+        return self._message
 
     @property
     def evidence(self) -> tuple[str, ...]:
@@ -177,7 +177,7 @@ class HostError(InfrastructureError):
     outcome = Outcome.HOST
 
 
-class StillRunning(HostError):
+class ShutdownTimedOut(HostError):
     """A machine whose disk is kept did not power itself off: what its guest had not written yet is lost."""
 
 

@@ -15,13 +15,14 @@ Hardware = Literal["lean", "pc"]
 """What our own images need and no more, or what QEMU takes for a PC: IDE disks, a VGA card."""
 LOCAL = "local"
 """What this host is called where machines may be elsewhere."""
-EXCHANGE_SERIAL = "vmtasks-exchange"
-"""By which a guest knows the disk that files travel on; virtio has room for 20 bytes."""
-EXCHANGE_BYTES = 32 * 1024**3
+TRANSFER_DISK_SERIAL = "vmtasks-transfer"
+"""By which a guest knows the disk that files travel on; virtio has room for 20 bytes. A part of the key of templates:
+what runs in one looks for this name."""
+TRANSFER_DISK_BYTES = 32 * 1024**3
 """How large that disk is; it is sparse, and empty but for the moments of a transfer."""
 MAKER = "-template"
 """What the name of a machine ends in that a template is made of."""
-NOTE_AT = EXCHANGE_BYTES - 4096
+NOTE_AT = TRANSFER_DISK_BYTES - 4096
 """Where on that disk a copied machine finds its identity."""
 
 
@@ -58,7 +59,7 @@ class Ram:
 class GroupCard:
     """A second network card, on the network of a group of machines.
 
-    What is frozen has it without its address and its socket: each copy is given its own.
+    What is saved has it without its address and its socket: each copy is given its own.
     """
 
     mac: str = "56:6d:74:00:00:00"
@@ -98,11 +99,11 @@ class Machine:
     ephemeral: bool = True
     """Whether the disk is thrown away at the end, so that nothing need survive a power cut."""
     ram: Ram | None = None
-    """None: memory of no file, which cannot be frozen."""
+    """None: memory of no file, which cannot be saved."""
     waits: bool = False
-    """Whether it stands still until a frozen state is given to it."""
-    exchange: Path | None = None
-    """A raw disk of :data:`EXCHANGE_BYTES` through which files travel; None: they go over ssh."""
+    """Whether it stands still until a saved state is given to it."""
+    transfer_disk: Path | None = None
+    """A raw disk of :data:`TRANSFER_DISK_BYTES` through which files travel; None: they go over ssh."""
     group_card: GroupCard | None = None
     """None: it is alone."""
     extra_args: tuple[str, ...] = ()

@@ -17,7 +17,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # this is read where each import is waited for
@@ -36,9 +35,10 @@ _YEAR_9999_S = 253_370_764_800
 
 def read(path: Path, shape: Shape) -> Any:  # noqa: ANN401 - what the shape says
     """Return what a file holds; None if there is no such file, or not of that shape in it."""
+    from vmtasks.regular_file import open_regular  # a supervisor parses, and opens none
+
     try:
-        # Not to wait for the other end of a FIFO.
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        fd = open_regular(path)
     except (OSError, ValueError):
         return None
     try:
@@ -48,10 +48,8 @@ def read(path: Path, shape: Shape) -> Any:  # noqa: ANN401 - what the shape says
 
 
 def read_open(fd: int, shape: Shape) -> Any:  # noqa: ANN401 - what the shape says
-    """Return what an open file holds, from where it is; None as with :func:`read`."""
+    """Return what an open regular file holds, from where it is; None as with :func:`read`."""
     try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            return None
         with os.fdopen(fd, "rb", closefd=False) as file:
             return parse(file.read(LIMIT_BYTES), shape)
     except OSError:

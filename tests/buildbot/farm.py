@@ -95,11 +95,11 @@ class Farm:
             "VMTASKS": str(self.home / "vmtasks"),
             "REST_S": str(self.rest_s),
             "PORT": f"tcp:{self.ports.get('BuildbotSite', 0)}:interface=127.0.0.1",
-            "PRODUCTS_URL": "http://products.example",
+            "ARTIFACTS_URL": "http://artifacts.example",
         }
         log = self._start("master", "buildbot", environ)
-        said = until("port", lambda: re.search(r"BuildbotSite starting on (\d+)", log()))
-        self.ports["BuildbotSite"] = int(said[1])
+        match = until("port", lambda: re.search(r"BuildbotSite starting on (\d+)", log()))
+        self.ports["BuildbotSite"] = int(match[1])
         until("master that runs", lambda: "BuildMaster is running" in log())
 
     def start_worker(self, name: str = "big", **environ: str) -> None:
@@ -247,12 +247,12 @@ class Farm:
             stdout=subprocess.DEVNULL,
         )
 
-        def said() -> str:
+        def output() -> str:
             text = log.read_bytes()[begin:].decode() if log.exists() else ""
             assert process.poll() is None, text
             return text
 
-        return said
+        return output
 
 
 def _call(*argv: str) -> None:

@@ -15,12 +15,12 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from vmtasks.integrations.buildbot.worker_machine import Order
+from vmtasks.integrations.buildbot.worker_machine import WorkerConfig
 
 
 def main() -> None:
     home = Path(sys.argv[1])
-    order = Order(**json.loads(sys.stdin.readline()))
+    config = WorkerConfig(**json.loads(sys.stdin.readline()))
     told = home / "vmtasks/behaviour"
     behaviour, _, rest = told.read_text().partition(" ")
     told.write_text(rest or behaviour)
@@ -32,7 +32,7 @@ def main() -> None:
         if behaviour == "usage":
             select.select(ended, [], [], 1.5)
         if behaviour in {"usage", "host", "boot"}:
-            say("failed", outcome=behaviour, said=f"cannot boot: {behaviour}")
+            say("failed", outcome=behaviour, message=f"cannot boot: {behaviour}")
         elif behaviour == "slot":
             select.select(ended, [], [])
         else:
@@ -40,14 +40,14 @@ def main() -> None:
             if behaviour == "silent":
                 select.select(ended, [], [])
             else:
-                run(order, machine / "worker", behaviour)
+                run(config, machine / "worker", behaviour)
     finally:
         shutil.rmtree(machine)
 
 
-def run(order: Order, directory: Path, behaviour: str) -> None:
+def run(config: WorkerConfig, directory: Path, behaviour: str) -> None:
     """Run the worker until it ends or our standard input does."""
-    (directory / "buildbot.tac").write_text(at_socket(order))
+    (directory / "buildbot.tac").write_text(at_socket(config))
     argv = [Path(sys.executable).with_name("buildbot-worker"), "start", "--nodaemon", directory]
     environ = {**os.environ, "BEHAVIOUR": behaviour}
     with subprocess.Popen(argv, env=environ, stdin=subprocess.DEVNULL, stdout=2) as worker:
@@ -58,10 +58,10 @@ def run(order: Order, directory: Path, behaviour: str) -> None:
         worker.kill()
 
 
-def at_socket(order: Order) -> str:
+def at_socket(config: WorkerConfig) -> str:
     """Return a worker's configuration for the master's UNIX socket itself: no ssh leads a directory there."""
-    tac = order.tac().replace("'127.0.0.1', 9989", "None, None")
-    return tac.replace("protocol='pb'", f"protocol='pb', connection_string='unix:{order.master}'")
+    tac = config.tac().replace("'127.0.0.1', 9989", "None, None")
+    return tac.replace("protocol='pb'", f"protocol='pb', connection_string='unix:{config.master}'")
 
 
 def say(event: str, **more: str) -> None:

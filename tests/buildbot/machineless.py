@@ -48,9 +48,9 @@ def test_in_vm(run: Run, source: str = ".", image: str = "") -> None:  # noqa: P
         log.write_text("all is well\n")
         if behaviour == "fail":
             raise TestFailed("`make check` on test ended with status 1")
-    product = run.output_dir("") / "hello.tar.gz"
-    product.write_text("a product")
-    run.artifact(product)
+    artifact = run.output_dir("") / "hello.tar.gz"
+    artifact.write_text("an artifact")
+    run.artifact(artifact)
 
 
 @contextmanager
@@ -58,7 +58,7 @@ def a_machine(run: Run, name: str) -> Iterator[MachineWatch]:
     """Wait for a slot, and have a machine in it."""
     plan = plan_in(run.directory.absolute())
     limit = HostSettings.load().machines
-    slot = plan.slot._replace(directory=os.environ["QUEUE"], machines=limit, what=f"{run.recipe} of {name}")
+    slot = plan.slot._replace(directory=os.environ["QUEUE"], machines=limit, purpose=f"{run.recipe} of {name}")
     plan = plan._replace(slot=slot)
     with supervised(plan, log=run.directory / "supervisor.log") as client:
         news = MachineWatch(client, "test", Path(plan.console or os.devnull))

@@ -29,7 +29,7 @@ def test_masters_find_what_is_ours_among_their_plugins() -> None:
     assert (steps.VmTask, worker.VMLatentWorker, util.bakes) == (VmTask, VMLatentWorker, bakes)
 
 
-def test_a_run_that_passes_shows_its_logs_and_hands_over_its_products(farm: Farm) -> None:
+def test_a_run_that_passes_shows_its_logs_and_hands_over_its_artifacts(farm: Farm) -> None:
     request = farm.force(BUILDER, "pass")
     assert [results for results, _ in farm.ended(request)] == ["success"]
     (build,) = farm.builds(request)
@@ -41,17 +41,17 @@ def test_a_run_that_passes_shows_its_logs_and_hands_over_its_products(farm: Farm
     assert log_dir["test-console.log"].count("\N{GREEK SMALL LETTER ALPHA}") == 40_000
     assert json.loads(log_dir["result.json"])["outcome"] == "passed"
     assert "junit.xml" in log_dir
-    product = farm.home / f"master/products/{BUILDER}/{build['number']}/hello.tar.gz"
-    assert product.read_text() == "a product"
+    artifact = farm.home / f"master/artifacts/{BUILDER}/{build['number']}/hello.tar.gz"
+    assert artifact.read_text() == "an artifact"
     (upload,) = (step for step in farm.get(f"builds/{build['buildid']}/steps") if step["name"] == "upload")
-    assert upload["urls"] == [{"name": "products", "url": f"http://products.example/{BUILDER}/{build['number']}/"}]
+    assert upload["urls"] == [{"name": "artifacts", "url": f"http://artifacts.example/{BUILDER}/{build['number']}/"}]
 
 
 def test_a_failing_test_is_a_failure_at_once(farm: Farm) -> None:
     request = farm.force(BUILDER, "fail")
-    ((results, said),) = farm.ended(request)
+    ((results, text),) = farm.ended(request)
     assert results == "failure"
-    assert "test-in-vm: `make check` on test ended with status 1" in said
+    assert "test-in-vm: `make check` on test ended with status 1" in text
     (build,) = farm.builds(request)
     where, rerun = farm.logs(farm.step(build))["rerun"].splitlines()
     assert rerun == "make test-in-vm PROJECT=../project IMAGE=bookworm"
@@ -69,15 +69,15 @@ def test_no_page_shows_the_environment_of_a_worker(farm: Farm) -> None:
 
 
 def test_results_that_cannot_be_read_are_an_exception(farm: Farm) -> None:
-    ((results, said),) = farm.ended(farm.force("build-deb-trixie"))
+    ((results, text),) = farm.ended(farm.force("build-deb-trixie"))
     assert results == "exception"
-    assert "make build-deb ended with status 0 and results that cannot be read (result.json)" in said
+    assert "make build-deb ended with status 0 and results that cannot be read (result.json)" in text
 
 
 def test_infrastructure_is_tried_again_and_then_passes(farm: Farm) -> None:
-    (first, said), (second, _) = farm.ended(farm.force(BUILDER, "host pass"))
+    (first, text), (second, _) = farm.ended(farm.force(BUILDER, "host pass"))
     assert (first, second) == ("retry", "success")
-    assert "test-in-vm: cannot make a disk: no room (attempt 1 of 3); big takes no build for 0." in said
+    assert "test-in-vm: cannot make a disk: no room (attempt 1 of 3); big takes no build for 0." in text
 
 
 def test_a_host_that_fails_at_once_does_not_take_all_attempts(tmp_path: Path) -> None:
@@ -96,16 +96,16 @@ def test_stop_ends_the_run_in_order(farm: Farm) -> None:
     assert farm.step(build)["state_string"] == "test: boot (bookworm)"
     until("console, while it runs", lambda: "test-console.log" in farm.logs(farm.step(build)))
     farm.control(f"builds/{build['buildid']}", "stop", reason="enough")
-    ((results, said),) = farm.ended(request)
+    ((results, text),) = farm.ended(request)
     assert results == "cancelled"
-    assert "enough" in said
+    assert "enough" in text
     assert json.loads(farm.logs(farm.step(build))["result.json"])["outcome"] == "interrupted"
 
 
 def test_a_time_limit_is_a_failure(farm: Farm) -> None:
-    ((results, said),) = farm.ended(farm.force(BUILDER, "wait", limit_s=10))
+    ((results, text),) = farm.ended(farm.force(BUILDER, "wait", limit_s=10))
     assert results == "failure"
-    assert "test-in-vm: a limit of the build step has passed" in said
+    assert "test-in-vm: a limit of the build step has passed" in text
 
 
 def test_a_limit_that_passes_while_others_have_the_slots_says_nothing_of_the_project(farm: Farm) -> None:
@@ -114,9 +114,9 @@ def test_a_limit_that_passes_while_others_have_the_slots_says_nothing_of_the_pro
         slot.wait(lambda _: None)
         request = farm.force(BUILDER, "machine", limit_s=15)
         until("second attempt", lambda: len(farm.builds(request)) > 1)
-    (first, said), *others = farm.ended(request)
+    (first, text), *others = farm.ended(request)
     assert first == "retry"
-    assert "test-in-vm: no slot was free within the step's limit (attempt 1 of 3)" in said
+    assert "test-in-vm: no slot was free within the step's limit (attempt 1 of 3)" in text
     assert others[-1][0] == "success"
 
 
@@ -150,16 +150,16 @@ def test_a_build_whose_master_is_restarted_is_made_again(farm: Farm, kill: bool)
 
 
 def test_infrastructure_is_given_up_in_the_end(farm: Farm) -> None:
-    *retries, (last, said) = farm.ended(farm.force(BUILDER, "host"))
+    *retries, (last, text) = farm.ended(farm.force(BUILDER, "host"))
     assert [results for results, _ in retries] == ["retry", "retry"]
     assert last == "exception"
-    assert "(attempt 3 of 3)" in said
+    assert "(attempt 3 of 3)" in text
 
 
 def test_a_target_that_leaves_no_results_is_an_exception(farm: Farm) -> None:
-    ((results, said),) = farm.ended(farm.force("build-deb-bookworm"))
+    ((results, text),) = farm.ended(farm.force("build-deb-bookworm"))
     assert results == "exception"
-    assert "make build-deb ended with status 2 and no results" in said
+    assert "make build-deb ended with status 2 and no results" in text
 
 
 @pytest.mark.parametrize(("behaviour", "results"), [("pass", "success"), ("fail", "failure"), ("host", "exception")])
@@ -209,9 +209,9 @@ def test_a_password_that_is_missing_or_that_others_may_read_is_refused(
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what Buildbot imports
-def test_without_a_web_server_for_products_there_is_no_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_web_server_for_artifacts_there_is_no_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROJECT", "https://example.org/parrot.git")
-    monkeypatch.delenv("PRODUCTS_URL", raising=False)
+    monkeypatch.delenv("ARTIFACTS_URL", raising=False)
     for name in ("web-password", "password-big"):
         (tmp_path / name).touch(0o600)
     config = FileLoader(str(tmp_path), str(ROOT / "examples/buildbot/master.cfg")).loadConfig()

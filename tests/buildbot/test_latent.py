@@ -38,7 +38,7 @@ def working(farm: Farm, request: int) -> int:
     return int((machine / "worker/pid").read_text())
 
 
-def said(farm: Farm, request: int) -> str:
+def text_of(farm: Farm, request: int) -> str:
     """Return what was said of the preparations of a request's builds."""
     steps = [farm.step(build, "worker_preparation") for build in farm.builds(request)]
     return "".join(text for step in steps for text in farm.logs(step).values())
@@ -59,38 +59,38 @@ def test_each_build_has_a_machine_of_its_own_which_is_gone_afterwards(farm: Farm
 def test_a_machine_that_does_not_boot_is_tried_again_and_says_why(farm: Farm) -> None:
     request = farm.force("patient", "boot pass")
     assert results(farm, request) == ["retry", "success"]
-    assert "cannot boot: boot" in said(farm, request)
+    assert "cannot boot: boot" in text_of(farm, request)
 
 
 def test_a_machine_that_never_boots_is_given_up(farm: Farm) -> None:
     request = farm.force("patient", "boot")
     assert results(farm, request) == ["retry", "retry", "exception"]
-    assert "cannot boot: boot" in said(farm, request)
+    assert "cannot boot: boot" in text_of(farm, request)
 
 
 def test_a_machine_that_is_lost_in_every_build_is_given_up(farm: Farm) -> None:
     request = farm.force("patient", "die")
     assert results(farm, request) == ["retry", "retry", "retry", "exception"]
-    assert "patient: given up after 3 builds that ended in RETRY" in said(farm, request)
+    assert "patient: given up after 3 builds that ended in RETRY" in text_of(farm, request)
 
 
 def test_a_host_that_cannot_is_not_asked_again_and_says_why(farm: Farm) -> None:
     request = farm.force("machine")
     assert results(farm, request) == ["exception"]
     cache = farm.home / "master/web-password"
-    assert f"machine: cannot write to the cache {cache}/images: Not a directory" in said(farm, request)
+    assert f"machine: cannot write to the cache {cache}/images: Not a directory" in text_of(farm, request)
 
 
 def test_what_cannot_be_is_not_asked_for_again_and_waiting_for_a_slot_has_no_limit(farm: Farm) -> None:
     request = farm.force("hasty", "usage")
     assert results(farm, request) == ["exception"]
-    assert "cannot boot: usage" in said(farm, request)
+    assert "cannot boot: usage" in text_of(farm, request)
 
 
 def test_a_worker_that_never_calls_is_given_up(farm: Farm) -> None:
     request = farm.force("hasty", "silent usage")
     assert results(farm, request) == ["retry", "exception"]
-    assert "the worker did not call the master within 1 s" in said(farm, request)
+    assert "the worker did not call the master within 1 s" in text_of(farm, request)
 
 
 def test_a_build_that_waits_for_a_slot_says_so_and_can_be_stopped(farm: Farm) -> None:

@@ -52,15 +52,15 @@ class Host:
         """Take the one slot."""
         return Claim(SOMEBODY, 100, Limits(machines=1, memory_mib=1000), directory=str(self.queue))
 
-    def queued(self, *whats: str) -> None:
+    def queued(self, *purposes: str) -> None:
         """Wait until these and nobody else have a machine or wait for one, in this order."""
-        until(f"queue of {whats}", lambda: tuple(ticket.what for ticket in tickets(str(self.queue))) == whats)
+        until(f"queue of {purposes}", lambda: tuple(ticket.purpose for ticket in tickets(str(self.queue))) == purposes)
 
-    def enough(self, what: str) -> Path:
+    def enough(self, purpose: str) -> Path:
         """Have a run go on to its end as soon as it has a machine; return the file that says so."""
-        said = self.queue.with_name(what.rpartition(" ")[2])
-        said.touch()
-        return said
+        path = self.queue.with_name(purpose.rpartition(" ")[2])
+        path.touch()
+        return path
 
     @contextmanager
     def watched(self) -> Iterator[list[tuple[str, ...]]]:
@@ -70,7 +70,7 @@ class Host:
 
         def watch() -> None:
             while not over.wait(LOOK_S):
-                running = tuple(ticket.what for ticket in tickets(str(self.queue)) if ticket.state == RUNNING)
+                running = tuple(ticket.purpose for ticket in tickets(str(self.queue)) if ticket.state == RUNNING)
                 if running and [running] != had[-1:]:
                     had.append(running)
 
@@ -160,8 +160,8 @@ def line(host: Host, farms: list[Farm], tmp_path: Path) -> Iterator[tuple[Claim,
             otter = build(otters)
             host.queued(SOMEBODY, PARROT, NEWT, OTTER)
             yield slot, parrot, newt, otter
-    for what in LINE:
-        host.enough(what).unlink()
+    for purpose in LINE:
+        host.enough(purpose).unlink()
 
 
 Line = tuple[Claim, Request, Developer, Request]
@@ -173,11 +173,11 @@ def test_each_has_the_machine_in_turn_and_is_told_whom_it_waits_for(host: Host, 
         until("machine of somebody's", lambda: had)
         waiting = [parrot, newt, otter]
         end = slot.release
-        for turn, what in enumerate(LINE, start=1):
+        for turn, purpose in enumerate(LINE, start=1):
             until("words", lambda turn=turn: all(len(one.told()) == turn for one in waiting))
             end()
-            until(f"machine for {what}", lambda what=what: had[-1] == (what,))
-            end = partial(host.enough, what)
+            until(f"machine for {purpose}", lambda purpose=purpose: had[-1] == (purpose,))
+            end = partial(host.enough, purpose)
             del waiting[0]
         end()
         host.queued()
@@ -201,8 +201,8 @@ def test_those_who_are_killed_while_they_wait_are_waited_for_no_more(host: Host,
         until("machine", lambda: had[-1:] == [(OTTER,)])
         farms[0].start_worker()
         host.queued(OTTER, PARROT)
-        for what in (OTTER, PARROT):
-            host.enough(what)
+        for purpose in (OTTER, PARROT):
+            host.enough(purpose)
         host.queued()
     assert had == [(SOMEBODY,), (OTTER,), (PARROT,)]
     assert otter.results() == ["success"]

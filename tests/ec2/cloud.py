@@ -51,9 +51,9 @@ def with_tagged_snapshot(self, instance_id, *arguments, tag_specifications):
     if (disk := disks / instance_id).exists():  # there is a machine
         subprocess.run(["cp", "--archive", f"{disk}/.", disks / image.id], check=True)
         (disks / f"{image.id}.base").write_text((disks / f"{instance_id}.base").read_text())
-    for said in tag_specifications:
-        if said not in known:
-            image.ebs_snapshot.add_tags({tag["Key"]: tag["Value"] for tag in said["Tags"]})
+    for one in tag_specifications:
+        if one not in known:
+            image.ebs_snapshot.add_tags({tag["Key"]: tag["Value"] for tag in one["Tags"]})
     return image
 
 AmiBackend.create_image = with_tagged_snapshot  # which refuses them otherwise
@@ -180,9 +180,9 @@ class Cloud:
                     self._machines[name].kill()
 
     def _boot(self, instance: Mapping[str, Any], tree: Path) -> subprocess.Popen[bytes]:
-        said = self.cloud_config(instance["InstanceId"])
-        assert said["disable_root"] is False
-        (user,) = said["users"]
+        config = self.cloud_config(instance["InstanceId"])
+        assert config["disable_root"] is False
+        (user,) = config["users"]
         assert user["name"] == "root"
         room = self.rooms / instance["InstanceId"]
         room.mkdir()
@@ -194,7 +194,7 @@ class Cloud:
         facts = {
             "address": instance["PublicIpAddress"],
             "authorized_key": user["ssh_authorized_keys"][0],
-            "host_key": self.host_key or said["ssh_keys"]["ed25519_private"],
+            "host_key": self.host_key or config["ssh_keys"]["ed25519_private"],
             "link": f"vmt{instance['InstanceId'][-10:]}",
             "outside": str(os.getpid()),
             "room": str(room),

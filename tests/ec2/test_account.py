@@ -231,7 +231,7 @@ def test_a_sweep_goes_on_after_what_cannot_be_removed_and_tells_of_it(api: Cloud
     api.client.create_tags(Resources=[image], Tags=PASSED[0]["Tags"])
     swept: list[str] = []
     with pytest.raises(HostError, match=rf"cannot end instance {stays['InstanceId']}"):
-        swept.extend(what.split()[1] for what in Ec2Client(REGION).sweep())
+        swept.extend(line.split()[1] for line in Ec2Client(REGION).sweep())
     assert swept == [goes["InstanceId"], image]
 
 
@@ -274,5 +274,5 @@ def test_what_somebody_else_has_removed_is_no_trouble(api: Cloud, checkpointer: 
     (snapshot,) = checkpointer.account.snapshots()
     api.client.deregister_image(ImageId=checkpoint.id)
     api.client.create_tags(Resources=[snapshot.id], Tags=PASSED[0]["Tags"])
-    assert [what.split()[1] for what in Late(REGION).sweep()] == [snapshot.id]
+    assert [line.split()[1] for line in Late(REGION).sweep()] == [snapshot.id]
     assert checkpoint.drop()

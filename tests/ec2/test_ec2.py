@@ -20,7 +20,7 @@ from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError, CommandFailed, ConnectionLost, HostError, TimedOut, UsageError
 from vmtasks.image.baked import key_of
 from vmtasks.image.definition import find
-from vmtasks.providers.apply_image import MARK
+from vmtasks.providers.apply_image import APPLIED_LAYERS
 from vmtasks.providers.ec2.client import Ec2Client
 from vmtasks.providers.ec2.provider import Ec2
 from vmtasks.run.options import RecipeOptions
@@ -71,7 +71,7 @@ def test_a_machine_comes_does_its_work_and_is_gone(cloud: Cloud, tmp_path: Path)
     heard: list[events.Event] = []
     with events.listening(heard.append), boot("plain", on="ec2", name="one", purpose="a test") as guest:
         assert guest.succeed(["cat", "/etc/debian_version"]).startswith("12.")
-        assert guest.query(["cat", MARK]).strip() == key_of(find("plain"))
+        assert guest.query(["cat", APPLIED_LAYERS]).strip() == key_of(find("plain"))
         (instance,) = cloud.instances()
         assert instance["State"]["Name"] == "running"
         assert keys(tmp_path)
@@ -120,7 +120,7 @@ def test_an_instance_ends_itself_and_takes_its_disk_along(cloud: Cloud) -> None:
     assert not cloud.client.describe_volumes()["Volumes"]
 
 
-def test_a_layer_is_furnished_and_what_it_says_of_ec2_goes_over_its_parents(cloud: Cloud, images: Path) -> None:
+def test_a_layer_is_applied_and_what_it_says_of_ec2_goes_over_its_parents(cloud: Cloud, images: Path) -> None:
     (images / "own.toml").write_text(OWN)
     with boot("own", on="ec2") as guest:
         assert guest.succeed(["cat", "/srv/seen"]) == "greeting\t1.0\n"
@@ -153,8 +153,8 @@ def test_a_signal_ends_a_machine_that_has_not_answered_yet(api: Cloud, tmp_path:
     with calls() as caller:
         api.has_instances(1)
         caller.send_signal(number)
-        _, said = caller.communicate(timeout=LIMIT_S)
-    assert b"interrupted by" in said
+        _, stderr = caller.communicate(timeout=LIMIT_S)
+    assert b"interrupted by" in stderr
     assert api.states() == ["terminated"]
     assert not keys(tmp_path)
 
@@ -177,9 +177,9 @@ def test_what_a_killed_process_has_left_is_swept_once_its_time_has_passed(
     rows = capsys.readouterr().out.splitlines()
     assert [row.split()[0] for row in rows] == ["STATE", "running", "running"]
     deadline = Deadline.after(LIMIT_S)
-    while (said := swept(capsys)) == "nothing to sweep\n":
+    while (output := swept(capsys)) == "nothing to sweep\n":
         assert not deadline.passed
-    assert said.startswith("swept instance i-")
+    assert output.startswith("swept instance i-")
     assert sorted(api.states()) == ["running", "terminated"]
     while keys(tmp_path):
         assert not deadline.passed, "the keys are still there"
@@ -316,7 +316,7 @@ def test_a_checkpoint_is_an_ami_and_leaves_nothing(cloud: Cloud) -> None:
     before = there()
     with boot("plain", on="ec2", forkable=True) as guest:
         assert guest.can_fork
-        guest.succeed(["rm", MARK])
+        guest.succeed(["rm", APPLIED_LAYERS])
         checkpoint = guest.checkpoint("as it was")
         assert (checkpoint.name, checkpoint.on) == ("as it was", "ec2")
         account = Ec2Client.at("ec2")
@@ -324,7 +324,9 @@ def test_a_checkpoint_is_an_ami_and_leaves_nothing(cloud: Cloud) -> None:
         assert image.claim == snapshot.claim
         with boot(checkpoint, name="beside") as other:
             assert [one["ImageId"] for one in cloud.instances()] == [before[0].pop(), image.id]
-            assert other.run(["test", "-e", MARK], warn=True).exited, "what is on the disk need not be done again"
+            assert other.run(["test", "-e", APPLIED_LAYERS], warn=True).exited, (
+                "what is on the disk need not be done again"
+            )
     before = (there()[0] - {image.id}, before[1])
     assert checkpoint.drop()
     assert there() == before
@@ -337,7 +339,7 @@ def test_a_checkpoint_that_nobody_drops_is_swept(cloud: Cloud) -> None:
     assert not list(account.sweep())
     for thing in (*account.images(), *account.snapshots()):
         cloud.client.create_tags(Resources=[thing.id], Tags=[{"Key": "vmtasks:until", "Value": "2001-01-01T00:00:00Z"}])
-    (said,) = account.sweep()
-    assert said.startswith("AMI ami-")
-    assert said.endswith(", forgotten")
+    (text,) = account.sweep()
+    assert text.startswith("AMI ami-")
+    assert text.endswith(", forgotten")
     assert account.images() == account.snapshots() == []

@@ -122,10 +122,10 @@ def rows_of(junit: str) -> Iterator[Row]:
     """Yield what came of each test, by its docstring: a pure function of a JUnit file's text."""
     for case in ET.fromstring(junit).iter("testcase"):  # noqa: S314 - our own pytest's
         name, _, parameter = case.get("name", "").partition("[")
-        said = (getattr(proof, name).__doc__ or name).replace("{other}", parameter.rstrip("]"))
+        says = (getattr(proof, name).__doc__ or name).replace("{other}", parameter.rstrip("]"))
         failed = any(case.find(kind) is not None for kind in ("failure", "error"))
         verdict = "failed" if failed else "skipped" if case.find("skipped") is not None else "passed"
-        yield Row(says=said, verdict=verdict, duration_s=float(case.get("time", "0")))
+        yield Row(says=says, verdict=verdict, duration_s=float(case.get("time", "0")))
 
 
 def page(before: str, facts: dict[str, str], rows: list[Row]) -> str:

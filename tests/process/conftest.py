@@ -28,11 +28,11 @@ def ended() -> Iterator[Callable[..., bool]]:
     with ExitStack() as stack:
         watched: dict[int, int] = {}
 
-        def ended(pid: int, within_s: float = LIMIT_S) -> bool:
+        def ended(pid: int, timeout_s: float = LIMIT_S) -> bool:
             if pid not in watched:
                 watched[pid] = os.pidfd_open(pid)
                 stack.callback(os.close, watched[pid])
-            return bool(select.select([watched[pid]], [], [], within_s)[0])
+            return bool(select.select([watched[pid]], [], [], timeout_s)[0])
 
         yield ended
 

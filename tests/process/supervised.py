@@ -36,7 +36,9 @@ WIRES = (
 
 def plan_in(home: Path, script: Script | None = None, *, claim_mib: int = 100, **more: Any) -> Plan:
     """Return a plan whose QEMU is the fake one, and whose files and queue for slots are in *home*."""
-    slot = SlotRequest(machines=1, memory_mib=1000, claim_mib=claim_mib, what="a test", directory=str(home / "queue"))
+    slot = SlotRequest(
+        machines=1, memory_mib=1000, claim_mib=claim_mib, purpose="a test", directory=str(home / "queue")
+    )
     plan = Plan(
         directory=str(home / "machine"),
         argv=(*command(script), *WIRES),
@@ -56,10 +58,10 @@ class Lines:
         self._process = process
         self._received = b""
 
-    def next(self, within_s: float = LIMIT_S) -> Any:
+    def next(self, timeout_s: float = LIMIT_S) -> Any:
         """Return the next line, or fail."""
         assert self._process.stdout
-        deadline = Deadline.after(within_s)
+        deadline = Deadline.after(timeout_s)
         while b"\n" not in self._received:
             assert select.select([self._process.stdout], [], [], deadline.left_s)[0], "it says nothing"
             data = os.read(self._process.stdout.fileno(), 65536)
@@ -89,22 +91,22 @@ class Supervisor:
         assert self.process.stdin
         os.write(self.process.stdin.fileno(), b"".join(line.encode() + b"\n" for line in lines))
 
-    def hear(self, within_s: float = LIMIT_S) -> dict[str, Any]:
+    def hear(self, timeout_s: float = LIMIT_S) -> dict[str, Any]:
         """Return the next thing said, whatever it is."""
-        return dict(self._lines.next(within_s))
+        return dict(self._lines.next(timeout_s))
 
-    def says(self, event: str, within_s: float = LIMIT_S) -> dict[str, Any]:
+    def says(self, event: str, timeout_s: float = LIMIT_S) -> dict[str, Any]:
         """Return the next thing said, which is an *event*."""
-        said = self.hear(within_s)
-        assert said.pop("event") == event, said
-        return said
+        message = self.hear(timeout_s)
+        assert message.pop("event") == event, message
+        return message
 
-    def hears(self, event: str, within_s: float = LIMIT_S) -> dict[str, Any]:
+    def hears(self, event: str, timeout_s: float = LIMIT_S) -> dict[str, Any]:
         """Return the next *event*, whatever is said before it."""
-        deadline = Deadline.after(within_s)
-        while (said := self.hear(deadline.left_s)).pop("event") != event:
+        deadline = Deadline.after(timeout_s)
+        while (message := self.hear(deadline.left_s)).pop("event") != event:
             pass
-        return said
+        return message
 
     def starts(self) -> dict[str, Any]:
         """Return the facts of its machine, once it runs."""
@@ -121,14 +123,14 @@ class Supervisor:
         """Have QEMU execute a command."""
         self.send({"do": "qmp", "id": execute, "execute": execute, "arguments": arguments})
 
-    def let_go(self) -> None:
+    def close(self) -> None:
         """Close its standard input."""
         assert self.process.stdin
         self.process.stdin.close()
 
-    def ends(self, within_s: float = LIMIT_S) -> dict[str, Any]:
+    def ends(self, timeout_s: float = LIMIT_S) -> dict[str, Any]:
         """Return its last words, which nothing follows."""
-        last = self.says("gone", within_s)
+        last = self.says("exited", timeout_s)
         assert self.process.stdout
         assert self.process.stdout.read() == b""
         assert self.process.wait(LIMIT_S) == 0

@@ -170,7 +170,7 @@ def test_it_outlives_its_control_line(
     one = talk([*(command() if which == "fake" else [str(REAL)]), *OPTIONS])
     one.hear()
     one.line.shutdown(socket.SHUT_RDWR)
-    assert not ended(one.process.pid, within_s=0.3)
+    assert not ended(one.process.pid, timeout_s=0.3)
 
 
 def test_no_forwards_no_table(talk: Callable[[list[str]], Talk]) -> None:

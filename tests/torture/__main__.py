@@ -73,9 +73,9 @@ def _options() -> argparse.Namespace:
 
 
 def _line(trial: Trial, verdict: Verdict, left: tuple[str, ...]) -> str:
-    what = f"LEFT: {', '.join(left)}" if left else verdict.missed or f"gone in {verdict.took_s:.1f} s"
+    outcome = f"LEFT: {', '.join(left)}" if left else verdict.missed or f"gone in {verdict.took_s:.1f} s"
     wires = "terminal" if trial.on_terminal else "pipes"
-    return f"{trial.number:>4}  {trial.phase.name:<12}  {trial.strike:<15}  {wires:<8}  {what}"
+    return f"{trial.number:>4}  {trial.phase.name:<12}  {trial.strike:<15}  {wires:<8}  {outcome}"
 
 
 def _say(text: str) -> None:

@@ -48,8 +48,8 @@ class Arena:
         self._limit_s = GONE_LIMIT_S + allowance_s
         self._cache, self._tmp, self._cwd = root / "cache", root / "tmp", root / "cwd"
         self._pristine = root / "pristine"
-        self._frozen: tuple[str, ...] = ()
-        """The frozen machines that were there before."""
+        self._snapshots: tuple[str, ...] = ()
+        """The snapshots that were there before."""
         self._count = 0
 
     def fill(self) -> None:
@@ -111,7 +111,7 @@ class Arena:
         for path in (self._cache, self._tmp, self._cwd):
             shutil.rmtree(path, ignore_errors=True)
         _link(self._pristine, self._cache)
-        self._frozen = tuple(path.name for path in self._cache.glob("snapshots/*"))
+        self._snapshots = tuple(path.name for path in self._cache.glob("snapshots/*"))
         self._tmp.mkdir()
         self._cwd.mkdir()
 
@@ -141,7 +141,7 @@ class Arena:
         return phase.name in self._phases.read_text().splitlines() or (phase.sign or "\0") in struck.tail
 
     def _left(self, struck: Struck) -> tuple[str, ...]:
-        lost = (*files(self._cache, self._tmp, frozen=self._frozen), *self._cwd.glob(".*"))
+        lost = (*files(self._cache, self._tmp, snapshots=self._snapshots), *self._cwd.glob(".*"))
         return (
             *struck.left(),
             *(f"a mount on {point}" for point in mounts(self._root)),

@@ -110,16 +110,16 @@ def mounts(below: Path, proc: Path = PROC) -> Iterator[str]:
             yield point
 
 
-def files(cache: Path, tmp: Path, *, frozen: Iterable[str]) -> Iterator[Path]:
+def files(cache: Path, tmp: Path, *, snapshots: Iterable[str]) -> Iterator[Path]:
     """Yield what is nobody's any more: disks, sockets and leases of machines, half-made things, temporary files.
 
-    :param frozen: the frozen machines that were there before; templates that were completed since may stay.
+    :param snapshots: the snapshots that were there before; templates that were completed since may stay.
     """
     yield from sorted(cache.glob("machines/*"))
     yield from sorted((*cache.glob("*/.*.part"), *cache.glob(".accelerator-*")))
     yield from sorted(tmp.iterdir())
     for path in sorted(cache.glob("snapshots/[!.]*")):
-        if re.fullmatch(r"[0-9a-f]{16}-[0-9a-f]+", path.name) and path.name not in frozen and not _is_template(path):
+        if re.fullmatch(r"[0-9a-f]{16}-[0-9a-f]+", path.name) and path.name not in snapshots and not _is_template(path):
             yield path
 
 

@@ -83,9 +83,9 @@ class Struck:
         """Tell whether the shell has ended."""
         return self.shell.poll() is not None
 
-    def wait_for(self, condition: Callable[[], object], limit_s: float) -> bool:
+    def wait_for(self, condition: Callable[[], object], timeout_s: float) -> bool:
         """Read what it prints until *condition* holds; return whether it came to that."""
-        deadline = Deadline.after(limit_s)
+        deadline = Deadline.after(timeout_s)
         while not condition():
             if deadline.passed:
                 return False

@@ -25,11 +25,11 @@ def victim(run: Run, to: str) -> None:
 
     :param to: the phase; "stop" is the end of a machine that has done nothing.
     """
-    with Path(os.environ["VMTASKS_TORTURE_PHASES"]).open("a", buffering=1) as said:
+    with Path(os.environ["VMTASKS_TORTURE_PHASES"]).open("a", buffering=1) as file:
 
         def say(event: events.Event) -> None:
             if isinstance(event, events.PhaseStarted | events.CommandStarted):
-                said.write(f"{event.phase if isinstance(event, events.PhaseStarted) else 'command'}\n")
+                file.write(f"{event.phase if isinstance(event, events.PhaseStarted) else 'command'}\n")
 
         with events.listening(say):
             if to == "bake":

@@ -168,7 +168,7 @@ def test_files_that_nobody_needs_are_found_and_what_is_kept_is_not(tmp_path: Pat
     (cache / ".accelerator-x1y2").touch()
     tmp.mkdir()
     (tmp / "forgotten").touch()
-    assert {path.name for path in files(cache, tmp, frozen=[old])} == {
+    assert {path.name for path in files(cache, tmp, snapshots=[old])} == {
         "m-1", ".bad.part", f".{old}.part", ".accelerator-x1y2", "forgotten", checkpoint,
     }  # fmt: skip
 

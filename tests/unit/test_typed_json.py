@@ -68,9 +68,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def shown(what: object) -> None:
+def shown(subject: object) -> None:
     """Write it as a command would."""
-    str(what).encode(errors="surrogateescape")
+    str(subject).encode(errors="surrogateescape")
 
 
 def _snapshot(cache: Path) -> Reader:
@@ -82,7 +82,7 @@ def _snapshot(cache: Path) -> Reader:
     good = {"kind": "template", "name": "n", "key": "0" * 16, "made_s": time.time(), "stands_on": [], "files": files}
 
     def use() -> object:
-        found = [(one.name, one.kind, one.made, one.age_s, one.intact) for one in snapshots.all_frozen()]
+        found = [(one.name, one.kind, one.made, one.age_s, one.intact) for one in snapshots.all_snapshots()]
         snapshots.find("0" * 16)
         shown(found)
         snapshots.sweep()

@@ -89,7 +89,7 @@ class Done:
     artifacts: dict[str, Path]
 
     @property
-    def said(self) -> str:
+    def output(self) -> str:
         """All that the commands of the run printed."""
         return "".join(Path(command["log"]).read_text(errors="replace") for command in self.result["commands"])
 
@@ -151,15 +151,15 @@ def test_what_cannot_be_installed_is_named(parcel: Path) -> None:
 def test_a_build_reaches_itself_and_nothing_else_unless_it_may(parcel: Path) -> None:
     failed = build_deb(parcel, "--source", "parcel", DEB_BUILD_PROFILES="nocheck")
     assert (failed.status, failed.result["outcome"]) == (1, "test-failed"), failed.stderr
-    assert "a name took no time\n" in failed.said
-    assert "Network is unreachable" in failed.said
+    assert "a name took no time\n" in failed.output
+    assert "Network is unreachable" in failed.output
     assert '[build] network = "user"' in failed.result["hint"]
 
     passed = build_deb(
         parcel, "--source", "parcel", "--with-source", DEB_BUILD_PROFILES="nocheck", VMTASKS_BUILD_NETWORK="user"
     )
     assert passed.status == 0, passed.stderr
-    assert "reached the outside\n" in passed.said
+    assert "reached the outside\n" in passed.output
     assert list(passed.artifacts) == [
         *("parcel_1.0.dsc", "parcel_1.0.tar.xz", "parcel-udeb_1.0_all.udeb", "parcel_1.0_all.deb"),
         *("parcel_1.0_amd64.buildinfo", "parcel_1.0_words.txt", "parcel_1.0_amd64.changes"),

@@ -1,4 +1,4 @@
-"""A build by Buildbot and what a developer calls: the same command, the same machines, the same products."""
+"""A build by Buildbot and what a developer calls: the same command, the same machines, the same artifacts."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def farm(tmp_path: Path) -> Iterator[Farm]:
         yield farm
 
 
-def test_buildbot_and_a_developer_make_the_same_products_of_a_commit(farm: Farm) -> None:
+def test_buildbot_and_a_developer_make_the_same_artifacts_of_a_commit(farm: Farm) -> None:
     request = farm.force(BUILDER)
     checkout, developers = farm.home / "checkout", farm.home / "developer's"
     subprocess.run(["git", "clone", "--quiet", farm.home / "project", checkout], check=True)
@@ -49,7 +49,7 @@ def test_buildbot_and_a_developer_make_the_same_products_of_a_commit(farm: Farm)
     until("end of the build", lambda: farm.get(f"buildrequests/{request}")[0]["complete"], LIMIT_S)
     assert [result for result, _ in farm.ended(request)] == ["success"]
 
-    built, made = contents(farm.home / f"master/products/{BUILDER}/1"), contents(developers)
+    built, made = contents(farm.home / f"master/artifacts/{BUILDER}/1"), contents(developers)
     assert "greeting_1.2.0_amd64.deb" in made
     assert built.keys() == made.keys()
     assert [name for name in made if undated(built[name]) != undated(made[name])] == []

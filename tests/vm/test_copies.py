@@ -10,7 +10,7 @@ import pytest
 
 from vmtasks import UsageError, boot, events
 from vmtasks.cache.snapshot import Snapshot
-from vmtasks.cache.snapshots import all_frozen
+from vmtasks.cache.snapshots import all_snapshots
 from vmtasks.guest.transfer_disk import FIND
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -30,14 +30,14 @@ def starts() -> Iterator[list[str]]:
 
 
 def template_of(image: str) -> Snapshot:
-    return [frozen for frozen in all_frozen() if (frozen.kind, frozen.name) == ("template", image)][-1]
+    return [snapshot for snapshot in all_snapshots() if (snapshot.kind, snapshot.name) == ("template", image)][-1]
 
 
 def test_two_copies_are_themselves_and_as_good_as_new(starts: list[str], tmp_path: Path) -> None:
     with boot("bookworm", log_dir=tmp_path) as left, boot("bookworm", log_dir=tmp_path) as right:
         assert starts == ["clone", "clone"]
-        for what in (["cat", "/etc/machine-id"], ["hostname"], ["head", "-c", "16", "/proc/sys/kernel/random/uuid"]):
-            assert left.succeed(what) != right.succeed(what)
+        for command in (["cat", "/etc/machine-id"], ["hostname"], ["head", "-c", "16", "/proc/sys/kernel/random/uuid"]):
+            assert left.succeed(command) != right.succeed(command)
         for guest in (left, right):
             # The guest's clock is read between two looks at ours.
             before_s = time.time()
@@ -100,14 +100,14 @@ def test_a_checkpoint_is_where_others_start_while_the_machine_goes_on(starts: li
     assert starts == ["clone", "fork"]
 
 
-def test_a_copy_wakes_up_by_itself_and_nobody_dozes_on(tmp_path: Path) -> None:
+def test_a_copy_gets_its_identity_by_itself_and_no_agent_is_left(tmp_path: Path) -> None:
     with boot("bookworm", log_dir=tmp_path) as guest:
-        assert guest.query(["cat", "/run/vmtasks-awake"]) == guest.query(["cat", "/etc/machine-id"])
+        assert guest.query(["cat", "/run/vmtasks-ready"]) == guest.query(["cat", "/etc/machine-id"])
         assert guest.query(["cat", "/etc/hosts"]).count("127.0.1.1") == 2, "the image's name, and its own, told once"
         guest.fail(["pgrep", "perl"])
-        guest.fail(["test", "-e", "/run/vmtasks-dozing"])
-        exchange = f"$({FIND} && echo $d)"
-        tail = guest.query(f"d={exchange}; blockdev --flushbufs $d; tail -c 4096 $d | tr -d '\\0' | wc -c")
+        guest.fail(["test", "-e", "/run/vmtasks-waiting"])
+        transfer_disk = f"$({FIND} && echo $d)"
+        tail = guest.query(f"d={transfer_disk}; blockdev --flushbufs $d; tail -c 4096 $d | tr -d '\\0' | wc -c")
         assert tail == "0\n", "what the random numbers began with is gone"
 
 
@@ -138,7 +138,7 @@ def test_trees_and_large_files_go_there_and_back(way: str, tmp_path: Path) -> No
             assert content(tmp_path / f"back{again}") == content(tree)
             guest.succeed(f"rm -r /srv/tree{again}/d1")
         moved = [
-            sum(one["stats"][key] for one in stats if one["device"] == "exchange" for key in ("rd_bytes", "wr_bytes"))
+            sum(one["stats"][key] for one in stats if one["device"] == "transfer" for key in ("rd_bytes", "wr_bytes"))
             for stats in (before, guest.client.qmp("query-blockstats"))
         ]
         assert (moved[1] - moved[0] > 4_000_000) == (way == "disk")

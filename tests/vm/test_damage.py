@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from vmtasks import boot, events
-from vmtasks.cache.snapshots import all_frozen
+from vmtasks.cache.snapshots import all_snapshots
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("own_cache")
 def pristine(own_cache: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]]:
     """Return where the template of an image belongs, and a copy of it that stays whole."""
     with boot("bookworm", purpose="a template to be damaged"):
-        (template,) = (one.directory for one in all_frozen() if one.kind == "template")
+        (template,) = (one.directory for one in all_snapshots() if one.kind == "template")
     copy = tmp_path_factory.mktemp("pristine") / "template"
     copied(template, copy)
     yield template, copy
@@ -42,7 +42,7 @@ def copied(source: Path, target: Path) -> None:
 def template(pristine: tuple[Path, Path]) -> Path:
     """Return the only template there is, which is whole."""
     place, copy = pristine
-    for one in all_frozen():
+    for one in all_snapshots():
         shutil.rmtree(one.directory)
     copied(copy, place)
     return place

@@ -24,7 +24,7 @@ LIMIT_S = 120.0
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have machines asked for signs of life often, and not waited for long."""
-    monkeypatch.setattr(session, "PULSE_S", 0.5)
+    monkeypatch.setattr(session, "KEEPALIVE_S", 0.5)
     monkeypatch.setattr(session, "SILENCE_LIMIT_S", 6.0)
     monkeypatch.setattr(session, "END_LIMIT_S", 3.0)
 

@@ -52,7 +52,7 @@ def background(guest: Guest, program: str, *words: str) -> None:
 def heard(guest: Guest) -> dict[str, int]:
     """Return how often the guest has heard each word."""
     lines = guest.query("cat /run/heard 2>/dev/null || :").splitlines()
-    return {what: int(count) for what, count in (line.split() for line in lines)}
+    return {name: int(count) for name, count in (line.split() for line in lines)}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -89,10 +89,10 @@ def group(starts: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield made
 
 
-def hears(group: Group, to: str, what: str, by: str = "client", at: str = "server") -> bool:
+def hears(group: Group, to: str, text: str, by: str = "client", at: str = "server") -> bool:
     """Have a member say something, and return whether another one has heard it."""
-    group[by].query(perl(SAY, to, what, 20))
-    return what in heard(group[at])
+    group[by].query(perl(SAY, to, text, 20))
+    return text in heard(group[at])
 
 
 def test_members_know_each_other_by_name_and_reach_each_other(group: Group) -> None:
@@ -196,12 +196,12 @@ def test_a_member_that_boots_anew_is_a_member_again(group: Group) -> None:
 
 def test_the_group_has_a_ticket_for_each_machine_and_leaves_nothing(tmp_path: Path) -> None:
     with boot_group(ROLES, log_dir=tmp_path, purpose="a test of tickets") as group:
-        mine = [one.what for one in tickets() if one.pid == os.getpid() and "a test of tickets" in one.what]
+        mine = [one.purpose for one in tickets() if one.pid == os.getpid() and "a test of tickets" in one.purpose]
         assert mine == ["a test of tickets: server", "a test of tickets: client"]
         directory = group.network.socket("server").parent
         assert directory.exists()
     assert not directory.exists()
-    assert not [one for one in tickets() if "a test of tickets" in one.what]
+    assert not [one for one in tickets() if "a test of tickets" in one.purpose]
 
 
 def dies(guest: Guest) -> None:

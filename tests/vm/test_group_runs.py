@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.group_roles import roles
 from tests.waiting import until
 from vmtasks.host.lease import leases
 from vmtasks.host.slots import tickets
@@ -23,17 +24,9 @@ LIMIT_S = 900.0
 JOB = """
 [group]
 network = "none"
-
-[[roles]]
-name = "server"
-image = "bookworm"
-memory_mib = 512
-
-[[roles]]
-name = "client"
-image = "bookworm"
-memory_mib = 512
-
+"""
+JOB += roles(server="memory_mib = 512\n", client="memory_mib = 512\n")
+JOB += """
 [[tests]]
 name = "names"
 run = "getent hosts server client"

@@ -60,8 +60,8 @@ def test_succeed_and_fail_hold_what_they_say(guest: Guest) -> None:
 
 
 def test_users_directories_and_environments(guest: Guest) -> None:
-    said = guest.succeed('id -un; pwd; echo "$HOME $COLOUR"', user="builder", cwd="/tmp", env={"COLOUR": "deep red"})
-    assert said == "builder\n/tmp\n/home/builder deep red\n"
+    output = guest.succeed('id -un; pwd; echo "$HOME $COLOUR"', user="builder", cwd="/tmp", env={"COLOUR": "deep red"})
+    assert output == "builder\n/tmp\n/home/builder deep red\n"
 
 
 def test_a_command_that_reads_finds_nothing_or_what_it_was_given(guest: Guest) -> None:
@@ -192,17 +192,17 @@ def test_waiting(guest: Guest) -> None:
 
 
 def test_several_commands_at_once_over_one_connection(guest: Guest) -> None:
-    said: dict[int, str] = {}
+    outputs: dict[int, str] = {}
 
     def speak(number: int) -> None:
-        said[number] = guest.succeed(f"sleep 1; echo {number}")
+        outputs[number] = guest.succeed(f"sleep 1; echo {number}")
 
     threads = [threading.Thread(target=speak, args=(number,)) for number in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(60)
-    assert said == {number: f"{number}\n" for number in range(4)}
+    assert outputs == {number: f"{number}\n" for number in range(4)}
 
 
 def test_the_machine_is_what_the_contract_says(guest: Guest) -> None:

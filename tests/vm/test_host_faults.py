@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from vmtasks import boot
-from vmtasks.cache.snapshots import all_frozen
+from vmtasks.cache.snapshots import all_snapshots
 from vmtasks.config.paths import cache_dir
 from vmtasks.image.baked import BakedImage
 from vmtasks.image.definition import find
@@ -37,7 +37,7 @@ except VmtasksError as problem:
 MACHINES = '"$CACHE/machines"'
 
 
-def said_on_a_host_where(change: str, program: str, *arguments: str) -> str:
+def printed_on_a_host_where(change: str, program: str, *arguments: str) -> str:
     """Return what a program prints, if shell has changed what is mounted: for this program and nobody else."""
     names = ["unshare", "--mount", "sh", "-ec", f'{change}; exec "$@"', "sh"]
     done = subprocess.run(
@@ -55,7 +55,7 @@ def said_on_a_host_where(change: str, program: str, *arguments: str) -> str:
 def on_a_host_where(change: str, work: str, log_dir: Path, **options: object) -> tuple[int, str, str, str]:
     """Return how *work* in a machine ends: exit status, outcome, sentence and hint."""
     code, outcome, sentence, hint = json.loads(
-        said_on_a_host_where(change, WORK, str(log_dir), json.dumps(options), work)
+        printed_on_a_host_where(change, WORK, str(log_dir), json.dumps(options), work)
     )
     return code, outcome, sentence, hint
 
@@ -107,24 +107,24 @@ def test_memory_that_finds_no_room(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_is_full_before_a_machine_starts_costs_no_template(tmp_path: Path) -> None:
-    before = {frozen.directory for frozen in all_frozen()}
+    before = {snapshot.directory for snapshot in all_snapshots()}
     full = f"mount -t tmpfs -o size=1m none {MACHINES}; head -c 1000000 /dev/zero >{MACHINES}/ballast"
     code, outcome, sentence, _ = on_a_host_where(full, "pass", tmp_path)
     assert (code, outcome) == (69, "host")
     assert sentence.startswith("cannot start bookworm: ")
     assert sentence.endswith("No space left on device")
-    assert before <= {frozen.directory for frozen in all_frozen()}
+    assert before <= {snapshot.directory for snapshot in all_snapshots()}
 
 
-@pytest.mark.parametrize("what", [MACHINES, '"$CACHE"'])
-def test_a_cache_that_is_read_only(what: str, tmp_path: Path) -> None:
-    change = f"mkdir -p {MACHINES}; mount --bind {what} {what}; mount -o remount,ro,bind {what}"
+@pytest.mark.parametrize("place", [MACHINES, '"$CACHE"'])
+def test_a_cache_that_is_read_only(place: str, tmp_path: Path) -> None:
+    change = f"mkdir -p {MACHINES}; mount --bind {place} {place}; mount -o remount,ro,bind {place}"
     code, outcome, sentence, _ = on_a_host_where(change, "pass", tmp_path)
     assert (code, outcome) == (69, "host")
     assert "Read-only file system" in sentence
     assert str(cache_dir()) in sentence
     room = "from vmtasks.cli import checks; print(next(checks._room()).says)"
-    assert re.search(r"the cache .* cannot be written", said_on_a_host_where(change, room))
+    assert re.search(r"the cache .* cannot be written", printed_on_a_host_where(change, room))
 
 
 def test_an_image_that_another_qemu_writes_to(copied_image: tuple[BakedImage, Path], tmp_path: Path) -> None:
@@ -152,8 +152,8 @@ def test_an_image_that_was_written_to_since_its_template_was_made_has_another_te
     os.utime(copy / "disk.qcow2")
     change = shlex.join(["mount", "--bind", str(copy), str(baked.directory)])
     work = "from vmtasks.errors import HostError; raise HostError(guest.source.reason)"
-    before = {frozen.directory for frozen in all_frozen()}
+    before = {snapshot.directory for snapshot in all_snapshots()}
     *_, reason, _ = on_a_host_where(change, work, tmp_path)
-    (made,) = (one for one in all_frozen() if one.directory not in before and one.name == "bookworm")
+    (made,) = (one for one in all_snapshots() if one.directory not in before and one.name == "bookworm")
     assert reason.endswith(made.made)
     assert made.drop()

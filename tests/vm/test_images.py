@@ -184,9 +184,9 @@ def test_a_pocket_that_the_mirror_does_not_have_is_missed_aloud(images: Path, re
         baked = ensure_baked(find("poor-test"))
         ensure_baked(find("poor-test"))
     assert set(baked.manifest["pockets"]) == {"release", "security"}
-    said = [event.text for event in heard if isinstance(event, events.Note)]
-    assert f"poor-test is baked without bookworm-updates: {release_alone} does not have it" in said
-    assert sum("was baked without updates" in text for text in said) == 2, "and whoever uses it later is told"
+    notes = [event.text for event in heard if isinstance(event, events.Note)]
+    assert f"poor-test is baked without bookworm-updates: {release_alone} does not have it" in notes
+    assert sum("was baked without updates" in text for text in notes) == 2, "and whoever uses it later is told"
 
 
 CLOUD_IMAGE = """
@@ -287,14 +287,14 @@ def test_a_killed_bake_leaves_no_mounts_no_processes_and_nothing_that_the_next_m
     assert not list(images_dir().glob(".killed-bake*"))
 
 
-def _everybodys(what: str) -> str:
-    said = []
-    for path in Path("/proc").glob(f"[0-9]*/{what}"):
+def _everybodys(name: str) -> str:
+    texts = []
+    for path in Path("/proc").glob(f"[0-9]*/{name}"):
         try:
-            said.append(path.read_text(errors="replace"))
+            texts.append(path.read_text(errors="replace"))
         except OSError:
             continue
-    return "\n".join(said)
+    return "\n".join(texts)
 
 
 @pytest.fixture

@@ -38,19 +38,19 @@ def caller() -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-def wait_for_end(pid: int, limit_s: float) -> bool:
+def wait_for_end(pid: int, timeout_s: float) -> bool:
     try:
         ended = os.pidfd_open(pid)
     except ProcessLookupError:
         return True
     try:
-        return bool(select.select([ended], [], [], limit_s)[0])
+        return bool(select.select([ended], [], [], timeout_s)[0])
     finally:
         os.close(ended)
 
 
-def wait_for_absence(path: Path, limit_s: float) -> bool:
-    deadline = Deadline.after(limit_s)
+def wait_for_absence(path: Path, timeout_s: float) -> bool:
+    deadline = Deadline.after(timeout_s)
     while path.exists() and not deadline.passed:
         select.select([], [], [], 0.05)
     return not path.exists()

@@ -47,9 +47,9 @@ class Done:
     @cached_property
     def directory(self) -> Path:
         """Where the run is written down."""
-        said = re.search(r"logs and results go to (\S+)$", self.stderr, re.MULTILINE)
-        assert said, self.stderr
-        return self.cwd / said[1]
+        match = re.search(r"logs and results go to (\S+)$", self.stderr, re.MULTILINE)
+        assert match, self.stderr
+        return self.cwd / match[1]
 
     @cached_property
     def result(self) -> dict[str, Any]:

@@ -79,8 +79,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     home = tmp_path_factory.mktemp("builder")
     (home / "images").mkdir()
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", home / "key"], check=True)
-    said = subprocess.check_output(["ssh-agent", "-s", "-a", home / "agent"], text=True)
-    (agent,) = re.findall(r"SSH_AGENT_PID=(\d+)", said)
+    output = subprocess.check_output(["ssh-agent", "-s", "-a", home / "agent"], text=True)
+    (agent,) = re.findall(r"SSH_AGENT_PID=(\d+)", output)
     try:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("SSH_AUTH_SOCK", str(home / "agent"))

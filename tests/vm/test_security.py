@@ -143,9 +143,9 @@ def test_nobody_else_gets_at_the_machines_files_and_its_control_line_has_no_name
 
 
 def test_qemu_can_do_nothing_that_its_user_cannot(ours: Ours) -> None:
-    said = dict(re.findall(r"^(\w+):\t(.*)$", (ours.qemu / "status").read_text(), re.MULTILINE))
-    assert {name: int(said[name], 16) for name in CAPABILITIES} == dict.fromkeys(CAPABILITIES, 0)
-    assert (said["NoNewPrivs"], said["Seccomp"]) == ("1", "2")
+    status = dict(re.findall(r"^(\w+):\t(.*)$", (ours.qemu / "status").read_text(), re.MULTILINE))
+    assert {name: int(status[name], 16) for name in CAPABILITIES} == dict.fromkeys(CAPABILITIES, 0)
+    assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
     threads = [dict(re.findall(r"^(\w+):\t(.*)$", (task / "status").read_text(), re.MULTILINE))
                for task in (ours.qemu / "task").iterdir()]  # fmt: skip
     assert {thread["Seccomp"] for thread in threads} == {"2"}
@@ -153,8 +153,8 @@ def test_qemu_can_do_nothing_that_its_user_cannot(ours: Ours) -> None:
 
 def test_the_key_is_its_owners_alone(ours: Ours) -> None:
     words = ours.guest.ssh_command
-    (said,) = (word for word in words if word.startswith("IdentityFile="))
-    key = Path(said.partition("=")[2].strip('"'))
+    (option,) = (word for word in words if word.startswith("IdentityFile="))
+    key = Path(option.partition("=")[2].strip('"'))
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
     assert key.stat().st_uid == os.geteuid()
 

@@ -74,10 +74,10 @@ def command_line(
     # In one word: autopkgtest reads words from a file where one begins with @.
     names = [*(f"--test-name={test}" for test in tests), *(f"--skip-test={test}" for test in skip)]
     # The control file has been completed by autodep8 already, in a machine: it obeys the tree that it looks at.
-    limit_s = max(1, round(timeout_s)) if timeout_s else _NO_LIMIT_S
+    test_timeout_s = max(1, round(timeout_s)) if timeout_s else _NO_LIMIT_S
     return [
         "autopkgtest", "--no-built-binaries", "--no-auto-control", f"--output-dir={directory}", *names,
-        f"--timeout-factor={_FACTOR}", f"--timeout-test={limit_s}", *(["--shell-fail"] if shell else []),
+        f"--timeout-factor={_FACTOR}", f"--timeout-test={test_timeout_s}", *(["--shell-fail"] if shell else []),
         str(tree), "--", *server,
     ]  # fmt: skip
 

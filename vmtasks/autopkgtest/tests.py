@@ -92,7 +92,7 @@ class PackageTests:
         """Return what runs each test, in machines that start from *served*; those that want the tree built, together.
 
         :param new: the packages under test, which those machines' apt knows.
-        :param checkpoints: drops, at its end, what had to be frozen meanwhile.
+        :param checkpoints: drops, at its end, what had to be saved meanwhile.
         """
         checkpoints.callback(lambda: self._fresh and self._fresh.drop())
         if not self.listed:
@@ -241,10 +241,10 @@ class PackageTests:
         row = next((row for row in report.summary.rows if row.test == name), None)
         complaint = report.summary.complaint
         if row is None and not complaint:
-            why = reason()
+            cause = reason()
             with self._lock:
-                self._rows.append(Row(test=name, verdict="SKIP", reason=why))
-            raise TestSkipped(why)
+                self._rows.append(Row(test=name, verdict="SKIP", reason=cause))
+            raise TestSkipped(cause)
         if row is None:
             raise TestFailed(f"{name}: {complaint}", details=report.output_of(name))
         match row.verdict:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from vmtasks.host.sparse import extents
+from vmtasks.regular_file import open_regular
 
 _HEAD_BYTES = 256 * 1024
 _TAIL_BYTES = 64 * 1024
@@ -74,7 +75,7 @@ def _digest(path: Path) -> dict[str, Any]:
 
 
 def _damage(path: Path, known: Mapping[str, Any], *, completely: bool) -> str:
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO may stand there
+    fd = open_regular(path)
     try:
         size_bytes = os.fstat(fd).st_size
         if size_bytes != known["bytes"]:

@@ -57,12 +57,12 @@ class Snapshot(CacheEntry):
 
     @property
     def made(self) -> str:
-        """When it was frozen, as people write it."""
+        """When it was saved, as people write it."""
         return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(float(self.metadata["made_s"])))
 
     @property
     def age_s(self) -> float:
-        """Seconds since it was frozen."""
+        """Seconds since it was saved."""
         return max(0.0, time.time() - float(self.metadata["made_s"]))
 
     @property
@@ -96,9 +96,9 @@ class Snapshot(CacheEntry):
         return CacheEntry.drop(self)
 
 
-def is_intact(frozen: Snapshot) -> bool:
+def is_intact(snapshot: Snapshot) -> bool:
     """Tell whether a snapshot is as it was made: for calls on its own host."""
-    return frozen.intact
+    return snapshot.intact
 
 
 def file_stamps(directory: Path) -> dict[str, list[int]]:

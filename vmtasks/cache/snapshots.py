@@ -2,10 +2,10 @@
 
 ::
 
-    CACHE/snapshots/KEY-SERIAL/    one frozen machine; renamed into place when it is complete, never written again
+    CACHE/snapshots/KEY-SERIAL/    one snapshot; renamed into place when it is complete, never written again
         ram                     its memory, sparse; machines that start from here map it privately
         state                   its devices
-        disk.qcow2              its disk, over the image's or over another frozen machine's
+        disk.qcow2              its disk, over the image's or over another snapshot's
         overlay                 an empty disk over that one; machines that start from here copy it
         snapshot.json           what it is
         in-use                  locked (shared) by every machine that stands on it
@@ -49,7 +49,7 @@ _SHAPE = {
 
 
 def snapshots_dir() -> Path:
-    """Return the directory of frozen machines, which need not exist."""
+    """Return the directory of snapshots, which need not exist."""
     return cache_dir() / "snapshots"
 
 
@@ -59,38 +59,38 @@ def key_for(text: str) -> str:
 
 
 def find(key: str) -> Snapshot | None:
-    """Return the newest frozen machine of that key; None if there is none. One that is damaged is dropped."""
-    found = sorted(_all(key), key=lambda frozen: float(frozen.metadata["made_s"]), reverse=True)
-    for frozen in found:
-        if not (reason := frozen.damage()):
-            return frozen
-        text = f"the {frozen.kind} of {frozen.name} is damaged: {reason}; dropped"
+    """Return the newest snapshot of that key; None if there is none. One that is damaged is dropped."""
+    found = sorted(_all(key), key=lambda snapshot: float(snapshot.metadata["made_s"]), reverse=True)
+    for snapshot in found:
+        if not (reason := snapshot.damage()):
+            return snapshot
+        text = f"the {snapshot.kind} of {snapshot.name} is damaged: {reason}; dropped"
         events.emit(events.Note(text=text, level="warning"))
-        frozen.drop()
+        snapshot.drop()
     return None
 
 
 def read(directory: Path) -> Snapshot:
-    """Return the frozen machine in a directory.
+    """Return the snapshot in a directory.
 
     :raise HostError: there is none, or it is damaged.
     """
     if (found := _read(directory)) and found.intact:
         return found
-    raise HostError(f"there is no frozen machine in {directory}, or it is damaged")
+    raise HostError(f"there is no snapshot in {directory}, or it is damaged")
 
 
-def condemn(frozen: Snapshot) -> str:
+def condemn(snapshot: Snapshot) -> str:
     """Read all of one, remove it if it is damaged, and return what is wrong with it; nothing if it is whole."""
-    if reason := frozen.damage(completely=True):
+    if reason := snapshot.damage(completely=True):
         with suppress(OSError):  # a cache that cannot be written
-            frozen.drop()
+            snapshot.drop()
     return reason
 
 
-def all_frozen() -> tuple[Snapshot, ...]:
-    """Return every frozen machine, the one that served last at the end."""
-    return tuple(sorted(_all(), key=lambda frozen: frozen.used_s))
+def all_snapshots() -> tuple[Snapshot, ...]:
+    """Return every snapshot, the one that served last at the end."""
+    return tuple(sorted(_all(), key=lambda snapshot: snapshot.used_s))
 
 
 def template_lock(name: str) -> AbstractContextManager[bool]:
@@ -103,11 +103,11 @@ def template_lock(name: str) -> AbstractContextManager[bool]:
 
 @contextmanager
 def create(
-    key: str, kind: Kind, name: str, *, stands_on: tuple[Path, ...], **more: object
+    key: str, kind: Kind, name: str, *, lock_files: tuple[Path, ...], **more: object
 ) -> Iterator[tuple[Path, Path]]:
-    """Yield a directory to freeze a machine into, and the one that it becomes once the block has ended well.
+    """Yield a directory to save a machine into, and the one that it becomes once the block has ended well.
 
-    :param stands_on: the lock files of what its disk is laid over.
+    :param lock_files: the lock files of what its disk is laid over.
     :param more: what else to write down of it, as JSON has it. With ``keep=False``, because no other process can find
         it, it is held until this process drops it or ends, and goes then.
     """
@@ -116,7 +116,7 @@ def create(
     with entry.incomplete(beside):
         yield beside, final
         metadata = {
-            "kind": kind, "name": name, "key": key, "made_s": time.time(), "stands_on": [*map(str, stands_on)],
+            "kind": kind, "name": name, "key": key, "made_s": time.time(), "stands_on": [*map(str, lock_files)],
             "files": file_stamps(beside), **more,
         }  # fmt: skip
         only_ours = not more.get("keep", True)
@@ -126,7 +126,7 @@ def create(
         if only_ours:
             remove_at_exit(final)
         else:
-            for below in {path.parent for path in stands_on} & private_snapshots.keys():
+            for below in {path.parent for path in lock_files} & private_snapshots.keys():
                 (below / KEEP_MARKER).touch()  # for as long as this one is kept, which sweeps and prunes see to
         durable.rename(beside, final, lasting=not only_ours)
         if only_ours:
@@ -135,14 +135,14 @@ def create(
 
 
 def quota_bytes(settings: HostSettings) -> int:
-    """Return how much frozen machines may take: what the settings allow, or less where the disk has little left."""
+    """Return how much snapshots may take: what the settings allow, or less where the disk has little left."""
     free_bytes = shutil.disk_usage(nearest(cache_dir())).free
-    taken_bytes = sum(frozen.size_bytes for frozen in _all())
+    taken_bytes = sum(snapshot.size_bytes for snapshot in _all())
     return min(settings.snapshots_mib * 1024**2, int(settings.snapshots_share * (free_bytes + taken_bytes)))
 
 
 def has_room(settings: HostSettings) -> bool:
-    """Return whether there is any use in making a frozen machine: where there is no room, none is kept.
+    """Return whether there is any use in making a snapshot: where there is no room, none is kept.
 
     Each start asks, so it is found out without a look at all that is kept, but where the disk is full.
     """
@@ -159,14 +159,14 @@ def prune(limit_bytes: int) -> tuple[tuple[Snapshot, int], ...]:
     :return: those that were removed, and the bytes that each took.
     """
     sweep()
-    left = list(all_frozen())
-    sizes = {frozen.directory: frozen.size_bytes for frozen in left}
-    gone = [frozen for frozen in left if not frozen.intact and frozen.drop()]
-    left = [frozen for frozen in left if frozen not in gone]
+    left = list(all_snapshots())
+    sizes = {snapshot.directory: snapshot.size_bytes for snapshot in left}
+    gone = [snapshot for snapshot in left if not snapshot.intact and snapshot.drop()]
+    left = [snapshot for snapshot in left if snapshot not in gone]
     busy = {str(directory / "in-use") for directory in tuple(private_snapshots)}
-    while sum(sizes[frozen.directory] for frozen in left) > limit_bytes:
+    while sum(sizes[snapshot.directory] for snapshot in left) > limit_bytes:
         needed = busy | _beneath(left)
-        oldest = next((frozen for frozen in left if str(frozen.in_use) not in needed), None)
+        oldest = next((snapshot for snapshot in left if str(snapshot.in_use) not in needed), None)
         if oldest is None:
             break  # all that is left is in use
         if oldest.drop():
@@ -174,7 +174,7 @@ def prune(limit_bytes: int) -> tuple[tuple[Snapshot, int], ...]:
             gone.append(oldest)
         else:
             busy.add(str(oldest.in_use))
-    return tuple((frozen, sizes[frozen.directory]) for frozen in gone)
+    return tuple((snapshot, sizes[snapshot.directory]) for snapshot in gone)
 
 
 def sweep() -> tuple[Path, ...]:
@@ -184,12 +184,12 @@ def sweep() -> tuple[Path, ...]:
     """
     damaged = [path for path in snapshots_dir().glob("[!.]*") if _NAME.fullmatch(path.name) and _read(path) is None]
     swept = [*entry.sweep(snapshots_dir()), *(path for path in damaged if CacheEntry(directory=path).drop())]
-    left = sorted(_all(), key=lambda frozen: float(frozen.metadata["made_s"]), reverse=True)
-    for frozen in tuple(left):  # the youngest first: it may be what keeps an older one
-        abandoned = not frozen.metadata.get("keep", True) and frozen.directory not in private_snapshots
-        if abandoned and str(frozen.in_use) not in _beneath(left) and frozen.drop():
-            left.remove(frozen)
-            swept.append(frozen.directory)
+    left = sorted(_all(), key=lambda snapshot: float(snapshot.metadata["made_s"]), reverse=True)
+    for snapshot in tuple(left):  # the youngest first: it may be what keeps an older one
+        abandoned = not snapshot.metadata.get("keep", True) and snapshot.directory not in private_snapshots
+        if abandoned and str(snapshot.in_use) not in _beneath(left) and snapshot.drop():
+            left.remove(snapshot)
+            swept.append(snapshot.directory)
     return tuple(swept)
 
 
@@ -213,7 +213,7 @@ def remove_private() -> None:
 
 def _beneath(those: Iterable[Snapshot]) -> set[str]:
     """Return the lock files of all that others stand on."""
-    return {path for frozen in those for path in frozen.metadata["stands_on"]}
+    return {path for snapshot in those for path in snapshot.metadata["stands_on"]}
 
 
 def _all(key: str = "") -> Iterator[Snapshot]:

@@ -197,13 +197,13 @@ def _images() -> Iterator[Finding]:
 
 def _damaged() -> Iterator[Finding]:
     """Look at parts of all that is kept, as each start of a machine does."""
-    baked, frozen = all_baked(), snapshots.all_frozen()
+    baked, saved = all_baked(), snapshots.all_snapshots()
     found = [f"the image {image.serial} is damaged: {reason}" for image in baked if (reason := look(image))]
-    found += [f"the {one.kind} {one.name} is damaged: {reason}" for one in frozen if (reason := one.damage())]
+    found += [f"the {one.kind} {one.name} is damaged: {reason}" for one in saved if (reason := one.damage())]
     for says in found:
         yield Finding(level="limited", says=says, remedy=f"{task_line('images.check')} removes it, and it is made anew")
-    if not found and (baked or frozen):
-        says = f"no damage at a glance at {len(baked)} images and {len(frozen)} templates and checkpoints"
+    if not found and (baked or saved):
+        says = f"no damage at a glance at {len(baked)} images and {len(saved)} templates and checkpoints"
         yield Finding(level="good", says=says, remedy=f"{task_line('images.check')} reads all of them")
 
 

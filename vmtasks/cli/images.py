@@ -106,7 +106,7 @@ def check(_: Context) -> None:
     stays = False
     kept: list[tuple[str, CacheEntry, Callable[[], str]]] = []
     kept += ((f"image {image.serial}", image, partial(condemn, image)) for image in all_baked())
-    kept += ((f"{one.kind} {one.name}", one, partial(snapshots.condemn, one)) for one in snapshots.all_frozen())
+    kept += ((f"{one.kind} {one.name}", one, partial(snapshots.condemn, one)) for one in snapshots.all_snapshots())
     for name, one, judge in kept:
         reason = judge()
         there = one.directory.exists()
@@ -139,7 +139,7 @@ def prune(_: Context, everything: bool = False) -> None:
     print(f"freed {mebibytes(freed_bytes + sum(size_bytes for _, size_bytes in gone))}")
     for one, size_bytes in gone:
         print(f"removed the {one.kind} {one.name}: {mebibytes(size_bytes)}")
-    if left := snapshots.all_frozen():
+    if left := snapshots.all_snapshots():
         print(table(("KIND", "NAME", "AGE", "SIZE"),
                     [(one.kind, one.name, age(one.age_s), mebibytes(one.size_bytes)) for one in left]))  # fmt: skip
     for serial in spared:

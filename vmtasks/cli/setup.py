@@ -24,4 +24,4 @@ def setup(_: Context, yes: bool = False) -> None:
             raise bootstrap.Unready(f"{len(missing)} system packages are missing", hint=hint)
         bootstrap.install_packages(missing)
     except bootstrap.Unready as problem:
-        raise HostError(str(problem), details=problem.evidence, hint=problem.hint) from problem
+        raise HostError(str(problem), details=problem.details, hint=problem.hint) from problem

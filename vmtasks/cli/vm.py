@@ -61,9 +61,10 @@ def _machines(place: Host) -> Answer:
     )
     return columns, [
         {
-            **{name: getattr(ticket, name) for name in ("state", "user", "pid", "memory_mib", "what")},
+            **{name: getattr(ticket, name) for name in ("state", "user", "pid", "memory_mib")},
+            "what": ticket.purpose,
             "age_s": time.time() - ticket.since_s,
-            "ssh_port": ports.get(ticket.pid, of_groups.get((ticket.pid, ticket.what))),
+            "ssh_port": ports.get(ticket.pid, of_groups.get((ticket.pid, ticket.purpose))),
         }
         for ticket in tickets
     ]
@@ -155,8 +156,8 @@ def gc(_: Context, on: str = "") -> None:
 
     keeper = _keeper(on)
     swept = False
-    for what in _left(keeper) if isinstance(keeper, Host) else keeper.sweep():
-        print(f"swept {what}", flush=True)
+    for line in _left(keeper) if isinstance(keeper, Host) else keeper.sweep():
+        print(f"swept {line}", flush=True)
         swept = True
     if not swept:
         print("nothing to sweep")

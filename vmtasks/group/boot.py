@@ -164,7 +164,7 @@ def _machines(group: Group, requests: Mapping[GroupMember, MachineRequest], log_
             launch = replace(launch, settings=settings, queue=queue.directory, check=group.check)
             return started(requests[member], replace(machine, group_card=card), launch, source)
 
-        yield {member: block(member, *what) for member, what in ready.items()}
+        yield {member: block(member, *parts) for member, parts in ready.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,7 +203,7 @@ def _slots(ready: Mapping[GroupMember, tuple[Machine, LaunchConfig, BootSource]]
 def _tell_who_is_ahead(ahead: Sequence[Ticket]) -> None:
     first, *others = ahead
     more = f", and {len(others)} more" if others else ""
-    text = f"the group waits for its slots behind {first.what} of {first.user} (pid {first.pid}){more}"
+    text = f"the group waits for its slots behind {first.purpose} of {first.user} (pid {first.pid}){more}"
     events.emit(events.Note(text=text))
 
 

@@ -37,13 +37,13 @@ class MessageCall:
     role: str = ""
     """Whose messages ``wait-all`` waits for; empty: everybody's."""
     at_s: float
-    limit_s: float = float("inf")
+    timeout_s: float = float("inf")
     """How long it may wait."""
 
     @property
     def deadline_s(self) -> float:
         """When it has waited too long."""
-        return self.at_s + self.limit_s
+        return self.at_s + self.timeout_s
 
     def __str__(self) -> str:
         return f"{self.verb} {self.id}{f' {self.role}' if self.role else ''}"
@@ -106,20 +106,20 @@ class Coordinator:
         waiting = self._waiting.pop(serial, None)
         return [self._answer(waiting, now_s, WITHDRAWN, "its caller has gone")] if waiting else []
 
-    def gone(self, member: str, why: str, now_s: float) -> list[Answer]:
+    def gone(self, member: str, reason: str, now_s: float) -> list[Answer]:
         """Take note that a member sends no more, and of the sentence why; those that wait for it wait in vain."""
-        self._gone.setdefault(member, why)
+        self._gone.setdefault(member, reason)
         own = [one for one in self._waiting.values() if one.call.member == member]
         for one in own:
             del self._waiting[one.call.serial]
-        return [*(self._answer(one, now_s, WITHDRAWN, why) for one in own), *self._settled(now_s)]
+        return [*(self._answer(one, now_s, WITHDRAWN, reason) for one in own), *self._settled(now_s)]
 
     def passed(self, now_s: float) -> list[Answer]:
         """End the calls whose deadlines have passed."""
         late = [one for one in self._waiting.values() if one.call.deadline_s <= now_s]
         answers = []
         for one in late:
-            error = f"{one.call} was not met within {one.call.limit_s:g} s: {self._lack(one.call)}"
+            error = f"{one.call} was not met within {one.call.timeout_s:g} s: {self._lack(one.call)}"
             del self._waiting[one.call.serial]
             answers.append(self._answer(one, now_s, FAILED, error))
         return answers

@@ -36,7 +36,7 @@ class Group:
     def __init__(self, members: Sequence[GroupMember], *, wait_timeout_s: float) -> None:
         self._deadline = Deadline.after(None)
         self.members = tuple(members)
-        self.messages = Hub(members, limit_s=wait_timeout_s, check=self.check)
+        self.messages = Hub(members, timeout_s=wait_timeout_s, check=self.check)
         """Messages from the host's side: ``send``, ``wait``, ``wait_all``."""
         self._network: Network | None = None
         self._guests: dict[str, Guest] = {}
@@ -132,7 +132,7 @@ class Group:
             self.end = HostError("the network of the group is gone: its switch has ended")
         if self.end is None and self._deadline.passed:
             self.end = TimedOut(
-                f"the group did not end within {self._deadline.limit_s:g} s", details=tuple(self.messages.waits())
+                f"the group did not end within {self._deadline.timeout_s:g} s", details=tuple(self.messages.waits())
             )
         if self.end is not None:
             raise Interrupted(f"the group has ended: {self.end}")
@@ -188,9 +188,9 @@ class Group:
             if self.end is None and isinstance(problem, VmtasksError) and not isinstance(problem, Interrupted):
                 self.end = problem
 
-    def limit(self, limit_s: float) -> None:
+    def limit(self, timeout_s: float) -> None:
         """Have it end after so many seconds; 0: never."""
-        self._deadline = Deadline.after(limit_s)
+        self._deadline = Deadline.after(timeout_s)
 
     def plug(self, network: Network) -> None:
         """Give it a network."""

@@ -25,14 +25,14 @@ class Hub:
     """The messages between members, and from and to the host's side.
 
     :param members: who is in the group.
-    :param limit_s: how long a call may wait.
+    :param timeout_s: how long a call may wait.
     :param check: called while the host's side waits; raises when the group has ended.
     """
 
-    def __init__(self, members: Sequence[GroupMember], *, limit_s: float, check: Callable[[], None]) -> None:
+    def __init__(self, members: Sequence[GroupMember], *, timeout_s: float, check: Callable[[], None]) -> None:
         self._members = tuple(members)
         self._coordinator = Coordinator(members)
-        self._limit_s = limit_s
+        self._timeout_s = timeout_s
         self._check = check
         self._serials = itertools.count(1)
         self._takers: dict[int, Take] = {}
@@ -54,7 +54,7 @@ class Hub:
         :param timeout_s: seconds; by default as long as the group lets calls wait.
         :raise TestFailed: it cannot be met any more, or was not within its time.
         """
-        return self._ask("wait", name, limit_s=timeout_s)
+        return self._ask("wait", name, timeout_s=timeout_s)
 
     def wait_all(self, name: str, role: str = "", *, timeout_s: float | None = None) -> dict[str, Pairs]:
         """Wait until all members, or all of a role, have sent a message, as ``lava-wait-all`` does.
@@ -64,15 +64,15 @@ class Hub:
         """
         if role:
             expand(self._members, role)
-        return self._ask("wait-all", name, role=role, limit_s=timeout_s)
+        return self._ask("wait-all", name, role=role, timeout_s=timeout_s)
 
     def _ask(
-        self, verb: Verb, name: str, *, role: str = "", pairs: Pairs | None = None, limit_s: float | None = None
+        self, verb: Verb, name: str, *, role: str = "", pairs: Pairs | None = None, timeout_s: float | None = None
     ) -> dict[str, Pairs]:
         answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
         serial = self.new_call()
         try:
-            self.call(serial, HOST, verb, name, role=role, pairs=pairs or {}, take=answers.put, limit_s=limit_s)
+            self.call(serial, HOST, verb, name, role=role, pairs=pairs or {}, take=answers.put, timeout_s=timeout_s)
             while True:
                 self._check()
                 try:
@@ -103,7 +103,7 @@ class Hub:
         role: str = "",
         pairs: Pairs,
         take: Take,
-        limit_s: float | None = None,
+        timeout_s: float | None = None,
     ) -> None:
         """Ask for something; *take* is called with the answer, in any thread, and must not call back."""
         call = MessageCall(
@@ -114,7 +114,7 @@ class Hub:
             role=role,
             pairs=pairs,
             at_s=0.0,
-            limit_s=limit_s or self._limit_s,
+            timeout_s=timeout_s or self._timeout_s,
         )
         with self._news:
             self._takers[call.serial] = take
@@ -126,10 +126,10 @@ class Hub:
         with self._news:
             self._give(self._coordinator.withdraw(serial, time.monotonic()))
 
-    def gone(self, member: str, why: str) -> None:
+    def gone(self, member: str, reason: str) -> None:
         """Take note that a member sends no more."""
         with self._news:
-            self._give(self._coordinator.gone(member, why, time.monotonic()))
+            self._give(self._coordinator.gone(member, reason, time.monotonic()))
 
     def waits(self) -> list[str]:
         """Say who waits for what, and how long already."""

@@ -1,8 +1,8 @@
 """The switch of a group: a program that passes Ethernet frames between the machines of one group.
 
 It needs nothing but python3. Each port is a UNIX socket in a directory that only its user can enter; QEMU's ``-netdev
-stream`` connects to it and sends frames, each behind its length (four bytes, the highest first). Whoever connects to a
-port takes it over: a machine that is booted again is a new QEMU.
+stream`` connects to it and sends frames, each behind its length (four bytes, the highest first). Another process that
+connects to a port takes it over: a machine that is booted again is a new QEMU.
 
 Its standard input is its line to the caller, a JSON object a line: first ``directory`` and ``ports`` (names, which are
 the sockets'); then requests, each with an ``id``: ``pairs`` (of names: from, to) and ``link`` (the fields of

@@ -7,7 +7,7 @@ import os
 import shlex
 
 from vmtasks.guest import transfer_disk
-from vmtasks.spec import EXCHANGE_BYTES
+from vmtasks.spec import TRANSFER_DISK_BYTES
 from vmtasks.ssh.session import NO_INPUT
 
 BLOCKS = 2048
@@ -36,7 +36,7 @@ def tar_from_disk(directory: str) -> str:
     return f"if {transfer_disk.FIND}; then printf x; blockdev --flushbufs $d && {unpack}; fi"
 
 
-def tar_out_of(source: str, *, exchange_too: bool) -> str:
+def tar_out_of(source: str, *, disk_too: bool) -> str:
     """Return the guest's command.
 
     The first byte that it prints is ``d`` if *source* is a directory, else ``f``; the second is ``x`` if the archive
@@ -49,7 +49,7 @@ def tar_out_of(source: str, *, exchange_too: bool) -> str:
         return (
             f"set -- {quoted_glob(source)}; k=f; "
             f'[ -e "$1" ] || [ -L "$1" ] || {{ echo nothing matches {where} >&2; exit {NO_INPUT}; }}; '
-            f"{_way(all_matches, exchange_too=exchange_too)}"
+            f"{_way(all_matches, disk_too=disk_too)}"
             'for f do shift; set -- "$@" -C "$(cd -- "$(dirname -- "$f")" && pwd)" "./$(basename -- "$f")"; done; '
             f"{_PACK}"
         )
@@ -58,7 +58,7 @@ def tar_out_of(source: str, *, exchange_too: bool) -> str:
     return (
         f"if [ -d {where} ]; then k=d; set -- -C {where} .; elif [ -e {where} ]; then k=f; set -- {file}; "
         f"else echo there is no {where} >&2; exit {NO_INPUT}; fi; "
-        f"{_way(where, exchange_too=exchange_too)}{_PACK}"
+        f"{_way(where, disk_too=disk_too)}{_PACK}"
     )
 
 
@@ -70,10 +70,10 @@ _PACK = (
 perhaps, was written to meanwhile."""
 
 
-def _way(paths: str, *, exchange_too: bool) -> str:
+def _way(paths: str, *, disk_too: bool) -> str:
     """Return shell that chooses the way, prints it behind ``k``, and sets ``d`` to the disk if it is that."""
-    if not exchange_too:
+    if not disk_too:
         return 'd=; printf "${k}s"; '
     kib = f"n=$(du -skc --apparent-size -- {paths} 2>/dev/null | tail -n 1 | cut -f 1)"
-    fits = f'[ "${{n:-0}}" -ge {transfer_disk.WORTH_BYTES >> 10} ] && [ "$n" -lt {EXCHANGE_BYTES >> 11} ]'
+    fits = f'[ "${{n:-0}}" -ge {transfer_disk.WORTH_BYTES >> 10} ] && [ "$n" -lt {TRANSFER_DISK_BYTES >> 11} ]'
     return f'd=; {kib}; if {fits} && {transfer_disk.FIND}; then printf "${{k}}x"; else d=; printf "${{k}}s"; fi; '

@@ -1,4 +1,4 @@
-"""Files between host and guest: a tar stream over the connection, or an archive on the exchange where it is large."""
+"""Files between host and guest: a tar stream over the connection, or an archive on the transfer disk if it is large."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LIMIT_S = 3600.0
 class Transfer:
     """Both directions, for one machine.
 
-    :param exchange: the disk for what is large; None where there is none.
+    :param transfer_disk: the disk for what is large; None where there is none.
     :param allowance: how much may come out of this machine, and of others that share it.
     """
 
@@ -43,19 +43,19 @@ class Transfer:
 
     def put(
         self,
-        source: Path | str,
-        target: str,
+        local: Path | str,
+        remote: str,
         files: Iterable[Path] | None,
         mtime_s: int | None,
         timeout_s: float | None = LIMIT_S,
     ) -> None:
         """Send; see ``Guest.put``."""
-        members, directory = members_of(source, target, files)
+        members, directory = members_of(local, remote, files)
         total_bytes = archive.size_bytes(members)
         progress = TransferProgress("upload", self.session.machine, total_bytes)
-        action = f"put {source} into {target}"
+        action = f"put {local} into {remote}"
         watch = self._watch(action, timeout_s)
-        with self._phase("upload", source, target):
+        with self._phase("upload", local, remote):
             if self.transfer_disk is not None:
                 with self.transfer_disk.acquire(total_bytes) as disk:
                     is_packed = disk is not None and self._packed_here(members, disk, mtime_s, watch)
@@ -93,43 +93,43 @@ class Transfer:
             self.session.conclude(channel, action, meanwhile=lambda: progress.at(moved_bytes, watch))
         return True
 
-    def get(self, source: str, target: Path | str, timeout_s: float | None = LIMIT_S) -> list[Path]:
+    def get(self, remote: str, local: Path | str, timeout_s: float | None = LIMIT_S) -> list[Path]:
         """Receive; see ``Guest.get``."""
-        wanted = Path(target)
-        watch = self._watch(f"get {source}", timeout_s)
-        into = glob.has_magic(source) or str(target).endswith("/") or wanted.is_dir()
-        with self._phase("download", source, target):
+        wanted = Path(local)
+        watch = self._watch(f"get {remote}", timeout_s)
+        into = glob.has_magic(remote) or str(local).endswith("/") or wanted.is_dir()
+        with self._phase("download", remote, local):
             if self.transfer_disk is not None:
                 # How much it is, only the guest knows.
                 with self.transfer_disk.acquire(transfer_disk.WORTH_BYTES) as disk:
                     if disk is not None:
-                        return self._received(source, wanted, watch, into=into, disk=disk)
-            return self._received(source, wanted, watch, into=into, disk=None)
+                        return self._received(remote, wanted, watch, into=into, disk=disk)
+            return self._received(remote, wanted, watch, into=into, disk=None)
 
-    def _received(self, source: str, wanted: Path, watch: Watch, *, into: bool, disk: BinaryIO | None) -> list[Path]:
-        action = f"get {source}"
+    def _received(self, remote: str, wanted: Path, watch: Watch, *, into: bool, disk: BinaryIO | None) -> list[Path]:
+        action = f"get {remote}"
         progress = TransferProgress("download", self.session.machine)
-        with self.session.started(tar_out_of(source, exchange_too=disk is not None)) as channel:
+        with self.session.started(tar_out_of(remote, disk_too=disk is not None)) as channel:
             channel.shutdown_write()
             stream = Stream(channel, watch, progress)
             kind, way = stream.read(1), stream.read(1)
             if kind and way == BY_DISK and disk is not None and self.transfer_disk is not None:
                 moved_bytes = self.transfer_disk.progress()
                 self.session.conclude(channel, action, meanwhile=lambda: progress.at(moved_bytes, watch))
-                return self._unpacked_here(Watched(disk, watch), source, wanted, kind, into=into)
-            made = self._unpacked_here(stream, source, wanted, kind, into=into) if kind else []
+                return self._unpacked_here(Watched(disk, watch), remote, wanted, kind, into=into)
+            made = self._unpacked_here(stream, remote, wanted, kind, into=into) if kind else []
             self.session.conclude(channel, action, meanwhile=lambda: watch(0.0))
         return made
 
-    def _unpacked_here(self, stream: ByteReader, source: str, wanted: Path, kind: bytes, *, into: bool) -> list[Path]:
+    def _unpacked_here(self, stream: ByteReader, remote: str, wanted: Path, kind: bytes, *, into: bool) -> list[Path]:
         below = wanted if kind == _DIRECTORY or into else wanted.parent
-        place = _place(source, None if into else wanted.name) if kind == _FILE else _anywhere
+        place = _place(remote, None if into else wanted.name) if kind == _FILE else _anywhere
         made, refused = unpack(stream, below, place=place, allowance=self.allowance)
         for message in refused:
             events.emit(events.Note(machine=self.session.machine, text=message, level="warning"))
         return made
 
-    def _watch(self, what: str, timeout_s: float | None) -> Watch:
+    def _watch(self, action: str, timeout_s: float | None) -> Watch:
         """Return what watches the machine and the clock while files move: a guest's tar may sleep, or never end."""
         deadline, session = Deadline.after(timeout_s), self.session
 
@@ -137,7 +137,7 @@ class Transfer:
             session.watch(wait_s)
             if deadline.passed:
                 raise TimedOut(
-                    f"cannot {what} on {session.machine}: it did not end within {deadline.limit_s:g} s",
+                    f"cannot {action} on {session.machine}: it did not end within {deadline.timeout_s:g} s",
                     hint="put and get take timeout_s; in a run, [commands] timeout_s (vmtasks.toml) is the limit",
                 )
 

@@ -1,9 +1,9 @@
-"""The exchange: a raw disk between host and guest, on which files travel as a tar archive.
+"""The transfer disk: a raw disk between host and guest, on which files travel as a tar archive.
 
 ssh enciphers and checks each byte, which takes a guest without KVM longer than all else about a large transfer. So
 each machine has a disk more, empty and sparse: one side writes an archive to its beginning, the other reads it there.
 The host sees it as a file, the guest as the block device whose serial is
-:data:`EXCHANGE_SERIAL`.
+:data:`TRANSFER_DISK_SERIAL`.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from pathlib import Path
 from typing import BinaryIO
 
 from vmtasks.errors import CommandFailed
-from vmtasks.spec import EXCHANGE_BYTES, EXCHANGE_SERIAL, NOTE_AT
+from vmtasks.spec import NOTE_AT, TRANSFER_DISK_BYTES, TRANSFER_DISK_SERIAL
 
 WORTH_BYTES = 256 * 1024
 """What is smaller than this is sooner there over the connection that is open anyway."""
 
 FIND = (
     '{ d=; for b in /sys/block/*; do if [ -e "$b/serial" ]; then s=; read -r s <"$b/serial"; '
-    f'[ "$s" = {EXCHANGE_SERIAL} ] && d=/dev/${{b##*/}}; fi; done; [ -b "$d" ] && command -v blockdev >/dev/null; }}'
+    f'[ "$s" = {TRANSFER_DISK_SERIAL} ] && d=/dev/${{b##*/}}; fi; done; '
+    '[ -b "$d" ] && command -v blockdev >/dev/null; }'
 )
 """Shell that sets ``d`` to the guest's name of the disk; fails where there is none that it can use."""
 
@@ -69,7 +70,7 @@ class TransferDisk:
     def empty(self) -> None:
         """Give its blocks back to the host's disk. The guest keeps none of them: it flushes before it reads."""
         os.truncate(self._path, 0)
-        os.truncate(self._path, EXCHANGE_BYTES)
+        os.truncate(self._path, TRANSFER_DISK_BYTES)
 
     def progress(self) -> Callable[[], int]:
         """Return what tells how many bytes the guest has moved since now."""

@@ -62,7 +62,7 @@ def try_lock(path: Path) -> Iterator[bool]:
 def discard(path: Path) -> bool:
     """Remove a lock file that no process has locked, and tell whether it is gone.
 
-    Whoever has opened it meanwhile finds out once the lock is had, and opens it anew. A process of an earlier version
+    A process that has opened it meanwhile finds out once the lock is had, and opens it anew. One of an earlier version
     does not, and works beside the next one to come: twice the work, in directories of their own.
     """
     with try_lock(path) as free:

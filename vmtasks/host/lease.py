@@ -14,6 +14,7 @@ from typing import Any
 
 from vmtasks import typed_json
 from vmtasks.config.paths import cache_dir
+from vmtasks.regular_file import open_regular
 from vmtasks.typed_json import SECONDS
 
 _SHAPE = {
@@ -68,7 +69,7 @@ def _without_lease() -> Iterator[Lease]:
 
 def _read(directory: Path, name: str = "lease.json") -> Lease:
     try:
-        fd = os.open(directory / name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        fd = open_regular(directory / name)
     except OSError:
         return Lease(directory=directory, alive=False, info={})  # it ended just now, or is none
     try:

@@ -40,7 +40,7 @@ class Host:
         """
         return function(*args, **options)
 
-    def within(
+    def enter(
         self,
         manager: Callable[Options, AbstractContextManager[Result]],
         *args: Options.args,

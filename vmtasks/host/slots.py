@@ -67,7 +67,7 @@ class SlotsUnavailableError(OSError):
 
 
 # No dataclasses in this module: each machine's supervisor imports it, and they would take as long as all else.
-class Ticket(namedtuple("Ticket", ("seq", "state", "user", "uid", "pid", "what", "memory_mib", "since_s"))):  # noqa: PYI024
+class Ticket(namedtuple("Ticket", ("seq", "state", "user", "uid", "pid", "purpose", "memory_mib", "since_s"))):  # noqa: PYI024
     """What a live claim tells all others of itself."""
 
     __slots__ = ()
@@ -79,13 +79,13 @@ class Ticket(namedtuple("Ticket", ("seq", "state", "user", "uid", "pid", "what",
         """The name that the claimant gives; *uid* is what the kernel reports."""
         uid: int
         pid: int
-        what: str
+        purpose: str
         memory_mib: int
         since_s: float
         """Since when it has been in this state, in seconds since the epoch."""
 
     def __str__(self) -> str:
-        return f"{self.what} of {self.user} ({self.state}, {self.memory_mib} MiB, pid {self.pid})"
+        return f"{self.purpose} of {self.user} ({self.state}, {self.memory_mib} MiB, pid {self.pid})"
 
 
 class Limits(namedtuple("Limits", ("machines", "memory_mib"))):  # noqa: PYI024
@@ -407,14 +407,14 @@ def _parse(seq: int, about: os.stat_result, content: bytes) -> Ticket | None:
     fields = typed_json.parse(content, _SHAPE)
     if fields is None or fields["memory_mib"] < 0:
         return None
-    state, user, pid, what, memory_mib = (fields[key] for key in _SHAPE)
+    state, user, pid, purpose, memory_mib = (fields[key] for key in _SHAPE)
     return Ticket(
         seq=seq,
         state=state,
         user=_plain(user),
         uid=about.st_uid,
         pid=pid,
-        what=_plain(what),
+        purpose=_plain(purpose),
         memory_mib=memory_mib,
         since_s=about.st_mtime,
     )

@@ -42,7 +42,7 @@ class GuestSteps:
         return bool(self.seed or self.repositories or self.packages or self.tree or self.files or self.commands)
 
 
-def work_of(definition: Definition, archive: str = "") -> GuestSteps:
+def guest_steps_of(definition: Definition, archive: str = "") -> GuestSteps:
     """Return all of a layer as work in a booted guest.
 
     :param archive: where the guest has Debian's archive from.
@@ -66,7 +66,7 @@ Handed in from above, because the machine stands on images, and not the other wa
 
 
 def ensure(
-    definition: Definition, finish: GuestStepsRunner, settings: HostSettings, *, refresh: bool = False
+    definition: Definition, run_guest_steps: GuestStepsRunner, settings: HostSettings, *, refresh: bool = False
 ) -> BakedImage:
     """Return the baked image, after baking it and its ancestors where that has not been done.
 
@@ -76,7 +76,7 @@ def ensure(
     keys = cache.keys_of(definition)
     baked = None if refresh else find_whole(definition, keys)  # what is beneath it need not be whole
     for number, layer in enumerate(() if baked else definition.lineage, start=1):
-        baked = _ensure_layer(layer, keys[:number], baked, finish, settings, refresh=refresh)
+        baked = _ensure_layer(layer, keys[:number], baked, run_guest_steps, settings, refresh=refresh)
     if baked is None:
         raise AssertionError("a lineage is never empty")
     if missing := pockets.missing(definition.lineage[0].suite, baked.manifest):
@@ -90,7 +90,7 @@ def _ensure_layer(
     definition: Definition,
     keys: tuple[str, ...],
     parent: BakedImage | None,
-    finish: GuestStepsRunner,
+    run_guest_steps: GuestStepsRunner,
     settings: HostSettings,
     *,
     refresh: bool,
@@ -101,11 +101,11 @@ def _ensure_layer(
         if (waited or not refresh) and (found := find_whole(definition, keys)):
             return found  # another process has just baked it
         with events.phase("bake", detail=definition.name):
-            return _bake(definition, parent, finish, settings)
+            return _bake(definition, parent, run_guest_steps, settings)
 
 
 def _bake(
-    definition: Definition, parent: BakedImage | None, finish: GuestStepsRunner, settings: HostSettings
+    definition: Definition, parent: BakedImage | None, run_guest_steps: GuestStepsRunner, settings: HostSettings
 ) -> BakedImage:
     images = cache.images_dir()
     key = cache.key_of(definition)
@@ -128,7 +128,7 @@ def _bake(
             manifest |= _archives(parent, out)
             if work:
                 (out / "root.tar.zst").unlink(missing_ok=True)  # what the guest does to the disk is not in there
-                manifest["packages"] = finish(definition, BakedImage(directory=out, manifest=manifest), work)
+                manifest["packages"] = run_guest_steps(definition, BakedImage(directory=out, manifest=manifest), work)
             else:
                 manifest["packages"] = json.loads((out / "packages.json").read_text())
             for scaffold in ("packages.json", "archives", "seed.iso", "id_ed25519.pub", "ssh_host_key.pub"):
@@ -150,7 +150,7 @@ def _first_part(
         mmdebstrap.bake(definition, parent, out, settings, log)
         in_guest = tuple(step.run for step in definition.steps if step.where == "guest")
         return GuestSteps(home=definition.home.parent, commands=in_guest)
-    everything = work_of(definition, parent.archive if parent else "")
+    everything = guest_steps_of(definition, parent.archive if parent else "")
     if parent is not None:
         for name in ("disk.qcow2", "vmlinuz", "initrd", "id_ed25519", "known_hosts"):
             if (parent.directory / name).exists():

@@ -91,7 +91,7 @@ def read_whole(directory: Path) -> BakedImage:
     if reason := look(found):
         raise HostError(
             f"the baked image in {directory} is damaged: {reason}",
-            hint=f"{task_line('images.check')} removes it, and whoever asks for it next has it baked anew",
+            hint=f"{task_line('images.check')} removes it, and the next run that needs it bakes it anew",
         )
     return found
 

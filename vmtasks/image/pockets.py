@@ -1,7 +1,7 @@
 """The pockets of Debian's archive: a release, its updates, its security updates, its backports.
 
 An image has those that were configured and served on the day of its bake, as it has that day's versions. They are no
-part of its content key: whoever edits this host's sources asks for no bake of every image, and hosts that share a cache
+part of its content key: an edit of this host's sources asks for no bake of every image, and hosts that share a cache
 need not agree. So each bake records which it has, and where one is missing, its users are warned.
 """
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -158,7 +157,8 @@ def definition_of(document: Mapping[str, Any], path: Path) -> TestDefinition:
     _refuse(_REFUSED, rest, where)
     metadata = rest.pop("metadata", None)
     if not isinstance(metadata, dict) or not metadata.get("name"):
-        near = "" if isinstance(metadata, dict) or not (key := _near("metadata", rest)) else f"; is it '{key}'?"
+        slips = () if isinstance(metadata, dict) else rest
+        near = next((f"; key '{key}': {ask}" for key in slips if (ask := did_you_mean(key, ("metadata",)))), "")
         raise UsageError(f"{where}: the definition has no name{near}", hint="metadata: {name: NAME} gives it one")
     install, more = _install(rest.pop("install", {}), where)
     found = toml.parse(_File, {**rest, "install": install}, where=where)
@@ -247,10 +247,6 @@ def _refuse(reasons: Mapping[str, str], table: Mapping[str, Any], where: str) ->
 
 def _flat(value: object) -> str:
     return ", ".join(map(yaml11.as_text, value)) if isinstance(value, list) else yaml11.as_text(value)
-
-
-def _near(word: str, known: Iterable[str]) -> str:
-    return next(iter(get_close_matches(word, tuple(known), n=1)), "")
 
 
 def _nearest(word: str, known: tuple[str, ...]) -> str:

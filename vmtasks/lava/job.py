@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vmtasks import events
-from vmtasks.errors import UsageError
+from vmtasks.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from vmtasks.guest import Guest
@@ -89,9 +88,9 @@ def _expect_param(name: str, definitions: Sequence[TestDefinition]) -> None:
     """Warn of a parameter that no definition has: a step may use it all the same, and it may be a slip."""
     known = {known for one in definitions for known in one.params}
     if name not in known:
-        near = get_close_matches(name, known, n=1)
-        guess = f"; did you mean {near[0]}?" if near else ""
-        events.emit(events.Note(text=f"no definition has a parameter {name}{guess}", level="warning"))
+        question = did_you_mean(name, known)
+        text = f"no definition has a parameter '{name}'" + (f"; {question}" if question else "")
+        events.emit(events.Note(text=text, level="warning"))
 
 
 def _values(params: Iterable[str]) -> Mapping[str, str]:

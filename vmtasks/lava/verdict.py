@@ -39,8 +39,8 @@ def summary(rows: Sequence[CaseRow], incomplete: Sequence[str]) -> str:
     counts: Counter[str] = Counter(row.result for row in cases)
     if incomplete:
         reasons = {row.name: row.message for row in rows if row.suite == OWN}
-        why = "; ".join(f"{suite}: {reasons.get(suite, '')}".removesuffix(": ") for suite in incomplete)
-        verdict = f"not complete ({why})"
+        reason = "; ".join(f"{suite}: {reasons.get(suite, '')}".removesuffix(": ") for suite in incomplete)
+        verdict = f"not complete ({reason})"
     elif counts["fail"]:
         verdict = "complete, and not passed"
     else:

@@ -1,4 +1,4 @@
-"""Freeze a machine that runs: for good, as a template, or in passing, as a checkpoint to start others from."""
+"""Save a machine that runs: for good, as a template, or in passing, as a checkpoint to start others from."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from vmtasks.host.local import LOCAL_HOST, Host
 from vmtasks.image.baked import BakedImage
 from vmtasks.qemu.argv import overlay_unseen_argv, qemu_argv
 from vmtasks.qemu.migration import DISK
-from vmtasks.spec import DirectKernel, GroupCard, Machine
+from vmtasks.spec import TRANSFER_DISK_SERIAL, DirectKernel, GroupCard, Machine
 from vmtasks.supervisor.client import SupervisorClient
 
-FORMAT = 5
-"""Part of every key: raise it when machines are frozen in another way."""
-FREEZE_LIMIT_S = 120.0
+FORMAT = 6
+"""Part of every key: raise it when machines are saved in another way."""
+SAVE_LIMIT_S = 120.0
 
 
 class Checkpointer:
     """Writes one running machine down, as often as it is asked to.
 
     :param machine: as it was started: its disk and its memory are those that QEMU has open.
-    :param basis: returns what every frozen state of it depends on, see :func:`fingerprint`.
-    :param stands_on: the lock files of what its disk is laid over.
+    :param basis: returns what every saved state of it depends on, see :func:`fingerprint`.
+    :param lock_files: the lock files of what its disk is laid over.
     :param about: what a later start needs to know, as JSON has it.
     :param place: the host that it runs on.
     """
@@ -46,7 +46,7 @@ class Checkpointer:
         client: SupervisorClient,
         *,
         basis: Callable[[], str],
-        stands_on: tuple[Path, ...],
+        lock_files: tuple[Path, ...],
         about: Mapping[str, object],
         place: Host = LOCAL_HOST,
     ) -> None:
@@ -54,17 +54,17 @@ class Checkpointer:
         self._basis = basis
         self._client = client
         self._place = place
-        self._stands_on = stands_on
+        self._lock_files = lock_files
         self._about = about
         self._disk = machine.disk
         self._count = 0
         self._half_way = False
-        """Whether QEMU writes over a frozen disk that never came to its lasting place."""
+        """Whether QEMU writes over a saved disk that never came to its lasting place."""
         self.downtime_s = 0.0
-        """How long the machine stood while it was last frozen."""
+        """How long the machine stood while it was last saved."""
 
     def checkpoint(self, name: str, key: str = "") -> Snapshot:
-        """Freeze the machine, and let it go on.
+        """Save the machine, and let it go on.
 
         :param key: what it can be found by again, on such a machine (:func:`key_of`); nothing finds one without.
         :raise UsageError: it was not booted with ``forkable=True``.
@@ -83,7 +83,7 @@ class Checkpointer:
         self._count += 1
         overlay = self._disk.with_name(f"disk-{self._count}.qcow2")
         ram = self._machine.ram.file
-        create = self._place.within(snapshots.create, key, "checkpoint", name, stands_on=self._stands_on, **metadata)
+        create = self._place.enter(snapshots.create, key, "checkpoint", name, lock_files=self._lock_files, **metadata)
         try:
             with events.phase("checkpoint", machine=self._machine.name, detail=name), create as (into, final):
                 self._save(
@@ -98,11 +98,11 @@ class Checkpointer:
         except OSError as problem:
             raise HostError(f"cannot checkpoint {self._machine.name}: {problem.strerror or problem}") from problem
         self._half_way = False
-        self._disk, self._stands_on = overlay, (final / "in-use", *self._stands_on)
+        self._disk, self._lock_files = overlay, (final / "in-use", *self._lock_files)
         return self._place.call(snapshots.read, final)
 
     def template(self, into: Path, final: Path) -> None:
-        """Freeze the machine into a directory, for good: it has nothing but its end before it.
+        """Save the machine into a directory, for good: it has nothing but its end before it.
 
         :param final: where the directory will be then.
         :raise HostError: the disk is full, or QEMU could not.
@@ -135,7 +135,7 @@ class Checkpointer:
     ) -> None:
         try:
             self.downtime_s = self._client.request(
-                Deadline.after(FREEZE_LIMIT_S),
+                Deadline.after(SAVE_LIMIT_S),
                 do="save",
                 link=[[*map(str, pair)] for pair in link],
                 copy=[[*map(str, pair)] for pair in copy],
@@ -153,28 +153,28 @@ class Checkpointer:
 
 
 def fingerprint(machine: Machine, baked: BakedImage) -> str:
-    """Return all that a frozen state of such a machine depends on, whatever has been done in it."""
+    """Return all that a saved state of such a machine depends on, whatever has been done in it."""
     nameless = replace(machine, name="", disk=Path("disk.qcow2"), group_card=_unplugged(machine))
     disk = baked.disk.stat()  # one that was written to since is another
     qemu = Path(shutil.which("qemu-system-x86_64") or "qemu-system-x86_64")
     status = qemu.stat()  # another version is another file: asking QEMU itself takes as long as a clone
     parts = [
-        FORMAT, baked.serial, disk.st_size, disk.st_mtime_ns, qemu_argv(nameless, disk=nameless.disk),
-        os.fspath(qemu.resolve()), status.st_size, status.st_mtime_ns,
+        FORMAT, TRANSFER_DISK_SERIAL, baked.serial, disk.st_size, disk.st_mtime_ns,
+        qemu_argv(nameless, disk=nameless.disk), os.fspath(qemu.resolve()), status.st_size, status.st_mtime_ns,
         _seen_under_kvm() if machine.accelerator == "kvm" else "",
     ]  # fmt: skip
     return json.dumps(parts)
 
 
 def key_of(basis: str, *more: str) -> str:
-    """Return the key of a frozen machine of that *basis*; *more* describes what it has behind it."""
+    """Return the key of a saved machine of that *basis*; *more* describes what it has behind it."""
     return snapshots.key_for(json.dumps([basis, *more]))
 
 
 def _seen_under_kvm() -> str:
     """Return what decides which processor a guest sees under KVM: this host's, and what its kernel lets through.
 
-    A frozen guest has settled on the features that it found, and a state does not bring them along.
+    A saved guest has settled on the features that it found, and a state does not bring them along.
     """
     telling = ("model name", "stepping", "microcode", "flags")
     with Path("/proc/cpuinfo").open() as processors:
@@ -190,7 +190,7 @@ def _seen_under_kvm() -> str:
 def machine_as_data(machine: Machine) -> dict[str, Any]:
     """Return what :func:`machine_from` reads, as JSON has it."""
     fields = asdict(replace(machine, group_card=_unplugged(machine)))
-    kept = {name: fields[name] for name in fields if name not in ("ram", "waits", "seed", "ephemeral", "exchange")}
+    kept = {name: fields[name] for name in fields if name not in ("ram", "waits", "seed", "ephemeral", "transfer_disk")}
     return dict(json.loads(json.dumps(kept, default=os.fspath)))
 
 
@@ -219,5 +219,5 @@ def machine_from(data: Mapping[str, Any]) -> Machine:
 
 
 def _unplugged(machine: Machine) -> GroupCard | None:
-    """Return a machine's card of a group as what is frozen has it: a machine that has none stays as it is."""
+    """Return a machine's card of a group as what is saved has it: a machine that has none stays as it is."""
     return GroupCard() if machine.group_card else None

@@ -1,11 +1,11 @@
 """The first thing that a copied machine does: become itself, and no longer the one that it was copied from.
 
-A machine that goes on from a frozen state has the clock, the random numbers, the machine-id and the host name of
-the moment when it was frozen. A few lines of Perl (perl-base is essential in Debian) set all four right. In a copy of
-a template they are there already: a process that dozes since before the template was frozen, looks at the end of the
-exchange for a note with its new identity, obeys, and ends. So a copy wakes up while its sshd still greets. In others,
-and wherever no process dozed, the same lines come over ssh. Either way the command that proves the machine ready
-reports that it was woken: one that was not is never handed out.
+A machine that goes on from a saved state has the clock, the random numbers, the machine-id and the host name of
+the moment when it was saved. A few lines of Perl (perl-base is essential in Debian) set all four right. In a copy of
+a template they are there already: an agent that waits since before the template was saved, looks at the end of the
+transfer disk for a note with its new identity, obeys, and ends. So a copy is itself while its sshd still greets. In
+others, and wherever no agent waits, the same lines come over ssh. Either way the command that proves the machine ready
+reports that it has its identity: one that has not is never handed out.
 
 Sources: clock_gettime(2), settimeofday(2), machine-id(5), random(4) for the ioctl RNDRESEEDCRNG, linux/fs.h for
 BLKFLSBUF.
@@ -25,12 +25,12 @@ from vmtasks.spec import NOTE_AT
 if TYPE_CHECKING:
     from paramiko.channel import Channel
 
-_AWAKE = "/run/vmtasks-awake"
-"""A file in the guest: the machine-id of the copy that was last woken."""
-_DOZING = "/run/vmtasks-dozing"
+_READY = "/run/vmtasks-ready"
+"""A file in the guest: the machine-id of the copy that last got its identity."""
+_WAITING = "/run/vmtasks-waiting"
 
-# Waking up twice does no harm: all of it sets what the machine is, and not what to change.
-_WAKE = r"""
+# Becoming itself twice does no harm: all of it sets what the machine is, and not what to change.
+_BECOME = r"""
 sub put { my ($mode, $path, $text) = @_; open my $f, $mode, $path or die "$path: $!\n"; print $f $text; close $f }
 sub become {
     my ($seed, $id, $name) = @_;
@@ -53,24 +53,24 @@ sub now {
 """
 # The clock comes last and over a line of its own: how long it took to get there does not count then.
 _OVER_SSH = (
-    _WAKE
+    _BECOME
     + r"""
-my $dozing = pop;
-unlink $dozing;
+my $waiting = pop;
+unlink $waiting;
 become(@ARGV);
 $| = 1; print "now?\n";
 now(scalar <STDIN>);
-print "awake\n";
+print "ready\n";
 """
 )
 # Here the time is that of the moment when the copy went on. Its clocks stood until then, so what they have moved since
-# the last look, before it was frozen, is how long it took to get there.
-_DOZE = (
-    _WAKE
+# the last look, before it was saved, is how long it took to get there.
+_AGENT = (
+    _BECOME
     + r"""
-my ($disk, $at, $dozing, $awake) = @ARGV;
+my ($disk, $at, $waiting, $ready) = @ARGV;
 open my $f, "<", $disk or die "$disk: $!\n";
-put ">", $dozing, "";
+put ">", $waiting, "";
 sub ticks {
     my $ticks = "\0" x 16;
     syscall($wide ? 228 : 265, 1, $ticks);
@@ -78,29 +78,29 @@ sub ticks {
     return $whole + $nano / 1e9;
 }
 my $seen = ticks();
-while (-e $dozing) {
+while (-e $waiting) {
     ioctl $f, 0x1261, 0;
     sysseek $f, $at, 0;
     sysread $f, my $note, 512;
-    if ($note =~ /^wake (\w+) (\w+) (\S+) ([\d.]+)\n/) {
+    if ($note =~ /^become (\w+) (\w+) (\S+) ([\d.]+)\n/) {
         now($4 + ticks() - $seen);
         become($1, $2, $3);
-        put ">", $awake, "$2\n";
+        put ">", $ready, "$2\n";
         last;
     }
     $seen = ticks();
     select undef, undef, undef, 0.01;
 }
-unlink $dozing;
+unlink $waiting;
 """
 )
 
 
 def identity_agent() -> str:
-    """Return the command that leaves a dozer behind in a machine that is about to be frozen as a template."""
-    words = shlex.join(["perl", "-e", _DOZE])
-    wait = f"n=0; until [ -e {_DOZING} ] || [ $n -gt 500 ]; do sleep 0.02; n=$((n+1)); done"
-    return f'{FIND} || exit 0; setsid {words} "$d" {NOTE_AT} {_DOZING} {_AWAKE} </dev/null >/dev/null 2>&1 & {wait}'
+    """Return the command that leaves the agent behind in a machine that is about to be saved as a template."""
+    words = shlex.join(["perl", "-e", _AGENT])
+    wait = f"n=0; until [ -e {_WAITING} ] || [ $n -gt 500 ]; do sleep 0.02; n=$((n+1)); done"
+    return f'{FIND} || exit 0; setsid {words} "$d" {NOTE_AT} {_WAITING} {_READY} </dev/null >/dev/null 2>&1 & {wait}'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,17 +119,17 @@ class CloneIdentity:
 
     @property
     def note(self) -> str:
-        """What the dozer is to read, but for the time."""
-        return f"wake {self.seed} {self.machine_id} {self.hostname}"
+        """What the agent is to read, but for the time."""
+        return f"become {self.seed} {self.machine_id} {self.hostname}"
 
     def __call__(self, channel: Channel) -> bool:
-        """See that the machine at the other end is awake, or wake it; return whether it did as it was told.
+        """See that the machine at the other end is itself, or make it so; return whether it did as it was told.
 
         :param channel: a fresh session, with a time limit of its own.
         """
-        program = shlex.join(["perl", "-e", _OVER_SSH, self.seed, self.machine_id, self.hostname, _DOZING])
+        program = shlex.join(["perl", "-e", _OVER_SSH, self.seed, self.machine_id, self.hostname, _WAITING])
         channel.exec_command(
-            f'{{ read -r id <{_AWAKE}; }} 2>/dev/null; if [ "$id" = {self.machine_id} ]; then echo awake; '
+            f'{{ read -r id <{_READY}; }} 2>/dev/null; if [ "$id" = {self.machine_id} ]; then echo ready; '
             f"else exec {program}; fi"
         )
         with channel.makefile("rb") as answers:
@@ -137,4 +137,4 @@ class CloneIdentity:
             if answer == b"now?\n":
                 channel.sendall(f"{time.time():.6f}\n".encode())
                 answer = answers.readline()
-            return bool(answer == b"awake\n")
+            return bool(answer == b"ready\n")

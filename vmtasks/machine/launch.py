@@ -42,7 +42,7 @@ class LaunchConfig:
     settings: HostSettings
     place: Host = LOCAL_HOST
     """The host that runs it; *baked* is there, and so is all that it starts from."""
-    keeping: PersistentDisk = PersistentDisk()
+    persistent_disk: PersistentDisk = PersistentDisk()
     purpose: str = ""
     """What it is for, in the words that others on this host read while they wait."""
     log_dir: Path | None = None
@@ -52,7 +52,7 @@ class LaunchConfig:
     """The queue in which it waits for its slot; None: the host's. A group with slots for all has one of its own."""
     check: Callable[[], None] = lambda: None
     """Called while the machine starts, and in each wait for its QEMU; raises when nothing needs it any more."""
-    has_exchange: bool = True
+    has_transfer_disk: bool = True
     """Whether files may travel on a disk of their own; it is one more that the guest sees."""
     first_look_s: float = 0.0
     """How long to wait before the first look whether the guest answers."""
@@ -62,45 +62,45 @@ class LaunchConfig:
 class BootSource:
     """What a machine starts from."""
 
-    frozen: Snapshot | None = None
+    snapshot: Snapshot | None = None
     """None: it boots from its disk."""
     reason: str = ""
     """Why this and nothing quicker."""
     forkable: bool = False
-    """Whether its memory is to be a file of its own, so that it can be frozen in turn."""
+    """Whether its memory is to be a file of its own, so that it can be saved in turn."""
     fallback: BootSource | None = None
-    """What to start from if *frozen* does not serve; None: nothing else is the same machine."""
+    """What to start from if *snapshot* does not serve; None: nothing else is the same machine."""
 
     @property
     def kind(self) -> Start:
         """How such a start is called."""
-        if self.frozen is None:
+        if self.snapshot is None:
             return "cold"
-        return "clone" if self.frozen.kind == "template" else "fork"
+        return "clone" if self.snapshot.kind == "template" else "fork"
 
 
-def launch_form(machine: Machine, source: BootSource, directory: Path, *, has_exchange: bool = True) -> Machine:
+def launch_form(machine: Machine, source: BootSource, directory: Path, *, has_transfer_disk: bool = True) -> Machine:
     """Return *machine* as it is started from *source* in a directory of its own: a pure function."""
-    exchange = directory / "exchange" if has_exchange and machine.hardware == "lean" else None
-    own = replace(machine, exchange=exchange)
+    transfer_disk = directory / "transfer" if has_transfer_disk and machine.hardware == "lean" else None
+    own = replace(machine, transfer_disk=transfer_disk)
     if machine.ephemeral:
         own = replace(own, disk=directory / "disk.qcow2", disk_format="qcow2")
     if source.forkable:
         own = replace(own, ram=Ram(file=directory / "ram", shared=True))
-    elif source.frozen is not None:
-        own = replace(own, ram=Ram(file=source.frozen.ram, shared=False))
-    return replace(own, waits=source.frozen is not None)
+    elif source.snapshot is not None:
+        own = replace(own, ram=Ram(file=source.snapshot.ram, shared=False))
+    return replace(own, waits=source.snapshot is not None)
 
 
-def stands_on(launch: LaunchConfig, source: BootSource) -> tuple[Path, ...]:
+def lock_files_of(launch: LaunchConfig, source: BootSource) -> tuple[Path, ...]:
     """Return the lock files of everything that the machine's disk is laid over."""
-    if source.frozen is not None:
-        return source.frozen.lock_files
+    if source.snapshot is not None:
+        return source.snapshot.lock_files
     return (launch.baked.in_use,) if launch.baked else ()
 
 
-def copies_of(form: Machine, frozen: Snapshot) -> Iterator[tuple[Path, Path]]:
-    """Yield what a machine that starts from a frozen one has a copy of."""
-    yield frozen.overlay, form.disk
+def copies_of(form: Machine, snapshot: Snapshot) -> Iterator[tuple[Path, Path]]:
+    """Yield what a machine that starts from a saved one has a copy of."""
+    yield snapshot.overlay, form.disk
     if form.ram and form.ram.shared:
-        yield frozen.ram, form.ram.file
+        yield snapshot.ram, form.ram.file

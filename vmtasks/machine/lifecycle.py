@@ -23,10 +23,10 @@ from vmtasks.image.damage import condemn
 from vmtasks.machine.checkpoint import Checkpointer, fingerprint, machine_as_data
 from vmtasks.machine.identity import CloneIdentity
 from vmtasks.machine.instance import QemuGuest
-from vmtasks.machine.launch import BootSource, LaunchConfig, launch_form, stands_on
+from vmtasks.machine.launch import BootSource, LaunchConfig, launch_form, lock_files_of
 from vmtasks.machine.plan import plan_of
 from vmtasks.machine.shutdown import end_machine
-from vmtasks.qemu.argv import EXCHANGE, SSH_PORT
+from vmtasks.qemu.argv import SSH_PORT, TRANSFER_DISK
 from vmtasks.spec import Machine
 from vmtasks.ssh.connect import Address, connect, pin_host_key, ssh_line
 from vmtasks.ssh.session import Session
@@ -38,10 +38,10 @@ if TYPE_CHECKING:
 
 START_LIMIT_S = 60.0
 FROM_DISK = BootSource()
-WAKE_LIMIT_S = 60.0
+IDENTITY_LIMIT_S = 60.0
 ANSWER_LIMIT_S = 3.0
 """How long QEMU may take to report that it runs, on a host that is well."""
-WAKE_STAGGER_S = 5.0
+IDENTITY_STAGGER_S = 5.0
 """A copied machine listens already: a second attempt beside the first would only slow that down."""
 
 
@@ -49,7 +49,7 @@ WAKE_STAGGER_S = 5.0
 def running(machine: Machine, launch: LaunchConfig, source: BootSource = FROM_DISK) -> Iterator[QemuGuest]:
     """Yield the guest of a running machine.
 
-    Boot failures, and only they, are tried again; every attempt keeps its own console log. A frozen machine that
+    Boot failures, and only they, are tried again; every attempt keeps its own console log. A snapshot that
     does not serve is no attempt where there is something else to start from; if that serves, it is dropped.
 
     :raise HostError: this host cannot run it.
@@ -62,8 +62,8 @@ def running(machine: Machine, launch: LaunchConfig, source: BootSource = FROM_DI
                 guest = stack.enter_context(_boot_once(machine, launch, source, attempt))
                 break
             except (BootError, HostError) as problem:
-                if source.frozen and source.fallback:
-                    suspect = source.frozen
+                if source.snapshot and source.fallback:
+                    suspect = source.snapshot
                     reason = f"the {suspect.kind} did not serve: {problem!s}"
                     source = replace(source.fallback, reason=reason)
                     attempts += 1
@@ -99,8 +99,8 @@ def _expect_whole(launch: LaunchConfig, problem: BootError | HostError) -> None:
 def _boot_once(machine: Machine, launch: LaunchConfig, source: BootSource, attempt: int) -> Iterator[QemuGuest]:
     directory = launch.place.cache() / "machines" / f"{machine.name}-{os.getpid()}-{secrets.token_hex(4)}"
     console, qemu_log = _log_files(machine, launch, directory, attempt)
-    form = launch_form(machine, source, directory, has_exchange=launch.has_exchange)
-    identity = CloneIdentity(name=machine.name) if source.frozen else None
+    form = launch_form(machine, source, directory, has_transfer_disk=launch.has_transfer_disk)
+    identity = CloneIdentity(name=machine.name) if source.snapshot else None
     plan = plan_of(machine, form, launch, source, identity, directory=directory, console=console, qemu_log=qemu_log)
     supervisor_log = launch.log_dir / f"{machine.name}-supervisor.log" if launch.log_dir else Path(os.devnull)
     with (
@@ -155,7 +155,7 @@ def _boot_once(machine: Machine, launch: LaunchConfig, source: BootSource, attem
             with events.phase("stop", machine=machine.name):
                 # What ends badly, or because it is interrupted, does not wait for a guest to power off.
                 power_off = went_well and not machine.ephemeral
-                end_machine(guest, client, launch.keeping if power_off else None, listens=watch.listens)
+                end_machine(guest, client, launch.persistent_disk if power_off else None, listens=watch.listens)
 
 
 def _wait_until_started(watch: MachineWatch, machine: Machine, launch: LaunchConfig, source: BootSource) -> int:
@@ -167,7 +167,7 @@ def _wait_until_started(watch: MachineWatch, machine: Machine, launch: LaunchCon
     with events.phase("start", machine=machine.name, detail=f"{source.kind}, {launch.choice.accelerator}"):
         watch.wait_for("greeted", Deadline.after(START_LIMIT_S))
         watch.greeted = True
-    with events.phase("restore", machine=machine.name, detail="state") if source.frozen else nullcontext():
+    with events.phase("restore", machine=machine.name, detail="state") if source.snapshot else nullcontext():
         started = watch.wait_for("started", Deadline.after(START_LIMIT_S))
     return int(started["ports"][str(SSH_PORT)])
 
@@ -176,9 +176,9 @@ def _transfer_disk(
     form: Machine, client: SupervisorClient, launch: LaunchConfig, *, is_clone: bool
 ) -> TransferDisk | None:
     """Return the disk through which files travel; None where its file is out of reach, on another host."""
-    if not (form.exchange and launch.place.is_local):
+    if not (form.transfer_disk and launch.place.is_local):
         return None
-    disk = TransferDisk(form.exchange, partial(_moved_bytes, client))
+    disk = TransferDisk(form.transfer_disk, partial(_moved_bytes, client))
     if is_clone:
         disk.empty()  # what random numbers began with must not be read again
     return disk
@@ -216,7 +216,7 @@ def _one_log(console: Path | None, client: SupervisorClient, attempt: int, qemu:
         yield
     finally:
         client.stop()
-        if output := client.last()["qemu"]:
+        if output := client.final_event()["qemu"]:
             with console.open("a") as file:
                 file.write(f"\n{output}")
 
@@ -228,13 +228,15 @@ def _checkpointer(
         return None
     about = {"image": launch.image, "baked": str(launch.baked.directory), "machine": machine_as_data(machine)}
     basis = partial(launch.place.call, fingerprint, machine, launch.baked)
-    return Checkpointer(form, client, basis=basis, stands_on=stands_on(launch, source), about=about, place=launch.place)
+    return Checkpointer(
+        form, client, basis=basis, lock_files=lock_files_of(launch, source), about=about, place=launch.place
+    )
 
 
 def _first_connection(
     address: Address, machine: Machine, launch: LaunchConfig, identity: CloneIdentity | None, watch: MachineWatch
 ) -> Connection:
-    """Return the connection that makes a machine ready: a copied one is woken over it."""
+    """Return the connection that makes a machine ready: a copied one gets its identity over it."""
     with watch.shown(), ExitStack() as phases:
         phase = ""
 
@@ -247,7 +249,9 @@ def _first_connection(
 
         if identity is not None:
             enter("ssh", "and the machine's own clock, random numbers and name")
-            return connect(address, Deadline.after(WAKE_LIMIT_S), watch.watch, identity, stagger_s=WAKE_STAGGER_S)
+            return connect(
+                address, Deadline.after(IDENTITY_LIMIT_S), watch.watch, identity, stagger_s=IDENTITY_STAGGER_S
+            )
         enter("boot", "kernel and userland")
         limit = Deadline.after(launch.settings.boot_timeout_s)
         first_look_s = time.monotonic() + launch.first_look_s
@@ -259,16 +263,16 @@ def _first_connection(
 def _runs(client: SupervisorClient) -> bool:
     """Tell whether QEMU answers, and the machine runs, or has come to an end by itself."""
     try:
-        status = client.qmp("query-status", limit_s=ANSWER_LIMIT_S)["status"]
+        status = client.qmp("query-status", timeout_s=ANSWER_LIMIT_S)["status"]
         return status in ("running", "shutdown", "guest-panicked")
     except BootError:
         return False
 
 
 def _moved_bytes(client: SupervisorClient) -> int:
-    """Return how much the guest has read from the exchange, and written to it; 0 where QEMU does not report it."""
+    """Return how much the guest has read from the transfer disk, and written to it; 0 where QEMU does not report it."""
     try:
-        found = [one["stats"] for one in client.qmp("query-blockstats") if one.get("device") == EXCHANGE]
+        found = [one["stats"] for one in client.qmp("query-blockstats") if one.get("device") == TRANSFER_DISK]
     except BootError:  # it is for show: if the machine is gone, its watch reports that
         return 0
     return sum(int(stats["rd_bytes"]) + int(stats["wr_bytes"]) for stats in found)

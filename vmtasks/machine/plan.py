@@ -8,11 +8,11 @@ from pathlib import Path
 
 from vmtasks.host import capacity
 from vmtasks.machine.identity import CloneIdentity
-from vmtasks.machine.launch import BootSource, LaunchConfig, copies_of, stands_on
+from vmtasks.machine.launch import BootSource, LaunchConfig, copies_of, lock_files_of
 from vmtasks.machine.reach import reach_of
 from vmtasks.process.user import user_name
 from vmtasks.qemu.argv import overlay_argv, qemu_argv
-from vmtasks.spec import EXCHANGE_BYTES, NOTE_AT, Machine
+from vmtasks.spec import NOTE_AT, TRANSFER_DISK_BYTES, Machine
 from vmtasks.supervisor.plan import BlankFile, FileCopy, GuestNote, Owner, Plan, SlotRequest
 
 
@@ -32,10 +32,10 @@ def plan_of(
     :param directory: the machine's own, on the host that runs it.
     :param console: a file of this host, as *qemu_log* is.
     """
-    frozen = source.frozen
-    is_laid_over = form.ephemeral and not frozen
+    snapshot = source.snapshot
+    is_laid_over = form.ephemeral and not snapshot
     overlay = (overlay_argv(machine.disk, machine.disk_format, form.disk),)
-    copies = copies_of(form, frozen) if frozen else ()
+    copies = copies_of(form, snapshot) if snapshot else ()
     return Plan(
         directory=str(directory),
         argv=qemu_argv(form, disk=form.disk),
@@ -52,15 +52,15 @@ def plan_of(
         console=str(console),
         # A caller's own arguments may name files beside the caller.
         cwd=str(Path.cwd()) if form.extra_args else None,
-        prepare=overlay if is_laid_over else launch.keeping.prepare,
+        prepare=overlay if is_laid_over else launch.persistent_disk.prepare,
         reach=reach_of(machine, form, launch, source, directory),
-        blank=(BlankFile(str(form.exchange), EXCHANGE_BYTES),) if form.exchange else (),
+        blank=(BlankFile(str(form.transfer_disk), TRANSFER_DISK_BYTES),) if form.transfer_disk else (),
         copy=tuple(FileCopy(str(original), str(target)) for original, target in copies),
-        scratch=tuple(str(work) for work, _ in launch.keeping.move),
+        scratch=tuple(str(work) for work, _ in launch.persistent_disk.move),
         written_mib=launch.settings.machine_disk_mib,
-        load=str(frozen.state) if frozen else None,
-        note=GuestNote(str(form.exchange), NOTE_AT, identity.note) if identity and form.exchange else None,
-        hold=tuple(map(str, stands_on(launch, source))),
+        load=str(snapshot.state) if snapshot else None,
+        note=GuestNote(str(form.transfer_disk), NOTE_AT, identity.note) if identity and form.transfer_disk else None,
+        hold=tuple(map(str, lock_files_of(launch, source))),
     )
 
 
@@ -72,7 +72,7 @@ def _slot(machine: Machine, launch: LaunchConfig) -> SlotRequest:
         memory_mib=settings.memory_mib or usual.memory_mib,
         claim_mib=machine.memory_mib,
         # Those who wait there do not know our users.
-        what=launch.purpose
+        purpose=launch.purpose
         if launch.place.is_local
         else f"{launch.purpose}, of {user_name()} at {socket.gethostname()}",
         directory=str(launch.queue) if launch.queue else None,

@@ -10,7 +10,7 @@ from pathlib import Path
 from vmtasks.errors import HostError, UsageError
 from vmtasks.host.accelerator import KVM
 from vmtasks.image.info import chain_of
-from vmtasks.machine.launch import BootSource, LaunchConfig, stands_on
+from vmtasks.machine.launch import BootSource, LaunchConfig, lock_files_of
 from vmtasks.process.landlock import Reach
 from vmtasks.spec import Machine
 
@@ -38,8 +38,8 @@ def reach_of(machine: Machine, form: Machine, launch: LaunchConfig, source: Boot
 
     :param directory: the machine's own; the disk and the memory of most are there.
     """
-    beneath = [lock.with_name("disk.qcow2") for lock in stands_on(launch, source)]
-    read = [*beneath, *launch.keeping.beneath]
+    beneath = [lock.with_name("disk.qcow2") for lock in lock_files_of(launch, source)]
+    read = [*beneath, *launch.persistent_disk.beneath]
     write = [directory, form.disk]
     if machine.ephemeral:
         read.append(machine.disk)

@@ -9,44 +9,46 @@ from pathlib import Path
 
 from vmtasks import durable
 from vmtasks.deadline import Deadline
-from vmtasks.errors import BootError, HostError, InfrastructureError, StillRunning, TestFailed, TimedOut
+from vmtasks.errors import BootError, HostError, InfrastructureError, ShutdownTimedOut, TestFailed, TimedOut
 from vmtasks.guest import Guest
 from vmtasks.host.sparse import copy_extents
 from vmtasks.machine.launch import PersistentDisk
 from vmtasks.supervisor.client import SupervisorClient
 
 
-def end_machine(guest: Guest, client: SupervisorClient, keeping: PersistentDisk | None, *, listens: bool) -> None:
+def end_machine(
+    guest: Guest, client: SupervisorClient, persistent_disk: PersistentDisk | None, *, listens: bool
+) -> None:
     """End the machine at once, or let it power itself off, within a limit.
 
     :param listens: whether there is a kernel to power it off.
-    :raise StillRunning: it did not.
+    :raise ShutdownTimedOut: it did not.
     """
-    if keeping is None:
+    if persistent_disk is None:
         guest.close()
         client.stop()
         return
-    listens = listens and keeping.power_off_limit_s > 0  # one that is given no time need not be asked
-    deadline = Deadline.after(keeping.power_off_limit_s)
-    if listens and not _asked_to_power_off(guest, keeping):
+    listens = listens and persistent_disk.power_off_limit_s > 0  # one that is given no time need not be asked
+    deadline = Deadline.after(persistent_disk.power_off_limit_s)
+    if listens and not _asked_to_power_off(guest, persistent_disk):
         with suppress(BootError):  # it is gone already
             client.qmp("system_powerdown")
     guest.close()
     client.stop(grace_s=deadline.left_s if listens else 0.0, keep=True)
-    last = client.last()
+    last = client.final_event()
     if last["status"] is not None:  # else its supervisor was killed, and it is not known what the disk is worth
-        for work, place in keeping.move:
+        for work, place in persistent_disk.move:
             _move(work, place)
     if not (last["by_itself"] and last["status"] == 0):
-        limit = f"within {keeping.power_off_limit_s:g} s" if listens else "any more"
-        raise StillRunning(f"{guest.name} did not power itself off {limit}: its disk may not be whole")
+        limit = f"within {persistent_disk.power_off_limit_s:g} s" if listens else "any more"
+        raise ShutdownTimedOut(f"{guest.name} did not power itself off {limit}: its disk may not be whole")
 
 
-def _asked_to_power_off(guest: Guest, keeping: PersistentDisk) -> bool:
-    if keeping.power_off is None:
+def _asked_to_power_off(guest: Guest, persistent_disk: PersistentDisk) -> bool:
+    if persistent_disk.power_off is None:
         return False
     try:
-        return guest.run(keeping.power_off, timeout_s=keeping.power_off_limit_s, warn=True).ok
+        return guest.run(persistent_disk.power_off, timeout_s=persistent_disk.power_off_limit_s, warn=True).ok
     except (InfrastructureError, TestFailed, TimedOut):  # a guest that no longer listens still has a power button
         return False
 

@@ -30,7 +30,7 @@ from vmtasks.process.subreaper import PACKET_BYTES
 
 _TURN_S = 0.25
 _STOP_LIMIT_S = 20.0
-"""How long an attendant may take to end what there is: more than its own limits add up to."""
+"""How long a subreaper may take to end what there is: more than its own limits add up to."""
 
 
 class HostCommands:
@@ -52,7 +52,7 @@ class HostCommands:
 
         :param env: what to add to the environment.
         :param watch: called a few times a second; if it raises, the command is ended, and so is the wait.
-        :raise HostError: the command cannot be started, or the attendant has ended, and the command with it.
+        :raise HostError: the command cannot be started, or the subreaper has ended, and the command with it.
         :raise TimedOut: the command did not end within *timeout_s*, and so was ended.
         """
         shown = shlex.join(argv)
@@ -61,7 +61,7 @@ class HostCommands:
             self._ask(argv=list(argv), env=dict(env or {}))
             while (answer := self._hear(deadline.within(_TURN_S))) is None:
                 if deadline.passed:
-                    raise TimedOut(f"`{shown}` on the host did not end within {deadline.limit_s:g} s")
+                    raise TimedOut(f"`{shown}` on the host did not end within {deadline.timeout_s:g} s")
                 watch(0.0)
         except BaseException:
             with suppress(HostError):  # then it has ended already
@@ -99,27 +99,27 @@ def host_commands() -> Iterator[HostCommands]:
     with theirs:
         fd = theirs.fileno()
         argv = isolated_argv("vmtasks.process.subreaper", str(fd), str(os.getpgrp()))
-        attendant = subprocess.Popen(argv, pass_fds=[fd], process_group=0)
-    with attendant, ours:
+        subreaper = subprocess.Popen(argv, pass_fds=[fd], process_group=0)
+    with subreaper, ours:
         try:
             yield HostCommands(ours)
         finally:
-            _let_go(attendant, ours)
+            _stop(subreaper, ours)
 
 
-def _let_go(attendant: subprocess.Popen[bytes], control: socket.socket) -> None:
-    """Have the attendant end what there is, and see it out."""
+def _stop(subreaper: subprocess.Popen[bytes], control: socket.socket) -> None:
+    """Have the subreaper end what there is, and see it out."""
     control.shutdown(socket.SHUT_WR)
     control.settimeout(_STOP_LIMIT_S)
     try:
         with suppress(ConnectionResetError):  # it was killed before it had read everything
-            while control.recv(PACKET_BYTES):  # it closes when all of the attendant has done its work
+            while control.recv(PACKET_BYTES):  # it closes when all of the subreaper has done its work
                 pass
-        status = attendant.wait(_STOP_LIMIT_S)
+        status = subreaper.wait(_STOP_LIMIT_S)
     except (TimeoutError, subprocess.TimeoutExpired):
-        attendant.kill()
+        subreaper.kill()
         raise HostError(
-            f"cannot end the commands on the host: their attendant (pid {attendant.pid}) did not go "
+            f"cannot end the commands on the host: their subreaper (pid {subreaper.pid}) did not go "
             f"in {_STOP_LIMIT_S:g} s"
         ) from None
     if status > 0:
@@ -132,5 +132,5 @@ def _explained() -> Iterator[None]:
     try:
         yield
     except OSError as problem:
-        cause = "their attendant has ended" if isinstance(problem, ConnectionError) else problem.strerror
+        cause = "their subreaper has ended" if isinstance(problem, ConnectionError) else problem.strerror
         raise HostError(f"cannot run commands on the host: {cause}") from problem

@@ -19,8 +19,8 @@ _OUTPUTS = {1: "standard output", 2: "standard error"}
 
 
 @contextmanager
-def watched(tell: Callable[[str], None]) -> Iterator[None]:
-    """Call *tell* from a thread of its own, with what happened, when one of them is gone; and again until the end.
+def watch_parent(lose: Callable[[str], None]) -> Iterator[None]:
+    """Call *lose* from a thread of its own, with what happened, when one of them is gone; and again until the end.
 
     They are our parent; below make, all up to the process that called it; and the readers of standard output and error.
     """
@@ -46,7 +46,7 @@ def watched(tell: Callable[[str], None]) -> Iterator[None]:
         def look(loss: str = "") -> None:
             loss = loss or losses[poll.poll()[0][0]]
             while loss:
-                tell(loss)
+                lose(loss)
                 if select.select([over], [], [], AGAIN_S)[0]:
                     return
 

@@ -43,7 +43,7 @@ def interrupt_on_signals() -> Iterator[None]:
             if not (alone and number is signal.SIGHUP):
                 stack.callback(signal.signal, number, signal.signal(number, interrupt))
         if not alone:
-            stack.enter_context(parent.watched(lose))
+            stack.enter_context(parent.watch_parent(lose))
         stack.callback(_deafen)  # the end of the block is the end: nothing interrupts what is left of it
         yield
 

@@ -5,7 +5,7 @@ it starts a command, without them it ends the one that runs. The answer has the 
 shell has it) or ``error``. When the socket closes, for whatever reason, everything that the commands have started is
 ended.
 
-Everything: the attendant is the subreaper of what runs below it (PR_SET_CHILD_SUBREAPER, prctl(2)). A daemon that has
+Everything: this process is the subreaper of what runs below it (PR_SET_CHILD_SUBREAPER, prctl(2)). A daemon that has
 detached itself from all others becomes its child instead of init's, and is found.
 
 It is two processes: a worker does all this, and a guard, its parent and a subreaper too, only waits. If either is
@@ -161,9 +161,9 @@ def send(number: signal.Signals, pids: list[int]) -> bool:
     return reached
 
 
-def come_true(condition: Callable[[], bool], limit_s: float) -> None:
-    """Wait until *condition* holds, but no longer than *limit_s* seconds."""
-    give_up_s = time.monotonic() + limit_s
+def come_true(condition: Callable[[], bool], timeout_s: float) -> None:
+    """Wait until *condition* holds, but no longer than *timeout_s* seconds."""
+    give_up_s = time.monotonic() + timeout_s
     while not condition() and time.monotonic() < give_up_s:
         time.sleep(LOOK_S)
 

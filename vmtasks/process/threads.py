@@ -54,7 +54,7 @@ _TURN_S = 0.25
 T = TypeVar("T")
 
 
-def watched(
+def call_in_thread(
     work: Callable[[], T], *, timeout_s: float, watch: Callable[[float], None], give_up: Callable[[], None]
 ) -> T:
     """Do *work* in a thread of its own, and watch the machine meanwhile.

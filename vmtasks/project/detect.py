@@ -75,7 +75,7 @@ def detect(root: Path) -> Detected:
     dist = packs.dist if packs and packs.dist else Way(line="")
     suite, note = suite_with(*_tool(guesses, tests))
     name, version = _identity(root, guesses)
-    # Whoever says a command of his own needs the tools all the same.
+    # A command of the project's own needs the tools all the same.
     packages = (*_tools(guesses, tests or next(iter(guesses), None), packs), *test.packages, *dist.packages)
     return Detected(
         name=name,

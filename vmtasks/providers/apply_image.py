@@ -13,12 +13,15 @@ from vmtasks.debian import apt
 from vmtasks.errors import HostError, TestFailed, UsageError
 from vmtasks.guest import Guest
 from vmtasks.image import mirror
-from vmtasks.image.bake import GuestSteps, work_of
+from vmtasks.image.bake import GuestSteps, guest_steps_of
 from vmtasks.image.baked import key_of
 from vmtasks.image.definition import Definition, File, overlay_files
 
-MARK = "/var/lib/vmtasks/furnished"
+APPLIED_LAYERS = "/var/lib/vmtasks/applied-layers"
 """A file in the guest: the content keys of the layers that it has, a line each."""
+_APPLIED_LAYERS_BEFORE = "/var/lib/vmtasks/furnished"
+"""Its name of before 0.2. Until then both are written and read: a host of somebody's may be used by both versions, and
+none may apply a layer that the other has applied."""
 
 
 def apply_image(guest: Guest, definition: Definition) -> None:
@@ -32,15 +35,15 @@ def apply_image(guest: Guest, definition: Definition) -> None:
     with events.phase("provision", machine=guest.name, detail=definition.name):
         try:
             _expect_alike(guest, definition)
-            there = guest.query(f"cat {MARK} 2>/dev/null || :").split()
+            there = guest.query(f"cat {APPLIED_LAYERS} {_APPLIED_LAYERS_BEFORE} 2>/dev/null || :").split()
             missing = [layer for layer in definition.lineage if key_of(layer) not in there]
             archive = _archive(guest) if any(layer.repositories for layer in missing) else ""
             if any(layer.packages for layer in missing):
                 apt.update(guest)
             for layer in missing:
-                work = replace(work_of(layer, archive), packages=layer.packages)
+                work = replace(guest_steps_of(layer, archive), packages=layer.packages)
                 apply_layer(guest, work if layer.parent else replace(work, tree=None))
-                guest.query(f"mkdir -p {PurePosixPath(MARK).parent} && echo {key_of(layer)} >>{MARK}")
+                _note_applied(guest, key_of(layer))
         except TestFailed as problem:
             message = f"cannot make {definition.name} of {guest.name}: {problem!s}"
             raise HostError(message, details=problem.details) from problem
@@ -77,6 +80,11 @@ def _write(guest: Guest, file: File, home: Path) -> None:
         line = f"mkdir -p -- {above} && rm -f -- {path} && cat >{path}"
         guest.succeed(line, stdin=(file.content or "").encode())
     guest.succeed(["chmod", file.mode, file.path])
+
+
+def _note_applied(guest: Guest, key: str) -> None:
+    files = f"{APPLIED_LAYERS} {_APPLIED_LAYERS_BEFORE}"
+    guest.query(f"mkdir -p {PurePosixPath(APPLIED_LAYERS).parent} && echo {key} | tee -a {files}")
 
 
 def _archive(guest: Guest) -> str:

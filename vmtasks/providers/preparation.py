@@ -49,7 +49,7 @@ def prepared_source(preparation: Preparation, machine: Machine, launch: LaunchCo
     from vmtasks.cache import snapshots
     from vmtasks.machine.checkpoint import fingerprint, key_of
 
-    if source.frozen is None or launch.baked is None:
+    if source.snapshot is None or launch.baked is None:
         return source
     from_scratch = replace(source, forkable=True)
     key = key_of(launch.place.call(fingerprint, machine, launch.baked), preparation.key)
@@ -58,7 +58,7 @@ def prepared_source(preparation: Preparation, machine: Machine, launch: LaunchCo
         return from_scratch
     kept.touch()
     reason = f"of the machine with {kept.name}, made {kept.made}"
-    return replace(source, frozen=kept, reason=reason, fallback=from_scratch)
+    return replace(source, snapshot=kept, reason=reason, fallback=from_scratch)
 
 
 def prepare(guest: Guest, preparation: Preparation) -> None:

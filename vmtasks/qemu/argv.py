@@ -11,7 +11,7 @@ from pathlib import Path
 
 from vmtasks.qemu.descriptors import CONSOLE_FD, QMP_FD
 from vmtasks.qemu.migration import DISK
-from vmtasks.spec import EXCHANGE_SERIAL, GroupCard, Machine
+from vmtasks.spec import TRANSFER_DISK_SERIAL, GroupCard, Machine
 
 SSH_PORT = 22
 
@@ -24,7 +24,7 @@ class Wires:
     console: str = f"socket,fd={CONSOLE_FD}"
 
 
-EXCHANGE = "exchange"
+TRANSFER_DISK = "transfer"
 """The name that QEMU's command line gives to the drive that files travel on."""
 _OVERLAY = ("qemu-img", "create", "-q", "-f", "qcow2")
 
@@ -114,9 +114,12 @@ def _disk(machine: Machine, disk: Path) -> Iterator[str]:
     if machine.seed is not None:
         yield from ("-drive", f"if=none,id=seed,file={_quoted(str(machine.seed))},format=raw,readonly=on")
         yield from ("-device", "virtio-blk-pci,drive=seed")
-    if machine.exchange is not None:
-        yield from ("-drive", f"if=none,id={EXCHANGE},file={_quoted(str(machine.exchange))},format=raw,cache=unsafe")
-        yield from ("-device", f"virtio-blk-pci,drive={EXCHANGE},serial={EXCHANGE_SERIAL}")
+    if machine.transfer_disk is not None:
+        yield from (
+            "-drive",
+            f"if=none,id={TRANSFER_DISK},file={_quoted(str(machine.transfer_disk))},format=raw,cache=unsafe",
+        )
+        yield from ("-device", f"virtio-blk-pci,drive={TRANSFER_DISK},serial={TRANSFER_DISK_SERIAL}")
 
 
 def _network(machine: Machine) -> Iterator[str]:

@@ -1,6 +1,6 @@
-"""Freeze a running machine into files, and start another from them: QEMU's migration, without moving the memory.
+"""Save a running machine into files, and start another from them: QEMU's migration, without moving the memory.
 
-The guest's memory is a file that QEMU maps. Shared, what the guest writes is in the file, and freezing the machine
+The guest's memory is a file that QEMU maps. Shared, what the guest writes is in the file, and saving the machine
 leaves only its devices to be written down: well under a megabyte. Mapped privately by the next machine, the same
 file is that machine's memory at once, and its own writes stay its own.
 
@@ -47,17 +47,17 @@ def save(qmp: Qmp, order: dict[str, Any], wait: Wait) -> float:
     for command in order["prepare"]:
         subprocess.run(command, check=True, stdin=subprocess.DEVNULL, capture_output=True)
     began_s = time.monotonic()
-    qmp.execute("stop", limit_s=_LIMIT_S)
+    qmp.execute("stop", timeout_s=_LIMIT_S)
     try:
         _migrate(qmp, "migrate", os.open(order["state"], os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600), wait)
         for source, target in order["copy"]:
             copy_extents(source, target)
         if order["overlay"]:
             snapshot = {"device": DISK, "snapshot-file": order["overlay"], "format": "qcow2", "mode": "existing"}
-            qmp.execute("blockdev-snapshot-sync", snapshot, limit_s=_LIMIT_S)
+            qmp.execute("blockdev-snapshot-sync", snapshot, timeout_s=_LIMIT_S)
     finally:
         if order["overlay"]:
-            qmp.execute("cont", limit_s=_LIMIT_S)
+            qmp.execute("cont", timeout_s=_LIMIT_S)
     return time.monotonic() - began_s
 
 
@@ -76,17 +76,17 @@ def load(qmp: Qmp, state: str, wait: Wait, note: tuple[str, int, str] | None = N
             os.pwrite(fd, f"{text} {time.time():.6f}\n".encode(), at)
         finally:
             os.close(fd)
-    qmp.execute("cont", limit_s=_LIMIT_S)
+    qmp.execute("cont", timeout_s=_LIMIT_S)
 
 
 def _migrate(qmp: Qmp, command: str, fd: int, wait: Wait) -> None:
     """Have QEMU read or write a state through *fd*, which is closed, and see it done."""
     try:
-        qmp.execute("migrate-set-capabilities", {"capabilities": _CAPABILITIES}, limit_s=_LIMIT_S)
-        qmp.execute("getfd", {"fdname": _STATE_FD}, limit_s=_LIMIT_S, fd=fd)
+        qmp.execute("migrate-set-capabilities", {"capabilities": _CAPABILITIES}, timeout_s=_LIMIT_S)
+        qmp.execute("getfd", {"fdname": _STATE_FD}, timeout_s=_LIMIT_S, fd=fd)
     finally:
         os.close(fd)
-    qmp.execute(command, {"uri": f"fd:{_STATE_FD}"}, limit_s=_LIMIT_S)
+    qmp.execute(command, {"uri": f"fd:{_STATE_FD}"}, timeout_s=_LIMIT_S)
     deadline_s = time.monotonic() + _LIMIT_S
     while (status := _status(qmp)) != "completed":
         if status == "failed":

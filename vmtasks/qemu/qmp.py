@@ -45,33 +45,33 @@ class Qmp:
         """Return the descriptor to select on; when it is readable, call :meth:`pump`."""
         return self.line.fileno()
 
-    def greet(self, limit_s: float) -> str:
+    def greet(self, timeout_s: float) -> str:
         """Leave capabilities negotiation; return QEMU's version as ``MAJOR.MINOR.MICRO``.
 
-        :raise QmpError: QEMU did not greet within *limit_s* seconds, or ended.
+        :raise QmpError: QEMU did not greet within *timeout_s* seconds, or ended.
         """
-        deadline_s = time.monotonic() + limit_s
+        deadline_s = time.monotonic() + timeout_s
         greeting = self._answer(deadline_s, awaiting="its greeting")
         try:
             version = "{major}.{minor}.{micro}".format(**greeting["QMP"]["version"]["qemu"])
         except (KeyError, TypeError) as problem:
             raise QmpError(f"what answers is not QEMU: {_short(json.dumps(greeting).encode())}") from problem
-        self.execute("qmp_capabilities", limit_s=deadline_s - time.monotonic())
+        self.execute("qmp_capabilities", timeout_s=deadline_s - time.monotonic())
         return version
 
     def execute(
-        self, command: str, arguments: dict[str, Any] | None = None, *, limit_s: float, fd: int | None = None
+        self, command: str, arguments: dict[str, Any] | None = None, *, timeout_s: float, fd: int | None = None
     ) -> Any:  # noqa: ANN401
         """Run one command and return what it returns.
 
-        :param limit_s: seconds to wait for the answer.
+        :param timeout_s: seconds to wait for the answer.
         :param fd: a descriptor to send along (``getfd``).
         :raise QmpError: the command was refused, was not answered in time, or QEMU ended.
         """
         self._serial += 1
         request = {"execute": command, "arguments": arguments or {}, "id": self._serial}
         self._send(json.dumps(request).encode() + b"\n", command, fd)
-        deadline_s = time.monotonic() + limit_s
+        deadline_s = time.monotonic() + timeout_s
         # An answer with another id is to a command that timed out before: no caller waits for it any more.
         while (answer := self._answer(deadline_s, awaiting=f"the answer to {command}")).get("id") != self._serial:
             pass
@@ -80,9 +80,9 @@ class Qmp:
         error = answer.get("error")
         raise QmpError(f"QEMU refused {command}: {error.get('desc') if isinstance(error, dict) else error}")
 
-    def human(self, command_line: str, *, limit_s: float) -> str:
+    def human(self, command_line: str, *, timeout_s: float) -> str:
         """Run a command of the human monitor and return its text."""
-        return str(self.execute("human-monitor-command", {"command-line": command_line}, limit_s=limit_s))
+        return str(self.execute("human-monitor-command", {"command-line": command_line}, timeout_s=timeout_s))
 
     def pump(self) -> None:
         """Take in what has arrived without waiting, for its events.

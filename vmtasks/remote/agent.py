@@ -45,20 +45,20 @@ class Agent:
         try:
             answer = {"result": codec.encode(self._do(request))}
         except VmtasksError as problem:
-            fields = {"sentence": str(problem), "evidence": problem.details, "hint": problem.hint}
+            fields = {"message": str(problem), "details": problem.details, "hint": problem.hint}
             answer = {"error": {"kind": type(problem).__name__, **fields}}
         except OSError as problem:
-            answer = {"error": {"kind": "HostError", "sentence": os_error_text(problem), "evidence": (), "hint": ""}}
+            answer = {"error": {"kind": "HostError", "message": os_error_text(problem), "details": (), "hint": ""}}
         except Exception:  # noqa: BLE001 - a defect of ours is shown where people look
             answer = {"error": {"kind": "defect", "traceback": traceback.format_exc()}}
-        tell("answer", id=request["id"], **answer)
+        emit("answer", id=request["id"], **answer)
 
     def _do(self, request: dict[str, Any]) -> object:
         if request["do"] == "leave":
             self._leave(request["block"], failed=request["failed"])
             return None
         function = named(request["name"])
-        done = function(*codec.unpacked(request["args"]), **codec.unpacked(request["options"]))
+        done = function(*codec.decode(request["args"]), **codec.decode(request["options"]))
         if request["do"] != "enter":
             return done
         value = done.__enter__()
@@ -104,15 +104,15 @@ def about() -> dict[str, str]:
     return {"cache": str(cache_dir()), "code": PACKAGE_PARENT, "processor": platform.machine()}
 
 
-def tell(event: str, **fields: object) -> None:
+def emit(event: str, **fields: object) -> None:
     """Send one line to the caller."""
     data = json.dumps({"event": event, **fields}).encode() + b"\n"
-    with _telling, suppress(BrokenPipeError):  # a caller that no longer reads is noticed where requests come from
+    with _emitting, suppress(BrokenPipeError):  # a caller that no longer reads is noticed where requests come from
         while data:
             data = data[os.write(sys.stdout.fileno(), data) :]
 
 
-_telling = threading.Lock()
+_emitting = threading.Lock()
 
 
 def main() -> None:
@@ -121,10 +121,10 @@ def main() -> None:
 
     def pass_on(event: events.Event) -> None:
         if isinstance(event, events.Note):
-            tell("note", text=event.text, level=event.level)
+            emit("note", text=event.text, level=event.level)
 
     with events.listening(pass_on):
-        tell("agent", **about())
+        emit("agent", **about())
         for line in sys.stdin.buffer:
             if line.strip():
                 request = json.loads(line)

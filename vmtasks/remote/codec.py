@@ -47,7 +47,7 @@ def encode(data: object) -> object:  # noqa: PLR0911 - one for each kind
     raise TypeError(f"{type(data).__name__} is of no kind that travels between hosts")
 
 
-def unpacked(data: Any, place: Host = LOCAL_HOST) -> Any:  # noqa: ANN401, PLR0911 - whatever was packed
+def decode(data: Any, place: Host = LOCAL_HOST) -> Any:  # noqa: ANN401, PLR0911 - whatever was packed
     """Return what *data* was packed from; *place* is the host that the cache entries in it are on.
 
     :raise ValueError: it was not packed by us.
@@ -56,18 +56,18 @@ def unpacked(data: Any, place: Host = LOCAL_HOST) -> Any:  # noqa: ANN401, PLR09
         case None | bool() | int() | float() | str():
             return data
         case list():
-            return [unpacked(one, place) for one in data]
+            return [decode(one, place) for one in data]
         case {"path": str(path)}:
             return Path(path)
         case {"bytes": str(text)}:
             return base64.b64decode(text)
         case {"tuple": list(items)}:
-            return tuple(unpacked(one, place) for one in items)
+            return tuple(decode(one, place) for one in items)
         case {"dict": dict(table)}:
-            return {key: unpacked(field, place) for key, field in table.items()}
+            return {key: decode(field, place) for key, field in table.items()}
         case {"kind": str(name), "fields": dict(table)} if name in _KINDS:
             kind: Any = _KINDS[name]
-            decoded = kind(**{key: unpacked(field, place) for key, field in table.items()})
+            decoded = kind(**{key: decode(field, place) for key, field in table.items()})
             return replace(decoded, place=place) if isinstance(decoded, CacheEntry) else decoded
     raise ValueError(f"nobody of ours says {str(data)[:80]!r}")
 

@@ -93,14 +93,14 @@ class RemoteHost(Host):
         self._about: Future[_About] = Future()
         self._end: HostError | None = None
         with events.phase("connect", detail=name), ExitStack() as unless_it_serves:
-            self._steward = subprocess.Popen(
-                self._relay("vmtasks.remote.agent", master=True),
+            self._agent = subprocess.Popen(
+                self._proxy("vmtasks.remote.agent", master=True),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 cwd="/",
                 start_new_session=True,  # Ctrl-C is for us; it ends with the pipe
             )
-            self._listener = threading.Thread(target=self._listen, args=(self._steward.stdout,), daemon=True)
+            self._listener = threading.Thread(target=self._listen, args=(self._agent.stdout,), daemon=True)
             self._listener.start()
             atexit.register(self.close)
             unless_it_serves.callback(self.close)
@@ -140,7 +140,7 @@ class RemoteHost(Host):
         for answer in asked:
             _awaited(answer)
 
-    def within(
+    def enter(
         self,
         manager: Callable[Options, AbstractContextManager[Result]],
         *args: Options.args,
@@ -163,23 +163,23 @@ class RemoteHost(Host):
 
     def supervisor(self) -> list[str]:
         """Return the command line of a proxy to a supervisor there."""
-        return self._relay("vmtasks.supervisor.__main__")
+        return self._proxy("vmtasks.supervisor.__main__")
 
     def close(self) -> None:
         """End the link, and see that nothing of ours is left there."""
-        if self._steward.stdin and not self._steward.stdin.closed:
+        if self._agent.stdin and not self._agent.stdin.closed:
             with suppress(BrokenPipeError):
-                self._steward.stdin.close()
+                self._agent.stdin.close()
         try:  # it ends by itself, and takes everything along
-            self._steward.wait(_CLOSE_LIMIT_S)
+            self._agent.wait(_CLOSE_LIMIT_S)
         except subprocess.TimeoutExpired:  # as the link does then, which is noticed there
-            self._steward.kill()
-            self._steward.wait()
+            self._agent.kill()
+            self._agent.wait()
         self._listener.join(_CLOSE_LIMIT_S)
         shutil.rmtree(self._directory, ignore_errors=True)
         atexit.unregister(self.close)
 
-    def _relay(self, program: str, *, master: bool = False) -> list[str]:
+    def _proxy(self, program: str, *, master: bool = False) -> list[str]:
         if master:
             command = payload.first_command("vmtasks.remote.watchdog", program)
         else:
@@ -215,9 +215,9 @@ class RemoteHost(Host):
                 raise self._end
             self._asked[serial] = answer
             with suppress(BrokenPipeError):  # its end is told where it is heard
-                if self._steward.stdin:
-                    self._steward.stdin.write(json.dumps({"id": serial, **request}).encode() + b"\n")
-                    self._steward.stdin.flush()
+                if self._agent.stdin:
+                    self._agent.stdin.write(json.dumps({"id": serial, **request}).encode() + b"\n")
+                    self._agent.stdin.flush()
         return serial, answer
 
     def _listen(self, stdout: IO[bytes]) -> None:
@@ -226,13 +226,13 @@ class RemoteHost(Host):
             try:
                 for line in stdout:
                     message = json.loads(line)
-                    if message["event"] == "gone":
+                    if message["event"] == "exited":
                         end = HostError(str(message["error"]), hint=str(message.get("hint", "")))
                     else:
                         self._hear(message)
             except Exception as problem:  # noqa: BLE001 - whatever another host sends, no thread that waits may hang
                 end = HostError(f"cannot understand what {self.name} says: {problem!r}")
-                self._steward.kill()
+                self._agent.kill()
         with self._lock:
             self._end = end
             waiting = [*self._asked.values(), *([] if self._about.done() else [self._about])]
@@ -252,7 +252,7 @@ class RemoteHost(Host):
                 events.emit(events.Note(text=f"{self.name}: {message['text']}", level=level))
             case "answer":
                 error = _error(self.name, message["error"]) if "error" in message else None
-                result = None if error else codec.unpacked(message["result"], self)
+                result = None if error else codec.decode(message["result"], self)
                 with self._lock:
                     answer = self._asked.pop(message["id"])
                 if error:
@@ -273,5 +273,5 @@ def _error(host: str, fields: dict[str, Any]) -> Exception:
     """Return the error that an agent reports."""
     kind = getattr(errors, fields["kind"], None)
     if isinstance(kind, type) and issubclass(kind, errors.VmtasksError):
-        return kind(f"{host}: {fields['sentence']}", details=tuple(fields["evidence"]), hint=fields["hint"])
+        return kind(f"{host}: {fields['message']}", details=tuple(fields["details"]), hint=fields["hint"])
     return RuntimeError(f"on {host}: {fields['traceback']}")

@@ -84,7 +84,7 @@ class Proxy:
         )
         if self._line.stdout is None:
             raise AssertionError("ssh speaks through a pipe")
-        self._ours, self._theirs = _Lines(0), _Lines(self._line.stdout.fileno())
+        self._ours, self._theirs = _PipeLines(0), _PipeLines(self._line.stdout.fileno())
         self._console: IO[bytes] | None = None
         self._qemu_log: IO[bytes] | None = None
         self._forwards: list[str] = []
@@ -120,12 +120,12 @@ class Proxy:
                         self._is_settled = True
                         return True
                     case "unfit":
-                        self._tell_gone(f"cannot run machines on {self._host}: {message['error']}")
+                        self._emit_exited(f"cannot run machines on {self._host}: {message['error']}")
                         return False
         if self._theirs.ended:
-            self._tell_broken()
+            self._emit_broken()
         else:
-            self._tell_gone(f"cannot run machines on {self._host}: it has not answered for {_SETTLE_LIMIT_S:g} s")
+            self._emit_exited(f"cannot run machines on {self._host}: it has not answered for {_SETTLE_LIMIT_S:g} s")
         return False
 
     def _pass_on(self) -> None:
@@ -138,11 +138,11 @@ class Proxy:
                 for message in self._messages():
                     self._hear(message)
             except (AttributeError, KeyError, TypeError, ValueError) as problem:
-                self._tell_gone(f"cannot understand what {self._host} says: {problem!r}")
+                self._emit_exited(f"cannot understand what {self._host} says: {problem!r}")
                 return
             if ours.ended and not deadline_s:
                 deadline_s = time.monotonic() + _END_LIMIT_S
-                self._let_go()
+                self._close_line()
             if theirs.ended or (ours.ended and time.monotonic() > deadline_s):
                 break
             if time.monotonic() >= beat_s and not ours.ended:
@@ -151,7 +151,7 @@ class Proxy:
             for side in select.select([side for side in (ours, theirs) if not side.ended], [], [], HEARTBEAT_S)[0]:
                 side.collect()
         if not (self._over or ours.ended):
-            self._tell_broken()
+            self._emit_broken()
 
     def _order(self, line: bytes) -> bytes:
         """Return what the program is sent for a line of our caller's; a plan's logs stay on this side."""
@@ -185,13 +185,13 @@ class Proxy:
             case "started":
                 message["ports"] = {guest: self._at_home(port) for guest, port in message["ports"].items()}
                 if not all(message["ports"].values()):
-                    self._tell_gone(f"cannot reach machines on {self._host}: ssh did not forward a port of it")
+                    self._emit_exited(f"cannot reach machines on {self._host}: ssh did not forward a port of it")
                     return
-            case "gone":
+            case "exited":
                 self._over = True
                 if self._qemu_log:
                     _keep(self._qemu_log, message["qemu"].encode())
-        tell(message)
+        emit(message)
 
     def _at_home(self, port: int) -> int:
         """Return a port of this host that leads to one of the other; 0 if there is no way."""
@@ -223,36 +223,38 @@ class Proxy:
             while data and self._line.stdin and not self._line.stdin.closed:
                 data = data[self._line.stdin.write(data) or 0 :]
 
-    def _let_go(self) -> None:
+    def _close_line(self) -> None:
         with suppress(BrokenPipeError):
             if self._line.stdin:
                 self._line.stdin.close()
 
-    def _tell_broken(self) -> None:
+    def _emit_broken(self) -> None:
         with suppress(subprocess.TimeoutExpired):
             self._line.wait(HEARTBEAT_S)
         self._complaint.seek(0)
         complaint = self._complaint.read().decode(errors="replace")
-        self._tell_gone(*why_it_broke(self._host, complaint, self._line.poll(), is_settled=self._is_settled))
+        self._emit_exited(*why_it_broke(self._host, complaint, self._line.poll(), is_settled=self._is_settled))
 
-    def _tell_gone(self, error: str, hint: str = "") -> None:
+    def _emit_exited(self, error: str, hint: str = "") -> None:
         self._over = True
-        tell_gone(error, hint)
+        emit_exited(error, hint)
 
 
-def tell(message: dict[str, Any]) -> None:
+def emit(message: dict[str, Any]) -> None:
     """Send our caller a message."""
     with suppress(BrokenPipeError):  # it is gone: that is noticed where it is heard
         sys.stdout.buffer.write(json.dumps(message).encode() + b"\n")
         sys.stdout.buffer.flush()
 
 
-def tell_gone(error: str, hint: str = "") -> None:
+def emit_exited(error: str, hint: str = "") -> None:
     """Report that there is nothing at the other end, with the message of a supervisor that ends."""
-    tell({"event": "gone", "status": None, "by_itself": False, "qemu": "", "console": "", "error": error, "hint": hint})
+    emit(
+        {"event": "exited", "status": None, "by_itself": False, "qemu": "", "console": "", "error": error, "hint": hint}
+    )
 
 
-class _Lines:
+class _PipeLines:
     """What comes out of a pipe, by lines."""
 
     def __init__(self, fd: int) -> None:
@@ -288,6 +290,6 @@ def main() -> None:
     try:
         proxy = Proxy(ssh, host, command, payload)
     except OSError as problem:
-        tell_gone(f"cannot call {ssh[0]} as ssh: {problem.strerror}", "VMTASKS_SSH says what is called")
+        emit_exited(f"cannot call {ssh[0]} as ssh: {problem.strerror}", "VMTASKS_SSH says what is called")
         return
     proxy.run()

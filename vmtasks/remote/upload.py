@@ -36,7 +36,7 @@ def sent(host: RemoteHost, image: BakedImage) -> BakedImage:
 
 def _send(host: RemoteHost, image: BakedImage) -> None:
     sizes = {file: path.stat().st_size for file in FILES if (path := image.directory / file).exists()}
-    with host.within(receiving, image.serial, sizes) as have:
+    with host.enter(receiving, image.serial, sizes) as have:
         if have is None:  # another process has sent it meanwhile
             return
         digests: dict[str, str] = {}

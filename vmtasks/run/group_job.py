@@ -36,8 +36,8 @@ def _in_member(run: Run, group: Group, job: GroupJob, member: GroupMember) -> No
     try:
         for test in job.tests_of(member.role):
             with run.case(f"{member.name}: {test.name}", continue_on_error=True, guest=guest):
-                limit_s = test.timeout_s or job.group.test_timeout_s
-                guest.run(test.run, user=test.user, env=test.env, timeout_s=limit_s)
+                timeout_s = test.timeout_s or job.group.test_timeout_s
+                guest.run(test.run, user=test.user, env=test.env, timeout_s=timeout_s)
     except GuestLost:
         if member.is_essential:
             raise  # what is not essential is a failed case, and no more
@@ -59,9 +59,9 @@ def _on_host(run: Run, group: Group, job: GroupJob) -> None:
             with run.case(f"{HOST}: {test.name}", continue_on_error=True):
                 line = f'exec >"$VMTASKS_LOG" 2>&1 </dev/null\n{test.run}'
                 env = {**group.ssh_env(), **test.env, "VMTASKS_LOG": str(log)}
-                limit_s = test.timeout_s or job.group.test_timeout_s
+                timeout_s = test.timeout_s or job.group.test_timeout_s
                 try:
-                    status = host.run(["/bin/sh", "-c", line], env=env, timeout_s=limit_s, watch=group.watch)
+                    status = host.run(["/bin/sh", "-c", line], env=env, timeout_s=timeout_s, watch=group.watch)
                 except TimedOut as problem:
                     group.fail(problem)
                     raise

@@ -75,9 +75,9 @@ def _last_passed(past: list[_Past]) -> Iterator[Path]:
     seen = set()
     for one in past:
         result = _result(one.path)
-        what = (result.get("recipe"), _source(str(result.get("rerun", ""))))
-        if result.get("outcome") == Outcome.PASSED and what not in seen:
-            seen.add(what)
+        kind = (result.get("recipe"), _source(str(result.get("rerun", ""))))
+        if result.get("outcome") == Outcome.PASSED and kind not in seen:
+            seen.add(kind)
             yield one.path
 
 

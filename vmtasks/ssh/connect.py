@@ -22,7 +22,7 @@ from paramiko.ssh_exception import AuthenticationException, BadHostKeyException,
 
 from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError, HostError
-from vmtasks.process.threads import watched
+from vmtasks.process.threads import call_in_thread
 from vmtasks.spec import Access
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def connect(
         try:
             timeout_s = deadline.within(login_limit_s)
             login = partial(_login, address, keys, line, timeout_s, hello)
-            return watched(login, timeout_s=timeout_s, watch=watch, give_up=line.close)
+            return call_in_thread(login, timeout_s=timeout_s, watch=watch, give_up=line.close)
         except BadHostKeyException as problem:
             raise BootError("cannot trust the guest: another machine answers on its port") from problem
         except AuthenticationException as problem:
@@ -135,7 +135,7 @@ def connect(
                 trouble = str(problem) or type(problem).__name__
             login_limit_s *= 2
             watch(RETRY_PAUSE_S)
-    raise BootError(f"the guest did not answer over ssh within {deadline.limit_s:g} s ({trouble})")
+    raise BootError(f"the guest did not answer over ssh within {deadline.timeout_s:g} s ({trouble})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The pulse: whether the machine at the other end of a connection still answers.
+"""The keepalive: whether the machine at the other end of a connection still answers.
 
 A machine that hangs, or has lost its network, looks like one whose command prints nothing. So the caller that waits for
 it has it asked now and then, as ServerAliveInterval of ssh_config(5) does.
@@ -33,7 +33,7 @@ class Keepalive:
         self._due_s = self._looked_s + every_s
         self._unanswered_s = 0.0
 
-    def look(self) -> float:
+    def poll(self) -> float:
         """Ask if it is time to; return for how many seconds a question has waited for its answer."""
         now_s = time.monotonic()
         passed_s, self._looked_s = min(now_s - self._looked_s, _LOOK_S), now_s
@@ -43,7 +43,7 @@ class Keepalive:
         self._unanswered_s = 0.0
         if now_s >= self._due_s and (transport := self._connection.transport) is not None:
             self._due_s = now_s + self._every_s
-            self._question = threading.Thread(target=_ask, args=(transport,), name="pulse", daemon=True)
+            self._question = threading.Thread(target=_ask, args=(transport,), name="keepalive", daemon=True)
             self._question.start()
         return 0.0
 

@@ -15,7 +15,7 @@ from paramiko.hostkeys import HostKeyEntry, InvalidHostKey
 from paramiko.ssh_exception import BadHostKeyException, NoValidConnectionsError, SSHException
 
 from vmtasks.errors import HostError
-from vmtasks.process.threads import watched
+from vmtasks.process.threads import call_in_thread
 
 CONNECT_LIMIT_S = 10.0
 LOGIN_LIMIT_S = 30.0
@@ -56,7 +56,7 @@ def reach(host: str, port: int | None, watch: Callable[[float], None]) -> Connec
             connect_kwargs={"banner_timeout": CONNECT_LIMIT_S, "auth_timeout": CONNECT_LIMIT_S},
         )
         _trust_known_hosts(connection)
-        watched(partial(_open, connection), timeout_s=LOGIN_LIMIT_S, watch=watch, give_up=connection.close)
+        call_in_thread(partial(_open, connection), timeout_s=LOGIN_LIMIT_S, watch=watch, give_up=connection.close)
     except BadHostKeyException as problem:
         raise HostError(
             f"cannot trust {host}: its host key is not the one that you know, but {_shown(problem.key)}",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError, CommandFailed, ConnectionLost, GuestLost, InfrastructureError, TestFailed
-from vmtasks.process.threads import watched
+from vmtasks.process.threads import call_in_thread
 from vmtasks.ssh.channel import ChannelResult, follow
 from vmtasks.ssh.command import Command, CommandSpec, display, remote_line, short
 from vmtasks.ssh.keepalive import Keepalive
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from fabric import Connection
     from paramiko.channel import Channel
 
-PULSE_S = 15.0
+KEEPALIVE_S = 15.0
 """How often the machine is asked whether it still answers."""
 SILENCE_LIMIT_S = 120.0
-"""How long it may owe an answer: hosts are slow, and being frozen takes a machine some seconds."""
+"""How long it may owe an answer: hosts are slow, and being saved takes a machine some seconds."""
 TERM_GRACE_S = 5.0
 """How long a command that outlived its limit has between SIGTERM and SIGKILL."""
 END_LIMIT_S = 20.0
@@ -72,7 +72,7 @@ class Session:
         self._watch = watch
         self._look = look or partial(watch, NEWS_S)
         self._host_is_well = host_is_well
-        self._pulse = Keepalive(connection, every_s=PULSE_S)
+        self._keepalive = Keepalive(connection, every_s=KEEPALIVE_S)
 
     def watch(self, wait_s: float) -> None:
         """Wait *wait_s* seconds for news of the machine, or less if there are some; raise if they are bad.
@@ -82,7 +82,7 @@ class Session:
         """
         self.check()
         self._watch(wait_s)
-        if self._pulse.look() >= SILENCE_LIMIT_S:
+        if self._keepalive.poll() >= SILENCE_LIMIT_S:
             message = f"{self.machine} has not answered for {SILENCE_LIMIT_S:g} s"
             raise self._lost(message, hint="it hangs or has lost its network: its console may tell")
 
@@ -114,7 +114,7 @@ class Session:
             if self._host_is_well():
                 raise GuestLost(f"{self.machine} did not come back: {problem}", details=problem.details) from problem
             raise
-        self._pulse = Keepalive(self.connection, every_s=PULSE_S)
+        self._keepalive = Keepalive(self.connection, every_s=KEEPALIVE_S)
 
     def close(self) -> None:
         """Close the connection; the machine goes on."""
@@ -135,7 +135,7 @@ class Session:
         opened: list[Channel] = []
 
         def begin() -> Channel:
-            channel: Channel = self.connection.transport.open_session(timeout=limit_s)
+            channel: Channel = self.connection.transport.open_session(timeout=open_timeout_s)
             opened.append(channel)
             channel.exec_command(line)
             return channel
@@ -144,15 +144,15 @@ class Session:
             for channel in opened:
                 channel.close()
 
-        limit_s = min(timeout_s or _OPEN_LIMIT_S, _OPEN_LIMIT_S)
+        open_timeout_s = min(timeout_s or _OPEN_LIMIT_S, _OPEN_LIMIT_S)
         try:
-            channel = watched(begin, timeout_s=limit_s, watch=self.watch, give_up=give_up)
+            channel = call_in_thread(begin, timeout_s=open_timeout_s, watch=self.watch, give_up=give_up)
         except (SSHException, EOFError, OSError, AttributeError) as problem:
-            raise self.lost(f"{self.machine} no longer answers: {_why(problem)}") from problem
+            raise self.lost(f"{self.machine} no longer answers: {_cause(problem)}") from problem
         try:
             yield channel
         except (SSHException, EOFError) as problem:
-            raise self.lost(f"the connection to {self.machine} broke: {_why(problem)}") from problem
+            raise self.lost(f"the connection to {self.machine} broke: {_cause(problem)}") from problem
         finally:
             channel.close()
 
@@ -165,7 +165,7 @@ class Session:
         """
         shown = f"`{short(display(command))}`"
         deadline = Deadline.after(timeout_s or QUERY_LIMIT_S)
-        with self.started(self.line(CommandSpec(command=command)), timeout_s=deadline.limit_s) as channel:
+        with self.started(self.line(CommandSpec(command=command)), timeout_s=deadline.timeout_s) as channel:
             outcome = self._see_out(channel, shown, stdin=stdin, deadline=deadline)
         if outcome.status:
             message, details = _complaint(outcome, f"{shown} on {self.machine} failed")
@@ -228,13 +228,13 @@ class Session:
             quiet=True, keep_bytes=QUERY_BYTES, secrets=tuple(self.secrets),
         )  # fmt: skip
         if outcome.timed_out:
-            raise ConnectionLost(f"{self.machine} did not answer {action} within {deadline.limit_s:g} s")
+            raise ConnectionLost(f"{self.machine} did not answer {action} within {deadline.timeout_s:g} s")
         if outcome.status is None:
             raise self.lost(f"the connection to {self.machine} broke in the middle of: {action}")
         return outcome
 
 
-def _why(problem: Exception) -> str:
+def _cause(problem: Exception) -> str:
     return str(problem) or "it was closed"  # an EOFError has no text
 
 

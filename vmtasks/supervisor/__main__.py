@@ -17,7 +17,7 @@ line:
 ``console``           the console, where the plan names no file for it: ``text``, one letter for each byte
 ``qemu``              an asynchronous event of QEMU's: ``name``, ``data``
 ``answer``            to the request ``id``: ``result`` or ``error``
-``gone``              QEMU has ended and nothing is left: ``status`` (null: it never ran), whether ``by_itself``,
+``exited``            QEMU has ended and nothing is left: ``status`` (null: it never ran), whether ``by_itself``,
                       ``error``, the end of ``qemu``'s own messages and of the ``console``. The last line.
 ====================  ======================================================================================
 
@@ -40,7 +40,7 @@ from contextlib import ExitStack, suppress
 from vmtasks.host.flock import flock
 from vmtasks.host.slots import Claim, ClaimTooLargeError, Limits
 from vmtasks.qemu import migration
-from vmtasks.supervisor.control import CallerGone, ControlChannel, os_error_text, tell
+from vmtasks.supervisor.control import CallerGone, ControlChannel, emit, os_error_text
 from vmtasks.supervisor.disks import failure, prepare
 from vmtasks.supervisor.plan import PlanError
 from vmtasks.supervisor.qemu_process import QemuProcess
@@ -66,22 +66,22 @@ def supervise(plan: Plan, control: ControlChannel, stack: ExitStack) -> dict[str
 
     slot = plan.slot
     limits = Limits(machines=slot.machines, memory_mib=slot.memory_mib)
-    claim = stack.enter_context(Claim(slot.what, slot.claim_mib, limits, directory=slot.directory))
-    claim.wait(lambda ahead: tell("waiting", ahead=[ticket._asdict() for ticket in ahead]), pause=control.wait)
-    tell("admitted")
+    claim = stack.enter_context(Claim(slot.purpose, slot.claim_mib, limits, directory=slot.directory))
+    claim.wait(lambda ahead: emit("waiting", ahead=[ticket._asdict() for ticket in ahead]), pause=control.wait)
+    emit("admitted")
 
     prepare(plan, control.wait)
     for path in plan.scratch:  # only now: what could not be made anew is another process's
         stack.callback(discard, path, control)
-    tell("prepared")
+    emit("prepared")
     machine = QemuProcess(plan)
     try:
         facts = machine.greet(control)
-        tell("greeted")
+        emit("greeted")
         if plan.load:
             migration.load(machine.qmp, plan.load, lambda left_s: control.wait(left_s, machine.qmp), plan.note)
         write_lease(lease, plan, **facts)
-        tell("started", **facts)
+        emit("started", **facts)
         machine.watch(control)
     except OSError as problem:  # a QmpError, or the lease could not be written
         return machine.end(os_error_text(problem))
@@ -118,7 +118,7 @@ def write_lease(fd: int, plan: Plan, **more: object) -> None:
 def main() -> NoReturn:
     """Read the plan from standard input and see one machine through its life."""
 
-    def let_go(*_: object) -> None:
+    def close_line(*_: object) -> None:
         """Make the line end, so that there is one way to go and it is taken between two steps, never in one."""
         on_signal(signal.SIG_IGN)  # one was enough
         nothing = os.open(os.devnull, os.O_RDONLY)
@@ -129,7 +129,7 @@ def main() -> NoReturn:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
             signal.signal(number, action)
 
-    on_signal(let_go)  # a terminal's signals do not come here: a process that sends one means us
+    on_signal(close_line)  # a terminal's signals do not come here: a process that sends one means us
     control = ControlChannel(sys.stdin.fileno())
     last: dict[str, Any] = {"status": None, "by_itself": False, "error": "", "qemu": "", "console": ""}
     try:
@@ -143,7 +143,7 @@ def main() -> NoReturn:
         last["error"] = str(problem)
     except OSError as problem:
         last["error"] = os_error_text(problem)
-    tell("gone", **last)
+    emit("exited", **last)
     sys.exit(0)
 
 

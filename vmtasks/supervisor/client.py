@@ -25,7 +25,7 @@ from vmtasks.process.cleanup import remove_at_exit
 from vmtasks.supervisor.plan import Plan
 
 SILENT_END = {
-    "event": "gone", "status": None, "by_itself": False, "error": "its supervisor ended without a word", "qemu": "",
+    "event": "exited", "status": None, "by_itself": False, "error": "its supervisor ended without a word", "qemu": "",
     "console": "",
 }  # fmt: skip
 _TURN_S = 0.25
@@ -44,7 +44,7 @@ class SupervisorClient:
         self._answers: dict[int, dict[str, Any]] = {}
         """Those that no thread has taken yet, by their requests."""
         self._held_back: deque[dict[str, Any]] = deque()
-        self.gone: dict[str, Any] | None = None
+        self.exited: dict[str, Any] | None = None
         """The supervisor's last message, once it has come."""
         self.keeps = False
         """Whether the plan's scratch files are to stay."""
@@ -64,47 +64,50 @@ class SupervisorClient:
             message = self.next(deadline.within(3600.0))
             if message is not None and message["event"] == event:
                 return message
-            if message is not None and message["event"] == "gone":
+            if message is not None and message["event"] == "exited":
                 raise BootError(f"cannot go on: the machine is gone ({message['error'] or 'QEMU ended'})")
-        raise BootError(f"cannot go on: the supervisor said nothing of {event!r} in {deadline.limit_s:g} s")
+        raise BootError(f"cannot go on: the supervisor said nothing of {event!r} in {deadline.timeout_s:g} s")
 
-    def qmp(self, command: str, arguments: Mapping[str, object] | None = None, *, limit_s: float = 15.0) -> Any:  # noqa: ANN401 - whatever QEMU returns
+    def qmp(self, command: str, arguments: Mapping[str, object] | None = None, *, timeout_s: float = 15.0) -> Any:  # noqa: ANN401 - whatever QEMU returns
         """Have QEMU execute a QMP command and return its answer.
 
         :raise BootError: QEMU refused, did not answer, or is gone.
         """
-        return self.request(Deadline.after(limit_s), do="qmp", execute=command, arguments=arguments or {})
+        return self.request(Deadline.after(timeout_s), do="qmp", execute=command, arguments=arguments or {})
 
     def request(self, deadline: Deadline, **request: object) -> Any:  # noqa: ANN401
         """Have the supervisor do something, and return its answer; any thread may.
 
         :raise BootError: it could not, did not answer in time, or is gone.
         """
-        what = request.get("execute", request["do"])
+        action = request.get("execute", request["do"])
         serial = next(self._serials)
-        self.ask(id=serial, **request)
+        self.send(id=serial, **request)
         while not deadline.passed:
             message = self._hear(deadline.within(_TURN_S))  # another thread that listens may receive the answer, too
             if (answer := self._answers.pop(serial, None)) is not None:
                 if "error" in answer:
-                    raise BootError(f"cannot have QEMU execute {what}: {answer['error']}")
+                    raise BootError(f"cannot have QEMU execute {action}: {answer['error']}")
                 return answer["result"]
             if message is not None:
                 self._held_back.append(message)
-                if message["event"] == "gone":
+                if message["event"] == "exited":
                     break
-        raise BootError(f"cannot have QEMU execute {what}: no answer")
+        raise BootError(f"cannot have QEMU execute {action}: no answer")
 
-    def ask(self, **request: object) -> None:
+    def send(self, **request: object) -> None:
         """Send one request; a supervisor that is gone no longer hears it."""
-        self.tell(json.dumps(request))
+        self._write(json.dumps(request))
 
-    def tell(self, line: str) -> None:
-        """Send one line: the plan, or a request."""
+    def start(self, plan: Plan) -> None:
+        """Send the plan, which is the first line."""
+        self._write(plan.to_json())
+
+    def _write(self, line: str) -> None:
         stdin = self._process.stdin
         if stdin is None:
             raise AssertionError("the line is a pipe")
-        if stdin.closed:  # let go of: there is no supervisor to ask
+        if stdin.closed:  # there is no supervisor to ask any more
             return
         with self._asking, suppress(BrokenPipeError):  # its last message tells more than this would
             stdin.write(line.encode() + b"\n")
@@ -118,36 +121,36 @@ class SupervisorClient:
         :raise HostError: the supervisor did not go, and was killed; the kernel took QEMU with it.
         """
         self.keeps |= keep
-        self.ask(do="stop", limit_s=grace_s, keep=keep)
-        with suppress(subprocess.TimeoutExpired):  # held until then: an interrupt lets go of it, and is noticed
+        self.send(do="stop", timeout_s=grace_s, keep=keep)
+        with suppress(subprocess.TimeoutExpired):  # held until then: an interrupt closes it, and is noticed
             self._process.wait(grace_s + STOP_LIMIT_S)
-        self.let_go()
+        self.close()
 
-    def last(self) -> dict[str, Any]:
+    def final_event(self) -> dict[str, Any]:
         """Return the last message of a supervisor that has ended."""
-        while self.gone is None:
+        while self.exited is None:
             self._hear(STOP_LIMIT_S)
-        return self.gone
+        return self.exited
 
-    def let_go(self, limit_s: float = STOP_LIMIT_S) -> None:
+    def close(self, timeout_s: float = STOP_LIMIT_S) -> None:
         """Close the supervisor's standard input, and see it out."""
         stdin = self._process.stdin
         if stdin is not None:
             with suppress(BrokenPipeError):  # closing flushes, and it may be gone already
                 stdin.close()
         try:
-            self._process.wait(limit_s)
+            self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
             raise HostError(
-                f"cannot end the machine: its supervisor (pid {self._process.pid}) did not go in {limit_s:g} s",
+                f"cannot end the machine: its supervisor (pid {self._process.pid}) did not go in {timeout_s:g} s",
                 hint="it was killed, and QEMU with it",
             ) from None
 
     def _hear(self, wait_s: float) -> dict[str, Any] | None:
-        if self.gone is not None:  # the end stays the end, however often one asks
-            return self.gone
+        if self.exited is not None:  # the end stays the end, however often one asks
+            return self.exited
         try:
             message = self._words.get(timeout=min(wait_s, threading.TIMEOUT_MAX))
         except queue.Empty:
@@ -155,8 +158,8 @@ class SupervisorClient:
         if message["event"] == "answer":
             self._answers[message["id"]] = message
             return None
-        if message["event"] == "gone":
-            self.gone = message
+        if message["event"] == "exited":
+            self.exited = message
         return message
 
 
@@ -189,8 +192,8 @@ def supervised(plan: Plan, *, log: Path, place: Host = LOCAL_HOST) -> Iterator[S
             stack.callback(_sweep_after, client, process, plan)
         stack.enter_context(process.stdout)
         stack.callback(listener.join)
-        stack.callback(client.let_go)
-        client.tell(plan.to_json())
+        stack.callback(client.close)
+        client.start(plan)
         yield client
 
 

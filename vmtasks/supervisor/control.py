@@ -20,7 +20,7 @@ class CallerGone(Exception):
     """The caller is gone, or asked us to go."""
 
 
-def tell(event: str, **fields: object) -> None:
+def emit(event: str, **fields: object) -> None:
     """Send one event to the caller."""
     data = json.dumps({"event": event, **fields}).encode() + b"\n"
     with suppress(BrokenPipeError):  # a caller that no longer reads has closed its end too: that is noticed there
@@ -80,7 +80,7 @@ class ControlChannel:
         for request in requests:
             if request["do"] == "stop":
                 raise CallerGone
-            tell("answer", id=request["id"], error="QEMU does not run yet")
+            emit("answer", id=request["id"], error="QEMU does not run yet")
 
 
 def os_error_text(problem: OSError) -> str:

@@ -49,7 +49,7 @@ class SlotRequest(NamedTuple):
     machines: int
     memory_mib: int
     claim_mib: int
-    what: str
+    purpose: str
     """What it is for, in the words that others read while they wait."""
     directory: str | None = None
     """The queue's; None: the host's own."""
@@ -62,6 +62,7 @@ class Owner(NamedTuple):
     image: str
     user: str
     what: str
+    """Its purpose; the name is that of the lease's key, which other versions on this host read."""
     caller_pid: int
     memory_mib: int
 
@@ -122,36 +123,36 @@ def _as_data(value: object) -> object:
     return [_as_data(one) for one in value] if isinstance(value, (tuple, list)) else value
 
 
-def _read(kind: Any, value: Any, what: str) -> Any:  # noqa: ANN401 - whatever the annotation says
+def _read(kind: Any, value: Any, subject: str) -> Any:  # noqa: ANN401 - whatever the annotation says
     """Return *value* as the type that an annotation names.
 
     :raise PlanError: it is none.
     """
     if hasattr(kind, "_fields"):
-        return _read_fields(kind, value, what)
+        return _read_fields(kind, value, subject)
     if get_origin(kind) is tuple:  # of one type, and any length
         if not isinstance(value, list):
-            raise PlanError(f"{what} must be a list, not {_shown(value)}")
-        return tuple(_read(get_args(kind)[0], one, f"{what}[{number}]") for number, one in enumerate(value))
+            raise PlanError(f"{subject} must be a list, not {_shown(value)}")
+        return tuple(_read(get_args(kind)[0], one, f"{subject}[{number}]") for number, one in enumerate(value))
     if alternatives := get_args(kind):  # a type, or None
-        return None if value is None else _read(alternatives[0], value, what)
+        return None if value is None else _read(alternatives[0], value, subject)
     if type(value) is not kind:  # a bool is no number here
-        raise PlanError(f"{what} must be {_KINDS[kind]}, not {_shown(value)}")
+        raise PlanError(f"{subject} must be {_KINDS[kind]}, not {_shown(value)}")
     return value
 
 
 _KINDS = {str: "a text", int: "a whole number"}
 
 
-def _read_fields(kind: Any, value: Any, what: str) -> Any:  # noqa: ANN401
+def _read_fields(kind: Any, value: Any, subject: str) -> Any:  # noqa: ANN401
     if not isinstance(value, dict):
-        raise PlanError(f"{what} must be an object, not {_shown(value)}")
+        raise PlanError(f"{subject} must be an object, not {_shown(value)}")
     hints = get_type_hints(kind)
     if unknown := sorted(value.keys() - hints.keys()):
-        raise PlanError(f"{what} has an unknown key {unknown[0]!r}")
+        raise PlanError(f"{subject} has an unknown key {unknown[0]!r}")
     if missing := [name for name in hints if name not in value]:
-        raise PlanError(f"{what} lacks the key {missing[0]!r}")
-    return kind(**{name: _read(hint, value[name], f"{what}'s {name}") for name, hint in hints.items()})
+        raise PlanError(f"{subject} lacks the key {missing[0]!r}")
+    return kind(**{name: _read(hint, value[name], f"{subject}'s {name}") for name, hint in hints.items()})
 
 
 def _shown(value: object) -> str:

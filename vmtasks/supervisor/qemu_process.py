@@ -16,7 +16,7 @@ from vmtasks.qemu.descriptors import CONSOLE_FD, QMP_FD
 from vmtasks.qemu.qmp import Qmp, QmpError, ports_of
 from vmtasks.supervisor.confined import start_confined
 from vmtasks.supervisor.console import LAST_WORDS_BYTES, Console
-from vmtasks.supervisor.control import CallerGone, ControlChannel, os_error_text, tell
+from vmtasks.supervisor.control import CallerGone, ControlChannel, emit, os_error_text
 from vmtasks.supervisor.disks import failure
 
 TYPE_CHECKING = False
@@ -48,9 +48,9 @@ class QemuProcess:
         self.console = Console(
             screen,
             plan.console,
-            on_panic=lambda line: tell("panic", line=line),
-            on_out_of_memory=lambda line: tell("out-of-memory", line=line),
-            on_text=lambda text: tell("console", text=text),
+            on_panic=lambda line: emit("panic", line=line),
+            on_out_of_memory=lambda line: emit("out-of-memory", line=line),
+            on_text=lambda text: emit("console", text=text),
         )
         self.qmp = Qmp(ours)
         with theirs, serial, open(self._log, "ab") as log:
@@ -77,7 +77,7 @@ class QemuProcess:
         control.wait(CONTROL_LIMIT_S, self.qmp)
         version = self.qmp.greet(deadline_s - time.monotonic())
         self._greeted = True
-        network = self.qmp.human("info usernet", limit_s=deadline_s - time.monotonic())
+        network = self.qmp.human("info usernet", timeout_s=deadline_s - time.monotonic())
         return {"qemu_pid": self.process.pid, "version": version, "ports": ports_of(network)}
 
     def watch(self, control: ControlChannel) -> None:
@@ -86,7 +86,7 @@ class QemuProcess:
         :raise CallerGone: the caller is gone, or asked us to stop.
         """
         watched: list[Any] = [control, self.qmp, self.console, self.ended]
-        self.tell_events()
+        self.emit_events()
         while True:
             ready = select.select(watched, [], [], LOOK_S)[0]  # SIGTERM may have come just before: look again
             if self.console in ready and not self.console.pump():
@@ -96,7 +96,7 @@ class QemuProcess:
                     self.qmp.pump()
                 except QmpError:
                     watched.remove(self.qmp)
-                self.tell_events()
+                self.emit_events()
             if control in ready:
                 for request in control.requests():
                     self.serve(request, control)
@@ -110,44 +110,44 @@ class QemuProcess:
         self._next_look_s = time.monotonic() + LOOK_S
         is_overfull = written_bytes(self._directory) > self._written_mib << 20
         if is_overfull:
-            tell("overfull", written_mib=self._written_mib)
+            emit("overfull", written_mib=self._written_mib)
         return is_overfull
 
     def serve(self, request: dict[str, Any], control: ControlChannel) -> None:
         """Do what one request asks for."""
         if request["do"] == "stop":
-            self.wait_gone(request.get("limit_s", 0.0), control)
+            self.wait_exited(request.get("timeout_s", 0.0), control)
             control.keeps = request.get("keep", False)
             raise CallerGone
         try:
-            tell("answer", id=request["id"], result=self.answer(request, control))
+            emit("answer", id=request["id"], result=self.answer(request, control))
         except OSError as problem:
-            tell("answer", id=request["id"], error=os_error_text(problem))
+            emit("answer", id=request["id"], error=os_error_text(problem))
         except subprocess.CalledProcessError as problem:
-            tell("answer", id=request["id"], error=failure(problem))
-        self.tell_events()
+            emit("answer", id=request["id"], error=failure(problem))
+        self.emit_events()
 
     def answer(self, request: dict[str, Any], control: ControlChannel) -> Any:  # noqa: ANN401 - whatever QEMU returns
         """Return what a request asks for."""
         if request["do"] == "save":
             downtime_s = migration.save(self.qmp, request, lambda left_s: control.wait(left_s, self.qmp))
-            for path in request["hold"]:  # its disk lies over the frozen one from now on
+            for path in request["hold"]:  # its disk lies over the saved one from now on
                 flock(path, fcntl.LOCK_SH | fcntl.LOCK_NB)
             return downtime_s
-        return self.qmp.execute(request["execute"], request.get("arguments"), limit_s=CONTROL_LIMIT_S)
+        return self.qmp.execute(request["execute"], request.get("arguments"), timeout_s=CONTROL_LIMIT_S)
 
-    def tell_events(self) -> None:
+    def emit_events(self) -> None:
         """Pass QEMU's own events on."""
         for event in self.qmp.events:
-            tell("qemu", name=event["event"], data=event.get("data", {}))
+            emit("qemu", name=event["event"], data=event.get("data", {}))
         self.qmp.events.clear()
 
-    def wait_gone(self, limit_s: float, *control: ControlChannel) -> bool:
-        """Give QEMU *limit_s* seconds to end of its own accord, while the console is kept flowing.
+    def wait_exited(self, timeout_s: float, *control: ControlChannel) -> bool:
+        """Give QEMU *timeout_s* seconds to end of its own accord, while the console is kept flowing.
 
         :raise CallerGone: the caller on the *control* line, if one is given, is gone.
         """
-        deadline_s = time.monotonic() + limit_s
+        deadline_s = time.monotonic() + timeout_s
         watched: list[Any] = [self.console, self.ended, *control]
         while (left_s := deadline_s - time.monotonic()) > 0:
             ready = select.select(watched, [], [], min(left_s, LOOK_S))[0]
@@ -165,9 +165,9 @@ class QemuProcess:
         deadline_s = time.monotonic() + (QUIT_LIMIT_S if self._greeted else EXIT_LIMIT_S)
         by_itself = True
         with suppress(QmpError):  # it may have ended, or be beyond answering: then the kill below serves
-            self.qmp.execute("quit", limit_s=deadline_s - time.monotonic())
+            self.qmp.execute("quit", timeout_s=deadline_s - time.monotonic())
             by_itself = False
-        if not self.wait_gone(deadline_s - time.monotonic()):
+        if not self.wait_exited(deadline_s - time.monotonic()):
             self.process.kill()
             by_itself = False
         status = self.process.wait()

@@ -39,7 +39,7 @@ class MachineWatch:
         self._check = check
         self._bad: VmtasksError | None = None
         """Bad news, which every thread is to hear that waits for the machine."""
-        self._leash = client
+        self._client = client
         self._machine = machine
         self._console = console
         self.greeted = False
@@ -53,7 +53,7 @@ class MachineWatch:
     def watch(self, wait_s: float) -> None:
         """Let at most *wait_s* seconds pass, or less if there is news; raise if it is bad."""
         self._look_around()
-        while (message := self._leash.next(wait_s)) is not None:
+        while (message := self._client.next(wait_s)) is not None:
             self._handle(message)
             wait_s = 0.0
 
@@ -68,12 +68,14 @@ class MachineWatch:
             if self._queued and event == "admitted" and time.monotonic() - told_s >= REMIND_S:
                 told_s = time.monotonic()
                 self._remind(told_s - began_s)
-            message = self._leash.next(deadline.within(TURN_S))
+            message = self._client.next(deadline.within(TURN_S))
             if message is not None and message["event"] == event:
                 return message
             if message is not None:
                 self._handle(message)
-        raise BootError(f"{self._machine}: QEMU was not ready within {deadline.limit_s:g} s", details=self._evidence())
+        raise BootError(
+            f"{self._machine}: QEMU was not ready within {deadline.timeout_s:g} s", details=self._console_tail()
+        )
 
     def _look_around(self) -> None:
         check_interrupted()
@@ -95,7 +97,9 @@ class MachineWatch:
                 self._tell_queue(message["ahead"])
             case "panic":
                 self.listens = False
-                raise by_guest(f"the kernel of {self._machine} panicked: {message['line']}", details=self._evidence())
+                raise by_guest(
+                    f"the kernel of {self._machine} panicked: {message['line']}", details=self._console_tail()
+                )
             case "out-of-memory":
                 text = f"the kernel of {self._machine} says: {message['line']}; --memory-mib gives it more"
                 events.emit(events.Note(machine=self._machine, text=text, level="warning"))
@@ -103,7 +107,7 @@ class MachineWatch:
                 self.listens = False
                 text = f"{self._machine} has written more than {message['written_mib']} MiB on the host"
                 raise by_guest(text, hint=_OVERFULL)
-            case "gone":
+            case "exited":
                 self._handle_end(message)
             case "qemu" if message["name"] == "BLOCK_IO_ERROR":
                 self.listens = False  # QEMU has stopped it
@@ -119,15 +123,15 @@ class MachineWatch:
         if message["status"] == -signal.SIGBUS:  # its memory is a file, which could not grow, or shrank
             raise HostError(f"{self._machine} is gone: there was no room for its memory on the disk", hint=_FULL)
         by_guest, by_host = self._errors
-        why = message["qemu"].strip() or message["error"] or _end_of_qemu(message["status"])
+        reason = message["qemu"].strip() or message["error"] or _end_of_qemu(message["status"])
         if message["by_itself"] and not self.greeted:
-            hint = _CONFINED if "Permission denied" in why else _LOOK
-            raise HostError(f"cannot start {self._machine}: {why}", hint=hint)
+            hint = _CONFINED if "Permission denied" in reason else _LOOK
+            raise HostError(f"cannot start {self._machine}: {reason}", hint=hint)
         details = lines_of(message["console"])
         if message["by_itself"] and message["status"] == 0 and not message["qemu"].strip():
             # It was no signal: QEMU would have printed which.
             raise by_guest(f"{self._machine} is gone: it powered itself off", details=details)
-        raise by_host(f"{self._machine} is gone: {why}", details=details)
+        raise by_host(f"{self._machine} is gone: {reason}", details=details)
 
     @property
     def _errors(self) -> tuple[type[GuestLost | BootError], type[ConnectionLost | BootError]]:
@@ -143,7 +147,7 @@ class MachineWatch:
     def _tell_queue(self, ahead: list[dict[str, Any]]) -> None:
         """Say behind whom we wait, unless the words are the same as before: the others ahead may have changed."""
         first = ahead[0]
-        text = f"waiting for a slot behind {first['what']} of {first['user']} (pid {first['pid']})"
+        text = f"waiting for a slot behind {first['purpose']} of {first['user']} (pid {first['pid']})"
         text += f", and {len(ahead) - 1} more" if len(ahead) > 1 else ""
         if text != self._queued:
             self._queued = text
@@ -157,9 +161,9 @@ class MachineWatch:
         except BootError as problem:
             if problem.details:
                 raise
-            raise BootError(str(problem), details=self._evidence(), hint=problem.hint) from problem
+            raise BootError(str(problem), details=self._console_tail(), hint=problem.hint) from problem
 
-    def _evidence(self) -> tuple[str, ...]:
+    def _console_tail(self) -> tuple[str, ...]:
         return last_lines(self._console)
 
 

@@ -25,7 +25,7 @@ from vmtasks.cache import snapshots
 from vmtasks.process import cleanup
 
 keep = sys.argv[1:] == ["keep"]
-with snapshots.create("0123456789abcdef", "checkpoint", "name", stands_on=(), keep=keep) as (into, final):
+with snapshots.create("0123456789abcdef", "checkpoint", "name", lock_files=(), keep=keep) as (into, final):
     for name in ("ram", "state", "disk.qcow2", "overlay"):
         (into / name).touch()
     print(cleanup._janitor().pid, flush=True)
@@ -41,7 +41,7 @@ from vmtasks.process import cleanup
 
 held = ()
 for key, keep in (("0123456789abcdef", False), ("fedcba9876543210", True)):
-    with snapshots.create(key, "checkpoint", "name", stands_on=held, keep=keep) as (into, final):
+    with snapshots.create(key, "checkpoint", "name", lock_files=held, keep=keep) as (into, final):
         for name in ("ram", "state", "disk.qcow2", "overlay"):
             (into / name).touch()
     held = (final / "in-use",)
@@ -96,7 +96,7 @@ def end(process: subprocess.Popen[str]) -> None:
 
 
 def kill(pid: int, ended: Ended) -> None:
-    ended(pid, within_s=0)
+    ended(pid, timeout_s=0)
     os.kill(pid, signal.SIGKILL)
     assert ended(pid)
 
@@ -108,21 +108,21 @@ def test_a_half_made_one_goes_with_its_maker(
 ) -> None:
     maker = start(MAKER)
     janitor_pid, part = int(says(maker)), Path(says(maker))
-    assert not ended(janitor_pid, within_s=0)
+    assert not ended(janitor_pid, timeout_s=0)
     assert (part / "ram").exists()
     (os.killpg if whole_group else os.kill)(maker.pid, number)
-    assert ended(janitor_pid, within_s=PROMPT_S)
+    assert ended(janitor_pid, timeout_s=PROMPT_S)
     assert not part.exists()
 
 
 def test_what_a_kept_one_stands_on_stays_with_it(start: Start, ended: Ended) -> None:
     maker = start(TWO)
     janitor_pid = int(says(maker))
-    assert not ended(janitor_pid, within_s=0)
+    assert not ended(janitor_pid, timeout_s=0)
     maker.kill()
-    assert ended(janitor_pid, within_s=PROMPT_S)
-    assert len(snapshots.all_frozen()) == 2
-    (unnamed,) = [one for one in snapshots.all_frozen() if not one.metadata["keep"]]
+    assert ended(janitor_pid, timeout_s=PROMPT_S)
+    assert len(snapshots.all_snapshots()) == 2
+    (unnamed,) = [one for one in snapshots.all_snapshots() if not one.metadata["keep"]]
     assert snapshots.sweep() == ()
     assert unnamed.directory.exists()
 
@@ -130,24 +130,24 @@ def test_what_a_kept_one_stands_on_stays_with_it(start: Start, ended: Ended) -> 
 def test_a_complete_one_stays(start: Start, ended: Ended) -> None:
     maker = start(MAKER, "keep")
     janitor_pid, _ = int(says(maker)), says(maker)
-    assert not ended(janitor_pid, within_s=0)
+    assert not ended(janitor_pid, timeout_s=0)
     go_on(maker)
     made = Path(says(maker))
     end(maker)
-    assert ended(janitor_pid, within_s=PROMPT_S)
-    assert [one.directory for one in snapshots.all_frozen()] == [made]
+    assert ended(janitor_pid, timeout_s=PROMPT_S)
+    assert [one.directory for one in snapshots.all_snapshots()] == [made]
 
 
 @pytest.mark.parametrize("is_killed", [True, False])
 def test_a_checkpoint_without_a_key_goes_with_its_maker(start: Start, ended: Ended, is_killed: bool) -> None:
     maker = start(MAKER)
     janitor_pid, _ = int(says(maker)), says(maker)
-    assert not ended(janitor_pid, within_s=0)
+    assert not ended(janitor_pid, timeout_s=0)
     go_on(maker)
     made = Path(says(maker))
     assert snapshots.read(made).name == "name"
     end(maker) if is_killed else go_on(maker)
-    assert ended(janitor_pid, within_s=PROMPT_S)
+    assert ended(janitor_pid, timeout_s=PROMPT_S)
     assert not made.exists()
 
 
@@ -161,9 +161,9 @@ def test_a_janitor_cannot_be_told_to_end(start: Start, ended: Ended) -> None:
         assert not deadline.passed, "it listens"
     for number in signals:
         os.kill(janitor_pid, number)
-    assert not ended(janitor_pid, within_s=0)
+    assert not ended(janitor_pid, timeout_s=0)
     end(maker)
-    assert ended(janitor_pid, within_s=PROMPT_S)
+    assert ended(janitor_pid, timeout_s=PROMPT_S)
     assert not part.exists()
 
 
@@ -209,7 +209,7 @@ def test_a_checkpoint_without_a_key_whose_makers_janitor_was_killed_is_swept(sta
     assert snapshots.read(made).name == "name"
     end(maker)
     assert snapshots.sweep() == (made,)
-    assert snapshots.all_frozen() == ()
+    assert snapshots.all_snapshots() == ()
 
 
 def test_waiting_for_another_is_told(start: Start, tmp_path: Path) -> None:

@@ -39,17 +39,17 @@ def test_a_command_ends_quietly_with_whoever_reads_it(command: str, buffered: bo
     ours, theirs = os.pipe()
     os.close(ours)
     try:
-        status, said = call(theirs)
+        status, output = call(theirs)
     finally:
         os.close(theirs)
-    assert status == 141, said
-    assert "Traceback" not in said
-    assert "BrokenPipe" not in said
+    assert status == 141, output
+    assert "Traceback" not in output
+    assert "BrokenPipe" not in output
     full = os.open("/dev/full", os.O_WRONLY)
     try:
-        status, said = call(full)
+        status, output = call(full)
     finally:
         os.close(full)
-    assert status == 69, said
-    assert said.splitlines()[-1] == "cannot write to standard output: No space left on device"
-    assert "Traceback" not in said
+    assert status == 69, output
+    assert output.splitlines()[-1] == "cannot write to standard output: No space left on device"
+    assert "Traceback" not in output

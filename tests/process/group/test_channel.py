@@ -50,9 +50,9 @@ def no_check() -> None:
 
 
 @contextmanager
-def rehearsed(limit_s: float = LIMIT_S) -> Iterator[Rehearsal]:
+def rehearsed(timeout_s: float = LIMIT_S) -> Iterator[Rehearsal]:
     with ExitStack() as stack:
-        hub = Hub(MEMBERS, limit_s=limit_s, check=no_check)
+        hub = Hub(MEMBERS, timeout_s=timeout_s, check=no_check)
         stack.enter_context(hub.keeping_time())
         rehearsal = Rehearsal(hub)
         for member in MEMBERS:
@@ -179,7 +179,7 @@ def test_a_verb_that_is_ended_waits_no_longer(shared: Rehearsal) -> None:
 
 
 def test_a_wait_ends_at_its_deadline_with_a_status_and_a_sentence() -> None:
-    with rehearsed(limit_s=0.5) as rehearsal:
+    with rehearsed(timeout_s=0.5) as rehearsal:
         assert rehearsal("server", "set -e; lava-wait never; echo not reached") == (
             "lava-wait: wait never was not met within 0.5 s: nobody has sent it\n1"
         )

@@ -57,7 +57,7 @@ class Card:
     def is_taken(self) -> None:
         """Return when the switch has read all that was sent."""
         until(
-            "empty queue", lambda: fcntl.ioctl(self.socket, termios.TIOCOUTQ, b"\0" * 4) == b"\0" * 4, within_s=LIMIT_S
+            "empty queue", lambda: fcntl.ioctl(self.socket, termios.TIOCOUTQ, b"\0" * 4) == b"\0" * 4, timeout_s=LIMIT_S
         )
 
     def _exactly(self, count: int) -> bytes:

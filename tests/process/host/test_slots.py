@@ -41,12 +41,12 @@ def say(*words):
 
 def pause(seconds):
     if select.select([0], [], [], seconds)[0]:
-        sys.exit("leash")
+        sys.exit("closed")
 
 limits = slots.Limits(machines=int(machines), memory_mib=int(budget_mib))
 beside = [(f"{what}-{number}", int(claim_mib)) for number in range(2, int(group) + 1)]
 with slots.Claim(what, int(claim_mib), limits, directory=here + "/queue", beside=beside) as claim:
-    claim.wait(lambda ahead: say("waiting", *(f"{t.what} {t.uid} {t.state}" for t in ahead)), pause=pause)
+    claim.wait(lambda ahead: say("waiting", *(f"{t.purpose} {t.uid} {t.state}" for t in ahead)), pause=pause)
     say("admitted")
     if offspring == "True":  # what a careless caller starts gets every descriptor that may be inherited
         say(subprocess.Popen(["sleep", "600"], close_fds=False, stdin=subprocess.DEVNULL).pid)
@@ -101,8 +101,8 @@ class Claimant:
         """Return the next line, or fail."""
         return list(self._lines.next(LIMIT_S))
 
-    def let_go(self) -> None:
-        """Close the leash; return when the process has ended."""
+    def close(self) -> None:
+        """Close its standard input; return when the process has ended."""
         assert self.process.stdin
         self.process.stdin.close()
         self.process.wait(LIMIT_S)
@@ -138,9 +138,9 @@ def start(shared: Path) -> Iterator[Start]:
     claimants: list[Claimant] = []
 
     def start(
-        what: str, *, mib: int = 100, machines: int = 1, uid: int | None = None, child: bool = False, group: int = 1
+        purpose: str, *, mib: int = 100, machines: int = 1, uid: int | None = None, child: bool = False, group: int = 1
     ) -> Claimant:
-        words = (machines, 1000, mib, what, os.getuid() if uid is None else uid, child, group)
+        words = (machines, 1000, mib, purpose, os.getuid() if uid is None else uid, child, group)
         claimants.append(Claimant([*python(shared, "claimant.py"), *map(str, words)]))
         return claimants[-1]
 
@@ -156,7 +156,7 @@ def python(shared: Path, script: str) -> list[str]:
 
 
 def mine(*claimants: str) -> list[str]:
-    return [f"{what} {os.getuid()} {state}" for what, state in (claimant.split() for claimant in claimants)]
+    return [f"{purpose} {os.getuid()} {state}" for purpose, state in (claimant.split() for claimant in claimants)]
 
 
 def test_module_rides_alone_and_light(shared: Path) -> None:
@@ -176,15 +176,15 @@ def test_first_come_first_served_and_each_is_told_behind_whom(start: Start, shar
     assert second.says() == ["waiting", *mine("first running")]
     third = start("third")
     assert third.says() == ["waiting", *mine("first running", "second waiting")]
-    assert [ticket.what for ticket in slots.tickets(str(shared / "queue"))] == ["first", "second", "third"]
+    assert [ticket.purpose for ticket in slots.tickets(str(shared / "queue"))] == ["first", "second", "third"]
 
-    first.let_go()
+    first.close()
     assert second.says() == ["admitted"]
-    while (said := third.says()) != ["waiting", *mine("second running")]:
-        assert said == ["waiting", *mine("second waiting")], "between the two looks of the second"
-    second.let_go()
+    while (report := third.says()) != ["waiting", *mine("second running")]:
+        assert report == ["waiting", *mine("second waiting")], "between the two looks of the second"
+    second.close()
     assert third.says() == ["admitted"]
-    third.let_go()
+    third.close()
     assert not list((shared / "queue").iterdir())
 
 
@@ -195,10 +195,10 @@ def test_memory_bounds_and_a_small_claim_does_not_overtake(start: Start) -> None
     assert large.says() == ["waiting", *mine("first running")]
     small = start("small", mib=100, machines=2)
     assert small.says() == ["waiting", *mine("first running", "large waiting")]
-    first.let_go()
+    first.close()
     assert large.says() == ["admitted"]
-    while (said := small.says()) != ["admitted"]:
-        assert said == ["waiting", *mine("large waiting")]
+    while (report := small.says()) != ["admitted"]:
+        assert report == ["waiting", *mine("large waiting")]
 
 
 def test_killed_holder_frees_its_slot_and_leaves_nothing_behind(start: Start, shared: Path) -> None:
@@ -248,17 +248,17 @@ def test_a_group_gets_all_its_slots_or_none(start: Start, shared: Path) -> None:
     late = start("late", machines=3)
     ahead = ("single running", "left running", "left-2 running", "right waiting", "right-2 waiting")
     assert late.says() == ["waiting", *mine(*ahead)]
-    single.let_go()
+    single.close()
     assert right.says() == ["waiting", *mine("left running", "left-2 running")]
-    states = {ticket.what: ticket.state for ticket in slots.tickets(str(shared / "queue"))}
+    states = {ticket.purpose: ticket.state for ticket in slots.tickets(str(shared / "queue"))}
     assert (states["right"], states["right-2"], states["late"]) == ("waiting",) * 3, "one slot is free, and stays so"
-    left.let_go()
+    left.close()
     assert right.says() == ["admitted"]
-    states = {ticket.what: ticket.state for ticket in slots.tickets(str(shared / "queue"))}
+    states = {ticket.purpose: ticket.state for ticket in slots.tickets(str(shared / "queue"))}
     assert (states["right"], states["right-2"]) == ("running", "running")
-    right.let_go()
-    while (said := late.says()) != ["admitted"]:
-        assert said[0] == "waiting"
+    right.close()
+    while (report := late.says()) != ["admitted"]:
+        assert report[0] == "waiting"
 
 
 def test_each_machine_of_a_group_has_a_ticket_that_other_versions_read(start: Start, shared: Path) -> None:
@@ -284,25 +284,25 @@ def test_a_group_of_more_machines_than_may_run_at_once_waits_until_it_is_alone(s
     assert single.says() == ["admitted"]
     group = start("group", machines=2, group=3)
     assert group.says() == ["waiting", *mine("single running")]
-    single.let_go()
+    single.close()
     assert group.says() == ["admitted"]
     late = start("late", machines=2)
     assert late.says()[0] == "waiting"
 
 
 def test_a_group_that_needs_too_much_memory_is_refused_at_once(start: Start) -> None:
-    said = start("group", machines=4, mib=400, group=3).process.communicate(timeout=LIMIT_S)[1].decode()
-    assert "cannot run group and 2 beside it with 1200 MiB" in said
+    stderr = start("group", machines=4, mib=400, group=3).process.communicate(timeout=LIMIT_S)[1].decode()
+    assert "cannot run group and 2 beside it with 1200 MiB" in stderr
 
 
-def test_waiter_leaves_when_its_leash_closes(start: Start, shared: Path) -> None:
+def test_waiter_leaves_when_its_caller_is_gone(start: Start, shared: Path) -> None:
     holder = start("holder")
     assert holder.says() == ["admitted"]
     waiter = start("waiter")
     assert waiter.says()[0] == "waiting"
-    waiter.let_go()
+    waiter.close()
     assert waiter.process.returncode == 1
-    assert [ticket.what for ticket in slots.tickets(str(shared / "queue"))] == ["holder"]
+    assert [ticket.purpose for ticket in slots.tickets(str(shared / "queue"))] == ["holder"]
 
 
 def test_stampede_never_has_more_than_the_limit_run(shared: Path) -> None:
@@ -331,12 +331,12 @@ def test_users_share_one_queue(start: Start, shared: Path, holder_uid: int, foll
     assert follower.says() == ["waiting", f"holder {holder_uid} running"]
     holder.kill()
     assert follower.says() == ["admitted"]
-    follower.let_go()
+    follower.close()
     again = start("again", uid=follower_uid)
     assert again.says() == ["admitted"]
     third = start("third", uid=NOBODY)
     assert third.says() == ["waiting", f"again {follower_uid} running"]
-    again.let_go()
+    again.close()
     assert third.says() == ["admitted"]
 
 
@@ -355,6 +355,6 @@ def test_directory_closed_to_us_is_told_of(start: Start, shared: Path) -> None:
     (shared / "queue").mkdir()
     (shared / "queue").chmod(0o755)
     claimant = start("claim", uid=NOBODY)
-    said = claimant.process.communicate(timeout=LIMIT_S)[1].decode()
-    assert "cannot queue for a slot" in said
-    assert "Permission denied" in said
+    stderr = claimant.process.communicate(timeout=LIMIT_S)[1].decode()
+    assert "cannot queue for a slot" in stderr
+    assert "Permission denied" in stderr

@@ -36,10 +36,10 @@ def installed(tmp_path: Path) -> Path:
 def keys(package: Path) -> list[str]:
     environ = {name: value for name, value in os.environ.items() if not name.startswith("VMTASKS_")}
     argv = [sys.executable, "-P", "-c", KEYS, str(package)]
-    said = subprocess.run(
+    done = subprocess.run(
         argv, cwd="/", env=environ | {"PYTHONPATH": str(package)}, capture_output=True, text=True, check=True
     )
-    return said.stdout.splitlines()
+    return done.stdout.splitlines()
 
 
 def test_an_installed_vmtasks_has_the_images_of_the_checkout(installed: Path) -> None:

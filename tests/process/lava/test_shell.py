@@ -351,7 +351,7 @@ run:
 """
     ran = lab.run(lab.definition(text), param=["OTHER=a=b", "NEW=two words"])
     warnings = [one.text for one in ran.heard if isinstance(one, events.Note) and one.level == "warning"]
-    assert warnings == ["no definition has a parameter NEW"]
+    assert warnings == ["no definition has a parameter 'NEW'"]
     assert ran.tests == [("it's $HOME|False|493||a=b|two words", "pass")]
 
 

@@ -19,7 +19,7 @@ from vmtasks.cache import snapshot
 from vmtasks.cache.snapshot import Snapshot, file_stamps
 from vmtasks.config.settings import HostSettings
 from vmtasks.deadline import Deadline
-from vmtasks.errors import BootError, ConnectionLost, GuestLost, HostError, StillRunning
+from vmtasks.errors import BootError, ConnectionLost, GuestLost, HostError, ShutdownTimedOut
 from vmtasks.guest import Guest, Result
 from vmtasks.host import slots
 from vmtasks.host.accelerator import Choice
@@ -182,11 +182,11 @@ def test_a_life(
 ) -> None:
     with running(machine, launch) as guest:
         qemu_pid = qemu_of()
-        assert not ended(qemu_pid, within_s=0)
+        assert not ended(qemu_pid, timeout_s=0)
         assert lease()["ports"] == {"22": guest.address.port}
         assert (lease()["image"], lease()["caller_pid"]) == ("bookworm", os.getpid())
         guest.watch(0.0)
-    assert ended(qemu_pid, within_s=0)
+    assert ended(qemu_pid, timeout_s=0)
     assert nothing_is_left(tmp_path)
     assert guest.is_closed, "before the machine went"
     assert [event.phase for event in heard if isinstance(event, events.PhaseEnded)] == [
@@ -221,7 +221,7 @@ def test_only_a_machine_whose_disk_is_kept_powers_itself_off(
     with running(replace(machine, ephemeral=ephemeral), launch) as guest:
         client = guest.client
     last = client.next(LIMIT_S)
-    assert (last["event"], last["status"]) == ("gone", 9 if ephemeral else 0)
+    assert (last["event"], last["status"]) == ("exited", 9 if ephemeral else 0)
     assert guest.ran == ([] if ephemeral else [("systemctl", "--no-block", "poweroff")])
 
 
@@ -268,7 +268,7 @@ def test_waiting_for_a_slot_is_told_again_and_again_and_a_change_only_once(
 
 def test_the_same_words_about_the_queue_are_told_once(heard: list[events.Event]) -> None:
     follows = watch.MachineWatch(None, "guest", Path())  # type: ignore[arg-type] - it hears nothing
-    one, other, last = ({"what": what, "user": "alice", "pid": 4711} for what in ("a", "b", "c"))
+    one, other, last = ({"purpose": purpose, "user": "alice", "pid": 4711} for purpose in ("a", "b", "c"))
     for ahead in ([one, other], [one, last], [one]):
         follows._handle({"event": "waiting", "ahead": ahead})
     begin = "waiting for a slot behind a of alice (pid 4711)"
@@ -440,8 +440,8 @@ def test_process_that_is_killed_for_want_of_memory_is_told_and_the_machine_goes_
         deadline = Deadline.after(LIMIT_S)
         while not notes(heard) and not deadline.passed:
             guest.watch(deadline.within(0.1))
-    said = "the kernel of guest says: Out of memory: Killed process 271 (cc1)"
-    assert notes(heard) == [f"{said}; --memory-mib gives it more"]
+    text = "the kernel of guest says: Out of memory: Killed process 271 (cc1)"
+    assert notes(heard) == [f"{text}; --memory-mib gives it more"]
 
 
 @pytest.mark.usefixtures("stand_in")
@@ -465,7 +465,7 @@ def test_machine_that_has_panicked_is_not_asked_to_power_off(
     guest.client.qmp("cont")
     with pytest.raises(GuestLost):
         watch_until_it_raises(guest)
-    with pytest.raises(StillRunning, match="did not power itself off any more"):
+    with pytest.raises(ShutdownTimedOut, match="did not power itself off any more"):
         stack.close()
     assert guest.ran == []
 
@@ -485,9 +485,9 @@ def template(tmp_path: Path, launch: LaunchConfig) -> BootSource:
     for name in (*snapshot.FILES, "in-use"):
         (directory / name).write_bytes(name.encode())
     metadata = {"kind": "template", "name": "bookworm", "key": "0123", "made_s": 1.0, "files": file_stamps(directory)}
-    frozen = Snapshot(directory=directory, metadata={**metadata, "stands_on": [str(launch.baked.in_use)]})
-    assert frozen.intact
-    return BootSource(frozen=frozen, reason="of a template", fallback=BootSource())
+    saved = Snapshot(directory=directory, metadata={**metadata, "stands_on": [str(launch.baked.in_use)]})
+    assert saved.intact
+    return BootSource(snapshot=saved, reason="of a template", fallback=BootSource())
 
 
 @pytest.mark.usefixtures("stand_in")
@@ -495,13 +495,13 @@ def test_a_template_that_qemu_refuses_costs_a_cold_boot_and_goes(
     host: Callable[..., None], machine: Machine, launch: LaunchConfig, template: BootSource, heard: list[events.Event]
 ) -> None:
     host(REFUSES, {})
-    assert template.frozen
+    assert template.snapshot
     with running(machine, launch, template) as guest:
         assert guest.source.kind == "cold"
         assert "the template did not serve" in guest.source.reason
         assert "Image is not in qcow2 format" in guest.source.reason
     assert any("Image is not in qcow2 format; trying again" in text for text in notes(heard))
-    assert not template.frozen.directory.exists()
+    assert not template.snapshot.directory.exists()
 
 
 @pytest.mark.usefixtures("stand_in")
@@ -509,11 +509,11 @@ def test_a_template_stays_where_the_disk_does_not_serve_either(
     host: Callable[..., None], machine: Machine, launch: LaunchConfig, template: BootSource
 ) -> None:
     host(REFUSES)
-    assert template.frozen
+    assert template.snapshot
     with pytest.raises(HostError, match="Image is not in qcow2 format") as caught, running(machine, launch, template):
         pass
     assert "inv images.check" in caught.value.hint
-    assert template.frozen.intact
+    assert template.snapshot.intact
     assert launch.baked
     assert launch.baked.disk.exists(), "nothing is known against it"
 

@@ -13,7 +13,7 @@ from vmtasks.host.accelerator import BOOT_SECTOR, countdown_s
 from vmtasks.host.confined import qemu_img
 from vmtasks.process.landlock import Reach, abi
 from vmtasks.qemu.argv import overlay_argv, overlay_unseen_argv, qemu_argv
-from vmtasks.spec import EXCHANGE_BYTES, Machine, Ram
+from vmtasks.spec import TRANSFER_DISK_BYTES, Machine, Ram
 from vmtasks.supervisor.plan import BlankFile, Plan
 
 SIZE_BYTES = 1 << 20
@@ -31,13 +31,13 @@ def test_a_machine_has_its_disk_its_memory_and_the_next_disk(
     own = Path(plan().directory)
     machine = Machine(
         name="one", disk=own / "disk.qcow2", memory_mib=64, ram=Ram(file=own / "ram", shared=True),
-        exchange=own / "exchange",
+        transfer_disk=own / "transfer",
     )  # fmt: skip
     one = supervise(
         plan(
             argv=(*qemu_argv(machine, disk=machine.disk), "-S"),
             prepare=(overlay_argv(base, "qcow2", machine.disk),),
-            blank=(BlankFile(str(own / "exchange"), EXCHANGE_BYTES),),
+            blank=(BlankFile(str(own / "transfer"), TRANSFER_DISK_BYTES),),
             reach=Reach((str(base),), (str(own),)),
         )
     )
@@ -51,8 +51,8 @@ def test_a_machine_has_its_disk_its_memory_and_the_next_disk(
         one.asks("blockdev-snapshot-sync", **there, **{"snapshot-file": str(tmp_path / "outside.qcow2")})
         assert "Permission denied" in one.hears("answer")["error"]
         assert not (tmp_path / "outside.qcow2").exists()
-    one.let_go()
-    assert one.hears("gone")["status"] == 0
+    one.close()
+    assert one.hears("exited")["status"] == 0
 
 
 def test_a_machine_without_its_image_says_so(
@@ -64,7 +64,7 @@ def test_a_machine_without_its_image_says_so(
     ours = plan()
     one = supervise(ours._replace(argv=qemu_argv(machine, disk=base), reach=Reach(write=(ours.directory,))))
     one.prepares()
-    assert "Permission denied" in one.hears("gone")["qemu"]
+    assert "Permission denied" in one.hears("exited")["qemu"]
 
 
 def test_a_trial_counts_down(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def sh(host: HostCommands, line: str, **more: object) -> int:
     return host.run(["/bin/sh", "-c", line], **more)  # type: ignore[arg-type]
 
 
-def said(name: str) -> str:
+def content(name: str) -> str:
     return Path(name).read_text().strip()
 
 
@@ -76,7 +76,7 @@ def once(name: str, act: Callable[[], object]) -> Callable[[float], None]:
     todo = [act]
 
     def watch(wait_s: float) -> None:
-        if todo and Path(name).is_file() and said(name):
+        if todo and Path(name).is_file() and content(name):
             todo.pop()()
 
     return watch
@@ -90,9 +90,9 @@ def is_there(pid: str) -> bool:
     return Path("/proc", pid).exists()
 
 
-def attendant(host: HostCommands) -> dict[str, int]:
+def subreaper(host: HostCommands) -> dict[str, int]:
     assert sh(host, "echo $PPID > worker; ps -o ppid= $PPID > guard") == 0
-    return {name: int(said(name)) for name in ("worker", "guard")}
+    return {name: int(content(name)) for name in ("worker", "guard")}
 
 
 # --- running ---------------------------------------------------------------------------------------------------
@@ -112,20 +112,20 @@ def test_command_has_the_callers_directory_and_environment_and_what_is_added(
     with host_commands() as host:
         assert sh(host, 'echo "$(pwd -P) $OURS $ADDED" > all', env={"ADDED": "größer"}) == 0
         assert sh(host, 'test -z "$ADDED"') == 0
-    assert said("all") == f"{here.resolve()} ours größer"
+    assert content("all") == f"{here.resolve()} ours größer"
 
 
 def test_command_is_in_the_callers_group_and_session_with_default_signals(host: HostCommands) -> None:
     assert sh(host, "ps -o pgid=,sid= $$ > where; grep SigIgn /proc/self/status > ignored") == 0
-    assert [int(number) for number in said("where").split()] == [os.getpgrp(), os.getsid(0)]
-    ignored = int(said("ignored").split()[1], 16)
+    assert [int(number) for number in content("where").split()] == [os.getpgrp(), os.getsid(0)]
+    ignored = int(content("ignored").split()[1], 16)
     numbers = (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM, signal.SIGPIPE, signal.SIGCHLD)
     assert not [number for number in numbers if ignored & 1 << number - 1]
 
 
 def test_command_has_no_descriptors_but_the_standard_streams(host: HostCommands) -> None:
     assert host.run([sys.executable, "-c", "import os; open('fds', 'w').write(' '.join(os.listdir('/dev/fd')))"]) == 0
-    assert set(said("fds").split()) <= {"0", "1", "2", "3", "4"}, "its file and the directory are two"
+    assert set(content("fds").split()) <= {"0", "1", "2", "3", "4"}, "its file and the directory are two"
 
 
 @pytest.mark.parametrize(
@@ -150,14 +150,14 @@ def test_command_beyond_all_measure_is_refused_in_a_sentence(host: HostCommands)
     assert sh(host, "exit 5") == 5
 
 
-def test_signals_do_not_hurt_the_attendant(host: HostCommands) -> None:
-    for pid in attendant(host).values():
+def test_signals_do_not_hurt_the_subreaper(host: HostCommands) -> None:
+    for pid in subreaper(host).values():
         for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
             os.kill(pid, number)
     assert sh(host, "exit 5") == 5
 
 
-def test_terminal_serves_the_command_and_its_interrupt_leaves_the_attendant_alone() -> None:
+def test_terminal_serves_the_command_and_its_interrupt_leaves_the_subreaper_alone() -> None:
     ours, theirs = os.openpty()
     seen = b""
 
@@ -195,9 +195,9 @@ def test_background_process_lives_on_for_later_commands_and_ends_with_the_block(
     with host_commands() as host:
         assert sh(host, BACKGROUND) == 0
         assert sh(host, "kill -0 $(cat background)") == 0
-        background = int(said("background"))
-        assert not ended(background, within_s=0)
-    assert ended(background, within_s=0)
+        background = int(content("background"))
+        assert not ended(background, timeout_s=0)
+    assert ended(background, timeout_s=0)
 
 
 def test_background_process_that_ends_is_buried_at_once(host: HostCommands) -> None:
@@ -209,36 +209,36 @@ def test_background_process_that_ends_is_buried_at_once(host: HostCommands) -> N
 def test_daemon_that_has_detached_itself_ends_with_the_block(ended: Ended) -> None:
     with host_commands() as host:
         assert sh(host, DAEMON) == 0
-        daemon = int(said("daemon"))
+        daemon = int(content("daemon"))
         assert os.getsid(daemon) == daemon
-        assert not ended(daemon, within_s=0)
-    assert ended(daemon, within_s=0)
+        assert not ended(daemon, timeout_s=0)
+    assert ended(daemon, timeout_s=0)
 
 
 def test_what_a_watch_raises_ends_the_command_and_what_it_has_started_but_nothing_else(host: HostCommands) -> None:
     sh(host, BACKGROUND)
     with pytest.raises(GivenUpError):
         sh(host, f"{DAEMON}; {TRAPPING}; sleep 1000 & wait", watch=once("pid", give_up))
-    assert said("trapped") == "ended", "it had time to clean up"
-    assert not is_there(said("pid"))
-    assert not is_there(said("daemon"))
+    assert content("trapped") == "ended", "it had time to clean up"
+    assert not is_there(content("pid"))
+    assert not is_there(content("daemon"))
     assert sh(host, "kill -0 $(cat background)") == 0
 
 
 def test_command_that_does_not_hear_sigterm_is_killed(host: HostCommands) -> None:
     with pytest.raises(GivenUpError):
         sh(host, STUBBORN, watch=once("stubborn", give_up))
-    assert not is_there(said("stubborn"))
+    assert not is_there(content("stubborn"))
 
 
 def test_command_that_a_terminal_has_stopped_ends_gracefully(host: HostCommands) -> None:
     with pytest.raises(GivenUpError):
         sh(host, f"{TRAPPING}; kill -STOP $$; exit 1", watch=once("pid", give_up))
-    assert said("trapped") == "ended"
+    assert content("trapped") == "ended"
 
 
 def test_time_limit_ends_the_command(host: HostCommands) -> None:
-    worker = attendant(host)["worker"]
+    worker = subreaper(host)["worker"]
     with pytest.raises(TimedOut, match=r"`/bin/sh -c 'sleep 1000; true'` on the host did not end within 0\.2 s"):
         sh(host, "sleep 1000; true", timeout_s=0.2)
     assert worker not in parents().values()
@@ -246,41 +246,41 @@ def test_time_limit_ends_the_command(host: HostCommands) -> None:
 
 
 @pytest.mark.parametrize("victim", ["worker", "guard"])
-def test_half_of_the_attendant_is_killed_and_the_other_half_ends_everything(victim: str, ended: Ended) -> None:
+def test_half_of_the_subreaper_is_killed_and_the_other_half_ends_everything(victim: str, ended: Ended) -> None:
     with host_commands() as host:
-        victim_pid = attendant(host)[victim]
+        victim_pid = subreaper(host)[victim]
         sh(host, DAEMON)
-        assert not ended(int(said("daemon")), within_s=0)
+        assert not ended(int(content("daemon")), timeout_s=0)
         strike = once("stubborn", lambda: os.kill(victim_pid, signal.SIGKILL))
-        with pytest.raises(HostError, match="cannot run commands on the host: their attendant has ended"):
+        with pytest.raises(HostError, match="cannot run commands on the host: their subreaper has ended"):
             sh(host, STUBBORN, watch=strike)
-        assert not is_there(said("stubborn"))
-        assert ended(int(said("daemon")), within_s=0)
-        with pytest.raises(HostError, match="their attendant has ended"):
+        assert not is_there(content("stubborn"))
+        assert ended(int(content("daemon")), timeout_s=0)
+        with pytest.raises(HostError, match="their subreaper has ended"):
             sh(host, "true")
 
 
-def test_all_of_the_attendant_is_killed_and_the_command_with_it(ended: Ended) -> None:
+def test_all_of_the_subreaper_is_killed_and_the_command_with_it(ended: Ended) -> None:
     with host_commands() as host:
-        pids = attendant(host).values()
+        pids = subreaper(host).values()
 
         def strike() -> None:
-            assert not ended(int(said("pid")), within_s=0)
+            assert not ended(int(content("pid")), timeout_s=0)
             for pid in pids:
                 os.kill(pid, signal.SIGKILL)
 
-        with pytest.raises(HostError, match="their attendant has ended"):
+        with pytest.raises(HostError, match="their subreaper has ended"):
             sh(host, "echo $$ > pid; exec sleep 1000", watch=once("pid", strike))
-    assert ended(int(said("pid")), within_s=PROMPT_S)
+    assert ended(int(content("pid")), timeout_s=PROMPT_S)
 
 
-def test_attendant_that_does_not_go_is_killed_and_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_subreaper_that_does_not_go_is_killed_and_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hostcommand, "_STOP_LIMIT_S", 0.2)
     with (
-        pytest.raises(HostError, match=r"cannot end .*: their attendant \(pid \d+\) did not go in 0\.2 s"),
+        pytest.raises(HostError, match=r"cannot end .*: their subreaper \(pid \d+\) did not go in 0\.2 s"),
         host_commands() as host,
     ):
-        os.kill(attendant(host)["guard"], signal.SIGSTOP)
+        os.kill(subreaper(host)["guard"], signal.SIGSTOP)
 
 
 def test_nothing_of_ours_is_left_behind() -> None:
@@ -322,10 +322,10 @@ def test_caller_that_is_killed_leaves_nothing_and_nobody_on_its_pipe(
             daemon, command = lines.next(), lines.next()
             worker = parents()[daemon]
             pids = [daemon, command, worker, parents()[worker]]
-            assert not any(ended(pid, within_s=0) for pid in pids)
+            assert not any(ended(pid, timeout_s=0) for pid in pids)
             (os.killpg if whole_group else os.kill)(caller.pid, number)
             deadline = Deadline.after(PROMPT_S)
-            assert all(ended(pid, within_s=deadline.left_s) for pid in pids)
+            assert all(ended(pid, timeout_s=deadline.left_s) for pid in pids)
             assert caller.stdout
             assert select.select([caller.stdout], [], [], deadline.left_s)[0], "somebody keeps the caller's pipe open"
             assert caller.stdout.read() == b""

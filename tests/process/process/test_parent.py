@@ -86,8 +86,8 @@ class Tree:
     def go_on(self) -> None:
         self._line.send(b".")
 
-    def hear(self, within_s: float = LIMIT_S) -> dict[str, Any]:
-        if not select.select([self._line], [], [], within_s)[0]:
+    def hear(self, timeout_s: float = LIMIT_S) -> dict[str, Any]:
+        if not select.select([self._line], [], [], timeout_s)[0]:
             raise TimeoutError
         return dict(json.loads(self._words.readline()))
 
@@ -190,7 +190,7 @@ def test_what_is_above_the_caller_does_not_count(tree: Callable[..., Tree]) -> N
     one.top.kill()
     one.top.wait(LIMIT_S)
     with pytest.raises(TimeoutError):
-        one.hear(within_s=0.5)
+        one.hear(timeout_s=0.5)
     one.go_on()
     assert one.ends() == "by itself"
 
@@ -208,9 +208,9 @@ def test_a_make_that_ended_before_we_looked(tree: Callable[..., Tree]) -> None:
     one = tree("$RUN & true", env={"MAKELEVEL": "1"})
     one.top.wait(LIMIT_S)
     one.go_on()
-    while "end" not in (said := one.hear()):
+    while "end" not in (report := one.hear()):
         pass
-    assert said["end"] == "interrupted: what called us has ended"
+    assert report["end"] == "interrupted: what called us has ended"
 
 
 @pytest.mark.parametrize(
@@ -331,7 +331,7 @@ def test_a_loss_is_told_until_the_end_and_not_later(reader: socket.socket) -> No
         if len(told) == 2:
             twice.set()
 
-    with parent.watched(tell):
+    with parent.watch_parent(tell):
         reader.close()
         assert twice.wait(LIMIT_S)
     assert set(told) == {"the output was closed"}
@@ -344,5 +344,5 @@ def test_a_caller_that_ends_while_we_look(monkeypatch: pytest.MonkeyPatch) -> No
     looks = iter([{gone.pid: "make", os.getppid(): "sh"}, {1: "init"}])
     monkeypatch.setattr(parent, "_callers", lambda: next(looks))
     told = threading.Event()
-    with parent.watched(lambda _: told.set()):
+    with parent.watch_parent(lambda _: told.set()):
         assert told.wait(LIMIT_S)

@@ -42,7 +42,7 @@ def guest(workshop: Path) -> Iterator[Guest]:
 
 
 @pytest.fixture
-def said() -> Iterator[list[str]]:
+def notes() -> Iterator[list[str]]:
     """Yield what notes say."""
     texts: list[str] = []
 
@@ -198,35 +198,35 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def test_history_travels_where_it_is_asked_for_unless_somebody_says_otherwise(
-    guest: Guest, checkout: Path, workshop: Path, said: list[str]
+    guest: Guest, checkout: Path, workshop: Path, notes: list[str]
 ) -> None:
     def sent(settings: str) -> bool:
-        said.clear()
+        notes.clear()
         shutil.rmtree(workshop / "tiny", ignore_errors=True)
         write(checkout, {"vmtasks.toml": settings})
         return Path(Source.of(checkout).deliver(guest), ".git").is_dir()
 
     assert sent("")
-    assert said == ["Makefile (git describe) asks git: the history travels, without the files of older commits"]
+    assert notes == ["Makefile (git describe) asks git: the history travels, without the files of older commits"]
     assert not sent("[source]\ngit = false\n")
-    assert said == ["Makefile (git describe) asks git, and '[source] git = false' keeps the history on the host"]
+    assert notes == ["Makefile (git describe) asks git, and '[source] git = false' keeps the history on the host"]
     (checkout / ".git" / "objects" / "info" / "alternates").write_text("/nowhere\n")
     assert not sent("")
-    assert said[0].startswith("Makefile (git describe) asks git, but cannot send the history of ")
+    assert notes[0].startswith("Makefile (git describe) asks git, but cannot send the history of ")
 
 
-def test_where_nothing_asks_git_nothing_is_told(guest: Guest, checkout: Path, said: list[str]) -> None:
+def test_where_nothing_asks_git_nothing_is_told(guest: Guest, checkout: Path, notes: list[str]) -> None:
     write(checkout, {"Makefile": "all:\n"})
     Source.of(checkout).deliver(guest)
-    assert said == []
+    assert notes == []
 
 
-def test_history_travels_without_what_is_none_of_it(guest: Guest, checkout: Path, said: list[str]) -> None:
+def test_history_travels_without_what_is_none_of_it(guest: Guest, checkout: Path, notes: list[str]) -> None:
     write(checkout, {"vmtasks.toml": "[source]\ngit = true\n"})
     git(checkout, "add", ".")
     git(checkout, "commit", "--quiet", "-m", "settings")
     delivered = Path(Source.of(checkout).deliver(guest))
-    assert len(said) == 1
+    assert len(notes) == 1
     for question in (
         ("describe", "--tags", "--long", "--dirty"),
         ("describe", "--long"),
@@ -261,9 +261,9 @@ def test_a_detached_and_shallow_checkout_travels_too(guest: Guest, checkout: Pat
 
 
 def test_what_leads_elsewhere_does_not_travel(guest: Guest, checkout: Path, tmp_path: Path) -> None:
-    def refused(root: Path, why: str) -> None:
+    def refused(root: Path, reason: str) -> None:
         write(root, {"vmtasks.toml": "[source]\ngit = true\n"})
-        with pytest.raises(UsageError, match=f"cannot send the history of {root}: {why}"):
+        with pytest.raises(UsageError, match=f"cannot send the history of {root}: {reason}"):
             Source.of(root).deliver(guest)
 
     git(tmp_path, "clone", "--quiet", "--shared", str(checkout), "shared")
@@ -286,16 +286,18 @@ def made(guest: Guest, tree: Path, into: Path) -> Path:
     return dsc
 
 
-def test_a_native_package_is_the_tree(guest: Guest, tmp_path: Path, said: list[str]) -> None:
+def test_a_native_package_is_the_tree(guest: Guest, tmp_path: Path, notes: list[str]) -> None:
     tree = packaged(tmp_path / "tiny", "3.0 (native)", "1.0")
     dsc = made(guest, tree, tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"tiny_1.0.dsc", "tiny_1.0.tar.xz"}
     assert files(unpacked(dsc, tmp_path / "x")) == files(tree)
-    assert said == []
+    assert notes == []
 
 
 @pytest.mark.parametrize("form", ["1.0", "3.0 (quilt)"])
-def test_upstreams_tarball_is_the_one_beside_the_tree(guest: Guest, tmp_path: Path, said: list[str], form: str) -> None:
+def test_upstreams_tarball_is_the_one_beside_the_tree(
+    guest: Guest, tmp_path: Path, notes: list[str], form: str
+) -> None:
     tree = packaged(tmp_path / "tiny", form, "1:1.0-1", **{"vmtasks.toml": "[commands]\n"})
     tar(tmp_path / "tiny_1.0.orig.tar.gz", write(tmp_path / "up" / "upstream", {"tiny.c": "as upstream has it\n"}))
     (tmp_path / "tiny_1.0.orig.tar.gz.asc").write_text("a signature\n")
@@ -306,7 +308,7 @@ def test_upstreams_tarball_is_the_one_beside_the_tree(guest: Guest, tmp_path: Pa
     assert out.read_bytes() == (tmp_path / out.name).read_bytes()
     assert (tmp_path / "out" / f"{out.name}.asc").exists()
     assert "vmtasks.toml" not in files(unpacked(dsc, tmp_path / "x"))
-    assert said == [f"upstream's tarball tiny_1.0.orig.tar.* is {tmp_path}/{out.name} and 1 more"]
+    assert notes == [f"upstream's tarball tiny_1.0.orig.tar.* is {tmp_path}/{out.name} and 1 more"]
 
 
 def test_changes_that_no_patch_has_are_a_failure_that_says_what_upstreams_was(
@@ -325,7 +327,7 @@ def test_changes_that_no_patch_has_are_a_failure_that_says_what_upstreams_was(
 
 
 @pytest.mark.parametrize("tag", ["upstream/1.0_rc1", "v1.0_rc1", "1.0_rc1", "release-1.0_rc1"])
-def test_upstreams_tarball_is_made_of_a_tag(guest: Guest, tmp_path: Path, said: list[str], tag: str) -> None:
+def test_upstreams_tarball_is_made_of_a_tag(guest: Guest, tmp_path: Path, notes: list[str], tag: str) -> None:
     root = write(
         tmp_path / "tiny", {"tiny.c": "as upstream has it\n", ".gitattributes": "ci export-ignore\n", "ci": "x\n"}
     )
@@ -340,11 +342,11 @@ def test_upstreams_tarball_is_made_of_a_tag(guest: Guest, tmp_path: Path, said: 
     git(root, "commit", "--quiet", "-m", "debian")
     dsc = made(guest, root, tmp_path / "out")
     assert (unpacked(dsc, tmp_path / "x") / "tiny.c").read_text() == "patched\n"
-    assert said == [f"upstream's tarball tiny_1.0~rc1.orig.tar.* is made of the tag {tag}"]
+    assert notes == [f"upstream's tarball tiny_1.0~rc1.orig.tar.* is made of the tag {tag}"]
 
 
 @pytest.mark.skipif(not shutil.which("pristine-tar"), reason="pristine-tar is not installed")
-def test_upstreams_tarball_is_the_one_that_pristine_tar_has(guest: Guest, tmp_path: Path, said: list[str]) -> None:
+def test_upstreams_tarball_is_the_one_that_pristine_tar_has(guest: Guest, tmp_path: Path, notes: list[str]) -> None:
     root = write(tmp_path / "tiny-1.0", {"tiny.c": "as upstream has it\n"})
     tar(tmp_path / "up.tar.xz", root)
     shutil.copy(tmp_path / "up.tar.xz", tmp_path / "tiny_1.0.orig.tar.xz")
@@ -360,10 +362,10 @@ def test_upstreams_tarball_is_the_one_that_pristine_tar_has(guest: Guest, tmp_pa
     (tmp_path / "tiny_1.0.orig.tar.xz").unlink()
     made(guest, root, tmp_path / "out")
     assert (tmp_path / "out" / "tiny_1.0.orig.tar.xz").read_bytes() == (tmp_path / "up.tar.xz").read_bytes()
-    assert said == ["upstream's tarball tiny_1.0.orig.tar.* is what heads/pristine-tar has"]
+    assert notes == ["upstream's tarball tiny_1.0.orig.tar.* is what heads/pristine-tar has"]
 
 
-def test_else_upstreams_tarball_is_made_of_the_tree(guest: Guest, tmp_path: Path, said: list[str]) -> None:
+def test_else_upstreams_tarball_is_made_of_the_tree(guest: Guest, tmp_path: Path, notes: list[str]) -> None:
     tree = packaged(tmp_path / "tiny", **PATCHED)
     dsc = made(guest, tree, tmp_path / "out")
     assert (unpacked(dsc, tmp_path / "x") / "tiny.c").read_text() == "patched\n"
@@ -371,7 +373,7 @@ def test_else_upstreams_tarball_is_made_of_the_tree(guest: Guest, tmp_path: Path
         ["tar", "-tf", tmp_path / "out" / "tiny_1.0.orig.tar.gz"], capture_output=True, text=True, check=True
     )
     assert listing.stdout.split() == ["tiny-1.0/", "tiny-1.0/tiny.c"]
-    assert said == [
+    assert notes == [
         "upstream's tarball tiny_1.0.orig.tar.* is made of the tree without debian/: "
         "none was found beside it, with pristine-tar or at a tag"
     ]

@@ -298,14 +298,14 @@ def test_what_dpkg_was_killed_in_is_finished_before_anything_is_installed(
 
 
 @pytest.mark.parametrize(
-    ("what", "shown"),
+    ("purpose", "shown"),
     [
         ("one of\nhello", "one of hello"),
         (r"one of hello\nyours whole\n\c", r"one of hello\nyours whole\n\c"),
         ("one of\x1b[2J hello", "one of[2J hello"),
     ],
 )
-def test_two_threads_wait_for_each_other_and_say_for_whom(board: Board, what: str, shown: str) -> None:
+def test_two_threads_wait_for_each_other_and_say_for_whom(board: Board, purpose: str, shown: str) -> None:
     heard: list[str] = []
     waits = threading.Event()
 
@@ -323,7 +323,7 @@ def test_two_threads_wait_for_each_other_and_say_for_whom(board: Board, what: st
     first_is_over = threading.Event()
     with events.listening(hear), ThreadPoolExecutor() as pool:
         with provider_of(on(board)).machine(
-            MachineRequest(image="bookworm", options=BootOptions(), purpose=what)
+            MachineRequest(image="bookworm", options=BootOptions(), purpose=purpose)
         ) as guest:
             other = pool.submit(second)
             assert waits.wait(LIMIT_S)

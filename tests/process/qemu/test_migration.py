@@ -1,4 +1,4 @@
-"""Freezing a machine and going on from a frozen one, as far as that is the supervisor's work: QEMU is the fake one."""
+"""Saving a machine and going on from a saved one, as far as that is the supervisor's work: QEMU is the fake one."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ Supervise = Callable[..., Supervisor]
 
 @pytest.fixture
 def order(tmp_path: Path) -> dict[str, Any]:
-    """Return an order to freeze a machine, whose files are there."""
+    """Return an order to save a machine, whose files are there."""
     for name in ("disk", "ram", "overlay"):
         (tmp_path / name).write_text(name)
-    (tmp_path / "frozen").mkdir()
+    (tmp_path / "saved").mkdir()
     return {
         "do": "save",
         "id": 1,
-        "link": [[str(tmp_path / "disk"), str(tmp_path / "frozen" / "disk")]],
-        "copy": [[str(tmp_path / "ram"), str(tmp_path / "frozen" / "ram")]],
+        "link": [[str(tmp_path / "disk"), str(tmp_path / "saved" / "disk")]],
+        "copy": [[str(tmp_path / "ram"), str(tmp_path / "saved" / "ram")]],
         "prepare": [],
-        "state": str(tmp_path / "frozen" / "state"),
+        "state": str(tmp_path / "saved" / "state"),
         "overlay": str(tmp_path / "overlay"),
-        "hold": [str(tmp_path / "frozen" / "in-use")],
+        "hold": [str(tmp_path / "saved" / "in-use")],
     }
 
 
@@ -53,18 +53,18 @@ def test_a_machine_that_goes_on_finds_its_note_and_its_own_files(
 ) -> None:
     (tmp_path / "state").touch()
     (tmp_path / "ram").write_text("memory")
-    exchange, ram = tmp_path / "machine" / "exchange", tmp_path / "machine" / "ram"
+    transfer_disk, ram = tmp_path / "machine" / "transfer", tmp_path / "machine" / "ram"
     ours = plan(
         load=str(tmp_path / "state"),
-        blank=(BlankFile(str(exchange), 1 << 30),),
+        blank=(BlankFile(str(transfer_disk), 1 << 30),),
         copy=(FileCopy(str(tmp_path / "ram"), str(ram)),),
-        note=GuestNote(str(exchange), 4096, "wake me"),
+        note=GuestNote(str(transfer_disk), 4096, "wake me"),
     )
     before_s = time.time()
     supervise(ours).starts()
-    assert exchange.stat().st_size == 1 << 30
+    assert transfer_disk.stat().st_size == 1 << 30
     assert ram.read_text() == "memory"
-    with exchange.open("rb") as file:
+    with transfer_disk.open("rb") as file:
         file.seek(4096)
         words = file.readline().decode().split()
     assert words[:-1] == ["wake", "me"]
@@ -83,7 +83,7 @@ def test_a_state_that_does_not_serve_is_said(
 ) -> None:
     if state:
         (tmp_path / "state").touch()
-    assert error in supervise(plan(script, load=str(tmp_path / "state"))).hears("gone")["error"]
+    assert error in supervise(plan(script, load=str(tmp_path / "state"))).hears("exited")["error"]
 
 
 def test_a_machine_is_written_down_and_goes_on(
@@ -93,15 +93,15 @@ def test_a_machine_is_written_down_and_goes_on(
     one.starts()
     one.send(order)
     assert 0 < one.says("answer")["result"] < LIMIT_S
-    assert (tmp_path / "frozen" / "disk").samefile(tmp_path / "disk")
-    assert (tmp_path / "frozen" / "ram").read_text() == "ram"
-    assert not is_free(tmp_path / "frozen" / "in-use"), "its disk lies over the frozen one"
+    assert (tmp_path / "saved" / "disk").samefile(tmp_path / "disk")
+    assert (tmp_path / "saved" / "ram").read_text() == "ram"
+    assert not is_free(tmp_path / "saved" / "in-use"), "its disk lies over the saved one"
     one.asks("query-status")
     assert one.hears("answer")["result"]["running"]
-    one.let_go()
-    one.hears("gone")
+    one.close()
+    one.hears("exited")
     one.process.wait(LIMIT_S)
-    assert is_free(tmp_path / "frozen" / "in-use")
+    assert is_free(tmp_path / "saved" / "in-use")
 
 
 @pytest.mark.parametrize("trouble", ["the copy", "the migration"])
@@ -110,7 +110,7 @@ def test_a_machine_that_cannot_be_written_down_goes_on_all_the_same(
 ) -> None:
     script: Script = {}
     if trouble == "the copy":
-        (tmp_path / "frozen" / "ram").touch()  # something is there already
+        (tmp_path / "saved" / "ram").touch()  # something is there already
     else:
         script = {"migrate": [["event", "MIGRATION", {"status": "failed"}]]}
     one = supervise(plan(script))

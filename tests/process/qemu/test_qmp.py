@@ -63,10 +63,10 @@ def test_greeting_that_comes_in_pieces_and_behind_an_event(ends: tuple[Qmp, FarE
     assert names(qmp) == ["EARLY"]
 
 
-@pytest.mark.parametrize("what", [{}, {"QMP": None}, {"QMP": {"version": {"qemu": {"major": 7}}}}, {"return": {}}])
-def test_greeting_of_somebody_else_is_refused(ends: tuple[Qmp, FarEnd], what: dict[str, Any]) -> None:
+@pytest.mark.parametrize("greeting", [{}, {"QMP": None}, {"QMP": {"version": {"qemu": {"major": 7}}}}, {"return": {}}])
+def test_greeting_of_somebody_else_is_refused(ends: tuple[Qmp, FarEnd], greeting: dict[str, Any]) -> None:
     qmp, far = ends
-    far.says(what)
+    far.says(greeting)
     with pytest.raises(QmpError, match="what answers is not QEMU"):
         qmp.greet(LIMIT_S)
 
@@ -81,21 +81,21 @@ def test_error_answer_says_what_was_refused_and_why(ends: tuple[Qmp, FarEnd]) ->
     qmp, far = ends
     far.says({"error": {"class": "GenericError", "desc": "not today"}, "id": 1})
     with pytest.raises(QmpError, match="QEMU refused system_reset: not today"):
-        qmp.execute("system_reset", limit_s=LIMIT_S)
+        qmp.execute("system_reset", timeout_s=LIMIT_S)
 
 
 def test_answer_that_came_too_late_is_not_taken_for_the_next_ones(ends: tuple[Qmp, FarEnd]) -> None:
     qmp, far = ends
     with pytest.raises(QmpError, match="did not send the answer to query-status in time"):
-        qmp.execute("query-status", limit_s=SOON_S)
+        qmp.execute("query-status", timeout_s=SOON_S)
     far.says({"return": "late", "id": 1}, {"return": "right", "id": 2})
-    assert qmp.execute("query-status", limit_s=LIMIT_S) == "right"
+    assert qmp.execute("query-status", timeout_s=LIMIT_S) == "right"
 
 
 def test_late_answer_is_dropped_by_pump(ends: tuple[Qmp, FarEnd]) -> None:
     qmp, far = ends
     with pytest.raises(QmpError, match="in time"):
-        qmp.execute("query-status", limit_s=SOON_S)
+        qmp.execute("query-status", timeout_s=SOON_S)
     far.says({"return": "late", "id": 1}, event("STOP"))
     qmp.pump()
     assert names(qmp) == ["STOP"]
@@ -105,7 +105,7 @@ def test_late_answer_is_dropped_by_pump(ends: tuple[Qmp, FarEnd]) -> None:
 def test_events_around_an_answer_are_all_heard_in_order(ends: tuple[Qmp, FarEnd]) -> None:
     qmp, far = ends
     far.says(event("ONE"), event("TWO"), {"return": 42, "id": 1}, event("THREE"))
-    assert qmp.execute("query-status", limit_s=LIMIT_S) == 42
+    assert qmp.execute("query-status", timeout_s=LIMIT_S) == 42
     assert names(qmp) == ["ONE", "TWO", "THREE"], "one that came with the answer must not wait for the next traffic"
 
 
@@ -134,14 +134,14 @@ def test_closed_line_is_told_by_every_call(ends: tuple[Qmp, FarEnd]) -> None:
     with pytest.raises(QmpError, match="QEMU closed its control line"):
         qmp.greet(LIMIT_S)
     with pytest.raises(QmpError, match="cannot send quit to QEMU: Broken pipe"):
-        qmp.execute("quit", limit_s=LIMIT_S)
+        qmp.execute("quit", timeout_s=LIMIT_S)
 
 
 def test_line_that_closes_under_a_command_is_told(ends: tuple[Qmp, FarEnd]) -> None:
     qmp, far = ends
     far.line.shutdown(socket.SHUT_WR)
     with pytest.raises(QmpError, match="QEMU closed its control line"):
-        qmp.execute("query-status", limit_s=LIMIT_S)
+        qmp.execute("query-status", timeout_s=LIMIT_S)
 
 
 def test_line_that_was_reset_is_told(ends: tuple[Qmp, FarEnd]) -> None:
@@ -157,13 +157,13 @@ def test_garbage_is_an_error_of_ours_and_what_follows_is_heard(ends: tuple[Qmp, 
     qmp, far = ends
     far.says(garbage + b"\n")
     with pytest.raises(QmpError, match="QEMU sent what is no message") as raised:
-        qmp.execute("query-status", limit_s=LIMIT_S)
+        qmp.execute("query-status", timeout_s=LIMIT_S)
     assert len(str(raised.value)) < 200
     far.says(garbage + b"\n")
     with pytest.raises(QmpError, match="QEMU sent what is no message"):
         qmp.pump()
     far.says({"return": "fine", "id": 2})
-    assert qmp.execute("query-status", limit_s=LIMIT_S) == "fine"
+    assert qmp.execute("query-status", timeout_s=LIMIT_S) == "fine"
 
 
 def test_a_flood_of_events_does_not_put_off_the_limit(ends: tuple[Qmp, FarEnd]) -> None:
@@ -173,7 +173,7 @@ def test_a_flood_of_events_does_not_put_off_the_limit(ends: tuple[Qmp, FarEnd]) 
         while True:
             far.says(*[event("NOISE")] * 100)
     with pytest.raises(QmpError, match="did not send the answer to query-status in time"):
-        qmp.execute("query-status", limit_s=0.0)
+        qmp.execute("query-status", timeout_s=0.0)
     qmp.pump()
     before = len(qmp.events)
     qmp.pump()
@@ -195,13 +195,13 @@ def test_answer_that_is_neither_result_nor_error_is_a_refusal(ends: tuple[Qmp, F
     qmp, far = ends
     far.says(answer)
     with pytest.raises(QmpError, match="QEMU refused stop"):
-        qmp.execute("stop", limit_s=LIMIT_S)
+        qmp.execute("stop", timeout_s=LIMIT_S)
 
 
 def test_line_that_is_full_is_an_error_and_no_wait(ends: tuple[Qmp, FarEnd]) -> None:
     qmp, _ = ends
     with pytest.raises(QmpError, match="cannot send big to QEMU"):
-        qmp.execute("big", {"text": "x" * 10_000_000}, limit_s=LIMIT_S)
+        qmp.execute("big", {"text": "x" * 10_000_000}, timeout_s=LIMIT_S)
 
 
 def test_a_conversation_with_a_process() -> None:
@@ -214,9 +214,9 @@ def test_a_conversation_with_a_process() -> None:
             theirs.close()
             qmp = Qmp(ours)
             assert qmp.greet(LIMIT_S) == "7.2.22"
-            assert qmp.execute("query-status", limit_s=LIMIT_S)["running"] is True
+            assert qmp.execute("query-status", timeout_s=LIMIT_S)["running"] is True
             assert names(qmp) == ["BEFORE", "BEHIND"]
-            assert qmp.human("info usernet", limit_s=LIMIT_S) == ""
-            qmp.execute("quit", limit_s=LIMIT_S)
+            assert qmp.human("info usernet", timeout_s=LIMIT_S) == ""
+            qmp.execute("quit", timeout_s=LIMIT_S)
             assert names(qmp) == ["BEFORE", "BEHIND", "SHUTDOWN"]
             assert process.wait(LIMIT_S) == 0

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from recipes.group import group
+from tests.group_roles import roles
 from tests.process.workshop import PROVIDER
 from vmtasks import (
     CommandFailed,
@@ -32,16 +33,7 @@ from vmtasks import (
 from vmtasks.errors import HostError
 from vmtasks.run.options import RecipeOptions
 
-ROLES = """
-[[roles]]
-name = "server"
-image = "bookworm"
-
-[[roles]]
-name = "client"
-image = "bookworm"
-count = 2
-"""
+ROLES = roles(client="count = 2\n")
 
 
 @pytest.fixture(autouse=True)

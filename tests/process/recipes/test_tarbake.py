@@ -126,8 +126,8 @@ def two(tmp_path: Path, first: str, second: str) -> Path:
     lines = "".join(
         f"\tmkdir {top}; cp tiny.c {top}; tar -czf {top}.tar.gz {top}; rm -r {top}\n" for top in (first, second)
     )
-    said = '[source]\nversion = "1.0"\n'
-    return project(tmp_path / "tiny", Makefile=f"dist:\n{lines}", **{"vmtasks.toml": said})
+    settings = '[source]\nversion = "1.0"\n'
+    return project(tmp_path / "tiny", Makefile=f"dist:\n{lines}", **{"vmtasks.toml": settings})
 
 
 def test_of_two_tarballs_the_one_that_is_called_like_the_project_is_the_release(run: Run, tmp_path: Path) -> None:

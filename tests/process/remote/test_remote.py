@@ -48,8 +48,8 @@ from vmtasks.supervisor.plan import Plan
 from vmtasks.process.threads import parallel
 
 host = remote_host(sys.argv[2])
-with supervised(Plan.from_json(sys.argv[1]), log=Path("/dev/null"), place=host) as leash:
-    leash.expect("started", Deadline.after(30.0))
+with supervised(Plan.from_json(sys.argv[1]), log=Path("/dev/null"), place=host) as client:
+    client.expect("started", Deadline.after(30.0))
     print("started", flush=True)
     sys.stdin.read()
 """
@@ -96,13 +96,13 @@ def baked_in(directory: Path, size_bytes: int) -> BakedImage:
 def test_a_call_there_is_a_call(far: RemoteHost, big: BiggerHost) -> None:
     assert far.cache() == big.cache
     assert far.call(HostSettings.load) == HostSettings()
-    with far.within(snapshots.template_lock, "image") as waited:
+    with far.enter(snapshots.template_lock, "image") as waited:
         assert waited is False
         assert (big.cache / "snapshots/image.lock").exists()
 
 
 def test_an_error_there_is_the_same_error_here_and_says_where(far: RemoteHost) -> None:
-    with pytest.raises(HostError, match=rf"^{far.name}: there is no frozen machine in /nowhere"):
+    with pytest.raises(HostError, match=rf"^{far.name}: there is no snapshot in /nowhere"):
         far.call(snapshots.read, Path("/nowhere"))
 
 
@@ -115,21 +115,21 @@ def test_what_the_kernel_there_refuses_is_told_as_such(far: RemoteHost, tmp_path
 
 
 def test_who_has_had_enough_of_waiting_there_is_heard_in_a_thread_too_and_leaves_no_block(far: RemoteHost) -> None:
-    said: list[str] = []
+    notes: list[str] = []
 
     def wait() -> None:
-        with far.within(snapshots.template_lock, "image"):
+        with far.enter(snapshots.template_lock, "image"):
             pytest.fail("somebody else is the only maker")
 
     def interrupt(event: events.Event) -> None:
-        said.append(getattr(event, "text", ""))
+        notes.append(getattr(event, "text", ""))
         os.kill(os.getpid(), signal.SIGINT)
 
-    with far.within(snapshots.template_lock, "image"):
+    with far.enter(snapshots.template_lock, "image"):
         with events.listening(interrupt), interrupt_on_signals(), pytest.raises(Interrupted):
             parallel(wait)
-        assert said == [f"{far.name}: waiting for another template of image"]
-    with far.within(snapshots.template_lock, "image") as waited:  # and the agent does not sit in the other's block
+        assert notes == [f"{far.name}: waiting for another template of image"]
+    with far.enter(snapshots.template_lock, "image") as waited:  # and the agent does not sit in the other's block
         assert waited in {True, False}
 
 
@@ -141,7 +141,7 @@ def test_only_plain_data_comes_from_there(far: RemoteHost) -> None:
 # ---- a machine there
 
 
-def test_a_machine_there_is_leashed_from_here_and_its_logs_come_home(
+def test_a_machine_there_is_supervised_from_here_and_its_logs_come_home(
     far: RemoteHost, big: BiggerHost, tmp_path: Path
 ) -> None:
     plan = plan_there(far, tmp_path)
@@ -149,10 +149,10 @@ def test_a_machine_there_is_leashed_from_here_and_its_logs_come_home(
         started = client.expect("started", Deadline.after(LIMIT_S))
         assert started["ports"]["22"]
         assert Path(plan.directory).is_dir()
-        assert "a test" not in {ticket.what for ticket in slots.tickets()}, "its slot is one of that host's"
-        assert [ticket.what for ticket in far.call(slots.tickets)] == ["a test"]
+        assert "a test" not in {ticket.purpose for ticket in slots.tickets()}, "its slot is one of that host's"
+        assert [ticket.purpose for ticket in far.call(slots.tickets)] == ["a test"]
         assert client.qmp("query-status")
-    assert client.last()["error"] == ""
+    assert client.final_event()["error"] == ""
     assert not Path(plan.directory).exists()
     assert (tmp_path / "console.log").exists()
     assert (tmp_path / "complaints").read_text() == ""
@@ -169,7 +169,7 @@ def test_callers_from_elsewhere_stand_in_one_queue_with_who_works_there(
     first, second = plan_there(far, tmp_path, "first"), plan_there(far, tmp_path, "second")
     with supervised(first, log=tmp_path / "complaints", place=far) as one:
         ahead = one.expect("waiting", Deadline.after(LIMIT_S))["ahead"]
-        assert [(ticket["what"], ticket["state"]) for ticket in ahead] == [("work of theirs", "running")]
+        assert [(ticket["purpose"], ticket["state"]) for ticket in ahead] == [("work of theirs", "running")]
         with supervised(second, log=tmp_path / "complaints", place=far) as other:
             ahead = other.expect("waiting", Deadline.after(LIMIT_S))["ahead"]
             assert [ticket["state"] for ticket in ahead] == ["running", "waiting"]
@@ -346,7 +346,7 @@ def test_an_image_of_another_name_that_begins_alike_stays_half_sent(
     assert upload.sent(far, baked_in(tmp_path, 1000)).drop()
     assert half.exists()
     assert not old.exists()
-    with far.within(receiving, half.name[1:].removesuffix(".incoming"), {}):
+    with far.enter(receiving, half.name[1:].removesuffix(".incoming"), {}):
         assert far.call(sweep) == (), "it is being sent"
     assert far.call(sweep) == (half,)
 
@@ -435,8 +435,8 @@ def test_a_host_that_says_what_nobody_understands(
     lines: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     ssh = tmp_path / "ssh"
-    said = "\n".join(["5", '{"a": 1}', "Welcome!", READY, *lines])
-    ssh.write_text(f"#!/bin/sh\ncat <<'END'\n{said}\nEND\nexec cat >/dev/null\n")
+    output = "\n".join(["5", '{"a": 1}', "Welcome!", READY, *lines])
+    ssh.write_text(f"#!/bin/sh\ncat <<'END'\n{output}\nEND\nexec cat >/dev/null\n")
     ssh.chmod(0o755)
     monkeypatch.setenv("VMTASKS_SSH", str(ssh))
     with pytest.raises(HostError, match="cannot understand what big says"):  # noqa: PT012 - whichever comes first

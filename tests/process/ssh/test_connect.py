@@ -53,8 +53,10 @@ def serve() -> Iterator[Serve]:
     listener.close()
 
 
-def greeted(address: Address, *, within_s: float, stagger_s: float) -> bool:
-    line = connect._greeted(address, Deadline.after(within_s), lambda wait_s: threading.Event().wait(wait_s), stagger_s)
+def greeted(address: Address, *, timeout_s: float, stagger_s: float) -> bool:
+    line = connect._greeted(
+        address, Deadline.after(timeout_s), lambda wait_s: threading.Event().wait(wait_s), stagger_s
+    )
     if line is None:
         return False
     line.close()
@@ -63,12 +65,12 @@ def greeted(address: Address, *, within_s: float, stagger_s: float) -> bool:
 
 def test_a_greeting_that_takes_longer_than_a_first_attempt_lives_comes_all_the_same(serve: Serve) -> None:
     """Four attempts at once, one each 0.02 s: the first ones live for 0.08 s."""
-    assert greeted(serve(0.6, 0), within_s=20, stagger_s=0.02)
+    assert greeted(serve(0.6, 0), timeout_s=20, stagger_s=0.02)
 
 
 def test_connections_that_hang_are_not_waited_for(serve: Serve) -> None:
-    assert greeted(serve(0.0, 6), within_s=20, stagger_s=0.05)
+    assert greeted(serve(0.0, 6), timeout_s=20, stagger_s=0.05)
 
 
 def test_the_end_of_the_wait_is_none(serve: Serve) -> None:
-    assert not greeted(serve(3600, 0), within_s=0.5, stagger_s=0.05)
+    assert not greeted(serve(3600, 0), timeout_s=0.5, stagger_s=0.05)

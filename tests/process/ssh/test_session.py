@@ -20,7 +20,7 @@ from vmtasks import CommandFailed, ConnectionLost, Guest, HostError, TestFailed,
 from vmtasks.guest import archive, streams
 from vmtasks.guest.allowance import Allowance
 from vmtasks.guest.transfer_disk import TransferDisk
-from vmtasks.spec import EXCHANGE_BYTES
+from vmtasks.spec import TRANSFER_DISK_BYTES
 from vmtasks.ssh import keepalive, session
 from vmtasks.ssh.keepalive import Keepalive
 from vmtasks.ssh.session import Session
@@ -86,7 +86,7 @@ def news() -> list[Exception]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the machine asked for signs of life often, and not waited for long."""
-    monkeypatch.setattr(session, "PULSE_S", 0.05)
+    monkeypatch.setattr(session, "KEEPALIVE_S", 0.05)
     monkeypatch.setattr(session, "SILENCE_LIMIT_S", 0.8)
     monkeypatch.setattr(session, "END_LIMIT_S", 0.4)
 
@@ -99,11 +99,11 @@ def guest(server: Server, news: list[Exception], tmp_path: Path) -> Iterator[Gue
         threading.Event().wait(wait_s)
 
     ours = Session("m", server.connect(), lambda _: server.connect(), watch)
-    exchange = tmp_path / "exchange"
-    exchange.touch()
-    os.truncate(exchange, EXCHANGE_BYTES)
+    transfer_disk = tmp_path / "transfer"
+    transfer_disk.touch()
+    os.truncate(transfer_disk, TRANSFER_DISK_BYTES)
     try:
-        yield Guest(ours, transfer_disk=TransferDisk(exchange, lambda: 0), log_dir=tmp_path)
+        yield Guest(ours, transfer_disk=TransferDisk(transfer_disk, lambda: 0), log_dir=tmp_path)
     finally:
         server.over.set()
         ours.close()
@@ -308,7 +308,7 @@ def test_time_in_which_nobody_looked_says_nothing_of_the_machine(
     monkeypatch.setattr(keepalive, "time", SimpleNamespace(monotonic=lambda: clock.pop(0)))
     server.hangs.set()
     asks = Keepalive(guest.connection, every_s=15)
-    assert [asks.look() for _ in range(5)] == [0, 0.5, 1.0, 1.5, 2.5]
+    assert [asks.poll() for _ in range(5)] == [0, 0.5, 1.0, 1.5, 2.5]
 
 
 @pytest.mark.usefixtures("impatient")
@@ -383,7 +383,7 @@ def test_a_guest_that_names_files_which_nobody_asked_for_is_not_believed(guest: 
     assert guest.glob("/build/*/*.tar.gz") == ["/build/x/one.tar.gz"]
 
 
-# ---- the exchange
+# ---- the transfer disk
 
 
 def test_a_guest_without_the_disk_gets_its_files_over_ssh(guest: Guest, server: Server, tmp_path: Path) -> None:
@@ -394,7 +394,7 @@ def test_a_guest_without_the_disk_gets_its_files_over_ssh(guest: Guest, server: 
         assert (tmp_path / target / "file").stat().st_size == 1 << 20
     asked = [command for command in server.ran if "blockdev" in command]
     assert len(asked) == 1, "it is not asked again"
-    assert is_empty(tmp_path / "exchange")
+    assert is_empty(tmp_path / "transfer")
 
 
 def test_what_is_small_does_not_go_by_disk(guest: Guest, server: Server, tmp_path: Path) -> None:
@@ -404,12 +404,12 @@ def test_what_is_small_does_not_go_by_disk(guest: Guest, server: Server, tmp_pat
 
 
 def test_what_the_guest_has_packed_is_read_from_the_disk(guest: Guest, server: Server, tmp_path: Path) -> None:
-    with (tmp_path / "exchange").open("r+b") as disk:
+    with (tmp_path / "transfer").open("r+b") as disk:
         disk.write(tar_of("./log", "./Makefile"))
     server.answers = {"there/log": b"fx"}
     assert guest.get("/there/log", tmp_path / "log.txt") == [tmp_path / "log.txt"]
     assert not (tmp_path / "Makefile").exists()
-    assert is_empty(tmp_path / "exchange")
+    assert is_empty(tmp_path / "transfer")
 
 
 def test_the_disk_goes_on_serving_after_a_file_that_was_not_there(guest: Guest, server: Server, tmp_path: Path) -> None:
@@ -436,20 +436,24 @@ def test_a_file_that_shrinks_while_it_is_sent_is_no_defect(guest: Guest, tmp_pat
 def test_the_disk_is_lent_to_one_at_a_time_and_to_nobody_after_trouble(tmp_path: Path) -> None:
     path = tmp_path / "disk"
     path.touch()
-    exchange = TransferDisk(path, lambda: 0)
-    with exchange.acquire(1 << 20) as first, exchange.acquire(1 << 20) as second, exchange.acquire(10) as small:
+    transfer_disk = TransferDisk(path, lambda: 0)
+    with (
+        transfer_disk.acquire(1 << 20) as first,
+        transfer_disk.acquire(1 << 20) as second,
+        transfer_disk.acquire(10) as small,
+    ):
         assert first is not None
         assert (second, small) == (None, None)
         first.write(b"x" * 5000)
     assert is_empty(path)
-    with pytest.raises(ZeroDivisionError), exchange.acquire(1 << 20):
+    with pytest.raises(ZeroDivisionError), transfer_disk.acquire(1 << 20):
         raise ZeroDivisionError
-    with exchange.acquire(1 << 20) as disk:
+    with transfer_disk.acquire(1 << 20) as disk:
         assert disk is None
 
 
 def is_empty(path: Path) -> bool:
-    return path.stat().st_size == EXCHANGE_BYTES and path.stat().st_blocks == 0
+    return path.stat().st_size == TRANSFER_DISK_BYTES and path.stat().st_blocks == 0
 
 
 @pytest.mark.parametrize("line", ["sleep 60", "printf ds; sleep 60", "cat /dev/zero"])

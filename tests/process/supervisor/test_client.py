@@ -67,13 +67,13 @@ def nothing_is_left(plan: Plan) -> bool:
 def test_machine_lives_as_long_as_the_block(plan: MakePlan, log: Path, ended: Ended) -> None:
     ours = plan()
     with supervised(ours, log=log) as client:
-        said = [client.next(LIMIT_S) for _ in range(4)]
-        assert [word["event"] for word in said if word] == ["admitted", "prepared", "greeted", "started"]
+        messages = [client.next(LIMIT_S) for _ in range(4)]
+        assert [word["event"] for word in messages if word] == ["admitted", "prepared", "greeted", "started"]
         assert client.next(0.0) is None
-        assert client.gone is None
-        qemu_pid = said[3]["qemu_pid"] if said[3] else 0
-        assert not ended(qemu_pid, within_s=0)
-    assert ended(qemu_pid, within_s=0)
+        assert client.exited is None
+        qemu_pid = messages[3]["qemu_pid"] if messages[3] else 0
+        assert not ended(qemu_pid, timeout_s=0)
+    assert ended(qemu_pid, timeout_s=0)
     assert nothing_is_left(ours)
     assert log.read_bytes() == b"", "it had nothing to complain about"
 
@@ -85,12 +85,12 @@ def test_block_that_raises_ends_the_machine_and_loses_no_error(plan: MakePlan, l
     def break_off() -> None:
         with supervised(ours, log=log) as client:
             pids.append(start(client)["qemu_pid"])
-            assert not ended(pids[0], within_s=0)
+            assert not ended(pids[0], timeout_s=0)
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         break_off()
-    assert ended(pids[0], within_s=0)
+    assert ended(pids[0], timeout_s=0)
     assert nothing_is_left(ours)
 
 
@@ -116,7 +116,7 @@ def test_qmp_without_an_answer(plan: MakePlan, log: Path) -> None:
     with supervised(plan({"query-status": [["ignore"]]}), log=log) as client:
         start(client)
         with pytest.raises(BootError, match="cannot have QEMU execute query-status: no answer"):
-            client.qmp("query-status", limit_s=0.2)
+            client.qmp("query-status", timeout_s=0.2)
         os.kill(supervisor_of(plan()), signal.SIGKILL)  # it would wait for QEMU's answer
 
 
@@ -124,8 +124,8 @@ def test_expect_drops_what_it_was_not_asked_for_and_tells_of_the_end(plan: MakeP
     with supervised(plan({"start": [["complain", "no such disk"], ["exit", 1]]}), log=log) as client:
         with pytest.raises(BootError, match=r"the machine is gone \(QEMU closed its control line\)"):
             start(client)
-        assert client.gone
-        assert client.gone["qemu"] == "qemu-system-fake: no such disk\n"
+        assert client.exited
+        assert client.exited["qemu"] == "qemu-system-fake: no such disk\n"
 
 
 def test_expect_does_not_wait_beyond_its_deadline(plan: MakePlan, log: Path) -> None:
@@ -143,9 +143,9 @@ def test_the_end_stays_the_end(plan: MakePlan, log: Path) -> None:
         client.stop()
         assert nothing_is_left(ours)
         words = [client.next(LIMIT_S) for _ in range(5)]
-        assert words == [client.gone] * 5
-        assert client.gone
-        assert client.gone["status"] == 0, "its real last words"
+        assert words == [client.exited] * 5
+        assert client.exited
+        assert client.exited["status"] == 0, "its real last words"
         with pytest.raises(BootError, match="cannot have QEMU execute cont: no answer"):
             client.qmp("cont")
         client.stop()
@@ -154,9 +154,9 @@ def test_the_end_stays_the_end(plan: MakePlan, log: Path) -> None:
 def test_stop_gives_grace(plan: MakePlan, log: Path) -> None:
     with supervised(plan({"quit": [["exit", 9]], "cont": [["exit", 5]]}), log=log) as client:
         qemu_pid = start(client)["qemu_pid"]
-        client.ask(do="stop", limit_s=LIMIT_S)
+        client.send(do="stop", timeout_s=LIMIT_S)
         os.kill(qemu_pid, signal.SIGTERM)
-        client.let_go()
+        client.close()
         assert (client.next(LIMIT_S) or {})["status"] == 0
 
 
@@ -166,12 +166,12 @@ def test_killed_supervisor_is_told_of_like_any_end(plan: MakePlan, log: Path, tm
     )
     with supervised(ours, log=log) as client:
         qemu_pid = start(client)["qemu_pid"]
-        assert not ended(qemu_pid, within_s=0)
+        assert not ended(qemu_pid, timeout_s=0)
         os.kill(supervisor_of(ours), signal.SIGKILL)
         last = client.next(LIMIT_S) or {}
-        assert (last["event"], last["status"]) == ("gone", None)
+        assert (last["event"], last["status"]) == ("exited", None)
         assert last["error"] == "its supervisor ended without a word"
-        assert ended(qemu_pid, within_s=PROMPT_S)
+        assert ended(qemu_pid, timeout_s=PROMPT_S)
         assert Path(ours.directory).exists()
         assert (tmp_path / "disk.part").exists()
     assert nothing_is_left(ours)
@@ -182,11 +182,11 @@ def test_supervisor_that_does_not_go_is_killed_and_its_machine_with_it(plan: Mak
     ours = plan()
     with supervised(ours, log=log) as client:
         qemu_pid = start(client)["qemu_pid"]
-        assert not ended(qemu_pid, within_s=0)
+        assert not ended(qemu_pid, timeout_s=0)
         os.kill(supervisor_of(ours), signal.SIGSTOP)
         with pytest.raises(HostError, match=r"cannot end the machine: its supervisor .* did not go in 0\.2 s"):
-            client.let_go(0.2)
-        assert ended(qemu_pid, within_s=PROMPT_S)
+            client.close(0.2)
+        assert ended(qemu_pid, timeout_s=PROMPT_S)
         assert slots.tickets(ours.slot.directory) == ()
     assert nothing_is_left(ours)
     assert "supervisor" not in {thread.name for thread in threading.enumerate()}
@@ -194,17 +194,17 @@ def test_supervisor_that_does_not_go_is_killed_and_its_machine_with_it(plan: Mak
 
 def test_supervisor_that_breaks_complains_to_its_log(plan: MakePlan, log: Path) -> None:
     with supervised(plan(argv=()), log=log) as client:
-        assert client.last() == SILENT_END
+        assert client.final_event() == SILENT_END
     assert b"Traceback" in log.read_bytes()
 
 
 def test_word_that_is_cut_short_by_a_kill_does_not_hide_the_end() -> None:
     words: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     _listen(io.BytesIO(b'{"event": "admitted"}\n{"event": "star'), words)
-    assert [words.get(timeout=LIMIT_S)["event"], words.get(timeout=LIMIT_S)["event"]] == ["admitted", "gone"]
+    assert [words.get(timeout=LIMIT_S)["event"], words.get(timeout=LIMIT_S)["event"]] == ["admitted", "exited"]
 
 
-def test_leashes_leave_no_descriptors_behind(plan: MakePlan, log: Path) -> None:
+def test_clients_leave_no_descriptors_behind(plan: MakePlan, log: Path) -> None:
     before = set(Path("/proc/self/fd").iterdir())
     with supervised(plan(), log=log) as client:
         start(client)
@@ -247,12 +247,12 @@ def test_caller_that_is_killed_leaves_nothing_and_nobody_on_its_pipe(
     assert process.stdout
     qemu_pid = int(process.stdout.readline())
     supervisor_pid = supervisor_of(ours)
-    assert not ended(qemu_pid, within_s=0)
-    assert not ended(supervisor_pid, within_s=0)
+    assert not ended(qemu_pid, timeout_s=0)
+    assert not ended(supervisor_pid, timeout_s=0)
     (os.killpg if whole_group else os.kill)(process.pid, number)
     deadline = Deadline.after(PROMPT_S)
-    assert ended(qemu_pid, within_s=deadline.left_s)
-    assert ended(supervisor_pid, within_s=deadline.left_s)
+    assert ended(qemu_pid, timeout_s=deadline.left_s)
+    assert ended(supervisor_pid, timeout_s=deadline.left_s)
     assert nothing_is_left(ours)
     assert select.select([process.stdout], [], [], deadline.left_s)[0], "somebody keeps the caller's pipe open"
     assert process.stdout.read() == b""
@@ -266,14 +266,14 @@ def test_reader_of_the_callers_pipe_waits_for_no_machine(
     assert process.stdout
     qemu_pid = int(process.stdout.readline())
     supervisor_pid = supervisor_of(ours)
-    assert not ended(qemu_pid, within_s=0)
+    assert not ended(qemu_pid, timeout_s=0)
     os.kill(supervisor_pid, signal.SIGSTOP)  # the machine stays: now only pipes count
     process.kill()
     assert select.select([process.stdout], [], [], PROMPT_S)[0]
     assert process.stdout.read() == b""
-    assert not ended(qemu_pid, within_s=0)
+    assert not ended(qemu_pid, timeout_s=0)
     os.kill(supervisor_pid, signal.SIGKILL)
-    assert ended(qemu_pid, within_s=PROMPT_S)
+    assert ended(qemu_pid, timeout_s=PROMPT_S)
 
 
 def test_caller_and_supervisor_that_are_killed_at_once(
@@ -283,11 +283,11 @@ def test_caller_and_supervisor_that_are_killed_at_once(
     process = caller(ours)
     assert process.stdout
     qemu_pid = int(process.stdout.readline())
-    assert not ended(qemu_pid, within_s=0)
+    assert not ended(qemu_pid, timeout_s=0)
     os.kill(supervisor_of(ours), signal.SIGKILL)
     process.kill()
     deadline = Deadline.after(PROMPT_S)
-    assert ended(qemu_pid, within_s=deadline.left_s)
+    assert ended(qemu_pid, timeout_s=deadline.left_s)
     while not nothing_is_left(ours):
         assert not deadline.passed
 
@@ -297,7 +297,7 @@ def test_the_ticket_of_a_supervisor_that_was_killed_goes_at_once(plan: MakePlan,
     with supervised(ours, log=log) as client:
         start(client)
         pid = supervisor_of(ours)
-        assert not ended(pid, within_s=0)
+        assert not ended(pid, timeout_s=0)
         os.kill(pid, signal.SIGKILL)
         assert ended(pid)
     assert list(Path(ours.slot.directory).iterdir()) == []

@@ -39,8 +39,8 @@ pytestmark = pytest.mark.skipif(not abi(), reason="this kernel has no Landlock")
 def came_of(one: Supervisor) -> dict[str, str]:
     """Return what came of each file that the fake was to open."""
     one.starts()
-    one.let_go()
-    lines = one.hears("gone")["qemu"].splitlines()
+    one.close()
+    lines = one.hears("exited")["qemu"].splitlines()
     return dict(line.removeprefix("qemu-system-fake: ").split(": ", 1) for line in lines)
 
 
@@ -88,7 +88,7 @@ def test_temporary_files_are_made_in_the_machines_directory(
 ) -> None:
     show = "import os, sys; sys.stderr.write('TMPDIR: ' + os.environ['TMPDIR'] + chr(10))"
     ours = plan()
-    last = supervise(ours._replace(argv=(ours.argv[0], "-c", show))).hears("gone")
+    last = supervise(ours._replace(argv=(ours.argv[0], "-c", show))).hears("exited")
     assert last["qemu"] == f"TMPDIR: {ours.directory}\n"
 
 

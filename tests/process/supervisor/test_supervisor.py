@@ -69,7 +69,7 @@ def test_from_plan_to_gone(supervise: Callable[..., Supervisor], plan: MakePlan)
     assert (lease["name"], lease["argv"], lease["ports"]) == ("guest", [*ours.argv], facts["ports"])
     assert is_locked(path)
     (ticket,) = slots.tickets(ours.slot.directory)
-    assert (ticket.what, ticket.state, ticket.pid) == ("a test", "running", one.process.pid)
+    assert (ticket.purpose, ticket.state, ticket.pid) == ("a test", "running", one.process.pid)
 
     one.send({"do": "stop"})
     assert one.ends() == {"status": 0, "by_itself": False, "error": "", "qemu": "", "console": ""}
@@ -123,14 +123,16 @@ def test_machine_that_ends_by_itself(supervise: Callable[..., Supervisor], plan:
 # --- ways to go ------------------------------------------------------------------------------------------------
 
 
-def test_leash_that_closes_ends_the_machine(supervise: Callable[..., Supervisor], plan: MakePlan, ended: Ended) -> None:
+def test_control_line_that_closes_ends_the_machine(
+    supervise: Callable[..., Supervisor], plan: MakePlan, ended: Ended
+) -> None:
     ours = plan()
     one = supervise(ours)
     qemu_pid = one.starts()["qemu_pid"]
-    assert not ended(qemu_pid, within_s=0)
-    one.let_go()
+    assert not ended(qemu_pid, timeout_s=0)
+    one.close()
     assert one.ends(PROMPT_S)["status"] == 0
-    assert ended(qemu_pid, within_s=0)
+    assert ended(qemu_pid, timeout_s=0)
     assert nothing_is_left(ours)
 
 
@@ -140,12 +142,12 @@ def test_caller_that_no_longer_listens_either(
     ours = plan()
     one = supervise(ours)
     qemu_pid = one.starts()["qemu_pid"]
-    assert not ended(qemu_pid, within_s=0)
+    assert not ended(qemu_pid, timeout_s=0)
     assert one.process.stdout
     one.process.stdout.close()
-    one.let_go()
+    one.close()
     assert one.process.wait(PROMPT_S) == 0
-    assert ended(qemu_pid, within_s=0)
+    assert ended(qemu_pid, timeout_s=0)
     assert nothing_is_left(ours)
 
 
@@ -155,9 +157,9 @@ def test_killed_supervisor_takes_its_machine_along(
     ours = plan({"quit": [["ignore"]], "SIGTERM": [["ignore"]]})
     one = supervise(ours)
     qemu_pid = one.starts()["qemu_pid"]
-    assert not ended(qemu_pid, within_s=0)
+    assert not ended(qemu_pid, timeout_s=0)
     one.process.kill()
-    assert ended(qemu_pid, within_s=PROMPT_S)
+    assert ended(qemu_pid, timeout_s=PROMPT_S)
     one.process.wait(LIMIT_S)
     assert slots.tickets(ours.slot.directory) == ()
     with other_claim(ours) as claim:
@@ -172,19 +174,19 @@ def test_signal_is_a_clean_end(
     ours = plan()
     one = supervise(ours)
     qemu_pid = one.starts()["qemu_pid"]
-    assert not ended(qemu_pid, within_s=0)
+    assert not ended(qemu_pid, timeout_s=0)
     one.process.send_signal(number)
     one.process.send_signal(number)
     assert one.ends(PROMPT_S)["status"] == 0
-    assert ended(qemu_pid, within_s=0)
+    assert ended(qemu_pid, timeout_s=0)
     assert nothing_is_left(ours)
 
 
 def test_stop_gives_a_machine_time_to_end_by_itself(supervise: Callable[..., Supervisor], plan: MakePlan) -> None:
     one = supervise(plan({"quit": [["exit", 9]]}))
     qemu_pid = one.starts()["qemu_pid"]
-    one.send({"do": "stop", "limit_s": LIMIT_S})
-    one.let_go()
+    one.send({"do": "stop", "timeout_s": LIMIT_S})
+    one.close()
     os.kill(qemu_pid, signal.SIGTERM)
     assert one.ends()["status"] == 0, "it was not told to quit"
 
@@ -192,7 +194,7 @@ def test_stop_gives_a_machine_time_to_end_by_itself(supervise: Callable[..., Sup
 def test_stop_gives_no_more_time_than_that(supervise: Callable[..., Supervisor], plan: MakePlan) -> None:
     one = supervise(plan({"quit": [["exit", 9]]}))
     one.starts()
-    one.send({"do": "stop", "limit_s": 0.1})
+    one.send({"do": "stop", "timeout_s": 0.1})
     assert one.ends(PROMPT_S)["status"] == 9, "it was told to quit"
 
 
@@ -204,10 +206,10 @@ def test_machine_that_does_not_quit_is_killed(
     ours = plan({"quit": [*stays, ["ignore"]], "SIGTERM": [["ignore"]]})
     one = supervise(ours, QUIT_LIMIT_S=0.2)
     qemu_pid = one.starts()["qemu_pid"]
-    assert not ended(qemu_pid, within_s=0)
-    one.let_go()
+    assert not ended(qemu_pid, timeout_s=0)
+    one.close()
     assert one.ends()["status"] == -signal.SIGKILL
-    assert ended(qemu_pid, within_s=0)
+    assert ended(qemu_pid, timeout_s=0)
     assert nothing_is_left(ours)
 
 
@@ -250,7 +252,7 @@ def test_qemu_that_does_not_tell_its_ports(supervise: Callable[..., Supervisor],
     assert one.ends()["error"] == "QEMU did not send the answer to human-monitor-command in time"
 
 
-@pytest.mark.parametrize("how", ["leash", "stop", "SIGTERM"])
+@pytest.mark.parametrize("how", ["close", "stop", "SIGTERM"])
 def test_caller_that_goes_while_qemu_starts(supervise: Callable[..., Supervisor], plan: MakePlan, how: str) -> None:
     ours = plan({"start": [["ignore"]]})
     one = supervise(ours, CONTROL_LIMIT_S=LIMIT_S, QUIT_LIMIT_S=0.2)
@@ -287,7 +289,7 @@ def test_preparation_that_fails_is_quoted(supervise: Callable[..., Supervisor], 
     assert nothing_is_left(ours)
 
 
-@pytest.mark.parametrize("how", ["leash", "stop", "SIGTERM", "SIGKILL"])
+@pytest.mark.parametrize("how", ["close", "stop", "SIGTERM", "SIGKILL"])
 def test_preparation_ends_when_nobody_waits_for_it(
     supervise: Callable[..., Supervisor], plan: MakePlan, ended: Ended, tmp_path: Path, how: str
 ) -> None:
@@ -296,12 +298,12 @@ def test_preparation_ends_when_nobody_waits_for_it(
     one = supervise(plan(prepare=[["/bin/sh", "-c", f"echo $$ >'{gate}'; exec sleep 600", str(tmp_path / "overlay")]]))
     one.says("admitted")
     pid = int(gate.read_text())
-    assert not ended(pid, within_s=0)
+    assert not ended(pid, timeout_s=0)
     if how == "SIGKILL":
         one.process.kill()
     else:
         go(one, how)
-    assert ended(pid, within_s=PROMPT_S)
+    assert ended(pid, timeout_s=PROMPT_S)
 
 
 def test_preparation_that_cannot_be_run_is_named(
@@ -385,7 +387,7 @@ def test_what_the_machine_stands_on_is_held(
         fcntl.flock(file, fcntl.LOCK_UN)
         with pytest.raises(BlockingIOError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        one.let_go()
+        one.close()
         one.ends()
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         ours = plan(hold=[str(image)])
@@ -398,8 +400,8 @@ def test_what_the_machine_stands_on_is_held(
 
 def go(one: Supervisor, how: str) -> None:
     match how:
-        case "leash":
-            one.let_go()
+        case "close":
+            one.close()
         case "stop":
             one.send({"do": "stop"})
         case "SIGTERM":
@@ -411,14 +413,14 @@ def test_waits_for_its_slot_and_tells_behind_whom(supervise: Callable[..., Super
     with other_claim(ours) as claim:
         one = supervise(ours)
         (ahead,) = one.says("waiting")["ahead"]
-        assert (ahead["what"], ahead["state"], ahead["pid"]) == ("another", "running", os.getpid())
+        assert (ahead["purpose"], ahead["state"], ahead["pid"]) == ("another", "running", os.getpid())
         one.asks("query-status")
         assert one.says("answer") == {"id": "query-status", "error": "QEMU does not run yet"}
         claim.release()
         one.starts()
 
 
-@pytest.mark.parametrize("how", ["leash", "stop", "SIGTERM"])
+@pytest.mark.parametrize("how", ["close", "stop", "SIGTERM"])
 def test_caller_that_goes_while_it_waits(supervise: Callable[..., Supervisor], plan: MakePlan, how: str) -> None:
     ours = plan()
     with other_claim(ours):
@@ -427,7 +429,7 @@ def test_caller_that_goes_while_it_waits(supervise: Callable[..., Supervisor], p
         go(one, how)
         last = one.ends(PROMPT_S)
         assert (last["status"], last["error"]) == (None, "stopped before QEMU ran")
-        assert [ticket.what for ticket in slots.tickets(ours.slot.directory)] == ["another"]
+        assert [ticket.purpose for ticket in slots.tickets(ours.slot.directory)] == ["another"]
     assert nothing_is_left(ours)
 
 
@@ -450,11 +452,11 @@ def test_stop_right_behind_the_plan(supervise: Callable[..., Supervisor], plan: 
 def test_what_is_no_plan_is_refused_in_a_sentence(line: bytes, error: str) -> None:
     argv = [sys.executable, "-I", "-S", "-c", PROGRAM, str(PACKAGE.parent), "{}"]
     done = subprocess.run(argv, input=line + b"\n", capture_output=True, timeout=LIMIT_S, check=True)
-    assert (json.loads(done.stdout)["event"], json.loads(done.stdout)["error"]) == ("gone", error)
+    assert (json.loads(done.stdout)["event"], json.loads(done.stdout)["error"]) == ("exited", error)
     assert done.stderr == b""
 
 
-def test_leash_that_closes_before_the_plan() -> None:
+def test_control_line_that_closes_before_the_plan() -> None:
     argv = [sys.executable, "-I", "-S", "-c", PROGRAM, str(PACKAGE.parent), "{}"]
     done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=LIMIT_S)
     assert json.loads(done.stdout)["error"] == "stopped before QEMU ran"
@@ -470,7 +472,7 @@ def test_console_goes_to_its_log(supervise: Callable[..., Supervisor], plan: Mak
     one.starts()
     one.asks("cont")
     one.says("answer")
-    one.let_go()
+    one.close()
     assert one.ends()["console"] == "Linux version 6\r\n\xfflogin: "
     assert Path(ours.console).read_bytes().decode() == "Linux version 6\r\n\xfflogin: "
 
@@ -489,7 +491,7 @@ def test_console_flood_fills_no_disk_and_keeps_nobody_waiting(
     for _ in range(10):
         one.asks("query-status")
         one.says("answer", PROMPT_S)
-    one.let_go()
+    one.close()
     last = one.ends(PROMPT_S)
     assert log.stat().st_size == 100_000
     assert "all work and no play\n" in last["console"]
@@ -504,12 +506,12 @@ def test_a_machine_that_has_written_too_much_is_ended(
     one.starts()
     (Path(orders.directory) / "disk.qcow2").write_bytes(b"x" * (1 << 20))
     assert one.says("overfull") == {"written_mib": 1}
-    assert one.says("gone")["by_itself"] is False
+    assert one.says("exited")["by_itself"] is False
     assert not Path(orders.directory).exists()
 
 
 def test_what_is_sparse_counts_as_what_it_takes(tmp_path: Path) -> None:
-    with (tmp_path / "exchange").open("wb") as file:
+    with (tmp_path / "transfer").open("wb") as file:
         file.truncate(1 << 30)
     (tmp_path / "link").symlink_to("/usr/bin/python3")
     assert qemu_process.written_bytes(str(tmp_path)) < 1 << 16
@@ -521,7 +523,7 @@ def test_panic_is_told_once_and_whole(supervise: Callable[..., Supervisor], plan
     one = supervise(plan({"cont": [*crumbs, ["flood", "---[ end Kernel panic - not syncing: VFS ]---\r\n"]]}))
     one.starts()
     one.asks("cont")
-    answer, panic = sorted((one.hear(), one.hear()), key=lambda said: str(said["event"]))
+    answer, panic = sorted((one.hear(), one.hear()), key=lambda message: str(message["event"]))
     assert answer["event"] == "answer"
     assert panic == {"event": "panic", "line": "Kernel panic - not syncing: VFS: Unable to mount root fs"}
     one.asks("query-status")
@@ -652,6 +654,6 @@ def test_it_lives_a_whole_life_out_of_a_zip_file(
     one.starts()
     one.asks("query-status")
     one.says("answer")
-    one.let_go()
+    one.close()
     assert one.ends()["status"] == 0
     assert nothing_is_left(ours)

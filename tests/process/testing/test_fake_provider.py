@@ -85,9 +85,9 @@ def test_the_example_of_the_documents_is_a_test_that_passes_and_can_fail(tmp_pat
     (tmp_path / "test_example.py").write_text(example)
     (tmp_path / "test_broken.py").write_text(example.replace("echo 3", "echo 4"))
     pytest_ = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-    said = {
+    done = {
         name: subprocess.run([*pytest_, tmp_path / name], cwd=ROOT, capture_output=True, text=True, check=False)
         for name in ("test_example.py", "test_broken.py")
     }
-    assert said["test_example.py"].returncode == 0, said["test_example.py"].stdout
-    assert said["test_broken.py"].returncode == 1
+    assert done["test_example.py"].returncode == 0, done["test_example.py"].stdout
+    assert done["test_broken.py"].returncode == 1

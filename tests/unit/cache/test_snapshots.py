@@ -1,4 +1,4 @@
-"""Frozen machines on disk: found by their key, refused when damaged, and the one that served longest ago goes first."""
+"""Snapshots on disk: found by their key, refused when damaged, and the one that served longest ago goes first."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from vmtasks import events
 from vmtasks.cache import snapshot, snapshots
 from vmtasks.cache.snapshot import FILES, Snapshot
-from vmtasks.cache.snapshots import all_frozen, create, find, has_room, prune, quota_bytes, read, sweep
+from vmtasks.cache.snapshots import all_snapshots, create, find, has_room, prune, quota_bytes, read, sweep
 from vmtasks.config.settings import HostSettings
 from vmtasks.host.flock import try_lock
 
@@ -30,11 +30,11 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def freeze(base: Path) -> Iterator[Callable[..., Snapshot]]:
+def save(base: Path) -> Iterator[Callable[..., Snapshot]]:
     serial = iter(range(100))
 
-    def made(key: str, *, stands_on: tuple[Path, ...] = (), **more: object) -> Snapshot:
-        with create(key, "template", f"name of {key}", stands_on=(base, *stands_on), **more) as (into, final):
+    def made(key: str, *, lock_files: tuple[Path, ...] = (), **more: object) -> Snapshot:
+        with create(key, "template", f"name of {key}", lock_files=(base, *lock_files), **more) as (into, final):
             for name in ("ram", "state", "disk.qcow2", "overlay"):
                 (into / name).write_bytes(b"x" * FILE_BYTES)
         os.utime(final / "in-use", (next(serial),) * 2)
@@ -50,8 +50,8 @@ def left_by_its_maker(one: Snapshot) -> None:
     os.close(snapshot.private_snapshots.pop(one.directory))
 
 
-def test_what_was_frozen_is_found_by_its_key(freeze: Callable[..., Snapshot], base: Path) -> None:
-    made = freeze("k1", more="more")
+def test_what_was_saved_is_found_by_its_key(save: Callable[..., Snapshot], base: Path) -> None:
+    made = save("k1", more="more")
     found = find("k1")
     assert found == made
     assert (made.kind, made.name, made.metadata["more"]) == ("template", "name of k1", "more")
@@ -60,17 +60,17 @@ def test_what_was_frozen_is_found_by_its_key(freeze: Callable[..., Snapshot], ba
 
 
 def test_what_went_wrong_half_way_does_not_count(base: Path) -> None:
-    # Nothing was frozen into it.
-    with pytest.raises(FileNotFoundError), create("k1", "template", "name", stands_on=(base,)) as (into, _):
+    # Nothing was saved into it.
+    with pytest.raises(FileNotFoundError), create("k1", "template", "name", lock_files=(base,)) as (into, _):
         (into / "ram").touch()
     assert find("k1") is None
     assert not list(snapshots.snapshots_dir().glob("*k1*"))
 
 
 @pytest.mark.parametrize("name", ["ram", "state", "disk.qcow2", "overlay"])
-def test_a_damaged_one_is_dropped_with_a_word(freeze: Callable[..., Snapshot], name: str) -> None:
+def test_a_damaged_one_is_dropped_with_a_word(save: Callable[..., Snapshot], name: str) -> None:
     notes: list[events.Event] = []
-    path = freeze("k1").directory / name
+    path = save("k1").directory / name
     path.write_bytes(b"short")
     with events.listening(notes.append):
         assert find("k1") is None
@@ -95,10 +95,10 @@ def end(path: Path) -> None:
 @pytest.mark.parametrize("spoil", [zeros, header, end])
 @pytest.mark.parametrize("name", ["ram", "state", "disk.qcow2", "overlay"])
 def test_one_with_other_bytes_of_the_same_size_and_time_is_dropped(
-    freeze: Callable[..., Snapshot], name: str, spoil: Callable[[Path], None]
+    save: Callable[..., Snapshot], name: str, spoil: Callable[[Path], None]
 ) -> None:
     notes: list[events.Event] = []
-    path = freeze("k1").directory / name
+    path = save("k1").directory / name
     was = path.stat()
     spoil(path)
     os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns))
@@ -116,16 +116,16 @@ def test_one_with_other_bytes_of_the_same_size_and_time_is_dropped(
      {"stands_on": ["\0"]}, {"files": 5}, {"files": {}}, {"files": {"ram": "x"}}, {"digests": {"ram": 5}},
      {"digests": {"ram": {}}}, {"digests": 5}, {"kind": 5}, {"name": None}],
 )  # fmt: skip
-def test_one_whose_record_makes_no_sense_is_none(freeze: Callable[..., Snapshot], changes: dict[str, object]) -> None:
-    made = freeze("0123456789abcdef")
+def test_one_whose_record_makes_no_sense_is_none(save: Callable[..., Snapshot], changes: dict[str, object]) -> None:
+    made = save("0123456789abcdef")
     (made.directory / "snapshot.json").write_text(json.dumps({**made.metadata, **changes}))
     assert find("0123456789abcdef") is None
     prune(10**9)
     assert not made.directory.exists()
 
 
-def test_one_of_an_earlier_version_counts(freeze: Callable[..., Snapshot]) -> None:
-    made = freeze("k1")
+def test_one_of_an_earlier_version_counts(save: Callable[..., Snapshot]) -> None:
+    made = save("k1")
     (made.directory / "snapshot.json").write_text(
         json.dumps({name: value for name, value in made.metadata.items() if name != "digests"})
     )
@@ -133,9 +133,9 @@ def test_one_of_an_earlier_version_counts(freeze: Callable[..., Snapshot]) -> No
     assert snapshots.condemn(read(made.directory)) == ""
 
 
-def test_one_wrong_bit_is_found_when_all_is_read(freeze: Callable[..., Snapshot]) -> None:
+def test_one_wrong_bit_is_found_when_all_is_read(save: Callable[..., Snapshot]) -> None:
     large = 3 * 1024 * 1024
-    with create("k1", "template", "large", stands_on=()) as (into, final):
+    with create("k1", "template", "large", lock_files=()) as (into, final):
         for name in FILES:
             (into / name).write_bytes(b"x" * large)
     path, at = final / "ram", 1024 * 1024 + 30_000  # between two of the blocks that a glance looks at
@@ -150,44 +150,44 @@ def test_one_wrong_bit_is_found_when_all_is_read(freeze: Callable[..., Snapshot]
     assert not final.exists()
 
 
-def test_what_is_its_makers_alone_is_not_read_once_more(freeze: Callable[..., Snapshot]) -> None:
-    assert "digests" not in freeze("k1", keep=False).metadata
-    assert set(freeze("k2").metadata["digests"]) == set(FILES)
+def test_what_is_its_makers_alone_is_not_read_once_more(save: Callable[..., Snapshot]) -> None:
+    assert "digests" not in save("k1", keep=False).metadata
+    assert set(save("k2").metadata["digests"]) == set(FILES)
 
 
-def test_one_whose_image_is_gone_is_none(freeze: Callable[..., Snapshot], base: Path) -> None:
-    freeze("k1")
+def test_one_whose_image_is_gone_is_none(save: Callable[..., Snapshot], base: Path) -> None:
+    save("k1")
     base.unlink()
     assert find("k1") is None
 
 
-def test_the_one_that_served_longest_ago_goes_first(freeze: Callable[..., Snapshot]) -> None:
-    old, middle, young = freeze("old"), freeze("middle"), freeze("young")
+def test_the_one_that_served_longest_ago_goes_first(save: Callable[..., Snapshot]) -> None:
+    old, middle, young = save("old"), save("middle"), save("young")
     old.touch()
     quota_bytes = 2 * middle.size_bytes
     assert [one for one, _ in prune(quota_bytes)] == [middle]
-    assert all_frozen() == (young, old)
+    assert all_snapshots() == (young, old)
 
 
-def test_what_is_in_use_or_stood_on_stays(freeze: Callable[..., Snapshot]) -> None:
-    below = freeze("below")
-    above = freeze("above", stands_on=(below.in_use,))
-    used = freeze("used")
+def test_what_is_in_use_or_stood_on_stays(save: Callable[..., Snapshot]) -> None:
+    below = save("below")
+    above = save("above", lock_files=(below.in_use,))
+    used = save("used")
     with used.in_use.open() as lock:
         fcntl.flock(lock, fcntl.LOCK_SH)
         gone = prune(0)
     assert [one for one, _ in gone] == [above, below]
     assert all(size_bytes >= 3 * FILE_BYTES for _, size_bytes in gone)
-    assert all_frozen() == (used,)
+    assert all_snapshots() == (used,)
 
 
 def test_what_has_just_been_made_is_not_pruned_by_that(
-    freeze: Callable[..., Snapshot], monkeypatch: pytest.MonkeyPatch
+    save: Callable[..., Snapshot], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old = freeze("old")
+    old = save("old")
     monkeypatch.setenv("VMTASKS_SNAPSHOTS_MIB", "0")
-    made = freeze("made")
-    assert all_frozen() == (made,)
+    made = save("made")
+    assert all_snapshots() == (made,)
     assert not old.directory.exists()
     assert [one for one, _ in prune(0)] == [made], "it is as good as any other from then on"
 
@@ -202,16 +202,16 @@ def test_room_is_known_before_there_is_a_cache(base: Path, settings: HostSetting
     assert bool(quota_bytes(settings)) == has_room(settings) == is_worth_it
 
 
-def test_what_somebody_else_has_just_removed_is_gone(freeze: Callable[..., Snapshot]) -> None:
-    one = freeze("one")
+def test_what_somebody_else_has_just_removed_is_gone(save: Callable[..., Snapshot]) -> None:
+    one = save("one")
     assert one.drop()
     assert one.drop()
     assert one.size_bytes == 0
     assert not one.directory.exists()
 
 
-def test_what_a_machine_stands_on_is_not_dropped(freeze: Callable[..., Snapshot]) -> None:
-    one = freeze("one")
+def test_what_a_machine_stands_on_is_not_dropped(save: Callable[..., Snapshot]) -> None:
+    one = save("one")
     with one.in_use.open() as lock:
         fcntl.flock(lock, fcntl.LOCK_SH)
         assert not one.drop()
@@ -219,12 +219,12 @@ def test_what_a_machine_stands_on_is_not_dropped(freeze: Callable[..., Snapshot]
     assert one.drop()
 
 
-def test_what_a_killed_maker_left_is_swept(freeze: Callable[..., Snapshot], base: Path) -> None:
-    whole = freeze("whole")
+def test_what_a_killed_maker_left_is_swept(save: Callable[..., Snapshot], base: Path) -> None:
+    whole = save("whole")
     left = snapshots.snapshots_dir() / f".k1_{os.getpid()}_1.part"  # the number of a process that lives says nothing
     left.mkdir()
     (left / "ram").touch()
-    with create("k2", "template", "name", stands_on=(base,)) as (into, _):
+    with create("k2", "template", "name", lock_files=(base,)) as (into, _):
         assert sweep() == (left,)
         assert into.exists()
         for name in ("ram", "state", "disk.qcow2", "overlay"):
@@ -234,8 +234,8 @@ def test_what_a_killed_maker_left_is_swept(freeze: Callable[..., Snapshot], base
     assert find("whole") == whole
 
 
-def test_one_that_says_nothing_of_itself_is_swept(freeze: Callable[..., Snapshot]) -> None:
-    one = freeze("0123456789abcdef")
+def test_one_that_says_nothing_of_itself_is_swept(save: Callable[..., Snapshot]) -> None:
+    one = save("0123456789abcdef")
     somebodys = snapshots.snapshots_dir() / "pictures-2024"
     somebodys.mkdir()
     (one.directory / "snapshot.json").write_text("{")
@@ -243,10 +243,10 @@ def test_one_that_says_nothing_of_itself_is_swept(freeze: Callable[..., Snapshot
     assert somebodys.exists()
 
 
-def test_what_only_its_maker_can_find_goes_with_it(freeze: Callable[..., Snapshot]) -> None:
-    found_again = freeze("k1")
-    below = freeze("k2", keep=False)
-    above = freeze("k3", keep=False, stands_on=(below.in_use,))
+def test_what_only_its_maker_can_find_goes_with_it(save: Callable[..., Snapshot]) -> None:
+    found_again = save("k1")
+    below = save("k2", keep=False)
+    above = save("k3", keep=False, lock_files=(below.in_use,))
     assert sweep() == ()
     assert [one for one, _ in prune(0)] == [found_again]
     assert (below.intact, above.intact) == (True, True), "while it lives, they are nobody else's to remove"
@@ -259,8 +259,8 @@ def test_what_only_its_maker_can_find_goes_with_it(freeze: Callable[..., Snapsho
     assert sweep() == (above.directory, below.directory)
 
 
-def test_the_maker_drops_what_is_its_own(freeze: Callable[..., Snapshot]) -> None:
-    one = freeze("k1", keep=False)
+def test_the_maker_drops_what_is_its_own(save: Callable[..., Snapshot]) -> None:
+    one = save("k1", keep=False)
     assert one.drop()
     assert not one.directory.exists()
 

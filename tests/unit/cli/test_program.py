@@ -37,7 +37,7 @@ def test_the_help_fits_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["tset"], "there is no task 'tset'\ndid you mean 'test'?"),
         (["images.lst"], "there is no task 'images.lst'\ndid you mean 'images.list'?"),
@@ -49,11 +49,11 @@ def test_the_help_fits_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
         (["images.show"], "'images.show' did not receive required positional arguments: 'name'"),
     ],
 )
-def test_what_is_not_known_is_asked_about(capsys: pytest.CaptureFixture[str], words: list[str], said: str) -> None:
+def test_what_is_not_known_is_asked_about(capsys: pytest.CaptureFixture[str], words: list[str], message: str) -> None:
     with pytest.raises(SystemExit) as ended:
         program().run(["vmtasks", *words])
     assert ended.value.code == 64
-    assert capsys.readouterr().err.strip() == said
+    assert capsys.readouterr().err.strip() == message
 
 
 def test_help_of_a_task_is_its_own(capsys: pytest.CaptureFixture[str]) -> None:

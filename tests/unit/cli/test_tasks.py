@@ -133,7 +133,7 @@ def kept() -> dict[str, Path]:
     (directory / "in-use").touch()
     manifest = {"name": "base", "key": "0" * 16, "parent": None, "baked_s": 1.0, **damage.described(directory)}
     (directory / "manifest.json").write_text(json.dumps(manifest))
-    with snapshots.create("0" * 16, "template", "base", stands_on=(directory / "in-use",)) as (into, final):
+    with snapshots.create("0" * 16, "template", "base", lock_files=(directory / "in-use",)) as (into, final):
         for name in FILES:
             (into / name).write_bytes(b"x" * 1000)
     return {"image": directory / "disk.qcow2", "template": final / "state"}

@@ -65,8 +65,8 @@ def test_a_mirror_that_goes_away_meanwhile_is_not_either() -> None:
 
 
 def test_what_dpkg_refuses_is_not_tried_again_and_no_fault_of_the_mirror() -> None:
-    said = "Failed to fetch my breakfast, says a postinst\nE: Sub-process /usr/bin/dpkg returned an error code (1)\n"
-    guest = Stub(install=(100, said))
+    output = "Failed to fetch my breakfast, says a postinst\nE: Sub-process /usr/bin/dpkg returned an error code (1)\n"
+    guest = Stub(install=(100, output))
     # ... and the unit that failed tells why.
     with pytest.raises(
         CommandFailed, match=r"apt-get cannot install thing on m: tiny\.service: bind: port is taken"
@@ -77,14 +77,14 @@ def test_what_dpkg_refuses_is_not_tried_again_and_no_fault_of_the_mirror() -> No
 
 
 def test_what_a_maintainer_script_says_is_the_reason() -> None:
-    said = (
+    output = (
         "Setting up tiny (1.0) ...\ntiny: /var/lib/tiny is missing\n"
         "dpkg: error processing package tiny (--configure):\n"
         " installed tiny package post-installation script subprocess returned error exit status 1\n"
         "E: Sub-process /usr/bin/dpkg returned an error code (1)\n"
     )
     with pytest.raises(CommandFailed, match=r"installed tiny package post-installation script .* status 1") as failure:
-        apt_in(Stub(install=(100, said)))
+        apt_in(Stub(install=(100, output)))
     assert "tiny: /var/lib/tiny is missing" in failure.value.details
 
 

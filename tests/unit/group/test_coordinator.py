@@ -40,7 +40,7 @@ class Talk:
         role: str = "",
         *,
         at_s: float = 0.0,
-        limit_s: float = 100.0,
+        timeout_s: float = 100.0,
         **pairs: str,
     ) -> list[Answer]:
         call = MessageCall(
@@ -50,7 +50,7 @@ class Talk:
             id=name,
             role=role,
             at_s=at_s,
-            limit_s=limit_s,
+            timeout_s=timeout_s,
             pairs=pairs,
         )
         return self.coordinator.call(call)
@@ -184,22 +184,22 @@ def test_what_a_member_waits_for_goes_with_it(talk: Talk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("verb", "what"),
+    ("verb", "error"),
     [
         ("wait", "wait x was not met within 5 s: nobody has sent it"),
         ("wait-all", "wait-all x was not met within 5 s: server, client2 have not sent it"),
         ("sync", "sync x was not met within 5 s: server, client2 have not come"),
     ],
 )
-def test_a_deadline_ends_a_wait_and_says_who_is_missing(talk: Talk, verb: Verb, what: str) -> None:
+def test_a_deadline_ends_a_wait_and_says_who_is_missing(talk: Talk, verb: Verb, error: str) -> None:
     talk("client1", "send", "x")
     if verb == "wait":
         talk.coordinator = Coordinator(MEMBERS)
-    talk("client1", verb, "x", at_s=10.0, limit_s=5.0)
+    talk("client1", verb, "x", at_s=10.0, timeout_s=5.0)
     assert talk.coordinator.next_deadline_s() == 15.0
     assert talk.coordinator.passed(14.9) == []
     (answer,) = talk.coordinator.passed(15.0)
-    assert (answer.outcome, answer.error, answer.duration_s) == (FAILED, what, 5.0)
+    assert (answer.outcome, answer.error, answer.duration_s) == (FAILED, error, 5.0)
     assert talk.coordinator.next_deadline_s() == float("inf")
 
 
@@ -257,8 +257,8 @@ def test_every_call_is_answered_once_whatever_comes_in_which_order() -> None:
                 answered += talk.coordinator.gone(alive.pop(), "gone", now_s)
             verb: Verb = chance.choice(("send", "wait", "wait-all", "sync"))
             role = chance.choice(("", "client")) if verb == "wait-all" else ""
-            limit_s = chance.choice((3.0, 1000.0))
-            answered += talk(chance.choice(alive), verb, chance.choice("abc"), role, at_s=now_s, limit_s=limit_s)
+            timeout_s = chance.choice((3.0, 1000.0))
+            answered += talk(chance.choice(alive), verb, chance.choice("abc"), role, at_s=now_s, timeout_s=timeout_s)
             calls += 1
             answered += talk.coordinator.passed(now_s)
         for name in alive:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.group_roles import roles
 from vmtasks.errors import UsageError
 from vmtasks.group.job import GroupJob
 
@@ -13,20 +14,11 @@ JOB = """
 [group]
 network = "none"
 wait_timeout_s = 60
-
-[[roles]]
-name = "server"
-image = "bookworm"
-memory_mib = 512
-network = "user"
-packages = ["iperf3"]
-
-[[roles]]
-name = "client"
-image = "bookworm"
-count = 2
-essential = false
-
+"""
+JOB += roles(
+    server='memory_mib = 512\nnetwork = "user"\npackages = ["iperf3"]\n', client="count = 2\nessential = false\n"
+)
+JOB += """
 [[tests]]
 name = "serve"
 roles = ["server"]

@@ -71,7 +71,7 @@ def test_who_joins_is_told_its_address_and_everybodys_name() -> None:
     assert programs[::2] == [b"lava-self", b"lava-network", b"lava-echo-ipv4"]
 
 
-def test_what_is_frozen_of_a_member_has_its_card_but_neither_its_address_nor_its_socket() -> None:
+def test_what_is_saved_of_a_member_has_its_card_but_neither_its_address_nor_its_socket() -> None:
     card = GroupCard(mac="56:6d:74:00:00:07", socket=Path("/run/x/client1"))
     machine = Machine(name="client1", disk=Path("/d"), group_card=card)
     assert machine_from(machine_as_data(machine)).group_card == GroupCard()

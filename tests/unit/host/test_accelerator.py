@@ -64,7 +64,7 @@ def memory() -> Path:
 
 
 @pytest.mark.parametrize(
-    ("kvm_s", "tcg_s", "accelerator", "why"),
+    ("kvm_s", "tcg_s", "accelerator", "reason"),
     [
         (0.01, 0.3, "kvm", "a trial took 0.01 s"),
         (0.01, None, "kvm", "a trial took 0.01 s"),
@@ -77,24 +77,26 @@ def memory() -> Path:
     ],
 )
 def test_kvm_is_taken_if_it_gets_there_first(
-    host: MakeHost, kvm_s: float | None, tcg_s: float | None, accelerator: str, why: str
+    host: MakeHost, kvm_s: float | None, tcg_s: float | None, accelerator: str, reason: str
 ) -> None:
     host(kvm_s, tcg_s=tcg_s)
     choice = accel.choose("auto")
-    assert (choice.accelerator, choice.reason) == (accelerator, why)
+    assert (choice.accelerator, choice.reason) == (accelerator, reason)
 
 
 @pytest.mark.parametrize(
-    ("kvm_s", "why"),
+    ("kvm_s", "reason"),
     [
         ((1.2, 0.02), "a trial took 0.02 s"),
         ((0.4, 1.2), "/dev/kvm is there, but slow: 0.40 s against 0.30 s"),
         ((0.4, None), "/dev/kvm is there, but slow: 0.40 s against 0.30 s"),
     ],
 )
-def test_one_bad_moment_does_not_speak_against_kvm(host: MakeHost, kvm_s: tuple[float | None, ...], why: str) -> None:
+def test_one_bad_moment_does_not_speak_against_kvm(
+    host: MakeHost, kvm_s: tuple[float | None, ...], reason: str
+) -> None:
     made = host(*kvm_s)
-    assert accel.choose("auto").reason == why
+    assert accel.choose("auto").reason == reason
     assert made.tried == ["tcg", "kvm", "kvm"]
 
 

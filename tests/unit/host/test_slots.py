@@ -35,7 +35,7 @@ def locked(path: Path | str) -> Iterator[None]:
 
 
 def names(claimed: tuple[slots.Ticket, ...]) -> list[str]:
-    return [f"{ticket.what} {ticket.state}" for ticket in claimed]
+    return [f"{ticket.purpose} {ticket.state}" for ticket in claimed]
 
 
 def test_limits_that_let_nothing_run_are_refused() -> None:
@@ -47,7 +47,7 @@ def test_first_claim_is_admitted_at_once_and_says_who_it_is(queue: str) -> None:
     with Claim("bookworm", 600, ONE, directory=queue) as claim:
         assert claim.poll() == ()
         (ticket,) = tickets(queue)
-    assert (ticket.state, ticket.what, ticket.memory_mib) == ("running", "bookworm", 600)
+    assert (ticket.state, ticket.purpose, ticket.memory_mib) == ("running", "bookworm", 600)
     assert (ticket.uid, ticket.pid) == (os.getuid(), os.getpid())
     assert str(ticket) == f"bookworm of {ticket.user} (running, 600 MiB, pid {os.getpid()})"
     assert tickets(queue) == ()
@@ -139,12 +139,12 @@ def test_wait_tells_only_of_changes_and_then_returns(queue: str) -> None:
 
 
 def test_wait_ends_with_what_its_pause_raises(queue: str) -> None:
-    def leash(_: float) -> None:
+    def pause(_: float) -> None:
         raise EOFError
 
     with Claim("first", 100, ONE, directory=queue):
         with pytest.raises(EOFError), Claim("second", 100, ONE, directory=queue) as second:
-            second.wait(pause=leash)
+            second.wait(pause=pause)
         assert names(tickets(queue)) == ["first running"]
 
 
@@ -259,7 +259,7 @@ def test_links_in_the_place_of_tickets_are_not_followed(queue: str, tmp_path: Pa
     with Claim("sound", 1000, ONE, directory=queue) as claim:
         assert claim.poll() == ()
         (ticket,) = tickets(queue)
-        assert (ticket.what, ticket.seq) == ("sound", 4)
+        assert (ticket.purpose, ticket.seq) == ("sound", 4)
     assert all(entry.is_symlink() for entry in Path(queue).iterdir())
     assert len(list(Path(queue).iterdir())) == 3
     assert victim.exists() == exists
@@ -289,7 +289,7 @@ def test_file_in_the_place_of_the_directory_is_refused(queue: str) -> None:
 def test_words_of_others_cannot_command_the_terminal(queue: str) -> None:
     with Claim("\x1b[2Jbook\nworm\ud800" + "x" * 9999, 100, ONE, directory=queue):
         (ticket,) = tickets(queue)
-    assert ticket.what == ("?[2Jbook?worm?" + "x" * 9999)[:120]
+    assert ticket.purpose == ("?[2Jbook?worm?" + "x" * 9999)[:120]
 
 
 def test_poll_never_waits_for_whoever_has_the_directory_locked(queue: str, monkeypatch: pytest.MonkeyPatch) -> None:

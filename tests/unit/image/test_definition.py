@@ -123,8 +123,8 @@ def test_a_layer_may_override(say: Say, environ: dict[str, str]) -> None:
 def test_what_a_layer_says_of_ec2_goes_over_its_parents_key_by_key(say: Say, environ: dict[str, str]) -> None:
     say("base", 'suite = "bookworm"\n[ec2]\nowner = "1"\nname = "debian-*"')
     say("layer", 'from = "base"\n[ec2]\ninstance_type = "c7i.large"')
-    said = find("layer", environ).ec2
-    assert said == Ec2Image(owner="1", name="debian-*", instance_type="c7i.large")
+    ec2 = find("layer", environ).ec2
+    assert ec2 == Ec2Image(owner="1", name="debian-*", instance_type="c7i.large")
 
 
 def test_layers_can_stand_on_layers(say: Say, environ: dict[str, str]) -> None:
@@ -172,9 +172,9 @@ def test_a_layer_on_nothing_says_so(say: Say, environ: dict[str, str]) -> None:
 )
 def test_what_is_wrong_is_said(say: Say, environ: dict[str, str], text: str, sentence: str) -> None:
     path = say("broken", text)
-    said = refusal(path, environ)
-    assert said.startswith(f"{path}: ")
-    assert sentence in said
+    message = refusal(path, environ)
+    assert message.startswith(f"{path}: ")
+    assert sentence in message
 
 
 @pytest.mark.parametrize(

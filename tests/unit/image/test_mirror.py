@@ -210,9 +210,9 @@ SHA256:
 
 @pytest.mark.parametrize("text", [INRELEASE, INRELEASE.replace("\n", "\r\n"), INRELEASE.split("\n\n", 1)[1]])
 def test_a_release_file_says_whose_it_is(text: str) -> None:
-    said = read_release(Archive(uri=SECURITY, suite="stable-security"), text)
-    assert (said.origin, said.label, said.codename) == ("Debian", "Debian-Security", "bookworm-security")
-    assert said.pocket == "security"
+    release = read_release(Archive(uri=SECURITY, suite="stable-security"), text)
+    assert (release.origin, release.label, release.codename) == ("Debian", "Debian-Security", "bookworm-security")
+    assert release.pocket == "security"
 
 
 def test_a_page_of_a_portal_is_nobodys_archive() -> None:

@@ -97,7 +97,7 @@ def test_parameters_are_yaml_1_1(written: str, value: str) -> None:
         ("&a [*a]", "it is no mapping"),
         ("metadata: {name: x}\nrun: &r {steps: [*r]}", "contains itself"),
         ("run: {steps: [a]}", "has no name"),
-        ("metdata: {name: x}", "has no name; is it 'metdata'?"),
+        ("metdata: {name: x}", "has no name; key 'metdata': did you mean 'metadata'?"),
         ("metadata: {name: }\nrun: {steps: [a]}", "has no name"),
         ("metadata: {name: x}", "key 'run' is missing"),
         ("metadata: {name: x}\nrun: {steps: []}", "there is nothing to run"),

@@ -35,7 +35,7 @@ LAUNCH = LaunchConfig(
 )
 BOOT = {f"{IMAGE}/vmlinuz", f"{IMAGE}/initrd"}
 COLD = BootSource()
-CLONE = BootSource(frozen=TEMPLATE)
+CLONE = BootSource(snapshot=TEMPLATE)
 
 
 def reach(machine: Machine = MACHINE, source: BootSource = COLD, launch: LaunchConfig = LAUNCH) -> Reach:
@@ -74,9 +74,9 @@ def test_a_seed_is_read() -> None:
 
 
 def test_a_disk_that_is_kept_is_written_where_it_is_and_what_is_beneath_it_is_read() -> None:
-    keeping = PersistentDisk(beneath=(Path("/images/base.qcow2"),))
+    persistent_disk = PersistentDisk(beneath=(Path("/images/base.qcow2"),))
     machine = replace(MACHINE, disk=Path("/images/work.qcow2"), ephemeral=False, hardware="pc", boot=None)
-    found = reach(machine, launch=replace(LAUNCH, baked=None, keeping=keeping))
+    found = reach(machine, launch=replace(LAUNCH, baked=None, persistent_disk=persistent_disk))
     assert {*found.read} == {"/images/base.qcow2"}
     assert beyond(found) == {"/images/work.qcow2"}
 

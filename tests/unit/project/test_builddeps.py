@@ -79,12 +79,12 @@ def test_a_package_that_cannot_be_configured_is_not_tried_again() -> None:
 
 
 def test_what_stands_in_the_way_is_said_of_the_package_that_minds() -> None:
-    said = (
+    output = (
         "The following packages have unmet dependencies:\n base-files : PreDepends: awk\n"
         " builddeps:/x : Depends: mawk but it is not installable\n"
         "                Conflicts: base-files but 13.8 is to be installed\n"
     )
-    assert builddeps.cause(ended(said, HELD)) == (
+    assert builddeps.cause(ended(output, HELD)) == (
         "base-files needs awk; it needs mawk, but it is not installable; "
         "it must be without base-files, but 13.8 is to be installed"
     )

@@ -49,9 +49,9 @@ def test_a_file_that_is_none_is_refused(root: Path, name: str) -> None:
 def test_a_link_that_leads_out_is_not_followed(root: Path, tmp_path: Path, name: str) -> None:
     (tmp_path / "secret").write_text("machine example.org login bot password S3CRET\n")
     (root / name).symlink_to(tmp_path / "secret")
-    said = refusal(root)
-    assert "it is a link that leads out of" in said
-    assert "S3CRET" not in said
+    message = refusal(root)
+    assert "it is a link that leads out of" in message
+    assert "S3CRET" not in message
 
 
 @pytest.mark.parametrize("name", NAMES)

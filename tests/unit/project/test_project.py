@@ -144,14 +144,16 @@ def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
 
 
 def test_a_project_may_name_a_host_for_clean_machines_and_nothing_else(tmp_path: Path) -> None:
-    def on(said: str, **environ: str) -> str:
-        return Project.load(write(tmp_path, {"vmtasks.toml": f'machine = {{ on = "{said}" }}\n'}), environ).machine.on
+    def on(setting: str, **environ: str) -> str:
+        return Project.load(
+            write(tmp_path, {"vmtasks.toml": f'machine = {{ on = "{setting}" }}\n'}), environ
+        ).machine.on
 
     assert on("alice@big") == "alice@big"
     assert on("alice@big", VMTASKS_ON="ssh://board") == "ssh://board", "users may"
-    for said in ("ssh://root@localhost", "ec2", "ec2:eu-central-1"):
+    for setting in ("ssh://root@localhost", "ec2", "ec2:eu-central-1"):
         with pytest.raises(UsageError, match=r"\[machine\] on = .*: a project may name a host for its clean machines"):
-            on(said)
+            on(setting)
 
 
 def test_a_project_gets_the_variables_that_the_hosts_settings_give_away_and_no_others(tmp_path: Path) -> None:
@@ -260,7 +262,7 @@ def test_a_files_images_are_said_by_the_environment_alone(tmp_path: Path, file: 
 
 
 @pytest.mark.parametrize(
-    ("said", "environ", "expected"),
+    ("setting", "environ", "expected"),
     [
         ("", {}, ("make dist", False)),
         ('dist = "make dist"', {}, ("make dist", True)),
@@ -270,9 +272,9 @@ def test_a_files_images_are_said_by_the_environment_alone(tmp_path: Path, file: 
     ],
 )
 def test_a_dist_command_that_is_said_is_known_from_the_usual_one(
-    tmp_path: Path, said: str, environ: dict[str, str], expected: tuple[str, bool]
+    tmp_path: Path, setting: str, environ: dict[str, str], expected: tuple[str, bool]
 ) -> None:
-    write(tmp_path, {"Makefile": "dist:\n", "vmtasks.toml": f"[commands]\n{said}\n"})
+    write(tmp_path, {"Makefile": "dist:\n", "vmtasks.toml": f"[commands]\n{setting}\n"})
     project = Project.load(tmp_path, environ)
     assert (project.commands.dist, project.has_own_dist) == expected
 

@@ -41,7 +41,7 @@ class Notes:
 
     def __init__(self, *, is_a: str = "bookworm amd64") -> None:
         self.did: list[Any] = []
-        self.mark = ""
+        self.applied = ""
         self._is_a = is_a
         self.fails = ""
 
@@ -51,8 +51,8 @@ class Notes:
                 raise CommandFailed("it failed", details=("cannot open /etc/os-release",))
             return f"{self._is_a}\n"
         if command.startswith("cat "):
-            return self.mark
-        self.mark += f"{command.split()[-2]}\n"
+            return self.applied
+        self.applied += command.partition("echo ")[2].split()[0] + "\n"
         return ""
 
     def succeed(self, command: Sequence[str] | str, *, stdin: bytes = b"") -> str:
@@ -97,7 +97,7 @@ OF_THE_LAYER = [("install", "two"), "clean", ("over", "/"), "text", "/f", "secon
 def test_all_layers_are_brought_but_not_what_makes_a_disk_boot(layer: Definition) -> None:
     guest = Notes()
     assert done(guest, layer) == ["update", ("install", "one"), "clean", "first", *OF_THE_LAYER]
-    assert guest.mark.split() == [key_of(one) for one in layer.lineage]
+    assert guest.applied.split() == [key_of(one) for one in layer.lineage]
 
 
 def test_what_a_machine_has_it_is_not_given_again(layer: Definition) -> None:
@@ -136,16 +136,16 @@ def test_what_fails_is_the_hosts_trouble_and_goes_on_from_there(layer: Definitio
 
 
 @pytest.mark.parametrize(
-    ("is_a", "said"),
+    ("is_a", "message"),
     [
         ("trixie amd64", "the machine is trixie for amd64"),
         ("bookworm arm64", "the machine is bookworm for arm64"),
         (" ", "the machine is none for nothing we know"),
     ],
 )
-def test_another_debian_is_refused(layer: Definition, is_a: str, said: str) -> None:
+def test_another_debian_is_refused(layer: Definition, is_a: str, message: str) -> None:
     guest = Notes(is_a=is_a)
-    with pytest.raises(UsageError, match=rf"the image is Debian bookworm for amd64, and {said}"):
+    with pytest.raises(UsageError, match=rf"the image is Debian bookworm for amd64, and {message}"):
         apply_image(guest, layer)  # type: ignore[arg-type]
     assert not guest.did
 

@@ -55,10 +55,10 @@ def test_a_tag_is_no_longer_than_ec2_takes_it() -> None:
     assert max(len(tag["Value"]) for tag in ResourceTags(purpose="x" * 1000, until_s=0.0).tags) == 256
 
 
-@pytest.mark.parametrize("said", [None, Ec2Image(), Ec2Image(owner="1"), Ec2Image(name="debian-*")])
-def test_an_image_must_say_which_ami_it_is(said: Ec2Image | None) -> None:
+@pytest.mark.parametrize("ec2", [None, Ec2Image(), Ec2Image(owner="1"), Ec2Image(name="debian-*")])
+def test_an_image_must_say_which_ami_it_is(ec2: Ec2Image | None) -> None:
     with pytest.raises(UsageError, match=r"cannot have mine on ec2: mine\.toml does not say which AMI") as failure:
-        ec2_of(replace(DEFINITION, ec2=said))
+        ec2_of(replace(DEFINITION, ec2=ec2))
     assert "[ec2]" in failure.value.hint
 
 
@@ -99,11 +99,11 @@ def test_a_network_is_asked_for_only_where_one_is_named(keys: Path) -> None:
 def test_the_user_data_brings_our_keys_and_the_end(keys: Path, tmp_path: Path) -> None:
     request = instance_request(DEFINITION, IMAGE, ResourceTags(purpose="", until_s=time.time() + 600), keys, SETTINGS)
     first, _, rest = request["UserData"].partition("\n")
-    said = json.loads(rest)
+    config = json.loads(rest)
     assert first == "#cloud-config"
-    assert said["users"] == [{"name": "root", "ssh_authorized_keys": ["id_ed25519.pub's"]}]
-    assert said["ssh_keys"] == {"ed25519_private": "ssh_host_key's\n", "ed25519_public": "ssh_host_key.pub's\n"}
-    assert 500 < _runs_for(said["bootcmd"][0], tmp_path) <= 600
+    assert config["users"] == [{"name": "root", "ssh_authorized_keys": ["id_ed25519.pub's"]}]
+    assert config["ssh_keys"] == {"ed25519_private": "ssh_host_key's\n", "ed25519_public": "ssh_host_key.pub's\n"}
+    assert 500 < _runs_for(config["bootcmd"][0], tmp_path) <= 600
 
 
 def test_a_machine_that_boots_after_its_time_ends_at_once(keys: Path, tmp_path: Path) -> None:

@@ -42,11 +42,11 @@ def prepared_source(guest: Stub, *, worth_keeping: bool = True) -> list[object]:
 
 
 def test_the_first_machine_does_the_work_and_is_kept() -> None:
-    assert prepared_source(Stub(BootSource(frozen=TEMPLATE, forkable=True))) == ["work", ("tools", "tools 1")]
+    assert prepared_source(Stub(BootSource(snapshot=TEMPLATE, forkable=True))) == ["work", ("tools", "tools 1")]
 
 
 def test_the_next_one_has_it_behind_it() -> None:
-    assert prepared_source(Stub(BootSource(frozen=CHECKPOINT))) == []
+    assert prepared_source(Stub(BootSource(snapshot=CHECKPOINT))) == []
 
 
 def test_a_cold_machine_does_it_each_time() -> None:
@@ -54,13 +54,13 @@ def test_a_cold_machine_does_it_each_time() -> None:
 
 
 def test_work_that_changed_nothing_is_not_kept() -> None:
-    assert prepared_source(Stub(BootSource(frozen=TEMPLATE, forkable=True)), worth_keeping=False) == ["work"]
+    assert prepared_source(Stub(BootSource(snapshot=TEMPLATE, forkable=True)), worth_keeping=False) == ["work"]
 
 
 def test_that_it_cannot_be_kept_is_said_and_no_error() -> None:
     heard: list[events.Event] = []
     with events.listening(heard.append):
-        prepared_source(Stub(BootSource(frozen=TEMPLATE, forkable=True), HostError("the disk is full")))
+        prepared_source(Stub(BootSource(snapshot=TEMPLATE, forkable=True), HostError("the disk is full")))
     (note,) = heard
     assert isinstance(note, events.Note)
     assert note.text == "cannot keep the machine with tools: the disk is full"
@@ -68,4 +68,4 @@ def test_that_it_cannot_be_kept_is_said_and_no_error() -> None:
 
 def test_other_errors_are_errors() -> None:
     with pytest.raises(ZeroDivisionError):
-        prepared_source(Stub(BootSource(frozen=TEMPLATE, forkable=True), ZeroDivisionError()))
+        prepared_source(Stub(BootSource(snapshot=TEMPLATE, forkable=True), ZeroDivisionError()))

@@ -55,12 +55,12 @@ class Obliging:
         return ""
 
     def query(self, command: Any, **_: Any) -> str:
-        said = str(command)
-        if "Dpkg::Control::Info" in said:
+        line = str(command)
+        if "Dpkg::Control::Info" in line:
             return self.reduced
-        if "command -v lintian" in said:
+        if "command -v lintian" in line:
             return self.lintian
-        return self.files[self.changes].decode() if "cat /srv" in said else ""
+        return self.files[self.changes].decode() if "cat /srv" in line else ""
 
     def put(self, *_: Any, **__: Any) -> None:
         pass
@@ -124,16 +124,16 @@ def test_what_is_done_meanwhile_can_wait_for_the_machines_own_slot(run: Run, sou
         with run.boot("bookworm", name="install"):
             seen.extend(packages)
 
-    products = build_deb(run, source=str(source), meanwhile=try_them)
-    assert seen == products
+    artifacts = build_deb(run, source=str(source), meanwhile=try_them)
+    assert seen == artifacts
 
 
 def test_all_that_changes_names_comes_out(run: Run, source: Path, guest: Obliging) -> None:
-    products = build_deb(run, source=str(source))
-    assert [path.name for path in products] == [*MADE, guest.changes]
-    assert {path.name: path.read_bytes() for path in products} == guest.files
+    artifacts = build_deb(run, source=str(source))
+    assert [path.name for path in artifacts] == [*MADE, guest.changes]
+    assert {path.name: path.read_bytes() for path in artifacts} == guest.files
     assert guest.offline is True
-    assert guest.checked[-2:] == ["/srv/vmtasks-products/thing_1_amd64.changes", "/build/x.dsc"]
+    assert guest.checked[-2:] == ["/srv/vmtasks-artifacts/thing_1_amd64.changes", "/build/x.dsc"]
 
 
 def test_what_is_not_what_changes_names_is_a_failure(run: Run, source: Path, guest: Obliging) -> None:
@@ -155,7 +155,7 @@ def test_nothing_to_build_here_is_told_before_it_is_tried(run: Run, source: Path
 
 
 @pytest.mark.parametrize(
-    ("said", "toml", "is_told"),
+    ("output", "toml", "is_told"),
     [
         ("curl: (6) Could not resolve host: example.org", "", True),
         ("OSError: [Errno 101] Network is unreachable", "", True),
@@ -164,16 +164,16 @@ def test_nothing_to_build_here_is_told_before_it_is_tried(run: Run, source: Path
     ],
 )
 def test_a_build_that_wants_a_network_is_told_what_allows_it(
-    run: OneSlot, source: Path, said: str, toml: str, is_told: bool
+    run: OneSlot, source: Path, output: str, toml: str, is_told: bool
 ) -> None:
     guest = run.guest
     (source / "vmtasks.toml").write_text(toml)
-    guest.build = Result(machine="build", command="", exited=2, stdout=said, stderr="make: ***", duration_s=0.0)
+    guest.build = Result(machine="build", command="", exited=2, stdout=output, stderr="make: ***", duration_s=0.0)
     with pytest.raises(CommandFailed, match="dpkg-buildpackage on build ended with status 2") as failure:
         build_deb(run, source=str(source))
     assert ('network = "user"' in failure.value.hint) is is_told
     assert guest.offline is (toml == "")
-    assert failure.value.details == (said, "make: ***")
+    assert failure.value.details == (output, "make: ***")
 
 
 def test_lintian_is_not_always_there(run: Run, source: Path, guest: Obliging) -> None:

@@ -21,7 +21,7 @@ from vmtasks.host.local import LOCAL_HOST, Host
 from vmtasks.host.slots import Limits, Ticket
 from vmtasks.remote import payload, watchdog
 from vmtasks.remote.agent import named
-from vmtasks.remote.codec import encode, unpacked
+from vmtasks.remote.codec import decode, encode
 from vmtasks.remote.proxy import why_it_broke
 from vmtasks.spec import DirectKernel, Machine, Ram
 
@@ -47,27 +47,27 @@ BOOT = DirectKernel(kernel=Path("/i/vmlinuz"), initrd=Path("/i/initrd"), command
     ],
 )
 def test_what_arrives_is_what_was_sent(data: object) -> None:
-    arrived = unpacked(json.loads(json.dumps(encode(data))))
+    arrived = decode(json.loads(json.dumps(encode(data))))
     assert arrived == data
     assert type(arrived) is type(data)
 
 
 def test_what_comes_from_a_place_is_at_home_there() -> None:
     place = Host()
-    frozen = Snapshot(directory=Path("/f"), metadata={})
-    assert unpacked(encode([frozen]), place)[0].place is place
-    assert unpacked(encode(unpacked(encode(frozen), place))).place is LOCAL_HOST
+    snapshot = Snapshot(directory=Path("/f"), metadata={})
+    assert decode(encode([snapshot]), place)[0].place is place
+    assert decode(encode(decode(encode(snapshot), place))).place is LOCAL_HOST
 
 
 @pytest.mark.parametrize(
-    "said", [{"kind": "Popen", "fields": {}}, {"kind": "HostError", "fields": {}}, {"path": 3}, {}, {"tuple": "x"}]
+    "data", [{"kind": "Popen", "fields": {}}, {"kind": "HostError", "fields": {}}, {"path": 3}, {}, {"tuple": "x"}]
 )
-def test_nothing_else_is_made_of_what_another_host_says(said: object) -> None:
+def test_nothing_else_is_made_of_what_another_host_says(data: object) -> None:
     with pytest.raises(ValueError, match="nobody of ours says"):
-        unpacked(said)
+        decode(data)
 
 
-def test_a_steward_calls_our_own_functions_and_no_others() -> None:
+def test_an_agent_calls_our_own_functions_and_no_others() -> None:
     assert named("vmtasks.cache.snapshots:find") is find
     assert named("vmtasks.cache.snapshot:Snapshot.drop") is Snapshot.drop
     with pytest.raises(HostError, match="none of ours"):
@@ -118,7 +118,7 @@ def test_what_a_host_says_that_has_let_us_in_is_no_complaint_of_ssh() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "quiet_s"),
+    ("output", "quiet_s"),
     [
         ("cubic rto:204 bytes_sent:7 bytes_received:9 lastsnd:4 lastrcv:1500 lastack:4", 1.5),
         ("cubic rto:204 bytes_sent:7 bytes_received:9 lastsnd:4 lastack:4", 0.0),
@@ -126,8 +126,8 @@ def test_what_a_host_says_that_has_let_us_in_is_no_complaint_of_ssh() -> None:
         ("", math.inf),
     ],
 )
-def test_a_kernel_that_tells_nothing_of_a_link_does_not_say_that_it_moves(said: str, quiet_s: float) -> None:
-    assert watchdog.quiet_s(f"ESTAB 0 0 192.0.2.1:22 192.0.2.2:40000 {said}") == quiet_s
+def test_a_kernel_that_tells_nothing_of_a_link_does_not_say_that_it_moves(output: str, quiet_s: float) -> None:
+    assert watchdog.quiet_s(f"ESTAB 0 0 192.0.2.1:22 192.0.2.2:40000 {output}") == quiet_s
 
 
 def test_a_link_that_moves_but_brings_no_sign_of_life_is_waited_for_but_not_for_ever(

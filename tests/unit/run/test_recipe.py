@@ -191,7 +191,7 @@ def test_every_recipe_has_the_common_options(inv: Inv) -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "said"),
+    ("option", "message"),
     [
         ("--memory-mib", "0x10"),
         ("--attempts", "-1"),
@@ -200,8 +200,8 @@ def test_every_recipe_has_the_common_options(inv: Inv) -> None:
         ("--memory-mib", "9" * 5000),
     ],
 )
-def test_a_number_that_is_none_is_a_usage(inv: Inv, option: str, said: str) -> None:
-    done = inv("greet", f"{option}={said}")
+def test_a_number_that_is_none_is_a_usage(inv: Inv, option: str, message: str) -> None:
+    done = inv("greet", f"{option}={message}")
     assert done.status == 64
     assert f"{option} must be a number" in done.stderr
     assert "Traceback" not in done.stderr

@@ -18,6 +18,6 @@ def test_the_key_is_found_whatever_its_directory_is_called(tmp_path: Path, name:
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", home / "key"], check=True)
     line = ssh_line(Address(port=1, access=Access(user="root", known_hosts=home / "known", identity=home / "key")))
     call = [*line[:1], "-v", "-o", "ProxyCommand=false", *line[1:]]
-    said = subprocess.run(call, capture_output=True, text=True, check=False)
-    assert f"identity file {home / 'key'} type 3" in said.stderr.replace("type 2", "type 3")
-    assert "percent" not in said.stderr
+    done = subprocess.run(call, capture_output=True, text=True, check=False)
+    assert f"identity file {home / 'key'} type 3" in done.stderr.replace("type 2", "type 3")
+    assert "percent" not in done.stderr

@@ -13,15 +13,15 @@ from vmtasks.supervisor.plan import BlankFile, FileCopy, GuestNote, Owner, Plan,
 PLAN = Plan(
     directory="/cache/machines/one",
     argv=("qemu-system-x86_64", "-nodefaults"),
-    slot=SlotRequest(machines=2, memory_mib=4096, claim_mib=1024, what="a run"),
+    slot=SlotRequest(machines=2, memory_mib=4096, claim_mib=1024, purpose="a run"),
     owner=Owner(name="one", image="bookworm", user="me", what="a run", caller_pid=7, memory_mib=1024),
     qemu_log="/out/qemu.log",
     console="/out/console.log",
     prepare=(("qemu-img", "create"), ("true",)),
-    blank=(BlankFile("/cache/machines/one/exchange", 1 << 35),),
+    blank=(BlankFile("/cache/machines/one/transfer", 1 << 35),),
     copy=(FileCopy("/cache/overlay", "/cache/machines/one/disk.qcow2"),),
     load="/cache/state",
-    note=GuestNote("/cache/machines/one/exchange", 4096, "wake me"),
+    note=GuestNote("/cache/machines/one/transfer", 4096, "wake me"),
     hold=("/cache/in-use",),
 )
 
@@ -36,8 +36,8 @@ def test_a_plan_is_one_line_that_people_can_read() -> None:
     line = PLAN.to_json()
     assert "\n" not in line
     data = json.loads(line)
-    assert data["blank"] == [{"path": "/cache/machines/one/exchange", "size_bytes": 1 << 35}]
-    assert data["slot"]["what"] == "a run"
+    assert data["blank"] == [{"path": "/cache/machines/one/transfer", "size_bytes": 1 << 35}]
+    assert data["slot"]["purpose"] == "a run"
     assert data["cwd"] is None
 
 
@@ -63,7 +63,7 @@ def put(value: object, *path: str | int) -> Callable[[Any], None]:
     ("change", "message"),
     [
         (drop("directory"), "the plan lacks the key 'directory'"),
-        (drop("slot", "what"), "the plan's slot lacks the key 'what'"),
+        (drop("slot", "purpose"), "the plan's slot lacks the key 'purpose'"),
         (drop("cwd"), "the plan lacks the key 'cwd'"),
         (put(1, "colour"), "the plan has an unknown key 'colour'"),
         (put(1, "note", "colour"), "the plan's note has an unknown key 'colour'"),

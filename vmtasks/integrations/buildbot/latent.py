@@ -30,7 +30,7 @@ from vmtasks.errors import Outcome, UsageError
 from vmtasks.image.definition import find
 from vmtasks.integrations.buildbot.results import shown
 from vmtasks.integrations.buildbot.retries import MAX_RETRIES, retries_before
-from vmtasks.integrations.buildbot.worker_machine import Order
+from vmtasks.integrations.buildbot.worker_machine import WorkerConfig
 from vmtasks.spec import Network
 
 _FOR_GOOD = (Outcome.USAGE, Outcome.HOST)
@@ -58,7 +58,7 @@ class VMLatentWorker(AbstractLatentWorker):  # type: ignore[misc]
 
     command: ClassVar[tuple[str, ...]] = (sys.executable, "-P", "-m", "vmtasks.integrations.buildbot.worker_machine")
     """The program that holds a machine."""
-    _held: _Held | None = None
+    _machine_process: _MachineProcess | None = None
 
     def checkConfig(  # noqa: N802 - Buildbot's name
         self,
@@ -123,17 +123,18 @@ class VMLatentWorker(AbstractLatentWorker):  # type: ignore[misc]
         self._is_last_try = retries == self._max_retries
         self.password = secrets.token_urlsafe()
         await self.registration.update(self, self.master.config)
-        order = Order(name=self.name, password=self.password, master=self._master_address(), **self._machine)
-        self._held = _Held(order, hear=self._hear, show=partial(self._show, build))
-        self.master.reactor.spawnProcess(self._held, self.command[0], self.command, env=None)
+        address = self._master_address()
+        worker_config = WorkerConfig(name=self.name, password=self.password, master=address, **self._machine)
+        self._machine_process = _MachineProcess(worker_config, hear=self._hear, show=partial(self._show, build))
+        self.master.reactor.spawnProcess(self._machine_process, self.command[0], self.command, env=None)
         return True
 
     @async_to_deferred  # type: ignore[untyped-decorator]
     async def stop_instance(self, fast: bool = False) -> bool:  # noqa: ARG002, FBT001, FBT002 - Buildbot's
         """End the machine, and wait until it is gone."""
-        held, self._held = self._held, None
-        if held:
-            await held.end(self.master.reactor)
+        process, self._machine_process = self._machine_process, None
+        if process:
+            await process.end(self.master.reactor)
         return True
 
     def _master_address(self) -> str:
@@ -189,12 +190,12 @@ def master_address(address: UNIXAddress | IPv4Address | IPv6Address, directory: 
     return f"[{host}]:{address.port}" if ":" in host else f"{host}:{address.port}"
 
 
-class _Held(LineProcessProtocol):  # type: ignore[misc]
+class _MachineProcess(LineProcessProtocol):  # type: ignore[misc]
     """The process that holds a machine, and that we hold by its standard input."""
 
-    def __init__(self, order: Order, *, hear: Callable[..., None], show: Callable[[str], None]) -> None:
+    def __init__(self, worker_config: WorkerConfig, *, hear: Callable[..., None], show: Callable[[str], None]) -> None:
         super().__init__()
-        self._order = order
+        self._config = worker_config
         self._hear = hear
         self._show = show
         self._ended: Deferred[None] = Deferred()
@@ -212,12 +213,12 @@ class _Held(LineProcessProtocol):  # type: ignore[misc]
         self.transport.loseConnection()
 
     def connectionMade(self) -> None:  # noqa: N802 - Twisted's name, as below
-        self.transport.write(json.dumps(asdict(self._order)).encode() + b"\n")
+        self.transport.write(json.dumps(asdict(self._config)).encode() + b"\n")
 
     def outLineReceived(self, line: bytes) -> None:  # noqa: N802
         with suppress(ValueError):  # one that is killed may be cut short in a word
             report = json.loads(line)
-            self._hear(report["event"], outcome=report.get("outcome", ""), message=report.get("said", ""))
+            self._hear(report["event"], outcome=report.get("outcome", ""), message=report.get("message", ""))
 
     def errLineReceived(self, line: bytes) -> None:  # noqa: N802
         self._show(line.decode(errors="replace"))

@@ -42,7 +42,7 @@ class VmTask(ShellMixin, BuildStep):  # type: ignore[misc]
     haltOnFailure = True  # noqa: N815 - Buildbot's names
     lazylogfiles = True
     sigtermTime = 60  # noqa: N815 - a run that is stopped ends its machines, and reports that
-    logEnviron = False  # noqa: N815 - whoever sees a log need not see the worker's environment
+    logEnviron = False  # noqa: N815 - a log need not show the worker's environment
     timeout = None  # of silence: a run that waits for a slot prints nothing new
 
     def __init__(
@@ -61,7 +61,7 @@ class VmTask(ShellMixin, BuildStep):  # type: ignore[misc]
         self.machines = machines
         self.max_retries = max_retries
         self._now = ""
-        self._verdict: BuildResult | None = None
+        self._build_result: BuildResult | None = None
 
     @async_to_deferred  # type: ignore[untyped-decorator]
     async def run(self) -> int:
@@ -70,7 +70,7 @@ class VmTask(ShellMixin, BuildStep):  # type: ignore[misc]
         run = f"{results}/latest"
         consoles = [f"{machine}-console.log" for machine in self.machines]
         self.logfiles = {console: f"{run}/{console}" for console in consoles}
-        self.addLogObserver("stdio", _Lines(self._hear))
+        self.addLogObserver("stdio", _ErrorLines(self._hear))
         variables = [
             f"{name}={value.replace('$', '$$')}" for name, value in self.variables.items()
         ]  # make expands them
@@ -79,15 +79,15 @@ class VmTask(ShellMixin, BuildStep):  # type: ignore[misc]
         )
         await self.runCommand(command)
         await self._attach(run)
-        self._verdict = await self._judge(await self._read(f"{run}/result.json"), command.rc)
-        self.setProperty("artifacts", list(self._verdict.artifacts), "VmTask")
+        self._build_result = await self._judge(await self._read(f"{run}/result.json"), command.rc)
+        self.setProperty("artifacts", list(self._build_result.artifacts), "VmTask")
         if self.stopped:  # a master that shuts down has its builds tried again
             return int(RETRY if self.build.results == RETRY else CANCELLED)
-        if self._verdict.results != "success":
+        if self._build_result.results != "success":
             await self.addCompleteLog("rerun", self._by_hand())
-        if self._verdict.results == "retry":
-            self._verdict = self._rest(self._verdict)
-        return int(Results.index(self._verdict.results))
+        if self._build_result.results == "retry":
+            self._build_result = self._rest(self._build_result)
+        return int(Results.index(self._build_result.results))
 
     def getCurrentSummary(self) -> dict[str, str]:  # noqa: N802 - Buildbot's name
         """Return what goes on."""
@@ -95,10 +95,10 @@ class VmTask(ShellMixin, BuildStep):  # type: ignore[misc]
 
     def getResultSummary(self) -> dict[str, str]:  # noqa: N802 - Buildbot's name
         """Return how it ended and where the time went."""
-        if self._verdict is None:
+        if self._build_result is None:
             return dict(super().getResultSummary())
-        step = "; ".join(part for part in (self._verdict.message, self._verdict.times) if part)
-        return {"step": step, "build": self._verdict.message}
+        step = "; ".join(part for part in (self._build_result.message, self._build_result.times) if part)
+        return {"step": step, "build": self._build_result.message}
 
     def _hear(self, line: str) -> None:
         if news := shown(line):
@@ -124,12 +124,12 @@ class VmTask(ShellMixin, BuildStep):  # type: ignore[misc]
             if name not in self.logs and (text := await self._read(path)):
                 await self.addCompleteLog(name, self.build.properties.cleanupTextFromSecrets(text))
 
-    def _rest(self, verdict: BuildResult) -> BuildResult:
+    def _rest(self, result: BuildResult) -> BuildResult:
         """Give the worker no build for a while, and say so: one that fails at once would be free first for each."""
         rest = f"{self.worker.name} takes no build for {duration(self.worker.quarantine_timeout)}"
         rests_already = self.worker.quarantine_timer is not None
         self.worker.putInQuarantine()
-        return verdict if rests_already else replace(verdict, message=f"{verdict.message}; {rest}")
+        return result if rests_already else replace(result, message=f"{result.message}; {rest}")
 
     def _by_hand(self) -> str:
         return by_hand(
@@ -173,7 +173,7 @@ class VmTask(ShellMixin, BuildStep):  # type: ignore[misc]
             self.cmd = None
 
 
-class _Lines(LogLineObserver):  # type: ignore[misc]
+class _ErrorLines(LogLineObserver):  # type: ignore[misc]
     """Hands on what the command prints on standard error."""
 
     def __init__(self, hear: Callable[[str], None]) -> None:

@@ -1,9 +1,9 @@
 """Hold a machine with a Buildbot worker in it, for as long as the caller holds our standard input.
 
 A program: ``python -m vmtasks.integrations.buildbot.worker_machine``. The one line that it reads is an
-:class:`Order`; the end of its standard input, or of its caller, ends the machine. On standard output it reports, as
-a JSON object a line, ``started`` when the machine answers, and ``failed`` with the ``outcome`` and, in ``said``, a
-message. Standard error shows what goes on.
+:class:`WorkerConfig`; the end of its standard input, or of its caller, ends the machine. On standard output it reports,
+as a JSON object a line, ``started`` when the machine answers, and ``failed`` with the ``outcome`` and a ``message``.
+Standard error shows what goes on.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from twisted.python.log import FileLogObserver, ILogObserver
 
 application = Application('buildbot-worker')
 application.setComponent(ILogObserver, FileLogObserver(sys.stdout).emit)
-worker = Worker('127.0.0.1', {port}, {order.name!r}, {order.password!r}, os.getcwd(), 600, protocol='pb')
+worker = Worker('127.0.0.1', {port}, {config.name!r}, {config.password!r}, os.getcwd(), 600, protocol='pb')
 worker.setServiceParent(application)
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class WorkerConfig:
     """Which machine is to be held, and which master its worker calls."""
 
     image: str
@@ -57,43 +57,42 @@ class Order:
 
     def tac(self, port: int = GUEST_PORT) -> str:
         """Return the worker's configuration, which is a program for Twisted: it finds the master at that *port*."""
-        return _TAC.format(order=self, port=port)
+        return _TAC.format(config=self, port=port)
 
 
 def main() -> None:
     """Be the program."""
-    sys.exit(_held().exit_code)
+    sys.exit(_outcome().exit_code)
 
 
-def _held() -> Outcome:
+def _outcome() -> Outcome:
     try:
         with events.listening(Plain(SafeStream(sys.stderr))), interrupt_on_signals():
-            order = Order(**json.loads(sys.stdin.buffer.readline()))
+            config = WorkerConfig(**json.loads(sys.stdin.buffer.readline()))
             threading.Thread(target=_wait_for_the_end, args=(threading.get_ident(),), daemon=True).start()
-            _hold(order)
+            _run_worker(config)
     except (VmtasksError, OSError) as problem:
         outcome = outcome_of(problem)
-        _say("failed", outcome=outcome, said=str(getattr(problem, "message", problem)))
+        _say("failed", outcome=outcome, message=str(getattr(problem, "message", problem)))
         return outcome
     return Outcome.PASSED
 
 
-def _hold(order: Order) -> None:
+def _run_worker(config: WorkerConfig) -> None:
     """Run the worker in a clean machine until it ends."""
-    what = f"the Buildbot worker {order.name}"
     machine = boot(
-        order.image,
-        on=LOCAL,  # wherever others run: Order.master is of this host
-        memory_mib=order.memory_mib,
-        cpus=order.cpus,
-        network=order.network,
-        purpose=what,
+        config.image,
+        on=LOCAL,  # wherever others run: WorkerConfig.master is of this host
+        memory_mib=config.memory_mib,
+        cpus=config.cpus,
+        network=config.network,
+        purpose=f"the Buildbot worker {config.name}",
     )
-    with machine as guest, tunnel(guest.ssh_command, order.master):
-        guest.mask([order.password.encode()])
+    with machine as guest, tunnel(guest.ssh_command, config.master):
+        guest.mask([config.password.encode()])
         guest.heartbeat_s = math.inf  # a worker that prints nothing is as it should be
         _say("started")
-        guest.query(_PREPARE, stdin=order.tac().encode())
+        guest.query(_PREPARE, stdin=config.tac().encode())
         guest.succeed(_START, user=_USER, timeout_s=0)
 
 

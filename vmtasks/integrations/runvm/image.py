@@ -49,7 +49,7 @@ def machine_for(call: Call) -> tuple[Machine, LaunchConfig]:
     if not (baked or _boots_otherwise(options.kvm)):
         _check_boots(base or image, chain)
     machine, access = _ours(baked, choice, options.user) if baked else _foreign(image, choice, options.user)
-    disk, keeping = _keeping(call, image, base, chain, access)
+    disk, persistent_disk = _persistent_disk(call, image, base, chain, access)
     cpu = options.cpu or machine.cpu
     if choice.accelerator == "tcg" and cpu.partition(",")[0] == "host":
         cpu = cpu.replace("host", "max", 1)
@@ -71,10 +71,10 @@ def machine_for(call: Call) -> tuple[Machine, LaunchConfig]:
         access=access,
         choice=choice,
         settings=settings,
-        keeping=keeping,
+        persistent_disk=persistent_disk,
         purpose=f"runvm {call.image.name}",
         console=Path(options.logfile) if options.logfile else None,
-        has_exchange=False,
+        has_transfer_disk=False,
         first_look_s=options.initial_sleep,
     )
 
@@ -86,7 +86,7 @@ def reserved(machine: Machine, launch: LaunchConfig) -> Iterator[None]:
     :raise HostError: another one does.
     """
     locks = cache_dir() / "runvm"
-    written = {machine.disk, *(place for _, place in launch.keeping.move)}
+    written = {machine.disk, *(place for _, place in launch.persistent_disk.move)}
     with ExitStack() as stack:
         locks.mkdir(parents=True, exist_ok=True)
         for path in written:
@@ -111,7 +111,7 @@ def _foreign(disk: Path, choice: Choice, user: str) -> tuple[Machine, Access]:
     return machine, Access(user=user or user_name())
 
 
-def _keeping(
+def _persistent_disk(
     call: Call, image: Path, base: Path | None, chain: list[dict[str, Any]], access: Access
 ) -> tuple[Path, PersistentDisk]:
     """Return where the disk is while the machine runs, and how it gets there and back.

@@ -15,7 +15,7 @@ from vmtasks.errors import (
     HostError,
     InfrastructureError,
     Outcome,
-    StillRunning,
+    ShutdownTimedOut,
     TimedOut,
     UsageError,
     VmtasksError,
@@ -129,13 +129,13 @@ def _carried_out(call: Call) -> CommandsResult:
                 raise HostError(f"cannot write the log file {launch.console}: {problem.strerror}") from problem
         if launch.baked:
             launch.baked.lay_under(call.image.absolute())
-        verdict = CommandsResult()
+        result = CommandsResult()
         try:
             with reserved(machine, launch), _on_its_port(call, machine, launch) as guest:
-                verdict = _run(call, guest, host)
-        except StillRunning as problem:
+                result = _run(call, guest, host)
+        except ShutdownTimedOut as problem:
             events.emit(events.Note(machine=machine.name, text=str(problem), level="warning"))
-        return verdict
+        return result
 
 
 @contextmanager
@@ -143,7 +143,7 @@ def _on_its_port(call: Call, machine: Machine, launch: LaunchConfig) -> Iterator
     """Start the machine once its port is free: a program that takes it before QEMU does is waited for."""
     with ExitStack() as stack:
         for last in (False, False, True):
-            wait_until_free(machine.ssh_port, limit_s=call.options.port_timeout)
+            wait_until_free(machine.ssh_port, timeout_s=call.options.port_timeout)
             try:
                 guest = stack.enter_context(running(machine, launch))
                 break
@@ -156,14 +156,14 @@ def _on_its_port(call: Call, machine: Machine, launch: LaunchConfig) -> Iterator
 def _run(call: Call, guest: QemuGuest, host: HostCommands) -> CommandsResult:
     """Run the commands; the first one that fails is the verdict, and only those that always run come after it."""
     env = environment(guest.address, guest.directory)
-    verdict = CommandsResult()
+    result = CommandsResult()
     for step in map(step_of, call.commands):
-        if verdict.outcome is Outcome.PASSED or step.always:
+        if result.outcome is Outcome.PASSED or step.always:
             # A machine that is lost ends what runs, but not what always runs on the host after it.
-            watch = _ignore if step.on_host and verdict.machine_is_lost else guest.watch
+            watch = _ignore if step.on_host and result.machine_is_lost else guest.watch
             one = _run_one(step, call, guest, host, env=env, watch=watch)
-            verdict = one if verdict.outcome is Outcome.PASSED else verdict
-    return verdict
+            result = one if result.outcome is Outcome.PASSED else result
+    return result
 
 
 def _ignore(_: float) -> None:
@@ -180,16 +180,16 @@ def _run_one(
     watch: Callable[[float], None],
 ) -> CommandsResult:
     _tell(f"{'=' if step.on_host else '+'} {step.line}")
-    limit_s = call.options.command_timeout
+    timeout_s = call.options.command_timeout
     try:
         if step.on_host:
-            status = host.run(["/bin/sh", "-c", step.line], env=env, timeout_s=limit_s, watch=watch)
+            status = host.run(["/bin/sh", "-c", step.line], env=env, timeout_s=timeout_s, watch=watch)
         else:
-            status = host.run(_ssh(step, call, guest), timeout_s=limit_s, watch=watch)
+            status = host.run(_ssh(step, call, guest), timeout_s=timeout_s, watch=watch)
             if status == SSH_FAILED and not guest.is_up():
                 guest.query(["true"])  # which raises the error that fits
     except TimedOut as problem:
-        _complain(TimedOut(f"`{short(step.line)}` did not end within {limit_s:g} s"))
+        _complain(TimedOut(f"`{short(step.line)}` did not end within {timeout_s:g} s"))
         return CommandsResult(status=problem.outcome.exit_code, outcome=problem.outcome)
     except (InfrastructureError, GuestLost) as problem:
         _complain(problem)

@@ -132,8 +132,8 @@ def _parted(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
             value = next(left, "")
             if not value:
                 raise UsageError(f"option {_dashed(option)} needs a value")
-        taken = _read(option, value)
-        values[option.name] = (*values.get(option.name, ()), taken) if option.type.startswith("tuple") else taken
+        read = _read(option, value)
+        values[option.name] = (*values.get(option.name, ()), read) if option.type.startswith("tuple") else read
     return values, rest
 
 

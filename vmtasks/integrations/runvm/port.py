@@ -34,18 +34,18 @@ class Holder:
     """The supervisor of a machine of ours whose caller is gone: it is about to end, or must be helped to."""
 
 
-def wait_until_free(port: int, *, limit_s: float) -> None:
+def wait_until_free(port: int, *, timeout_s: float) -> None:
     """Wait until no process listens on *port* of the loopback interface; 0 is free at once.
 
     A machine of ours whose caller is gone is ended. Any other process keeps the port, is named, and is waited for.
 
-    :raise HostError: the port is not free within *limit_s* seconds, or not to be had at all.
+    :raise HostError: the port is not free within *timeout_s* seconds, or not to be had at all.
     """
     if 0 < port < int(_FIRST_FOR_ALL.read_text()):
         raise HostError(
             f"cannot have port {port}: one so low needs a privilege, and QEMU has none", hint="try --port=0"
         )
-    deadline, named = Deadline.after(limit_s or 1e-9), ""
+    deadline, named = Deadline.after(timeout_s or 1e-9), ""
     stray_ends = Deadline.after(_STRAY_GRACE_S)
     while not _is_free(port):
         holder = _holder_of(port)

@@ -90,4 +90,4 @@ class AmiCheckpointer:
                 reason = image.get("StateReason", {}).get("Message", image["State"])
                 raise HostError(f"cannot make an AMI of {self.session.machine}: {reason}")
             self.session.watch(limit.within(POLL_S))
-        raise HostError(f"cannot make an AMI of {self.session.machine} within {limit.limit_s:g} s")
+        raise HostError(f"cannot make an AMI of {self.session.machine} within {limit.timeout_s:g} s")

@@ -73,7 +73,7 @@ class Ec2Client:
         """
         from botocore.exceptions import BotoCoreError, ClientError
 
-        from vmtasks.process.threads import watched
+        from vmtasks.process.threads import call_in_thread
 
         def answer() -> dict[str, Any]:
             if self._client.can_paginate(operation):
@@ -82,7 +82,7 @@ class Ec2Client:
 
         try:
             # In a thread, where no interrupt comes: boto3 takes every exception for trouble with the network.
-            return watched(answer, timeout_s=math.inf, watch=lambda _: None, give_up=lambda: None)
+            return call_in_thread(answer, timeout_s=math.inf, watch=lambda _: None, give_up=lambda: None)
         except ClientError as problem:
             raise error_of(operation, problem.response["Error"]) from problem
         except BotoCoreError as problem:

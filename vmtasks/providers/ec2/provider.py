@@ -166,7 +166,7 @@ def _address(account: Ec2Client, instance_id: str, watch: Watch, limit: Deadline
         if address and instance["State"]["Name"] == "running":
             return str(address)
         watch(limit.within(POLL_S))
-    raise BootError(f"instance {instance_id} did not run within {limit.limit_s:g} s")
+    raise BootError(f"instance {instance_id} did not run within {limit.timeout_s:g} s")
 
 
 def _first_connection(address: Address, name: str, watch: Watch, limit: Deadline) -> Connection:

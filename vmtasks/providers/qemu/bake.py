@@ -18,12 +18,12 @@ from vmtasks.providers.apply_image import apply_layer
 from vmtasks.spec import Machine
 
 
-def finisher(
+def guest_steps_runner(
     settings: HostSettings, choice: Choice, machine_of: Callable[..., Machine]
 ) -> Callable[[Definition, BakedImage, GuestSteps], Mapping[str, str]]:
     """Return what :func:`vmtasks.image.bake.ensure` calls for work in the booted guest."""
 
-    def finish(definition: Definition, baked: BakedImage, work: GuestSteps) -> Mapping[str, str]:
+    def run_guest_steps(definition: Definition, baked: BakedImage, work: GuestSteps) -> Mapping[str, str]:
         machine = machine_of(definition, baked, choice, ephemeral=False, seed=work.seed)
         purpose = f"baking {definition.name}"
         launch = LaunchConfig(
@@ -35,7 +35,7 @@ def finisher(
             except TestFailed as problem:
                 raise HostError(f"cannot bake {definition.name}: {problem!s}", details=problem.details) from problem
 
-    return finish
+    return run_guest_steps
 
 
 def _work(guest: Guest, work: GuestSteps) -> dict[str, str]:

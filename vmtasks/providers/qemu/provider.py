@@ -25,7 +25,7 @@ from vmtasks.machine.launch import BootSource, LaunchConfig
 from vmtasks.machine.lifecycle import running
 from vmtasks.providers.base import BootOptions, MachineRequest
 from vmtasks.providers.preparation import prepared_source
-from vmtasks.providers.qemu.bake import finisher
+from vmtasks.providers.qemu.bake import guest_steps_runner
 from vmtasks.providers.qemu.template import source_of
 from vmtasks.qemu.argv import BY_HAND, qemu_argv
 from vmtasks.spec import LOCAL, DirectKernel, GroupCard, Machine
@@ -114,13 +114,13 @@ def expect_running(guest: Guest, baked: BakedImage) -> None:
 
 
 def fork_of(checkpoint: Snapshot, options: BootOptions) -> tuple[Machine, LaunchConfig, BootSource]:
-    """Return what a machine from *checkpoint* is made of: all but its name was settled when that was frozen.
+    """Return what a machine from *checkpoint* is made of: all but its name was settled when that was saved.
 
     :raise UsageError: something else is asked for.
     :raise HostError: the image that it stands on is gone.
     """
-    frozen_machine = machine_from(checkpoint.metadata["machine"])
-    machine = replace(frozen_machine, name=options.name or frozen_machine.name)
+    saved = machine_from(checkpoint.metadata["machine"])
+    machine = replace(saved, name=options.name or saved.name)
     for setting in ("kernel", "memory_mib", "cpus", "network", "extra_args"):
         value = getattr(options, setting)
         if value and value != getattr(machine, setting, ""):
@@ -130,12 +130,12 @@ def fork_of(checkpoint: Snapshot, options: BootOptions) -> tuple[Machine, Launch
     place = checkpoint.place
     baked = place.call(read_whole, Path(checkpoint.metadata["baked"]))
     settings = settings_of(place, options)
-    choice = Choice(accelerator=machine.accelerator, reason="the frozen machine's")
+    choice = Choice(accelerator=machine.accelerator, reason="the checkpoint's")
     image = checkpoint.metadata["image"]
     access = baked.access if place.is_local else replace(baked, directory=images_dir() / baked.serial).access
     launch = LaunchConfig(image=image, baked=baked, access=access, choice=choice, settings=settings, place=place)
     checkpoint.touch()
-    return machine, launch, BootSource(frozen=checkpoint, reason=f"of {checkpoint.name}", forkable=options.forkable)
+    return machine, launch, BootSource(snapshot=checkpoint, reason=f"of {checkpoint.name}", forkable=options.forkable)
 
 
 def place_of(on: str) -> Host:
@@ -224,8 +224,8 @@ def ensure_baked(definition: Definition, *, settings: HostSettings | None = None
     :raise HostError: this host cannot bake it.
     """
     settings = settings or HostSettings.load()
-    finish = finisher(settings, choose(settings.accel), machine_of)
-    baked = ensure(definition, finish, settings, refresh=refresh)
+    run_guest_steps = guest_steps_runner(settings, choose(settings.accel), machine_of)
+    baked = ensure(definition, run_guest_steps, settings, refresh=refresh)
     baked.touch()
     return baked
 

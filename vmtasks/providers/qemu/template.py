@@ -40,7 +40,7 @@ def source_of(machine: Machine, launch: LaunchConfig, *, cold: bool, forkable: b
     try:
         template = place.call(snapshots.find, key)
         if template is None:
-            with place.within(snapshots.template_lock, launch.image):
+            with place.enter(snapshots.template_lock, launch.image):
                 template = place.call(snapshots.find, key) or _made(key, machine, launch, launch.baked.in_use)
     except (InfrastructureError, TestFailed, TimedOut, OSError) as problem:
         text = f"there is no template of {launch.image}: {problem}; booting cold"
@@ -48,16 +48,16 @@ def source_of(machine: Machine, launch: LaunchConfig, *, cold: bool, forkable: b
         return BootSource(reason=f"there is no template: {problem}", forkable=forkable)
     template.touch()
     reason = f"of template {launch.image}, made {template.made}"
-    return BootSource(frozen=template, reason=reason, forkable=forkable, fallback=BootSource(forkable=forkable))
+    return BootSource(snapshot=template, reason=reason, forkable=forkable, fallback=BootSource(forkable=forkable))
 
 
 def _made(key: str, machine: Machine, launch: LaunchConfig, in_use: Path) -> Snapshot:
-    """Boot the image, let it settle, and freeze it."""
+    """Boot the image, let it settle, and save it."""
     maker = replace(machine, name=f"{machine.name}{MAKER}")
     theirs = replace(launch, settings=replace(launch.settings, attempts=1), purpose=f"the template of {launch.image}")
     with (
         events.phase("template", machine=machine.name, detail=f"{launch.image}, made once"),
-        launch.place.within(snapshots.create, key, "template", launch.image, stands_on=(in_use,)) as (into, final),
+        launch.place.enter(snapshots.create, key, "template", launch.image, lock_files=(in_use,)) as (into, final),
         running(maker, theirs, BootSource(reason="a template is made of it", forkable=True)) as guest,
     ):
         settle(guest)
@@ -74,7 +74,7 @@ def _checkpointer(guest: QemuGuest) -> Checkpointer:
 def settle(guest: QemuGuest) -> None:
     """Wait until the guest has nothing left to do, and have nothing in its memory but what a start needs.
 
-    :raise CommandFailed: it has no Perl, and so could not be woken.
+    :raise CommandFailed: it has no Perl, and so could not be given an identity.
     """
     guest.run(["systemctl", "is-system-running", "--wait"], timeout_s=_SETTLE_LIMIT_S, warn=True)
     guest.succeed("sync; echo 3 >/proc/sys/vm/drop_caches")

@@ -91,13 +91,13 @@ class StaticHost:
         self._expect_possible(definition, options)
         name = request.name
         warn_ignored(request, _IGNORED, place=self.host, reason="it is what it is")
-        hold = Reservation(self.host)
+        reservation = Reservation(self.host)
         with events.phase("ssh", machine=name, detail=self.host):
-            connect = partial(reach, self.host, self.port, hold.watch)
-            session = Session(name, connect(), lambda _: connect(), hold.watch)
+            connect = partial(reach, self.host, self.port, reservation.watch)
+            session = Session(name, connect(), lambda _: connect(), reservation.watch)
         try:
             self._expect_debian(session)
-            with self._taken(hold, session, request.purpose or image):
+            with self._reserved(reservation, session, request.purpose or image):
                 settings = HostSettings.load()
                 _, *words = ssh_words(self.host, self.port)
                 guest = Guest(
@@ -106,7 +106,7 @@ class StaticHost:
                     heartbeat_s=settings.heartbeat_s,
                     ssh_command=[*settings.ssh_argv(), *words],
                 )
-                self._tell(guest, image, is_whole=hold.is_whole)
+                self._tell(guest, image, is_whole=reservation.is_whole)
                 self._finish_packages(session)
                 apply_image(guest, definition)
                 yield guest
@@ -152,10 +152,10 @@ class StaticHost:
             raise HostError(f"cannot use {self.host}: it has no {missing[0]}", hint=_NEEDS[missing[0]])
 
     @contextmanager
-    def _taken(self, hold: Reservation, session: Session, purpose: str) -> Iterator[None]:
+    def _reserved(self, reservation: Reservation, session: Session, purpose: str) -> Iterator[None]:
         description = f"{purpose} of {user_name()} at {socket.gethostname()} (pid {os.getpid()})"
         holder = (self, threading.current_thread())  # though another one may give it back
-        with hold.taken(session, description, OURS):
+        with reservation.acquire(session, description, OURS):
             _holders.add(holder)
             try:
                 yield

@@ -99,7 +99,7 @@ class Reservation:
             )
 
     @contextmanager
-    def taken(self, session: Session, description: str, ours: Sequence[str]) -> Iterator[None]:
+    def acquire(self, session: Session, description: str, ours: Sequence[str]) -> Iterator[None]:
         """Wait until no other process has the host, and hold it until the end of the block.
 
         :param session: which watches with :meth:`watch`.

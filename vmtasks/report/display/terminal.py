@@ -137,7 +137,7 @@ class Terminal:
     @_handle.register
     def _(self, event: e.PhaseEnded) -> None:
         self._running.pop(("phase", event.machine, event.phase), None)
-        self._over(event.machine, named(event), event.duration_s, why=event.error)
+        self._over(event.machine, named(event), event.duration_s, error=event.error)
 
     @_handle.register
     def _(self, event: e.MachineStarted) -> None:
@@ -179,10 +179,10 @@ class Terminal:
         now_s = time.monotonic()
         self._running[key] = Running(machine=key[1], text=text, began_s=now_s, heard_s=now_s)
 
-    def _over(self, machine: str, text: str, duration_s: float, *, why: str = "", bad: str = "red") -> None:
-        """Say that something is over; *why* tells what was wrong with it, and *bad* how loudly to say so."""
-        mark = (f"{self._glyphs.bad} ", bad) if why else (f"{self._glyphs.good} ", "green")
-        reason = f"  {one_line(why)}" if why else ""
+    def _over(self, machine: str, text: str, duration_s: float, *, error: str = "", bad: str = "red") -> None:
+        """Say that something is over; *error* tells what was wrong with it, and *bad* how loudly to say so."""
+        mark = (f"{self._glyphs.bad} ", bad) if error else (f"{self._glyphs.good} ", "green")
+        reason = f"  {one_line(error)}" if error else ""
         self._say(mark, self._names(machine), text, (f"  {duration(duration_s)}", "dim"), (reason, bad))
 
     def _output(self, event: e.Output) -> None:
@@ -210,7 +210,7 @@ class Terminal:
         self._running.pop(("command", event.machine, event.command), None)
         status = {0: "", None: "status unknown"}.get(event.exit_code, f"status {event.exit_code}")
         # Not as loud as a failed phase or case: the recipe may have wanted that status.
-        self._over(event.machine, one_line(event.command), event.duration_s, why=status, bad="yellow")
+        self._over(event.machine, one_line(event.command), event.duration_s, error=status, bad="yellow")
 
     def _case_ended(self, event: e.CaseEnded) -> None:
         name = case_name(event)
@@ -223,7 +223,7 @@ class Terminal:
         if event.outcome == Outcome.PASSED:
             self._over(event.machine, case + findings(event), event.duration_s)
         else:
-            self._over(event.machine, case, event.duration_s, why=event.outcome + findings(event))
+            self._over(event.machine, case, event.duration_s, error=event.outcome + findings(event))
 
     def _run_ended(self, event: e.RunEnded) -> None:
         self.close()

@@ -21,8 +21,8 @@ def hold(image: str, **environ: str) -> Iterator[subprocess.Popen[bytes]]:
         argv, env={**os.environ, **environ}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         assert process.stdin
-        order = {"image": image, "name": "vm1", "password": "a password", "master": "127.0.0.1:9"}
-        process.stdin.write(json.dumps(order).encode() + b"\n")
+        config = {"image": image, "name": "vm1", "password": "a password", "master": "127.0.0.1:9"}
+        process.stdin.write(json.dumps(config).encode() + b"\n")
         process.stdin.flush()
         try:
             yield process
@@ -32,21 +32,21 @@ def hold(image: str, **environ: str) -> Iterator[subprocess.Popen[bytes]]:
 
 def test_an_image_that_is_not_there_is_told_on_standard_output() -> None:
     with hold("bookwrm") as process:
-        said = Lines(process).next()
-        assert (said["event"], said["outcome"]) == ("failed", "usage")
-        assert "there is no image 'bookwrm'; did you mean 'bookworm'?" in said["said"]
+        report = Lines(process).next()
+        assert (report["event"], report["outcome"]) == ("failed", "usage")
+        assert "there is no image 'bookwrm'; did you mean 'bookworm'?" in report["message"]
         assert process.wait(LIMIT_S) == 64
 
 
 def test_its_machine_is_on_this_host_wherever_the_settings_have_others() -> None:
     with hold("bookwrm", VMTASKS_ON="elsewhere") as process:
-        assert "there is no image" in Lines(process).next()["said"]
+        assert "there is no image" in Lines(process).next()["message"]
 
 
 def test_settings_that_are_no_file_are_told_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(settings := tmp_path / "config.toml")
     with hold("bookworm", VMTASKS_CONFIG=str(settings)) as process:
-        assert "it is not a regular file" in Lines(process).next()["said"]
+        assert "it is not a regular file" in Lines(process).next()["message"]
         assert process.wait(LIMIT_S) == 64
 
 

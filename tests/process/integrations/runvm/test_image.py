@@ -86,8 +86,8 @@ def test_a_foreign_image_boots_in_place_from_the_first_ide_disk_of_a_pc() -> Non
     assert not machine.ephemeral
     assert launch.access.user == "me"
     assert launch.access.identity is None
-    assert (launch.keeping.prepare, launch.keeping.move) == ((), ())
-    assert launch.keeping.power_off == ("sudo", "-n", "/sbin/shutdown", "-h", "now")
+    assert (launch.persistent_disk.prepare, launch.persistent_disk.move) == ((), ())
+    assert launch.persistent_disk.power_off == ("sudo", "-n", "/sbin/shutdown", "-h", "now")
 
 
 def test_a_raw_image_stays_raw_and_is_called_so_as_a_base() -> None:
@@ -96,7 +96,7 @@ def test_a_raw_image_stays_raw_and_is_called_so_as_a_base() -> None:
     assert machine.disk_format == "raw"
     machine, launch = made("--base-image=disk.img", "tmp.qcow2")
     assert machine.disk_format == "qcow2"
-    (overlay,) = launch.keeping.prepare
+    (overlay,) = launch.persistent_disk.prepare
     assert ("-F", "raw") in pairwise(overlay)
 
 
@@ -114,8 +114,8 @@ def test_what_is_asked_for_is_what_qemu_gets() -> None:
     assert ("-nic", "user,id=net,hostfwd=tcp:127.0.0.1:2222-:22,model=e1000") in options
     assert options[-1] == ("-hdb", "more.img"), "what the caller adds comes last"
     assert (launch.settings.boot_timeout_s, launch.settings.attempts, launch.first_look_s) == (600.0, 5, 3.0)
-    assert launch.keeping.power_off_limit_s == 7.0
-    assert launch.keeping.power_off == ("/sbin/shutdown", "-h", "now")
+    assert launch.persistent_disk.power_off_limit_s == 7.0
+    assert launch.persistent_disk.power_off == ("/sbin/shutdown", "-h", "now")
     assert launch.console == Path("kernel.log")
 
 
@@ -135,14 +135,14 @@ def test_without_kvm_the_hosts_processor_is_the_best_that_can_be_emulated() -> N
 def test_how_a_guest_is_shut_down(words: list[str], shutdown: object) -> None:
     create("freebsd-9.qcow2")
     _, launch = made(*words)
-    assert launch.keeping.power_off == shutdown
+    assert launch.persistent_disk.power_off == shutdown
 
 
 def test_a_base_image_has_the_image_made_anew_over_it() -> None:
     base = create("base.qcow2")
     Path("tmp.qcow2").write_text("of an earlier run")
     machine, launch = made("-b", "base.qcow2", "tmp.qcow2")
-    subprocess.run(launch.keeping.prepare[0], check=True)
+    subprocess.run(launch.persistent_disk.prepare[0], check=True)
     info = json.loads(subprocess.check_output(["qemu-img", "info", "--output=json", machine.disk]))
     assert machine.disk == Path("tmp.qcow2").absolute()
     assert (info["backing-filename"], info["backing-filename-format"]) == (str(base), "qcow2")
@@ -153,20 +153,20 @@ def test_a_work_image_is_where_the_machine_works_and_goes_to_its_place() -> None
     image, work = Path("tmp.qcow2").absolute(), Path("fast.qcow2").absolute()
     machine, launch = made("-b", "base.qcow2", "--work-image=fast.qcow2", "tmp.qcow2")
     assert machine.disk == work
-    assert launch.keeping.move == ((work, image),)
+    assert launch.persistent_disk.move == ((work, image),)
 
 
 def test_a_work_image_means_nothing_for_an_image_that_is_booted_in_place() -> None:
     image = create("tmp.qcow2")
     machine, launch = made("--work-image=no/such/place.qcow2", "tmp.qcow2")
     assert machine.disk == image
-    assert (launch.keeping.prepare, launch.keeping.move) == ((), ())
+    assert (launch.persistent_disk.prepare, launch.persistent_disk.move) == ((), ())
 
 
 def test_an_image_of_ours_has_the_disks_of_callers_who_mean_ide_and_no_other(ours: Path) -> None:
     words = ["--kvm=-hdb", "--kvm=a,b.qcow2", "--kvm=-cdrom", "--kvm=my.iso", "-b", str(ours), "tmp.qcow2"]
     machine, launch = made(*words)
-    form = launch_form(machine, BootSource(), Path("own"), has_exchange=launch.has_exchange)
+    form = launch_form(machine, BootSource(), Path("own"), has_transfer_disk=launch.has_transfer_disk)
     drives = [value for option, value in options_of(form) if option == "-drive"]
     assert drives[1:] == ["if=virtio,file=a,,b.qcow2", "if=virtio,file=my.iso,format=raw,readonly=on"]
 
@@ -183,7 +183,7 @@ def test_a_work_image_that_is_the_image_is_none(same: str) -> None:
     create("tmp.qcow2")
     Path("link.qcow2").symlink_to("tmp.qcow2")
     _, launch = made(f"--work-image={same}", "tmp.qcow2")
-    assert (launch.keeping.prepare, launch.keeping.move) == ((), ())
+    assert (launch.persistent_disk.prepare, launch.persistent_disk.move) == ((), ())
 
 
 def test_an_image_of_ours_has_its_own_kernel_and_keys_also_as_the_base_of_a_base(ours: Path) -> None:
@@ -206,8 +206,8 @@ def test_another_user_of_an_image_of_ours_has_keys_of_their_own_and_the_host_key
     _, launch = made("-u", "buildbot", "-b", str(ours), "tmp.qcow2")
     assert (launch.access.user, launch.access.identity) == ("buildbot", None)
     assert launch.access.known_hosts == ours.parent / "known_hosts"
-    assert launch.keeping.power_off
-    assert launch.keeping.power_off[0] == "sudo"
+    assert launch.persistent_disk.power_off
+    assert launch.persistent_disk.power_off[0] == "sudo"
 
 
 def test_a_disk_that_no_bios_would_boot_is_refused_at_once() -> None:

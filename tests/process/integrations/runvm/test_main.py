@@ -45,7 +45,7 @@ GRUMBLES: Script = {"start": [["complain", "a thing is odd"]]}
 
 WRITE_PID = "= sed -n 's/.*\"qemu_pid\": \\([0-9]*\\).*/\\1/p' cache/machines/*/lease.json >qemu.pid"
 
-Said = Callable[[], str]
+Stderr = Callable[[], str]
 
 
 def fail_to_answer(monkeypatch: pytest.MonkeyPatch, *, times: int) -> None:
@@ -126,7 +126,7 @@ def plays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None
 
 
 @pytest.fixture
-def said(capfd: pytest.CaptureFixture[str]) -> Said:
+def stderr(capfd: pytest.CaptureFixture[str]) -> Stderr:
     return lambda: capfd.readouterr().err
 
 
@@ -187,12 +187,12 @@ def test_a_command_that_a_signal_ended_has_the_status_of_a_shell() -> None:
 @pytest.mark.parametrize("prefix", ["", "= "])
 @pytest.mark.parametrize(("how", "status"), [("classic", 124), ("typed", 124)])
 def test_a_command_that_takes_too_long_is_ended_and_the_run_with_it(
-    said: Said, tmp_path: Path, prefix: str, how: str, status: int
+    stderr: Stderr, tmp_path: Path, prefix: str, how: str, status: int
 ) -> None:
     line = f"{prefix}exec sleep 600"
     limits = ["--command-timeout=0.5", f"--exit-codes={how}"]
     assert run(*limits, "image.qcow2", line, "= touch too-late", "!= touch always") == status
-    assert "did not end within 0.5 s" in said()
+    assert "did not end within 0.5 s" in stderr()
     assert not (tmp_path / "too-late").exists()
     assert (tmp_path / "always").exists()
 
@@ -263,37 +263,37 @@ def test_help_goes_to_standard_output_and_is_no_failure(capfd: pytest.CaptureFix
 
 
 @CODES
-def test_images_that_cannot_be(said: Said, how: str, usage: int, host: int) -> None:
+def test_images_that_cannot_be(stderr: Stderr, how: str, usage: int, host: int) -> None:
     codes = f"--exit-codes={how}"
     for words in (["none.qcow2"], ["-b", "none.qcow2", "tmp.qcow2"], ["-b", "image.qcow2", "image.qcow2"]):
         assert run(codes, *words, "= touch run") == usage
     Path("broken.qcow2").write_bytes(b"QFI\xfb\0\0\0\3" + bytes(100))
     assert run(codes, "broken.qcow2", "= touch run") == host
-    assert said().count("runvm: ") == 4
+    assert stderr().count("runvm: ") == 4
     assert not Path("run").exists()
 
 
 @CODES
-def test_a_log_file_that_cannot_be_written(said: Said, how: str, usage: int, host: int) -> None:
+def test_a_log_file_that_cannot_be_written(stderr: Stderr, how: str, usage: int, host: int) -> None:
     assert run(f"--exit-codes={how}", "--logfile=no/kernel.log", "image.qcow2", "= touch run") == host
-    assert said().endswith("runvm: cannot write the log file no/kernel.log: No such file or directory\n")
+    assert stderr().endswith("runvm: cannot write the log file no/kernel.log: No such file or directory\n")
     assert not Path("run").exists()
 
 
 @CODES
-def test_a_port_that_somebody_keeps(said: Said, how: str, usage: int, host: int) -> None:
+def test_a_port_that_somebody_keeps(stderr: Stderr, how: str, usage: int, host: int) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         number = server.getsockname()[1]
         words = [f"--exit-codes={how}", f"--port={number}", "--port-timeout=0.5", "image.qcow2", "= touch run"]
         assert runvm(words) == host
-    last = said().splitlines()[-2:]
+    last = stderr().splitlines()[-2:]
     assert last[0].startswith(f"runvm: cannot have port {number}: ")
     assert last[0].endswith(f"(pid {os.getpid()}) has it")
     assert "--port=0" in last[1]
     assert not Path("run").exists()
 
 
-def test_a_port_that_somebody_gives_back_in_time(said: Said) -> None:
+def test_a_port_that_somebody_gives_back_in_time(stderr: Stderr) -> None:
     receives, sends = os.pipe()
     with socket.create_server(("127.0.0.1", 0)) as server:
         number = server.getsockname()[1]
@@ -308,11 +308,11 @@ def test_a_port_that_somebody_gives_back_in_time(said: Said) -> None:
         with events.listening(give_back):
             assert runvm([f"--port={number}", "--memory=64", "image.qcow2", "= echo $VMTASKS_PORT >port"]) == 0
     assert Path("port").read_text() == f"{number}\n"
-    assert f"waiting for port {number}, which sh (pid {holder.pid}) has" in said()
+    assert f"waiting for port {number}, which sh (pid {holder.pid}) has" in stderr()
 
 
 def test_a_port_that_somebody_takes_in_the_last_moment_is_waited_for_as_well(
-    plays: Callable[..., None], said: Said
+    plays: Callable[..., None], stderr: Stderr
 ) -> None:
     words = "-nic user,id=net,hostfwd=tcp:127.0.0.1:2222-:22: Could not set up host forwarding rule 'tcp::2222-:22'"
     plays({"start": [["complain", words], ["exit", 1]]}, {})
@@ -325,7 +325,7 @@ def test_a_port_that_somebody_takes_in_the_last_moment_is_waited_for_as_well(
 
 @CODES
 def test_a_boot_that_fails_is_tried_again_and_the_log_file_keeps_every_attempt(
-    plays: Callable[..., None], said: Said, monkeypatch: pytest.MonkeyPatch, *, how: str, usage: int, host: int
+    plays: Callable[..., None], stderr: Stderr, monkeypatch: pytest.MonkeyPatch, *, how: str, usage: int, host: int
 ) -> None:
     plays(GRUMBLES)
     fail_to_answer(monkeypatch, times=2)
@@ -336,7 +336,7 @@ def test_a_boot_that_fails_is_tried_again_and_the_log_file_keeps_every_attempt(
     assert log.count("a thing is odd") == 2
     assert "--- attempt 2 ---" in log
     assert "earlier run" not in log
-    assert "runvm: the guest did not answer\n" in said()
+    assert "runvm: the guest did not answer\n" in stderr()
     assert not Path("run").exists(), "no command runs where there is no guest"
 
 
@@ -357,13 +357,13 @@ def test_a_base_image_is_laid_under_anew_for_every_attempt(monkeypatch: pytest.M
 # --- the end ---------------------------------------------------------------------------------------------------
 
 
-def test_a_guest_that_is_lost_is_255_or_69_and_what_always_runs_still_does(said: Said) -> None:
+def test_a_guest_that_is_lost_is_255_or_69_and_what_always_runs_still_does(stderr: Stderr) -> None:
     kill = "kill -9 $(cat qemu.pid); exec sleep 600"
     for how, status in (("classic", 255), ("typed", 69)):
         assert run(f"--exit-codes={how}", "image.qcow2", WRITE_PID, kill, "touch run", "!= touch always") == status
         assert not Path("run").exists()
         Path("always").unlink()
-    assert "image is gone" in said()
+    assert "image is gone" in stderr()
 
 
 def test_a_host_command_ends_with_the_machine_and_what_always_runs_does_not() -> None:
@@ -378,12 +378,12 @@ def test_a_status_of_255_of_a_guest_that_is_there_is_the_commands_own() -> None:
 
 
 def test_a_guest_that_does_not_shut_down_is_ended_and_told_and_changes_no_status(
-    plays: Callable[..., None], said: Said, tmp_path: Path
+    plays: Callable[..., None], stderr: Stderr, tmp_path: Path
 ) -> None:
     plays({"SIGTERM": [["ignore"]]})
     for line, status in (("true", 0), ("exit 3", 3)):
         assert run("--shutdown-timeout=0.5", "image.qcow2", line) == status
-        assert "image did not power itself off within 0.5 s: its disk may not be whole" in said()
+        assert "image did not power itself off within 0.5 s: its disk may not be whole" in stderr()
     assert leases() == ()
 
 
@@ -416,7 +416,7 @@ def test_a_guest_that_gets_no_time_to_shut_down_is_ended_and_its_image_kept(play
     assert not Path("work.qcow2").exists()
 
 
-def test_two_do_not_write_to_one_image(said: Said) -> None:
+def test_two_do_not_write_to_one_image(stderr: Stderr) -> None:
     program = "import sys; from vmtasks.integrations.runvm.main import runvm; sys.exit(runvm(sys.argv[1:]))"
     second = f"{sys.executable} -c '{program}'"
     words = "--port=0 --memory=64 --exit-codes=typed"
@@ -424,33 +424,33 @@ def test_two_do_not_write_to_one_image(said: Said) -> None:
     for image in ("-b other.qcow2 --work-image=work.qcow2 new.qcow2", "tmp.qcow2", "-b other.qcow2 tmp.qcow2"):
         line = f"= {second} {words} {image} true; test $? = 69"
         assert run("-b", "image.qcow2", "--work-image=work.qcow2", "tmp.qcow2", line) == 0
-    assert said().count("another runvm does") == 3
+    assert stderr().count("another runvm does") == 3
 
 
 def test_an_interrupt_ends_a_shutdown_that_takes_its_time(
-    plays: Callable[..., None], said: Said, monkeypatch: pytest.MonkeyPatch
+    plays: Callable[..., None], stderr: Stderr, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plays({"SIGTERM": [["ignore"]]})
     stop = SupervisorClient.stop
 
-    def interrupted(leash: SupervisorClient, **options: Any) -> None:
+    def interrupted(client: SupervisorClient, **options: Any) -> None:
         threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGTERM)).start()
-        stop(leash, **options)
+        stop(client, **options)
 
     monkeypatch.setattr(SupervisorClient, "stop", interrupted)
     began_s = time.monotonic()
     assert run("--exit-codes=typed", "--shutdown-timeout=600", "image.qcow2", "true") == 130
     assert time.monotonic() - began_s < LIMIT_S
-    assert "runvm: interrupted by SIGTERM" in said()
+    assert "runvm: interrupted by SIGTERM" in stderr()
     assert leases() == ()
 
 
 @pytest.mark.parametrize(("how", "status"), [("classic", 1), ("typed", 130)])
 @pytest.mark.parametrize("first", [[], [WRITE_PID, "= kill $(cat qemu.pid)"]])
-def test_a_signal_ends_the_run_at_once(said: Said, how: str, status: int, first: list[str]) -> None:
+def test_a_signal_ends_the_run_at_once(stderr: Stderr, how: str, status: int, first: list[str]) -> None:
     words = [f"--exit-codes={how}", "-b", "image.qcow2", "--work-image=work.qcow2", "tmp.qcow2"]
     assert run(*words, *first, f"= kill -TERM {os.getpid()}; exec sleep 600", "!= touch always") == status
-    assert "runvm: interrupted by SIGTERM" in said()
+    assert "runvm: interrupted by SIGTERM" in stderr()
     assert not Path("always").exists(), "who interrupts wants an end"
     assert not Path("work.qcow2").exists()
     assert not Path("tmp.qcow2").exists()

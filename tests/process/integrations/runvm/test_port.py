@@ -28,12 +28,12 @@ for name in sys.argv[3:]:
     signal.signal(getattr(signal, name), signal.SIG_IGN)
 server = socket.create_server(("127.0.0.1", 0))
 port = server.getsockname()[1]
-said = {"name": "tmp", "what": "runvm tmp.qcow2", "caller_pid": int(caller), "supervisor_pid": os.getpid(),
+lease = {"name": "tmp", "what": "runvm tmp.qcow2", "caller_pid": int(caller), "supervisor_pid": os.getpid(),
         "ports": {"22": port}, "pid_namespace": os.environ.get("ANOTHER") or os.readlink("/proc/self/ns/pid")}
-with open(f"{directory}/lease.json", "w") as lease:
-    json.dump(said, lease)
-    lease.flush()
-    fcntl.flock(lease, fcntl.LOCK_EX)
+with open(f"{directory}/lease.json", "w") as file:
+    json.dump(lease, file)
+    file.flush()
+    fcntl.flock(file, fcntl.LOCK_EX)
     print(port, flush=True)
     while True:
         signal.pause()
@@ -84,8 +84,8 @@ def gone_pid() -> int:
 def test_a_free_port_is_had_at_once_and_any_port_is_free(notes: list[str], listener: socket.socket) -> None:
     number = listener.getsockname()[1]
     listener.close()
-    wait_until_free(number, limit_s=LIMIT_S)
-    wait_until_free(0, limit_s=LIMIT_S)
+    wait_until_free(number, timeout_s=LIMIT_S)
+    wait_until_free(0, timeout_s=LIMIT_S)
     assert notes == []
 
 
@@ -96,14 +96,14 @@ def test_a_port_that_has_just_been_used_is_free(listener: socket.socket) -> None
         served.close()  # in this order, our end of the connection stays for a minute, in TIME_WAIT
         assert client.recv(1) == b""
     listener.close()
-    wait_until_free(address[1], limit_s=LIMIT_S)
+    wait_until_free(address[1], timeout_s=LIMIT_S)
 
 
 def test_a_stranger_is_named_and_waited_for_in_vain(notes: list[str], listener: socket.socket) -> None:
     number = listener.getsockname()[1]
     program = Path("/proc/self/comm").read_text().strip()
     with pytest.raises(HostError) as raised:
-        wait_until_free(number, limit_s=0.5)
+        wait_until_free(number, timeout_s=0.5)
     assert str(raised.value) == f"cannot have port {number}: {program} (pid {os.getpid()}) has it"
     assert "--port=0" in raised.value.hint
     assert notes == [f"waiting for port {number}, which {program} (pid {os.getpid()}) has"]
@@ -111,7 +111,7 @@ def test_a_stranger_is_named_and_waited_for_in_vain(notes: list[str], listener: 
 
 def test_no_limit_is_no_wait(listener: socket.socket) -> None:
     with pytest.raises(HostError, match="cannot have port"):
-        wait_until_free(listener.getsockname()[1], limit_s=0.0)
+        wait_until_free(listener.getsockname()[1], timeout_s=0.0)
 
 
 @pytest.mark.parametrize(("family", "address"), [(socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")])  # noqa: S104
@@ -120,7 +120,7 @@ def test_who_listens_everywhere_listens_here_too(family: socket.AddressFamily, a
         socket.create_server((address, 0), family=family, dualstack_ipv6=family == socket.AF_INET6) as server,
         pytest.raises(HostError, match=re.escape(f"(pid {os.getpid()}) has it")),
     ):
-        wait_until_free(server.getsockname()[1], limit_s=0.0)
+        wait_until_free(server.getsockname()[1], timeout_s=0.0)
 
 
 def test_a_stranger_who_leaves_meanwhile_is_thanked_for_it(listener: socket.socket) -> None:
@@ -129,7 +129,7 @@ def test_a_stranger_who_leaves_meanwhile_is_thanked_for_it(listener: socket.sock
             listener.close()
 
     with events.listening(leave):
-        wait_until_free(listener.getsockname()[1], limit_s=LIMIT_S)
+        wait_until_free(listener.getsockname()[1], timeout_s=LIMIT_S)
     assert listener.fileno() == -1
 
 
@@ -139,8 +139,8 @@ def test_a_machine_of_ours_whose_caller_lives_is_left_alone(
     monkeypatch.setattr(of_port, "_STRAY_GRACE_S", 0.1)
     with machine(machines, os.getpid()) as (supervisor, number):
         with pytest.raises(HostError, match=r"cannot have port .*: machine tmp \(runvm tmp.qcow2, pid "):
-            wait_until_free(number, limit_s=1.0)
-        assert not ended(supervisor.pid, within_s=0)
+            wait_until_free(number, timeout_s=1.0)
+        assert not ended(supervisor.pid, timeout_s=0)
     assert notes == [f"waiting for port {number}, which machine tmp (runvm tmp.qcow2, pid {os.getpid()}) has"]
 
 
@@ -150,7 +150,7 @@ def test_a_stray_of_ours_is_ended_kindly_if_it_lets_us(
 ) -> None:
     monkeypatch.setattr(of_port, "_STRAY_GRACE_S", 0.1 if ignored else LIMIT_S)
     with machine(machines, gone_pid(), *ignored) as (supervisor, number):
-        wait_until_free(number, limit_s=LIMIT_S)
+        wait_until_free(number, timeout_s=LIMIT_S)
         assert supervisor.wait(LIMIT_S) == -(signal.SIGKILL if ignored else signal.SIGTERM)
     assert "which is being ended because its caller is gone" in notes[0]
 
@@ -158,7 +158,7 @@ def test_a_stray_of_ours_is_ended_kindly_if_it_lets_us(
 def test_a_stray_that_was_stopped_goes_as_well(machines: Path) -> None:
     with machine(machines, gone_pid()) as (supervisor, number):
         supervisor.send_signal(signal.SIGSTOP)
-        wait_until_free(number, limit_s=LIMIT_S)
+        wait_until_free(number, timeout_s=LIMIT_S)
         assert supervisor.wait(LIMIT_S) == -signal.SIGTERM
 
 
@@ -167,7 +167,7 @@ def test_a_machine_of_another_container_is_left_alone(machines: Path, monkeypatc
     monkeypatch.setenv("ANOTHER", "pid:[1]")
     with machine(machines, gone_pid()) as (process, number):
         with pytest.raises(HostError, match="machine tmp"):
-            wait_until_free(number, limit_s=0.5)
+            wait_until_free(number, timeout_s=0.5)
         assert process.poll() is None
 
 
@@ -177,9 +177,9 @@ def test_what_a_dead_machine_has_written_down_ends_nobody(machines: Path, listen
     with subprocess.Popen(["sleep", "600"]) as innocent:
         directory = machines / "tmp-1"
         directory.mkdir(parents=True)
-        said = {"name": "tmp", "what": "", "caller_pid": gone_pid(), "supervisor_pid": innocent.pid}
-        (directory / "lease.json").write_text(json.dumps({**said, "ports": {"22": number}}))
+        lease = {"name": "tmp", "what": "", "caller_pid": gone_pid(), "supervisor_pid": innocent.pid}
+        (directory / "lease.json").write_text(json.dumps({**lease, "ports": {"22": number}}))
         with pytest.raises(HostError):
-            wait_until_free(number, limit_s=0.5)
+            wait_until_free(number, timeout_s=0.5)
         assert innocent.poll() is None
         innocent.kill()

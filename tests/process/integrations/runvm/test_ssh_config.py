@@ -17,8 +17,8 @@ ADDRESS = Address(port=2301, access=Access(user="buildbot", known_hosts=Path("/a
 
 def resolved(config: Path, *words: str) -> dict[str, str]:
     """Return what ssh itself makes of a configuration."""
-    said = subprocess.check_output(["ssh", "-G", "-F", config, *words], text=True)
-    return dict(line.split(" ", 1) for line in said.splitlines() if " " in line)
+    output = subprocess.check_output(["ssh", "-G", "-F", config, *words], text=True)
+    return dict(line.split(" ", 1) for line in output.splitlines() if " " in line)
 
 
 def written(tmp_path: Path, address: Address) -> Path:
@@ -66,7 +66,7 @@ def test_commands_on_the_host_find_the_port_the_configuration_and_programs_that_
     assert Path(env["VMTASKS_SSH_CONFIG"]).read_text() == ssh_config(ADDRESS)
     assert env["PATH"].split(os.pathsep, 1)[1] == os.environ["PATH"]
     line = "ssh -G guest; scp -h 2>&1 | head -n 1; command -v sftp"
-    said = subprocess.check_output(["/bin/sh", "-c", line], env=os.environ | env, text=True)
-    assert "hostkeyalias vmtasks" in said
-    assert "usage" in said.lower() or "unknown option" in said
-    assert said.endswith(f"{tmp_path}/bin/sftp\n")
+    output = subprocess.check_output(["/bin/sh", "-c", line], env=os.environ | env, text=True)
+    assert "hostkeyalias vmtasks" in output
+    assert "usage" in output.lower() or "unknown option" in output
+    assert output.endswith(f"{tmp_path}/bin/sftp\n")

@@ -15,7 +15,7 @@ from vmtasks.report.display.plain import Plain
 from vmtasks.report.files.result import ResultFile
 
 
-def document(**said: Any) -> dict[str, Any]:
+def document(**fields: Any) -> dict[str, Any]:
     return {
         "schema": 2,
         "recipe": "test-in-vm",
@@ -25,7 +25,7 @@ def document(**said: Any) -> dict[str, Any]:
         "phases": [{"machine": "test", "phase": "boot", "duration_s": 9.0, "error": ""}],
         "commands": [],
         "artifacts": ["/b/a.tar.gz"],
-        **said,
+        **fields,
     }
 
 
@@ -50,8 +50,10 @@ def test_each_outcome_has_its_result(outcome: str, results: str) -> None:
 
 
 def test_no_outcome_is_forgotten() -> None:
-    said = {outcome: build_result(document(outcome=outcome), retries=0, max_retries=1).results for outcome in Outcome}
-    assert "exception" not in said.values()
+    results = {
+        outcome: build_result(document(outcome=outcome), retries=0, max_retries=1).results for outcome in Outcome
+    }
+    assert "exception" not in results.values()
 
 
 def test_a_pass_is_told_with_its_times_and_products() -> None:
@@ -85,7 +87,7 @@ WAITED = {"machine": "test", "phase": "slot", "duration_s": 7200.0, "error": "SI
 
 
 @pytest.mark.parametrize(
-    ("said", "results"),
+    ("fields", "results"),
     [
         ({"phases": [WAITED]}, "retry"),
         ({"phases": [WAITED | {"duration_s": None, "error": ""}]}, "retry"),  # it was killed
@@ -95,8 +97,8 @@ WAITED = {"machine": "test", "phase": "slot", "duration_s": 7200.0, "error": "SI
         ({"phases": []}, "failure"),
     ],
 )
-def test_a_limit_of_the_step_is_no_failure_of_a_run_that_waited_for_a_slot(said: Any, results: str) -> None:
-    cut = cut_short(document(outcome="interrupted", **said))
+def test_a_limit_of_the_step_is_no_failure_of_a_run_that_waited_for_a_slot(fields: Any, results: str) -> None:
+    cut = cut_short(document(outcome="interrupted", **fields))
     verdict = build_result(cut | {"phases": [], "commands": []}, retries=0, max_retries=1)
     assert verdict.results == results
     assert ("no slot was free within the step's limit" in verdict.message) == (results == "retry")
@@ -123,7 +125,7 @@ def test_no_other_document_is_read(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "text"),
     [
         ("10:44:06 test  * boot (bookworm): done in 9.4 s", "test: boot (bookworm): done in 9.4 s"),
         ("10:44:07 test  $ make check", "test: make check"),
@@ -136,8 +138,8 @@ def test_no_other_document_is_read(text: str) -> None:
         ("", ""),
     ],
 )
-def test_what_the_run_says_is_told_from_what_a_guest_prints(line: str, said: str) -> None:
-    assert shown(line) == said
+def test_what_the_run_says_is_told_from_what_a_guest_prints(line: str, text: str) -> None:
+    assert shown(line) == text
 
 
 def test_a_document_of_ours_is_read() -> None:
@@ -171,22 +173,22 @@ def test_a_document_that_is_damaged_or_forged_is_none(text: str) -> None:
 
 
 def test_what_a_developer_types_has_no_path_of_the_worker() -> None:
-    said = by_hand(
+    text = by_hand(
         "test-in-vm",
         {"PROJECT": "/w/big/hello/build", "OUT": "/w/big/hello/build/out", "X": "/w/big/hello/building", "A": "b c"},
         builddir="/w/big/hello",
         revision="0123abc",
         repository="https://example.org/parrot.git",
     )
-    where, line = said.splitlines()
+    where, line = text.splitlines()
     assert line == "make test-in-vm PROJECT=../parrot OUT=../parrot/out X=/w/big/hello/building 'A=b c'"
     assert "with https://example.org/parrot.git in ../parrot, at commit 0123abc" in where
 
 
 def test_what_a_developer_types_does_without_a_repository_or_a_commit() -> None:
-    said = by_hand("test-in-vm", {"PROJECT": "/w/b/build"}, builddir="/w/b", revision="", repository="")
-    assert said.endswith("make test-in-vm PROJECT=../project\n")
-    assert "with the project in ../project, as it was built" in said
+    text = by_hand("test-in-vm", {"PROJECT": "/w/b/build"}, builddir="/w/b", revision="", repository="")
+    assert text.endswith("make test-in-vm PROJECT=../project\n")
+    assert "with the project in ../project, as it was built" in text
 
 
 def test_the_command_line_of_a_shell_is_no_news() -> None:
@@ -194,12 +196,12 @@ def test_the_command_line_of_a_shell_is_no_news() -> None:
 
 
 def test_a_wait_for_a_slot_is_news_each_minute() -> None:
-    said: list[str] = []
-    display = Plain(SimpleNamespace(write=said.append))  # type: ignore[arg-type] - it only writes
+    lines: list[str] = []
+    display = Plain(SimpleNamespace(write=lines.append))  # type: ignore[arg-type] - it only writes
     for waited_s in (60, 120):
         display(
             e.Progress(
                 at_s=waited_s, machine="test", phase="slot", done=waited_s, unit="seconds", detail="behind alice"
             )
         )
-    assert [shown(line.rstrip()) for line in said] == ["test: slot: 2 min 0 s (behind alice)"]
+    assert [shown(line.rstrip()) for line in lines] == ["test: slot: 2 min 0 s (behind alice)"]

@@ -46,7 +46,7 @@ def value_of(options: Options, name: str) -> Any:
     return getattr(options, name.replace("-", "_"))
 
 
-def said(name: str, *, way: str) -> tuple[list[str], Any]:
+def given(name: str, *, way: str) -> tuple[list[str], Any]:
     """Return the words that give an option another value, and that value."""
     default = (THE_MANUALS | OURS)[name]
     if default is False:
@@ -71,13 +71,13 @@ def test_no_option_is_missing_from_the_table_or_from_the_help() -> None:
 @pytest.mark.parametrize("name", [*THE_MANUALS, *OURS])
 @pytest.mark.parametrize("dashes", ["-", "--"])
 def test_every_option_has_one_dash_or_two(name: str, dashes: str) -> None:
-    words, value = said(name, way=dashes + name)
+    words, value = given(name, way=dashes + name)
     assert value_of(options_of(*words), name) == value
 
 
 @pytest.mark.parametrize(("short", "name"), SHORT.items())
 def test_short_options(short: str, name: str) -> None:
-    words, value = said(name, way=f"-{short}")
+    words, value = given(name, way=f"-{short}")
     assert value_of(options_of(*words), name) == value
     assert value_of(options_of(f"-{short}", *words[0].partition("=")[2:]), name) == value
 
@@ -94,7 +94,7 @@ def beginnings(names: dict[str, Any]) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("beginning", "name"), beginnings(THE_MANUALS))
 def test_every_beginning_that_is_unique_in_the_manual_is_that_option(beginning: str, name: str) -> None:
-    words, value = said(name, way=f"--{beginning}")
+    words, value = given(name, way=f"--{beginning}")
     assert value_of(options_of(*words), name) == value
 
 
