@@ -11,6 +11,11 @@ import yaml
 from vmtasks.config.bounded import read_file
 from vmtasks.errors import UsageError
 
+MOST_VALUES = 100_000
+"""So many values may a document have, those of an alias counted each time that it is used: a few lines can make more
+than any memory holds.
+"""
+
 
 class _Loader(yaml.SafeLoader):
     """A safe loader that does not let the second of two equal keys win in silence."""
@@ -44,6 +49,7 @@ def parse(data: bytes, *, where: str) -> dict[str, Any]:
     """
     try:
         value = yaml.load(data, Loader=_Loader)  # noqa: S506 - it is a SafeLoader
+        _count(value, where)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         line = f"line {mark.line + 1}: " if mark else ""
@@ -53,6 +59,22 @@ def parse(data: bytes, *, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UsageError(f"cannot read {where}: it is no mapping of keys to values")
     return value
+
+
+def _count(value: object, where: str, so_far: int = 0, around: frozenset[int] = frozenset()) -> int:
+    """Count the values of a document, as often as they are used.
+
+    :raise UsageError: there are more than :data:`MOST_VALUES`, or there is no end of them.
+    """
+    if so_far > MOST_VALUES:
+        raise UsageError(f"cannot read {where}: it has more than {MOST_VALUES} values, with those of its aliases")
+    if isinstance(value, dict | list):
+        if id(value) in around:
+            raise UsageError(f"cannot read {where}: one of its collections contains itself")
+        inside = around | {id(value)}
+        for item in value.values() if isinstance(value, dict) else value:
+            so_far = _count(item, where, so_far, inside)
+    return so_far + 1
 
 
 def as_text(value: object) -> str:
