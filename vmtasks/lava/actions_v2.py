@@ -20,10 +20,7 @@ from vmtasks.lava.mapping import LavaMapping
 ACTIONS = {"deploy": "an image", "boot": "its start", "test": "what runs"}
 REFUSED = {"command": "it is one of the lab's, for its devices"}
 """Actions that cannot be done, and why."""
-_CALLS = "messages are sent and waited for by tests"
-_EVERYWHERE = ("timeout", "failure_retry", "namespace", "connection-namespace", "repeat")
 _AGAIN = {
-    "failure_retry": "nothing is tried again: a test that fails now and then is to be seen",
     "repeat": "list the action as often as it is to be done",
     "namespace": "a member is one machine",
     "connection-namespace": "a member has one connection",
@@ -55,8 +52,7 @@ def deploy(table: Mapping[str, Any], where: str, notes: list[str]) -> Deployed:
     """
     boards = "it is for boards; a machine of QEMU has images: {rootfs: {url: URL}}"
     refused = {
-        "protocols": _CALLS,
-        **_without("failure_retry"),
+        **_AGAIN,
         **dict.fromkeys(("nfsrootfs", "persistent_nfs", "tftp"), boards),
     }
     noted = {"failure_retry": "a deployment here cannot fail now and then"}
@@ -92,10 +88,9 @@ def boot(table: Mapping[str, Any], where: str) -> None:
     :raise UsageError: a machine of ours cannot start so.
     """
     refused = {
-        "protocols": _CALLS,
         "commands": "a machine starts as a copy of one that has booted",
         "docker": "QEMU is that of this host",
-        **_without("failure_retry"),
+        **_AGAIN,
     }
     rest = accepted(table, where, refused=refused, silent=("failure_retry",))
     seconds_at(rest, "timeout", where)
@@ -116,7 +111,14 @@ def boot(table: Mapping[str, Any], where: str) -> None:
 
 
 def test(
-    table: Mapping[str, Any], where: str, mapping: LavaMapping, *, path: Path, limits: Limits, names: set[str]
+    table: Mapping[str, Any],
+    where: str,
+    mapping: LavaMapping,
+    *,
+    path: Path,
+    limits: Limits,
+    names: set[str],
+    notes: list[str],
 ) -> ShellStep:
     """Read a test action.
 
@@ -126,13 +128,13 @@ def test(
     """
     console = "a test is a definition in a machine, and no dialogue with its console"
     refused = {
-        "protocols": _CALLS,
         "interactive": console,
         "monitors": console,
         "docker": "tests run in the machine",
         **_AGAIN,
     }
-    rest = accepted(table, where, refused=refused)
+    noted = {"failure_retry": "nothing is tried again: a test that fails now and then is to be seen"}
+    rest = accepted(table, where, refused=refused, noted=noted, notes=notes)
     for key in rest:
         expect_known(key, where, ("definitions", "timeout", "name"), what="key")
     sources = []
@@ -197,7 +199,3 @@ def _texts(
     for text in texts if known else ():
         expect_known(text, f"{where}.{key}", known or (), what="part of install")
     return texts
-
-
-def _without(*keys: str) -> dict[str, str]:
-    return {key: reason for key, reason in _AGAIN.items() if key not in keys}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vmtasks.errors import UsageError, did_you_mean
+from vmtasks.group.coordinator import Verb
 from vmtasks.group.job import GroupJob, GroupSettings, RoleSettings
 from vmtasks.lava.definition import TestDefinition
 
@@ -50,7 +51,18 @@ class BootStep:
     """A boot: the first of a machine has been, any other is a reboot."""
 
 
-LavaStep = ShellStep | BootStep
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallStep:
+    """A message that is sent or waited for in the name of each member, before its next action."""
+
+    verb: Verb
+    id: str
+    pairs: Mapping[str, str] = field(default_factory=dict)
+    role: str = ""
+    timeout_s: float | None = None
+
+
+LavaStep = ShellStep | BootStep | CallStep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

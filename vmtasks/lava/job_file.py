@@ -28,12 +28,18 @@ def load_job(path: Path, mapping: Path | None = None) -> LavaGroupJob:
     try:
         document = yaml11.without_nulls(_json(data, path) if is_json else yaml11.parse(data, where=str(path)))
         _expect_text(document, path)
-        translate: Callable[..., LavaGroupJob] = (
-            job_v1.job_of if _is_first_version(document, is_json=is_json) else job_v2.job_of
-        )
-        return translate(document, LavaMapping.load(mapping, job=path), path=path)
     except RecursionError:
         raise UsageError(f"cannot read {path}: its lists or mappings are nested too deep") from None
+    translate: Callable[..., LavaGroupJob] = (
+        job_v1.job_of if _is_first_version(document, is_json=is_json) else job_v2.job_of
+    )
+    stands_for = LavaMapping.load(mapping, job=path)
+    try:
+        return translate(document, stands_for, path=path)
+    except UsageError as problem:
+        if str(problem).startswith((f"{path}:", "cannot read")):
+            raise
+        raise UsageError(f"{path}: {problem}", hint=problem.hint) from problem
 
 
 def _is_first_version(document: dict[str, Any], *, is_json: bool) -> bool:

@@ -17,6 +17,7 @@ from vmtasks.lava.durations import seconds_at
 from vmtasks.lava.group_job import BootStep, LavaGroupJob, LavaStep, group_job, known_role
 from vmtasks.lava.keys import accepted, expect_known, list_at, mapping_at, one_of
 from vmtasks.lava.mapping import LavaMapping, is_foreign
+from vmtasks.lava.requests import requests
 
 _PROTOCOL = "lava-multinode"
 _TOP = ("job_name", "timeouts", "protocols", "actions", "metadata", "visibility")
@@ -211,6 +212,10 @@ def _act(kind: str, table: dict[str, Any], members: Mapping[str, _Member], where
     """
     rest = dict(table)
     names = _roles(rest.pop("role", None), tuple(members), where)
+    calls = requests(mapping_at(rest, "protocols", where), where)
+    rest.pop("protocols", None)
+    for name in names:
+        members[name].steps += calls
     if kind == "deploy":
         deployed = actions_v2.deploy(rest, where, context.notes)
         for name in names:
@@ -231,7 +236,13 @@ def _act(kind: str, table: dict[str, Any], members: Mapping[str, _Member], where
         step = BootStep()
     else:
         step = actions_v2.test(
-            rest, where, context.mapping, path=context.path, limits=context.limits, names=context.names
+            rest,
+            where,
+            context.mapping,
+            path=context.path,
+            limits=context.limits,
+            names=context.names,
+            notes=context.notes,
         )
     for name in names:
         members[name].steps.append(step)

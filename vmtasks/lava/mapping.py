@@ -69,7 +69,7 @@ class LavaMapping:
         """
         if device not in self.devices and is_foreign(device):
             raise UsageError(
-                f"{where}: device type '{device}' is of an architecture for which there is no image yet; the line "
+                f"{where}: device type '{device}' is of an architecture for which there is no image yet; "
                 f"{self._line('devices', device, 'bookworm')} would have an amd64 machine stand for it"
             )
         line = _longest(self.images, url) or (device if device in self.devices else "")

@@ -49,7 +49,6 @@ def parse(data: bytes, *, where: str) -> dict[str, Any]:
     """
     try:
         value = yaml.load(data, Loader=_Loader)  # noqa: S506 - it is a SafeLoader
-        _count(value, where)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         line = f"line {mark.line + 1}: " if mark else ""
@@ -58,6 +57,7 @@ def parse(data: bytes, *, where: str) -> dict[str, Any]:
         raise UsageError(f"cannot read {where}: it is not valid YAML: {str(error).splitlines()[0]}") from error
     if not isinstance(value, dict):
         raise UsageError(f"cannot read {where}: it is no mapping of keys to values")
+    _count(value, where)
     return value
 
 
