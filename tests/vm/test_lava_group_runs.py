@@ -26,7 +26,7 @@ STEPS = {
         "lava-send server-up port=80",
         "sleep 2; lava-send gone",
     ],
-    "clean": ["lava-test-case after-all --shell timeout 1 lava-wait gone"],
+    "clean": ["lava-test-case after-all --shell lava-wait gone"],
 }
 
 

@@ -95,6 +95,8 @@ def members_of(roles: Mapping[str, Role]) -> tuple[GroupMember, ...]:
 
     :raise UsageError: there are none, too many, or two of one name.
     """
+    if (total := sum(role.count for role in roles.values())) > MOST_MEMBERS:  # first: no list may be so long
+        raise UsageError(f"a group has at most {MOST_MEMBERS} machines, and not {total}")
     named = [
         (f"{name}{number}" if role.count > 1 else name, name, role.essential)
         for name, role in roles.items()
@@ -102,8 +104,6 @@ def members_of(roles: Mapping[str, Role]) -> tuple[GroupMember, ...]:
     ]
     if not named:
         raise UsageError("a group has at least one role")
-    if len(named) > MOST_MEMBERS:
-        raise UsageError(f"a group has at most {MOST_MEMBERS} machines, and not {len(named)}")
     seen: set[str] = set()
     for name, role, _ in named:
         if name in seen or (name in roles and name != role):

@@ -29,7 +29,7 @@ _NAME = re.compile(r"[\w-]+", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class ActionLimits:
     """How long things may take that say nothing of it themselves."""
 
     shell_s: float | None = None
@@ -116,7 +116,7 @@ def test(
     mapping: LavaMapping,
     *,
     path: Path,
-    limits: Limits,
+    limits: ActionLimits,
     names: set[str],
     notes: list[str],
 ) -> ShellStep:
@@ -158,7 +158,7 @@ def _source(table: object, where: str, mapping: LavaMapping, path: Path) -> Defi
     more = ("expected", "lava-signal", "history", "shallow", "type")
     for key in table:
         expect_known(key, where, (*known, *more), what="key")
-    origin = table.get("from")
+    origin = table.get("from", "")
     gone = {"bzr": "bazaar is gone; give a git repository", "tar": "give a git repository, a url, or it inline"}
     expect_known(origin, f"{where}: key 'from'", ("git", "url", "inline"), gone, what="kind of place")
     name = table.get("name")

@@ -37,9 +37,9 @@ def load_job(path: Path, mapping: Path | None = None) -> LavaGroupJob:
     try:
         return translate(document, stands_for, path=path)
     except UsageError as problem:
-        if str(problem).startswith((f"{path}:", "cannot read")):
-            raise
-        raise UsageError(f"{path}: {problem}", hint=problem.hint) from problem
+        text = " ".join(str(problem).split())  # the words of the job that it quotes may have lines
+        is_named = text.startswith((f"{path}:", "cannot read"))
+        raise UsageError(text if is_named else f"{path}: {text}", hint=problem.hint) from problem
 
 
 def _is_first_version(document: dict[str, Any], *, is_json: bool) -> bool:

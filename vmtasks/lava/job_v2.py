@@ -12,7 +12,7 @@ from vmtasks.config.toml_words import described
 from vmtasks.errors import UsageError
 from vmtasks.group.job import GroupSettings, RoleSettings
 from vmtasks.lava import actions_v2, yaml11
-from vmtasks.lava.actions_v2 import Limits
+from vmtasks.lava.actions_v2 import ActionLimits
 from vmtasks.lava.durations import seconds_at
 from vmtasks.lava.group_job import BootStep, LavaGroupJob, LavaStep, group_job, known_role
 from vmtasks.lava.keys import accepted, expect_known, list_at, mapping_at, one_of
@@ -122,20 +122,20 @@ def job_of(document: Mapping[str, Any], mapping: LavaMapping, *, path: Path) -> 
 class _Context:
     path: Path
     mapping: LavaMapping
-    limits: Limits
+    limits: ActionLimits
     notes: list[str]
     names: set[str]
     """Of the definitions so far."""
 
 
-def _limits(table: Mapping[str, Any], where: str) -> tuple[Limits, float | None]:
+def _limits(table: Mapping[str, Any], where: str) -> tuple[ActionLimits, float | None]:
     """Return the limits of tests, and that of the whole job."""
     for key in table:
         expect_known(key, where, ("job", "action", "actions", "connection", "connections", "queue"), what="key")
     actions = mapping_at(table, "actions", where)
     limits = {name: seconds_at(actions, name, f"{where}.actions") for name in actions}
     action_s = seconds_at(table, "action", where)
-    return Limits(shell_s=limits.get("lava-test-shell") or action_s), seconds_at(table, "job", where)
+    return ActionLimits(shell_s=limits.get("lava-test-shell") or action_s), seconds_at(table, "job", where)
 
 
 def _protocol(table: Mapping[str, Any], where: str) -> tuple[dict[str, Any], float | None]:

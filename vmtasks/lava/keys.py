@@ -74,8 +74,10 @@ def expect_known(word: object, where: str, known: Iterable[str], refused: Mappin
 
     :raise UsageError: it is not, or cannot be done.
     """
+    if not isinstance(word, str):
+        raise UsageError(f"{where}: a {what} must be a text, not {described(word)}")
     if word in refused:
-        raise UsageError(f"{where}: {what} '{word}' is LAVA's, and not supported: {refused[str(word)]}")
+        raise UsageError(f"{where}: {what} '{word}' is LAVA's, and not supported: {refused[word]}")
     if word not in (names := tuple(known)):
-        more = did_you_mean(str(word), names, otherwise="known are " + ", ".join(f"'{one}'" for one in names))
+        more = did_you_mean(word, names, otherwise="known are " + ", ".join(f"'{one}'" for one in names))
         raise UsageError(f"{where}: unknown {what} '{word}'; {more}")

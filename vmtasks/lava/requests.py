@@ -34,7 +34,7 @@ def _request(table: object, where: str) -> CallStep:
         raise UsageError(f"{where} must be a mapping with request and messageID")
     for key in table:
         expect_known(key, where, ("action", "request", "messageID", "message", "timeout"), what="key")
-    expect_known(table.get("request"), f"{where}: key 'request'", VERBS, what="request")
+    expect_known(table.get("request", ""), f"{where}: key 'request'", VERBS, what="request")
     verb = VERBS[table["request"]]
     pairs = {name: yaml11.as_text(value) for name, value in mapping_at(table, "message", where).items()}
     if pairs and (verb != "send" or any(value.startswith("$") for value in pairs.values())):

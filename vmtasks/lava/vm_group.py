@@ -76,7 +76,7 @@ class MemberCall:
             self._group.messages.withdraw(self._serial)
             raise
         if answer.error:
-            raise TestFailed(f"{self._what}: {answer.error}")
+            raise TestFailed(is_vain() or f"{self._what}: {answer.error}")
 
 
 class VmGroup:

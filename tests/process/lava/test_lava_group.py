@@ -6,8 +6,7 @@ import json
 import os
 import subprocess
 import tempfile
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -291,9 +290,7 @@ def test_a_definition_is_read_before_any_machine_starts(lab: Lab) -> None:
 def test_another_revision_is_that_of_the_repository(lab: Lab) -> None:
     git = partial(subprocess.run, check=True, cwd=lab.tests, capture_output=True)
     lab.definition("x", "lava-test-case old --result pass")
-    commit: Callable[[], object] = lambda: git(
-        ["git", "-c", "user.name=x", "-c", "user.email=x@x", "commit", "-am", "x"]
-    )
+    commit = partial(git, ["git", "-c", "user.name=x", "-c", "user.email=x@x", "commit", "-am", "x"])
     git(["git", "init", "--quiet"])
     git(["git", "add", "."])
     commit()
