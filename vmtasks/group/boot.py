@@ -72,7 +72,7 @@ def boot_group(
         options = BootOptions(
             name=member.name,
             on=on,
-            kernel=kernel if isinstance(role.image, str) else "",  # a checkpoint's has been chosen
+            kernel=(kernel or role.kernel) if isinstance(role.image, str) else "",  # a checkpoint's has been chosen
             memory_mib=role.memory_mib,
             cpus=role.cpus,
             network=role.network or network,

@@ -13,7 +13,7 @@ from dataclasses import replace
 from vmtasks import events
 from vmtasks.errors import TestFailed
 from vmtasks.group.coordinator import Answer, Coordinator, MessageCall, Pairs, Verb
-from vmtasks.group.roles import HOST, GroupMember, expand
+from vmtasks.group.roles import HOST, OTHER_HOST, GroupMember, expand
 
 TURN_S = 0.2
 Take = Callable[[Answer], None]
@@ -31,6 +31,8 @@ class Hub:
 
     def __init__(self, members: Sequence[GroupMember], *, timeout_s: float, check: Callable[[], None]) -> None:
         self._members = tuple(members)
+        is_taken = any(HOST in (member.name, member.role) for member in members)
+        self._host = OTHER_HOST if is_taken else HOST
         self._coordinator = Coordinator(members)
         self._timeout_s = timeout_s
         self._check = check
@@ -72,7 +74,9 @@ class Hub:
         answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
         serial = self.new_call()
         try:
-            self.call(serial, HOST, verb, name, role=role, pairs=pairs or {}, take=answers.put, timeout_s=timeout_s)
+            self.call(
+                serial, self._host, verb, name, role=role, pairs=pairs or {}, take=answers.put, timeout_s=timeout_s
+            )
             while True:
                 self._check()
                 try:

@@ -35,6 +35,7 @@ class RoleSettings:
     count: int = field(default=1, metadata={"says": "how many machines", "at_least": 1})
     memory_mib: int | None = field(default=None, metadata={"says": "memory in MiB", "at_least": 64})
     cpus: int | None = field(default=None, metadata={"says": "virtual processors", "at_least": 1})
+    kernel: str = field(default="", metadata={"says": "a Debian package, or a .deb file"})
     network: Network | None = field(default=None, metadata={"says": "what its machines reach beside the others"})
     essential: bool = field(default=True, metadata={"says": "whether the group ends when one of its machines dies"})
     packages: tuple[str, ...] = field(default=(), metadata={"says": "Debian packages"})
@@ -74,6 +75,8 @@ class GroupJob:
         """
         job = toml.load(cls, path)
         try:
+            if any(role.name == HOST for role in job.roles):
+                raise UsageError(f"cannot have a role '{HOST}': tests of that name run on this host")
             job.check()
         except UsageError as problem:
             raise UsageError(f"{path}: {problem}", hint=problem.hint) from problem
@@ -87,6 +90,7 @@ class GroupJob:
                 count=role.count,
                 memory_mib=role.memory_mib,
                 cpus=role.cpus,
+                kernel=role.kernel,
                 network=role.network or self.group.network,
                 essential=role.essential,
                 prepare=Preparation.of_packages(role.packages),

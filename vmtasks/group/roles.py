@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from vmtasks.providers.preparation import Preparation
 
 HOST = "host"
-"""What the host's side is called as a sender of messages; a role or a member cannot be."""
+"""What the host's side is called as a sender of messages, and in files of ours; in jobs of LAVA a role is often so."""
+OTHER_HOST = "_host"
+"""What the host's side is called where a role or a member is :data:`HOST`; none can be called so."""
 PREFIX = 16
 """Of the group's network 198.18.0.0/16: it is for tests of networks (RFC 2544), and so is nobody's."""
 MOST_MEMBERS = 250
-_RESERVED = frozenset({HOST, "localhost", "all"})
+_RESERVED = frozenset({"localhost", "all"})
 _NAME = re.compile(r"[a-z0-9]([a-z0-9_-]{0,29}[a-z0-9])?")
 
 
@@ -32,6 +34,8 @@ class Role:
     count: int = 1
     memory_mib: int | None = None
     cpus: int | None = None
+    kernel: str = ""
+    """Another kernel than the image's: the name of a Debian package, or a .deb file."""
     network: Network | None = None
     """What each member reaches beside the others."""
     essential: bool = True
@@ -77,7 +81,7 @@ def as_roles(roles: Mapping[str, Role | str]) -> dict[str, Role]:
         if not _NAME.fullmatch(name) or name in _RESERVED:
             raise UsageError(
                 f"cannot have a role '{name}': its machines' names come from it",
-                hint="a role has small letters, figures, - and _, at most 31, and is not host, localhost or all",
+                hint="a role has small letters, figures, - and _, at most 31, and is not localhost or all",
             )
         if not role.image:
             raise UsageError(f"role '{name}' has no image")
@@ -91,6 +95,8 @@ def members_of(roles: Mapping[str, Role]) -> tuple[GroupMember, ...]:
 
     :raise UsageError: there are none, too many, or two of one name.
     """
+    if (total := sum(role.count for role in roles.values())) > MOST_MEMBERS:  # first: no list may be so long
+        raise UsageError(f"a group has at most {MOST_MEMBERS} machines, and not {total}")
     named = [
         (f"{name}{number}" if role.count > 1 else name, name, role.essential)
         for name, role in roles.items()
@@ -98,8 +104,6 @@ def members_of(roles: Mapping[str, Role]) -> tuple[GroupMember, ...]:
     ]
     if not named:
         raise UsageError("a group has at least one role")
-    if len(named) > MOST_MEMBERS:
-        raise UsageError(f"a group has at most {MOST_MEMBERS} machines, and not {len(named)}")
     seen: set[str] = set()
     for name, role, _ in named:
         if name in seen or (name in roles and name != role):

@@ -119,6 +119,8 @@ class TestDefinition:
     parse: ParseSection | None = None
     expected: tuple[str, ...] = ()
     """The names of its cases, if it says them: any other, and one that is missing, is a failure."""
+    is_alone: bool = False
+    """Whether no files go along but its own: it is from a URL, or part of a job."""
 
     def with_params(self, params: Mapping[str, str]) -> TestDefinition:
         """Return it with other values of parameters.

@@ -52,7 +52,7 @@ def run_definitions(
     :raise TestFailed: a case failed, or a definition did not run to its end.
     """
     from vmtasks.lava.recorder import Recorder
-    from vmtasks.lava.results import as_yaml
+    from vmtasks.lava.results import MachineResults, as_yaml
     from vmtasks.lava.shell import TestShell, attachments, suites
     from vmtasks.lava.verdict import judge, summary
 
@@ -74,11 +74,7 @@ def run_definitions(
         for path in attachments(guest, recorder, target, project=run.home):
             run.artifact(path)
         results = as_yaml(
-            [(guest.name, row) for row in recorder.rows],
-            job=run.directory.name,
-            is_complete=not recorder.incomplete,
-            metadata=recorder.metadata,
-            attachments=recorder.attachments,
+            [MachineResults.of(guest.name, recorder)], job=run.directory.name, is_complete=not recorder.incomplete
         )
         run.write(target / RESULTS, results)
     judge(recorder.rows, recorder.incomplete)

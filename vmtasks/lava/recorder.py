@@ -60,6 +60,8 @@ class Recorder:
         self.attachments: list[Attachment] = []
         self.metadata: dict[str, dict[str, str]] = {suite: {} for suite in definitions}
         """What tests told of themselves, by suite."""
+        self.raised = ""
+        """The message with which a test has ended all tests."""
         self._machine = machine
         self._definitions = definitions
         self._suite = ""
@@ -151,6 +153,7 @@ class Recorder:
         self._set = name if verb == "START" else ""
 
     def _raise(self, message: str) -> NoReturn:
+        self.raised = message or "lava-test-raise"
         self._end(f"lava-test-raise: {message}")
         raise TestsRaised(message)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Any
@@ -10,35 +11,58 @@ from typing import Any
 import yaml
 
 from vmtasks.lava.cases import OWN, CaseRow
-from vmtasks.lava.recorder import Attachment
+from vmtasks.lava.recorder import Attachment, Recorder
 
 _NO_VALUE = "None"
 """What LAVA writes where a case measured nothing."""
 
 
-def as_yaml(
-    rows: Iterable[tuple[str, CaseRow]],
-    *,
-    job: str,
-    is_complete: bool,
-    metadata: Mapping[str, Mapping[str, str]],
-    attachments: Iterable[Attachment] = (),
-) -> str:
+@dataclass(slots=True, kw_only=True)
+class MachineResults:
+    """What the tests of one machine have told."""
+
+    machine: str
+    rows: list[CaseRow] = field(default_factory=list)
+    metadata: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    """What definitions told of themselves, by their suites; it goes to the row about the definition, as do the files
+    that it has attached."""
+    attachments: list[Attachment] = field(default_factory=list)
+    directory: str = ""
+    """The directory of its attachments, if the machine has one of its own."""
+
+    @classmethod
+    def of(cls, machine: str, recorder: Recorder) -> MachineResults:
+        """Return what one recorder has heard."""
+        return cls(
+            machine=machine, rows=recorder.rows, metadata=dict(recorder.metadata), attachments=recorder.attachments
+        )
+
+
+def as_yaml(machines: Iterable[MachineResults], *, job: str, is_complete: bool) -> str:
     """Return the document.
 
-    :param rows: each case, and the machine that it ran in.
     :param job: what takes the place of the job's number: the name of the run.
     :param is_complete: whether all ran to its end, whatever came of the cases: LAVA's Complete or Incomplete.
-    :param metadata: what definitions told of themselves, by their suites; it goes to the row about the definition, as
-        do the files that it has attached.
     """
+    found: list[dict[str, Any]] = []
+    for one in machines:
+        told = _told(one)
+        found += [_row(number, one.machine, row, job, told) for number, row in enumerate(one.rows, len(found) + 1)]
     own = CaseRow(suite=OWN, name="job", result="pass" if is_complete else "fail")
-    told: dict[str, dict[str, Any]] = {suite: {"told": dict(texts)} for suite, texts in metadata.items() if texts}
-    for one in attachments:
-        file = {"case": one.case, "pathname": f"{one.place}/{PurePosixPath(one.path).name}", "mime_type": one.mime_type}
-        told.setdefault(one.suite, {}).setdefault("attachments", []).append(file)
-    found = [_row(number, machine, row, job, told) for number, (machine, row) in enumerate([*rows, ("", own)], 1)]
+    found.append(_row(len(found) + 1, "", own, job, {}))
     return yaml.safe_dump(found, sort_keys=False, allow_unicode=True, width=10_000)
+
+
+def _told(machine: MachineResults) -> dict[str, dict[str, Any]]:
+    """Return what goes to the rows about definitions, by their suites."""
+    told: dict[str, dict[str, Any]] = {
+        suite: {"told": dict(texts)} for suite, texts in machine.metadata.items() if texts
+    }
+    for one in machine.attachments:
+        path = PurePosixPath(machine.directory, one.place, PurePosixPath(one.path).name)
+        file = {"case": one.case, "pathname": str(path), "mime_type": one.mime_type}
+        told.setdefault(one.suite, {}).setdefault("attachments", []).append(file)
+    return told
 
 
 def _row(number: int, machine: str, row: CaseRow, job: str, told: Mapping[str, dict[str, Any]]) -> dict[str, Any]:

@@ -28,9 +28,12 @@ _LAB = {"LAVA_DEVICE_TYPE": "kvm", "LAVA_JOB_TAGS": "", "TARGET_TYPE": "debian",
 """What definitions ask a lab, old ones in the last two."""
 
 
-def suites(definitions: Sequence[TestDefinition]) -> dict[str, TestDefinition]:
-    """Return definitions by what results call them: their numbers, and their names without what no path should have."""
-    return {f"{number}_{slug(one.name)}": one for number, one in enumerate(definitions)}
+def suites(definitions: Sequence[TestDefinition], *, first: int = 0) -> dict[str, TestDefinition]:
+    """Return definitions by what results call them: their numbers, and their names without what no path should have.
+
+    :param first: the number of the first.
+    """
+    return {f"{number}_{slug(one.name)}": one for number, one in enumerate(definitions, first)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +54,12 @@ class TestShell:
     """More directories of programs for the PATH of the tests."""
     env: Mapping[str, str] = field(default_factory=dict)
     """More variables for the tests."""
+    home: str = ""
+    """The guest's directory for all of it; :data:`HOME` by default."""
+
+    @property
+    def _home(self) -> str:
+        return self.home or HOME
 
     def run(self, guest: Guest, recorder: Recorder) -> None:
         """Run all of them; *recorder* has what came of it, whichever way this ends.
@@ -60,38 +69,38 @@ class TestShell:
         :raise ConnectionLost: the machine is gone.
         """
         frames = Frames(recorder.hear_output, recorder.hear_signal)
-        path = f"{HOME}/bin:{DEFAULT_ENV['PATH']}"
+        path = f"{self._home}/bin:{DEFAULT_ENV['PATH']}"
         env = {
             "PATH": path,
-            "LAVA_RESULT_DIR": f"{HOME}/results",
+            "LAVA_RESULT_DIR": f"{self._home}/results",
             "LAVA_DEVICE_HOSTNAME": guest.name,
             **_LAB,
             **self.env,
         }
-        command = [f"{HOME}/runner", *self.definitions]
+        command = [f"{self._home}/runner", *self.definitions]
         try:
             self._deliver(guest)
             guest.run(command, env=env, timeout_s=self.timeout_s or None, tap=frames.take)
         except TestsRaised:
-            guest.query(f"kill -TERM $(cat {HOME}/pid) 2>/dev/null || :")
+            guest.query(f"kill -TERM $(cat {self._home}/pid) 2>/dev/null || :")
         finally:
             recorder.close()
 
     def _deliver(self, guest: Guest) -> None:
         """Put the definitions, their files and the helpers into the guest."""
-        guest.query(["rm", "-rf", HOME])  # on a host that is no machine of ours, those of the last time
-        guest.files.put(_PROGRAMS, HOME, None, None)
+        guest.query(["rm", "-rf", self._home])  # on a host that is no machine of ours, those of the last time
+        guest.files.put(_PROGRAMS, self._home, None, None)
         for directory in self.helpers:
-            guest.files.put(directory, f"{HOME}/bin", None, None)
+            guest.files.put(directory, f"{self._home}/bin", None, None)
         trees = " ".join(f"tests/{suite}" for suite in self.definitions)
         guest.query(
-            f"cd {HOME} && mkdir -p run results background attachments {trees} && "
+            f"cd {self._home} && mkdir -p run results background attachments {trees} && "
             "chmod 1777 results background attachments && chmod -R a+rx bin runner"
         )
         scripts = self.scratch / "lava"
         for suite, definition in self.definitions.items():
-            tree = f"{HOME}/tests/{suite}"
-            root = self.files or root_of(definition.path)
+            tree = f"{self._home}/tests/{suite}"
+            root = self.files or (None if definition.is_alone else root_of(definition.path))
             if root:
                 guest.put(root, tree, files=tree_files(root))
             else:
@@ -106,21 +115,22 @@ class TestShell:
             (scripts / "run" / suite / "run.sh").write_text(run_script(definition, suite=suite), encoding="utf-8")
             if install := install_script(definition, suite=suite):
                 (scripts / "run" / suite / "install.sh").write_text(install, encoding="utf-8")
-        guest.files.put(scripts / "run", f"{HOME}/run", None, None)
+        guest.files.put(scripts / "run", f"{self._home}/run", None, None)
 
 
-def attachments(guest: Guest, recorder: Recorder, out: Path, *, project: Path) -> list[Path]:
+def attachments(guest: Guest, recorder: Recorder, out: Path, *, project: Path, home: str = "") -> list[Path]:
     """Bring out the files that tests have attached, and return them; one that cannot be had is told of.
 
     :param out: the directory for results.
     :param project: the directory in which links are not ours to write through.
+    :param home: as :class:`TestShell` has it.
     """
     found: list[Path] = []
     for one in recorder.attachments:
         place = out / one.place
         try:
             make_directory(place, project=project)
-            found += guest.files.get(escape(f"{HOME}/attachments/{one.path}"), f"{place}/")
+            found += guest.files.get(escape(f"{home or HOME}/attachments/{one.path}"), f"{place}/")
         except (TestFailed, UsageError, OSError) as problem:
             text = f"cannot bring out what {one.suite} has attached: {problem}"
             events.emit(events.Note(machine=guest.name, text=text, level="warning"))

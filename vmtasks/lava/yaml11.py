@@ -11,6 +11,11 @@ import yaml
 from vmtasks.config.bounded import read_file
 from vmtasks.errors import UsageError
 
+MOST_VALUES = 100_000
+"""So many values may a document have, those of an alias counted each time that it is used: a few lines can make more
+than any memory holds.
+"""
+
 
 class _Loader(yaml.SafeLoader):
     """A safe loader that does not let the second of two equal keys win in silence."""
@@ -52,7 +57,24 @@ def parse(data: bytes, *, where: str) -> dict[str, Any]:
         raise UsageError(f"cannot read {where}: it is not valid YAML: {str(error).splitlines()[0]}") from error
     if not isinstance(value, dict):
         raise UsageError(f"cannot read {where}: it is no mapping of keys to values")
+    _count(value, where)
     return value
+
+
+def _count(value: object, where: str, so_far: int = 0, around: frozenset[int] = frozenset()) -> int:
+    """Count the values of a document, as often as they are used.
+
+    :raise UsageError: there are more than :data:`MOST_VALUES`, or there is no end of them.
+    """
+    if so_far > MOST_VALUES:
+        raise UsageError(f"cannot read {where}: it has more than {MOST_VALUES} values, with those of its aliases")
+    if isinstance(value, dict | list):
+        if id(value) in around:
+            raise UsageError(f"cannot read {where}: one of its collections contains itself")
+        inside = around | {id(value)}
+        for item in value.values() if isinstance(value, dict) else value:
+            so_far = _count(item, where, so_far, inside)
+    return so_far + 1
 
 
 def as_text(value: object) -> str:

@@ -76,6 +76,7 @@ def _over_role(request: MachineRequest, role: Role, flags: RecipeOptions) -> Mac
         request.options,
         memory_mib=flags.memory_mib or role.memory_mib or request.options.memory_mib,
         cpus=flags.cpus or role.cpus or request.options.cpus,
+        kernel=request.options.kernel or (role.kernel if isinstance(role.image, str) else ""),
         network=network(flags.network) or role.network or request.options.network,
     )
     return replace(request, options=options, purpose=f"{request.purpose}: {request.name}")

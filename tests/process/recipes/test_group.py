@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,7 +32,9 @@ from vmtasks import (
     use_provider,
 )
 from vmtasks.errors import HostError
+from vmtasks.providers.base import MachineRequest
 from vmtasks.run.options import RecipeOptions
+from vmtasks.testing import FakeProvider
 
 ROLES = roles(client="count = 2\n")
 
@@ -197,6 +200,33 @@ def test_one_that_is_not_essential_may_go() -> None:
         group.lost(group.members[1], GuestLost("client is gone"))
         assert group["server"].run("true").ok
         group.check()
+
+
+def test_a_role_may_be_called_host_and_then_the_hosts_side_is_not() -> None:
+    with boot_group({"host": "bookworm", "other": "bookworm"}) as group:
+        group.send("go", key="value")
+        assert group.wait("go") == {"_host": {"key": "value"}}
+
+
+def test_each_role_may_have_a_kernel_of_its_own_unless_a_flag_says_which(run: Run) -> None:
+    kernels: dict[str, str] = {}
+
+    class Seen(FakeProvider):
+        @contextmanager
+        def machine(self, request: MachineRequest) -> Iterator[Guest]:
+            kernels[request.name] = request.options.kernel
+            with super().machine(request) as guest:
+                yield guest
+
+    roles = {"rt": Role(image="bookworm", kernel="linux-image-rt-amd64"), "usual": Role(image="bookworm")}
+    with use_provider(Seen()):
+        with run.group(roles):
+            assert kernels == {"rt": "linux-image-rt-amd64", "usual": ""}
+        with boot_group(roles):
+            assert kernels == {"rt": "linux-image-rt-amd64", "usual": ""}
+        run.flags = RecipeOptions(kernel="x.deb")
+        with run.group(roles):
+            assert set(kernels.values()) == {"linux-image-rt-amd64", "", "x.deb"}
 
 
 def test_a_dry_run_prints_and_starts_nothing(tmp_path: Path) -> None:

@@ -1,0 +1,125 @@
+"""What stands here for what a job of LAVA names by its lab's words: images for device types and URLs, paths for URLs.
+
+It is a small file of TOML, ``lava.toml`` beside the job, or in the current directory::
+
+    [devices]
+    kvm = "bookworm"
+    [images]
+    "http://images.example.org/debian/" = "trixie"
+    [kernels]
+    "http://images.example.org/rt/vmlinuz" = "linux-image-rt-amd64"
+    [paths]
+    "https://git.example.org/tests.git" = "../tests"
+
+A URL fits a line if it is the same, or goes on below it; of several lines the longest counts.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from vmtasks.config import toml
+from vmtasks.errors import UsageError
+
+NAME = "lava.toml"
+_OTHER_MACHINE = re.compile(r"arm|aarch64|riscv|mips|ppc|powerpc|s390")
+"""Device types, and architectures, that say of themselves that they are none of ours."""
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LavaMapping:
+    """The file; without one, nothing stands for anything."""
+
+    devices: dict[str, str] = field(default_factory=dict, metadata={"says": "device types, and the images for them"})
+    images: dict[str, str] = field(default_factory=dict, metadata={"says": "URLs of images, and ours for them"})
+    kernels: dict[str, str] = field(default_factory=dict, metadata={"says": "URLs of kernels, and Debian packages"})
+    paths: dict[str, str] = field(default_factory=dict, metadata={"says": "URLs of tests, and where they are here"})
+    file: Path = field(default=Path(NAME), metadata={"key": None})
+
+    @classmethod
+    def load(cls, path: Path | None, *, job: Path) -> LavaMapping:
+        """Read a file; by default the one beside the job, or else that of the current directory, if any.
+
+        :raise UsageError: it cannot be read, or is none.
+        """
+        beside = job.parent / NAME
+        chosen = path or next((one for one in (beside, Path(NAME)) if one.exists()), None)
+        if chosen is None:
+            return cls(file=beside)
+        found = toml.load(cls, chosen)
+        for table in (found.devices, found.images):
+            for what, image in table.items():
+                if "://" in image or not image:
+                    raise UsageError(
+                        f"{chosen}: '{what}' cannot be '{image}': the machines of a group run on this host",
+                        hint="give the name of an image; `images.list` shows them",
+                    )
+        return cls(devices=found.devices, images=found.images, kernels=found.kernels, paths=found.paths, file=chosen)
+
+    def image(self, url: str, *, device: str, where: str) -> str:
+        """Return the image of ours for a machine: what stands for the URL of its image, or else for its device type.
+
+        :param where: what messages begin with: the file and the key.
+        :raise UsageError: nothing does.
+        """
+        if device not in self.devices and is_foreign(device):
+            raise UsageError(
+                f"{where}: device type '{device}' is of an architecture for which there is no image yet; "
+                f"{self._line('devices', device, 'bookworm')} would have an amd64 machine stand for it"
+            )
+        line = _longest(self.images, url) or (device if device in self.devices else "")
+        if not line:
+            raise UsageError(
+                f"{where}: no image of ours stands for {url}: {self._line('images', url, 'bookworm')} is missing, or "
+                f"{self._line('devices', device, 'bookworm')}"
+            )
+        return self.images.get(line) or self.devices[line]
+
+    def kernel(self, url: str, *, where: str) -> str:
+        """Return the Debian package, or the .deb file, with the kernel that stands for that of a URL.
+
+        :raise UsageError: none does.
+        """
+        if line := _longest(self.kernels, url):
+            name = self.kernels[line]
+            return str(self.file.parent / name) if name.endswith(".deb") else name
+        missing = self._line("kernels", url, "linux-image-cloud-amd64")
+        raise UsageError(f"{where}: no kernel stands for {url}: {missing} is missing")
+
+    def local(self, url: str, *, where: str) -> Path:
+        """Return the path that stands for a URL; one of this host stands for itself.
+
+        :raise UsageError: nothing does.
+        """
+        if line := _longest(self.paths, url):
+            rest = PurePosixPath(url.removeprefix(line).lstrip("/"))
+            if ".." in rest.parts:
+                raise UsageError(f"{where}: {url} leads out of what {self.file} has for it")
+            return self.file.parent / Path(self.paths[line]).expanduser() / rest
+        is_here = Path(url.removeprefix("file://"))
+        if url.startswith(("file:///", "/")) and is_here.exists():
+            return is_here
+        raise UsageError(
+            f"{where}: nothing here stands for {url}: {self._line('paths', url, 'PATH')} is missing",
+            hint="PATH is relative to that file; the line may also have the beginning of the URL alone",
+        )
+
+    def _line(self, table: str, key: str, value: str) -> str:
+        shown = key if _BARE_KEY.fullmatch(key) else json.dumps(key, ensure_ascii=False)
+        return f"the line `{shown} = {json.dumps(value)}` under [{table}] of {self.file}"
+
+
+def is_foreign(name: str) -> bool:
+    """Tell whether a device type or an architecture is one of which we have no machines."""
+    return bool(_OTHER_MACHINE.search(name.lower()))
+
+
+def _longest(table: Mapping[str, str], url: str) -> str:
+    """Return the longest key that is the URL, or above it; nothing if there is none."""
+    fits = (one for one in table if one and (url == one or url.startswith(f"{one.rstrip('/')}/")))
+    return max(fits, key=len, default="")
