@@ -19,17 +19,21 @@ from vmtasks.cache import snapshot
 from vmtasks.cache.snapshot import Snapshot, file_stamps
 from vmtasks.config.settings import HostSettings
 from vmtasks.deadline import Deadline
-from vmtasks.errors import BootError, ConnectionLost, GuestLost, HostError, StillRunning
+from vmtasks.errors import BootError, ConnectionLost, GuestLost, HostError, StillRunning, TestFailed
 from vmtasks.guest import Guest, Result
 from vmtasks.host import slots
 from vmtasks.host.accelerator import Choice
 from vmtasks.host.lease import leases
 from vmtasks.image.baked import BakedImage
 from vmtasks.machine import lifecycle
+from vmtasks.machine.alarm_watch import ConsoleAlarms
+from vmtasks.machine.alarms import Alarm
 from vmtasks.machine.launch import BootSource, LaunchConfig
 from vmtasks.machine.lifecycle import running
 from vmtasks.process.landlock import Reach
-from vmtasks.spec import Machine
+from vmtasks.providers.base import BootOptions, MachineRequest
+from vmtasks.providers.qemu.provider import started
+from vmtasks.spec import AlarmPolicy, Machine
 from vmtasks.ssh.connect import Address
 from vmtasks.ssh.session import Session
 from vmtasks.supervisor import watch
@@ -47,6 +51,11 @@ words=$(cat "$script")
 exec {fake} "$words" "$@"
 """
 QEMU_IMG = '#!/bin/sh\nfor overlay; do :; done\n: >"$overlay"\n'
+OOPS = """\
+[   57.658354][  T650] BUG: unable to handle page fault for address: ffff888058a67000\r
+[   57.659526][  T650] Oops: 000b [#3] SMP NOPTI\r
+[   57.659526][  T650] ---[ end trace 0000000000000000 ]---\r
+"""
 PANIC: Script = {"human-monitor-command": [["say", "Booting\nKernel panic - not syncing: no init\n"]]}
 
 Ended = Callable[..., bool]
@@ -62,6 +71,7 @@ class StandIn:
         client: SupervisorClient,
         address: Address,
         source: BootSource,
+        console_alarms: ConsoleAlarms,
         console_log: Path,
         ssh_command: Sequence[str],
         **_: object,
@@ -70,6 +80,7 @@ class StandIn:
         self.watch = session.watch
         self.client, self.address, self.source = client, address, source
         self.console_log, self.ssh_command = console_log, ssh_command
+        self._alarms = console_alarms
         self.ran: list[Sequence[str]] = []
         self.is_closed = False
 
@@ -79,6 +90,11 @@ class StandIn:
         if "poweroff" in command:
             os.kill(qemu_of(), signal.SIGTERM)
         return Result(machine=self.name, command="", exited=0, stdout="", stderr="", duration_s=0.0)
+
+    @property
+    def alarms(self) -> Sequence[Alarm]:
+        """Return what its kernel has reported."""
+        return self._alarms.found
 
     def close(self) -> None:
         """Note it."""
@@ -442,6 +458,55 @@ def test_process_that_is_killed_for_want_of_memory_is_told_and_the_machine_goes_
             guest.watch(deadline.within(0.1))
     said = "the kernel of guest says: Out of memory: Killed process 271 (cc1)"
     assert notes(heard) == [f"{said}; --memory-mib gives it more"]
+
+
+def alarms(heard: list[events.Event]) -> list[str]:
+    return [event.type for event in heard if isinstance(event, events.ConsoleAlarm)]
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_kernel_that_reports_an_oops_is_told_while_the_machine_goes_on(
+    host: Callable[..., None], machine: Machine, launch: LaunchConfig, heard: list[events.Event]
+) -> None:
+    host({"cont": [["say", OOPS]]})
+    with running(machine, launch) as guest:
+        guest.client.qmp("cont")
+        deadline = Deadline.after(LIMIT_S)
+        while not alarms(heard) and not deadline.passed:
+            guest.watch(deadline.within(0.1))
+        assert [alarm.type for alarm in guest.alarms] == ["oops"]
+    assert alarms(heard) == ["oops"]
+
+
+def oops_while_it_serves(policy: AlarmPolicy, machine: Machine, launch: LaunchConfig) -> None:
+    """Have a machine's kernel report an oops, and look no more before its end."""
+    request = MachineRequest(image="bookworm", options=BootOptions(alarms=policy))
+    with started(request, machine, launch, BootSource()) as guest:
+        assert isinstance(guest, StandIn)
+        guest.client.qmp("cont")
+
+
+@pytest.mark.parametrize(("policy", "told"), [("warn", ["oops"]), ("off", [])])
+@pytest.mark.usefixtures("stand_in")
+def test_oops_leaves_a_run_that_passes_passed(
+    policy: AlarmPolicy, told: list[str], host: Callable[..., None], machine: Machine, launch: LaunchConfig
+) -> None:
+    host({"cont": [["say", OOPS]]})
+    heard: list[events.Event] = []
+    with events.listening(heard.append):
+        oops_while_it_serves(policy, machine, launch)
+    assert alarms(heard) == told
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_oops_fails_a_run_where_that_is_asked_for(
+    host: Callable[..., None], machine: Machine, launch: LaunchConfig, heard: list[events.Event]
+) -> None:
+    host({"cont": [["say", OOPS]]})
+    with pytest.raises(TestFailed, match=r"the kernel of guest reports an error \(oops\)") as failed:
+        oops_while_it_serves("fail", machine, launch)
+    assert len(failed.value.details) == 3
+    assert alarms(heard) == ["oops"]
 
 
 @pytest.mark.usefixtures("stand_in")
