@@ -34,6 +34,18 @@ def ps(_: Context, on: str = "", json: bool = False) -> None:
     keeper = _keeper(on)
     columns, machines = _machines(keeper) if isinstance(keeper, Host) else _instances(keeper)
     print(tell(columns, machines, as_json=json))
+    if isinstance(keeper, Host) and not json:
+        _tell_availability(keeper)
+
+
+def _tell_availability(place: Host) -> None:
+    """Say whether a host takes new machines, unless it does and nobody has said so."""
+    from vmtasks.host import declared
+    from vmtasks.host.availability import EAGER
+
+    availability = place.call(declared.current)
+    if availability.state != EAGER or availability.by:
+        print(f"\n{availability}")
 
 
 def _machines(place: Host) -> Answer:

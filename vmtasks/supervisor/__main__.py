@@ -37,6 +37,7 @@ import sys
 import time
 from contextlib import ExitStack, suppress
 
+from vmtasks.host.availability import ALWAYS, Rules
 from vmtasks.host.flock import flock
 from vmtasks.host.slots import Claim, ClaimTooLargeError, Limits
 from vmtasks.qemu import migration
@@ -66,7 +67,8 @@ def supervise(plan: Plan, control: ControlChannel, stack: ExitStack) -> dict[str
 
     slot = plan.slot
     limits = Limits(machines=slot.machines, memory_mib=slot.memory_mib)
-    claim = stack.enter_context(Claim(slot.what, slot.claim_mib, limits, directory=slot.directory))
+    rules = Rules(*slot.rules) if slot.rules else ALWAYS
+    claim = stack.enter_context(Claim(slot.what, slot.claim_mib, limits, directory=slot.directory, rules=rules))
     claim.wait(lambda ahead: tell("waiting", ahead=[ticket._asdict() for ticket in ahead]), pause=control.wait)
     tell("admitted")
 

@@ -21,7 +21,7 @@ from vmtasks.config.settings import HostSettings
 from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError, ConnectionLost, GuestLost, HostError, StillRunning, TestFailed
 from vmtasks.guest import Guest, Result
-from vmtasks.host import slots
+from vmtasks.host import declared, slots
 from vmtasks.host.accelerator import Choice
 from vmtasks.host.lease import leases
 from vmtasks.image.baked import BakedImage
@@ -31,6 +31,7 @@ from vmtasks.machine.alarms import Alarm
 from vmtasks.machine.launch import BootSource, LaunchConfig
 from vmtasks.machine.lifecycle import running
 from vmtasks.process.landlock import Reach
+from vmtasks.process.user import user_name
 from vmtasks.providers.base import BootOptions, MachineRequest
 from vmtasks.providers.qemu.provider import started
 from vmtasks.spec import AlarmPolicy, Machine
@@ -284,11 +285,43 @@ def test_waiting_for_a_slot_is_told_again_and_again_and_a_change_only_once(
 
 def test_the_same_words_about_the_queue_are_told_once(heard: list[events.Event]) -> None:
     follows = watch.MachineWatch(None, "guest", Path())  # type: ignore[arg-type] - it hears nothing
-    one, other, last = ({"what": what, "user": "alice", "pid": 4711} for what in ("a", "b", "c"))
+    one, other, last = (
+        slots.Ticket(1, "waiting", "alice", 0, 4711, what, 64, 0.0)._asdict() for what in ("a", "b", "c")
+    )
     for ahead in ([one, other], [one, last], [one]):
         follows._handle({"event": "waiting", "ahead": ahead})
     begin = "waiting for a slot behind a of alice (pid 4711)"
     assert notes(heard) == [f"{begin}, and 1 more", begin]
+
+
+@pytest.mark.usefixtures("host", "stand_in")
+def test_a_host_that_takes_no_machines_is_waited_for_and_told_why(
+    machine: Machine, launch: LaunchConfig, heard: list[events.Event], tmp_path: Path
+) -> None:
+    queue = str(tmp_path / "queue")
+    declared.declare("none", reason="a new disk", directory=queue)
+
+    def open_once_it_is_told() -> None:
+        if notes(heard):
+            declared.take_back(directory=queue)
+
+    with running(machine, replace(launch, check=open_once_it_is_told)):
+        assert [ticket.state for ticket in slots.tickets(queue)] == ["running"]
+    assert notes(heard) == [f"waiting: the host takes no new machines (a new disk; {user_name()} has set that)"]
+
+
+@pytest.mark.usefixtures("host", "stand_in")
+def test_the_settings_of_the_host_are_the_rules_of_its_queue(
+    machine: Machine, launch: LaunchConfig, heard: list[events.Event], tmp_path: Path
+) -> None:
+    def open_once_it_is_told() -> None:
+        if notes(heard):
+            declared.declare("eager", directory=str(tmp_path / "queue"))
+
+    settings = replace(launch.settings, availability="none")
+    with running(machine, replace(launch, settings=settings, check=open_once_it_is_told)):
+        pass
+    assert notes(heard) == ["waiting: the host takes no new machines"]
 
 
 # --- a boot that does not go well ------------------------------------------------------------------------------

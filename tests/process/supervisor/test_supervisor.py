@@ -611,7 +611,8 @@ def test_qemu_has_no_privileges_where_the_kernel_lets_nobody_bound_them() -> Non
 
 
 TRAVELLERS = {
-    "host": ("flock", "program_files", "slots", "sparse"),
+    "config": ("hours",),
+    "host": ("availability", "flock", "program_files", "slots", "sparse"),
     "process": ("child", "landlock", "user"),
     "qemu": ("descriptors", "migration", "qmp"),
     "supervisor": ("__main__", "confined", "console", "control", "disks", "plan", "qemu_process"),
