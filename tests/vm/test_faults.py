@@ -132,6 +132,7 @@ def test_an_oops_that_a_machine_survives_is_told_and_fails_the_run_where_that_is
     ):
         guest.succeed("".join(f"echo '<1>{line}' >/dev/kmsg; " for line in OOPS))
         guest.succeed("echo BUG: a program prints this >/dev/console")
+        assert guest.console.expect(r"Oops: \w+ \[#3\][^$]*BUG: a program prints this", timeout_s=LIMIT_S)
     assert {alarm.type for alarm in heard} == {"oops"}
     assert (heard[0].machine, heard[0].message) == ("bookworm", OOPS[0])
     assert {line.partition("] ")[2] for alarm in heard for line in alarm.lines} >= set(OOPS)

@@ -40,6 +40,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "ps --json",
             "vm.times --last 5",
             "vm.gc",
+            "vm.console bookworm",
             "host.availability none --until 18:00",
             "help vmtasks.toml",
         ),

@@ -33,13 +33,14 @@ class ConsoleAlarms:
         self._scanner = AlarmScanner()
         self._heard_s = time.monotonic()
         self._busy = threading.Lock()
-        self.found: list[Alarm] = []
+        self.found: list[events.ConsoleAlarm] = []
         """Those that have been told."""
         self.secrets: Iterable[bytes] = ()
         """What has stars in its place."""
-        self._from_bytes = 0
+        self.from_bytes = 0
+        """Where in the log this machine's text begins."""
         with suppress(OSError):
-            self._from_bytes = console.stat().st_size
+            self.from_bytes = console.stat().st_size
 
     def look(self) -> None:
         """Tell of what has come since the last look; any thread may, and none waits for another."""
@@ -69,7 +70,7 @@ class ConsoleAlarms:
         with suppress(OSError):  # evidence, and not the run: as with what writes it
             if self._fd < 0:  # held open, because the log may go with the machine
                 self._fd = os.open(self._console, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-                os.lseek(self._fd, self._from_bytes, os.SEEK_SET)
+                os.lseek(self._fd, self.from_bytes, os.SEEK_SET)
             data = os.read(self._fd, most_bytes)
         now_s = time.monotonic()
         if data:
@@ -81,22 +82,15 @@ class ConsoleAlarms:
 
     def _tell(self, alarms: Iterable[Alarm]) -> None:
         for alarm in alarms:
-            told = Alarm(
+            told = events.ConsoleAlarm(
+                machine=self._machine,
                 type=alarm.type,
                 severity=alarm.severity,
-                lines=tuple(map(self._masked, alarm.lines)),
                 message=self._masked(alarm.message),
+                lines=tuple(map(self._masked, alarm.lines)),
             )
             self.found.append(told)
-            events.emit(
-                events.ConsoleAlarm(
-                    machine=self._machine,
-                    type=told.type,
-                    severity=told.severity,
-                    message=told.message,
-                    lines=told.lines,
-                )
-            )
+            events.emit(told)
 
     def _masked(self, line: str) -> str:
         return Mask(self.secrets).take(line.encode(errors="replace"), final=True).decode(errors="replace")
@@ -112,7 +106,7 @@ def following(machine: str, console: Path) -> Iterator[ConsoleAlarms]:
         alarms.close()
 
 
-def expect_none(machine: str, alarms: Iterable[Alarm]) -> None:
+def expect_none(machine: str, alarms: Iterable[Alarm | events.ConsoleAlarm]) -> None:
     """See that a machine's kernel has reported no error.
 
     :raise TestFailed: it has. What runs in a guest can cause it, so it is never its host's failure.

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vmtasks import events
 from vmtasks.guest import Guest
-from vmtasks.machine.alarms import Alarm
+from vmtasks.guest.console import GuestConsole
 
 if TYPE_CHECKING:
     from vmtasks.machine.alarm_watch import ConsoleAlarms
@@ -23,7 +24,8 @@ class QemuGuest(Guest):
     :param client: the line to its supervisor.
     :param source: what it was started from.
     :param directory: its own, on the host that runs it.
-    :param console_alarms: what its kernel has to say on the console.
+    :param console: its serial console.
+    :param console_alarms: what its kernel has to say there.
     :param checkpointer: saves it; None: nothing is known of its image, so that nothing could start from what is saved.
     """
 
@@ -35,6 +37,7 @@ class QemuGuest(Guest):
         source: BootSource,
         address: Address,
         directory: Path,
+        console: GuestConsole,
         console_alarms: ConsoleAlarms,
         checkpointer: Checkpointer | None = None,
         **of_any_guest: Any,  # noqa: ANN401 - Guest says what
@@ -47,9 +50,10 @@ class QemuGuest(Guest):
         self.address: Address = address
         self.directory = directory
         self.checkpointer = checkpointer
+        self._console = console
         self._alarms = console_alarms
 
     @property
-    def alarms(self) -> tuple[Alarm, ...]:
+    def alarms(self) -> tuple[events.ConsoleAlarm, ...]:
         """What its kernel has reported on the console until now; of a machine that has ended, all of it."""
         return tuple(self._alarms.found)

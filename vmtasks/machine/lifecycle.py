@@ -18,6 +18,7 @@ from vmtasks import events
 from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError, HostError
 from vmtasks.guest.announce import announce
+from vmtasks.guest.console import GuestConsole
 from vmtasks.guest.transfer_disk import TransferDisk
 from vmtasks.image.damage import condemn
 from vmtasks.machine.alarm_watch import ConsoleAlarms, following
@@ -128,6 +129,13 @@ def _boot_once(machine: Machine, launch: LaunchConfig, source: BootSource, attem
             client=client,
             source=source,
             directory=directory,
+            console=GuestConsole(
+                machine.name,
+                console,
+                watch=watch.watch,
+                type_in=partial(_type_in, client),
+                from_bytes=alarms.from_bytes,
+            ),
             console_alarms=alarms,
             checkpointer=_checkpointer(machine, form, client, launch, source),
             ssh_command=ssh_line(address),
@@ -273,6 +281,11 @@ def _runs(client: SupervisorClient) -> bool:
         return status in ("running", "shutdown", "guest-panicked")
     except BootError:
         return False
+
+
+def _type_in(client: SupervisorClient, data: bytes) -> int:
+    """Type on the console, and return how many bytes the guest has taken."""
+    return int(client.request(Deadline.after(ANSWER_LIMIT_S), do="type", text=data.decode("latin-1")))
 
 
 def _moved_bytes(client: SupervisorClient) -> int:

@@ -111,7 +111,7 @@ def discard(path: str, control: ControlChannel) -> None:
 def write_lease(fd: int, plan: Plan, **more: object) -> None:
     """Write down whose machine this is; the lock on the file tells whether it still lives."""
     pids = {"supervisor_pid": os.getpid(), "pid_namespace": os.readlink("/proc/self/ns/pid")}
-    lease = {**plan.owner._asdict(), **pids, "since_s": time.time(), "argv": plan.argv, **more}
+    lease = {**plan.owner._asdict(), **pids, "console": plan.console, "since_s": time.time(), "argv": plan.argv, **more}
     content = json.dumps(lease, indent=1).encode()
     os.pwrite(fd, content, 0)
     os.ftruncate(fd, len(content))

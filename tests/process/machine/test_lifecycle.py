@@ -11,23 +11,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from invoke.context import Context
 
 from tests.fake_qemu import FILES, Script, command
 from tests.keys import make_keys
 from vmtasks import events
 from vmtasks.cache import snapshot
 from vmtasks.cache.snapshot import Snapshot, file_stamps
+from vmtasks.cli import vm
 from vmtasks.config.settings import HostSettings
 from vmtasks.deadline import Deadline
-from vmtasks.errors import BootError, ConnectionLost, GuestLost, HostError, StillRunning, TestFailed
+from vmtasks.errors import BootError, ConnectionLost, GuestLost, HostError, StillRunning, TestFailed, UsageError
 from vmtasks.guest import Guest, Result
+from vmtasks.guest.console import GuestConsole
 from vmtasks.host import declared, slots
 from vmtasks.host.accelerator import Choice
 from vmtasks.host.lease import leases
 from vmtasks.image.baked import BakedImage
 from vmtasks.machine import lifecycle
 from vmtasks.machine.alarm_watch import ConsoleAlarms
-from vmtasks.machine.alarms import Alarm
 from vmtasks.machine.launch import BootSource, LaunchConfig
 from vmtasks.machine.lifecycle import running
 from vmtasks.process.landlock import Reach
@@ -72,6 +74,7 @@ class StandIn:
         client: SupervisorClient,
         address: Address,
         source: BootSource,
+        console: GuestConsole,
         console_alarms: ConsoleAlarms,
         console_log: Path,
         ssh_command: Sequence[str],
@@ -81,7 +84,7 @@ class StandIn:
         self.watch = session.watch
         self.client, self.address, self.source = client, address, source
         self.console_log, self.ssh_command = console_log, ssh_command
-        self._alarms = console_alarms
+        self.console, self._alarms = console, console_alarms
         self.ran: list[Sequence[str]] = []
         self.is_closed = False
 
@@ -93,7 +96,7 @@ class StandIn:
         return Result(machine=self.name, command="", exited=0, stdout="", stderr="", duration_s=0.0)
 
     @property
-    def alarms(self) -> Sequence[Alarm]:
+    def alarms(self) -> Sequence[events.ConsoleAlarm]:
         """Return what its kernel has reported."""
         return self._alarms.found
 
@@ -109,6 +112,10 @@ def lease() -> dict[str, Any]:
 
 def qemu_of() -> int:
     return int(lease()["qemu_pid"])
+
+
+def lives(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
 
 
 @pytest.fixture
@@ -491,6 +498,30 @@ def test_process_that_is_killed_for_want_of_memory_is_told_and_the_machine_goes_
             guest.watch(deadline.within(0.1))
     said = "the kernel of guest says: Out of memory: Killed process 271 (cc1)"
     assert notes(heard) == [f"{said}; --memory-mib gives it more"]
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_console_is_read_and_typed_on_and_shown_to_its_user(
+    host: Callable[..., None], machine: Machine, launch: LaunchConfig, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    host({"cont": [["say", "\x1b[1mBooting\x1b[0m\r\ndebian login: "]]})
+    with running(machine, launch) as guest:
+        guest.client.qmp("cont")
+        assert guest.console.expect("login: ", timeout_s=LIMIT_S)
+        guest.console.send("root")
+        qemu_pid = qemu_of()
+        # It ends once somebody looks on.
+        monkeypatch.setattr(vm.time, "sleep", lambda _: os.kill(qemu_pid, signal.SIGTERM) if lives(qemu_pid) else None)
+        vm.console(Context(), "guest")
+        assert not [found for found in leases() if found.alive]
+    assert capsys.readouterr().out == "Booting\ndebian login: "
+
+
+def test_console_of_a_machine_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VMTASKS_CACHE", str(tmp_path))
+    with pytest.raises(UsageError, match="no machine 'guest' of yours runs on this host"):
+        vm.console(Context(), "guest")
 
 
 def alarms(heard: list[events.Event]) -> list[str]:
