@@ -52,11 +52,13 @@ class GuestConsole:
     @property
     def transcript(self) -> str:
         """All that has been printed until now, with the line ends of a terminal."""
-        with suppress(OSError), self._log.open("rb") as file:  # not there yet, or gone with the machine
-            file.seek(self._read_bytes)
-            data = file.read()
-            self._read_bytes += len(data)
-            self._text += self._decoder.decode(data)
+        with suppress(OSError):  # not there yet, or gone with the machine
+            if self._log.is_file():  # a terminal or a pipe is somebody else's to read
+                with self._log.open("rb") as file:
+                    file.seek(self._read_bytes)
+                    data = file.read()
+                self._read_bytes += len(data)
+                self._text += self._decoder.decode(data)
         return self._text
 
     def expect(self, pattern: str | re.Pattern[str], *, timeout_s: float = 60.0) -> re.Match[str]:

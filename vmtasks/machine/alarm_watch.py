@@ -23,7 +23,7 @@ class ConsoleAlarms:
     """Follows the log of a machine's console, from where it ends now, and tells of each alarm in it.
 
     :param machine: the machine's name.
-    :param console: the log, which need not be there yet.
+    :param console: the log, which need not be there yet; a terminal or a pipe is somebody else's to read.
     """
 
     def __init__(self, machine: str, console: Path) -> None:
@@ -69,6 +69,8 @@ class ConsoleAlarms:
         data = b""
         with suppress(OSError):  # evidence, and not the run: as with what writes it
             if self._fd < 0:  # held open, because the log may go with the machine
+                if not self._console.is_file():
+                    return False
                 self._fd = os.open(self._console, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
                 os.lseek(self._fd, self.from_bytes, os.SEEK_SET)
             data = os.read(self._fd, most_bytes)

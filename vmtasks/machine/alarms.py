@@ -77,7 +77,7 @@ _END = re.compile(r"---\[ end (?:trace|Kernel panic)")
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[ -/]*[0-~])")
 _BREAK = re.compile(rb"[\r\n]+")
 _WORTH_A_LOOK = re.compile(
-    rb"panic - not|BUG|LOCKUP|INFO: |f memory|nable to|\[#|WARNING|_WARN_ON|UBSAN|\(initramfs\)|grub(?: rescue)?>"
+    rb"panic - not|\bBUG|LOCKUP|INFO: |f memory|nable to|\[#|WARNING|_WARN_ON|UBSAN|\(initramfs\)|grub(?: rescue)?>"
 )
 """One search for a whole piece of text: nearly none of it is about anything."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from invoke.context import Context
 
-from vmtasks.cli import host, vm
+from vmtasks.cli import checks, host, vm
 from vmtasks.errors import HostError, UsageError
 from vmtasks.host import slots
 
@@ -47,6 +47,8 @@ def test_it_is_set_shown_and_taken_back(capsys: pytest.CaptureFixture[str]) -> N
     assert "the host takes no new machines until " in capsys.readouterr().out
     vm.ps(Context())
     assert capsys.readouterr().out.splitlines()[-1].startswith("the host takes no new machines until ")
+    (says,) = (one.says for one in checks._slots() if one.level == "limited")
+    assert says.startswith("the host takes no new machines until ")
     host.availability(Context(), "show", json=True)
     told = json.loads(capsys.readouterr().out)
     assert (told["state"], told["reason"]) == ("none", "a new disk")

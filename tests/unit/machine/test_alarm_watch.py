@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -107,6 +108,19 @@ def test_a_listener_that_looks_is_not_waited_for(console: Path) -> None:
         alarms.look()
     assert looked.is_set()
     alarms.close()
+
+
+def test_a_pipe_in_its_place_is_its_readers(tmp_path: Path, heard: list[events.Event]) -> None:
+    os.mkfifo(tmp_path / "log")
+    reader = os.open(tmp_path / "log", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with following("m", tmp_path / "log") as alarms:
+            (tmp_path / "log").write_text(OOPS)
+            alarms.look()
+        assert os.read(reader, 1000).decode() == OOPS
+    finally:
+        os.close(reader)
+    assert heard == []
 
 
 def test_a_directory_in_its_place_is_no_traceback(tmp_path: Path, heard: list[events.Event]) -> None:

@@ -17,8 +17,8 @@ from vmtasks.cache.snapshot import Snapshot
 from vmtasks.cache.snapshots import find
 from vmtasks.config.settings import HostSettings
 from vmtasks.errors import HostError
-from vmtasks.host.local import LOCAL_HOST, Host
 from vmtasks.host.availability import ALWAYS, Availability
+from vmtasks.host.local import LOCAL_HOST, Host
 from vmtasks.host.slots import Limits, Ticket
 from vmtasks.remote import payload, watchdog
 from vmtasks.remote.agent import named
