@@ -17,6 +17,7 @@ from typing import Literal
 
 Stream = Literal["stdout", "stderr"]
 Level = Literal["info", "warning"]
+Severity = Literal["error", "warning"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +100,19 @@ class MachineStarted(Event):
     """Where it runs, as ``--on`` has it; ``local`` is this host."""
     attempt: int = 1
     console: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsoleAlarm(Event):
+    """A guest's kernel has reported on the console that something is wrong with it."""
+
+    type: str
+    """``panic``, ``oops``, ``lockdep``, …: see ``machine.alarms``."""
+    severity: Severity
+    message: str
+    """The line that gave the alarm, without its time stamp."""
+    lines: tuple[str, ...]
+    """That line, and what followed, as the console has it; before a prompt, what came before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,8 @@ from typing import Literal, Protocol
 Accelerator = Literal["kvm", "tcg"]
 Architecture = Literal["amd64", "i386"]
 Network = Literal["user", "restricted", "none"]
+AlarmPolicy = Literal["warn", "fail", "off"]
+"""What becomes of a run when a guest's kernel reports an error on the console."""
 Start = Literal["cold", "clone", "fork"]
 """How a machine starts: from its disk, from a template of its image, from a checkpoint of another machine."""
 Hardware = Literal["lean", "pc"]

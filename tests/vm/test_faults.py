@@ -7,7 +7,9 @@ import resource
 import signal
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -113,6 +115,27 @@ def test_a_command_that_eats_all_memory_is_killed_and_nothing_else(tmp_path: Pat
         guest.succeed(["true"])
     assert "the kernel of bookworm says: Out of memory: Killed process" in notes[-1]
     assert "(tail); --memory-mib gives it more" in notes[-1]
+
+
+OOPS = ("BUG: unable to handle page fault for address: ffff888058a67000", "Oops: 000b [#3] SMP NOPTI")
+
+
+@pytest.mark.parametrize("policy", ["warn", "fail"])
+def test_an_oops_that_a_machine_survives_is_told_and_fails_the_run_where_that_is_asked_for(
+    policy: Literal["warn", "fail"], tmp_path: Path
+) -> None:
+    heard: list[events.ConsoleAlarm] = []
+    with (
+        events.listening(lambda event: heard.append(event) if isinstance(event, events.ConsoleAlarm) else None),
+        pytest.raises(TestFailed, match=r"reports an error \(oops\)") if policy == "fail" else nullcontext(),
+        boot("bookworm", log_dir=tmp_path, alarms=policy) as guest,
+    ):
+        guest.succeed("".join(f"echo '<1>{line}' >/dev/kmsg; " for line in OOPS))
+        guest.succeed("echo BUG: a program prints this >/dev/console")
+        assert guest.console.expect(r"Oops: \w+ \[#3\][^$]*BUG: a program prints this", timeout_s=LIMIT_S)
+    assert {alarm.type for alarm in heard} == {"oops"}
+    assert (heard[0].machine, heard[0].message) == ("bookworm", OOPS[0])
+    assert {line.partition("] ")[2] for alarm in heard for line in alarm.lines} >= set(OOPS)
 
 
 def test_a_full_disk_in_the_guest_fails_the_test_and_so_it_does_where_we_write_ourselves(

@@ -12,12 +12,13 @@ from typing import Literal
 
 from vmtasks.bootstrap import PACKAGES, missing_packages, needed_packages
 from vmtasks.cache import snapshots
-from vmtasks.config.here import task_line
+from vmtasks.config.here import page, task_line
 from vmtasks.config.paths import cache_dir, nearest
 from vmtasks.config.settings import HostSettings
 from vmtasks.errors import HostError, UsageError
-from vmtasks.host import capacity, slots
+from vmtasks.host import capacity, declared, slots
 from vmtasks.host.accelerator import PROGRAMS, choose
+from vmtasks.host.availability import EAGER, rules_of
 from vmtasks.image import mirror, pockets
 from vmtasks.image.baked import BakedImage, all_baked, find_baked
 from vmtasks.image.damage import look
@@ -165,6 +166,9 @@ def _slots() -> Iterator[Finding]:
     yield Finding(
         level="good", says=f"{machines} machines may run at once, with {memory_mib} MiB together; {running} do now"
     )
+    available = declared.current(rules_of(settings))
+    if available.state != EAGER:
+        yield Finding(level="limited", says=str(available), remedy=f"see {page('hosts')}")
 
 
 def _mirrors() -> Iterator[Finding]:

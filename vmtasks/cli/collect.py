@@ -19,7 +19,7 @@ from vmtasks.cli import recipes
 from vmtasks.errors import UsageError
 from vmtasks.process.stdout import end_with_reader
 
-GROUPS = ("images", "vm")
+GROUPS = ("images", "vm", "host")
 """Modules whose tasks have their name before them: ``images.list``."""
 ALONE = ("init", "run", "config", "doctor", "setup", "pages")
 _NEEDED = ("invoke", "fabric", "paramiko", "rich")

@@ -34,7 +34,16 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "images.check",
             "images.prune",
         ),
-        "This host": ("doctor", "setup --yes", "ps --json", "vm.times --last 5", "vm.gc", "help vmtasks.toml"),
+        "This host": (
+            "doctor",
+            "setup --yes",
+            "ps --json",
+            "vm.times --last 5",
+            "vm.gc",
+            "vm.console bookworm",
+            "host.availability none --until 18:00",
+            "help vmtasks.toml",
+        ),
     }
 )
 """A line for each task, by group: what follows ``vmtasks``."""

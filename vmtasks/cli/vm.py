@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     Answer = tuple[Sequence[Column], Sequence[Mapping[str, object]]]
 
+_FOLLOW_S = 0.2
 _ON = "where: USER@HOST, ec2 or ec2:REGION; this host by default"
 
 
@@ -34,6 +35,18 @@ def ps(_: Context, on: str = "", json: bool = False) -> None:
     keeper = _keeper(on)
     columns, machines = _machines(keeper) if isinstance(keeper, Host) else _instances(keeper)
     print(tell(columns, machines, as_json=json))
+    if isinstance(keeper, Host) and not json:
+        _tell_availability(keeper)
+
+
+def _tell_availability(place: Host) -> None:
+    """Say whether a host takes new machines, unless it does and nobody has said so."""
+    from vmtasks.host import declared
+    from vmtasks.host.availability import EAGER
+
+    availability = place.call(declared.current)
+    if availability.state != EAGER or availability.by:
+        print(f"\n{availability}")
 
 
 def _machines(place: Host) -> Answer:
@@ -181,6 +194,60 @@ def _left(place: Host) -> Iterator[Path]:
         yield from map(Path, place.call(slots.sweep))
     except slots.SlotsUnavailableError as problem:
         raise HostError(str(problem)) from problem
+
+
+@task(help={"name": "the machine's name, as its lines of output have it, or its supervisor's pid (vm.ps)"})
+def console(_: Context, name: str) -> None:
+    """Show what a running machine of yours prints on its console, from its boot on, until Ctrl-C."""
+    from functools import partial
+
+    from vmtasks.errors import HostError
+    from vmtasks.guest.console import follow
+    from vmtasks.process.signals import interrupt_on_signals
+    from vmtasks.report.sanitize import sanitized
+
+    directory, log = _console_of(name)
+
+    def show(text: str) -> None:
+        sys.stdout.write(sanitized(text.replace("\r\n", "\n").replace("\r", "")))
+        sys.stdout.flush()
+
+    try:
+        with interrupt_on_signals():
+            follow(log, partial(_lives, directory), show, partial(time.sleep, _FOLLOW_S))
+    except OSError as problem:
+        raise HostError(f"cannot read the console of {name}, {log}: {problem.strerror}") from problem
+
+
+def _lives(directory: Path) -> bool:
+    from vmtasks.host.lease import leases
+
+    return any(lease.directory == directory and lease.alive for lease in leases())
+
+
+def _console_of(name: str) -> tuple[Path, Path]:
+    """Return a machine's directory, and the log of its console.
+
+    :raise UsageError: there is no such machine, or more than one.
+    """
+    from vmtasks.config.here import task_line
+    from vmtasks.errors import UsageError, did_you_mean
+    from vmtasks.host.lease import leases
+
+    alive = [lease for lease in leases() if lease.alive]
+    found = [one for one in alive if name in {one.info.get("name"), str(one.info.get("supervisor_pid"))}]
+    if not found:
+        known = [str(one.info.get("name")) for one in alive]
+        hint = did_you_mean(
+            name, known, otherwise=f"{task_line('vm.ps')} lists all machines; yours have a console here"
+        )
+        raise UsageError(f"no machine '{name[:60]}' of yours runs on this host", hint=hint)
+    if len(found) > 1:
+        pids = ", ".join(f"{one.info.get('supervisor_pid')} ({one.info.get('what')})" for one in found)
+        raise UsageError(f"there are {len(found)} machines '{name}': give one's pid: {pids}")
+    if not (log := found[0].info.get("console")):
+        raise UsageError(f"the console of {name} is with whoever asked for it, on another host")
+    return found[0].directory, Path(log)
 
 
 @task(

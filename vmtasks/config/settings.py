@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from vmtasks.config import toml
+from vmtasks.config import hours, toml
 from vmtasks.config.paths import _xdg
 from vmtasks.errors import UsageError
 
@@ -38,6 +38,20 @@ class HostSettings:
     memory_mib: int | None = field(
         default=None,
         metadata={"says": "memory of all machines in MiB", "at_least": 1, "env": "VMTASKS_SLOTS_MEMORY_MIB"},
+    )
+    availability: Literal["eager", "reluctant", "none"] = field(
+        default="eager", metadata={"says": "whether new machines are taken", "env": "VMTASKS_AVAILABILITY"}
+    )
+    eager_hours: str = field(default="", metadata={"says": "hours of the week", "env": "VMTASKS_EAGER_HOURS"})
+    eager_load: float | None = field(
+        default=None, metadata={"says": "the most load average", "at_least": 0, "env": "VMTASKS_EAGER_LOAD"}
+    )
+    eager_users: int | None = field(
+        default=None,
+        metadata={"says": "how many others may be logged in", "at_least": 0, "env": "VMTASKS_EAGER_USERS"},
+    )
+    availability_otherwise: Literal["reluctant", "none"] = field(
+        default="none", metadata={"says": "whether machines are taken else", "env": "VMTASKS_AVAILABILITY_OTHERWISE"}
     )
     accel: Accel = field(default="auto", metadata={"says": "accelerator", "env": "VMTASKS_ACCEL"})
     mirror: str = field(default="", metadata={"says": "URL of a Debian mirror", "env": "VMTASKS_MIRROR"})
@@ -129,6 +143,10 @@ class HostSettings:
         if settings.snapshots_share > 1:
             message = f"snapshots_share (VMTASKS_SNAPSHOTS_SHARE) must be at most 1, not {settings.snapshots_share:g}"
             raise UsageError(f"{message}: it is the share of the free disk for templates and checkpoints")
+        try:
+            hours.spans(settings.eager_hours)
+        except ValueError as problem:
+            raise UsageError(f"eager_hours (VMTASKS_EAGER_HOURS): {problem}") from problem
         return settings
 
     @staticmethod

@@ -18,7 +18,8 @@ from vmtasks.group.group import Group
 from vmtasks.group.network import switched
 from vmtasks.group.roles import GroupMember, Role, as_roles, expand, members_of
 from vmtasks.host import capacity
-from vmtasks.host.slots import Claim, ClaimTooLargeError, Limits, SlotsUnavailableError, Ticket
+from vmtasks.host.availability import rules_of
+from vmtasks.host.slots import Claim, ClaimTooLargeError, Limits, SlotsUnavailableError, Ticket, waiting_for
 from vmtasks.process.cleanup import remove_at_exit
 from vmtasks.process.threads import parallel
 from vmtasks.providers.base import BootOptions, MachineRequest
@@ -189,7 +190,7 @@ def _slots(ready: Mapping[GroupMember, tuple[Machine, LaunchConfig, BootSource]]
     limits = Limits(machines=settings.machines or usual.machines, memory_mib=settings.memory_mib or usual.memory_mib)
     try:
         with (
-            Claim(*asked[0], limits, beside=asked[1:]) as claim,
+            Claim(*asked[0], limits, beside=asked[1:], rules=rules_of(settings)) as claim,
             tempfile.TemporaryDirectory(prefix="vmtasks-", dir=socket_dir()) as directory,
         ):
             remove_at_exit(Path(directory))
@@ -201,10 +202,7 @@ def _slots(ready: Mapping[GroupMember, tuple[Machine, LaunchConfig, BootSource]]
 
 
 def _tell_who_is_ahead(ahead: Sequence[Ticket]) -> None:
-    first, *others = ahead
-    more = f", and {len(others)} more" if others else ""
-    text = f"the group waits for its slots behind {first.purpose} of {first.user} (pid {first.pid}){more}"
-    events.emit(events.Note(text=text))
+    events.emit(events.Note(text=f"the group is waiting{waiting_for(ahead)}"))
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from vmtasks.errors import (
 from vmtasks.guest import units
 from vmtasks.guest.allowance import Allowance
 from vmtasks.guest.commands import GuestCommands, WaitOptions
+from vmtasks.guest.console import HasConsole
 from vmtasks.guest.tar_commands import quoted_glob
 from vmtasks.guest.transfer import LIMIT_S, Transfer
 from vmtasks.guest.transfer_disk import TransferDisk
@@ -39,7 +40,7 @@ _SIGN_OF_LIFE_S = 5.0
 """A guest that runs nothing for that long counts as down, until it proves otherwise."""
 
 
-class Guest(GuestCommands):
+class Guest(GuestCommands, HasConsole):
     """A machine that answers, and everything that one can do with it.
 
     :param session: the connection to it.

@@ -19,7 +19,8 @@ from vmtasks.typed_json import SECONDS
 
 _SHAPE = {
     "name?": str, "image?": str, "user?": str, "what?": str, "since_s?": SECONDS,
-    "supervisor_pid?": (int, None), "caller_pid?": (int, None), "qemu_pid?": (int, None), "ports?": {"*": int},
+    "supervisor_pid?": (int, None), "caller_pid?": (int, None), "qemu_pid?": (int, None),
+    "ports?": {"*": int}, "console?": (str, None),
 }  # fmt: skip
 
 _UNBORN_S = 60.0

@@ -5,6 +5,9 @@ and the claim keeps it locked with flock(2). The kernel drops that lock whicheve
 ticket that no process has locked is dead and counts for nothing: there is no daemon, and no state to go stale.
 A lock on the directory itself makes looking and taking one step.
 
+A host can take no new machines for a time (:mod:`vmtasks.host.availability`): claims are withheld then. Whatever is
+withheld is in nobody's way, since not all go by the same settings, and has its place in the queue again afterwards.
+
 A claim is admitted once every earlier one has been and the limits leave room for it. None overtakes another, so
 that many small machines never starve a large one. A claim for several machines has a ticket for each; it takes them in
 one step, and all of them become slots in one step: no two claims ever hold a part of what they need and wait for each
@@ -32,6 +35,8 @@ from collections import namedtuple
 from contextlib import contextmanager, suppress
 
 from vmtasks import typed_json
+from vmtasks.host import availability
+from vmtasks.host.availability import ALWAYS, NONE
 from vmtasks.process.user import user_name
 
 TYPE_CHECKING = False
@@ -39,7 +44,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Self
 
-WAITING, RUNNING = "waiting", "running"
+    from vmtasks.host.availability import Availability, Rules
+
+WAITING, WITHHELD, RUNNING = "waiting", "withheld", "running"
 """Where a live claim stands."""
 
 POLL_S = 0.2
@@ -51,7 +58,7 @@ _PATIENCE_S = 10.0
 _NAME = re.compile(r"[0-9]{12}")
 _CONTENT_BYTES = 4096
 _LETTERS = 120
-_SHAPE = {"state": {WAITING, RUNNING}, "user": str, "pid": int, "what": str, "memory_mib": int}
+_SHAPE = {"state": {WAITING, WITHHELD, RUNNING}, "user": str, "pid": int, "what": str, "memory_mib": int}
 _OPEN_SAFELY = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _OPEN_TO_ALL = 0o1777
 _NOT_OURS = {errno.EACCES, errno.ELOOP, errno.ENOENT, errno.ENXIO}
@@ -74,7 +81,7 @@ class Ticket(namedtuple("Ticket", ("seq", "state", "user", "uid", "pid", "purpos
     if TYPE_CHECKING:
         seq: int
         state: str
-        """:data:`WAITING` or :data:`RUNNING`."""
+        """:data:`WAITING`, :data:`WITHHELD` or :data:`RUNNING`."""
         user: str
         """The name that the claimant gives; *uid* is what the kernel reports."""
         uid: int
@@ -173,6 +180,7 @@ class Claim:
     :param limits: what the host can bear. Every claim goes by its own.
     :param directory: where the queue is, if not in :func:`default_directory`.
     :param beside: the same two of further machines, which get their slots together with this one.
+    :param rules: when the host takes new machines, as far as nobody has declared that by hand.
     :raise ClaimTooLargeError: the memory is more than *limits* will ever leave.
     :raise SlotsUnavailableError: the queue cannot be used.
     """
@@ -185,6 +193,7 @@ class Claim:
         *,
         directory: str | None = None,
         beside: Sequence[tuple[str, int]] = (),
+        rules: Rules = ALWAYS,
     ) -> None:
         machines = [(purpose, memory_mib), *beside]
         self.memory_mib = sum(size_mib for _, size_mib in machines)
@@ -196,6 +205,8 @@ class Claim:
                 "(memory_mib in /etc/vmtasks/config.toml, or VMTASKS_SLOTS_MEMORY_MIB)"
             )
         self.limits = limits
+        self._rules = rules
+        self._state = WAITING
         common = {"user": user_name(), "pid": os.getpid()}
         self._abouts = [{**common, "what": _plain(one), "memory_mib": size_mib} for one, size_mib in machines]
         self._ahead: tuple[Ticket, ...] = ()
@@ -280,18 +291,56 @@ class Claim:
         for name, ticket in _scan(self._queue):
             if ticket is None:
                 _remove(name, self._queue)
-            elif ticket.seq < min(self._tickets):
+            # Those behind us may run already, if we were withheld.
+            elif ticket.seq not in self._tickets and (
+                ticket.state == RUNNING or (ticket.state == WAITING and ticket.seq < min(self._tickets))
+            ):
                 ahead.append(ticket)
-        if self.limits.admit(self.memory_mib, ahead, len(self._tickets)):
-            self._write(RUNNING)
+        running = sum(ticket.state == RUNNING for ticket in ahead)
+        host = availability.now(self._queue, self._rules, machines=running)
+        if host.state == NONE:
+            self._enter(WITHHELD)
+            ahead = [_as_ticket(host)]
+        elif self.limits.admit(self.memory_mib, ahead, len(self._tickets)):
+            self._enter(RUNNING)
             ahead = []
+        else:
+            self._enter(WAITING)
         self._ahead = tuple(ahead)
 
+    def _enter(self, state: str) -> None:
+        if state != self._state:
+            self._write(state)
+
     def _write(self, state: str) -> None:
+        self._state = state
         for ticket, about in zip(self._tickets.values(), self._abouts, strict=True):
             content = json.dumps({"state": state, **about}).encode()
             os.pwrite(ticket, content, 0)
             os.ftruncate(ticket, len(content))
+
+
+def make_queue(path: str) -> None:
+    """Make the directory of a queue, if it is not there.
+
+    :raise SlotsUnavailableError: it cannot be made, or is no directory.
+    """
+    with _explained(path):
+        os.close(_open_queue(path))
+
+
+def waiting_for(ahead: Sequence[Ticket]) -> str:
+    """Say what is in the way of a claim: what comes behind "waiting"."""
+    first, *others = ahead
+    if first.state == WITHHELD:
+        return f": {first.purpose}"
+    more = f", and {len(others)} more" if others else ""
+    return f" for a slot behind {first.purpose} of {first.user} (pid {first.pid}){more}"
+
+
+def _as_ticket(host: Availability) -> Ticket:
+    """Return what the host has to say as if it were a claim ahead of all others."""
+    return Ticket(0, WITHHELD, host.by, 0, 0, str(host), 0, host.since_s)
 
 
 def _name(seq: int) -> str:

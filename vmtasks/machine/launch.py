@@ -52,6 +52,8 @@ class LaunchConfig:
     """The queue in which it waits for its slot; None: the host's. A group with slots for all has one of its own."""
     check: Callable[[], None] = lambda: None
     """Called while the machine starts, and in each wait for its QEMU; raises when nothing needs it any more."""
+    hears_alarms: bool = True
+    """Whether its console is watched for what its kernel says when something is wrong."""
     has_transfer_disk: bool = True
     """Whether files may travel on a disk of their own; it is one more that the guest sees."""
     first_look_s: float = 0.0

@@ -18,8 +18,10 @@ from vmtasks import events
 from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError, HostError
 from vmtasks.guest.announce import announce
+from vmtasks.guest.console import GuestConsole
 from vmtasks.guest.transfer_disk import TransferDisk
 from vmtasks.image.damage import condemn
+from vmtasks.machine.alarm_watch import ConsoleAlarms, following
 from vmtasks.machine.checkpoint import Checkpointer, fingerprint, machine_as_data
 from vmtasks.machine.identity import CloneIdentity
 from vmtasks.machine.instance import QemuGuest
@@ -104,26 +106,37 @@ def _boot_once(machine: Machine, launch: LaunchConfig, source: BootSource, attem
     plan = plan_of(machine, form, launch, source, identity, directory=directory, console=console, qemu_log=qemu_log)
     supervisor_log = launch.log_dir / f"{machine.name}-supervisor.log" if launch.log_dir else Path(os.devnull)
     with (
+        following(machine.name, console if launch.hears_alarms else Path(os.devnull)) as alarms,
         supervised(plan, log=supervisor_log, place=launch.place) as client,
         _one_log(launch.console, client, attempt, shlex.join(plan.argv)),
     ):
-        watch = MachineWatch(client, machine.name, console, launch.check)
+        watch = MachineWatch(client, machine.name, console, partial(_look_around, alarms, launch))
         port = _wait_until_started(watch, machine, launch, source)
         address = Address(port=port, access=launch.access)
         connection = _first_connection(address, machine, launch, identity, watch)
         if launch.access.known_hosts is None:
             address = replace(address, access=pin_host_key(launch.access, connection, directory / "known_hosts"))
+        session = Session(
+            machine.name,
+            connection,
+            lambda deadline: connect(address, deadline, watch.watch),
+            watch.watch,
+            host_is_well=lambda: launch.place.is_local and _runs(client),  # elsewhere, it may be the way there
+        )
+        alarms.secrets = session.secrets
         guest = QemuGuest(
-            Session(
-                machine.name,
-                connection,
-                lambda deadline: connect(address, deadline, watch.watch),
-                watch.watch,
-                host_is_well=lambda: launch.place.is_local and _runs(client),  # elsewhere, it may be the way there
-            ),
+            session,
             client=client,
             source=source,
             directory=directory,
+            console=GuestConsole(
+                machine.name,
+                console,
+                watch=watch.watch,
+                type_in=partial(_type_in, client),
+                from_bytes=alarms.from_bytes,
+            ),
+            console_alarms=alarms,
             checkpointer=_checkpointer(machine, form, client, launch, source),
             ssh_command=ssh_line(address),
             address=address,
@@ -156,6 +169,11 @@ def _boot_once(machine: Machine, launch: LaunchConfig, source: BootSource, attem
                 # What ends badly, or because it is interrupted, does not wait for a guest to power off.
                 power_off = went_well and not machine.ephemeral
                 end_machine(guest, client, launch.persistent_disk if power_off else None, listens=watch.listens)
+
+
+def _look_around(alarms: ConsoleAlarms, launch: LaunchConfig) -> None:
+    alarms.look()
+    launch.check()
 
 
 def _wait_until_started(watch: MachineWatch, machine: Machine, launch: LaunchConfig, source: BootSource) -> int:
@@ -267,6 +285,11 @@ def _runs(client: SupervisorClient) -> bool:
         return status in ("running", "shutdown", "guest-panicked")
     except BootError:
         return False
+
+
+def _type_in(client: SupervisorClient, data: bytes) -> int:
+    """Type on the console, and return how many bytes the guest has taken."""
+    return int(client.request(Deadline.after(ANSWER_LIMIT_S), do="type", text=data.decode("latin-1")))
 
 
 def _moved_bytes(client: SupervisorClient) -> int:

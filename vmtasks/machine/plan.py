@@ -7,6 +7,7 @@ import socket
 from pathlib import Path
 
 from vmtasks.host import capacity
+from vmtasks.host.availability import rules_of
 from vmtasks.machine.identity import CloneIdentity
 from vmtasks.machine.launch import BootSource, LaunchConfig, copies_of, lock_files_of
 from vmtasks.machine.reach import reach_of
@@ -75,5 +76,7 @@ def _slot(machine: Machine, launch: LaunchConfig) -> SlotRequest:
         purpose=launch.purpose
         if launch.place.is_local
         else f"{launch.purpose}, of {user_name()} at {socket.gethostname()}",
+        # Those of a group have been waited for by then.
+        rules=() if launch.queue else tuple(rules_of(settings)),
         directory=str(launch.queue) if launch.queue else None,
     )

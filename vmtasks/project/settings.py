@@ -10,7 +10,7 @@ from typing import Literal
 
 from vmtasks.config.paths import is_at
 from vmtasks.project.release import PATTERNS
-from vmtasks.spec import Network
+from vmtasks.spec import AlarmPolicy, Network
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +54,9 @@ class MachineSettings:
     )
     network: Network | None = field(
         default=None, metadata={"says": "what the machine reaches", "env": "VMTASKS_NETWORK"}
+    )
+    alarms: AlarmPolicy = field(
+        default="warn", metadata={"says": "what an error of its kernel does to the run", "env": "VMTASKS_ALARMS"}
     )
     on: str = field(default="", metadata={"says": "where the machine runs", "env": "VMTASKS_ON"})
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from vmtasks import events
-from vmtasks.spec import Checkpoint, Network
+from vmtasks.spec import AlarmPolicy, Checkpoint, Network
 
 if TYPE_CHECKING:
     from vmtasks.guest import Guest
@@ -29,6 +29,8 @@ class BootOptions:
     memory_mib: int | None = None
     cpus: int | None = None
     network: Network | None = None
+    alarms: AlarmPolicy = "warn"
+    """What becomes of it when its kernel reports an error on the console."""
     accel: Literal["auto", "kvm", "tcg"] | None = None
     attempts: int | None = None
     cold: bool = False

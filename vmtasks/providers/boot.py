@@ -15,7 +15,7 @@ from vmtasks.guest import Guest
 from vmtasks.providers.base import BootOptions, MachineRequest, Provider
 from vmtasks.providers.preparation import Preparation
 from vmtasks.providers.preparation import prepare as do_prepare
-from vmtasks.spec import LOCAL, Checkpoint, Network
+from vmtasks.spec import LOCAL, AlarmPolicy, Checkpoint, Network
 
 
 @contextmanager
@@ -28,6 +28,7 @@ def boot(
     memory_mib: int | None = None,
     cpus: int | None = None,
     network: Network | None = None,
+    alarms: AlarmPolicy = "warn",
     accel: Literal["auto", "kvm", "tcg"] | None = None,
     attempts: int | None = None,
     cold: bool = False,
@@ -47,6 +48,8 @@ def boot(
     :param image: the name of an image, or what ``guest.checkpoint`` returned.
     :param name: what to call the machine; the image's name by default.
     :param on: where it is to run: see docs/providers.md; by default as the host's settings have it.
+    :param alarms: what becomes of the block when the guest's kernel reports an error on the console: ``warn`` tells of
+        it, ``fail`` raises :class:`vmtasks.TestFailed` at the end as well, and ``off`` does not look.
     :param kernel: another kernel than the image's: the name of a Debian package such as ``linux-image-rt-amd64``, or a
         .deb file; the image with it is baked once.
     :param cold: boot from the disk, whatever templates there are.
@@ -68,6 +71,7 @@ def boot(
         memory_mib=memory_mib,
         cpus=cpus,
         network=network,
+        alarms=alarms,
         accel=accel,
         attempts=attempts,
         cold=cold,
@@ -95,6 +99,9 @@ def machine(request: MachineRequest) -> Iterator[Guest]:
         request.purpose or f"a machine from {request.image if isinstance(request.image, str) else request.image.name}"
     )
     with provider_of(on).machine(replace(request, purpose=purpose)) as guest:
+        if request.options.alarms == "fail" and guest.console_log is None:
+            text = 'alarms = "fail" counts for nothing here: no console of this machine is known'
+            events.emit(events.Note(machine=guest.name, text=text, level="warning"))
         yield guest
 
 

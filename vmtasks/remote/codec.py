@@ -11,6 +11,7 @@ from vmtasks.cache.entry import CacheEntry
 from vmtasks.cache.snapshot import Snapshot
 from vmtasks.config.settings import HostSettings
 from vmtasks.host.accelerator import Choice
+from vmtasks.host.availability import Availability, Rules
 from vmtasks.host.lease import Lease
 from vmtasks.host.local import LOCAL_HOST, Host
 from vmtasks.host.slots import Limits, Ticket
@@ -20,7 +21,21 @@ from vmtasks.spec import DirectKernel, Machine, Ram
 
 _KINDS = {
     kind.__name__: kind
-    for kind in (BakedImage, Choice, DirectKernel, Snapshot, HostSettings, Lease, Limits, Machine, Ram, Reach, Ticket)
+    for kind in (
+        Availability,
+        BakedImage,
+        Choice,
+        DirectKernel,
+        Snapshot,
+        HostSettings,
+        Lease,
+        Limits,
+        Machine,
+        Ram,
+        Reach,
+        Rules,
+        Ticket,
+    )
 }
 
 

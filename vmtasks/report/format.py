@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vmtasks.events import CaseEnded, CaseStarted, MachineStarted, PhaseEnded, PhaseStarted, Progress
+from vmtasks.events import CaseEnded, CaseStarted, ConsoleAlarm, MachineStarted, PhaseEnded, PhaseStarted, Progress
 from vmtasks.report.sanitize import one_line
 from vmtasks.spec import LOCAL
 
 _MIB = 1024 * 1024
+TOLD_BY_A_NOTE = "oom"
+"""The type of alarm that a note tells of, with what helps."""
 
 
 def duration(seconds: float) -> str:
@@ -59,6 +61,11 @@ def findings(event: CaseEnded) -> str:
     """Write what a test case measured, and what it had to say."""
     found = one_line(" ".join(filter(None, (event.measurement, event.units)))) if event.measurement else ""
     return "".join(f": {text}" for text in (found, one_line(event.message)) if text)
+
+
+def complaint(event: ConsoleAlarm) -> str:
+    """Say what a guest's kernel has reported."""
+    return f"its kernel reports ({event.type}): {one_line(event.message)}"
 
 
 def ready(event: MachineStarted) -> str:

@@ -178,6 +178,7 @@ class Run(ArtifactStore):
             memory_mib=flags.memory_mib or (project.machine.memory_mib if project else None),
             cpus=flags.cpus or (project.machine.cpus if project else None),
             network=network(flags.network) or (project.machine.network if project else None),
+            alarms=project.machine.alarms if project else "warn",
             accel=accelerator(flags.accel),
             attempts=flags.attempts,
             cold=flags.cold,

@@ -37,6 +37,7 @@ import sys
 import time
 from contextlib import ExitStack, suppress
 
+from vmtasks.host.availability import ALWAYS, Rules
 from vmtasks.host.flock import flock
 from vmtasks.host.slots import Claim, ClaimTooLargeError, Limits
 from vmtasks.qemu import migration
@@ -66,7 +67,8 @@ def supervise(plan: Plan, control: ControlChannel, stack: ExitStack) -> dict[str
 
     slot = plan.slot
     limits = Limits(machines=slot.machines, memory_mib=slot.memory_mib)
-    claim = stack.enter_context(Claim(slot.purpose, slot.claim_mib, limits, directory=slot.directory))
+    rules = Rules(*slot.rules) if slot.rules else ALWAYS
+    claim = stack.enter_context(Claim(slot.purpose, slot.claim_mib, limits, directory=slot.directory, rules=rules))
     claim.wait(lambda ahead: emit("waiting", ahead=[ticket._asdict() for ticket in ahead]), pause=control.wait)
     emit("admitted")
 
@@ -109,7 +111,7 @@ def discard(path: str, control: ControlChannel) -> None:
 def write_lease(fd: int, plan: Plan, **more: object) -> None:
     """Write down whose machine this is; the lock on the file tells whether it still lives."""
     pids = {"supervisor_pid": os.getpid(), "pid_namespace": os.readlink("/proc/self/ns/pid")}
-    lease = {**plan.owner._asdict(), **pids, "since_s": time.time(), "argv": plan.argv, **more}
+    lease = {**plan.owner._asdict(), **pids, "console": plan.console, "since_s": time.time(), "argv": plan.argv, **more}
     content = json.dumps(lease, indent=1).encode()
     os.pwrite(fd, content, 0)
     os.ftruncate(fd, len(content))

@@ -80,6 +80,13 @@ class Console:
                 # Once: a guest that prints it without end must not fill the caller's memory.
                 self._signs.pop(sign)(found[0].decode(errors="replace"))
 
+    def type_in(self, data: bytes) -> int:
+        """Type on the console; return how many bytes the guest has room for."""
+        try:
+            return self.line.send(data)
+        except BlockingIOError:
+            return 0
+
     def tail(self) -> str:
         """Return the end of the guest's output."""
         return self._tail.decode(errors="replace")

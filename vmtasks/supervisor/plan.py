@@ -51,6 +51,8 @@ class SlotRequest(NamedTuple):
     claim_mib: int
     purpose: str
     """What it is for, in the words that others read while they wait."""
+    rules: tuple[str, ...] = ()
+    """When the host takes machines: what :class:`vmtasks.host.availability.Rules` has."""
     directory: str | None = None
     """The queue's; None: the host's own."""
 

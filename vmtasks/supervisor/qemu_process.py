@@ -134,6 +134,8 @@ class QemuProcess:
             for path in request["hold"]:  # its disk lies over the saved one from now on
                 flock(path, fcntl.LOCK_SH | fcntl.LOCK_NB)
             return downtime_s
+        if request["do"] == "type":
+            return self.console.type_in(request["text"].encode("latin-1"))
         return self.qmp.execute(request["execute"], request.get("arguments"), timeout_s=CONTROL_LIMIT_S)
 
     def emit_events(self) -> None:

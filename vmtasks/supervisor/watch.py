@@ -13,6 +13,7 @@ from vmtasks import events
 from vmtasks.config.here import page, task_line
 from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError, ConnectionLost, GuestLost, HostError, VmtasksError
+from vmtasks.host.slots import Ticket, waiting_for
 from vmtasks.process.tail import last_lines, lines_of
 from vmtasks.process.threads import check_interrupted
 from vmtasks.supervisor.client import SupervisorClient
@@ -145,10 +146,8 @@ class MachineWatch:
         events.emit(waited)
 
     def _tell_queue(self, ahead: list[dict[str, Any]]) -> None:
-        """Say behind whom we wait, unless the words are the same as before: the others ahead may have changed."""
-        first = ahead[0]
-        text = f"waiting for a slot behind {first['purpose']} of {first['user']} (pid {first['pid']})"
-        text += f", and {len(ahead) - 1} more" if len(ahead) > 1 else ""
+        """Say what we wait for, unless the words are the same as before: the others ahead may have changed."""
+        text = f"waiting{waiting_for([Ticket(**one) for one in ahead])}"
         if text != self._queued:
             self._queued = text
             events.emit(events.Note(machine=self._machine, text=text))

@@ -17,8 +17,9 @@ import vmtasks
 import vmtasks.host
 import vmtasks.process
 from tests.process.supervised import Lines
-from vmtasks import typed_json
-from vmtasks.host import slots
+from vmtasks import config, typed_json
+from vmtasks.config import hours
+from vmtasks.host import availability, declared, slots
 from vmtasks.process import user
 
 LIMIT_S = 30.0
@@ -122,7 +123,7 @@ def shared() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="vmtasks-slots-") as name:
         shared = Path(name)
         shared.chmod(0o1777)
-        for module in (vmtasks, vmtasks.host, slots, vmtasks.process, user, typed_json):
+        for module in (vmtasks, vmtasks.host, slots, availability, config, hours, vmtasks.process, user, typed_json):
             source = Path(module.__file__)
             copy = shared / source.relative_to(Path(vmtasks.__file__).parents[1])
             copy.parent.mkdir(parents=True, exist_ok=True)
@@ -164,7 +165,7 @@ def test_module_rides_alone_and_light(shared: Path) -> None:
     probe.write_text("from vmtasks.host import slots; import sys; print(*sys.modules)")
     loaded = subprocess.run(python(shared, "probe.py"), check=True, capture_output=True, text=True).stdout.split()
     ours = {"vmtasks", "vmtasks.host", "vmtasks.host.slots", "vmtasks.process", "vmtasks.process.user"}
-    ours |= {"vmtasks.typed_json"}
+    ours |= {"vmtasks.typed_json", "vmtasks.host.availability", "vmtasks.config", "vmtasks.config.hours"}
     assert {name for name in loaded if name.startswith("vmtasks")} == ours
     assert not {"typing", "pathlib", "subprocess", "socket", "logging", "threading"} & set(loaded)
 
@@ -303,6 +304,45 @@ def test_waiter_leaves_when_its_caller_is_gone(start: Start, shared: Path) -> No
     waiter.close()
     assert waiter.process.returncode == 1
     assert [ticket.purpose for ticket in slots.tickets(str(shared / "queue"))] == ["holder"]
+
+
+def test_a_host_that_takes_none_keeps_all_waiting_until_it_does_again(start: Start, shared: Path) -> None:
+    queue = str(shared / "queue")
+    holder = start("holder", machines=2)
+    assert holder.says() == ["admitted"]
+    declared.declare("none", directory=queue)
+    says = str(declared.current(availability.ALWAYS, directory=queue))
+    waiters = [start("waiter", machines=2), start("another", machines=2)]
+    for waiter in waiters:
+        assert waiter.says() == ["waiting", f"{says} 0 withheld"]
+    assert [ticket.state for ticket in slots.tickets(queue)] == ["running", "withheld", "withheld"]
+    waiters[0].kill()
+    declared.take_back(directory=queue)
+    assert waiters[1].says() == ["admitted"]
+    assert {ticket.purpose: ticket.state for ticket in slots.tickets(queue)} == {"holder": "running", "another": "running"}
+
+
+@pytest.mark.parametrize("state", ["eager", "reluctant"])
+def test_a_host_that_is_reluctant_serves(start: Start, shared: Path, state: str) -> None:
+    declared.declare(state, directory=str(shared / "queue"))
+    assert start("claim").says() == ["admitted"]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can act as another user")
+def test_what_one_user_has_set_another_cannot_change_and_root_can(shared: Path) -> None:
+    queue = str(shared / "queue")
+    declared.declare("none", directory=queue)
+    os.seteuid(NOBODY)
+    try:
+        for change in (lambda: declared.declare("eager", directory=queue), lambda: declared.take_back(directory=queue)):
+            with pytest.raises(slots.SlotsUnavailableError, match="root has set it: only they and root can change it"):
+                change()
+        assert declared.current(availability.ALWAYS, directory=queue).state == "none"
+    finally:
+        os.seteuid(0)
+    os.chown(shared / "queue" / availability.FILE, NOBODY, NOBODY)
+    declared.declare("eager", directory=queue)
+    assert [path.name for path in Path(queue).iterdir()] == [availability.FILE]  # nothing of what was refused
 
 
 def test_stampede_never_has_more_than_the_limit_run(shared: Path) -> None:

@@ -11,25 +11,32 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from invoke.context import Context
 
 from tests.fake_qemu import FILES, Script, command
 from tests.keys import make_keys
 from vmtasks import events
 from vmtasks.cache import snapshot
 from vmtasks.cache.snapshot import Snapshot, file_stamps
+from vmtasks.cli import vm
 from vmtasks.config.settings import HostSettings
 from vmtasks.deadline import Deadline
-from vmtasks.errors import BootError, ConnectionLost, GuestLost, HostError, ShutdownTimedOut
+from vmtasks.errors import BootError, ConnectionLost, GuestLost, HostError, ShutdownTimedOut, TestFailed, UsageError
 from vmtasks.guest import Guest, Result
-from vmtasks.host import slots
+from vmtasks.guest.console import GuestConsole
+from vmtasks.host import declared, slots
 from vmtasks.host.accelerator import Choice
 from vmtasks.host.lease import leases
 from vmtasks.image.baked import BakedImage
 from vmtasks.machine import lifecycle
+from vmtasks.machine.alarm_watch import ConsoleAlarms
 from vmtasks.machine.launch import BootSource, LaunchConfig
 from vmtasks.machine.lifecycle import running
 from vmtasks.process.landlock import Reach
-from vmtasks.spec import Machine
+from vmtasks.process.user import user_name
+from vmtasks.providers.base import BootOptions, MachineRequest
+from vmtasks.providers.qemu.provider import started
+from vmtasks.spec import AlarmPolicy, Machine
 from vmtasks.ssh.connect import Address
 from vmtasks.ssh.session import Session
 from vmtasks.supervisor import watch
@@ -47,6 +54,11 @@ words=$(cat "$script")
 exec {fake} "$words" "$@"
 """
 QEMU_IMG = '#!/bin/sh\nfor overlay; do :; done\n: >"$overlay"\n'
+OOPS = """\
+[   57.658354][  T650] BUG: unable to handle page fault for address: ffff888058a67000\r
+[   57.659526][  T650] Oops: 000b [#3] SMP NOPTI\r
+[   57.659526][  T650] ---[ end trace 0000000000000000 ]---\r
+"""
 PANIC: Script = {"human-monitor-command": [["say", "Booting\nKernel panic - not syncing: no init\n"]]}
 
 Ended = Callable[..., bool]
@@ -62,6 +74,8 @@ class StandIn:
         client: SupervisorClient,
         address: Address,
         source: BootSource,
+        console: GuestConsole,
+        console_alarms: ConsoleAlarms,
         console_log: Path,
         ssh_command: Sequence[str],
         **_: object,
@@ -70,6 +84,7 @@ class StandIn:
         self.watch = session.watch
         self.client, self.address, self.source = client, address, source
         self.console_log, self.ssh_command = console_log, ssh_command
+        self.console, self._alarms = console, console_alarms
         self.ran: list[Sequence[str]] = []
         self.is_closed = False
 
@@ -79,6 +94,11 @@ class StandIn:
         if "poweroff" in command:
             os.kill(qemu_of(), signal.SIGTERM)
         return Result(machine=self.name, command="", exited=0, stdout="", stderr="", duration_s=0.0)
+
+    @property
+    def alarms(self) -> Sequence[events.ConsoleAlarm]:
+        """Return what its kernel has reported."""
+        return self._alarms.found
 
     def close(self) -> None:
         """Note it."""
@@ -92,6 +112,10 @@ def lease() -> dict[str, Any]:
 
 def qemu_of() -> int:
     return int(lease()["qemu_pid"])
+
+
+def lives(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
 
 
 @pytest.fixture
@@ -268,11 +292,43 @@ def test_waiting_for_a_slot_is_told_again_and_again_and_a_change_only_once(
 
 def test_the_same_words_about_the_queue_are_told_once(heard: list[events.Event]) -> None:
     follows = watch.MachineWatch(None, "guest", Path())  # type: ignore[arg-type] - it hears nothing
-    one, other, last = ({"purpose": purpose, "user": "alice", "pid": 4711} for purpose in ("a", "b", "c"))
+    one, other, last = (
+        slots.Ticket(1, "waiting", "alice", 0, 4711, purpose, 64, 0.0)._asdict() for purpose in ("a", "b", "c")
+    )
     for ahead in ([one, other], [one, last], [one]):
         follows._handle({"event": "waiting", "ahead": ahead})
     begin = "waiting for a slot behind a of alice (pid 4711)"
     assert notes(heard) == [f"{begin}, and 1 more", begin]
+
+
+@pytest.mark.usefixtures("host", "stand_in")
+def test_a_host_that_takes_no_machines_is_waited_for_and_told_why(
+    machine: Machine, launch: LaunchConfig, heard: list[events.Event], tmp_path: Path
+) -> None:
+    queue = str(tmp_path / "queue")
+    declared.declare("none", reason="a new disk", directory=queue)
+
+    def open_once_it_is_told() -> None:
+        if notes(heard):
+            declared.take_back(directory=queue)
+
+    with running(machine, replace(launch, check=open_once_it_is_told)):
+        assert [ticket.state for ticket in slots.tickets(queue)] == ["running"]
+    assert notes(heard) == [f"waiting: the host takes no new machines (a new disk; {user_name()} has set that)"]
+
+
+@pytest.mark.usefixtures("host", "stand_in")
+def test_the_settings_of_the_host_are_the_rules_of_its_queue(
+    machine: Machine, launch: LaunchConfig, heard: list[events.Event], tmp_path: Path
+) -> None:
+    def open_once_it_is_told() -> None:
+        if notes(heard):
+            declared.declare("eager", directory=str(tmp_path / "queue"))
+
+    settings = replace(launch.settings, availability="none")
+    with running(machine, replace(launch, settings=settings, check=open_once_it_is_told)):
+        pass
+    assert notes(heard) == ["waiting: the host takes no new machines"]
 
 
 # --- a boot that does not go well ------------------------------------------------------------------------------
@@ -442,6 +498,79 @@ def test_process_that_is_killed_for_want_of_memory_is_told_and_the_machine_goes_
             guest.watch(deadline.within(0.1))
     text = "the kernel of guest says: Out of memory: Killed process 271 (cc1)"
     assert notes(heard) == [f"{text}; --memory-mib gives it more"]
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_console_is_read_and_typed_on_and_shown_to_its_user(
+    host: Callable[..., None], machine: Machine, launch: LaunchConfig, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    host({"cont": [["say", "\x1b[1mBooting\x1b[0m\r\ndebian login: "]]})
+    with running(machine, launch) as guest:
+        guest.client.qmp("cont")
+        assert guest.console.expect("login: ", timeout_s=LIMIT_S)
+        guest.console.send("root")
+        qemu_pid = qemu_of()
+        # It ends once somebody looks on.
+        monkeypatch.setattr(vm.time, "sleep", lambda _: os.kill(qemu_pid, signal.SIGTERM) if lives(qemu_pid) else None)
+        vm.console(Context(), "guest")
+        assert not [found for found in leases() if found.alive]
+    assert capsys.readouterr().out == "Booting\ndebian login: "
+
+
+def test_console_of_a_machine_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VMTASKS_CACHE", str(tmp_path))
+    with pytest.raises(UsageError, match="no machine 'guest' of yours runs on this host"):
+        vm.console(Context(), "guest")
+
+
+def alarms(heard: list[events.Event]) -> list[str]:
+    return [event.type for event in heard if isinstance(event, events.ConsoleAlarm)]
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_kernel_that_reports_an_oops_is_told_while_the_machine_goes_on(
+    host: Callable[..., None], machine: Machine, launch: LaunchConfig, heard: list[events.Event]
+) -> None:
+    host({"cont": [["say", OOPS]]})
+    with running(machine, launch) as guest:
+        guest.client.qmp("cont")
+        deadline = Deadline.after(LIMIT_S)
+        while not alarms(heard) and not deadline.passed:
+            guest.watch(deadline.within(0.1))
+        assert [alarm.type for alarm in guest.alarms] == ["oops"]
+    assert alarms(heard) == ["oops"]
+
+
+def oops_while_it_serves(policy: AlarmPolicy, machine: Machine, launch: LaunchConfig) -> None:
+    """Have a machine's kernel report an oops, and look no more before its end."""
+    request = MachineRequest(image="bookworm", options=BootOptions(alarms=policy))
+    with started(request, machine, launch, BootSource()) as guest:
+        assert isinstance(guest, StandIn)
+        guest.client.qmp("cont")
+
+
+@pytest.mark.parametrize(("policy", "told"), [("warn", ["oops"]), ("off", [])])
+@pytest.mark.usefixtures("stand_in")
+def test_oops_leaves_a_run_that_passes_passed(
+    policy: AlarmPolicy, told: list[str], host: Callable[..., None], machine: Machine, launch: LaunchConfig
+) -> None:
+    host({"cont": [["say", OOPS]]})
+    heard: list[events.Event] = []
+    with events.listening(heard.append):
+        oops_while_it_serves(policy, machine, launch)
+    assert alarms(heard) == told
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_oops_fails_a_run_where_that_is_asked_for(
+    host: Callable[..., None], machine: Machine, launch: LaunchConfig, heard: list[events.Event]
+) -> None:
+    host({"cont": [["say", OOPS]]})
+    with pytest.raises(TestFailed, match=r"the kernel of guest reports an error \(oops\)") as failed:
+        oops_while_it_serves("fail", machine, launch)
+    assert len(failed.value.details) == 3
+    assert alarms(heard) == ["oops"]
 
 
 @pytest.mark.usefixtures("stand_in")

@@ -549,6 +549,19 @@ def test_panic_in_two_pieces_is_found_at_every_cut(tmp_path: Path, cut: int) -> 
         console.close()
 
 
+def test_what_is_typed_reaches_the_guest_as_far_as_it_reads(tmp_path: Path) -> None:
+    guest, line = socket.socketpair()
+    with guest, line:
+        console = Console(line, str(tmp_path / "console.log"), lambda _: None)
+        assert console.type_in(b"root\r") == 5
+        assert guest.recv(10) == b"root\r"
+        while console.type_in(b"x" * 65536):
+            pass  # until there is no room
+        guest.recv(1 << 20)
+        assert console.type_in(b"x")
+        console.close()
+
+
 def test_console_that_cannot_be_logged_is_still_watched() -> None:
     told: list[str] = []
     guest, line = socket.socketpair()
@@ -613,7 +626,8 @@ def test_qemu_has_no_privileges_where_the_kernel_lets_nobody_bound_them() -> Non
 
 
 TRAVELLERS = {
-    "host": ("flock", "program_files", "slots", "sparse"),
+    "config": ("hours",),
+    "host": ("availability", "flock", "program_files", "slots", "sparse"),
     "process": ("child", "landlock", "user"),
     "qemu": ("descriptors", "migration", "qmp"),
     "supervisor": ("__main__", "confined", "console", "control", "disks", "plan", "qemu_process"),

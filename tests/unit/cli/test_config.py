@@ -51,7 +51,7 @@ def test_people_read_values_as_they_would_write_them(capsys: pytest.CaptureFixtu
     assert [line.split() for line in lines if line.startswith("commands.timeout_s")] == [
         ["commands.timeout_s", "default", "3600"]
     ]
-    assert "build.source         default    " in "\n".join(lines)
+    assert [line.split() for line in lines if line.startswith("build.source")] == [["build.source", "default", "false"]]
 
 
 def test_lint_finds_no_fault_in_what_is_right(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,7 @@ from vmtasks.cache.snapshot import Snapshot
 from vmtasks.cache.snapshots import find
 from vmtasks.config.settings import HostSettings
 from vmtasks.errors import HostError
+from vmtasks.host.availability import ALWAYS, Availability
 from vmtasks.host.local import LOCAL_HOST, Host
 from vmtasks.host.slots import Limits, Ticket
 from vmtasks.remote import payload, watchdog
@@ -43,6 +44,8 @@ BOOT = DirectKernel(kernel=Path("/i/vmlinuz"), initrd=Path("/i/initrd"), command
         HostSettings(machines=3, accel="kvm"),
         Limits(machines=2, memory_mib=512),
         Ticket(1, "running", "me", 0, 7, "a test", 100, 1.0),
+        Availability("none", "a new disk", None, "me", 1.0),
+        ALWAYS,
         Snapshot(directory=Path("/f"), metadata={"kind": "template", "stands_on": ["/a"]}),
     ],
 )

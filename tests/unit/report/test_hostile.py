@@ -41,6 +41,7 @@ EVENTS = (
         case=NASTY, outcome="passed", duration_s=1, message=NASTY, definition=NASTY, measurement=NASTY, units=NASTY
     ),
     e.Note(machine="m", text=NASTY, level="warning"),
+    e.ConsoleAlarm(machine="m", type="oops", severity="error", message=NASTY, lines=(NASTY,)),
     e.RunEnded(outcome="host", message=NASTY, details=(NASTY,), hint=NASTY, console=(NASTY,)),
 )
 

@@ -109,3 +109,13 @@ def test_any_text_makes_valid_xml() -> None:
     assert error is not None
     assert error.text is not None
     assert error.text.endswith("]]>&<\"'\U0001f389")
+
+
+def test_what_kernels_report_is_the_suites_whatever_became_of_the_run() -> None:
+    alarm = e.ConsoleAlarm(
+        machine="m", type="oops", severity="error", message="BUG: x", lines=("[  1.0] BUG: x\x1b[2J\x00", "[  1.1] RIP")
+    )
+    suite = suite_of(STARTED, case("smoke", "passed"), alarm, e.RunEnded(outcome="passed", at_s=2.0))
+    assert suite.get("failures") == suite.get("errors") == "0"
+    assert suite.findtext("system-err") == "m: its kernel reports (oops): BUG: x\n[  1.0] BUG: x\u2400\n[  1.1] RIP"
+    assert [child.tag for child in suite] == ["testcase", "system-err"]

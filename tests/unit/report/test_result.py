@@ -111,6 +111,7 @@ def test_a_whole_run() -> None:
                 "console": "/runs/1/console.log",
             }
         ],
+        "alarms": [],
         "cases": [
             {
                 "case": "smoke",
@@ -304,3 +305,29 @@ def test_the_cases_of_a_definition_are_written_once_a_second() -> None:
     heard = [STARTED, case, e.CaseEnded(case="b", outcome="passed", duration_s=1, at_s=AT_S + 0.6)]
     assert [record.hear(event) for event in heard] == [True, False, True]
     assert record.hear(e.CaseEnded(case="a", definition="0_x", outcome="passed", duration_s=1, at_s=AT_S + 2))
+
+
+def test_what_a_kernel_reports_has_its_lines_and_nothing_for_a_terminal() -> None:
+    alarm = e.ConsoleAlarm(
+        machine="m",
+        type="oops",
+        severity="error",
+        message="BUG: \x1b[31mx",
+        lines=("[  1.0] BUG: \x1b[31mx\x07", "RIP"),
+    )
+    result = fed(STARTED, alarm, e.RunEnded(outcome=Outcome.PASSED))
+    assert result["alarms"] == [
+        {
+            "machine": "m",
+            "type": "oops",
+            "severity": "error",
+            "message": "BUG: x",
+            "lines": ["[  1.0] BUG: x\u2407", "RIP"],
+        }
+    ]
+    assert result["outcome"] == "passed"
+
+
+def test_alarms_without_end_are_bounded() -> None:
+    alarm = e.ConsoleAlarm(machine="m", type="bug", severity="error", message="BUG: x", lines=())
+    assert len(fed(STARTED, *[alarm] * 1100)["alarms"]) == 1000

@@ -268,3 +268,11 @@ def test_cases_are_shown() -> None:
     )
     assert shown[3] == "✔ case 0_x/d: 1.50 s  1.0 s"
     assert shown[:3] == ["✔ case a  1.0 s", "✘ case b  1.0 s  test-failed: no", "○ case c  skipped: not here"]
+
+
+def test_what_a_kernel_reports_is_one_line_and_memory_has_a_note_of_its_own() -> None:
+    oops = e.ConsoleAlarm(machine="m", type="oops", severity="error", message="BUG: x", lines=("a", "b"))
+    memory = e.ConsoleAlarm(machine="m", type="oom", severity="warning", message="Out of memory", lines=())
+    assert [line for line in lines(drawn(oops, memory)) if "kernel" in line or "memory" in line] == [
+        "! m │ its kernel reports (oops): BUG: x"
+    ]

@@ -20,6 +20,7 @@ from vmtasks.image.baked import BakedImage, images_dir
 from vmtasks.image.damage import read_whole
 from vmtasks.image.definition import Definition, find
 from vmtasks.image.kernel import baking, release_of, with_kernel
+from vmtasks.machine.alarm_watch import expect_none
 from vmtasks.machine.checkpoint import machine_from
 from vmtasks.machine.launch import BootSource, LaunchConfig
 from vmtasks.machine.lifecycle import running
@@ -94,11 +95,15 @@ def started(request: MachineRequest, machine: Machine, launch: LaunchConfig, sou
     """Yield the guest of a machine that :meth:`Qemu.ready` has made ready, with the kernel that was asked for.
 
     :raise BootError: it did not come up, or with another one.
+    :raise TestFailed: its kernel has reported an error, and that was to fail.
     """
-    with running(machine, launch, source) as guest:
+    alarms = request.options.alarms
+    with running(machine, replace(launch, hears_alarms=alarms != "off"), source) as guest:
         if request.options.kernel and launch.baked:
             expect_running(guest, launch.baked)
         yield guest
+    if alarms == "fail":
+        expect_none(guest.name, guest.alarms)
 
 
 def expect_running(guest: Guest, baked: BakedImage) -> None:

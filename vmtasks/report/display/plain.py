@@ -19,7 +19,18 @@ from functools import singledispatchmethod
 from vmtasks import events as e
 from vmtasks.errors import Outcome
 from vmtasks.report.display.stream import SafeStream
-from vmtasks.report.format import case_name, duration, findings, how_far, named, ready, relative, share
+from vmtasks.report.format import (
+    TOLD_BY_A_NOTE,
+    case_name,
+    complaint,
+    duration,
+    findings,
+    how_far,
+    named,
+    ready,
+    relative,
+    share,
+)
 from vmtasks.report.sanitize import WholeLines, one_line, sanitized
 from vmtasks.report.summary import Line, summary
 from vmtasks.report.timings import Times
@@ -99,6 +110,11 @@ class Plain:
     def _(self, event: e.Note) -> None:
         warning = "warning: " if event.level == "warning" else ""
         self._say(event, warning + sanitized(event.text))
+
+    @_handle.register
+    def _(self, event: e.ConsoleAlarm) -> None:
+        if event.type != TOLD_BY_A_NOTE:
+            self._say(event, f"warning: {complaint(event)}")
 
     @_handle.register
     def _(self, event: e.RunStarted) -> None:

@@ -1,7 +1,8 @@
 """junit.xml: the run as a suite of test cases, for a CI that counts them.
 
 A failure is one of the project's own commands; whatever else went wrong is an error. A run without
-cases is itself the one case of its suite, and so is a run that ended as none of its cases did.
+cases is itself the one case of its suite, and so is a run that ended as none of its cases did. What kernels of guests
+have reported on their consoles is the suite's ``system-err``, whatever became of the run.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from xml.etree import ElementTree as ET
 
 from vmtasks import events as e
 from vmtasks.errors import Outcome
+from vmtasks.report.format import complaint
 from vmtasks.report.sanitize import sanitized
 
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 SKIPPED = "skipped"
+_MOST_ALARMS = 1_000
 
 
 class JunitFile:
@@ -32,6 +35,7 @@ class JunitFile:
         self._started: e.RunStarted | None = None
         self._open: dict[tuple[str, ...], e.CaseStarted] = {}
         self._cases: list[e.CaseEnded] = []
+        self._alarms: list[e.ConsoleAlarm] = []
         self._ended: e.RunEnded | None = None
 
     def hear(self, event: e.Event) -> bool:
@@ -44,6 +48,8 @@ class JunitFile:
             case e.CaseEnded():
                 self._open.pop(_key(event), None)
                 self._cases.append(event)
+            case e.ConsoleAlarm() if len(self._alarms) < _MOST_ALARMS:
+                self._alarms.append(event)
             case e.RunEnded():
                 self._ended = event
                 return True
@@ -58,6 +64,8 @@ class JunitFile:
         suite = _suite(recipe, [*self._cases, *self._of_the_run(self._ended, recipe, began_s)])
         suite.set("time", _seconds(self._ended.at_s - began_s))
         suite.set("timestamp", datetime.fromtimestamp(began_s, tz=UTC).strftime("%Y-%m-%dT%H:%M:%S"))
+        if self._alarms:
+            ET.SubElement(suite, "system-err").text = "\n\n".join(map(_complaint, self._alarms))
         root = ET.Element("testsuites")
         root.append(suite)
         ET.indent(root)
@@ -100,6 +108,10 @@ def _suite(recipe: str, cases: list[e.CaseEnded]) -> ET.Element:
             reason.set("type", _legal(case.outcome))
             reason.text = _legal("\n".join(case.details)) or None
     return suite
+
+
+def _complaint(alarm: e.ConsoleAlarm) -> str:
+    return _legal("\n".join([f"{alarm.machine}: {complaint(alarm)}", *alarm.lines]))
 
 
 def _key(case: e.CaseStarted | e.CaseEnded) -> tuple[str, ...]:

@@ -21,6 +21,8 @@ that was killed leaves a document that was true when it was. The keys:
 ``machines``
     ``{machine, image, image_key, manifest, argv, accelerator, accelerator_reason, start, start_reason, host, attempt,
     console}`` each.
+``alarms``
+    ``{machine, type, severity, message, lines}`` each: what kernels of guests have reported on their consoles.
 ``cases``
     ``{case, outcome, duration_s, message, machine, definition, measurement, units}`` each; outcome may also be
     ``"skipped"``; the last four are empty unless a test definition has the case.
@@ -48,13 +50,25 @@ from pathlib import Path
 
 from vmtasks import events as e
 from vmtasks.errors import Outcome
-from vmtasks.report.files.rows import NAMES_BEFORE, RUNNING, Case, Command, MachineRow, MessageRow, Phase, Remark, Row
+from vmtasks.report.files.rows import (
+    NAMES_BEFORE,
+    RUNNING,
+    AlarmRow,
+    Case,
+    Command,
+    MachineRow,
+    MessageRow,
+    Phase,
+    Remark,
+    Row,
+)
 from vmtasks.report.sanitize import in_json, lines_of, sanitized
 
 SCHEMA = 2
 
 _WRITE_EVERY_S = 1.0
 _EVIDENCE_LINES = 200
+_MOST_ALARMS = 1_000
 _MOST_MESSAGES = 10_000
 """How many rows of messages there are at most: guests make them."""
 
@@ -78,6 +92,7 @@ class RunResult:
     phases: tuple[Phase, ...] = ()
     commands: tuple[Command, ...] = ()
     machines: tuple[MachineRow, ...] = ()
+    alarms: tuple[AlarmRow, ...] = ()
     cases: tuple[Case, ...] = ()
     messages: tuple[MessageRow, ...] = ()
     artifacts: tuple[Path, ...] = ()
@@ -116,6 +131,20 @@ def _(event: e.PhaseEnded, result: RunResult) -> RunResult:
 @_after.register
 def _(event: e.MachineStarted, result: RunResult) -> RunResult:
     return replace(result, machines=(*result.machines, _machine(event)))
+
+
+@_after.register
+def _(event: e.ConsoleAlarm, result: RunResult) -> RunResult:
+    if len(result.alarms) >= _MOST_ALARMS:
+        return result
+    alarm = AlarmRow(
+        machine=event.machine,
+        type=event.type,
+        severity=event.severity,
+        message=sanitized(event.message),
+        lines=tuple(lines_of(event.lines, at_most=_EVIDENCE_LINES)),
+    )
+    return replace(result, alarms=(*result.alarms, alarm))
 
 
 @_after.register
@@ -255,7 +284,8 @@ class ResultFile:
 def _plain(value: object) -> object:
     if is_dataclass(value):
         row = {field.name: getattr(value, field.name) for field in fields(value)}
-        before = {NAMES_BEFORE[name]: row[name] for name in row if name in NAMES_BEFORE}
+        is_new = isinstance(value, AlarmRow)  # schema 1 had none of them
+        before = {NAMES_BEFORE[name]: row[name] for name in row if name in NAMES_BEFORE and not is_new}
         return row | before | ({"status": value.exit_code} if isinstance(value, Command) else {})
     if isinstance(value, Path):  # a later reader may have another working directory
         return str(value.absolute())

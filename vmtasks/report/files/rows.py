@@ -72,6 +72,17 @@ class MachineRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AlarmRow:
+    """What a guest's kernel has reported on the console."""
+
+    machine: str
+    type: str
+    severity: str
+    message: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MessageRow:
     """A message between machines of a group, or a wait for one."""
 
