@@ -64,7 +64,7 @@ class _Job:
 
 
 @dataclass(slots=True, kw_only=True)
-class _Member:
+class _VmRole:
     """A role, while it is put together."""
 
     device: str
@@ -90,16 +90,16 @@ def job_of(document: Mapping[str, Any], mapping: LavaMapping, *, path: Path) -> 
         table["vm_group"] = _vm_group(mapping_at(table, "vm_group", where), f"{where}: vm_group", notes)
     job = toml.parse(_Job, table, where=where)
     group, timeout_s = job.vm_group, min(job.timeout, LONGEST_S)
-    members = {group.host.role: _Member(device=group.host.device_type, count=1, image=None, steps=[])}
+    members = {group.host.role: _VmRole(device=group.host.device_type, count=1, image=None, steps=[])}
     for number, vm in enumerate(group.vms):
         place = f"{where}: vm_group.vms[{number}]"
         if vm.role in members:
             other = "the host" if vm.role == group.host.role else "another of them"
             raise UsageError(f"{place} has the role '{vm.role}', and so has {other}; count makes several of one")
         image = MachineImage(url=vm.image, where=f"{place}.image") if vm.image else None
-        members[vm.role] = _Member(device=vm.device_type, count=vm.count, image=image, steps=[])
+        members[vm.role] = _VmRole(device=vm.device_type, count=vm.count, image=image, steps=[])
     for number, action in enumerate(actions):
-        _act(action, members, f"{where}: actions[{number}]", _Context(path, mapping, timeout_s, notes))
+        _act(action, members, f"{where}: actions[{number}]", _VmGroupContext(path, mapping, timeout_s, notes))
     roles = [_role(name, member, mapping, where) for name, member in members.items()]
     return LavaGroupJob(
         name=job.job_name,
@@ -113,7 +113,7 @@ def job_of(document: Mapping[str, Any], mapping: LavaMapping, *, path: Path) -> 
 
 
 @dataclass(frozen=True, slots=True)
-class _Context:
+class _VmGroupContext:
     path: Path
     mapping: LavaMapping
     timeout_s: int
@@ -136,7 +136,7 @@ def _vm_group(table: Mapping[str, Any], where: str, notes: list[str]) -> dict[st
     return found
 
 
-def _role(name: str, member: _Member, mapping: LavaMapping, where: str) -> RoleSettings:
+def _role(name: str, member: _VmRole, mapping: LavaMapping, where: str) -> RoleSettings:
     """Return a role of ours.
 
     :raise UsageError: it has no image, or none stands for it here.
@@ -156,7 +156,7 @@ def _role(name: str, member: _Member, mapping: LavaMapping, where: str) -> RoleS
     )
 
 
-def _act(action: object, members: Mapping[str, _Member], where: str, context: _Context) -> None:
+def _act(action: object, members: Mapping[str, _VmRole], where: str, context: _VmGroupContext) -> None:
     """Have an action done by those that it is for.
 
     :raise UsageError: it is unknown, or cannot be done here.
@@ -188,7 +188,7 @@ def _act(action: object, members: Mapping[str, _Member], where: str, context: _C
             member.steps += [found] * times(repeat, where=f"{where}: key 'repeat'")
 
 
-def _deploy(member: _Member, image: MachineImage, name: str) -> None:
+def _deploy(member: _VmRole, image: MachineImage, name: str) -> None:
     """Have a role's image be what an action says.
 
     :raise UsageError: another has said something else.
@@ -202,31 +202,31 @@ def _deploy(member: _Member, image: MachineImage, name: str) -> None:
     member.image = image
 
 
-def _shell(parameters: Mapping[str, Any], where: str, context: _Context) -> ShellStep:
+def _shell(parameters: Mapping[str, Any], where: str, context: _VmGroupContext) -> ShellStep:
     return actions_v1.shell(parameters, where, context.mapping, timeout_s=context.timeout_s)
 
 
-def _commands(parameters: Mapping[str, Any], where: str, context: _Context) -> ShellStep:
+def _commands(parameters: Mapping[str, Any], where: str, context: _VmGroupContext) -> ShellStep:
     return actions_v1.commands(parameters, where, path=context.path, timeout_s=context.timeout_s)
 
 
-def _boot(parameters: Mapping[str, Any], where: str, context: _Context) -> BootStep:
+def _boot(parameters: Mapping[str, Any], where: str, context: _VmGroupContext) -> BootStep:
     return actions_v1.boot(parameters, where, context.notes)
 
 
-def _image(parameters: Mapping[str, Any], where: str, context: _Context) -> MachineImage:
+def _image(parameters: Mapping[str, Any], where: str, context: _VmGroupContext) -> MachineImage:
     return actions_v1.deploy_image(parameters, where, context.notes)
 
 
-def _kernel(parameters: Mapping[str, Any], where: str, context: _Context) -> MachineImage:
+def _kernel(parameters: Mapping[str, Any], where: str, context: _VmGroupContext) -> MachineImage:
     return actions_v1.deploy_kernel(parameters, where, context.notes)
 
 
-def _submit(parameters: Mapping[str, Any], where: str, context: _Context) -> None:
+def _submit(parameters: Mapping[str, Any], where: str, context: _VmGroupContext) -> None:
     actions_v1.submit(parameters, where, context.notes)
 
 
-_ACTIONS: Mapping[str, Callable[[Mapping[str, Any], str, _Context], LavaStep | MachineImage | None]] = {
+_ACTIONS: Mapping[str, Callable[[Mapping[str, Any], str, _VmGroupContext], LavaStep | MachineImage | None]] = {
     "deploy_linaro_image": _image,
     "deploy_image": _image,
     "deploy_linaro_kernel": _kernel,

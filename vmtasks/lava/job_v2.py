@@ -57,12 +57,12 @@ class _Role:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Memory:
+class _DeviceContext:
     memory: int | None = field(default=None, metadata={"says": "memory in MiB", "at_least": 64})
 
 
 @dataclass(slots=True, kw_only=True)
-class _Member:
+class _RoleDraft:
     """A role, while it is put together."""
 
     settings: _Role
@@ -106,7 +106,7 @@ def job_of(document: Mapping[str, Any], mapping: LavaMapping, *, path: Path) -> 
             mapping_at(action, kind, place),
             members,
             f"{place}.{kind}",
-            _Context(path, mapping, limits, notes, names),
+            _MultinodeContext(path, mapping, limits, notes, names),
         )
     settings = GroupSettings(timeout_s=whole_s or 0.0, wait_timeout_s=wait_s or GroupSettings().wait_timeout_s)
     return LavaGroupJob(
@@ -119,7 +119,7 @@ def job_of(document: Mapping[str, Any], mapping: LavaMapping, *, path: Path) -> 
 
 
 @dataclass(frozen=True, slots=True)
-class _Context:
+class _MultinodeContext:
     path: Path
     mapping: LavaMapping
     limits: ActionLimits
@@ -160,14 +160,14 @@ def _protocol(table: Mapping[str, Any], where: str) -> tuple[dict[str, Any], flo
     return mapping_at(found, "roles", where), seconds_at(found, "timeout", where)
 
 
-def _member(table: object, where: str, notes: list[str]) -> _Member:
+def _member(table: object, where: str, notes: list[str]) -> _RoleDraft:
     if not isinstance(table, dict):
         raise UsageError(f"{where} must be a mapping, not {described(table)}")
     rest = accepted(table, where, refused=_ROLE_REFUSED, noted=_ROLE_NOTED, notes=notes)
     environment = mapping_at(rest, "environment", where)
     memory_mib = _context(mapping_at(rest, "context", where), f"{where}.context", notes)
     kept = {key: value for key, value in rest.items() if key not in ("context", "environment")}
-    return _Member(
+    return _RoleDraft(
         settings=toml.parse(_Role, kept, where=where),
         memory_mib=memory_mib,
         environment={name: yaml11.as_text(value) for name, value in environment.items()},
@@ -186,10 +186,10 @@ def _context(table: Mapping[str, Any], where: str, notes: list[str]) -> int | No
     others = [key for key in table if key not in ("arch", "memory")]
     accepted(table, where, noted=dict.fromkeys(others, _CONTEXT), notes=notes)
     memory = {key: value for key, value in table.items() if key == "memory"}
-    return toml.parse(_Memory, memory, where=where).memory
+    return toml.parse(_DeviceContext, memory, where=where).memory
 
 
-def _settings(name: str, member: _Member, where: str) -> RoleSettings:
+def _settings(name: str, member: _RoleDraft, where: str) -> RoleSettings:
     if not member.image:
         raise UsageError(
             f"{where}: the role '{name}' has no image: no deploy action is for it",
@@ -205,7 +205,9 @@ def _settings(name: str, member: _Member, where: str) -> RoleSettings:
     )
 
 
-def _act(kind: str, table: dict[str, Any], members: Mapping[str, _Member], where: str, context: _Context) -> None:
+def _act(
+    kind: str, table: dict[str, Any], members: Mapping[str, _RoleDraft], where: str, context: _MultinodeContext
+) -> None:
     """Have an action done by those that it is for.
 
     :raise UsageError: it cannot be done here.

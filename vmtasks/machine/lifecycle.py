@@ -26,6 +26,7 @@ from vmtasks.machine.checkpoint import Checkpointer, fingerprint, machine_as_dat
 from vmtasks.machine.identity import CloneIdentity
 from vmtasks.machine.instance import QemuGuest
 from vmtasks.machine.launch import BootSource, LaunchConfig, launch_form, lock_files_of
+from vmtasks.machine.logs import log_files, one_log
 from vmtasks.machine.plan import plan_of
 from vmtasks.machine.shutdown import end_machine
 from vmtasks.qemu.argv import SSH_PORT, TRANSFER_DISK
@@ -100,7 +101,7 @@ def _expect_whole(launch: LaunchConfig, problem: BootError | HostError) -> None:
 @contextmanager
 def _boot_once(machine: Machine, launch: LaunchConfig, source: BootSource, attempt: int) -> Iterator[QemuGuest]:
     directory = launch.place.cache() / "machines" / f"{machine.name}-{os.getpid()}-{secrets.token_hex(4)}"
-    console, qemu_log = _log_files(machine, launch, directory, attempt)
+    console, qemu_log = log_files(machine, launch, directory, attempt)
     form = launch_form(machine, source, directory, has_transfer_disk=launch.has_transfer_disk)
     identity = CloneIdentity(name=machine.name) if source.snapshot else None
     plan = plan_of(machine, form, launch, source, identity, directory=directory, console=console, qemu_log=qemu_log)
@@ -108,7 +109,7 @@ def _boot_once(machine: Machine, launch: LaunchConfig, source: BootSource, attem
     with (
         following(machine.name, console if launch.hears_alarms else Path(os.devnull)) as alarms,
         supervised(plan, log=supervisor_log, place=launch.place) as client,
-        _one_log(launch.console, client, attempt, shlex.join(plan.argv)),
+        one_log(launch.console, client, attempt, shlex.join(plan.argv)),
     ):
         watch = MachineWatch(client, machine.name, console, partial(_look_around, alarms, launch))
         port = _wait_until_started(watch, machine, launch, source)
@@ -200,43 +201,6 @@ def _transfer_disk(
     if is_clone:
         disk.empty()  # what random numbers began with must not be read again
     return disk
-
-
-def _log_files(machine: Machine, launch: LaunchConfig, directory: Path, attempt: int) -> tuple[Path, Path]:
-    """Return the files of this host that receive the console and QEMU's messages: among the logs, or in *directory*.
-
-    :raise HostError: they cannot be written.
-    """
-    suffix = f"-{attempt}" if attempt > 1 else ""
-    is_local = launch.place.is_local
-    if launch.log_dir:
-        own = launch.log_dir.absolute() / f"{machine.name}-console{suffix}.log"
-    else:
-        own = directory / "console.log" if is_local else Path(os.devnull)
-    try:
-        for parent in (launch.log_dir, directory.parent if is_local else None):
-            if parent:
-                parent.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise HostError(f"cannot write to {problem.filename}: {problem.strerror}") from problem
-    return launch.console.absolute() if launch.console else own, own.with_name(own.name.replace("console", "qemu"))
-
-
-@contextmanager
-def _one_log(console: Path | None, client: SupervisorClient, attempt: int, qemu: str) -> Iterator[None]:
-    """Where one file has the console of every attempt, part them by QEMU's command line, and add its own messages."""
-    if console is None:
-        yield
-        return
-    with console.open("a") as file:
-        file.write((f"\n--- attempt {attempt} ---\n" if attempt > 1 else "") + f"{qemu}\n")
-    try:
-        yield
-    finally:
-        client.stop()
-        if output := client.final_event()["qemu"]:
-            with console.open("a") as file:
-                file.write(f"\n{output}")
 
 
 def _checkpointer(

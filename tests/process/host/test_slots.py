@@ -319,7 +319,10 @@ def test_a_host_that_takes_none_keeps_all_waiting_until_it_does_again(start: Sta
     waiters[0].kill()
     declared.take_back(directory=queue)
     assert waiters[1].says() == ["admitted"]
-    assert {ticket.purpose: ticket.state for ticket in slots.tickets(queue)} == {"holder": "running", "another": "running"}
+    assert {ticket.purpose: ticket.state for ticket in slots.tickets(queue)} == {
+        "holder": "running",
+        "another": "running",
+    }
 
 
 @pytest.mark.parametrize("state", ["eager", "reluctant"])
