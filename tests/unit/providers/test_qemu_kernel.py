@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ import pytest
 from vmtasks.errors import BootError
 from vmtasks.group import boot
 from vmtasks.image.baked import BakedImage
+from vmtasks.machine.launch import LaunchConfig
 from vmtasks.providers.base import BootOptions, MachineRequest
 from vmtasks.providers.qemu import provider
 
@@ -46,7 +46,9 @@ def test_a_kernel_is_the_one_that_was_asked_for(
     monkeypatch.setattr(provider, "release_of", {tmp_path / "serial" / "vmlinuz": image_has}.__getitem__)
     baked = BakedImage(directory=Path("/there/serial"), manifest={"kernel": True})
     request = MachineRequest(image="bookworm", options=BootOptions(kernel=asked))
-    parts: list[Any] = [None, SimpleNamespace(baked=baked), None]
+    nothing: Any = None
+    launch = LaunchConfig(image="bookworm", baked=baked, access=nothing, choice=nothing, settings=nothing)
+    parts = (nothing, launch, nothing)
     if is_good:
         with boot.started(request, *parts) as guest:
             assert guest.name == "m"

@@ -42,7 +42,7 @@ def test_the_whole_command_line_of_a_usual_machine() -> None:
         -M q35,sata=off,smbus=off,i8042=off,usb=off,vmport=off,hpet=off
         -device vmgenid,guid=auto
         -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny
-        -accel tcg,thread=multi -cpu max
+        -accel tcg,thread=multi -cpu max,-erms
         -smp 2
         -m 1024M
         -kernel /cache/bookworm/vmlinuz

@@ -26,7 +26,7 @@ from vmtasks.machine.launch import LaunchConfig, PersistentDisk
 from vmtasks.process.landlock import Reach
 from vmtasks.process.user import user_name
 from vmtasks.providers.qemu.provider import host_settings, machine_of
-from vmtasks.qemu.argv import overlay_argv
+from vmtasks.qemu.argv import EMULATED_CPU, overlay_argv
 from vmtasks.spec import Access, Machine
 
 _BOOT_ARGUMENTS = ("kernel", "cdrom", "boot", "bios", "pflash", "drive", "fda")
@@ -52,7 +52,7 @@ def machine_for(call: Call) -> tuple[Machine, LaunchConfig]:
     disk, persistent_disk = _persistent_disk(call, image, base, chain, access)
     cpu = options.cpu or machine.cpu
     if choice.accelerator == "tcg" and cpu.partition(",")[0] == "host":
-        cpu = cpu.replace("host", "max", 1)
+        cpu = cpu.replace("host", EMULATED_CPU, 1)
     machine = replace(
         machine,
         name=call.image.stem,

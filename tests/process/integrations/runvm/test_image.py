@@ -14,7 +14,7 @@ from vmtasks.integrations.runvm import image as disk
 from vmtasks.integrations.runvm.image import machine_for
 from vmtasks.integrations.runvm.options import parse
 from vmtasks.machine.launch import BootSource, LaunchConfig, launch_form
-from vmtasks.qemu.argv import qemu_argv
+from vmtasks.qemu.argv import EMULATED_CPU, qemu_argv
 from vmtasks.spec import Machine
 
 BOOTABLE = ("-c", "write -P 0x55 510 1", "-c", "write -P 0xaa 511 1")
@@ -122,7 +122,7 @@ def test_what_is_asked_for_is_what_qemu_gets() -> None:
 def test_without_kvm_the_hosts_processor_is_the_best_that_can_be_emulated() -> None:
     create("new.qcow2")
     machine, _ = made("--cpu=host,-kvmclock", "new.qcow2")
-    assert ("-cpu", "max,-kvmclock") in options_of(machine)
+    assert ("-cpu", f"{EMULATED_CPU},-kvmclock") in options_of(machine)
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_an_image_of_ours_has_its_own_kernel_and_keys_also_as_the_base_of_a_base
         options = options_of(machine)
         assert ("-kernel", str(ours.parent / "vmlinuz")) in options
         assert any(option == "-append" and value.endswith(" audit=0") for option, value in options)
-        assert ("-cpu", "max") in options
+        assert ("-cpu", EMULATED_CPU) in options
         assert ("-m", "2047M") in options
         assert not machine.ephemeral
         assert machine.disk.parent == Path.cwd()
