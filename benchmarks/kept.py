@@ -7,11 +7,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.measurement import Rows, at_most, bake, in_turn, slower, timed
-from vmtasks import durable, events
+from vmtasks import events
 from vmtasks.cache import snapshots
 from vmtasks.cache.digest import damage_of, digests_of
 from vmtasks.cache.snapshot import FILES
 from vmtasks.config.paths import cache_dir
+from vmtasks.files import durable
 from vmtasks.image.baked import find_baked
 from vmtasks.image.definition import find
 

@@ -22,12 +22,13 @@ import vmtasks
 
 ROOT = Path(__file__).resolve().parents[2]
 
-CONTRACTS = {"errors", "events", "deadline", "durable", "regular_file", "spec", "typed_json"}
+CONTRACTS = {"errors", "events", "deadline", "spec"}
 """Anybody may import these."""
 BENEATH = {
-    "process": "",
-    "config": "",
-    "report": "",
+    "files": "",
+    "process": "files",
+    "config": "files",
+    "report": "files",
     "ssh": "process",
     "host": "process config bootstrap",
     "qemu": "host",
@@ -87,11 +88,11 @@ MAY_BE_LONGER = {
     "vmtasks.host.slots": "one idea: parted at Ticket, its two halves call each other all the time",
 }
 MAY_RENAME = {
-    "vmtasks.durable": "it is the place for it",
+    "vmtasks.files.durable": "it is the place for it",
     "vmtasks.image.rootfs": "within a bake, which gets its name when all of it is there",
     "vmtasks.supervisor.__main__": "a lease is of no use after a power cut, and each start would wait for the disk",
 }
-"""What gives a file its name without :func:`vmtasks.durable.rename`, and why."""
+"""What gives a file its name without :func:`vmtasks.files.durable.rename`, and why."""
 NAMES_THAT_SAY_NOTHING = {"utils", "util", "common", "helpers", "helper", "manager", "misc"}
 # Each pattern is written so that it does not match itself.
 BELONGS_NOWHERE = {
@@ -439,7 +440,7 @@ def renames(source: str) -> Iterator[int]:
 
 def test_a_file_gets_its_name_once_it_is_on_the_disk() -> None:
     hold(
-        "Give names by vmtasks.durable.rename, or a power cut leaves a name without its content.",
+        "Give names by vmtasks.files.durable.rename, or a power cut leaves a name without its content.",
         (
             f"{path.relative_to(ROOT)}:{line}"
             for module, path in modules().items()

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from vmtasks.files.regular_file import open_regular
 from vmtasks.host.sparse import extents
-from vmtasks.regular_file import open_regular
 
 _HEAD_BYTES = 256 * 1024
 _TAIL_BYTES = 64 * 1024

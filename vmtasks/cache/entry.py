@@ -16,9 +16,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vmtasks import durable, events
+from vmtasks import events
 from vmtasks.config.paths import cache_dir
 from vmtasks.errors import HostError
+from vmtasks.files import durable
 from vmtasks.host.flock import discard, flock, try_lock
 from vmtasks.host.local import LOCAL_HOST, Host
 from vmtasks.process.cleanup import remove_at_exit

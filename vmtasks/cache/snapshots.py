@@ -29,7 +29,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
-from vmtasks import durable, events, typed_json
+from vmtasks import events
 from vmtasks.cache import entry
 from vmtasks.cache.digest import digests_of
 from vmtasks.cache.entry import CacheEntry
@@ -37,9 +37,10 @@ from vmtasks.cache.snapshot import FILES, Kind, Snapshot, file_stamps, private_s
 from vmtasks.config.paths import cache_dir, nearest
 from vmtasks.config.settings import HostSettings
 from vmtasks.errors import HostError
+from vmtasks.files import durable, typed_json
+from vmtasks.files.typed_json import SECONDS
 from vmtasks.host.flock import flock, try_lock
 from vmtasks.process.cleanup import KEEP_MARKER, remove_at_exit
-from vmtasks.typed_json import SECONDS
 
 _NAME = re.compile(r"[0-9a-f]{16}-[0-9a-f]+")
 _SHAPE = {

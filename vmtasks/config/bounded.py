@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from vmtasks.errors import UsageError
-from vmtasks.regular_file import open_regular
+from vmtasks.files.regular_file import open_regular
 
 LIMIT_BYTES = 4 * 1024 * 1024
 """More than any file of settings, makefile or changelog has."""

@@ -22,15 +22,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from vmtasks import durable, events, typed_json
+from vmtasks import events
 from vmtasks.config.here import setup_line
 from vmtasks.config.paths import cache_dir
 from vmtasks.errors import HostError
+from vmtasks.files import durable, typed_json
+from vmtasks.files.typed_json import NUMBER
 from vmtasks.host.confined import confined_argv
 from vmtasks.process.cleanup import remove_at_exit
 from vmtasks.process.landlock import Reach
 from vmtasks.spec import Accelerator
-from vmtasks.typed_json import NUMBER
 
 KVM = Path("/dev/kvm")
 TRIAL_LIMIT_S = 2.0

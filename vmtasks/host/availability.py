@@ -19,8 +19,8 @@ import time
 from collections import namedtuple
 from contextlib import suppress
 
-from vmtasks import typed_json
 from vmtasks.config import hours
+from vmtasks.files import typed_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from vmtasks import durable
 from vmtasks.config.settings import HostSettings
+from vmtasks.files import durable
 from vmtasks.host import slots
 from vmtasks.host.availability import FILE, Availability, Rules, now, plain, rules_of
 from vmtasks.host.slots import SlotsUnavailableError

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vmtasks import typed_json
 from vmtasks.config.paths import cache_dir
-from vmtasks.regular_file import open_regular
-from vmtasks.typed_json import SECONDS
+from vmtasks.files import typed_json
+from vmtasks.files.regular_file import open_regular
+from vmtasks.files.typed_json import SECONDS
 
 _SHAPE = {
     "name?": str, "image?": str, "user?": str, "what?": str, "since_s?": SECONDS,

@@ -34,7 +34,7 @@ import time
 from collections import namedtuple
 from contextlib import contextmanager, suppress
 
-from vmtasks import typed_json
+from vmtasks.files import typed_json
 from vmtasks.host import availability
 from vmtasks.host.availability import ALWAYS, NONE
 from vmtasks.process.user import user_name

@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vmtasks import durable, events
+from vmtasks import events
 from vmtasks.cache.entry import incomplete
 from vmtasks.config.here import task_line
 from vmtasks.config.settings import HostSettings
 from vmtasks.errors import HostError
+from vmtasks.files import durable
 from vmtasks.image import baked as cache
 from vmtasks.image import cloud_image, mirror, mmdebstrap, pockets
 from vmtasks.image.baked import BakedImage

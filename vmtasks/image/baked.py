@@ -30,15 +30,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vmtasks import typed_json
 from vmtasks.cache.entry import CacheEntry, exclusive
 from vmtasks.cache.entry import sweep as sweep_parts
 from vmtasks.config.paths import cache_dir
 from vmtasks.errors import HostError, UsageError
+from vmtasks.files import typed_json
+from vmtasks.files.typed_json import SECONDS
 from vmtasks.image.definition import Definition, find, link_of, names
 from vmtasks.image.spared import spared
 from vmtasks.spec import Access
-from vmtasks.typed_json import SECONDS
 
 RECIPE_VERSION = 2  # 2: a bake records which pockets it has, and none is missing without a warning
 """Part of every key: raise it when the same definition is baked into something else."""

@@ -17,10 +17,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from vmtasks import durable
 from vmtasks.cache.entry import CacheEntry, exclusive, incomplete, sweep
 from vmtasks.config.paths import cache_dir
 from vmtasks.errors import HostError, UsageError
+from vmtasks.files import durable
 from vmtasks.image.definition import INHERITED, Definition, File, Step
 from vmtasks.image.spared import SPARED_S
 

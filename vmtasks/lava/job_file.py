@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from vmtasks import typed_json
 from vmtasks.config.bounded import read_file
 from vmtasks.errors import UsageError
+from vmtasks.files import typed_json
 from vmtasks.lava import job_v1, job_v2, yaml11
 from vmtasks.lava.group_job import LavaGroupJob
 from vmtasks.lava.mapping import LavaMapping

@@ -13,11 +13,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from vmtasks import events, typed_json
+from vmtasks import events
 from vmtasks.cache import snapshots
 from vmtasks.cache.snapshot import Snapshot
 from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError, HostError, UsageError
+from vmtasks.files import typed_json
 from vmtasks.host.local import LOCAL_HOST, Host
 from vmtasks.image.baked import BakedImage
 from vmtasks.qemu.argv import overlay_unseen_argv, qemu_argv

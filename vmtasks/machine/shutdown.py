@@ -7,9 +7,9 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from vmtasks import durable
 from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError, HostError, InfrastructureError, ShutdownTimedOut, TestFailed, TimedOut
+from vmtasks.files import durable
 from vmtasks.guest import Guest
 from vmtasks.host.sparse import copy_extents
 from vmtasks.machine.launch import PersistentDisk

@@ -14,9 +14,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from vmtasks import durable
 from vmtasks.cache import entry
 from vmtasks.errors import HostError
+from vmtasks.files import durable
 from vmtasks.host.flock import try_lock
 from vmtasks.image.baked import BakedImage, all_baked, images_dir
 from vmtasks.image.damage import read_whole

@@ -7,8 +7,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vmtasks import durable, errors, events
+from vmtasks import errors, events
 from vmtasks.errors import HostError, UsageError
+from vmtasks.files import durable
 from vmtasks.run.options import RecipeOptions
 from vmtasks.run.place import make_directory, write_file
 

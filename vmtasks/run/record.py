@@ -17,7 +17,7 @@ from typing import ClassVar
 
 from invoke.exceptions import Exit
 
-from vmtasks import durable, events
+from vmtasks import events
 from vmtasks.config.paths import is_at
 from vmtasks.config.settings import HostSettings
 from vmtasks.errors import (
@@ -28,6 +28,7 @@ from vmtasks.errors import (
     message_of,
     outcome_of,
 )
+from vmtasks.files import durable
 from vmtasks.run.old import remove_old
 from vmtasks.run.options import RecipeOptions
 from vmtasks.run.place import make_directory

@@ -17,8 +17,9 @@ import vmtasks
 import vmtasks.host
 import vmtasks.process
 from tests.process.supervised import Lines
-from vmtasks import config, typed_json
+from vmtasks import config
 from vmtasks.config import hours
+from vmtasks.files import typed_json
 from vmtasks.host import availability, declared, slots
 from vmtasks.process import user
 
@@ -165,7 +166,13 @@ def test_module_rides_alone_and_light(shared: Path) -> None:
     probe.write_text("from vmtasks.host import slots; import sys; print(*sys.modules)")
     loaded = subprocess.run(python(shared, "probe.py"), check=True, capture_output=True, text=True).stdout.split()
     ours = {"vmtasks", "vmtasks.host", "vmtasks.host.slots", "vmtasks.process", "vmtasks.process.user"}
-    ours |= {"vmtasks.typed_json", "vmtasks.host.availability", "vmtasks.config", "vmtasks.config.hours"}
+    ours |= {
+        "vmtasks.files",
+        "vmtasks.files.typed_json",
+        "vmtasks.host.availability",
+        "vmtasks.config",
+        "vmtasks.config.hours",
+    }
     assert {name for name in loaded if name.startswith("vmtasks")} == ours
     assert not {"typing", "pathlib", "subprocess", "socket", "logging", "threading"} & set(loaded)
 

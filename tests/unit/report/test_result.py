@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from vmtasks import durable
 from vmtasks import events as e
 from vmtasks.errors import HostError, Outcome
+from vmtasks.files import durable
 from vmtasks.report.files.document import document, put
 from vmtasks.report.files.result import ResultFile, RunResult, fold
 from vmtasks.report.files.rows import NAMES_BEFORE

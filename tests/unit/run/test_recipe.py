@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from vmtasks import HostError, Run, UsageError, durable, events
+from vmtasks import HostError, Run, UsageError, events
+from vmtasks.files import durable
 from vmtasks.project import Commands, MachineSettings, Project
 from vmtasks.providers.base import BootOptions, MachineRequest
 from vmtasks.run import record

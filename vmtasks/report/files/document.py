@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from vmtasks import durable
 from vmtasks.errors import HostError
 from vmtasks.events import Event, Note, RunEnded, emit, listening
+from vmtasks.files import durable
 
 
 class Document(Protocol):

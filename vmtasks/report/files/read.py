@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from vmtasks import typed_json
-from vmtasks.typed_json import SECONDS
+from vmtasks.files import typed_json
+from vmtasks.files.typed_json import SECONDS
 
 _DURATION = (SECONDS, None)
 _SHAPE = {

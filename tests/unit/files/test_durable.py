@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from vmtasks import durable
+from vmtasks.files import durable
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ _YEAR_9999_S = 253_370_764_800
 
 def read(path: Path, shape: Shape) -> Any:  # noqa: ANN401 - what the shape says
     """Return what a file holds; None if there is no such file, or not of that shape in it."""
-    from vmtasks.regular_file import open_regular  # a supervisor parses, and opens none
+    from vmtasks.files.regular_file import open_regular  # a supervisor parses, and opens none
 
     try:
         fd = open_regular(path)

@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from vmtasks import typed_json
 from vmtasks.cache import snapshots
 from vmtasks.cli.table import table
+from vmtasks.files import typed_json
+from vmtasks.files.typed_json import NUMBER, SECONDS
 from vmtasks.host import accelerator, lease, slots
 from vmtasks.image import baked
 from vmtasks.integrations.buildbot import results
 from vmtasks.report import timings
 from vmtasks.report.timings import Times
-from vmtasks.typed_json import NUMBER, SECONDS
 
 
 @pytest.mark.parametrize(
