@@ -27,6 +27,7 @@ from vmtasks.machine.identity import CloneIdentity
 from vmtasks.machine.instance import QemuGuest
 from vmtasks.machine.launch import BootSource, LaunchConfig, launch_form, lock_files_of
 from vmtasks.machine.logs import log_files, one_log
+from vmtasks.machine.offline import refuse_at_once
 from vmtasks.machine.plan import plan_of
 from vmtasks.machine.shutdown import end_machine
 from vmtasks.qemu.argv import SSH_PORT, TRANSFER_DISK
@@ -147,6 +148,8 @@ def _boot_once(machine: Machine, launch: LaunchConfig, source: BootSource, attem
             heartbeat_s=launch.settings.heartbeat_s,
             is_local=launch.place.is_local,
         )
+        if machine.network != "user" and launch.baked:
+            refuse_at_once(guest)
         watch.booted = True
         announce(
             guest,
