@@ -167,6 +167,8 @@ def test_load_that_is_not_to_be_had_is_none(tmp_path: Path, content: str | None)
     ("fields", "state"),
     [
         ("UID=4242\nUSER=alice\nACTIVE=1\nSTATE=active\nCLASS=user\n", "reluctant"),
+        ("UID=4242\nSTATE=active\nCLASS=user-early\n", "reluctant"),
+        ("UID=4242\nSTATE=active\nCLASS=user-light\n", "reluctant"),
         ("UID=4242\nSTATE=closing\nCLASS=user\n", "eager"),
         ("UID=4242\nSTATE=active\nCLASS=manager\n", "eager"),
         (f"UID={os.getuid()}\nSTATE=active\nCLASS=user\n", "eager"),
@@ -179,9 +181,11 @@ def test_others_who_are_logged_in(tmp_path: Path, fields: str, state: str) -> No
     sessions = tmp_path / "run" / "systemd" / "sessions"
     sessions.mkdir(parents=True)
     (sessions / "7").write_text(fields)
-    (sessions / "7.ref").mkdir()
+    os.mkfifo(sessions / "7.ref")
+    session = os.open(sessions / "7.ref", os.O_RDWR)  # which it holds open until it ends
     assert holds(ALWAYS._replace(users="0", otherwise="reluctant"), tmp_path) == state
     assert holds(ALWAYS._replace(users="1", otherwise="reluctant"), tmp_path) == "eager"
+    os.close(session)
 
 
 # --- what that does to the queue -------------------------------------------------------------------------------
