@@ -233,6 +233,32 @@ def test_what_was_withheld_counts_those_that_went_ahead(queue: str) -> None:
         assert night.poll() == ()
 
 
+def test_those_that_were_withheld_go_on_in_their_order(queue: str) -> None:
+    declared.declare("none", directory=queue)
+    with (
+        Claim("first", 600, TWO, directory=queue) as first,
+        Claim("second", 600, TWO, directory=queue) as second,
+    ):
+        declared.take_back(directory=queue)
+        assert second.poll()
+        assert first.poll() == ()
+        assert waiting_for(second.poll()).startswith(" for a slot behind first of ")
+        first.release()
+        assert second.poll() == ()
+
+
+def test_one_that_stays_withheld_is_in_nobodys_way(queue: str) -> None:
+    declared.declare("none", directory=queue)
+    with (
+        Claim("night", 600, TWO, directory=queue, rules=CLOSED) as night,
+        Claim("day", 600, TWO, directory=queue) as day,
+    ):
+        declared.take_back(directory=queue)
+        day.wait(pause=lambda _: None)
+        assert night.poll()
+        assert states(queue) == ["night withheld", "day running"]
+
+
 def test_a_group_is_withheld_as_a_whole(queue: str) -> None:
     declared.declare("none", directory=queue)
     with Claim("one", 100, TWO, directory=queue, beside=[("two", 100)]) as group:
