@@ -65,7 +65,10 @@ def test_frames_come_in_pieces_of_any_size(size: int) -> None:
     assert bytes(shown) == b"one\nS 3\ntwo"
 
 
-@pytest.mark.parametrize("data", [b"hello\n", b"O\n", b"O -1\n", b"X 1\n", b"S 99999999999\n", b"O 1" * 20, b"\n"])
+@pytest.mark.parametrize(
+    "data",
+    [b"O " + b"1" * 5000 + b"\n", b"hello\n", b"O\n", b"O -1\n", b"X 1\n", b"S 99999999999\n", b"O 1" * 20, b"\n"],
+)
 def test_what_is_no_frame_is_the_guests_failure(data: bytes) -> None:
     frames = Frames(lambda _: None, lambda _: None)
     with pytest.raises(TestFailed, match="came instead of a frame"):
