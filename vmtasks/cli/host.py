@@ -57,7 +57,7 @@ def availability(_: Context, state: str, until: str = "", reason: str = "", on: 
     if json:
         from json import dumps
 
-        print(dumps(current._asdict(), indent=1))
+        print(dumps({**current._asdict(), "since_s": current.since_s or None}, indent=1))
     else:
         print(current)
 
@@ -68,10 +68,11 @@ def moment(text: str, now_s: float | None = None) -> float:
     :raise UsageError: it means none.
     """
     from vmtasks.errors import UsageError
+    from vmtasks.files import typed_json
 
     now_s = time.time() if now_s is None else now_s
     at_s = _moment(text.strip(), now_s)
-    if at_s is None:
+    if at_s is None or not typed_json.fits(at_s, typed_json.SECONDS):  # what is written is read so
         raise UsageError(f"'{text[:40]}' is no time", hint="write 18:00, 90m, 2h, 3d, 2026-12-24 or '2026-12-24 18:00'")
     if at_s <= now_s:
         raise UsageError(f"cannot wait until '{text[:40]}': that has passed")

@@ -201,7 +201,6 @@ def console(_: Context, name: str) -> None:
     """Show what a running machine of yours prints on its console, from its boot on, until Ctrl-C."""
     from functools import partial
 
-    from vmtasks.errors import HostError
     from vmtasks.guest.console import follow
     from vmtasks.process.signals import interrupt_on_signals
     from vmtasks.report.sanitize import sanitized
@@ -212,11 +211,8 @@ def console(_: Context, name: str) -> None:
         sys.stdout.write(sanitized(text.replace("\r\n", "\n").replace("\r", "")))
         sys.stdout.flush()
 
-    try:
-        with interrupt_on_signals():
-            follow(log, partial(_lives, directory), show, partial(time.sleep, _FOLLOW_S))
-    except OSError as problem:
-        raise HostError(f"cannot read the console of {name}, {log}: {problem.strerror}") from problem
+    with interrupt_on_signals():
+        follow(log, partial(_lives, directory), show, partial(time.sleep, _FOLLOW_S))
 
 
 def _lives(directory: Path) -> bool:

@@ -28,6 +28,9 @@ _PIECE_BYTES = 32768
 _UNREAD_BYTES = 64 * 1024 * 1024
 """What a guest may leave unread of its replies: one that only asks must not fill the host's memory."""
 
+_GREETING_BYTES = 1024 * 1024
+"""What may come before an agent's first line ends."""
+
 
 class MemberChannel:
     """Serves one member for as long as it lives, through reboots and broken connections.
@@ -124,12 +127,10 @@ class MemberChannel:
                 self._guest.watch(0.0)
                 while channel.recv_ready():
                     received += channel.recv(_CHUNK_BYTES)
-                if not has_begun:
-                    _, newline, rest = received.partition(b"\n")
-                    if not newline:
-                        continue
-                    received, has_begun = bytearray(rest), True
                 try:
+                    has_begun = has_begun or _has_begun(received)
+                    if not has_begun:
+                        continue
                     for serial, data in frames(received):
                         self._hear(serial, data)
                 except ValueError:  # it is no agent of ours that sends such frames: the next one may be
@@ -174,3 +175,15 @@ class MemberChannel:
             while self._outgoing and channel.send_ready():
                 sent = channel.send(bytes(self._outgoing[:_PIECE_BYTES]))
                 del self._outgoing[:sent]
+
+
+def _has_begun(received: bytearray) -> bool:
+    """Take off what comes before an agent's frames, a line; tell whether it was there.
+
+    :raise ValueError: it is too long.
+    """
+    end = received.find(b"\n") + 1
+    if not end and len(received) > _GREETING_BYTES:
+        raise ValueError(f"a line of more than {_GREETING_BYTES} bytes")
+    del received[:end]
+    return end > 0

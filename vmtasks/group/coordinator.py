@@ -142,9 +142,7 @@ class Coordinator:
         size = _size(call.pairs)
         growth = size - _size(self._sent.get(call.id, {}).get(call.member, {}))
         wrong = {
-            f"'{call.id}' is no id of a message: that is one word, and has no equals sign": (
-                "=" in call.id or call.id.split() != [call.id]
-            ),
+            f"'{call.id}' is no id of a message: that is one word, and has no equals sign": not is_id(call.id),
             f"there is no role '{call.role}' in the group; there are {', '.join(roles)}": (
                 call.role not in ("", *roles)
             ),
@@ -228,3 +226,8 @@ class Coordinator:
 
 def _size(pairs: Pairs) -> int:
     return sum(len(name) + len(value) for name, value in pairs.items())
+
+
+def is_id(text: str) -> bool:
+    """Tell whether a message or a barrier can be called so."""
+    return "=" not in text and text.split() == [text]

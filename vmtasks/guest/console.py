@@ -11,7 +11,8 @@ from pathlib import Path
 
 from vmtasks import events
 from vmtasks.deadline import Deadline
-from vmtasks.errors import TimedOut, UsageError
+from vmtasks.errors import BootError, GuestLost, HostError, TimedOut, UsageError
+from vmtasks.files.regular_file import open_regular
 from vmtasks.process.tail import lines_of
 
 _TURN_S = 0.1
@@ -70,16 +71,27 @@ class GuestConsole:
         deadline = Deadline.after(timeout_s)
         searched = -1
         while True:
-            text = self.transcript
-            if len(text) != searched:
-                searched = len(text)
-                if match := wanted.search(text, max(self._seen, searched - _SEARCHED)):
-                    self._seen = match.end()
+            if (length := len(self.transcript)) != searched:
+                searched = length
+                if match := self._found(wanted):
                     return match
             if deadline.passed:
                 message = f"the console of {self._machine} did not show '{wanted.pattern}' within {timeout_s:g} s"
-                raise TimedOut(message, details=lines_of(text[-_SEARCHED:]))
-            self._watch(deadline.within(_TURN_S))
+                raise TimedOut(message, details=lines_of(self._text[-_SEARCHED:]))
+            try:
+                self._watch(deadline.within(_TURN_S))
+            except GuestLost:
+                if match := self._found(wanted):  # what it printed last, before it powered itself off
+                    return match
+                raise
+
+    def _found(self, wanted: re.Pattern[str]) -> re.Match[str] | None:
+        """Return the next match in all that has been printed."""
+        text = self.transcript
+        match = wanted.search(text, max(self._seen, len(text) - _SEARCHED))
+        if match:
+            self._seen = match.end()
+        return match
 
     def send(self, line: str = "", *, end: str = "\r") -> None:
         r"""Type a line on the console, and the key that ends it.
@@ -89,10 +101,18 @@ class GuestConsole:
         """
         rest = (line + end).encode()
         deadline = Deadline.after(_TYPE_LIMIT_S)
-        while rest := rest[self._type_in(rest) :]:
+        while rest := rest[self._typed(rest) :]:
             if deadline.passed:
                 raise TimedOut(f"cannot type on the console of {self._machine}: its guest does not read there")
             self._watch(deadline.within(_TURN_S))
+
+    def _typed(self, data: bytes) -> int:
+        """Type, and return how many bytes the guest has taken."""
+        try:
+            return self._type_in(data)
+        except BootError:
+            self._watch(0.0)  # what became of the machine says more, and whose failure that is
+            raise
 
 
 class HasConsole:
@@ -120,10 +140,13 @@ class HasConsole:
 def follow(log: Path, is_alive: Callable[[], bool], show: Callable[[str], object], pause: Callable[[], object]) -> None:
     """Show what a console's log has and what is added to it, until its machine has ended.
 
-    :raise OSError: the log cannot be read.
+    :raise HostError: the log cannot be read, or is no file: a terminal or a pipe is somebody else's to read.
     """
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    fd = os.open(log, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        fd = open_regular(log)
+    except OSError as problem:
+        raise HostError(f"cannot read the console's log {log}: {problem.strerror}") from problem
     with os.fdopen(fd, "rb", buffering=0) as file:
         while True:
             was_alive = is_alive()  # asked first: what it printed last must have been read

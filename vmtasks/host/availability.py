@@ -35,6 +35,10 @@ FILE = "availability.json"
 """The file's name in the directory of the queue."""
 REASON_LETTERS = 200
 _CONTENT_BYTES = 4096
+_FIFO = ".ref"
+"""What systemd-logind has beside the file of a session: root would read there until the session ends."""
+_PEOPLE = {"user", "user-early", "user-light"}
+"""Classes of sessions: of root, of somebody, and of somebody without services (pam_systemd(8))."""
 _SHAPE = {"state": set(STATES), "until_s": (typed_json.SECONDS, None), "reason": str, "user": str}
 
 
@@ -167,7 +171,9 @@ def _logged_in(root: str) -> Iterator[int]:
     except OSError:  # a host without systemd knows nobody
         return
     for name in names:
+        if name.endswith(_FIFO):
+            continue
         with suppress(OSError, ValueError, KeyError), open(f"{directory}/{name}", errors="replace") as file:
             fields = dict(line.rstrip("\n").split("=", 1) for line in file if "=" in line)
-            if fields["CLASS"] == "user" and fields.get("STATE") != "closing":
+            if fields["CLASS"] in _PEOPLE and fields.get("STATE") != "closing":
                 yield int(fields["UID"])

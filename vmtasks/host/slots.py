@@ -6,7 +6,8 @@ ticket that no process has locked is dead and counts for nothing: there is no da
 A lock on the directory itself makes looking and taking one step.
 
 A host can take no new machines for a time (:mod:`vmtasks.host.availability`): claims are withheld then. Whatever is
-withheld is in nobody's way, since not all go by the same settings, and has its place in the queue again afterwards.
+withheld is in nobody's way, since not all go by the same settings, and has its place in the queue again afterwards:
+those that were withheld go on in their order.
 
 A claim is admitted once every earlier one has been and the limits leave room for it. None overtakes another, so
 that many small machines never starve a large one. A claim for several machines has a ticket for each; it takes them in
@@ -287,26 +288,31 @@ class Claim:
         for seq, fd in self._tickets.items():
             if not os.fstat(fd).st_nlink:
                 raise SlotsUnavailableError(f"cannot wait for a slot: our ticket {_name(seq)} has been removed")
-        ahead = []
-        for name, ticket in _scan(self._queue):
-            if ticket is None:
-                _remove(name, self._queue)
-            # Those behind us may run already, if we were withheld.
-            elif ticket.seq not in self._tickets and (
-                ticket.state == RUNNING or (ticket.state == WAITING and ticket.seq < min(self._tickets))
-            ):
-                ahead.append(ticket)
+        # Those behind us may run already, if we were withheld.
+        others = [one for one in self._others() if one.state == RUNNING or one.seq < min(self._tickets)]
+        ahead = [one for one in others if one.state != WITHHELD]
         running = sum(ticket.state == RUNNING for ticket in ahead)
         host = availability.now(self._queue, self._rules, machines=running)
         if host.state == NONE:
             self._enter(WITHHELD)
             ahead = [_as_ticket(host)]
+        elif self._state == WITHHELD and len(ahead) < len(others):
+            self._enter(WAITING)  # by our next look, those before us have taken their places again
+            return
         elif self.limits.admit(self.memory_mib, ahead, len(self._tickets)):
             self._enter(RUNNING)
             ahead = []
         else:
             self._enter(WAITING)
         self._ahead = tuple(ahead)
+
+    def _others(self) -> Iterator[Ticket]:
+        """Yield the tickets of other claims that live; the dead are swept out."""
+        for name, ticket in _scan(self._queue):
+            if ticket is None:
+                _remove(name, self._queue)
+            elif ticket.seq not in self._tickets:
+                yield ticket
 
     def _enter(self, state: str) -> None:
         if state != self._state:

@@ -12,6 +12,8 @@ from vmtasks.errors import UsageError
 from vmtasks.lava.definition import RESULTS, TestDefinition, definition_of
 
 _NAME = "lava-command-run"
+_MOST_CHARACTERS = 8 * 1024 * 1024
+"""So much may all that is run have, which is one script."""
 
 
 def definition_of_commands(
@@ -26,6 +28,8 @@ def definition_of_commands(
     """
     if not all(one.strip() for one in commands) or not commands:
         raise UsageError(f"{where}: key 'commands' must be a list of lines for the shell, each with a command")
+    if iterations * sum(map(len, commands)) > _MOST_CHARACTERS:
+        raise UsageError(f"{where}: its commands, {iterations} times, have more than {_MOST_CHARACTERS} characters")
     document: dict[str, Any] = {
         "metadata": {"name": _NAME},
         "run": {"steps": [_step(command) for command in commands] * iterations},

@@ -26,7 +26,8 @@ INSTALL_PARTS = {
 }
 """What ``skip_install`` can name, and which fields of :class:`InstallSection` that is."""
 _FIXUPS = {word.upper(): word for word in RESULTS}
-_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+"""The name of a variable of the shell."""
 _ADDRESS = re.compile(r"[a-z]{2,}:/")
 """A URL, of whose slashes a path has one."""
 _PARAMS = ("params", "parameters")
@@ -236,7 +237,7 @@ def _pattern(parse: ParseSection | None, where: str) -> ParseSection | None:
 
 def _params(params: Mapping[str, str], where: str) -> dict[str, str]:
     for name in params:
-        if not _NAME.fullmatch(name):
+        if not VARIABLE.fullmatch(name):
             raise UsageError(f"{where}: the parameter '{name}' cannot be a variable of the shell")
     return dict(params)
 

@@ -52,7 +52,7 @@ class Frames:
         """Take the head of a frame off, if all of it is there; return the rest."""
         line, newline, rest = (bytes(self._held) + data).partition(b"\n")
         kind, _, length = line.partition(b" ")
-        is_right = kind in {b"O", b"S"} and length.isdigit() if newline else len(line) <= _LONGEST_HEAD
+        is_right = len(line) <= _LONGEST_HEAD and (not newline or (kind in {b"O", b"S"} and length.isdigit()))
         if not is_right or (newline and kind == b"S" and int(length) > _LONGEST_SIGNAL_BYTES):
             raise TestFailed(f"cannot follow the tests: {line[:60].decode(errors='replace')!r} came instead of a frame")
         if not newline:

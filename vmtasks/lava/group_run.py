@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,16 +58,15 @@ def run_job(run: Run, job: LavaGroupJob, *, out: str = "") -> None:
 def _read(job: LavaGroupJob, directory: Path) -> dict[str, list[list[TestDefinition]]]:
     """Return the definitions of each shell of each role, before any machine starts."""
     found: dict[str, list[list[TestDefinition]]] = {}
-    number = 0
+    read: dict[int, list[TestDefinition]] = {}
+    """By the identities of the shells: several roles may have the same, and one role may have it many times."""
+    scratch = (directory / "lava-sources" / str(number) for number in count(1))
     for role, steps in job.course.items():
-        found[role] = []
-        for step in steps:
-            if isinstance(step, ShellStep):
-                definitions = []
-                for source in step.sources:
-                    number += 1
-                    definitions.append(read_source(source, scratch=directory / "lava-sources" / str(number)))
-                found[role].append(definitions)
+        shells = [step for step in steps if isinstance(step, ShellStep)]
+        for step in shells:
+            if id(step) not in read:
+                read[id(step)] = [read_source(source, scratch=next(scratch)) for source in step.sources]
+        found[role] = [read[id(step)] for step in shells]
     if not any(definitions for shells in found.values() for definitions in shells):
         raise UsageError("the job runs no test: no action of its names a definition or a command")
     return found

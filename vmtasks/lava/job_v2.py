@@ -13,6 +13,7 @@ from vmtasks.errors import UsageError
 from vmtasks.group.job import GroupSettings, RoleSettings
 from vmtasks.lava import actions_v2, yaml11
 from vmtasks.lava.actions_v2 import ActionLimits
+from vmtasks.lava.definition import VARIABLE
 from vmtasks.lava.durations import seconds_at
 from vmtasks.lava.group_job import BootStep, LavaGroupJob, LavaStep, group_job, known_role
 from vmtasks.lava.keys import accepted, expect_known, list_at, mapping_at, one_of
@@ -165,6 +166,8 @@ def _member(table: object, where: str, notes: list[str]) -> _RoleDraft:
         raise UsageError(f"{where} must be a mapping, not {described(table)}")
     rest = accepted(table, where, refused=_ROLE_REFUSED, noted=_ROLE_NOTED, notes=notes)
     environment = mapping_at(rest, "environment", where)
+    if wrong := [name for name in environment if not VARIABLE.fullmatch(name)]:
+        raise UsageError(f"{where}.environment: '{wrong[0]}' cannot be a variable of the shell")
     memory_mib = _context(mapping_at(rest, "context", where), f"{where}.context", notes)
     kept = {key: value for key, value in rest.items() if key not in ("context", "environment")}
     return _RoleDraft(

@@ -17,6 +17,7 @@ A URL fits a line if it is the same, or goes on below it; of several lines the l
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -100,9 +101,12 @@ class LavaMapping:
             rest = PurePosixPath(url.removeprefix(line).lstrip("/"))
             if ".." in rest.parts:
                 raise UsageError(f"{where}: {url} leads out of what {self.file} has for it")
-            return self.file.parent / Path(self.paths[line]).expanduser() / rest
+            try:
+                return self.file.parent / Path(self.paths[line]).expanduser() / rest
+            except RuntimeError as problem:  # there is no such user
+                raise UsageError(f"{self.file}: '{self.paths[line]}' is no path: {problem}") from problem
         is_here = Path(url.removeprefix("file://"))
-        if url.startswith(("file:///", "/")) and is_here.exists():
+        if url.startswith(("file:///", "/")) and os.path.exists(is_here):  # noqa: PTH110 - any error is a no
             return is_here
         raise UsageError(
             f"{where}: nothing here stands for {url}: {self._line('paths', url, 'PATH')} is missing",

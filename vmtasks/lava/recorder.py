@@ -7,7 +7,7 @@ know, the second of two with one name in some of its reports, and units without 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from mimetypes import guess_type
 from pathlib import PurePosixPath
@@ -22,6 +22,9 @@ from vmtasks.lava.signals import signal_in
 _LONGEST_LINE = 64 * 1024
 _SEARCHED = 4096
 """So much of a line is searched for a definition's pattern, which may be one that takes for ever on a long line."""
+_MOST_CHARACTERS = 64 * 1024 * 1024
+"""So much may the tests of a machine tell, by signals or by a pattern: all of it is kept, in the host's memory."""
+_OF_A_SIGNAL = 200
 _UNTOLD = "it began, and told no result"
 
 
@@ -69,6 +72,7 @@ class Recorder:
         self._open: dict[str, OpenCase] = {}
         self._line = bytearray()
         self._line_count = 0
+        self._left_characters = _MOST_CHARACTERS
         self._meanings: Mapping[str, Callable[[str, str, str, str], object]] = {
             "STARTRUN": lambda suite, *_: self._begin(suite),
             "ENDRUN": self._end_of_run,
@@ -104,8 +108,10 @@ class Recorder:
         """Take in a signal: of a helper, of the runner, or one that stood in a line.
 
         :raise TestsRaised: it is the one with which a test ends them all.
+        :raise TestFailed: they have told more than is kept.
         """
         kind, *texts = words
+        self._count(texts)
         first, second, third, fourth, *_ = (*texts, "", "", "", "")
         if meaning := self._meanings.get(kind):
             meaning(first, second, third, fourth)
@@ -127,6 +133,15 @@ class Recorder:
                     replace(row, result="skip").emit(self._machine)
                 self._miss(suite)
 
+    def _count(self, texts: Iterable[str]) -> None:
+        """See that what is kept does not fill the host's memory.
+
+        :raise TestFailed: it would.
+        """
+        self._left_characters -= _OF_A_SIGNAL + sum(map(len, texts))
+        if self._left_characters < 0:
+            raise TestFailed(f"the tests of {self._machine} tell more than {_MOST_CHARACTERS >> 20} MiB")
+
     def _hear_line(self, line: str) -> None:
         self._line_count += 1
         if words := signal_in(line):
@@ -138,6 +153,7 @@ class Recorder:
         if definition and definition.parse and (found := re.search(definition.parse.pattern, line[:_SEARCHED])):
             groups = {name: text or "" for name, text in found.groupdict().items()}
             result = definition.parse.fixupdict.get(groups["result"], groups["result"])
+            self._count(groups.values())
             measured = {name: groups.get(name, "") for name in ("measurement", "units")}
             self._case(groups["test_case_id"], result, **measured)
 

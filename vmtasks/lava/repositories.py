@@ -27,6 +27,12 @@ def root_of(definition: Path) -> Path | None:
     return Path(os.fsdecode(top.removesuffix(b"\n"))) if top else None
 
 
+def git_environ() -> dict[str, str]:
+    """Return an environment in which git asks nobody, and works where it is told to: a hook of git's says otherwise."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    return environ | {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_ALLOW_PROTOCOL": _PROTOCOLS}
+
+
 def clone(repository: GitRepository, into: Path, *, beside: Path) -> None:
     """Clone a repository.
 
@@ -37,13 +43,11 @@ def clone(repository: GitRepository, into: Path, *, beside: Path) -> None:
     if "://" not in url and ":" not in url.partition("/")[0]:
         url = str(beside / url)
     branch = [f"--branch={repository.branch}"] if repository.branch else []
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    environ |= {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_ALLOW_PROTOCOL": _PROTOCOLS}
     argv = ["git", "-c", "safe.directory=*", "clone", "--quiet", "--template=", *branch, "--", url, str(into)]
     complaint = "git is not installed"
     try:
         done = subprocess.run(
-            argv, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            argv, env=git_environ(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
             timeout=_LIMIT_S, check=False,
         )  # fmt: skip
     except FileNotFoundError:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vmtasks.errors import UsageError
+from vmtasks.group.coordinator import is_id
 from vmtasks.group.wire import VERBS
 from vmtasks.lava import yaml11
 from vmtasks.lava.durations import seconds_at
@@ -42,9 +43,12 @@ def _request(table: object, where: str) -> CallStep:
             f"{where}: key 'message' puts what one action has learnt into another, which is for devices of a lab; "
             "have tests send and read it"
         )
+    name = yaml11.as_text(table.get("messageID"))
+    if not is_id(name):
+        raise UsageError(f"{where}: key 'messageID' must be one word without an equals sign, not '{name}'")
     return CallStep(
         verb=verb,
-        id=yaml11.as_text(table.get("messageID")),
+        id=name,
         pairs=pairs,
         timeout_s=seconds_at(table, "timeout", where),
     )

@@ -10,7 +10,7 @@ from vmtasks.errors import UsageError
 from vmtasks.lava import definition
 from vmtasks.lava.definition import GitRepository, TestDefinition
 from vmtasks.lava.group_job import DefinitionSource
-from vmtasks.lava.repositories import clone
+from vmtasks.lava.repositories import clone, git_environ
 
 _LIMIT_S = 300.0
 
@@ -51,8 +51,8 @@ def _checked_out(root: Path, revision: str, scratch: Path) -> Path:
     argv = ["git", "-C", str(scratch), "-c", "advice.detachedHead=false", "checkout", "--quiet", revision, "--"]
     try:
         done = subprocess.run(
-            argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=_LIMIT_S,
-            check=False,
+            argv, env=git_environ(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            timeout=_LIMIT_S, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         raise UsageError(f"cannot check out {revision} of {root}: git has not ended within {_LIMIT_S:.0f} s") from None

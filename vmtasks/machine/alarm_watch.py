@@ -24,11 +24,13 @@ class ConsoleAlarms:
 
     :param machine: the machine's name.
     :param console: the log, which need not be there yet; a terminal or a pipe is somebody else's to read.
+    :param listens: whether it is looked at.
     """
 
-    def __init__(self, machine: str, console: Path) -> None:
+    def __init__(self, machine: str, console: Path, *, listens: bool = True) -> None:
         self._machine = machine
         self._console = console
+        self._listens = listens
         self._fd = -1
         self._scanner = AlarmScanner()
         self._heard_s = time.monotonic()
@@ -67,6 +69,8 @@ class ConsoleAlarms:
     def _read(self, most_bytes: int) -> bool:
         """Look at the next piece, if there is one."""
         data = b""
+        if not self._listens:
+            return False
         with suppress(OSError):  # evidence, and not the run: as with what writes it
             if self._fd < 0:  # held open, because the log may go with the machine
                 if not self._console.is_file():
@@ -99,9 +103,12 @@ class ConsoleAlarms:
 
 
 @contextmanager
-def following(machine: str, console: Path) -> Iterator[ConsoleAlarms]:
-    """Yield the alarms of a machine; the block is to end after the machine."""
-    alarms = ConsoleAlarms(machine, console)
+def following(machine: str, console: Path, *, listens: bool = True) -> Iterator[ConsoleAlarms]:
+    """Yield the alarms of a machine; the block is to end after the machine.
+
+    :param listens: whether there are to be any.
+    """
+    alarms = ConsoleAlarms(machine, console, listens=listens)
     try:
         yield alarms
     finally:

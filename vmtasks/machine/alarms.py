@@ -56,6 +56,7 @@ ALARMS: tuple[AlarmPattern, ...] = (
     _row("hung-task", "warning", r"INFO: task .{1,200} blocked in I/O wait for more than \d+ seconds"),
     _row("oom", "warning", r"(?:Memory cgroup out|Out) of memory(?: \([^)]{1,40}\))?: Kill(?:ed)? process \d+"),
     _row("oops", "error", r"(?:BUG: u|U)nable to handle (?:kernel |page fault|NULL pointer|paging request)"),
+    _row("oops", "error", r"BUG: kernel NULL pointer dereference"),
     # Only the end of an oops counts them: "Oops: 0002 [#1]", "invalid opcode: 0000 [#1]".
     _row("oops", "error", r"[^\[\]]{1,200}: (?:0x)?[0-9a-f]{1,16} \[#\d+\]"),
     _row("lockdep", "error", r"(?:WARNING: |\[ INFO: |INFO: )possible .{1,60}(?:locking|inversion).{0,40} detected"),

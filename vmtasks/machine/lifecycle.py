@@ -108,7 +108,7 @@ def _boot_once(machine: Machine, launch: LaunchConfig, source: BootSource, attem
     plan = plan_of(machine, form, launch, source, identity, directory=directory, console=console, qemu_log=qemu_log)
     supervisor_log = launch.log_dir / f"{machine.name}-supervisor.log" if launch.log_dir else Path(os.devnull)
     with (
-        following(machine.name, console if launch.hears_alarms else Path(os.devnull)) as alarms,
+        following(machine.name, console, listens=launch.hears_alarms) as alarms,
         supervised(plan, log=supervisor_log, place=launch.place) as client,
         one_log(launch.console, client, attempt, shlex.join(plan.argv)),
     ):

@@ -9,8 +9,8 @@ from vmtasks.report.sanitize import one_line
 from vmtasks.spec import LOCAL
 
 _MIB = 1024 * 1024
-TOLD_BY_A_NOTE = "oom"
-"""The type of alarm that a note tells of, with what helps."""
+_TOLD_BY_A_NOTE = ("oom", "Out of memory: Killed process ")
+"""The type of alarm that a note tells of, with what helps, and how its message begins: a control group's has none."""
 
 
 def duration(seconds: float) -> str:
@@ -61,6 +61,12 @@ def findings(event: CaseEnded) -> str:
     """Write what a test case measured, and what it had to say."""
     found = one_line(" ".join(filter(None, (event.measurement, event.units)))) if event.measurement else ""
     return "".join(f": {text}" for text in (found, one_line(event.message)) if text)
+
+
+def is_told_by_a_note(event: ConsoleAlarm) -> bool:
+    """Tell whether somebody has said already what a guest's kernel has reported."""
+    type_, begin = _TOLD_BY_A_NOTE
+    return event.type == type_ and event.message.startswith(begin)
 
 
 def complaint(event: ConsoleAlarm) -> str:

@@ -22,6 +22,7 @@ from vmtasks.group.roles import Role, members_of
 from vmtasks.guest import Guest
 from vmtasks.process.threads import parallel
 from vmtasks.providers.base import BootOptions, MachineRequest
+from vmtasks.ssh.command import CommandSpec
 from vmtasks.testing.fake_provider import FakeProvider
 
 MEMBERS = members_of({"server": Role(image="x"), "client": Role(image="x", count=2)})
@@ -282,3 +283,23 @@ def test_a_guest_that_leaves_too_much_unread_gets_a_new_agent(monkeypatch: pytes
         assert rehearsal("client1", "lava-wait big") == "lava-wait: the host has gone away\n1"
         assert rehearsal("client1", "lava-self") == "client1\n0"
         assert not rehearsal.lost
+
+
+def test_a_guest_that_greets_without_end_gets_a_new_agent(monkeypatch: pytest.MonkeyPatch) -> None:
+    with rehearsed() as rehearsal:
+        session = rehearsal.guests["client1"]._session
+        line = session.line
+        began: list[CommandSpec] = []
+
+        def babble(spec: CommandSpec) -> str:
+            if spec.command != channel.agent_command(PATHS):
+                return line(spec)
+            began.append(spec)
+            return "head -c 20000 /dev/zero; sleep 60"
+
+        monkeypatch.setattr(channel, "_GREETING_BYTES", 10_000)
+        monkeypatch.setattr(session, "line", babble)
+        rehearsal.guests["client1"].query(KILL)
+        until("a second agent", lambda: len(began) > 1, LIMIT_S)
+        monkeypatch.undo()
+        until("an agent of ours", lambda: rehearsal("client1", "lava-self") == "client1\n0", LIMIT_S)

@@ -284,10 +284,10 @@ def test_a_definition_is_read_before_any_machine_starts(lab: Lab) -> None:
     problem = lab.run(v1(run_shell("missing")))
     assert isinstance(problem, UsageError)
     assert "actions[1].parameters.testdef_repos[0]: cannot read" in str(problem)
-    assert not any(isinstance(one, events.MachineReady) for one in lab.heard)
+    assert not any(isinstance(one, events.MachineStarted) for one in lab.heard)
 
 
-def test_another_revision_is_that_of_the_repository(lab: Lab) -> None:
+def test_another_revision_is_that_of_the_repository(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     git = partial(subprocess.run, check=True, cwd=lab.tests, capture_output=True)
     lab.definition("x", "lava-test-case old --result pass")
     commit = partial(git, ["git", "-c", "user.name=x", "-c", "user.email=x@x", "commit", "-am", "x"])
@@ -301,8 +301,14 @@ def test_another_revision_is_that_of_the_repository(lab: Lab) -> None:
     shells["parameters"]["testdef_repos"] *= 2
     old = {**shells["parameters"]["testdef_repos"][0], "revision": "v1"}
     shells["parameters"]["testdef_repos"] = [old, shells["parameters"]["testdef_repos"][1]]
+    shells["parameters"]["repeat"] = 2
+    git(["git", "clone", "--quiet", ".", str(lab.path / "mine")])
+    head = (lab.path / "mine/.git/HEAD").read_text()
+    monkeypatch.setenv("GIT_DIR", str(lab.path / "mine/.git"))  # as in a hook of git's
     assert lab.run(v1(shells)) is None
-    assert {("client", "0_x", "old", "pass"), ("client", "1_x", "new", "pass")} <= lab.cases
+    assert {("client", f"{n}_x", result, "pass") for n, result in enumerate(["old", "new"] * 2)} <= lab.cases
+    assert (lab.path / "mine/.git/HEAD").read_text() == head
+    assert [one.name for one in (lab.path / "run/lava-sources").iterdir()] == ["1"]  # read once
 
 
 def test_options_of_lavas_jobs_are_for_them_alone(lab: Lab) -> None:

@@ -30,7 +30,9 @@ def test_times(text: str, hours: float) -> None:
     assert host.moment(text, NOON_S) == NOON_S + hours * 3600
 
 
-@pytest.mark.parametrize("text", ["", "soon", "25:00", "18:60", "2026-13-01", "-2h", "2 weeks", "9" * 400 + "h", "\0"])
+@pytest.mark.parametrize(
+    "text", ["", "soon", "25:00", "18:60", "2026-13-01", "-2h", "2 weeks", "9" * 400 + "h", "\0", "9999-12-31"]
+)
 def test_what_is_no_time(text: str) -> None:
     with pytest.raises(UsageError, match="is no time"):
         host.moment(text, NOON_S)
@@ -52,6 +54,9 @@ def test_it_is_set_shown_and_taken_back(capsys: pytest.CaptureFixture[str]) -> N
     host.availability(Context(), "show", json=True)
     told = json.loads(capsys.readouterr().out)
     assert (told["state"], told["reason"]) == ("none", "a new disk")
+    assert told["since_s"] > 0
+    host.availability(Context(), "auto", json=True)
+    assert json.loads(capsys.readouterr().out)["since_s"] is None
     host.availability(Context(), "auto")
     assert capsys.readouterr().out == "the host takes machines\n"
     vm.ps(Context())

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from vmtasks.errors import ConnectionLost, TimedOut, UsageError
+from vmtasks.errors import BootError, ConnectionLost, GuestLost, HostError, TimedOut, UsageError
 from vmtasks.guest import console as module
 from vmtasks.guest.console import GuestConsole, HasConsole, follow
 
@@ -68,6 +69,30 @@ def test_a_machine_that_is_gone_ends_the_wait(log: Path) -> None:
         GuestConsole("m", log, watch=gone, type_in=len).expect("x")
 
 
+def test_what_a_machine_printed_last_is_found_though_it_is_gone(log: Path) -> None:
+    def power_off(_: float) -> None:
+        log.write_bytes(b"reboot: Power down\r\n")
+        raise GuestLost("m is gone: it powered itself off")
+
+    console = GuestConsole("m", log, watch=power_off, type_in=len)
+    assert console.expect("Power down")[0] == "Power down"
+    with pytest.raises(GuestLost):
+        console.expect("Power down")
+
+
+def test_typing_on_a_machine_that_is_gone_says_what_became_of_it(log: Path) -> None:
+    def refuse(_: bytes) -> int:
+        raise BootError("cannot have QEMU execute type: no answer")
+
+    def gone(_: float) -> None:
+        raise GuestLost("m is gone: it powered itself off")
+
+    with pytest.raises(GuestLost, match="it powered itself off"):
+        GuestConsole("m", log, watch=gone, type_in=refuse).send("poweroff")
+    with pytest.raises(BootError, match="no answer"):
+        console_of(log, type_in=refuse).send("poweroff")
+
+
 def test_a_line_is_typed_in_as_many_pieces_as_it_takes(log: Path) -> None:
     typed = []
 
@@ -108,3 +133,19 @@ def test_what_is_followed_is_shown_to_its_last_character(log: Path) -> None:
 
     follow(log, lambda: next(alive), shown.append, pause)
     assert "".join(shown) == "one \u00e4 three"
+
+
+def test_a_log_that_cannot_be_followed_is_a_sentence(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("pipe", "none", "."):
+        with pytest.raises(HostError, match="cannot read the console's log "):
+            follow(tmp_path / name, lambda: False, print, lambda: None)
+
+
+def test_a_reader_that_is_gone_is_not_the_logs_failure(log: Path) -> None:
+    def show(_: str) -> None:
+        raise BrokenPipeError
+
+    log.write_bytes(b"one")
+    with pytest.raises(BrokenPipeError):
+        follow(log, lambda: False, show, lambda: None)

@@ -167,6 +167,8 @@ def test_load_that_is_not_to_be_had_is_none(tmp_path: Path, content: str | None)
     ("fields", "state"),
     [
         ("UID=4242\nUSER=alice\nACTIVE=1\nSTATE=active\nCLASS=user\n", "reluctant"),
+        ("UID=4242\nSTATE=active\nCLASS=user-early\n", "reluctant"),
+        ("UID=4242\nSTATE=active\nCLASS=user-light\n", "reluctant"),
         ("UID=4242\nSTATE=closing\nCLASS=user\n", "eager"),
         ("UID=4242\nSTATE=active\nCLASS=manager\n", "eager"),
         (f"UID={os.getuid()}\nSTATE=active\nCLASS=user\n", "eager"),
@@ -179,9 +181,11 @@ def test_others_who_are_logged_in(tmp_path: Path, fields: str, state: str) -> No
     sessions = tmp_path / "run" / "systemd" / "sessions"
     sessions.mkdir(parents=True)
     (sessions / "7").write_text(fields)
-    (sessions / "7.ref").mkdir()
+    os.mkfifo(sessions / "7.ref")
+    session = os.open(sessions / "7.ref", os.O_RDWR)  # which it holds open until it ends
     assert holds(ALWAYS._replace(users="0", otherwise="reluctant"), tmp_path) == state
     assert holds(ALWAYS._replace(users="1", otherwise="reluctant"), tmp_path) == "eager"
+    os.close(session)
 
 
 # --- what that does to the queue -------------------------------------------------------------------------------
@@ -227,6 +231,32 @@ def test_what_was_withheld_counts_those_that_went_ahead(queue: str) -> None:
             assert waiting_for(third.poll()).endswith(", and 1 more")  # it is behind both
         day.release()
         assert night.poll() == ()
+
+
+def test_those_that_were_withheld_go_on_in_their_order(queue: str) -> None:
+    declared.declare("none", directory=queue)
+    with (
+        Claim("first", 600, TWO, directory=queue) as first,
+        Claim("second", 600, TWO, directory=queue) as second,
+    ):
+        declared.take_back(directory=queue)
+        assert second.poll()
+        assert first.poll() == ()
+        assert waiting_for(second.poll()).startswith(" for a slot behind first of ")
+        first.release()
+        assert second.poll() == ()
+
+
+def test_one_that_stays_withheld_is_in_nobodys_way(queue: str) -> None:
+    declared.declare("none", directory=queue)
+    with (
+        Claim("night", 600, TWO, directory=queue, rules=CLOSED) as night,
+        Claim("day", 600, TWO, directory=queue) as day,
+    ):
+        declared.take_back(directory=queue)
+        day.wait(pause=lambda _: None)
+        assert night.poll()
+        assert states(queue) == ["night withheld", "day running"]
 
 
 def test_a_group_is_withheld_as_a_whole(queue: str) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,37 @@ def test_what_is_wrong_is_said_in_a_sentence(text: str, complaint: str) -> None:
     with pytest.raises(UsageError) as caught:
         read(text)
     assert complaint in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ('a: !!bool "x"', "a value is not what its tag says"),
+        ('a: !!timestamp "x"', "a value is not what its tag says"),
+        ('a: "\\UFFFFFFFF"', "a value is not what its tag says"),
+        ("a: !!int ''", "a value is not what its tag says"),
+        ("a: !!map [1]", "line 1: expected a mapping node"),
+        ("? [1]\n: 2", "line 1: a list or a mapping cannot be a key"),
+        ("a: 0b" + "1" * 20_000, "a number of more than 1024 bits"),
+        ("? 0x" + "f" * 5_000 + "\n: 1", "a number of more than 1024 bits"),
+        ("a: &a !!pairs [x: *a]", "one of its collections contains itself"),
+        (
+            "a: &a !!pairs [x: 1]\n"
+            + "".join(f"{to}: &{to} !!pairs [x: [{', '.join([f'*{of}'] * 9)}]]\n" for of, to in pairwise("abcdefgh")),
+            "more than 100000 values",
+        ),
+    ],
+)
+def test_yaml_that_can_be_no_value_is_a_sentence(text: str, complaint: str) -> None:
+    with pytest.raises(UsageError) as refusal:
+        yaml11.parse(text.encode(), where="a.yaml")
+    assert str(refusal.value).startswith("cannot read a.yaml: ")
+    assert complaint in str(refusal.value)
+
+
+def test_pairs_are_lists_with_texts_for_keys() -> None:
+    value = yaml11.parse(b"a: !!pairs [{b: {2001-01-01: 1, 2: ~}}]", where="a.yaml")
+    assert yaml11.without_nulls(value) == {"a": [["b", {"2001-01-01": 1}]]}
 
 
 def test_a_definition_that_is_not_here(tmp_path: Path) -> None:

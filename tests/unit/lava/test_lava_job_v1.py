@@ -224,6 +224,7 @@ DEPLOY = ("actions", 0, "parameters")
         (act("lava_test_shell", testdef_repos=[REPO | {"testdef": "../x"}]), "'../x' must be a path below the"),
         (act("lava_test_shell", testdef_repos=[{"bzr-repo": "lp:x"}]), "key 'bzr-repo' is LAVA's"),
         (act("lava_command_run", commands=[]), "key 'commands' must be a list of lines"),
+        (act("lava_command_run", commands=["x" * 10_000], iterations=1000), "1000 times, have more than 8388608 char"),
         (act("lava_command_run", commands=["x"], parser="("), "no regular expression"),
         (act("lava_command_run", commands=["x"], fixupdict=["a:pass"]), "does nothing without 'parser'"),
         (act("submit_results", sever="x"), "unknown key 'sever'; did you mean 'server'?"),

@@ -126,6 +126,11 @@ def test_what_counts_for_nothing_is_told(tmp_path: Path) -> None:
         ("    role: [client]\n", "", "actions[2].test: key 'role' is missing; it must be a list of roles"),
         ("    role: [server, client]\n    timeout", "    role: [server]\n    timeout", "'client' has no image"),
         ("device_type: qemu\n        count", "count", "roles.client: key 'device_type' is missing"),
+        ("{PORT: 80}", "{-S: 80}", "roles.server.environment: '-S' cannot be a variable of the shell"),
+        (
+            "    timeout: {minutes: 10}\n", "    protocols: {lava-multinode: [{request: lava-sync}]}\n",
+            "actions[2].test.protocols.lava-multinode[0]: key 'messageID' must be one word without an equals sign, not",
+        ),
         ("arch: amd64", "arch: arm64", "key 'arch' cannot be 'arm64': there is no image of that architecture yet"),
         ("memory: 512", "memory: 5", "key 'memory' must be a whole number of at least 64"),
         ("job_name:", "job_nmae:", "unknown key 'job_nmae'; did you mean 'job_name'?"),

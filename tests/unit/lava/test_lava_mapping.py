@@ -32,6 +32,14 @@ def test_a_file_of_this_host_stands_for_itself(tmp_path: Path) -> None:
         found.local(f"file://{tmp_path}/no.yaml", where="w")
 
 
+def test_what_can_be_no_path_is_a_sentence(tmp_path: Path) -> None:
+    found = mapping(tmp_path, '[paths]\n"http://x" = "~no-such-user/x"\n')
+    with pytest.raises(UsageError, match="'~no-such-user/x' is no path"):
+        found.local("http://x/a", where="w")
+    with pytest.raises(UsageError, match=r"^w: nothing here stands for /xxx"):
+        found.local("/" + "x" * 300, where="w")
+
+
 def test_a_kernel_may_be_a_file_beside_it(tmp_path: Path) -> None:
     found = mapping(tmp_path, '[kernels]\n"http://x/k" = "k.deb"\n')
     assert found.kernel("http://x/k", where="w") == str(tmp_path / "k.deb")

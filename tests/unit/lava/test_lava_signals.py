@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from vmtasks.errors import NothingTested, TestFailed
+from vmtasks.lava import recorder as recorder_module
 from vmtasks.lava.cases import CaseRow
 from vmtasks.lava.frames import Frames
 from vmtasks.lava.recorder import Recorder
@@ -65,7 +66,10 @@ def test_frames_come_in_pieces_of_any_size(size: int) -> None:
     assert bytes(shown) == b"one\nS 3\ntwo"
 
 
-@pytest.mark.parametrize("data", [b"hello\n", b"O\n", b"O -1\n", b"X 1\n", b"S 99999999999\n", b"O 1" * 20, b"\n"])
+@pytest.mark.parametrize(
+    "data",
+    [b"O " + b"1" * 5000 + b"\n", b"hello\n", b"O\n", b"O -1\n", b"X 1\n", b"S 99999999999\n", b"O 1" * 20, b"\n"],
+)
 def test_what_is_no_frame_is_the_guests_failure(data: bytes) -> None:
     frames = Frames(lambda _: None, lambda _: None)
     with pytest.raises(TestFailed, match="came instead of a frame"):
@@ -78,6 +82,16 @@ def test_a_signal_of_another_form_breaks_nothing(words: list[str]) -> None:
     recorder.hear_signal(words or [""])
     recorder.close()
     assert {row.result for row in recorder.rows} <= {"unknown"}
+
+
+def test_what_is_told_without_end_is_not_kept_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder_module, "_MOST_CHARACTERS", 1 << 20)
+    recorder = Recorder("m", {})
+    for number in range(51):
+        recorder.hear_signal(["METADATA", f"{number}", "x" * 20_000])
+    with pytest.raises(TestFailed, match="the tests of m tell more than 1 MiB"):
+        recorder.hear_signal(["METADATA", "51", "x" * 20_000])
+    assert len(recorder.metadata[""]) == 51
 
 
 def row(name: str, result: str, suite: str = "0_x") -> CaseRow:

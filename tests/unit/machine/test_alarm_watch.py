@@ -80,6 +80,15 @@ def test_what_another_attempt_has_left_in_the_log_is_not_told_again(console: Pat
     assert alarms_of(heard) == [("m", "rcu-stall", "warning")]
 
 
+def test_a_console_that_nobody_listens_to_begins_where_the_log_ends(console: Path, heard: list[events.Event]) -> None:
+    add(console, OOPS)
+    with following("m", console, listens=False) as alarms:
+        add(console, OOPS)
+        alarms.look()
+    assert alarms.from_bytes == len(OOPS)
+    assert not heard
+
+
 def test_a_secret_has_stars(console: Path) -> None:
     with following("m", console) as alarms:
         alarms.secrets = {b"hunter22"}

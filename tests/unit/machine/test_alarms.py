@@ -62,6 +62,13 @@ MET = [
         "[494558.706144] Oops: 0000 [#1] SMP \n",
         "oops", "error", 3, id="NULL pointer",
     ),
+    # x86 since 5.1
+    pytest.param(
+        "[   10.123456] BUG: kernel NULL pointer dereference, address: 0000000000000000\n"
+        "[   10.123460] #PF: supervisor write access in kernel mode\n"
+        "[   10.123470] Oops: 0002 [#1] PREEMPT SMP PTI\n",
+        "oops", "error", 3, id="NULL pointer, address",
+    ),
     # libre-computer-project/libretech-linux#8, arm64
     pytest.param("[    1.076797] Internal error: Oops: 96000004 [#1] PREEMPT SMP\n", "oops", "error", 1, id="arm64"),
     # apple/container#614, arm64, 6.12

@@ -156,6 +156,8 @@ def test_everything_else_is_a_line_too() -> None:
 
 def test_what_a_kernel_reports_is_one_line_and_memory_has_a_note_of_its_own() -> None:
     oops = e.ConsoleAlarm(machine="m", type="oops", severity="error", message="BUG: x", lines=("a", "b"), at_s=AT_S)
-    memory = e.ConsoleAlarm(machine="m", type="oom", severity="warning", message="Out of memory", lines=(), at_s=AT_S)
+    memory = replace(oops, type="oom", message="Out of memory: Killed process 1 (sh)")
     (line,) = shown(oops, memory)
     assert line.endswith("m  * warning: its kernel reports (oops): BUG: x")
+    (line,) = shown(replace(memory, message="Memory cgroup out of memory: Killed process 1 (sh)"))
+    assert line.endswith("its kernel reports (oom): Memory cgroup out of memory: Killed process 1 (sh)")

@@ -4,6 +4,7 @@ import io
 import re
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -272,7 +273,9 @@ def test_cases_are_shown() -> None:
 
 def test_what_a_kernel_reports_is_one_line_and_memory_has_a_note_of_its_own() -> None:
     oops = e.ConsoleAlarm(machine="m", type="oops", severity="error", message="BUG: x", lines=("a", "b"))
-    memory = e.ConsoleAlarm(machine="m", type="oom", severity="warning", message="Out of memory", lines=())
-    assert [line for line in lines(drawn(oops, memory)) if "kernel" in line or "memory" in line] == [
-        "! m │ its kernel reports (oops): BUG: x"
+    memory = replace(oops, type="oom", severity="warning", message="Out of memory: Killed process 1")
+    group = replace(memory, message="Memory cgroup out of memory: Killed process 1")
+    assert [line for line in lines(drawn(oops, memory, group)) if "kernel" in line or "memory" in line] == [
+        "! m │ its kernel reports (oops): BUG: x",
+        "! m │ its kernel reports (oom): Memory cgroup out of memory: Killed process 1",
     ]

@@ -20,12 +20,12 @@ from vmtasks import events as e
 from vmtasks.errors import Outcome
 from vmtasks.report.display.stream import SafeStream
 from vmtasks.report.format import (
-    TOLD_BY_A_NOTE,
     case_name,
     complaint,
     duration,
     findings,
     how_far,
+    is_told_by_a_note,
     named,
     ready,
     relative,
@@ -113,7 +113,7 @@ class Plain:
 
     @_handle.register
     def _(self, event: e.ConsoleAlarm) -> None:
-        if event.type != TOLD_BY_A_NOTE:
+        if not is_told_by_a_note(event):
             self._say(event, f"warning: {complaint(event)}")
 
     @_handle.register

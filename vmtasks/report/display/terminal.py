@@ -24,7 +24,7 @@ from vmtasks.report.display.backlog import Backlog
 from vmtasks.report.display.live import ASCII, FINE, Names, Running, row
 from vmtasks.report.display.stream import SafeStream
 from vmtasks.report.files.junit import SKIPPED
-from vmtasks.report.format import TOLD_BY_A_NOTE, case_name, complaint, duration, findings, named, ready, relative
+from vmtasks.report.format import case_name, complaint, duration, findings, is_told_by_a_note, named, ready, relative
 from vmtasks.report.sanitize import WholeLines, one_line, sanitized
 from vmtasks.report.summary import Line, summary
 from vmtasks.report.timings import Times
@@ -173,7 +173,7 @@ class Terminal:
 
     @_handle.register
     def _(self, event: e.ConsoleAlarm) -> None:
-        if event.type != TOLD_BY_A_NOTE:
+        if not is_told_by_a_note(event):
             style = "red" if event.severity == "error" else "yellow"
             self._say(("! ", style), self._names(event.machine), (complaint(event), style))
 
