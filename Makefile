@@ -38,7 +38,7 @@ $(RECIPES): setup
 		$(call option,--definition,$(DEFINITION)) $(call option,--job,$(JOB)) $(OPTIONS)
 
 # A worker for each processor, and few enough that tests with limits of time keep to them; ARGS="-n 0" has no workers.
-PYTEST = .venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+PYTEST = .venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile --durations 20 --durations-min 30
 
 .PHONY: check
 check: setup ## Every test and linter that this project has about itself, real machines included

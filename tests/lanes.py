@@ -17,8 +17,11 @@ ONE_AT_A_TIME = frozenset(
     f"tests/vm/test_{name}.py"
     for name in (
         "build_deb",
+        "damage",
         "faults",
         "guest",
+        "host_faults",
+        "images",
         "latent_worker",
         "lava_test_shell",
         "runvm",
@@ -27,7 +30,7 @@ ONE_AT_A_TIME = frozenset(
         "verdicts",
     )
 )
-"""What these do to a host changes nothing for the other lane: they damage no template, and remove no shared image."""
+"""What these do to a host changes nothing for the other lane: they damage no shared template, and remove no shared image."""
 
 
 def lane_of(nodeid: str) -> str:
