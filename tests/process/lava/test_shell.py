@@ -18,7 +18,7 @@ import yaml
 
 from recipes.lava_test_shell import lava_test_shell
 from vmtasks import NothingTested, TestFailed, TimedOut, UsageError, VmtasksError, events, use_provider
-from vmtasks.lava import shell
+from vmtasks.lava import patterns, shell
 from vmtasks.report.files.document import document
 from vmtasks.report.files.junit import JunitFile
 from vmtasks.report.files.result import ResultFile
@@ -339,6 +339,27 @@ run:
     )
     assert ran.tests == [("one", "pass"), ("two", "fail"), ("three", "pass"), ("four", "unknown"), ("five", "pass")]
     assert (ran.yaml[1]["measurement"], ran.yaml[1]["unit"]) == ("1.5", "ms")
+
+
+def test_a_pattern_that_takes_for_ever_is_given_up_and_its_definition_fails(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patterns, "LIMIT_S", 0.2)
+    evil = r"""
+parse: {pattern: '^(?P<test_case_id>\w+) (?P<result>(pass|fail)|(a+)+$)'}
+run: {steps: [echo one pass; sleep 0.5, 'echo "x aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa!"', echo two pass]}
+"""
+    good = r"""
+parse: {pattern: '^(?P<test_case_id>\w+) (?P<result>\w+)$'}
+run: {steps: [echo three pass]}
+"""
+    ran = lab.run(lab.definition(evil), lab.definition(good, name="next"), lab.definition(evil, name="again"))
+    why = "its pattern is given up: a processor has worked on a few lines for more than 0.2 s; cases may be missing"
+    assert isinstance(ran.problem, TestFailed)
+    assert str(ran.problem).startswith(f"not complete (0_smoke: {why}; 2_again: {why}): of 2 cases 2 passed")
+    assert ran.tests == [("one", "pass"), ("three", "pass")]
+    warnings = [one.text for one in ran.heard if isinstance(one, events.Note) and one.level == "warning"]
+    assert [one for one in warnings if "pattern is given up" in one and "complete" not in one] == [f"0_smoke: {why}"]
 
 
 def test_parameters_are_variables_whatever_they_hold(lab: Lab) -> None:
