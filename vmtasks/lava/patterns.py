@@ -8,7 +8,6 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain, repeat
-from typing import Any
 
 from vmtasks.errors import HostError, TestFailed
 from vmtasks.process.isolated import isolated_argv
@@ -97,7 +96,7 @@ class _Search:
         found: list[Groups | None] = json.loads(answer)
         return found
 
-    def _send(self, what: Any) -> None:
+    def _send(self, what: object) -> None:
         with suppress(BrokenPipeError):  # why it has ended is asked when no answer comes
             if self._process.stdin:
                 self._process.stdin.write(json.dumps(what).encode() + b"\n")

@@ -203,7 +203,7 @@ class Recorder:
         """Take a line for whole that will not be ended any more."""
         line, self._line = self._line, bytearray()
         if line:
-            self._hear_lines([line])
+            self._hear_lines([bytes(line)])
 
     def _close_cases(self, *, is_told: bool) -> None:
         for name, case in list(self._open.items()):

@@ -36,7 +36,14 @@ def children() -> set[int]:
 
 
 def test_what_is_found_is_told_line_for_line(search: Patterns, told: list[str]) -> None:
-    lines = ["a pass", "nothing here!", "", "b\u00e4\ufffd fail 12", "x" * 100_000, *(f"n{i} pass" for i in range(5000))]
+    lines = [
+        "a pass",
+        "nothing here!",
+        "",
+        "b\u00e4\ufffd fail 12",
+        "x" * 100_000,
+        *(f"n{i} pass" for i in range(5000)),
+    ]
     found = list(search.search(CASE, lines))
     assert found[:5] == [
         {"test_case_id": "a", "result": "pass", "measurement": ""},
