@@ -426,7 +426,7 @@ run: {{steps: [sh ./script.sh, sh other/tool, sh deps/again/tool]}}
 def test_a_repository_beneath_the_files_is_cloned_and_one_elsewhere_is_not(lab: Lab) -> None:
     root = committed(lab.path / "checkout", x="")
     committed(root / "tools", tool="echo from the tool\n")
-    committed(lab.path / "private", secret="x")
+    committed(lab.path / "private", hidden="x")
     text = "install: {git-repos: [{url: tools, destination: t}]}\nrun: {steps: [sh t/tool]}\n"
     ran = lab.run(lab.definition(text), files=str(root))
     assert ran.problem is None
@@ -441,7 +441,7 @@ def test_a_repository_beneath_the_files_is_cloned_and_one_elsewhere_is_not(lab: 
 @pytest.mark.parametrize("way", ["gitdir", "commondir", "objects"])
 def test_a_repository_that_leads_elsewhere_by_its_own_files_is_not_followed(lab: Lab, way: str) -> None:
     root = lab.path / "checkout"
-    private = committed(lab.path / "private", secret="x")
+    private = committed(lab.path / "private", hidden="x")
     fake = committed(root / "fake", y="y")
     if way == "commondir":
         (fake / ".git" / "commondir").write_text(f"{private}/.git\n")
@@ -453,9 +453,7 @@ def test_a_repository_that_leads_elsewhere_by_its_own_files_is_not_followed(lab:
         (fake / ".git").mkdir()
         for path in (private / ".git").iterdir():
             (fake / ".git" / path.name).symlink_to(path)
-    ran = lab.run(
-        lab.definition("install: {git-repos: [fake]}\nrun: {steps: [ls fake]}\n"), files=str(root)
-    )
+    ran = lab.run(lab.definition("install: {git-repos: [fake]}\nrun: {steps: [ls fake]}\n"), files=str(root))
     assert isinstance(ran.problem, UsageError)
     assert "cannot clone" in str(ran.problem)
 
