@@ -75,6 +75,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "vmtasks.group.switch": (),
     "vmtasks.image.rootfs": (),
     "vmtasks.process.confined": (),
+    "vmtasks.process.matching": (),
     "vmtasks.process.subreaper": (),
     "vmtasks.remote.agent": ("invoke.exceptions",),
     "vmtasks.remote.proxy": (),

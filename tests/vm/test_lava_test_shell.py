@@ -79,6 +79,7 @@ def test_a_definition_with_everything(tmp_path: Path) -> None:
     definitions[0].parent.mkdir()
     definitions[0].write_text(EVERYTHING.replace("TOOLS", str(tools)))
     definitions[1].write_text(FAILING)
+    (tmp_path / "lava.toml").write_text(f'[paths]\n"{tools}" = "tools.git"\n')
     options = [word for path in definitions for word in ("--definition", str(path))]
     done = subprocess.run(
         [*INV, "lava-test-shell", *options, "--param", "WORD=from", "--out", str(tmp_path / "out")],

@@ -206,9 +206,14 @@ def console(_: Context, name: str) -> None:
     from vmtasks.report.sanitize import sanitized
 
     directory, log = _console_of(name)
+    held = ""
 
     def show(text: str) -> None:
-        sys.stdout.write(sanitized(text.replace("\r\n", "\n").replace("\r", "")))
+        nonlocal held
+        text = held + text
+        shown = text.rstrip("\r")  # which may be the first half of a line break
+        held = text[len(shown) :]
+        sys.stdout.write(sanitized(shown))
         sys.stdout.flush()
 
     with interrupt_on_signals():

@@ -29,6 +29,7 @@ class GuestConsole:
     :param watch: waits, and raises if the machine is gone.
     :param type_in: types bytes on it, and returns how many the guest has taken.
     :param from_bytes: where in the log this machine's text begins.
+    :param limit_bytes: of how much of that text the log has the beginning; None: of any.
     """
 
     def __init__(
@@ -39,12 +40,15 @@ class GuestConsole:
         watch: Callable[[float], None],
         type_in: Callable[[bytes], int],
         from_bytes: int = 0,
+        limit_bytes: int | None = None,
     ) -> None:
         self._machine = machine
         self._log = log
         self._watch = watch
         self._type_in = type_in
         self._read_bytes = from_bytes
+        self._from_bytes = from_bytes
+        self._limit_bytes = limit_bytes
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._text = ""
         self._seen = 0
@@ -65,7 +69,7 @@ class GuestConsole:
     def expect(self, pattern: str | re.Pattern[str], *, timeout_s: float = 60.0) -> re.Match[str]:
         """Wait until a pattern has been printed, and return its match; the next one is looked for behind it.
 
-        :raise TimedOut: it was not within *timeout_s* seconds.
+        :raise TimedOut: it was not within *timeout_s* seconds, or the log is full.
         """
         wanted = re.compile(pattern)
         deadline = Deadline.after(timeout_s)
@@ -75,6 +79,10 @@ class GuestConsole:
                 searched = length
                 if match := self._found(wanted):
                     return match
+            if self._limit_bytes and self._read_bytes - self._from_bytes >= self._limit_bytes:
+                message = f"cannot wait for '{wanted.pattern}' on the console of {self._machine}: its log is full "
+                message += f"({self._limit_bytes >> 20} MiB), and takes nothing of what is printed now"
+                raise TimedOut(message, details=lines_of(self._text[-_SEARCHED:]))
             if deadline.passed:
                 message = f"the console of {self._machine} did not show '{wanted.pattern}' within {timeout_s:g} s"
                 raise TimedOut(message, details=lines_of(self._text[-_SEARCHED:]))

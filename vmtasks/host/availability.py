@@ -1,9 +1,10 @@
 """Whether a host takes new machines: eagerly, reluctantly, or none at all; what runs goes on whatever it says.
 
 What somebody has declared by hand counts, until the time that it was declared for; else what the host's settings say:
-its hours, its load, and whether somebody else is logged in. What was declared is one file beside the tickets of the
-queue (:mod:`vmtasks.host.declared` writes it), so that it is the same for all who use the host. As with tickets, it is
-never followed, and believed only if it is well formed.
+its hours, its load, and whether somebody else is logged in. What was declared is a file of each user's beside the
+tickets of the queue (:mod:`vmtasks.host.declared` writes it), so that it is the same for all who use the host: of
+several words root's counts, or else the newest whose time has not passed. As with tickets, a file is never followed,
+and believed only if it is well formed, and of the user whose number its name has.
 
 Standard library only, like the queue.
 """
@@ -14,6 +15,7 @@ Standard library only, like the queue.
 from __future__ import annotations
 
 import os
+import re
 import stat
 import time
 from collections import namedtuple
@@ -31,8 +33,8 @@ if TYPE_CHECKING:
 EAGER, RELUCTANT, NONE = "eager", "reluctant", "none"
 STATES = (EAGER, RELUCTANT, NONE)
 
-FILE = "availability.json"
-"""The file's name in the directory of the queue."""
+FILE = re.compile(r"availability-(0|[1-9][0-9]{0,9})\.json")
+"""What the file of a user is called in the directory of the queue."""
 REASON_LETTERS = 200
 _CONTENT_BYTES = 4096
 _FIFO = ".ref"
@@ -104,9 +106,9 @@ def now(queue: int | None, rules: Rules, *, machines: int = 0, root: str = "") -
     :param root: where ``/proc`` and ``/run`` are to be found.
     """
     now_s = time.time()
-    declared = None if queue is None else _declared(queue)
-    if declared is not None and (declared.until_s is None or declared.until_s > now_s):
-        return declared
+    declared = {} if queue is None else _declared(queue, now_s)
+    if declared:
+        return declared.get(0) or max(declared.values(), key=lambda one: one.since_s)
     reason, until_s = _objection(rules, now_s, machines, root)
     state = rules.otherwise if reason else rules.usual
     return Availability(state, reason, until_s, "", 0.0)
@@ -118,16 +120,33 @@ def clock(at_s: float) -> str:
     return time.strftime("%H:%M" if today == day else "%Y-%m-%d %H:%M", time.localtime(at_s))
 
 
-def _declared(queue: int) -> Availability | None:
-    """Return what somebody has declared, if that can be read."""
+def file_of(uid: int) -> str:
+    """Return what the file of a user is called."""
+    return f"availability-{uid}.json"
+
+
+def _declared(queue: int, now_s: float) -> dict[int, Availability]:
+    """Return what users have declared whose time has not passed, by their numbers."""
+    found: dict[int, Availability] = {}
+    for name in os.listdir(queue):
+        if match := FILE.fullmatch(name):
+            word = _read(queue, name, int(match[1]))
+            if word is not None and (word.until_s is None or word.until_s > now_s):
+                found[int(match[1])] = word
+    return found
+
+
+def _read(queue: int, name: str, uid: int) -> Availability | None:
+    """Return what a user has declared, if that can be read."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
     try:
-        fd = os.open(FILE, flags, dir_fd=queue)
+        fd = os.open(name, flags, dir_fd=queue)
     except OSError:
         return None
     try:
         about = os.fstat(fd)
-        content = os.pread(fd, _CONTENT_BYTES, 0) if stat.S_ISREG(about.st_mode) else b""
+        is_theirs = stat.S_ISREG(about.st_mode) and about.st_uid == uid
+        content = os.pread(fd, _CONTENT_BYTES, 0) if is_theirs else b""
     except OSError:
         return None
     finally:

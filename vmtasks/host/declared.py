@@ -1,4 +1,7 @@
-"""A host's availability, declared by hand: written for all who use the host, and taken back."""
+"""A host's availability, declared by hand: written for all who use the host, and taken back.
+
+Each user has a file: the directory is sticky, and so nobody can replace that of another.
+"""
 
 from __future__ import annotations
 
@@ -10,45 +13,51 @@ from pathlib import Path
 from vmtasks.config.settings import HostSettings
 from vmtasks.files import durable
 from vmtasks.host import slots
-from vmtasks.host.availability import FILE, Availability, Rules, now, plain, rules_of
+from vmtasks.host.availability import FILE, Availability, Rules, file_of, now, plain, rules_of
 from vmtasks.host.slots import SlotsUnavailableError
 from vmtasks.process.user import user_name
 
 
 def declare(state: str, *, until_s: float | None = None, reason: str = "", directory: str | None = None) -> None:
-    """Have a host take machines eagerly, reluctantly, or none, whatever its settings say.
+    """Have a host take machines eagerly, reluctantly, or none, whatever its settings say; the last word of this user.
 
     :param until_s: when that ends, in seconds since the epoch; None: when it is taken back.
     :param directory: where the queue is, if not where that of this host is.
-    :raise SlotsUnavailableError: it cannot be written, or another user's word stands there.
+    :raise SlotsUnavailableError: it cannot be written.
     """
     path = Path(directory or slots.default_directory())
     slots.make_queue(str(path))
     about = {"state": state, "until_s": until_s, "reason": plain(reason), "user": user_name()}
-    beside = path / f".{FILE}.{os.getpid()}"
+    name = file_of(os.geteuid())
+    beside = path / f".{name}.{os.getpid()}"
     try:
         beside.unlink(missing_ok=True)  # of a process that had this number, and was killed
         fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         with os.fdopen(fd, "w") as file:
             json.dump(about, file)
             os.fchmod(file.fileno(), 0o644)  # for all to read, whatever the umask
-        durable.rename(beside, path / FILE)
+        durable.rename(beside, path / name)
     except OSError as problem:
         with suppress(OSError):
             beside.unlink(missing_ok=True)
-        raise _refused(path, problem) from problem
+        raise _refused(path / name, problem) from problem
 
 
 def take_back(*, directory: str | None = None) -> None:
-    """Have the host's settings decide again.
+    """Take back what this user has declared; root takes back what anybody has.
 
-    :raise SlotsUnavailableError: another user's word stands there.
+    :raise SlotsUnavailableError: it cannot be removed.
     """
     path = Path(directory or slots.default_directory())
-    try:
-        (path / FILE).unlink(missing_ok=True)
-    except OSError as problem:
-        raise _refused(path, problem) from problem
+    names = [file_of(os.geteuid())]
+    if os.geteuid() == 0:
+        with suppress(OSError):  # nobody has made it yet
+            names += filter(FILE.fullmatch, os.listdir(path))  # noqa: PTH208 - names are all that is asked for
+    for name in names:
+        try:
+            (path / name).unlink(missing_ok=True)
+        except OSError as problem:
+            raise _refused(path / name, problem) from problem
 
 
 def current(rules: Rules | None = None, *, directory: str | None = None) -> Availability:
@@ -73,6 +82,6 @@ def current(rules: Rules | None = None, *, directory: str | None = None) -> Avai
 def _refused(path: Path, problem: OSError) -> SlotsUnavailableError:
     reason = problem.strerror or str(problem)
     with suppress(OSError, KeyError):
-        if isinstance(problem, PermissionError) and (path / FILE).stat().st_uid != os.geteuid():
-            reason = f"{(path / FILE).owner()} has set it: only they and root can change it"
-    return SlotsUnavailableError(f"cannot set the host's availability in {path / FILE}: {reason}")
+        if isinstance(problem, PermissionError) and path.lstat().st_uid != os.geteuid():
+            reason = f"that file, which is to be this user's, is {path.owner()}'s: only they and root can remove it"
+    return SlotsUnavailableError(f"cannot set the host's availability in {path}: {reason}")

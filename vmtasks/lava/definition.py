@@ -31,6 +31,8 @@ VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _ADDRESS = re.compile(r"[a-z]{2,}:/")
 """A URL, of whose slashes a path has one."""
 _PARAMS = ("params", "parameters")
+_LONGEST_PATTERN = 4096
+"""Characters; what Python makes of more of them takes its time."""
 _REFUSED = {
     "test-case-deps": "name the other definitions on the command line, before this one",
     "handler": "it ran programs beside the board, where vmtasks runs nothing of a project",
@@ -223,6 +225,8 @@ def _steps(steps: tuple[str, ...], where: str) -> tuple[str, ...]:
 def _pattern(parse: ParseSection | None, where: str) -> ParseSection | None:
     if parse is None:
         return None
+    if len(parse.pattern) > _LONGEST_PATTERN:
+        raise UsageError(f"{where}: key 'pattern' in [parse] has more than {_LONGEST_PATTERN} characters")
     try:
         groups = re.compile(parse.pattern).groupindex
     except (re.error, OverflowError, RecursionError) as error:

@@ -10,6 +10,7 @@ from vmtasks.errors import UsageError, did_you_mean
 from vmtasks.group.coordinator import Verb
 from vmtasks.group.job import GroupJob, GroupSettings, RoleSettings
 from vmtasks.lava.definition import TestDefinition
+from vmtasks.lava.mapping import LavaMapping
 
 MOST_TIMES = 1000
 """How often a job may have one thing done again."""
@@ -82,6 +83,8 @@ class LavaGroupJob:
     """Whether a member goes on when its tests have exceeded their limit."""
     environment: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Variables of the tests, by role."""
+    mapping: LavaMapping = field(default_factory=LavaMapping)
+    """What stands here for what its definitions name."""
     notes: tuple[str, ...] = ()
     """What of the job counts for nothing here, for the user."""
 

@@ -167,6 +167,7 @@ class _Course:
         shell = TestShell(
             definitions=definitions,
             scratch=scratch,
+            mapping=self.job.mapping,
             timeout_s=step.timeout_s,
             helpers=(_PROGRAMS,) if self.job.host_role else (),
             env={"LAVA_JOB_ID": self.run.directory.name, **address, **self.job.environment.get(member.role, {})},

@@ -51,6 +51,7 @@ def run_definitions(
     :param timeout_s: how long all of it may take, in seconds; 0 is no limit.
     :raise TestFailed: a case failed, or a definition did not run to its end.
     """
+    from vmtasks.lava.mapping import NAME, LavaMapping
     from vmtasks.lava.recorder import Recorder
     from vmtasks.lava.results import MachineResults, as_yaml
     from vmtasks.lava.shell import TestShell, attachments, suites
@@ -60,6 +61,7 @@ def run_definitions(
         definitions=suites(definitions),
         scratch=run.directory,
         files=files,
+        mapping=LavaMapping.load(None, job=Path(NAME)),
         timeout_s=timeout_s,
         env={"LAVA_JOB_ID": run.directory.name},
     )

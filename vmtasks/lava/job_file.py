@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def load_job(path: Path, mapping: Path | None = None) -> LavaGroupJob:
     )
     stands_for = LavaMapping.load(mapping, job=path)
     try:
-        return translate(document, stands_for, path=path)
+        return replace(translate(document, stands_for, path=path), mapping=stands_for)
     except UsageError as problem:
         text = " ".join(str(problem).split())  # the words of the job that it quotes may have lines
         is_named = text.startswith((f"{path}:", "cannot read"))

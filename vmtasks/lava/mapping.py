@@ -12,6 +12,9 @@ It is a small file of TOML, ``lava.toml`` beside the job, or in the current dire
     "https://git.example.org/tests.git" = "../tests"
 
 A URL fits a line if it is the same, or goes on below it; of several lines the longest counts.
+
+Jobs may be a stranger's. So a path of this host stands for itself beneath the job's directory alone, and a file that
+only lies beside the job, and not where the user is, gives none away that is outside of it.
 """
 
 from __future__ import annotations
@@ -20,8 +23,9 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
 
 from vmtasks.config import toml
 from vmtasks.errors import UsageError
@@ -41,6 +45,9 @@ class LavaMapping:
     kernels: dict[str, str] = field(default_factory=dict, metadata={"says": "URLs of kernels, and Debian packages"})
     paths: dict[str, str] = field(default_factory=dict, metadata={"says": "URLs of tests, and where they are here"})
     file: Path = field(default=Path(NAME), metadata={"key": None})
+    job_directory: Path = field(default=Path(), metadata={"key": None})
+    is_own: bool = field(default=True, metadata={"key": None})
+    """Whether it is the user's, and not the job's."""
 
     @classmethod
     def load(cls, path: Path | None, *, job: Path) -> LavaMapping:
@@ -51,7 +58,7 @@ class LavaMapping:
         beside = job.parent / NAME
         chosen = path or next((one for one in (beside, Path(NAME)) if one.exists()), None)
         if chosen is None:
-            return cls(file=beside)
+            return cls(file=beside, job_directory=job.parent)
         found = toml.load(cls, chosen)
         for table in (found.devices, found.images):
             for what, image in table.items():
@@ -60,7 +67,8 @@ class LavaMapping:
                         f"{chosen}: '{what}' cannot be '{image}': the machines of a group run on this host",
                         hint="give the name of an image; `images.list` shows them",
                     )
-        return cls(devices=found.devices, images=found.images, kernels=found.kernels, paths=found.paths, file=chosen)
+        is_own = chosen is not beside or job.parent.resolve() == Path.cwd()
+        return replace(found, file=chosen, job_directory=job.parent, is_own=is_own)
 
     def image(self, url: str, *, device: str, where: str) -> str:
         """Return the image of ours for a machine: what stands for the URL of its image, or else for its device type.
@@ -88,34 +96,81 @@ class LavaMapping:
         """
         if line := _longest(self.kernels, url):
             name = self.kernels[line]
-            return str(self.file.parent / name) if name.endswith(".deb") else name
+            return str(self._granted(self.file.parent / name, url, where)) if name.endswith(".deb") else name
         missing = self._line("kernels", url, "linux-image-cloud-amd64")
         raise UsageError(f"{where}: no kernel stands for {url}: {missing} is missing")
 
     def local(self, url: str, *, where: str) -> Path:
-        """Return the path that stands for a URL; one of this host stands for itself.
+        """Return the path that stands for a URL; one beneath the job's directory stands for itself.
 
         :raise UsageError: nothing does.
         """
+        if found := self._mapped(url, where):
+            return found
+        is_here = Path(url.removeprefix("file://"))
+        leads = ""
+        if url.startswith(("file:///", "/")) and os.path.exists(is_here):  # noqa: PTH110 - any error is a no
+            if is_beneath(is_here, self.job_directory):
+                return is_here
+            leads = f"it is outside of the job's directory {self.job_directory.absolute()}, and "
+        raise UsageError(
+            f"{where}: nothing here stands for {url}: {leads}{self._line('paths', url, 'PATH')} is missing",
+            hint="PATH is relative to that file; the line may also have the beginning of the URL alone",
+        )
+
+    def repository(self, url: str, *, beside: Path) -> tuple[str, bool]:
+        """Return what git is to clone for a definition, and whether that is a path that nobody has given away.
+
+        :param beside: the directory whose files go along: a path is relative to it, and stands for itself beneath it.
+        :raise UsageError: it is a path that leads out of it.
+        """
+        if found := self._mapped(url, f"cannot clone {url}"):
+            return str(found), False
+        if url.startswith("file://"):
+            path = Path(unquote(url.removeprefix("file://")))
+        elif "://" in url or ":" in url.partition("/")[0]:
+            return url, False
+        else:
+            path = Path(url)
+        if "\0" not in str(path) and is_beneath(beside / path, beside):
+            return str(beside / path), True
+        raise UsageError(
+            f"cannot clone {url}: it is outside of {beside}, and {self._line('paths', url, 'PATH')} is missing",
+            hint="the files of a definition may name others of this host only if that file gives them away",
+        )
+
+    def _mapped(self, url: str, where: str) -> Path | None:
+        """Return what a line has for a URL; None if there is none."""
         if line := _longest(self.paths, url):
             rest = PurePosixPath(url.removeprefix(line).lstrip("/"))
             if ".." in rest.parts:
                 raise UsageError(f"{where}: {url} leads out of what {self.file} has for it")
             try:
-                return self.file.parent / Path(self.paths[line]).expanduser() / rest
+                return self._granted(self.file.parent / Path(self.paths[line]).expanduser() / rest, url, where)
             except RuntimeError as problem:  # there is no such user
                 raise UsageError(f"{self.file}: '{self.paths[line]}' is no path: {problem}") from problem
-        is_here = Path(url.removeprefix("file://"))
-        if url.startswith(("file:///", "/")) and os.path.exists(is_here):  # noqa: PTH110 - any error is a no
-            return is_here
+        return None
+
+    def _granted(self, path: Path, url: str, where: str) -> Path:
+        """Return a path that the file has.
+
+        :raise UsageError: the file is the job's, and may not give it away.
+        """
+        if self.is_own or is_beneath(path, self.job_directory):
+            return path
         raise UsageError(
-            f"{where}: nothing here stands for {url}: {self._line('paths', url, 'PATH')} is missing",
-            hint="PATH is relative to that file; the line may also have the beginning of the URL alone",
+            f"{where}: {self.file} has {path} for {url}, which is outside of the job's directory",
+            hint=f"if you want it so: --mapping {self.file}, or run this in {self.job_directory}",
         )
 
     def _line(self, table: str, key: str, value: str) -> str:
         shown = key if _BARE_KEY.fullmatch(key) else json.dumps(key, ensure_ascii=False)
         return f"the line `{shown} = {json.dumps(value)}` under [{table}] of {self.file}"
+
+
+def is_beneath(path: Path, directory: Path) -> bool:
+    """Tell whether a path, links followed, is a directory or lies in it."""
+    return path.resolve().is_relative_to(directory.resolve())
 
 
 def is_foreign(name: str) -> bool:

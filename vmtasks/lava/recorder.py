@@ -6,9 +6,9 @@ know, the second of two with one name in some of its reports, and units without 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import repeat
 from mimetypes import guess_type
 from pathlib import PurePosixPath
 from typing import NoReturn
@@ -16,12 +16,11 @@ from typing import NoReturn
 from vmtasks import events
 from vmtasks.errors import TestFailed
 from vmtasks.lava.cases import OWN, CaseRow, OpenCase, result_of, slug, titled
-from vmtasks.lava.definition import TestDefinition
+from vmtasks.lava.definition import ParseSection, TestDefinition
+from vmtasks.lava.patterns import Groups, Patterns
 from vmtasks.lava.signals import signal_in
 
 _LONGEST_LINE = 64 * 1024
-_SEARCHED = 4096
-"""So much of a line is searched for a definition's pattern, which may be one that takes for ever on a long line."""
 _MOST_CHARACTERS = 64 * 1024 * 1024
 """So much may the tests of a machine tell, by signals or by a pattern: all of it is kept, in the host's memory."""
 _OF_A_SIGNAL = 200
@@ -73,6 +72,7 @@ class Recorder:
         self._line = bytearray()
         self._line_count = 0
         self._left_characters = _MOST_CHARACTERS
+        self._patterns = Patterns(lambda text: self._note(text, level="warning"))
         self._meanings: Mapping[str, Callable[[str, str, str, str], object]] = {
             "STARTRUN": lambda suite, *_: self._begin(suite),
             "ENDRUN": self._end_of_run,
@@ -101,8 +101,7 @@ class Recorder:
         if len(rest) > _LONGEST_LINE:
             lines, rest = [*lines, rest], b""
         self._line = bytearray(rest)
-        for line in lines:
-            self._hear_line(line.decode(errors="replace").strip())
+        self._hear_lines(lines)
 
     def hear_signal(self, words: Sequence[str]) -> None:
         """Take in a signal: of a helper, of the runner, or one that stood in a line.
@@ -121,6 +120,7 @@ class Recorder:
 
         Why they have not is told by the run's own end: no event here tells it of the one that was running.
         """
+        self._patterns.close()
         for suite in self._definitions:
             if not any(row.suite == OWN and row.name == suite for row in self.rows):
                 is_running = suite == self._suite
@@ -142,17 +142,28 @@ class Recorder:
         if self._left_characters < 0:
             raise TestFailed(f"the tests of {self._machine} tell more than {_MOST_CHARACTERS >> 20} MiB")
 
-    def _hear_line(self, line: str) -> None:
+    def _hear_lines(self, lines: Iterable[bytes]) -> None:
+        texts = [line.decode(errors="replace").strip() for line in lines]
+        pattern = self._parse.pattern if self._parse else ""
+        found = self._patterns.search(pattern, texts) if pattern else repeat(None)
+        for line, groups in zip(texts, found, strict=False):
+            self._hear_line(line, groups)
+
+    @property
+    def _parse(self) -> ParseSection | None:
+        definition = self._definitions.get(self._suite)
+        return definition.parse if definition else None
+
+    def _hear_line(self, line: str, groups: Groups | None) -> None:
+        """Take in a line, and what has been found in it of the definition's pattern."""
         self._line_count += 1
         if words := signal_in(line):
             self.hear_signal(words)
             return
         for case in self._open.values():
             case.hear(line, self._line_count)
-        definition = self._definitions.get(self._suite)
-        if definition and definition.parse and (found := re.search(definition.parse.pattern, line[:_SEARCHED])):
-            groups = {name: text or "" for name, text in found.groupdict().items()}
-            result = definition.parse.fixupdict.get(groups["result"], groups["result"])
+        if groups and self._parse:
+            result = self._parse.fixupdict.get(groups["result"], groups["result"])
             self._count(groups.values())
             measured = {name: groups.get(name, "") for name in ("measurement", "units")}
             self._case(groups["test_case_id"], result, **measured)
@@ -183,6 +194,7 @@ class Recorder:
     def _end(self, complaint: str) -> None:
         """Put down how the definition that runs has ended; well, if there is no complaint."""
         self._hear_rest()
+        complaint = complaint or (self._patterns.complaint(self._parse.pattern) if self._parse else "")
         self._close_cases(is_told=True)
         self._miss(self._suite)
         self._add(CaseRow(suite=OWN, name=self._suite, result="fail" if complaint else "pass", message=complaint))
@@ -191,7 +203,7 @@ class Recorder:
         """Take a line for whole that will not be ended any more."""
         line, self._line = self._line, bytearray()
         if line:
-            self._hear_line(line.decode(errors="replace").strip())
+            self._hear_lines([bytes(line)])
 
     def _close_cases(self, *, is_told: bool) -> None:
         for name, case in list(self._open.items()):

@@ -7,10 +7,15 @@ from __future__ import annotations
 
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 from vmtasks.errors import UsageError
+from vmtasks.host.confined import confined_argv
 from vmtasks.lava.definition import GitRepository
+from vmtasks.lava.mapping import LavaMapping
+from vmtasks.process.confined import NOT_FOUND
+from vmtasks.process.landlock import Reach
 from vmtasks.project.git import git
 
 _LIMIT_S = 900.0
@@ -33,21 +38,35 @@ def git_environ() -> dict[str, str]:
     return environ | {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_ALLOW_PROTOCOL": _PROTOCOLS}
 
 
-def clone(repository: GitRepository, into: Path, *, beside: Path) -> None:
-    """Clone a repository.
+def clone_for(repository: GitRepository, into: Path, *, beside: Path, mapping: LavaMapping) -> None:
+    """Clone a repository that a definition names.
 
-    :param beside: the directory that a path of this host is relative to.
+    :param beside: the directory whose files go along with the definition.
+    :param mapping: says which other paths of this host it may name.
+    :raise UsageError: it cannot be cloned, or may not be.
+    """
+    url, is_confined = mapping.repository(repository.url, beside=beside)
+    clone(replace(repository, url=url), into, within=beside if is_confined else None)
+
+
+def clone(repository: GitRepository, into: Path, *, within: Path | None = None) -> None:
+    """Clone a repository, which is a URL or an absolute path.
+
+    :param within: the only directory that git is to read, whatever the repository's own files say, if the kernel can
+        see to that.
     :raise UsageError: it cannot be cloned.
     """
-    url = repository.url
-    if "://" not in url and ":" not in url.partition("/")[0]:
-        url = str(beside / url)
+    url, environ = repository.url, git_environ()
     branch = [f"--branch={repository.branch}"] if repository.branch else []
     argv = ["git", "-c", "safe.directory=*", "clone", "--quiet", "--template=", *branch, "--", url, str(into)]
+    if within:
+        into.mkdir(parents=True)
+        argv = confined_argv(argv, Reach((str(within),), (str(into),)))
+        environ |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
     complaint = "git is not installed"
     try:
         done = subprocess.run(
-            argv, env=git_environ(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            argv, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
             timeout=_LIMIT_S, check=False,
         )  # fmt: skip
     except FileNotFoundError:
@@ -57,5 +76,6 @@ def clone(repository: GitRepository, into: Path, *, beside: Path) -> None:
     else:
         if done.returncode == 0:
             return
-        complaint = f"git says '{' '.join(done.stderr.decode(errors='replace').split())}'"
+        if not (within and done.returncode == NOT_FOUND):
+            complaint = f"git says '{' '.join(done.stderr.decode(errors='replace').split())}'"
     raise UsageError(f"cannot clone {repository.url}: {complaint}")

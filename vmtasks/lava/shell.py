@@ -14,8 +14,9 @@ from vmtasks.guest import Guest
 from vmtasks.lava.cases import slug
 from vmtasks.lava.definition import TestDefinition
 from vmtasks.lava.frames import Frames
+from vmtasks.lava.mapping import LavaMapping
 from vmtasks.lava.recorder import Recorder, TestsRaised
-from vmtasks.lava.repositories import clone, root_of
+from vmtasks.lava.repositories import clone_for, root_of
 from vmtasks.lava.scripts import install_script, run_script
 from vmtasks.project import tree_files
 from vmtasks.run.place import make_directory
@@ -48,6 +49,8 @@ class TestShell:
     """A directory of the host for the scripts: they are kept, to show what ran."""
     files: Path | None = None
     """The directory that goes along with each definition; None: that of the checkout which it lies in, if any."""
+    mapping: LavaMapping = field(default_factory=LavaMapping)
+    """Which repositories of this host they may name, beside those that go along."""
     timeout_s: float | None = None
     """How long all of it may take; None and 0 are no limit."""
     helpers: Sequence[Path] = ()
@@ -108,7 +111,8 @@ class TestShell:
             for repository in definition.install.git_repos:
                 if not repository.skip_by_default:
                     place = scripts / "repositories" / suite / repository.directory
-                    clone(repository, place, beside=root or definition.path.absolute().parent)
+                    beside = (root or definition.path.parent).absolute()
+                    clone_for(repository, place, beside=beside, mapping=self.mapping)
                     guest.put(place, f"{tree}/{repository.directory}")
                     shutil.rmtree(place)
             (scripts / "run" / suite).mkdir(parents=True)

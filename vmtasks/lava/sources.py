@@ -47,7 +47,7 @@ def _checked_out(root: Path, revision: str, scratch: Path) -> Path:
     """Return a checkout of a revision of a repository of this host."""
     if revision.startswith("-"):
         raise UsageError(f"there is no revision '{revision}'")
-    clone(GitRepository(url=str(root.absolute())), scratch, beside=root)
+    clone(GitRepository(url=str(root.absolute())), scratch)
     argv = ["git", "-C", str(scratch), "-c", "advice.detachedHead=false", "checkout", "--quiet", revision, "--"]
     try:
         done = subprocess.run(

@@ -11,10 +11,12 @@ from pathlib import Path
 
 from vmtasks import events
 from vmtasks.errors import TestFailed
-from vmtasks.machine.alarms import Alarm, AlarmScanner
+from vmtasks.machine.alarms import LONGEST_LINE, Alarm, AlarmScanner
 from vmtasks.ssh.secret import Mask
 
 _PIECE_BYTES = 1 << 20
+TOLD_LETTERS = 300
+"""How much of a line is told."""
 _SILENCE_S = 2.0
 """How long a report may stop before it is told as it is."""
 
@@ -99,7 +101,10 @@ class ConsoleAlarms:
             events.emit(told)
 
     def _masked(self, line: str) -> str:
-        return Mask(self.secrets).take(line.encode(errors="replace"), final=True).decode(errors="replace")
+        """Return the beginning of a line, in which secrets have stars."""
+        data = line.encode(errors="replace")
+        is_whole = len(data) < LONGEST_LINE // 2  # one that breaks off may do so within a secret
+        return Mask(self.secrets).take(data, final=is_whole).decode(errors="replace")[:TOLD_LETTERS]
 
 
 @contextmanager

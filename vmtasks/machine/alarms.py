@@ -18,12 +18,11 @@ from vmtasks.events import Severity
 MOST_OF_A_TYPE = 5
 """How many alarms of a type one machine raises: a guest can repeat them without end."""
 MOST_LINES = 60
-"""How many lines of a report an alarm has, and how long each may be."""
-LONGEST_LINE = 300
+"""How many lines of a report an alarm has."""
 _BEFORE_A_PROMPT = 8
 """How many lines before a prompt say why there is one."""
-_LONGEST_PARTIAL = 8192
-"""Bytes after which a line is looked at although its end has not come."""
+LONGEST_LINE = 8192
+"""Bytes after which a line is looked at although its end has not come: none is longer."""
 _SAME_REPORT_S = 1.0
 """By the kernel's clock: a line that comes later than that behind the last one is of something else."""
 
@@ -111,7 +110,7 @@ class _Report:
 
     def add(self, line: str) -> None:
         if len(self.lines) < MOST_LINES:
-            self.lines.append(line[:LONGEST_LINE])
+            self.lines.append(line)
 
 
 class AlarmScanner:
@@ -140,12 +139,13 @@ class AlarmScanner:
         text = self._rest + data
         if self._open is None and _WORTH_A_LOOK.search(text) is None:
             start = max(text.rfind(b"\n"), text.rfind(b"\r")) + 1
-            self._remember(*map(_text, _BREAK.split(text[:start][-_LONGEST_PARTIAL:])))
-            self._rest = text[start:][-_LONGEST_PARTIAL:]
+            recent = _BREAK.split(text[:start][-LONGEST_LINE:])
+            self._remember(*map(_text, recent[start > LONGEST_LINE :]))  # no second half of a line
+            self._rest = text[start:][-LONGEST_LINE:]
             self._prompted = self._prompted and start == 0
             return []
         *lines, self._rest = _BREAK.split(text)
-        if len(self._rest) > _LONGEST_PARTIAL:
+        if len(self._rest) > LONGEST_LINE:
             lines.append(self._rest)
             self._rest = b""
         found = [alarm for line in lines for alarm in self._take(_text(line))]
@@ -181,7 +181,7 @@ class AlarmScanner:
         if self._open and not self._open.is_followed_by(row, at_s):
             yield from self._closed()
         if self._open is None and row is not None:
-            self._open = _Report(row, message[:LONGEST_LINE], at_s)
+            self._open = _Report(row, message, at_s)
         if self._open is not None:
             self._open.last_s = at_s
             self._open.add(line[stamped.start() :])
@@ -201,7 +201,7 @@ class AlarmScanner:
             yield Alarm(type=row.type, severity=row.severity, lines=(*self._recent, text), message=text)
 
     def _remember(self, *lines: str) -> None:
-        self._recent.extend(line[:LONGEST_LINE] for line in lines if line.strip())
+        self._recent.extend(line for line in lines if line.strip())
 
     def _closed(self) -> Iterator[Alarm]:
         report, self._open = self._open, None
@@ -220,4 +220,4 @@ def alarms_in(text: str) -> tuple[Alarm, ...]:
 
 
 def _text(line: bytes) -> str:
-    return _ESCAPES.sub("", line[:_LONGEST_PARTIAL].decode(errors="replace"))
+    return _ESCAPES.sub("", line[:LONGEST_LINE].decode(errors="replace"))

@@ -35,6 +35,7 @@ from vmtasks.spec import Machine
 from vmtasks.ssh.connect import Address, connect, pin_host_key, ssh_line
 from vmtasks.ssh.session import Session
 from vmtasks.supervisor.client import SupervisorClient, supervised
+from vmtasks.supervisor.console import CONSOLE_LIMIT_BYTES
 from vmtasks.supervisor.watch import TURN_S, MachineWatch
 
 if TYPE_CHECKING:
@@ -137,6 +138,7 @@ def _boot_once(machine: Machine, launch: LaunchConfig, source: BootSource, attem
                 watch=watch.watch,
                 type_in=partial(_type_in, client),
                 from_bytes=alarms.from_bytes,
+                limit_bytes=CONSOLE_LIMIT_BYTES,
             ),
             console_alarms=alarms,
             checkpointer=_checkpointer(machine, form, client, launch, source),

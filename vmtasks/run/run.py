@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import stat
 import sys
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from vmtasks.guest import Guest
     from vmtasks.guest.allowance import Allowance
     from vmtasks.project import Project
+    from vmtasks.project.settings import MachineSettings
     from vmtasks.providers.base import MachineRequest
     from vmtasks.providers.preparation import Preparation
     from vmtasks.spec import Checkpoint
@@ -178,7 +180,7 @@ class Run(ArtifactStore):
             memory_mib=flags.memory_mib or (project.machine.memory_mib if project else None),
             cpus=flags.cpus or (project.machine.cpus if project else None),
             network=network(flags.network) or (project.machine.network if project else None),
-            alarms=project.machine.alarms if project else "warn",
+            alarms=(project.machine if project else _machine_settings()).alarms,
             accel=accelerator(flags.accel),
             attempts=flags.attempts,
             cold=flags.cold,
@@ -274,3 +276,12 @@ class Run(ArtifactStore):
         """Return a name that no other machine of this run has: its logs are called by it."""
         number = next(self._names.setdefault(value, count(1)))
         return value if number == 1 else f"{value}-{number}"
+
+
+def _machine_settings() -> MachineSettings:
+    """Return what holds for a machine of no project: what the environment says of alarms."""
+    from vmtasks.config import toml
+    from vmtasks.project.settings import MachineSettings
+
+    names = ("VMTASKS_ALARMS",)
+    return toml.override(MachineSettings(), {name: os.environ.get(name, "") for name in names})

@@ -18,7 +18,8 @@ import yaml
 
 from recipes.lava_test_shell import lava_test_shell
 from vmtasks import NothingTested, TestFailed, TimedOut, UsageError, VmtasksError, events, use_provider
-from vmtasks.lava import shell
+from vmtasks.lava import patterns, shell
+from vmtasks.process import landlock
 from vmtasks.report.files.document import document
 from vmtasks.report.files.junit import JunitFile
 from vmtasks.report.files.result import ResultFile
@@ -341,6 +342,27 @@ run:
     assert (ran.yaml[1]["measurement"], ran.yaml[1]["unit"]) == ("1.5", "ms")
 
 
+def test_a_pattern_that_takes_for_ever_is_given_up_and_its_definition_fails(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patterns, "LIMIT_S", 0.2)
+    evil = r"""
+parse: {pattern: '^(?P<test_case_id>\w+) (?P<result>(pass|fail)|(a+)+$)'}
+run: {steps: [echo one pass; sleep 0.5, 'echo "x aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa!"', echo two pass]}
+"""
+    good = r"""
+parse: {pattern: '^(?P<test_case_id>\w+) (?P<result>\w+)$'}
+run: {steps: [echo three pass]}
+"""
+    ran = lab.run(lab.definition(evil), lab.definition(good, name="next"), lab.definition(evil, name="again"))
+    why = "its pattern is given up: a processor has worked on a few lines for more than 0.2 s; cases may be missing"
+    assert isinstance(ran.problem, TestFailed)
+    assert str(ran.problem).startswith(f"not complete (0_smoke: {why}; 2_again: {why}): of 2 cases 2 passed")
+    assert ran.tests == [("one", "pass"), ("three", "pass")]
+    warnings = [one.text for one in ran.heard if isinstance(one, events.Note) and one.level == "warning"]
+    assert [one for one in warnings if "pattern is given up" in one and "complete" not in one] == [f"0_smoke: {why}"]
+
+
 def test_parameters_are_variables_whatever_they_hold(lab: Lab) -> None:
     text = """
 params: {WORD: "it's $HOME", FLAG: no, OCTAL: 0755, EMPTY: }
@@ -385,8 +407,12 @@ def committed(root: Path, **files: str) -> Path:
     return root
 
 
-def test_the_checkout_around_a_definition_and_its_repositories_go_along(lab: Lab) -> None:
+def test_the_checkout_around_a_definition_and_its_repositories_go_along(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
     other = committed(lab.path / "other.git", tool="echo from the tool\n")
+    monkeypatch.chdir(lab.path)
+    (lab.path / "lava.toml").write_text(f'[paths]\n"{other}" = "other.git"\n"../other.git" = "other.git"\n')
     text = f"""metadata: {{name: deep}}
 install: {{git-repos: [{other}, {{url: ../other.git, destination: deps/again, branch: main}}]}}
 run: {{steps: [sh ./script.sh, sh other/tool, sh deps/again/tool]}}
@@ -397,11 +423,46 @@ run: {{steps: [sh ./script.sh, sh other/tool, sh deps/again/tool]}}
     assert ran.printed == "from the top\nfrom the tool\nfrom the tool\n"
 
 
+def test_a_repository_beneath_the_files_is_cloned_and_one_elsewhere_is_not(lab: Lab) -> None:
+    root = committed(lab.path / "checkout", x="")
+    committed(root / "tools", tool="echo from the tool\n")
+    committed(lab.path / "private", hidden="x")
+    text = "install: {git-repos: [{url: tools, destination: t}]}\nrun: {steps: [sh t/tool]}\n"
+    ran = lab.run(lab.definition(text), files=str(root))
+    assert ran.problem is None
+    assert ran.printed == "from the tool\n"
+    (lab.path / "run").rename(lab.path / "first")
+    refused = lab.run(lab.definition(text.replace("url: tools", "url: ../private")), files=str(root))
+    assert isinstance(refused.problem, UsageError)
+    assert f"cannot clone ../private: it is outside of {root}, and the line" in str(refused.problem)
+
+
+@pytest.mark.skipif(not landlock.abi(), reason="this kernel has no Landlock")
+@pytest.mark.parametrize("way", ["gitdir", "commondir", "objects"])
+def test_a_repository_that_leads_elsewhere_by_its_own_files_is_not_followed(lab: Lab, way: str) -> None:
+    root = lab.path / "checkout"
+    private = committed(lab.path / "private", hidden="x")
+    fake = committed(root / "fake", y="y")
+    if way == "commondir":
+        (fake / ".git" / "commondir").write_text(f"{private}/.git\n")
+    else:
+        (fake / ".git").rename(lab.path / "was")
+    if way == "gitdir":
+        (fake / ".git").write_text(f"gitdir: {private}/.git\n")
+    elif way == "objects":
+        (fake / ".git").mkdir()
+        for path in (private / ".git").iterdir():
+            (fake / ".git" / path.name).symlink_to(path)
+    ran = lab.run(lab.definition("install: {git-repos: [fake]}\nrun: {steps: [ls fake]}\n"), files=str(root))
+    assert isinstance(ran.problem, UsageError)
+    assert "cannot clone" in str(ran.problem)
+
+
 def test_a_repository_that_is_not_there_is_named(lab: Lab) -> None:
     text = "install: {git-repos: [./nowhere]}\nrun: {steps: [echo running]}\n"
     ran = lab.run(lab.definition(text))
     assert isinstance(ran.problem, UsageError)
-    assert "cannot clone ./nowhere: git says" in str(ran.problem)
+    assert re.search(r"cannot clone .*nowhere: git says", str(ran.problem))
 
 
 def test_an_address_runs_no_program_on_the_host(lab: Lab) -> None:

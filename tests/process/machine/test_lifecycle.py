@@ -505,7 +505,7 @@ def test_console_is_read_and_typed_on_and_shown_to_its_user(
     host: Callable[..., None], machine: Machine, launch: LaunchConfig, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    host({"cont": [["say", "\x1b[1mBooting\x1b[0m\r\ndebian login: "]]})
+    host({"cont": [["say", "\x1b[1mBooting\x1b[0m\r\n10%\r20%\r\ndebian login: "]]})
     with running(machine, launch) as guest:
         guest.client.qmp("cont")
         assert guest.console.expect("login: ", timeout_s=LIMIT_S)
@@ -515,7 +515,7 @@ def test_console_is_read_and_typed_on_and_shown_to_its_user(
         monkeypatch.setattr(vm.time, "sleep", lambda _: os.kill(qemu_pid, signal.SIGTERM) if lives(qemu_pid) else None)
         vm.console(Context(), "guest")
         assert not [found for found in leases() if found.alive]
-    assert capsys.readouterr().out == "Booting\ndebian login: "
+    assert capsys.readouterr().out == "Booting\n10%\n20%\ndebian login: "
 
 
 def test_console_of_a_machine_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,6 +61,15 @@ def test_a_pattern_that_does_not_come_shows_what_did(log: Path) -> None:
     assert late.value.details == ("one", "two")
 
 
+def test_a_log_that_is_full_is_no_silence(log: Path) -> None:
+    log.write_bytes(b"before\r\n")
+    prints_more = prints(log, b"x" * (1 << 20) + b"one\r\n")
+    console = GuestConsole("m", log, watch=prints_more, type_in=len, from_bytes=8, limit_bytes=5 + (1 << 20))
+    assert console.expect("one")[0] == "one"
+    with pytest.raises(TimedOut, match=r"cannot wait for 'login: ' on the console of m: its log is full \(1 MiB\)"):
+        console.expect("login: ", timeout_s=3600)
+
+
 def test_a_machine_that_is_gone_ends_the_wait(log: Path) -> None:
     def gone(_: float) -> None:
         raise ConnectionLost("m is gone")

@@ -11,12 +11,13 @@ import pytest
 
 from vmtasks.config.settings import HostSettings
 from vmtasks.host import availability, declared, slots
-from vmtasks.host.availability import ALWAYS, FILE, Availability, Rules, clock, rules_of
+from vmtasks.host.availability import ALWAYS, Availability, Rules, clock, file_of, rules_of
 from vmtasks.host.slots import Claim, Limits, SlotsUnavailableError, tickets, waiting_for
 from vmtasks.process.user import user_name
 
 TWO = Limits(machines=2, memory_mib=1000)
 CLOSED = ALWAYS._replace(usual="none")
+FILE = file_of(os.geteuid())
 
 
 @pytest.fixture
@@ -53,6 +54,70 @@ def test_what_is_declared_goes_over_the_settings_until_its_time(queue: str) -> N
     assert declared.current(CLOSED, directory=queue).state == "eager"
     declared.declare("eager", until_s=time.time() - 1, directory=queue)
     assert declared.current(CLOSED, directory=queue).state == "none"
+
+
+def says(queue: str, uid: int, state: str, *, at_s: float, until_s: float | None = None) -> None:
+    """Have a user say something."""
+    path = Path(queue) / file_of(uid)
+    path.write_text(json.dumps({"state": state, "until_s": until_s, "reason": "", "user": f"{uid}"}))
+    os.utime(path, (at_s, at_s))
+
+
+@pytest.fixture
+def owners(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have each file be of the user whose number it has, as only root could."""
+    real = os.fstat
+
+    def fstat(fd: int) -> os.stat_result:
+        about = real(fd)
+        name = Path(f"/proc/self/fd/{fd}").readlink().name
+        match = availability.FILE.fullmatch(name)
+        return os.stat_result((*about[:4], int(match[1]), *about[5:])) if match else about
+
+    monkeypatch.setattr(availability.os, "fstat", fstat)
+
+
+@pytest.mark.usefixtures("owners")
+def test_a_word_whose_time_has_passed_is_in_nobodys_way(queue: str) -> None:
+    now_s = time.time()
+    slots.make_queue(queue)
+    says(queue, 4242, "none", at_s=now_s - 5, until_s=now_s - 1)
+    assert declared.current(ALWAYS, directory=queue).state == "eager"
+    declared.declare("reluctant", directory=queue)
+    assert declared.current(ALWAYS, directory=queue).state == "reluctant"
+
+
+@pytest.mark.usefixtures("owners")
+def test_of_several_words_the_newest_counts_and_roots_before_all(queue: str) -> None:
+    now_s = time.time()
+    slots.make_queue(queue)
+    says(queue, 4242, "none", at_s=now_s - 20)
+    says(queue, 4243, "reluctant", at_s=now_s - 10)
+    found = declared.current(ALWAYS, directory=queue)
+    assert (found.state, found.by) == ("reluctant", "4243")
+    says(queue, 4243, "reluctant", at_s=now_s - 10, until_s=now_s - 1)
+    assert declared.current(ALWAYS, directory=queue).by == "4242"
+    says(queue, 0, "eager", at_s=now_s - 30)
+    assert declared.current(ALWAYS, directory=queue).by == "0"
+
+
+def test_what_is_not_of_the_user_of_that_number_counts_for_nothing(queue: str) -> None:
+    slots.make_queue(queue)
+    for uid in (os.geteuid() + 1, os.geteuid() + 2):
+        says(queue, uid, "none", at_s=time.time())
+    assert declared.current(ALWAYS, directory=queue).state == "eager"
+
+
+@pytest.mark.parametrize(("uid", "left"), [(0, []), (4242, [file_of(4243)])])
+def test_root_takes_back_what_anybody_has_declared(
+    queue: str, uid: int, left: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slots.make_queue(queue)
+    for other in (4242, 4243):
+        says(queue, other, "none", at_s=time.time())
+    monkeypatch.setattr(declared.os, "geteuid", lambda: uid)
+    declared.take_back(directory=queue)
+    assert os.listdir(queue) == left  # noqa: PTH208 - names are all that is asked for
 
 
 def test_nobody_has_a_queue_yet(queue: str) -> None:

@@ -119,6 +119,7 @@ def test_parameters_are_yaml_1_1(written: str, value: str) -> None:
         (f"{LEAST}parse: {{fixupdict: {{a: pass}}}}", "key 'pattern' in [parse] is missing"),
         (f"{LEAST}parse: {{pattern: '('}}", "is no regular expression of Python's"),
         (f"{LEAST}parse: {{pattern: '(?P<result>x)'}}", "has no group test_case_id"),
+        (f"{LEAST}parse: {{pattern: '{'x' * 4097}'}}", "has more than 4096 characters"),
         (f"{LEAST}parse: {{pattern: x}}", "has no group test_case_id and none result"),
         (
             f"{LEAST}parse: {{pattern: '(?P<test_case_id>x)(?P<result>y)', fixupdict: {{y: passed}}}}",

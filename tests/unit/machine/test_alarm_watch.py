@@ -97,6 +97,18 @@ def test_a_secret_has_stars(console: Path) -> None:
     assert alarms.found[0].message == "BUG: ***"
 
 
+def test_a_secret_at_the_end_of_what_is_told_has_stars_too(console: Path) -> None:
+    secret = "hunter" + "2" * 5000
+    with following("m", console) as alarms:
+        alarms.secrets = {secret.encode(), b"hush-hush"}
+        for second, text in enumerate(["x" * 280 + secret, "y" * 275 + "hush-hush", secret * 3, "z" * 10_000]):
+            add(console, f"[    {second * 5}.000000] BUG: {text}\n")
+    told = [line for alarm in alarms.found for line in (*alarm.lines, alarm.message)]
+    assert len(told) == 8
+    assert max(map(len, told)) == alarm_watch.TOLD_LETTERS
+    assert not [line for line in told if "hu" in line or "2" in line]
+
+
 def test_more_than_enough_is_a_note(console: Path, heard: list[events.Event]) -> None:
     with following("m", console):
         add(console, "".join(f"[{number * 5:5}.000000] BUG: {number}\n" for number in range(50)))

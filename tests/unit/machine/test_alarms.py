@@ -189,12 +189,12 @@ def test_a_guest_that_never_stops_is_bounded() -> None:
     scanner = AlarmScanner()
     found: list[Alarm] = []
     for second in range(200):
-        lines = (f"[{second * 9}.{number:06}] BUG: {'x' * 1000}\n" for number in range(100))
+        lines = (f"[{second * 9}.{number:06}] BUG: {'x' * 10_000}\n" for number in range(100))
         found += scanner.feed("".join(lines).encode())
     found += scanner.finish()
     assert len(found) == MOST_OF_A_TYPE
     assert {len(alarm.lines) for alarm in found} == {MOST_LINES}
-    assert max(len(line) for alarm in found for line in (*alarm.lines, alarm.message)) == LONGEST_LINE
+    assert max(len(line) for alarm in found for line in (*alarm.lines, alarm.message)) <= LONGEST_LINE
     assert scanner.left_out() == ("bug",)
 
 

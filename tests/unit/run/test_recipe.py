@@ -578,6 +578,21 @@ def test_a_machine_is_as_its_project_wants_it_and_shows_none_of_its_secrets(
     assert len(started) == 2, "before anything boots"
 
 
+@pytest.mark.parametrize(("value", "alarms"), [("", "warn"), ("fail", "fail"), ("off", "off")])
+def test_the_environment_says_what_alarms_do_to_a_machine_of_no_project(
+    value: str, alarms: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VMTASKS_ALARMS", value)
+    monkeypatch.setenv("VMTASKS_CPUS", "a project's")
+    run = Run(recipe="r", directory=tmp_path)
+    assert run._request("bookworm", "", None, None, forkable=False).options.alarms == alarms
+    project = Project(root=tmp_path, name="p", machine=MachineSettings(alarms="off"))
+    assert run._request("bookworm", "", project, None, forkable=False).options.alarms == "off"
+    monkeypatch.setenv("VMTASKS_ALARMS", "maybe")
+    with pytest.raises(UsageError, match="VMTASKS_ALARMS"):
+        run._request("bookworm", "", None, None, forkable=False)
+
+
 def test_an_artifact_is_on_the_disk_before_it_is_announced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = tmp_path / "made.deb"
     made.write_text("a package")
