@@ -30,7 +30,7 @@ ONE_AT_A_TIME = frozenset(
         "verdicts",
     )
 )
-"""What these do to a host changes nothing for the other lane: no shared template is damaged, no shared image removed."""
+"""What these do changes nothing for the other lane: no shared template is damaged, no shared image removed."""
 
 
 def lane_of(nodeid: str) -> str:
