@@ -64,13 +64,13 @@ def test_a_limit_that_passes_on_a_machine_that_hangs_is_the_limits_and_told_soon
         if isinstance(event, events.Output):  # it runs
             guest_stops(guest)
 
-    began_s = time.monotonic()
-    with (
-        boot("bookworm", log_dir=tmp_path) as guest,
-        pytest.raises(TimedOut, match="did not end within 4 s, and bookworm no longer answers"),
-        events.listening(hear),
-    ):
-        guest.run("echo begun; sleep 600", timeout_s=4, warn=True)
+    with boot("bookworm", log_dir=tmp_path) as guest:
+        began_s = time.monotonic()
+        with (
+            pytest.raises(TimedOut, match="did not end within 4 s, and bookworm no longer answers"),
+            events.listening(hear),
+        ):
+            guest.run("echo begun; sleep 600", timeout_s=4, warn=True)
     assert time.monotonic() - began_s < 30
 
 

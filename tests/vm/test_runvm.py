@@ -23,7 +23,8 @@ from vmtasks.image.definition import find
 from vmtasks.providers.qemu.provider import ensure_baked
 
 RUNVM = Path(sys.executable).with_name("runvm")
-LIMIT_S = 300.0
+LIMIT_S = 900.0
+"""Waiting for a slot behind somebody else's machines is part of it."""
 GONE_LIMIT_S = 10.0
 SCP = "-o UserKnownHostsFile=/dev/null -o StrictHostKeyChecking=no"
 OURS = """
