@@ -339,20 +339,26 @@ def test_a_host_that_is_reluctant_serves(start: Start, shared: Path, state: str)
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can act as another user")
-def test_what_one_user_has_set_another_cannot_change_and_root_can(shared: Path) -> None:
+def test_each_user_has_a_word_and_that_of_root_counts(shared: Path) -> None:
     queue = str(shared / "queue")
+
+    def state() -> str:
+        return declared.current(availability.ALWAYS, directory=queue).state
+
     declared.declare("none", directory=queue)
     os.seteuid(NOBODY)
     try:
-        for change in (lambda: declared.declare("eager", directory=queue), lambda: declared.take_back(directory=queue)):
-            with pytest.raises(slots.SlotsUnavailableError, match="root has set it: only they and root can change it"):
-                change()
-        assert declared.current(availability.ALWAYS, directory=queue).state == "none"
+        declared.declare("eager", directory=queue)
+        assert state() == "none"
+        declared.take_back(directory=queue)  # their own, and no other
+        assert state() == "none"
+        declared.declare("reluctant", directory=queue)
     finally:
         os.seteuid(0)
-    os.chown(shared / "queue" / availability.FILE, NOBODY, NOBODY)
-    declared.declare("eager", directory=queue)
-    assert [path.name for path in Path(queue).iterdir()] == [availability.FILE]  # nothing of what was refused
+    (Path(queue) / availability.file_of(0)).unlink()
+    assert state() == "reluctant"
+    declared.take_back(directory=queue)  # all of them
+    assert list(Path(queue).iterdir()) == []
 
 
 def test_stampede_never_has_more_than_the_limit_run(shared: Path) -> None:
