@@ -186,7 +186,7 @@ def test_a_pocket_that_the_mirror_does_not_have_is_missed_aloud(images: Path, re
     assert set(baked.manifest["pockets"]) == {"release", "security"}
     notes = [event.text for event in heard if isinstance(event, events.Note)]
     assert f"poor-test is baked without bookworm-updates: {release_alone} does not have it" in notes
-    assert sum("was baked without updates" in text for text in notes) == 2, "and whoever uses it later is told"
+    assert sum("was baked without updates" in text for text in notes) == 2, "and each later user is told"
 
 
 CLOUD_IMAGE = """

@@ -40,7 +40,7 @@ def ps(_: Context, on: str = "", json: bool = False) -> None:
 
 
 def _tell_availability(place: Host) -> None:
-    """Say whether a host takes new machines, unless it does and nobody has said so."""
+    """Say whether a host takes new machines, unless it does and no user has declared that."""
     from vmtasks.host import declared
     from vmtasks.host.availability import EAGER
 
@@ -247,7 +247,7 @@ def _console_of(name: str) -> tuple[Path, Path]:
         pids = ", ".join(f"{one.info.get('supervisor_pid')} ({one.info.get('what')})" for one in found)
         raise UsageError(f"there are {len(found)} machines '{name}': give one's pid: {pids}")
     if not (log := found[0].info.get("console")):
-        raise UsageError(f"the console of {name} is with whoever asked for it, on another host")
+        raise UsageError(f"the console of {name} is on another host, with the user who asked for it")
     return found[0].directory, Path(log)
 
 

@@ -79,12 +79,13 @@ class GuestConsole:
                 searched = length
                 if match := self._found(wanted):
                     return match
+            message = ""
             if self._limit_bytes and self._read_bytes - self._from_bytes >= self._limit_bytes:
                 message = f"cannot wait for '{wanted.pattern}' on the console of {self._machine}: its log is full "
                 message += f"({self._limit_bytes >> 20} MiB), and takes nothing of what is printed now"
-                raise TimedOut(message, details=lines_of(self._text[-_SEARCHED:]))
-            if deadline.passed:
+            elif deadline.passed:
                 message = f"the console of {self._machine} did not show '{wanted.pattern}' within {timeout_s:g} s"
+            if message:
                 raise TimedOut(message, details=lines_of(self._text[-_SEARCHED:]))
             try:
                 self._watch(deadline.within(_TURN_S))
@@ -124,7 +125,7 @@ class GuestConsole:
 
 
 class HasConsole:
-    """What a guest says outside of any command; machines whose console nobody has, say nothing."""
+    """What a guest says outside of any command; a machine without a console says nothing."""
 
     name: str
     _console: GuestConsole | None = None

@@ -158,9 +158,9 @@ def _read(queue: int, name: str, uid: int) -> Availability | None:
     return Availability(fields["state"], reason, fields["until_s"], user, about.st_mtime)
 
 
-def plain(text: str) -> str:
-    """Return *text* fit for somebody else's terminal: one short line, no control characters."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text[:REASON_LETTERS])
+def plain(text: str, letters: int = REASON_LETTERS) -> str:
+    """Return *text* fit for somebody else's terminal: one line of at most so many letters, no control characters."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:letters])
 
 
 def _objection(rules: Rules, now_s: float, machines: int, root: str) -> tuple[str, float | None]:
@@ -187,7 +187,7 @@ def _logged_in(root: str) -> Iterator[int]:
     directory = f"{root}/run/systemd/sessions"
     try:
         names = os.listdir(directory)
-    except OSError:  # a host without systemd knows nobody
+    except OSError:  # a host without systemd lists no users
         return
     for name in names:
         if name.endswith(_FIFO):

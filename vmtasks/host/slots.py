@@ -209,7 +209,9 @@ class Claim:
         self._rules = rules
         self._state = WAITING
         common = {"user": user_name(), "pid": os.getpid()}
-        self._abouts = [{**common, "what": _plain(one), "memory_mib": size_mib} for one, size_mib in machines]
+        self._abouts = [
+            {**common, "what": availability.plain(one, _LETTERS), "memory_mib": size_mib} for one, size_mib in machines
+        ]
         self._ahead: tuple[Ticket, ...] = ()
         self._tickets: dict[int, int] = {}
         """Their descriptors, by their numbers."""
@@ -362,11 +364,6 @@ def _remove(name: str, queue: int) -> bool:
     return True
 
 
-def _plain(text: str) -> str:
-    """Return *text* fit for somebody else's terminal: one short line, no control characters."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text[:_LETTERS])
-
-
 def _is_open_to_all(path: str) -> bool:
     try:
         mode = os.stat(path).st_mode
@@ -466,10 +463,10 @@ def _parse(seq: int, about: os.stat_result, content: bytes) -> Ticket | None:
     return Ticket(
         seq=seq,
         state=state,
-        user=_plain(user),
+        user=availability.plain(user, _LETTERS),
         uid=about.st_uid,
         pid=pid,
-        purpose=_plain(purpose),
+        purpose=availability.plain(purpose, _LETTERS),
         memory_mib=memory_mib,
         since_s=about.st_mtime,
     )

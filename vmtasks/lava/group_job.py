@@ -97,6 +97,14 @@ def group_job(settings: GroupSettings, roles: Sequence[RoleSettings]) -> GroupJo
     return GroupJob(group=settings, roles=tuple(roles), tests=())
 
 
+def no_image(role: str, *, where: str, hint: str) -> UsageError:
+    """Return the error for a role that no deploy action gives an image.
+
+    :param hint: what such an action looks like in that form of job.
+    """
+    return UsageError(f"{where}: the role '{role}' has no image: no deploy action is for it", hint=hint)
+
+
 def known_role(role: str, roles: Sequence[str], *, where: str) -> str:
     """Return a role of an action.
 

@@ -13,7 +13,7 @@ from vmtasks.group.job import GroupSettings, RoleSettings
 from vmtasks.lava import actions_v1
 from vmtasks.lava.actions_v1 import MachineImage
 from vmtasks.lava.durations import LONGEST_S
-from vmtasks.lava.group_job import BootStep, LavaGroupJob, LavaStep, ShellStep, group_job, known_role, times
+from vmtasks.lava.group_job import BootStep, LavaGroupJob, LavaStep, ShellStep, group_job, known_role, no_image, times
 from vmtasks.lava.keys import accepted, expect_known, list_at, mapping_at
 from vmtasks.lava.mapping import LavaMapping
 
@@ -143,8 +143,9 @@ def _role(name: str, member: _VmRole, mapping: LavaMapping, where: str) -> RoleS
     """
     image = member.image
     if image is None:
-        raise UsageError(
-            f"{where}: the role '{name}' has no image: no deploy action is for it",
+        raise no_image(
+            name,
+            where=where,
             hint='{"command": "deploy_linaro_image", "parameters": {"image": URL, "role": ROLE}} gives it one',
         )
     kernel = mapping.kernel(image.kernel, where=f"{image.where}.kernel") if image.kernel else ""

@@ -15,7 +15,7 @@ from vmtasks.lava import actions_v2, yaml11
 from vmtasks.lava.actions_v2 import ActionLimits
 from vmtasks.lava.definition import VARIABLE
 from vmtasks.lava.durations import seconds_at
-from vmtasks.lava.group_job import BootStep, LavaGroupJob, LavaStep, group_job, known_role
+from vmtasks.lava.group_job import BootStep, LavaGroupJob, LavaStep, group_job, known_role, no_image
 from vmtasks.lava.keys import accepted, expect_known, list_at, mapping_at, one_of
 from vmtasks.lava.mapping import LavaMapping, is_foreign
 from vmtasks.lava.requests import requests
@@ -194,8 +194,9 @@ def _context(table: Mapping[str, Any], where: str, notes: list[str]) -> int | No
 
 def _settings(name: str, member: _RoleDraft, where: str) -> RoleSettings:
     if not member.image:
-        raise UsageError(
-            f"{where}: the role '{name}' has no image: no deploy action is for it",
+        raise no_image(
+            name,
+            where=where,
             hint="deploy: {role: [ROLE], to: tmpfs, images: {rootfs: {url: URL}}} gives it one",
         )
     return RoleSettings(

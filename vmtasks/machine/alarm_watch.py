@@ -1,4 +1,4 @@
-"""Alarms of one machine, told while it runs: whoever waits for it looks into the log of its console."""
+"""Alarms of one machine, told while it runs: each wait for it looks into the log of its console."""
 
 from __future__ import annotations
 
