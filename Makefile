@@ -16,12 +16,12 @@ option = $(if $(2),$(1) $(call quote,$(2)))
 on     = $(filter-out 0 no false,$(1))
 
 OPTIONS = $(call option,--image,$(IMAGE)) $(call option,--kernel,$(KERNEL)) $(call option,--out,$(OUT)) \
-	$(if $(call on,$(VM_DEBUG)),--shell) $(if $(call on,$(KEEP)),--keep) $(ARGS)
+	$(if $(call on,$(VM_DEBUG)),--shell) $(if $(call on,$(KEEP)),--keep) $(if $(call on,$(FREEZE)),--freeze) $(ARGS)
 
 .DEFAULT_GOAL := help
 .PHONY: help
 help: ## What there is to make
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 } \
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 } \
 		/^## / { print substr($$0, 4) }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: setup
@@ -37,7 +37,17 @@ $(RECIPES): setup
 	@$(INV) $@ $(call option,--source,$(or $(SOURCE),$(PROJECT))) $(call option,--debs,$(DEBS)) \
 		$(call option,--definition,$(DEFINITION)) $(call option,--job,$(JOB)) $(OPTIONS)
 
-# A worker for each processor, and few enough that tests with limits of time keep to them; ARGS="-n 0" has no workers.
+.PHONY: up exec down
+up: setup ## Start a machine that stays: NAME= IMAGE= TTL=2h
+	@$(INV) up $(call quote,$(NAME)) $(call option,--image,$(IMAGE)) $(call option,--ttl,$(TTL)) $(ARGS)
+
+exec: setup ## Run COMMAND in the machine NAME
+	@$(INV) exec $(call quote,$(NAME)) $(ARGS) -- $(call quote,$(COMMAND))
+
+down: setup ## End the machine NAME
+	@$(INV) down $(call quote,$(NAME))
+
+# Few enough workers that tests with limits of time keep to them; ARGS="-n 0" has none.
 PYTEST = .venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile --durations 20 --durations-min 30
 
 .PHONY: check
@@ -53,9 +63,21 @@ check-fast: setup ## The tests that need no machine: a minute or two
 check-kvm: setup ## See what machines do under KVM, in a machine that has one; writes docs/kvm.md (up to an hour)
 	@.venv/bin/python -m tests.kvm $(ARGS)
 
+.PHONY: check-arm64
+check-arm64: setup ## See that guests for arm64 work here: bakes bookworm-arm64, and boots it (minutes)
+	@.venv/bin/python -m pytest -n 0 -m arm64 tests/vm/test_arm64.py $(ARGS)
+
+.PHONY: check-selftest
+check-selftest: setup ## See that the wheel and the .deb of vmtasks pass, and have the images of the checkout (minutes)
+	@.venv/bin/python -m pytest -n 0 -m selftest tests/vm/test_selftest.py $(ARGS)
+
 .PHONY: torture
 torture: setup ## Lose processes of real runs in N random ways, and see that nothing is left: N=200 SEED=
 	@.venv/bin/python -m tests.torture --trials $(or $(N),200) $(call option,--seed,$(SEED)) $(ARGS)
+
+.PHONY: hostile
+hostile: setup ## Let guests do their worst to this host, one after the other, and see that it is unharmed (minutes)
+	@.venv/bin/python -m pytest -n 0 tests/hostile/guests.py $(ARGS)
 
 .PHONY: bench
 bench: setup ## Measure speed and memory; prints ratios within one run
@@ -80,6 +102,7 @@ clean: ## Remove results and .venv; the images' cache stays (inv images.prune)
 	@rm -rf build .venv .venv.lock .venv.extras .mypy_cache .pytest_cache .ruff_cache
 
 ##
-## Also, with SOURCE=, OUT= and DEBS= where they take them: make build-deb, make tarbake, make install-test
+## Also, with SOURCE=, OUT= and DEBS= where they take them: make build-deb, make tarbake, make install-test, make selftest
 ## make lava-test-shell DEFINITION=FILE (test definitions of LAVA), make group JOB=FILE (several machines)
-## Options: PROJECT=DIR IMAGE=NAME KERNEL=NAME|FILE OUT=DIR VM_DEBUG=1 (a shell where it failed) KEEP=1 (the machine stays) ARGS=…
+## Options: PROJECT=DIR IMAGE=NAME KERNEL=NAME|FILE OUT=DIR VM_DEBUG=1 (a shell where it failed) KEEP=1 (the machine stays)
+##   FREEZE=1 (inv reopen opens it) ARGS=…

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from benchmarks import files, host, kept, starts
+from benchmarks import crowd, files, groups, host, kept, profiling, starts
 from benchmarks.measurement import Measurement, Rows, checkout
 from vmtasks.errors import UsageError
 
@@ -26,9 +26,11 @@ GROUPS: dict[str, Callable[[Scope], Rows]] = {
     "list": lambda _: host.inv_list(),
     "start": lambda scope: starts.starts(scope.runs),
     "cold": lambda scope: starts.cold(min(scope.runs, 3)),
-    "crowd": lambda _: starts.crowds(),
+    "crowd": lambda _: crowd.crowds(),
+    "group": lambda scope: groups.groups(min(scope.runs, 3)),
     "files": lambda scope: files.transfers(min(scope.runs, 3)),
     "memory": lambda scope: host.memory(scope.output_mib),
+    "profile": lambda scope: profiling.cost(min(scope.runs, 3)),
     "build": lambda _: host.second_build(),
     "example": lambda _: host.second_example(),
     "bake": lambda _: host.bake(),

@@ -63,11 +63,14 @@ def at_most(title: str, limit: float | None, ours: Samples, *, unit: str = "s") 
     return Measurement(title=title, unit=unit, ours=ours, target=target, reached=reached)
 
 
-def slower(title: str, at_most_times: float | None, ours: Samples, against: Samples) -> Measurement:
-    """Return a measurement that is not to take more than so many times as long as what it is compared with."""
+def slower(title: str, at_most_times: float | None, ours: Samples, against: Samples, *, unit: str = "s") -> Measurement:
+    """Return a measurement that is not to take more than so many times as long as what it is compared with.
+
+    :param unit: another one where it is not time that is taken.
+    """
     ratio = median(ours) / median(against)
     return Measurement(
-        title=title, unit="s", ours=ours, against=against, ratio=ratio,
+        title=title, unit=unit, ours=ours, against=against, ratio=ratio,
         target="" if at_most_times is None else f"at most {at_most_times:g} times as long",
         reached=None if at_most_times is None else ratio <= at_most_times,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""How soon a machine is there: cold, as a clone and as a fork, against QEMU and ssh by hand; and eight at once."""
+"""How soon a machine is there: cold, as a clone and as a fork, against QEMU and ssh by hand."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 import select
 import socket
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,18 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from benchmarks.crowd import environment
 from benchmarks.measurement import Rows, Samples, at_most, bake, faster, in_turn, phase_seconds, slower
 from vmtasks import events
 from vmtasks.cache.snapshot import Snapshot
 from vmtasks.config.paths import cache_dir
 from vmtasks.errors import HostError
 from vmtasks.guest import Guest
-from vmtasks.host.lease import leases
 from vmtasks.machine.checkpoint import Checkpointer
 from vmtasks.machine.identity import CloneIdentity
 from vmtasks.machine.instance import QemuGuest
 from vmtasks.machine.launch import BootSource, LaunchConfig, launch_form
-from vmtasks.process.threads import parallel
 from vmtasks.providers.base import BootOptions
 from vmtasks.providers.qemu.provider import fork_of, launch_of
 from vmtasks.providers.qemu.template import source_of
@@ -44,10 +42,6 @@ COMMAND_AT_LEAST_TIMES_FASTER = 12.0
 END_AT_MOST_S = 0.05
 STANDSTILL_AT_MOST_S = 0.3
 FORK_RUNS_AT_MOST_S = 0.15
-CROWD = (1, 2, 4, 8)
-_CROWD_RUNS = 3
-EIGHT_RUN_AT_MOST_S = 0.8
-EIGHT_PSS_AT_MOST_MIB = 150.0
 _LIMIT_S = 120.0
 _STOCK_DEFINITION = f"""\
 description = "{IMAGE} with the initrd that Debian gives it, for comparison"
@@ -120,62 +114,10 @@ def starts(runs: int) -> Rows:
     yield slower("a fork runs; against bare QEMU", None, _columns(forks)[0], _columns(bare)[0])
 
 
-def crowds() -> Rows:
-    """Measure several clones at once: until all run, and the memory of each."""
-    _ours(IMAGE)  # its template is there from now on
-    for size in CROWD:
-        taken = [_crowd(size) for _ in range(_CROWD_RUNS)]
-        running_s, pss_mib = tuple(one for one, _ in taken), tuple(mib for _, all_ in taken for mib in all_)
-        running_limit_s, pss_limit_mib = (
-            (EIGHT_RUN_AT_MOST_S, EIGHT_PSS_AT_MOST_MIB) if size == CROWD[-1] else (None, None)
-        )
-        title = f"{size} clones at once run" if size > 1 else "one clone runs, measured like the next ones"
-        yield at_most(title, running_limit_s, running_s)
-        yield at_most(f"memory (PSS) of each of {size}", pss_limit_mib, pss_mib, unit="MiB")
-
-
-def _crowd(size: int) -> tuple[float, Samples]:
-    from vmtasks import boot
-
-    all_there = threading.Barrier(size)
-    loaded_s: list[float] = []
-    pss_mib: list[float] = []
-
-    def one() -> None:
-        try:
-            with boot(IMAGE, purpose="a measurement of a crowd") as guest:
-                guest.succeed(["true"])
-                all_there.wait(_LIMIT_S)
-                pss_mib.append(_pss_mib(guest))
-                all_there.wait(_LIMIT_S)
-        except threading.BrokenBarrierError as problem:
-            raise HostError(f"cannot have {size} machines at once: not all of them came up") from problem
-        except BaseException:
-            all_there.abort()
-            raise
-
-    def notice(event: events.Event) -> None:
-        if isinstance(event, events.PhaseEnded) and event.phase == "restore":
-            loaded_s.append(time.monotonic())
-
-    with _slots(size), events.listening(notice), events.phase("crowd", detail=f"{size} at once"):
-        began_s = time.monotonic()
-        parallel(*[one] * size)
-    return max(loaded_s) - began_s, tuple(pss_mib)
-
-
 def _checkpointer(guest: Guest) -> Checkpointer:
     if isinstance(guest, QemuGuest) and guest.checkpointer:
         return guest.checkpointer
     raise HostError("cannot measure checkpoints: the machines are not QEMU's", hint="--on local")
-
-
-def _pss_mib(guest: Guest) -> float:
-    """Return the memory of the guest's QEMU, what it shares with others in parts (proc(5), smaps_rollup)."""
-    port = guest.address and guest.address.port
-    pid = next(one.info["qemu_pid"] for one in leases() if one.info.get("ports", {}).get(str(SSH_PORT)) == port)
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
 
 
 def _starts_in_turn(runs: int, ours: Callable[[], Start], bare: Callable[[], Start]) -> tuple[list[Start], list[Start]]:
@@ -250,30 +192,10 @@ def _news_of(qmp: Qmp, wait_s: float) -> None:
 
 
 @contextmanager
-def _slots(number: int) -> Iterator[None]:
-    """Have room for so many machines, for this process and as long as the block lasts."""
-    with _environment("VMTASKS_SLOTS", str(number)), _environment("VMTASKS_SLOTS_MEMORY_MIB", str(number * 1024)):
-        yield
-
-
-@contextmanager
 def _stock_image() -> Iterator[None]:
     """Define the image with a stock initrd, for this process and as long as the block lasts."""
     with TemporaryDirectory(prefix="vmtasks-bench-") as directory:
         Path(directory, f"{STOCK}.toml").write_text(_STOCK_DEFINITION)
         before = os.environ.get("VMTASKS_IMAGES")
-        with _environment("VMTASKS_IMAGES", os.pathsep.join(filter(None, (directory, before)))):
+        with environment("VMTASKS_IMAGES", os.pathsep.join(filter(None, (directory, before)))):
             yield
-
-
-@contextmanager
-def _environment(name: str, value: str) -> Iterator[None]:
-    before = os.environ.get(name)
-    os.environ[name] = value
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before

@@ -11,13 +11,13 @@ from pathlib import Path, PurePosixPath
 from vmtasks import (
     CommandFailed,
     Guest,
-    Preparation,
     Project,
     Result,
     Run,
     Source,
     TestFailed,
     UsageError,
+    build_dependencies,
     build_env,
     builddeps,
     changes,
@@ -77,24 +77,18 @@ def build_deb(
     target = run.output_dir(out)
     env = build_env(project)
     needs = origin.build_needs()
-    preparation = Preparation(
-        name=f"the build dependencies of {project.name}",
-        key=f"build dependencies: {needs} for profiles: {env.get('DEB_BUILD_PROFILES', '')}",
-        run=lambda guest: _provision(guest, needs, env),
-    )
+    prepared = build_dependencies(project, needs)
     with ExitStack() as machine:
-        guest = machine.enter_context(
-            run.boot(project.images.build, name="build", project=project, prepare=preparation if needs else None)
-        )
+        guest = machine.enter_context(run.boot(project.images.build, name="build", project=project, prepare=prepared))
         with run.case("build-deb"):
             tree = origin.deliver(guest)
             if not guest.glob(f"{tree}/debian/control"):
                 raise UsageError(f"cannot build packages of {source}: there is no debian/control in it")
             control = guest.query(["cat", f"{tree}/debian/control"])
-            builddeps.equip(guest)
             wanted = builddeps.reduced(guest, control, env)
             _expect_packages(guest, wanted, source)
-            builddeps.install(guest, wanted)
+            if Source.build_needs_in(control) != needs:  # a .dsc's, say, which has them in other words
+                builddeps.install(guest, wanted)
             is_wished = with_source or project.build.source
             dsc = "" if is_wished else _source_package(guest, tree)
             listing = _build(guest, tree, project, env, with_source=is_wished)
@@ -108,12 +102,6 @@ def build_deb(
 
         parallel(look, lambda: meanwhile(artifacts))
     return artifacts
-
-
-def _provision(guest: Guest, needs: str, env: Mapping[str, str]) -> bool:
-    """Do what a machine is kept for."""
-    is_new = builddeps.equip(guest)
-    return builddeps.install(guest, builddeps.reduced(guest, needs, env)) or is_new
 
 
 def _expect_packages(guest: Guest, reduced: str, source: str) -> None:
@@ -164,7 +152,9 @@ def _failure(result: Result, project: Project) -> CommandFailed:
     if project.build.network == "none" and _NO_NETWORK.search(output):
         hint = 'a build has no network, here as with Debian: [build] network = "user" gives it the machine\'s'
     by = f"by signal {result.signal}" if result.signal else f"with status {result.exited}"
-    return CommandFailed(f"dpkg-buildpackage on {result.machine} ended {by}", details=result.last_lines(), hint=hint)
+    return CommandFailed(
+        f"dpkg-buildpackage on {result.machine} ended {by}", details=result.last_lines(), hint=hint, result=result
+    )
 
 
 def _end_what_is_left(guest: Guest) -> None:
@@ -202,7 +192,9 @@ def _lintian(run: Run, guest: Guest, project: Project, files: list[str]) -> None
             events.emit(events.Note(machine=guest.name, text=text, level="warning"))
         elif not result.ok:
             raise CommandFailed(
-                f"lintian on {guest.name} ended with status {result.exited}", details=result.last_lines()
+                f"lintian on {guest.name} ended with status {result.exited}",
+                details=result.last_lines(),
+                result=result,
             )
 
 

@@ -9,7 +9,7 @@ from vmtasks import Run, UsageError, lava, recipe, run_group_job
 
 @recipe
 def group(run: Run, job: str, mapping: str = "", out: str = "") -> None:
-    """Start a group of machines, and run the tests of a file in them: docs/groups.md.
+    """Start a group of machines, and run the tests of a file in them.
 
     :param job: the file that says which machines there are and what is run in them: TOML, or a job of LAVA's.
     :param mapping: for a job of LAVA's: the file that says what stands here for its images and URLs; by default

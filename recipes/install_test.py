@@ -17,7 +17,6 @@ from vmtasks import (
     Run,
     Source,
     TestFailed,
-    apt,
     events,
     leftovers,
     packages,
@@ -76,8 +75,6 @@ def install_test(
             beside.append(lambda: trial.upgrade(clean, old, before))
         packages.serve(guest, new)
         first, *others = packages.sets_of(guest, new)
-        if guest.can_fork and tests:
-            apt.build_cache(guest)
         served = _checkpoint(guest, "the packages, not installed", checkpoints) if guest.can_fork else None
         for one in others:
             beside.append(partial(trial.another, served, one, before)) if served else run.skip(

@@ -14,8 +14,7 @@ from vmtasks import (
     Run,
     Source,
     TestFailed,
-    build_env,
-    builddeps,
+    build_dependencies,
     events,
     pip,
     recipe,
@@ -89,16 +88,14 @@ def tarbake(run: Run, source: str = ".", out: str = "", image: str = "") -> list
     target = run.output_dir(out)
     for line in project.guess("dist"):
         events.emit(events.Note(text=line))
-    packages = Preparation.of_packages(commands.packages)
+    origin = Source.of(project.root)
+    needs = build_dependencies(project, origin.build_needs()) if project.is_packaged else None
+    tools = Preparation.joined(Preparation.of_packages(commands.packages), needs)
     with (
-        run.boot(project.images.build, name="tarbake", project=project, prepare=packages) as guest,
+        run.boot(project.images.build, name="tarbake", project=project, prepare=tools) as guest,
         run.case("tarbake"),
     ):
-        tree = Source.of(project.root).deliver(guest, patched=False)
-        if project.is_packaged:
-            builddeps.equip(guest)
-            control = guest.query(["cat", f"{tree}/debian/control"])
-            builddeps.install(guest, builddeps.reduced(guest, control, build_env(project)))
+        tree = origin.deliver(guest, patched=False)
         env = {
             "SOURCE_DATE_EPOCH": str(source_date_epoch(project.root)), "TZ": "UTC",
             **pip.env(guest, project), **project.env,

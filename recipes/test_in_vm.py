@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from glob import escape
 from pathlib import Path
 
 from recipes.build_deb import build_deb
 from recipes.install_test import install_test
 from recipes.source_package import source_package
 from recipes.tarbake import DIRECTORY, tarbake
-from vmtasks import Preparation, Project, Run, Source, UsageError, events, pip, recipe, release
+from vmtasks import Project, Run, UsageError, events, own_dependencies, recipe, release, run_own_tests, test_command
 
 
 @recipe
@@ -59,23 +58,10 @@ def _release(project: Project, baked: list[Path]) -> Path:
 
 
 def _own_tests(run: Run, project: Project, out: Path) -> None:
-    """Run the project's own test command."""
-    commands = project.commands
-    if not commands.test:
-        raise UsageError(
-            f"there is no command that tests {project.root}",
-            hint='say one in vmtasks.toml: [commands] test = "make check"',
-        )
+    """Run the project's own test command in a clean machine."""
+    test_command(project)
     for line in project.guess("test"):
         events.emit(events.Note(text=line))
-    packages = Preparation.of_packages(commands.packages)
-    with run.boot(project.images.build, name="test", project=project, prepare=packages) as guest, run.case("test"):
-        tree = Source.of(project.root).deliver(guest)
-        env = {**pip.env(guest, project), **project.env}
-        try:
-            guest.succeed(commands.test, cwd=tree, user="builder", env=env, env_from=commands.env_from)
-        finally:
-            for pattern in project.artifacts.test:
-                # By their pattern, and not one by one: a name need not be text.
-                for made in guest.get_any(f"{escape(tree)}/{pattern}", out):
-                    run.artifact(made)
+    prepared = own_dependencies(project)
+    with run.boot(project.images.build, name="test", project=project, prepare=prepared) as guest, run.case("test"):
+        run_own_tests(run, guest, project, out)

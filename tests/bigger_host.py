@@ -12,7 +12,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -98,8 +98,9 @@ class BiggerHost:
         return found
 
     def left(self) -> list[str]:
-        """Return what runs there, and which machines have files there."""
-        return [*(line for _, line in self.running()), *map(str, (self.cache / "machines").glob("*"))]
+        """Return what runs there, which machines have files there, and which directories there are for sockets."""
+        files = (*(self.cache / "machines").glob("*"), *(self.directory / "runtime").glob("*"))
+        return [*(line for _, line in self.running()), *map(str, files)]
 
     def see_it_empty(self) -> None:
         """Wait until nothing is left there."""
@@ -200,6 +201,7 @@ def bigger_host(
                 yield host
             finally:
                 for pid in host.pids():
-                    os.kill(pid, signal.SIGKILL)
+                    with suppress(ProcessLookupError):  # a session's own sshd ends when its client does
+                        os.kill(pid, signal.SIGKILL)
     finally:
         _run("ip", "netns", "delete", host.namespace)

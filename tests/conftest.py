@@ -24,6 +24,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
     return Lanes(config, log)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are processors: the tests that have machines wait for them most of their time."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _signals_are_heard_below() -> None:
     """Under nohup(1) or as a job in the background, too, what tests start is ended as usual: exec drops handlers."""
@@ -35,7 +41,7 @@ def _signals_are_heard_below() -> None:
 @pytest.fixture(autouse=True, scope="session")
 def _makes_variables_stay_with_it() -> None:
     """What `make check` was given is not for the makes that tests call."""
-    for name in ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "ARGS", "EXTRAS"):
+    for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES", "ARGS", "EXTRAS"):
         os.environ.pop(name, None)
 
 

@@ -9,12 +9,24 @@ from pathlib import Path
 
 import pytest
 
-from vmtasks import BootOptions, CommandFailed, Guest, Provider, TimedOut, UsageError, events, parallel
+from vmtasks import (
+    BootOptions,
+    CommandFailed,
+    Guest,
+    GuestLost,
+    Provider,
+    TestFailed,
+    TimedOut,
+    UsageError,
+    events,
+    parallel,
+)
 from vmtasks.errors import InfrastructureError, Interrupted
 from vmtasks.process.signals import interrupt_on_signals
 from vmtasks.providers.base import MachineRequest
 
 LIMIT_S = 60.0
+BOOT_LIMIT_S = 300.0
 
 
 class ProviderContract:
@@ -22,6 +34,8 @@ class ProviderContract:
 
     is_clean = True
     """Whether each machine is as if there had been no other."""
+    boots = True
+    """Whether a machine can boot anew."""
 
     @pytest.fixture
     def image(self) -> str:
@@ -152,6 +166,45 @@ class ProviderContract:
             pytest.raises(UsageError, match="cannot checkpoint"),
         ):
             guest.checkpoint("without having said so")
+
+    def test_a_reset_and_a_power_cycle_are_another_boot_of_the_same_disk_or_refused(self, guest: Guest) -> None:
+        guest.succeed("echo kept >mark; sync")
+        for anew in (guest.hard_reset, guest.power_cycle):
+            before = guest.boot_id()
+            try:
+                anew(timeout_s=BOOT_LIMIT_S)
+                is_another = True
+            except UsageError:
+                is_another = False
+            assert (guest.boot_id() != before) is is_another
+            assert guest.succeed(["cat", "mark"]) == "kept\n"
+
+    def test_a_command_goes_on_through_the_reboots_that_it_asks_for(self, guest: Guest) -> None:
+        line = 'echo "$TMT_REBOOT_COUNT,$AUTOPKGTEST_REBOOT_MARK" >>counts; [ $VMTASKS_REBOOT_COUNT = 1 ] || reboot'
+        if not self.boots:
+            pytest.skip("it has no boots")
+        assert guest.run_through_reboots(line, timeout_s=2 * BOOT_LIMIT_S).ok
+        assert guest.succeed(["cat", "counts"]) == "0,\n1,1\n"
+        with pytest.raises(TestFailed, match=r"`reboot` has rebooted m more than 0 times"):
+            guest.run_through_reboots(["reboot"], timeout_s=2 * BOOT_LIMIT_S, reboots_at_most=0)
+
+    def test_a_machine_that_is_halted_is_down_for_every_verb_or_is_not_halted(
+        self, provider: Provider, image: str
+    ) -> None:
+        if not self.boots:
+            pytest.skip("it cannot end by itself")
+        with provider.machine(MachineRequest(image=image, options=BootOptions(name="m"))) as guest:
+            try:
+                guest.halt(timeout_s=BOOT_LIMIT_S)
+            except UsageError:
+                assert guest.is_up()
+                return
+            assert not guest.is_up()
+            for verb in (guest.boot_id, guest.reboot, guest.hard_reset, guest.wait_up, guest.halt, guest.cpu_count):
+                with pytest.raises(GuestLost, match=r"^m is down: halt\(\) has switched it off$"):
+                    verb()
+        with provider.machine(MachineRequest(image=image, options=BootOptions(name="m"))) as another:
+            assert another.is_up()
 
     def test_an_image_that_does_not_exist_is_told_and_so_is_the_nearest(self, provider: Provider) -> None:
         with (

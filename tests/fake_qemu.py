@@ -17,7 +17,9 @@ sent to the control line goes out with it. ::
     {"cont": [["open", "/etc/passwd", "r"]]}                       complains of what came of it; "w": to write
     {"query-status": [["after", "event", "STOP", {}]]}             any of these, but behind the answer
     {"query-status": [["flood", "all work and no play\n"]]}         on the console, without end
+    {"cont": [["echo"]]}                                           what is typed on the console comes back
     {"migrate": [["event", "MIGRATION", {"status": "failed"}]]}    instead of one that is completed at once
+    {"query-stats": [["answer", [{"provider": "kvm"}]]]}            instead of the usual answer
 
 Limitations: one command a line, each with an id; no out-of-band execution; of the human monitor, ``info usernet`` only.
 """
@@ -44,6 +46,10 @@ _COMPLETE = "Capabilities negotiation is already complete, command ignored"
 _COLUMNS = "  Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ\r\n"
 _FORWARD = re.compile(r"hostfwd=tcp:([\d.]*):(\d+)-([\d.]*):(\d+)")
 
+_TOLD = {
+    "quit": ("SHUTDOWN", {"guest": False, "reason": "host-qmp-quit"}),
+    "system_reset": ("RESET", {"guest": False, "reason": "host-qmp-system-reset"}),
+}
 FILES = (os.path.abspath(__file__), sys.prefix, sys.base_prefix)  # noqa: PTH100
 """What the fake has to read."""
 Act = Sequence[Any]
@@ -110,6 +116,9 @@ class FakeQemu:
             os._exit(0)
 
     def _answer(self, name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        for act in self._acts(name, behind=False):
+            if act[0] == "answer":
+                return {"return": act[1]}
         try:
             return {"return": self._execute(name, arguments)}
         except Refused as refusal:
@@ -121,6 +130,8 @@ class FakeQemu:
         match name:
             case "qmp_capabilities":
                 self._negotiated = True
+            case "query-blockstats" | "query-stats":  # it has no drives, and is not KVM
+                return []
             case "query-status":
                 return {"status": self._status, "singlestep": False, "running": self._status == "running"}
             case "cont" if self._status != "running":
@@ -129,17 +140,15 @@ class FakeQemu:
             case "stop" if self._status == "running":
                 self._status = "paused"
                 self._do("event", "STOP")
-            case "cont" | "stop":
-                pass  # so it is already
-            case "migrate-set-capabilities" | "getfd" | "blockdev-snapshot-sync":
-                pass
+            case "cont" | "stop" | "migrate-set-capabilities" | "getfd" | "blockdev-snapshot-sync":
+                pass  # so it is already, or nobody sees it
             case "migrate" | "migrate-incoming":
                 if name not in self._script:  # which else says how it ends
                     self._do("event", "MIGRATION", {"status": "completed"})
             case "human-monitor-command":
                 return self._human(arguments)
-            case "quit":
-                self._do("event", "SHUTDOWN", {"guest": False, "reason": "host-qmp-quit"})
+            case "quit" | "system_reset":
+                self._do("event", *_TOLD[name])
             case _:
                 raise Refused(f"The command {name} has not been found", "CommandNotFound")
         return {}
@@ -183,6 +192,8 @@ class FakeQemu:
                 self._console.sendall(text.encode())
             case "flood", (text,):
                 threading.Thread(target=_flood, args=(self._console, text.encode()), daemon=True).start()
+            case "echo", ():
+                threading.Thread(target=_echo, args=(self._console,), daemon=True).start()
             case "event", (name, *data):
                 seconds, microseconds = divmod(time.time_ns() // 1000, 1_000_000)
                 stamp = {"seconds": seconds, "microseconds": microseconds}
@@ -191,8 +202,8 @@ class FakeQemu:
                 self._outgoing.append(text.encode() + b"\r\n")
             case "exit", (status,):
                 os._exit(status)
-            case "ignore", ():
-                pass  # what would have come is left out
+            case ("ignore", ()) | ("answer", (_,)):
+                pass  # what would have come is left out, or another answer comes
             case _:
                 raise ValueError(f"cannot follow the script: {verb} {details}")
 
@@ -229,6 +240,12 @@ def _flood(console: socket.socket, text: bytes) -> None:
     with suppress(OSError):
         while True:
             console.sendall(text)
+
+
+def _echo(console: socket.socket) -> None:
+    with suppress(OSError):
+        while data := console.recv(4096):
+            console.sendall(data)
 
 
 def main() -> NoReturn:

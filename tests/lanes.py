@@ -16,6 +16,8 @@ SEVERAL, ONE = "several machines at once", "one machine at a time"
 ONE_AT_A_TIME = frozenset(
     f"tests/vm/test_{name}.py"
     for name in (
+        "arm64",
+        "boot_loader",
         "build_deb",
         "damage",
         "faults",
@@ -23,7 +25,9 @@ ONE_AT_A_TIME = frozenset(
         "host_faults",
         "images",
         "latent_worker",
+        "kernels",
         "lava_test_shell",
+        "power",
         "runvm",
         "security",
         "sources",

@@ -7,13 +7,14 @@ supervisor, which lives in this package and needs nothing but python3, do not pa
 from __future__ import annotations
 
 from importlib import import_module
+from types import ModuleType
 
 TYPE_CHECKING = False  # typing itself would take the supervisor a tenth of its start
 if TYPE_CHECKING:
-    from vmtasks import events, lava
+    from vmtasks import events, installables, lava
     from vmtasks.autopkgtest.tests import PackageTests
     from vmtasks.cli.collect import collect
-    from vmtasks.debian import apt, changes, leftovers, packages
+    from vmtasks.debian import apt, changes, kernels, leftovers, packages
     from vmtasks.errors import (
         BootError,
         CommandFailed,
@@ -32,17 +33,26 @@ if TYPE_CHECKING:
     from vmtasks.group.group import Group
     from vmtasks.group.roles import Role
     from vmtasks.guest import Guest, Result, sh  # noqa: F401 - sh is understood until 0.2
+    from vmtasks.installables.base import Installable
+    from vmtasks.netperf.iperf3 import Traffic
+    from vmtasks.netperf.run import run_netperf
     from vmtasks.process.threads import parallel
+    from vmtasks.profile.profile import Profile
     from vmtasks.project import Project, builddeps, pip, release, source_date_epoch
     from vmtasks.project.profiles import build_env
     from vmtasks.project.source import Source
     from vmtasks.providers.base import BootOptions, Provider
     from vmtasks.providers.boot import boot, use_provider
     from vmtasks.providers.preparation import Preparation
+    from vmtasks.run.build_dependencies import build_dependencies
     from vmtasks.run.group_job import run_group_job
+    from vmtasks.run.own_dependencies import own_dependencies
+    from vmtasks.run.own_tests import run_own_tests, test_command
     from vmtasks.run.run import Run
     from vmtasks.run.task import recipe
     from vmtasks.spec import Checkpoint
+    from vmtasks.suite.run import run_suite
+    from vmtasks.suite.suite import Suite
 
 __version__ = "0.1.0"
 
@@ -58,9 +68,12 @@ _HOMES = {
     "Guest": "guest",
     "Result": "guest",
     "sh": "guest",
+    "Installable": "installables.base",
     "PackageTests": "autopkgtest.tests",
+    "build_dependencies": "run.build_dependencies",
     "build_env": "project.profiles",
     "parallel": "process.threads",
+    "Profile": "profile.profile",
     "Project": "project",
     "Preparation": "providers.preparation",
     "source_date_epoch": "project",
@@ -68,6 +81,13 @@ _HOMES = {
     "Run": "run.run",
     "collect": "cli.collect",
     "run_group_job": "run.group_job",
+    "own_dependencies": "run.own_dependencies",
+    "run_netperf": "netperf.run",
+    "Traffic": "netperf.iperf3",
+    "run_own_tests": "run.own_tests",
+    "run_suite": "suite.run",
+    "Suite": "suite.suite",
+    "test_command": "run.own_tests",
     "recipe": "run.task",
     "VmtasksError": "errors",
     "UsageError": "errors",
@@ -88,13 +108,15 @@ _ROOMS = {
     "builddeps": "project.builddeps",
     "changes": "debian.changes",
     "events": "events",
+    "installables": "installables",
+    "kernels": "debian.kernels",
     "lava": "lava",
     "leftovers": "debian.leftovers",
     "packages": "debian.packages",
     "pip": "project.pip",
     "release": "project.release",
 }
-"""Modules that recipes use under these names."""
+"""Modules that are used under these names, and imported when something of them is."""
 
 __all__ = [
     "BootError",
@@ -106,38 +128,50 @@ __all__ = [
     "Guest",
     "GuestLost",
     "HostError",
+    "Installable",
     "Interrupted",
     "NothingTested",
     "PackageTests",
     "Preparation",
+    "Profile",
     "Project",
     "Provider",
     "Result",
     "Role",
     "Run",
     "Source",
+    "Suite",
     "TestFailed",
     "TestSkipped",
     "TimedOut",
+    "Traffic",
     "UsageError",
     "VmtasksError",
     "apt",
     "boot",
     "boot_group",
+    "build_dependencies",
     "build_env",
     "builddeps",
     "changes",
     "collect",
     "events",
+    "installables",
+    "kernels",
     "lava",
     "leftovers",
+    "own_dependencies",
     "packages",
     "parallel",
     "pip",
     "recipe",
     "release",
     "run_group_job",
+    "run_netperf",
+    "run_own_tests",
+    "run_suite",
     "source_date_epoch",
+    "test_command",
     "use_provider",
 ]
 
@@ -152,6 +186,27 @@ _RENAMED = {
 """Names of before 0.2, understood until then."""
 
 
+class _Later(ModuleType):
+    """Stands for a module, which is imported when something of it is first used.
+
+    The import system does that under its locks; those of importlib.util.LazyLoader can be seen half-made by another
+    thread in Python 3.11.
+    """
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(import_module(self.__name__), name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        setattr(import_module(self.__name__), name, value)
+
+    def __delattr__(self, name: str) -> None:
+        delattr(import_module(self.__name__), name)
+
+    @property
+    def __dict__(self) -> dict[str, object]:  # type: ignore[override] # what dir() and pytest's monkeypatch look at
+        return vars(import_module(self.__name__))
+
+
 def __getattr__(name: str) -> object:
     if name in _RENAMED:
         import warnings
@@ -159,7 +214,7 @@ def __getattr__(name: str) -> object:
         warnings.warn(f"vmtasks.{name} is now vmtasks.{_RENAMED[name]}", FutureWarning, stacklevel=2)
         return __getattr__(_RENAMED[name])
     if name in _ROOMS:
-        return import_module(f"vmtasks.{_ROOMS[name]}")
+        return _Later(f"vmtasks.{_ROOMS[name]}")
     if name not in _HOMES:
         raise AttributeError(f"module 'vmtasks' has no attribute {name!r}")
     return getattr(import_module(f"vmtasks.{_HOMES[name]}"), name)

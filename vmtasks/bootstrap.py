@@ -39,21 +39,33 @@ PACKAGES: Mapping[str, str] = MappingProxyType(
         "debian-archive-keyring": "checks what Debian's archive sends",
         "e2fsprogs": "mkfs.ext4 turns a tree into a disk",
         "zstd": "packs trees and initrds",
+        "libarchive-tools": "bsdtar takes kernels out of .rpm files",
         "xorriso": "writes the seed that lets us into cloud images",
         "uidmap": "lets an ordinary user bake",
         "openssh-client": "makes the guests' keys and opens shells in them",
         "python3-venv": "holds our Python packages in .venv",
+        "python3-pip": "fetches the Python packages that guests get",
         "git": "tells which files a project consists of",
         "autopkgtest": "runs the tests of Debian packages",
     }
 )
 """Debian package -> what it is needed for: the one place where system packages are listed."""
 
+ARM64_PACKAGES: Mapping[str, str] = MappingProxyType(
+    {
+        "qemu-system-arm": "boots machines for arm64",
+        "qemu-user-static": "runs programs for arm64 while images are baked",
+        "binfmt-support": "tells the kernel to run them with it",
+    }
+)
+"""The same for images for arm64. Setup does not install them, as they change what programs this host runs."""
+
 TEST_PACKAGES: Mapping[str, str] = MappingProxyType(
     {
         "iproute2": "gives tests networks of their own",
         "dpkg-dev": "makes source packages for tests",
         "pristine-tar": "keeps upstream's tarballs for tests",
+        "rpm": "builds .rpm files for tests",
     }
 )
 """The same for what comes with any of the TEST_EXTRAS."""
@@ -66,14 +78,19 @@ PROGRAMS: Mapping[str, str] = MappingProxyType(
         "arch-test": "arch-test",
         "e2fsprogs": "mkfs.ext4",
         "zstd": "zstd",
+        "libarchive-tools": "bsdtar",
         "xorriso": "xorriso",
         "uidmap": "newuidmap",
         "openssh-client": "ssh",
         "git": "git",
         "autopkgtest": "autopkgtest",
+        "qemu-system-arm": "qemu-system-aarch64",
+        "qemu-user-static": "qemu-aarch64-static",
+        "binfmt-support": "update-binfmts",
         "iproute2": "ip",
         "dpkg-dev": "dpkg-source",
         "pristine-tar": "pristine-tar",
+        "rpm": "rpmbuild",
     }
 )
 """Debian package -> the program to look for where there is no dpkg to ask."""
@@ -88,6 +105,7 @@ _PIP_MAY = {
     )
 }  # fmt: skip
 """The variables of pip's that say how packages are got."""
+_MODULES = {"python3-venv": "ensurepip", "python3-pip": "pip"}
 _ADMIN_PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"  # mkfs.ext4 is not on a user's PATH
 
 
@@ -114,9 +132,14 @@ def has_apt() -> bool:
 
 
 def needed_packages() -> list[str]:
-    """Return the packages that this installation needs: one that pip made has its own place for Python packages."""
+    """Return the packages that this installation needs.
+
+    One that pip made has its own place for Python packages, and only Debian's own Python has its pip from a package.
+    """
     is_checkout = (ROOT / "requirements.lock").is_file()
-    return [name for name in PACKAGES if is_checkout or name != "python3-venv"]
+    has_own_pip = is_checkout or sys.prefix != sys.base_prefix
+    spared = {"python3-pip"} if has_own_pip else set()
+    return [name for name in PACKAGES if name not in (spared if is_checkout else spared | {"python3-venv"})]
 
 
 def missing_packages(wanted: Iterable[str] = PACKAGES) -> list[str]:
@@ -136,12 +159,12 @@ def not_installed(listing: str, wanted: Iterable[str]) -> list[str]:
 
 
 def _purpose(package: str) -> str:
-    return {**PACKAGES, **TEST_PACKAGES}[package]
+    return {**PACKAGES, **ARM64_PACKAGES, **TEST_PACKAGES}[package]
 
 
 def _is_usable(package: str) -> bool:
-    if package == "python3-venv":
-        return importlib.util.find_spec("ensurepip") is not None
+    if package in _MODULES:
+        return importlib.util.find_spec(_MODULES[package]) is not None
     return package not in PROGRAMS or shutil.which(PROGRAMS[package], path=_ADMIN_PATH) is not None
 
 
@@ -368,7 +391,7 @@ def make_ready(root: Path, extras: Sequence[str] = ()) -> None:
             hint="name a newer one: make PYTHON=python3.12 …",
         )
     extras = list(dict.fromkeys([*remembered(root), *extras]))
-    wanted = (*PACKAGES, *(TEST_PACKAGES if set(TEST_EXTRAS) & set(extras) else ()))
+    wanted = (*needed_packages(), *(TEST_PACKAGES if set(TEST_EXTRAS) & set(extras) else ()))
     if all(is_built(root, name) for name in ("", *extras)) and not missing_packages(wanted):
         return
     with alone(root / ".venv.lock"):

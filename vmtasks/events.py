@@ -116,6 +116,18 @@ class ConsoleAlarm(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MachineFrozen(Event):
+    """A machine was saved as it was when something failed in it, for `reopen`; or could not be."""
+
+    host: str = ""
+    """Where the snapshot is, as ``--on`` has it."""
+    snapshot: str = ""
+    """What it is called in that host's cache; empty: there is none."""
+    reason: str = ""
+    """Why there is none, as a sentence."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CommandStarted(Event):
     """A guest command began; *log* receives all of its output."""
 
@@ -155,7 +167,7 @@ class CaseStarted(Event):
 
     case: str
     definition: str = ""
-    """The test definition that it is a case of, if any."""
+    """The test definition, or the suite, that it is a case of, if any."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +200,47 @@ class GroupCall(Event):
     duration_s: float
     error: str = ""
     """Why it failed, as a sentence."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MatrixRun(Event):
+    """How one run of a matrix stands; all of them are told of as the matrix begins."""
+
+    combination: str
+    """The image, the host, or both."""
+    directory: Path
+    outcome: str
+    """A value of ``errors.Outcome``; before its end ``waiting`` or ``running``."""
+    doing: str = ""
+    exit_code: int | None = None
+    duration_s: float | None = None
+    message: str = ""
+    """One line."""
+    rerun: str = ""
+    """The command line that does this run alone again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profiled(Event):
+    """A machine's profile has ended. What could not be counted is None, and *not_supported* says why, by its name."""
+
+    duration_s: float | None = None
+    cpu_s: float | None = None
+    """Seconds of processor time, of all of QEMU's threads."""
+    threads: Mapping[str, float] | None = None
+    """The same by the thread's name."""
+    faults: Mapping[str, int] | None = None
+    memory: Mapping[str, int | None] | None = None
+    storage: Mapping[str, int] | None = None
+    block: Mapping[str, Mapping[str, int]] | None = None
+    network: Mapping[str, Mapping[str, int]] | None = None
+    kvm: Mapping[str, int] | None = None
+    perf: Mapping[str, float | None] | None = None
+    cost_s: float | None = None
+    """Seconds of processor time that the profile itself took."""
+    not_supported: Mapping[str, str]
+    files: tuple[Path, ...] = ()
+    """Samples as JSON Lines, a table, a picture."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 Accelerator = Literal["kvm", "tcg"]
-Architecture = Literal["amd64", "i386"]
+Architecture = Literal["amd64", "i386", "arm64"]
+"""Debian's names; arm64 is emulated, since hosts are amd64."""
 Network = Literal["user", "restricted", "none"]
 AlarmPolicy = Literal["warn", "fail", "off"]
 """What becomes of a run when a guest's kernel reports an error on the console."""
@@ -125,3 +126,11 @@ class Checkpoint(Protocol):
 
     def drop(self) -> bool:
         """Remove it unless a machine stands on it, and return whether it is gone."""
+
+
+class FrozenMachine(Checkpoint, Protocol):
+    """A machine as it was when something failed in it, for `reopen`."""
+
+    @property
+    def directory(self) -> Path:
+        """Where it is, on its host."""

@@ -2,7 +2,8 @@
 #
 #     include ../vmtasks/vmtasks/vmtasks.mk
 #
-# Options are variables of the command line: make test-in-vm IMAGE=trixie KERNEL=NAME OUT=DIR VM_DEBUG=1 KEEP=1 ARGS=…
+# Options are variables of the command line:
+#     make test-in-vm IMAGE=trixie KERNEL=NAME OUT=DIR VM_DEBUG=1 KEEP=1 FREEZE=1 ARGS=…
 # The makefile may set, above that line:
 #     VMTASKS_PROJECT   the project's directory, if it is not that of the makefile that make was called with
 #     VMTASKS_TARGETS   the recipes to have targets for; by default, test-in-vm
@@ -33,7 +34,8 @@ vmtasks.on = $(filter-out 0 no false,$(call vmtasks.set,$(1)))
 vmtasks.quote = '$(subst ','\'',$(1))'
 vmtasks.option = $(if $(call vmtasks.set,$(2)),$(1) $(call vmtasks.quote,$($(2))))
 vmtasks.options = $(call vmtasks.option,--image,IMAGE) $(call vmtasks.option,--kernel,KERNEL) $(call vmtasks.option,--out,OUT) \
-	$(if $(call vmtasks.on,VM_DEBUG),--shell) $(if $(call vmtasks.on,KEEP),--keep) $(call vmtasks.set,ARGS)
+	$(if $(call vmtasks.on,VM_DEBUG),--shell) $(if $(call vmtasks.on,KEEP),--keep) \
+	$(if $(call vmtasks.on,FREEZE),--freeze) $(call vmtasks.set,ARGS)
 
 VMTASKS_TARGETS ?= test-in-vm
 .PHONY: $(VMTASKS_TARGETS)

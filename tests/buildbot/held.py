@@ -60,7 +60,7 @@ def run(config: WorkerConfig, directory: Path, behaviour: str) -> None:
 
 def at_socket(config: WorkerConfig) -> str:
     """Return a worker's configuration for the master's UNIX socket itself: no ssh leads a directory there."""
-    tac = config.tac().replace("'127.0.0.1', 9989", "None, None")
+    tac = config.tac(1).replace("'127.0.0.1', 1,", "None, None,")
     return tac.replace("protocol='pb'", f"protocol='pb', connection_string='unix:{config.master}'")
 
 

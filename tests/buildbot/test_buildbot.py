@@ -23,10 +23,12 @@ def test_masters_find_what_is_ours_among_their_plugins() -> None:
     from buildbot.plugins import steps, util, worker
 
     from vmtasks.integrations.buildbot.latent import VMLatentWorker
+    from vmtasks.integrations.buildbot.prepared_image import PreparedImage
     from vmtasks.integrations.buildbot.rebake import bakes
     from vmtasks.integrations.buildbot.step import VmTask
 
     assert (steps.VmTask, worker.VMLatentWorker, util.bakes) == (VmTask, VMLatentWorker, bakes)
+    assert util.PreparedImage is PreparedImage
 
 
 def test_a_run_that_passes_shows_its_logs_and_hands_over_its_artifacts(farm: Farm) -> None:

@@ -1,8 +1,9 @@
 """Something that plays EC2: moto answers what is asked, and where it says that a machine is, there is one.
 
 Such a machine is Debian as one of the shipped images has it, in a network and with processes of its own, over a disk in
-memory; its sshd has the keys that the user data brings, as cloud-init would have seen to. It ends with its instance. An
-AMI that is made of it has what is on its disk then.
+memory; its sshd has the keys that the user data brings, as cloud-init would have seen to. It ends with its instance, or
+goes when that is stopped, and is another boot with the same disk when that is started. An AMI that is made of it has
+what is on its disk then.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import secrets
 import subprocess
 import sys
 import threading
@@ -85,7 +87,11 @@ printf '%s' "$authorized_key" >root/.ssh/authorized_keys
 umask 077
 printf '%s' "$host_key" >etc/ssh/ssh_host_ed25519_key
 umask 022
-exec unshare --pid --fork --kill-child --mount-proc="$room/root/proc" chroot "$room/root" /usr/sbin/sshd -D -e
+cat /proc/sys/kernel/random/uuid >"$room/boot_id"
+exec unshare --pid --fork --kill-child --mount-proc="$room/root/proc" sh -e -c '
+    mount --bind "$room/boot_id" "$room/root/proc/sys/kernel/random/boot_id"
+    exec chroot "$room/root" /usr/sbin/sshd -D -e
+'
 """
 
 
@@ -123,6 +129,7 @@ class Cloud:
     """The files of the machines of an AMI that is not like the others."""
     client: Any = None
     _machines: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    _addresses: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         session = boto3.Session("testing", "testing", region_name=REGION)
@@ -174,28 +181,44 @@ class Cloud:
         while not ended.wait(0.1):
             for instance in self.instances():
                 name, state = instance["InstanceId"], instance["State"]["Name"]
+                address = instance.get("PublicIpAddress", "")
+                if state == "running" and self._addresses.get(name, address) != address:
+                    self._end(name, keeps_disk=True)  # it was stopped, and started before we had a look
                 if state == "running" and name not in self._machines:
                     self._machines[name] = self._boot(instance, tree)
                 elif state != "running" and name in self._machines:
-                    self._machines[name].kill()
+                    self._end(name, keeps_disk=state == "stopped")
+
+    def _end(self, name: str, *, keeps_disk: bool) -> None:
+        machine, disk, kept = self._machines[name], self.disks / name, self.disks / f"{name}.stopped"
+        if keeps_disk and disk.exists():
+            subprocess.run(["cp", "--archive", f"{disk}/.", kept], check=True)
+        machine.kill()
+        if keeps_disk:
+            machine.wait()
+            disk.unlink()
+            del self._machines[name], self._addresses[name]
 
     def _boot(self, instance: Mapping[str, Any], tree: Path) -> subprocess.Popen[bytes]:
         config = self.cloud_config(instance["InstanceId"])
         assert config["disable_root"] is False
         (user,) = config["users"]
         assert user["name"] == "root"
+        self._addresses[instance["InstanceId"]] = instance["PublicIpAddress"]
         room = self.rooms / instance["InstanceId"]
-        room.mkdir()
+        room.mkdir(exist_ok=True)
         disk, written = self.disks / instance["InstanceId"], self.disks / instance["ImageId"]
         base = str(self.trees.get(instance["ImageId"], tree))
         if written.exists():
             base = f"{written}:{written.with_suffix('.base').read_text()}"
+        if (stopped := self.disks / f"{instance['InstanceId']}.stopped").exists():
+            base = f"{stopped}:{base}"
         disk.with_suffix(".base").write_text(base)
         facts = {
             "address": instance["PublicIpAddress"],
             "authorized_key": user["ssh_authorized_keys"][0],
             "host_key": self.host_key or config["ssh_keys"]["ed25519_private"],
-            "link": f"vmt{instance['InstanceId'][-10:]}",
+            "link": f"vmt{secrets.token_hex(5)}",  # that of an earlier boot goes when the kernel gets to it
             "outside": str(os.getpid()),
             "room": str(room),
             "layers": base,

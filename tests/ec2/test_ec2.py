@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError, CommandFailed, ConnectionLost, HostError, TimedOut, UsageError
 from vmtasks.image.baked import key_of
 from vmtasks.image.definition import find
+from vmtasks.integrations.buildbot.tunnel import tunnel
 from vmtasks.providers.apply_image import APPLIED_LAYERS
 from vmtasks.providers.ec2.client import Ec2Client
 from vmtasks.providers.ec2.provider import Ec2
@@ -58,6 +62,8 @@ def keys(directory: Path) -> list[Path]:
 
 @pytest.mark.usefixtures("cloud")
 class TestEc2(ProviderContract):
+    boots = False
+
     @pytest.fixture
     def provider(self) -> Provider:
         return Ec2(on="ec2")
@@ -213,6 +219,40 @@ def test_a_machine_whose_time_passes_is_told_as_that(api: Cloud, monkeypatch: py
         pytest.fail("nothing answers")
     assert "VMTASKS_EC2_TTL_S" in failure.value.hint
     assert api.states() == ["terminated"]
+
+
+@pytest.mark.usefixtures("cloud")
+def test_a_port_of_its_own_loopback_leads_a_worker_to_the_master(tmp_path: Path) -> None:
+    line = "exec 3<>/dev/tcp/127.0.0.1/{}; echo hello >&3; head -n 1 <&3"
+    with closing(socket.socket(socket.AF_UNIX)) as master, ThreadPoolExecutor(1) as pool:
+        master.bind(str(tmp_path / "workers.sock"))
+        master.listen()
+        master.settimeout(LIMIT_S)
+
+        def answer() -> None:
+            with master.accept()[0] as worker, worker.makefile("rwb") as stream:
+                stream.write(stream.readline().upper())
+
+        with boot("plain", on="ec2") as guest, tunnel(guest, str(tmp_path / "workers.sock")) as port:
+            answered = pool.submit(answer)
+            assert guest.succeed(["bash", "-c", line.format(port)], timeout_s=LIMIT_S) == "HELLO\n"
+            answered.result(LIMIT_S)
+
+
+def test_a_machine_is_switched_off_and_on_and_reached_where_it_is_then(cloud: Cloud) -> None:
+    with boot("plain", on="ec2") as guest:
+        guest.succeed(["touch", "/srv/written"])
+        before, ssh, where = guest.boot_id(), guest.ssh_command, guest.address
+        guest.power_cycle(timeout_s=5 * LIMIT_S)
+        assert guest.boot_id() != before
+        assert guest.run(["test", "-e", "/srv/written"], warn=True).ok
+        (instance,) = cloud.instances()
+        assert guest.address
+        assert where
+        assert guest.address.host == instance["PublicIpAddress"] != where.host
+        assert f"root@{guest.address.host}" in guest.ssh_command[-1]
+        assert ssh != guest.ssh_command
+    assert cloud.states() == ["terminated"]
 
 
 def test_a_machine_that_somebody_ends_is_lost(cloud: Cloud) -> None:

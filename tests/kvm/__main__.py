@@ -124,7 +124,9 @@ def rows_of(junit: str) -> Iterator[Row]:
         name, _, parameter = case.get("name", "").partition("[")
         says = (getattr(proof, name).__doc__ or name).replace("{other}", parameter.rstrip("]"))
         failed = any(case.find(kind) is not None for kind in ("failure", "error"))
-        verdict = "failed" if failed else "skipped" if case.find("skipped") is not None else "passed"
+        skipped = case.find("skipped")
+        why = "" if skipped is None else f"skipped: {skipped.get('message', '')}"
+        verdict = "failed" if failed else why or "passed"
         yield Row(says=says, verdict=verdict, duration_s=float(case.get("time", "0")))
 
 

@@ -129,6 +129,7 @@ def test_transfer(tmp_path: Path) -> None:
     assert (tmp_path / "back").read_bytes() == data
 
 
+@pytest.mark.skip(reason="the emulator that plays the host ends with 'invalid tss type' (QEMU 7.2)")
 def test_i386(starts: list[tuple[str, str]]) -> None:
     """a guest of another architecture (i386)"""
     with boot("bookworm-i386", cold=True) as guest:

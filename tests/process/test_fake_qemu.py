@@ -17,6 +17,7 @@ import pytest
 
 from tests.fake_qemu import command
 from vmtasks.deadline import Deadline
+from vmtasks.profile.qemu_stats import BLOCK_QUERY, KVM_ARGUMENTS, KVM_QUERY, block_counters
 from vmtasks.qemu.qmp import _FORWARD
 
 LIMIT_S = 30.0
@@ -117,6 +118,8 @@ REQUESTS = [
     {"execute": "query-status", "id": "any"},
     {"execute": "human-monitor-command", "arguments": {"command-line": "info nothing"}, "id": 3},
     {"execute": "human-monitor-command", "id": 4},
+    {"execute": BLOCK_QUERY, "id": "block"},
+    {"execute": KVM_QUERY, "arguments": KVM_ARGUMENTS, "id": "kvm"},
     {"execute": "stop", "id": 5},
     {"execute": "nonsense", "id": 6},
     {"execute": "quit", "id": 7},
@@ -132,6 +135,16 @@ def test_fake_and_real_say_the_same(talk: Callable[[list[str]], Talk]) -> None:
     assert fake.is_closed()
     assert real.is_closed()
     assert fake.process.wait(LIMIT_S) == real.process.wait(LIMIT_S) == 0
+
+
+@pytest.mark.skipif(REAL is None, reason="there is no qemu-system-x86_64 to ask")
+def test_the_real_one_counts_for_each_drive(talk: Callable[[list[str]], Talk]) -> None:
+    real = talk([str(REAL), *OPTIONS, "-drive", "if=none,id=disk,file=null-co://,format=raw"])
+    real.hear()
+    real.ask(NEGOTIATE)
+    (answer,) = real.ask({"execute": BLOCK_QUERY, "id": 2})
+    names = ("read_bytes", "written_bytes", "reads", "writes", "flushes")
+    assert block_counters(answer["return"]) == {"disk": dict.fromkeys(names, 0)}
 
 
 @pytest.mark.skipif(REAL is None, reason="there is no qemu-system-x86_64 to compare with")

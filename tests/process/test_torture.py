@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable
+from functools import partialmethod
 from pathlib import Path
 
 import pytest
 
+from tests.process.rehearsal import rehearsal_in
+from tests.torture import victim
+from tests.torture.kinds import GROUP
 from tests.torture.leftovers import MARK
 from tests.torture.struck import Struck
+from vmtasks import CommandFailed, Run
+from vmtasks.run.options import RecipeOptions
 
 LIMIT_S = 30.0
 
@@ -50,7 +57,7 @@ def test_a_daemon_with_an_environment_of_its_own_is_found_while_its_parent_is_th
         assert struck.wait_for(lambda: any(one.startswith("sleep") for one in struck.left()), LIMIT_S)
         assert struck.strike("job", "KILL")
         assert struck.wait_for(struck.ended, LIMIT_S)
-        assert [one.split()[0] for one in struck.left()] == ["sleep"]
+        assert struck.wait_for(lambda: [one.split()[0] for one in struck.left()] == ["sleep"], LIMIT_S)
     assert struck.left() == []
 
 
@@ -74,6 +81,26 @@ def test_a_pipe_that_closes_ends_who_writes_into_it(run: Callable[..., Struck]) 
         assert struck.wait_for(lambda: struck.tail, LIMIT_S)
         assert struck.strike("stdout", "closed")
         assert struck.wait_for(struck.ended, LIMIT_S)
+
+
+@pytest.mark.parametrize("to", [one.name for one in GROUP.phases if one.name not in {"restore", "ssh", "boot"}])
+def test_a_groups_victim_comes_to_each_phase_and_stays_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str
+) -> None:
+    """Guests of the fake QEMU are there at once, neither copied nor booted: three phases are left out."""
+    phases = tmp_path / "phases"
+    monkeypatch.setenv("VMTASKS_TORTURE_PHASES", str(phases))
+    monkeypatch.setattr(victim, "_STAYS_S", 0.3)
+    run = Run(recipe="victim-group", flags=RecipeOptions(), directory=tmp_path)
+    with tempfile.TemporaryDirectory(prefix="group-") as name, rehearsal_in(Path(name)):
+        Path(name).chmod(0o755)
+        if to == "message":
+            monkeypatch.setattr(Run, "group", partialmethod(Run.group, wait_timeout_s=0.3))
+            with pytest.raises(CommandFailed, match="lava-wait never"):
+                victim.victim_group(run, to)
+        else:
+            victim.victim_group(run, to)
+    assert to in phases.read_text().splitlines()
 
 
 def test_nobody_is_struck_who_is_not_there(run: Callable[..., Struck]) -> None:

@@ -54,7 +54,9 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
-    parser.add_argument("--kind", choices=KINDS, default="inv", help="what is struck: make and inv, or runvm")
+    parser.add_argument(
+        "--kind", choices=KINDS, default="inv", help="what is struck: make and inv, with a machine or a group; or runvm"
+    )
     parser.add_argument("--trials", type=int, default=200, metavar="N", help="how many (200)")
     parser.add_argument("--seed", type=int, help="what decides the draws; by default another one each time")
     parser.add_argument("--only", type=int, metavar="NUMBER", help="hold the trial of that number alone")

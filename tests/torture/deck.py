@@ -35,20 +35,22 @@ class Kind:
     line: Callable[[str], str]
     """Returns the shell's line for a run that goes as far as a phase and stays there."""
     phases: tuple[Phase, ...]
+    machines: int = 1
+    """How many it has at once."""
 
     def cards(self) -> Iterator[tuple[Phase, str, str]]:
         """Yield all that can be drawn: a phase, who is struck in it, and how.
 
         INT, HUP and QUIT reach the shell and make together with all of their process group, the ``job``, as a terminal
         sends them; make that gets one alone waits for its child. ``tool`` is what the last caller has called
-        without a supervisor, like ssh: that it is lost is all that matters there.
+        without a supervisor, like ssh: that it is lost is all that matters there. A ``switch`` hears no other signal.
         """
         *others, last = ("shell", *self.callers)
         ways = {"job": SIGNALS, **dict.fromkeys(others, ("TERM", "KILL")), last: SIGNALS}
-        ways |= {"supervisor": SIGNALS, "qemu": SIGNALS, "tool": ("KILL",)}
+        ways |= {"supervisor": SIGNALS, "qemu": SIGNALS, "switch": ("KILL",), "tool": ("KILL",)}
         ways |= dict.fromkeys(("terminal", "stdout", "stderr"), ("closed",))
         for phase in self.phases:
-            absent = {"supervisor", "qemu", "tool"}.difference(phase.inside)
+            absent = {"supervisor", "qemu", "switch", "tool"}.difference(phase.inside)
             absent |= {"stdout", "stderr"} if phase.name == "shell" else set()  # it is only there on a terminal
             yield from ((phase, process, way) for process in ways if process not in absent for way in ways[process])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from functools import partial
 from pathlib import Path
 
 from tests.torture.deck import Kind, Phase
@@ -12,9 +13,12 @@ _BIN = _HERE.parents[1] / ".venv/bin"
 _MACHINE = ("supervisor", "qemu")
 
 
-def _make(to: str) -> str:
+_GROUP = (*_MACHINE, "switch")
+
+
+def _make(to: str, recipe: str = "victim") -> str:
     options = {"boot": "--cold", "shell": "--shell"}.get(to, "")
-    variables = (f"INV={_BIN}/inv", f"HERE={_HERE}", f"TO={to}", f"OPTIONS={options}")
+    variables = (f"INV={_BIN}/inv", f"HERE={_HERE}", f"RECIPE={recipe}", f"TO={to}", f"OPTIONS={options}")
     return shlex.join(["make", "--no-print-directory", "-f", f"{_HERE}/victim.mk", *variables])
 
 
@@ -62,4 +66,23 @@ RUNVM = Kind(
     ),
 )
 """A call of runvm, whose image stays; ``tool`` is what it has its host commands run by."""
-KINDS = {"inv": INV, "runvm": RUNVM}
+
+GROUP = Kind(
+    callers=("make", "inv"),
+    line=partial(_make, recipe="victim-group"),
+    machines=2,
+    phases=(
+        Phase(name="slot", usual_s=1.0, inside=("switch",)),
+        Phase(name="overlay", usual_s=0.1, inside=("supervisor", "switch"), goes_on=True),
+        Phase(name="start", usual_s=0.2, inside=_GROUP, goes_on=True),
+        Phase(name="restore", usual_s=0.1, inside=_GROUP, goes_on=True),
+        Phase(name="ssh", usual_s=0.5, inside=_GROUP, goes_on=True),
+        Phase(name="boot", usual_s=8.0, inside=_GROUP),
+        Phase(name="ready", usual_s=0.5, inside=_GROUP),
+        Phase(name="fault", usual_s=0.5, inside=_GROUP),
+        Phase(name="message", usual_s=0.5, inside=_GROUP),
+        Phase(name="stop", usual_s=0.1, inside=_GROUP),
+    ),
+)
+"""The same with two machines on a network of their own, one of which is struck where a machine is."""
+KINDS = {"inv": INV, "group": GROUP, "runvm": RUNVM}

@@ -13,6 +13,8 @@ MARK = "VMTASKS_TORTURE"
 """The variable that all descendants of a run inherit."""
 PROC = Path("/proc")
 _LISTENS = "0A"
+_PROGRAMS = {"vmtasks.supervisor.__main__": "supervisor", "vmtasks.group.switch": "switch"}
+"""What the last caller calls, by a part of its command line; all else is a tool."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +69,7 @@ def family(found: Mapping[int, Process], known: Iterable[Process], mark: str | N
 
 
 def roles(found: Mapping[int, Process], shell: int, callers: Iterable[str]) -> dict[str, Process]:
-    """Return who is who below a shell, as far as they are there."""
+    """Return who is who below a shell, as far as they are there; of several supervisors, one and its QEMU."""
     cast: dict[str, Process] = {}
     last = found.get(shell)
     if last:
@@ -79,7 +81,7 @@ def roles(found: Mapping[int, Process], shell: int, callers: Iterable[str]) -> d
     for one in found.values():
         is_janitor = one.line.endswith(" janitor ")  # whose work begins when all is lost
         if last and one.parent == last.pid and one.line != last.line and not is_janitor:
-            cast["supervisor" if "vmtasks.supervisor.__main__" in one.line else "tool"] = one
+            cast[next((role for program, role in _PROGRAMS.items() if program in one.line), "tool")] = one
     for one in found.values():
         if "supervisor" in cast and one.parent == cast["supervisor"].pid and one.name.startswith("qemu-system"):
             cast["qemu"] = one

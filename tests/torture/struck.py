@@ -95,7 +95,7 @@ class Struck:
 
     def strike(self, process: str, way: str) -> bool:
         """Lose a process in some way; return whether it was there to be lost."""
-        who = process if process in {*self._callers, "supervisor", "qemu", "tool"} else "shell"
+        who = process if process in {*self._callers, "supervisor", "qemu", "switch", "tool"} else "shell"
         self.wait_for(lambda: who in self._cast() or self.ended(), _APPEAR_LIMIT_S)
         target = self._cast().get(who)
         if target is None:
@@ -113,6 +113,10 @@ class Struck:
     def has_lost(self) -> bool:
         """Tell whether there is nothing of whom was struck, nor of all below, whatever the run does next."""
         return not self._lost.intersection(processes().values())
+
+    def is_about(self, path: Path) -> bool:
+        """Tell whether a command line of whom was struck, or of what was below, names a file beneath *path*."""
+        return any(f"{path}/" in process.line for process in self._lost)
 
     def interrupt(self) -> None:
         """End a run that goes on, as whoever called it would."""

@@ -1,4 +1,4 @@
 # The way in which people call a recipe: a shell, make, inv.
 .PHONY: victim
 victim:
-	@$(INV) --search-root $(HERE) --collection victim victim --to '$(TO)' $(OPTIONS)
+	@$(INV) --search-root $(HERE) --collection victim $(RECIPE) --to '$(TO)' $(OPTIONS)

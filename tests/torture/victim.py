@@ -1,15 +1,18 @@
-"""The recipe that is struck: it goes as far as it is told to, and stays there.
+"""The recipes that are struck: each goes as far as it is told to, and stays there.
 
-It writes each phase that it comes to into the file that ``VMTASKS_TORTURE_PHASES`` names: whoever wants to strike in
+They write each phase that they come to into the file that ``VMTASKS_TORTURE_PHASES`` names: whoever wants to strike in
 one waits for its name there, whatever is or is not shown on a terminal.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
-from vmtasks import Guest, Run, TestFailed, events, recipe
+from vmtasks import Group, Guest, Role, Run, TestFailed, events, recipe
 from vmtasks.deadline import Deadline
 
 LAYER = "tortured"
@@ -25,6 +28,44 @@ def victim(run: Run, to: str) -> None:
 
     :param to: the phase; "stop" is the end of a machine that has done nothing.
     """
+    with _phases_written_down():
+        if to == "bake":
+            _bake()
+        with run.boot("bookworm", forkable=to == "checkpoint") as guest, events.phase("ready"):
+            _do(guest, to)
+            if to != "stop":
+                _stay(guest.watch)
+
+
+@recipe
+def victim_group(run: Run, to: str) -> None:
+    """Go as far as a phase with two machines on a network of their own, and stay in it.
+
+    :param to: as for the other one; "fault" and "message" are what only groups have.
+    """
+    roles = {"one": Role(image="bookworm", memory_mib=512), "other": Role(image="bookworm", memory_mib=512)}
+    with _phases_written_down(), run.group(roles) as group, events.phase("ready"):
+        match to:
+            case "fault":
+                with events.phase("fault"):
+                    _stay(partial(_cut_and_heal, group))
+            case "message":
+                with events.phase("message"):
+                    group.run_all("lava-wait never")
+            case "stop":
+                group.run_all("lava-sync end")
+            case _:
+                _stay(group.watch)
+
+
+def _cut_and_heal(group: Group, _: float) -> None:
+    group.network.cut("one", "other")
+    group.network.heal()
+    group.check()
+
+
+@contextmanager
+def _phases_written_down() -> Iterator[None]:
     with Path(os.environ["VMTASKS_TORTURE_PHASES"]).open("a", buffering=1) as file:
 
         def say(event: events.Event) -> None:
@@ -32,12 +73,7 @@ def victim(run: Run, to: str) -> None:
                 file.write(f"{event.phase if isinstance(event, events.PhaseStarted) else 'command'}\n")
 
         with events.listening(say):
-            if to == "bake":
-                _bake()
-            with run.boot("bookworm", forkable=to == "checkpoint") as guest, events.phase("ready"):
-                _do(guest, to)
-                if to != "stop":
-                    _stay(guest)
+            yield
 
 
 def _bake() -> None:
@@ -64,7 +100,7 @@ def _do(guest: Guest, to: str) -> None:
             guest.checkpoint("tortured")
 
 
-def _stay(guest: Guest) -> None:
+def _stay(watch: Callable[[float], object]) -> None:
     deadline = Deadline.after(_STAYS_S)
     while not deadline.passed:
-        guest.watch(deadline.left_s)
+        watch(deadline.left_s)

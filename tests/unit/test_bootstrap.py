@@ -34,8 +34,27 @@ def test_only_installed_packages_count_as_installed() -> None:
 
 
 def test_every_package_says_why_and_every_program_belongs_to_one() -> None:
-    assert all(bootstrap.PACKAGES.values())
-    assert set(bootstrap.PROGRAMS) <= {*bootstrap.PACKAGES, *bootstrap.TEST_PACKAGES}
+    listed = {**bootstrap.PACKAGES, **bootstrap.ARM64_PACKAGES, **bootstrap.TEST_PACKAGES}
+    assert all(listed.values())
+    assert set(bootstrap.PROGRAMS) <= set(listed)
+
+
+def test_setup_asks_for_nothing_that_only_arm64_needs() -> None:
+    assert not set(bootstrap.ARM64_PACKAGES) & {*bootstrap.needed_packages(), *bootstrap.TEST_PACKAGES}
+
+
+@pytest.mark.parametrize(
+    ("is_checkout", "has_environment", "extra"),
+    [(True, False, {"python3-venv"}), (False, True, set()), (False, False, {"python3-pip"})],
+)
+def test_only_an_installation_of_the_systems_own_needs_its_pip(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_checkout: bool, has_environment: bool, extra: set[str]
+) -> None:
+    if is_checkout:
+        (tmp_path / "requirements.lock").touch()
+    monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
+    monkeypatch.setattr(sys, "prefix", "/environment" if has_environment else sys.base_prefix)
+    assert {"python3-venv", "python3-pip"} & set(bootstrap.needed_packages()) == extra
 
 
 def test_elsewhere_programs_tell_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.torture.deck import Trial, draws, table
-from tests.torture.kinds import INV
+from tests.torture.kinds import GROUP, INV
 from tests.torture.leftovers import MARK, family, files, listening, mounts, processes, roles
 
 SUPERVISOR = "python -c from vmtasks.supervisor.__main__ import main; main()"
@@ -54,7 +54,14 @@ def test_every_caller_can_be_lost_in_every_phase() -> None:
     drawn = {(phase.name, process) for phase, process, _ in INV.cards()}
     assert {(phase.name, process) for phase in INV.phases for process in ("job", "shell", "make", "inv")} <= drawn
     assert ("slot", "qemu") not in drawn
+    assert "switch" not in {process for _, process in drawn}
     assert ("shell", "tool") in drawn
+
+
+def test_a_groups_switch_is_lost_in_every_phase_by_the_signal_that_it_cannot_ignore() -> None:
+    drawn = {(phase.name, way) for phase, process, way in GROUP.cards() if process == "switch"}
+    assert drawn == {(phase.name, "KILL") for phase in GROUP.phases}
+    assert "RECIPE=victim-group" in GROUP.line("stop").split()
 
 
 def test_what_is_wished_for_is_all_that_is_drawn() -> None:
@@ -120,10 +127,11 @@ def test_roles_are_told_by_who_called_whom(host: Callable[..., None], tmp_path: 
     host(8, 4, "ssh")
     host(10, 4, "sh", line="/bin/sh -c trap... janitor ")
     host(9, 4, "inv", line="python bin/inv victim")  # about to become something else
+    host(11, 4, "python", line="python -c from vmtasks.group.switch import main; main()")
     host(12, 1, "python", line=SUPERVISOR)
     cast = roles(processes(tmp_path), 2, INV.callers)
     assert {name: one.pid for name, one in cast.items()} == {
-        "shell": 2, "make": 3, "inv": 4, "supervisor": 5, "qemu": 7, "tool": 8,
+        "shell": 2, "make": 3, "inv": 4, "supervisor": 5, "qemu": 7, "tool": 8, "switch": 11,
     }  # fmt: skip
 
 

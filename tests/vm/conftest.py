@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from vmtasks import Guest, boot
+from vmtasks.config.paths import cache_dir
 from vmtasks.image.baked import images_dir
 
 
@@ -31,5 +33,24 @@ def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("VMTASKS_IMAGES", str(directory))
     yield directory
     for definition in directory.glob("*.toml"):
-        for baked in (*images_dir().glob(f"{definition.stem}-*"), *images_dir().glob(f"{definition.stem}.*")):
+        for baked in (made for end in "-.+" for made in images_dir().glob(f"{definition.stem}{end}*")):
             shutil.rmtree(baked) if baked.is_dir() else baked.unlink()
+
+
+@pytest.fixture(scope="module")
+def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
+    """Yield, as its owner has it, a machine that is a host like any other to a user who has its key and knows it."""
+    home = tmp_path_factory.mktemp("home")
+    with boot("bookworm-build", name="board") as guest, pytest.MonkeyPatch.context() as patch:
+        address = guest.address
+        (home / ".ssh").mkdir(mode=0o700)
+        (home / ".ssh" / "config").write_text(
+            f"Host board\n  HostName {address.host}\n  Port {address.port}\n  IdentityFile {address.access.identity}\n"
+            f"  UserKnownHostsFile {home}/.ssh/known_hosts\n"
+        )
+        _, kind, key = address.access.known_hosts.read_text().split()[:3]
+        (home / ".ssh" / "known_hosts").write_text(f"[{address.host}]:{address.port} {kind} {key}\n")
+        patch.setenv("VMTASKS_CACHE", str(cache_dir()))
+        patch.setenv("HOME", str(home))
+        patch.setenv("VMTASKS_SSH", f"ssh -F {home}/.ssh/config")  # which looks in no other home than passwd(5)'s
+        yield guest

@@ -136,7 +136,7 @@ def parcel(tmp_path: Path, port: int) -> Path:
         rules=RULES,
         **{"reach.py": reach, "source/format": "3.0 (native)\n"},
     )
-    (root / "vmtasks.toml").write_text('[build]\noptions = ["terse"]\n[commands]\nlintian = "none"\n')
+    (root / "vmtasks.toml").write_text('[build]\noptions = ["terse"]\n[commands]\nlintian = "off"\n')
     return tmp_path
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,9 @@ import pytest
 
 from vmtasks import UsageError, boot, events
 from vmtasks.cache.snapshot import Snapshot
-from vmtasks.cache.snapshots import all_snapshots
+from vmtasks.cache.snapshots import all_snapshots, failure
+from vmtasks.errors import CommandFailed
+from vmtasks.guest.failure import failure_from, line_at
 from vmtasks.guest.transfer_disk import FIND
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -98,6 +101,26 @@ def test_a_checkpoint_is_where_others_start_while_the_machine_goes_on(starts: li
         assert not checkpoint.drop(), "the parent's disk lies over it"
     assert checkpoint.drop()
     assert starts == ["clone", "fork"]
+
+
+def test_a_machine_that_failed_is_opened_as_it_was_as_often_as_one_likes(starts: list[str]) -> None:
+    with boot("bookworm", name="failing", forkable=True) as guest:
+        guest.succeed("install -d -o builder /srv/tree; echo disk >/srv/tree/state; echo memory >/dev/shm/state")
+        with pytest.raises(CommandFailed):
+            guest.run("test -e no", cwd="/srv/tree", user="builder", env={"WORD": "two words"})
+        frozen = guest.freeze()
+        guest.succeed("rm /srv/tree/state /dev/shm/state")
+    for _ in range(2):
+        moment = failure(frozen.directory.name)
+        with boot(moment) as copy:
+            assert copy.succeed(["cat", "/srv/tree/state", "/dev/shm/state"]) == "disk\nmemory\n"
+            failed = failure_from(moment.metadata["failure"])
+            line = line_at(copy, failed, 'pwd; id -un; echo "$WORD"; rm -f state; exit 3')
+            done = subprocess.run([*copy.ssh_command, line], capture_output=True, text=True, check=False)
+            assert (done.returncode, done.stdout) == (3, "/srv/tree\nbuilder\ntwo words\n"), done.stderr
+            copy.fail("ls /tmp | grep vmtasks")
+    assert starts == ["clone", "fork", "fork"]
+    assert frozen.drop()
 
 
 def test_a_copy_gets_its_identity_by_itself_and_no_agent_is_left(tmp_path: Path) -> None:

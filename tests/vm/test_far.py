@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 
 from tests.bigger_host import BiggerHost
-from vmtasks import BootOptions, Guest, Preparation, boot
+from tests.group_roles import roles
+from tests.small_package import write_small_package
+from tests.waiting import until
+from vmtasks import BootOptions, Guest, Preparation, Role, boot, boot_group
 from vmtasks.errors import InfrastructureError, UsageError
 from vmtasks.providers.base import MachineRequest
 from vmtasks.providers.boot import machine
@@ -21,9 +24,9 @@ from vmtasks.providers.preparation import prepare
 from vmtasks.remote.host import remote_host
 
 ROOT = Path(__file__).resolve().parents[2]
-EXAMPLE = ROOT / "examples/hello"
 RUN_LIMIT_S = 900
 NOTICED_S = 10.0
+REACH = "timeout 5 bash -c 'echo >/dev/tcp/server/22'"
 
 
 @pytest.fixture(autouse=True)
@@ -120,17 +123,55 @@ def test_a_cut_link_ends_a_running_command_and_the_machine(big: BiggerHost) -> N
 
 
 def test_the_main_job_runs_there_unchanged_and_its_products_come_home(big: BiggerHost, tmp_path: Path) -> None:
+    project = write_small_package(tmp_path / "parrot")
+
     def made(recipe: str, **environ: str) -> dict[str, bytes]:
-        run = inv(big, tmp_path, recipe, "--source", str(EXAMPLE), **environ)
+        run = inv(big, tmp_path, recipe, "--source", str(project), **environ)
         assert run.returncode == 0, run.stderr
         return {Path(path).name: (tmp_path / path).read_bytes() for path in run.stdout.splitlines()}
 
-    there = made("test-in-vm", VMTASKS_ON=big.name, VMTASKS_LINTIAN="off")
+    there = made("test-in-vm", VMTASKS_ON=big.name)
     result = json.loads((tmp_path / "results/latest/result.json").read_text())
     assert result["outcome"] == "passed"
     assert {machine["on"] for machine in result["machines"]} == {big.name}
     assert [name for name in there if name.endswith(".deb")]
     assert made("tarbake").items() <= there.items(), "what is made here is the same"
+
+
+def test_a_group_there_has_its_network_and_its_messages(big: BiggerHost, tmp_path: Path) -> None:
+    both = {name: Role(image="bookworm", memory_mib=512) for name in ("server", "client")}
+    with boot_group(both, on=big.name, log_dir=tmp_path, purpose="a group to be seen") as group:
+        assert {start_of(guest) for guest in group.guests()} == {"clone"}
+        for one, other in (("client", "server"), ("server", "client")):
+            address = group[one].succeed(["getent", "hosts", other]).split()[0]
+            assert address.startswith("198.18.0.")
+        group["client"].succeed(REACH)
+        group.network.cut("client", "server")
+        group["client"].fail(REACH)
+        group.network.heal()
+        group["client"].wait_until_succeeds(REACH, timeout_s=RUN_LIMIT_S)
+        group.run_all('lava-send "from-$(lava-self)" key=value; lava-wait-all from-client client; lava-sync end')
+        listed = inv(big, tmp_path, "vm.ps", "--on", big.name).stdout
+        assert [name for name in both if f"a group to be seen: {name}" in listed] == [*both]
+        group["client"].reboot()
+        assert group["client"].succeed("lava-self") == "client\n"
+
+
+def test_a_killed_groups_switch_and_machines_are_gone_there(big: BiggerHost, tmp_path: Path) -> None:
+    job = tmp_path / "pair.toml"
+    tests = '\n[[tests]]\nname = "wait"\nrun = "lava-wait never"\n'
+    job.write_text(roles(server="memory_mib = 512\n", client="memory_mib = 512\n") + tests)
+    argv = [sys.executable, "-m", "invoke", "--search-root", str(ROOT), "group", "--job", str(job), "--on", big.name]
+    environ = {**os.environ, "VMTASKS_RESULTS": str(tmp_path / "results"), "VMTASKS_SSH": big.ssh}
+    log = tmp_path / "log"
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(argv, cwd=tmp_path, env=environ, stdin=subprocess.DEVNULL, stderr=output) as run,
+    ):
+        until("test in both members", lambda: log.read_text().count("$ lava-wait never") == 2, RUN_LIMIT_S)
+        assert [line for _, line in big.running() if "vmtasks.group.switch" in line]
+        run.kill()
+    big.see_it_empty()
 
 
 def test_what_runs_there_is_listed_from_here(big: BiggerHost, tmp_path: Path) -> None:

@@ -182,7 +182,7 @@ def test_waiting(guest: Guest) -> None:
     guest.wait_for_file("/tmp/awaited", timeout_s=30)
     guest.wait_until_succeeds(["test", "-e", "/tmp/awaited"])
     with pytest.raises(TimedOut, match="the last try ended with status 7") as limit:
-        guest.wait_until_succeeds("echo saw this; exit 7", timeout_s=1)
+        guest.wait_until_succeeds("echo saw this; exit 7", timeout_s=5)
     assert limit.value.details == ("saw this",)
     guest.run(["systemctl", "reset-failed"], warn=True)
     guest.run("systemd-run --unit=breaks false", warn=True)

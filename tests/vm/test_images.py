@@ -197,11 +197,10 @@ packages = [
 ]
 files = [
     { path = "/etc/systemd/network/50-any.network", content = "[Match]\\nName=e*\\n[Network]\\nDHCP=ipv4\\n" },
-    { path = "/etc/default/grub", content = '''
-GRUB_TIMEOUT=0
-GRUB_TERMINAL=console
-GRUB_DISABLE_LINUX_UUID=true
-GRUB_CMDLINE_LINUX="console=ttyS0"
+    { path = "/boot/grub/grub.cfg", content = '''
+linux /vmlinuz root=/dev/vda ro console=ttyS0
+initrd /initrd.img
+boot
 ''' },
 ]
 [[steps]]
@@ -209,8 +208,9 @@ run = "systemctl enable systemd-networkd.service"
 [[steps]]
 run = '''
 mktirfs -m no --include-modules=virtio_pci,virtio_blk,virtio_net -o "/boot/initrd.img-$(uname -r)" "$(uname -r)"
+ln -sf "boot/initrd.img-$(uname -r)" /initrd.img
+ln -sf "boot/vmlinuz-$(uname -r)" /vmlinuz
 grub-install --force /dev/vda
-update-grub
 cloud-init clean --logs
 : >/etc/machine-id
 rm -rf /root/.ssh /etc/ssh/ssh_host_*

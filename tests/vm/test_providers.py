@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,34 +12,15 @@ import pytest
 
 from tests.bigger_host import BiggerHost
 from tests.contract import ProviderContract
+from tests.small_package import DEB, write_small_package
+from tests.vm_board import ON
 from vmtasks import Guest, Provider, boot
-from vmtasks.config.paths import cache_dir
 from vmtasks.providers.boot import provider_of
 from vmtasks.spec import LOCAL
 
 ROOT = Path(__file__).resolve().parents[2]
 INV = (str(Path(sys.executable).with_name("inv")), "-r", str(ROOT))
 LIMIT_S = 900.0
-ON = "ssh://root@board"
-
-
-@pytest.fixture(scope="module")
-def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
-    """Yield, as its owner has it, a machine that is a host like any other to a user who has its key and knows it."""
-    home = tmp_path_factory.mktemp("home")
-    with boot("bookworm-build", name="board") as guest, pytest.MonkeyPatch.context() as patch:
-        address = guest.address
-        (home / ".ssh").mkdir(mode=0o700)
-        (home / ".ssh" / "config").write_text(
-            f"Host board\n  HostName {address.host}\n  Port {address.port}\n  IdentityFile {address.access.identity}\n"
-            f"  UserKnownHostsFile {home}/.ssh/known_hosts\n"
-        )
-        _, kind, key = address.access.known_hosts.read_text().split()[:3]
-        (home / ".ssh" / "known_hosts").write_text(f"[{address.host}]:{address.port} {kind} {key}\n")
-        patch.setenv("VMTASKS_CACHE", str(cache_dir()))
-        patch.setenv("HOME", str(home))
-        patch.setenv("VMTASKS_SSH", f"ssh -F {home}/.ssh/config")  # which looks in no other home than passwd(5)'s
-        yield guest
 
 
 class TestQemu(ProviderContract):
@@ -61,8 +41,9 @@ class TestStanding(ProviderContract):
     is_clean = False
 
     @pytest.fixture
-    def provider(self) -> Provider:
-        return provider_of(ON)
+    def provider(self, board: Guest) -> Iterator[Provider]:
+        yield provider_of(ON)
+        board.wait_up()  # its owner's connection does not survive its reboots
 
 
 def test_what_commands_leave_running_ends_and_what_others_run_goes_on(board: Guest) -> None:
@@ -76,13 +57,11 @@ def test_what_commands_leave_running_ends_and_what_others_run_goes_on(board: Gue
 
 
 def test_a_shipped_recipe_runs_there_unchanged_and_leaves_only_packages(board: Guest, tmp_path: Path) -> None:
-    recipe = ["test-in-vm", "--source", str(ROOT / "examples" / "hello"), "--out", "out", "--on", ON]
-    done = subprocess.run(
-        [*INV, *recipe], cwd=tmp_path, env={**os.environ, "VMTASKS_LINTIAN": "off"},
-        capture_output=True, text=True, timeout=LIMIT_S, check=False,
-    )  # fmt: skip
+    project = write_small_package(tmp_path / "parrot")
+    recipe = ["test-in-vm", "--source", str(project), "--out", "out", "--on", ON]
+    done = subprocess.run([*INV, *recipe], cwd=tmp_path, capture_output=True, text=True, timeout=LIMIT_S, check=False)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "out" / "greeting_1.2.0_amd64.deb").is_file()
+    assert (tmp_path / "out" / DEB).is_file()
     result = json.loads((tmp_path / "build" / "vmtasks" / "latest" / "result.json").read_text())
     assert {case["outcome"] for case in result["cases"]} == {"passed"}
     assert [(one["machine"], one["accelerator"]) for one in result["machines"]] == [

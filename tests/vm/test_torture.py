@@ -9,7 +9,7 @@ import pytest
 
 from tests.torture.arena import Arena, arena
 from tests.torture.deck import draws
-from tests.torture.kinds import INV, RUNVM
+from tests.torture.kinds import GROUP, INV, RUNVM
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +41,33 @@ def test_nothing_is_left(place: Arena, phase: str, process: str, way: str) -> No
 
 def test_the_next_run_works(place: Arena) -> None:
     assert place.try_normally() == ""
+
+
+@pytest.fixture(scope="module")
+def group_place() -> Iterator[Arena]:
+    with arena(GROUP) as made:
+        yield made
+
+
+@pytest.mark.parametrize(
+    ("phase", "process", "way"),
+    [
+        ("slot", "switch", "KILL"),
+        ("restore", "job", "KILL"),
+        ("ready", "switch", "KILL"),
+        ("fault", "qemu", "KILL"),
+        ("message", "supervisor", "KILL"),
+        ("message", "inv", "KILL"),
+        ("stop", "job", "INT"),
+    ],
+)
+def test_nothing_is_left_of_a_group(group_place: Arena, phase: str, process: str, way: str) -> None:
+    drawn = next(draws(GROUP, 1, phase=phase, process=process, way=way))
+    assert group_place.hold(replace(drawn, on_terminal=False, moment=0.5)).left == ()
+
+
+def test_the_next_group_works(group_place: Arena) -> None:
+    assert group_place.try_normally() == ""
 
 
 def test_nothing_is_left_of_runvm_and_its_image_is_whole() -> None:

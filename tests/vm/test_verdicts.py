@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from tests.results import newest
-from vmtasks import boot
+from vmtasks import boot, packages
 from vmtasks.autopkgtest.testbed import Testbed
 from vmtasks.process.host_commands import host_commands
 
@@ -112,6 +112,29 @@ def test_what_the_archive_has_under_the_same_name_is_not_what_is_tested(tmp_path
     assert done.cases == {"install": "passed", "smoke": "test-failed", "purge": "passed", "leftovers": "passed"}
     assert done.status == 1
     assert "broken" in done.result["details"]
+
+
+def test_a_package_that_differs_from_the_archives_in_its_content_alone_is_the_one(tmp_path: Path) -> None:
+    def twin(words: str) -> Path:
+        (tmp_path / words).mkdir()
+        return deb(
+            tmp_path / words, "Package: twin\nInstalled-Size: 5\nDepends: figlet", {"usr/share/twin/words": words}
+        )
+
+    theirs = twin("theirs")
+    ours = next(made for i in range(90) if (made := twin(f"our-{i:02}")).stat().st_size == theirs.stat().st_size)
+    archive = "cd /srv/archive && apt-ftparchive packages . >Packages && echo 'deb [trusted=yes] file:/srv/archive ./'"
+    listed = "/etc/apt/sources.list.d/archive.list"
+    with boot("bookworm", log_dir=tmp_path) as guest:
+        guest.put(theirs, "/srv/archive/")
+        guest.run(f"{archive} >{listed}")
+        guest.run(
+            f"apt-get update -o Dir::Etc::SourceList={listed} -o Dir::Etc::SourceParts=/dev/null --no-list-cleanup"
+        )
+        new = packages.find([str(ours)])
+        packages.serve(guest, new)
+        packages.install(guest, new)  # which proves it
+        assert guest.run("cat /usr/share/twin/words").stdout == ours.parent.name
 
 
 def test_what_fails_in_dpkg_fails_once_and_the_script_and_the_unit_say_why(tmp_path: Path) -> None:
@@ -297,6 +320,22 @@ def test_files_travel_and_a_revert_is_another_machine(testbed: Testbed, tmp_path
     assert testbed.revert() == scratch
     assert testbed.guest.query(["cat", "/etc/machine-id"]) != machine[1]
     assert testbed.guest.query(f"ls -A {scratch}") == ""
+
+
+def test_autopkgtest_itself_judges_in_machines_of_ours(tmp_path: Path) -> None:
+    """As everybody calls it, without a recipe: `autopkgtest PACKAGE SOURCE -- vmtasks IMAGE`."""
+    tests = "Test-Command: cat /usr/share/tiny/version\nFeatures: test-name=there\n\n"
+    tests += "Test-Command: test ! -e /usr/share/tiny/version\nFeatures: test-name=gone\n"
+    argv = ["autopkgtest", "--no-built-binaries", deb(tmp_path, "Package: tiny"), source(tmp_path, tests)]
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        [*argv, "--", "vmtasks", "bookworm"], cwd=tmp_path, env={**os.environ, "PATH": path}, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", timeout=LIMIT_S, check=False,
+    )  # fmt: skip
+    assert done.returncode == 4, done.stdout
+    *_, there, gone = done.stdout.splitlines()
+    assert there.split() == ["there", "PASS"]
+    assert gone.split()[:2] == ["gone", "FAIL"]
 
 
 def test_what_autopkgtest_has_there_survives_a_reboot(testbed: Testbed) -> None:

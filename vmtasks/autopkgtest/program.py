@@ -3,7 +3,7 @@
 ::
 
     autopkgtest PACKAGE -- vmtasks bookworm
-    sbuild --chroot-mode=autopkgtest --autopkgtest-virt-server=vmtasks --autopkgtest-virt-server-opts=bookworm-build …
+    sbuild --chroot-mode=autopkgtest --autopkgtest-virt-server=…/autopkgtest-virt-vmtasks …
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ def virt_server(words: Sequence[str]) -> int:
     display = Plain(SafeStream(sys.stderr))
     shown = display if options.debug else partial(_only_what_matters, display)
     try:
-        with events.listening(shown), interrupt_on_signals(), host_commands() as host:
+        # autopkgtest closes the pipe of the answers before it sends its last request, which is to be met.
+        with events.listening(shown), interrupt_on_signals(outputs={2: "standard error"}), host_commands() as host:
             machines = partial(
                 boot,
                 options.image,
@@ -92,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("image", help="the image to test in: the name of a definition in images/")
+    parser.add_argument("image", help="the image to test in")
     parser.add_argument("--on", default="", help="where machines run: local, USER@HOST, ssh://HOST or ec2")
     parser.add_argument("--accel", default="", help="accelerator: auto (try, the default), kvm or tcg")
     parser.add_argument("--network", default="", help="what each machine reaches: user (all), restricted or none")

@@ -17,7 +17,7 @@ from vmtasks.autopkgtest.server import serve
 from vmtasks.autopkgtest.summary import Summary, parse
 from vmtasks.autopkgtest.testbed import Testbed
 from vmtasks.config.here import setup_line
-from vmtasks.errors import HostError
+from vmtasks.errors import HostError, TestFailed
 from vmtasks.guest.told import told
 from vmtasks.process.host_commands import host_commands
 from vmtasks.process.isolated import isolated_argv
@@ -30,6 +30,8 @@ _PEER = struct.Struct("3i")
 _FACTOR = 10
 """autopkgtest's own limits are meant for machines that are not emulated, on a host that has nothing else to do."""
 _NO_LIMIT_S = 10**7
+_TESTBED_FAILED = 16
+"""The least exit status of a call that did not come to its end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +43,15 @@ class Report:
     summary: Summary
     directory: Path
     """What autopkgtest left: log, each test's output and packages, artifacts."""
+
+    def expect_end(self, tests: Sequence[str]) -> None:
+        """See that autopkgtest, where it has reported all *tests*, then came to its end.
+
+        :raise TestFailed: it did not, which autopkgtest(1) calls a failure, whatever has passed before.
+        """
+        if self.status >= _TESTBED_FAILED and tests and {*tests} <= {row.test for row in self.summary.rows}:
+            cause = self.summary.complaint or " ".join(last_lines(self.directory / "log", 1))
+            raise TestFailed(f"autopkgtest failed after {', '.join(tests)} (exit status {self.status}): {cause}")
 
     def output_of(self, test: str, count: int = 15) -> tuple[str, ...]:
         """Return the last lines that a test printed, or where there are none, those of the log."""

@@ -8,9 +8,11 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 from vmtasks.autopkgtest.connection import SharedConnection, shared_connection
+from vmtasks.autopkgtest.shell import variables
 from vmtasks.errors import UsageError
 from vmtasks.guest import Guest
 from vmtasks.process.host_commands import HostCommands
+from vmtasks.ssh.command import CommandSpec
 
 _USER = "builder"
 _SAVED = "/var/cache/autopkgtest-scratch.tar"
@@ -134,5 +136,6 @@ class Testbed:
         """Give a person a shell in the guest, and return whether that was possible."""
         if self._look is None:
             return False
+        self.guest.failed_command = CommandSpec(command="", cwd=directory, env=variables(environment))
         self._look(self.guest, directory, environment)
         return True

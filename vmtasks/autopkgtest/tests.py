@@ -3,39 +3,33 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
-import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain, count, repeat
+from itertools import chain, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vmtasks.autopkgtest.completed import COMPLETE, expect_autodep8
-from vmtasks.autopkgtest.control import normalized
-from vmtasks.autopkgtest.run import Report, command_line, run
-from vmtasks.autopkgtest.safety import check_quotes
-from vmtasks.autopkgtest.summary import Row
-from vmtasks.autopkgtest.testbed import Machines, Testbed
-from vmtasks.debian import apt, dep8, packages
-from vmtasks.debian.debfile import Packages
+from vmtasks import apt, packages
+from vmtasks.autopkgtest.names import fresh_directory, plain_name
 from vmtasks.errors import TestFailed, TestSkipped
-from vmtasks.guest import Guest
-from vmtasks.process.host_commands import host_commands
-from vmtasks.project.source import Source
-from vmtasks.project.text import text_of
 
 if TYPE_CHECKING:
+    from vmtasks.autopkgtest.run import Report
+    from vmtasks.autopkgtest.summary import Row
+    from vmtasks.autopkgtest.testbed import Machines
+    from vmtasks.debian.debfile import Packages
+    from vmtasks.debian.dep8 import Listed
+    from vmtasks.guest import Guest
     from vmtasks.project import Project
+    from vmtasks.project.source import Source
     from vmtasks.run.run import Run
     from vmtasks.spec import Checkpoint
 
 _NOT_FETCHED = "failed to download packages"
-_TESTBED_FAILED = 16
 
 
 @dataclass(kw_only=True)
@@ -50,7 +44,7 @@ class PackageTests:
     run: Run
     project: Project
     tree: Path
-    listed: Sequence[dep8.Listed]
+    listed: Sequence[Listed]
     _rows: list[Row] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _once: threading.Lock = field(default_factory=threading.Lock)
@@ -68,6 +62,12 @@ class PackageTests:
         :raise UsageError: it cannot be unpacked, or a control file is none.
         :raise TestFailed: its control files have what autopkgtest on the host had better not read.
         """
+        from vmtasks.autopkgtest.completed import COMPLETE, expect_autodep8
+        from vmtasks.autopkgtest.control import normalized
+        from vmtasks.autopkgtest.safety import check_quotes
+        from vmtasks.debian.dep8 import listed
+        from vmtasks.project.text import text_of
+
         if origin.kind == "tree" and not (origin.path / "debian/control").is_file():
             return None
         with run.boot(project.images.build, name="source", project=project) as guest:
@@ -86,7 +86,7 @@ class PackageTests:
         tests = normalized(tests, recommends=recommends, can_build=(target / "debian/rules").is_file())
         (target / "debian/tests/control").unlink(missing_ok=True)  # it may be a link
         (target / "debian/tests/control").write_text(tests)
-        return cls(run=run, project=project, tree=target, listed=dep8.listed(tests))
+        return cls(run=run, project=project, tree=target, listed=listed(tests))
 
     def each(self, new: Packages, served: Checkpoint, checkpoints: ExitStack) -> list[Callable[[], object]]:
         """Return what runs each test, in machines that start from *served*; those that want the tree built, together.
@@ -111,6 +111,7 @@ class PackageTests:
         for one in self.listed:
             with self.run.case(f"debian/tests/{one.name}", continue_on_error=True, guest=guest):
                 report = self._call([one.name], machine, name=one.name, reverts=False)
+                report.expect_end([one.name])
                 self._judge(report, one.name, {}, partial(self._reason, one.name, machine))
 
     def conclude(self) -> None:
@@ -139,8 +140,8 @@ class PackageTests:
         """Run one test in a machine of its own."""
         with self.run.case(f"debian/tests/{name}", continue_on_error=True):
             report = self._in_clean_machines([name], new, served, name=name)
-            idle = partial(self._machine, new, "skipped", served)
-            self._judge(report, name, new, partial(self._reason, name, idle))
+            report.expect_end([name])
+            self._judge(report, name, new, partial(self._reason, name, partial(self._machine, new, "skipped", served)))
 
     def _built(self, names: Sequence[str], new: Packages, served: Checkpoint) -> None:
         """Run the tests that want the tree built: it is built once, in a machine of the build image."""
@@ -148,6 +149,7 @@ class PackageTests:
         idle = partial(self._machine, new, "skipped", served)
         for name in names:
             with self.run.case(f"debian/tests/{name}", continue_on_error=True):
+                report.expect_end(names)
                 self._judge(report, name, new, partial(self._reason, name, idle))
 
     def _in_clean_machines(
@@ -156,14 +158,14 @@ class PackageTests:
         """Call autopkgtest; once more with fresh package lists, where the image's name what is there no more."""
         machines = partial(self._machine, new, name)
         report = self._call(names, partial(machines, self._fresh or served), name=name, build=build)
-        if report.status == _TESTBED_FAILED and _NOT_FETCHED in report.summary.complaint:
+        if _NOT_FETCHED in report.summary.complaint:
             fresh = self._freshened(served)
             report = self._call(names, partial(machines, fresh), name=f"{name}-again", build=build)
         return report
 
     @contextmanager
     def _machine(self, new: Packages, name: str, start: Checkpoint) -> Iterator[Guest]:
-        with self.run.boot(start, name=f"test-{_plain(name)}", project=self.project) as guest:
+        with self.run.boot(start, name=f"test-{plain_name(name)}", project=self.project) as guest:
             packages.replace_installed(guest, new)
             yield guest
 
@@ -186,12 +188,16 @@ class PackageTests:
         reverts: bool = True,
         skip: Sequence[str] = (),
     ) -> Report:
-        machine = f"test-{_plain(name)}"
+        from vmtasks.autopkgtest.run import command_line, run
+        from vmtasks.autopkgtest.testbed import Testbed
+        from vmtasks.process.host_commands import host_commands
+
+        machine = f"test-{plain_name(name)}"
         builder = partial(self.run.boot, self.project.images.build, name=machine, project=self.project)
         each: Iterator[Machines] = chain([builder] if build else [], repeat(machines))
-        directory = _fresh_directory(self.run.directory / "autopkgtest" / _plain(name))
+        directory = fresh_directory(self.run.directory / "autopkgtest" / plain_name(name))
         with host_commands() as host:
-            testbed = Testbed(each, host, reverts=reverts, look=self._look)
+            testbed = Testbed(each, host, reverts=reverts, look=partial(self._look, names))
             command = partial(
                 command_line,
                 self._tree(built=not build),
@@ -199,7 +205,7 @@ class PackageTests:
                 tests=names,
                 skip=skip,
                 timeout_s=self.project.commands.timeout_s,
-                shell=self.run.flags.shell or self.run.flags.keep,
+                shell=self.run.looks_at_failures,
             )
             shown = f"autopkgtest {self.tree.name} {' '.join(names)}".rstrip()
             report = run(command, testbed, directory=directory, machine=machine, shown=shown)
@@ -214,12 +220,24 @@ class PackageTests:
             (tree / "debian/files").touch()
             return tree
         unbuilt = tree.with_name(f"{tree.name}-unbuilt")
-        shutil.copytree(tree, unbuilt, symlinks=True, copy_function=os.link, dirs_exist_ok=False)
+        from shutil import copytree
+
+        copytree(tree, unbuilt, symlinks=True, copy_function=os.link, dirs_exist_ok=False)
         (unbuilt / "debian/files").unlink(missing_ok=True)
         return unbuilt
 
-    def _look(self, guest: Guest, directory: str, environment: Sequence[str]) -> None:
-        del directory, environment
+    def _look(self, names: Sequence[str], guest: Guest, directory: str, environment: Sequence[str]) -> None:
+        """Have a machine looked at in which something has failed, unless that does not count.
+
+        :param names: of the tests that autopkgtest was called for.
+        """
+        from vmtasks.autopkgtest.shell import begun_test
+
+        del directory
+        begun = begun_test(environment)
+        failed = [one for one in self.listed if one.name == begun or (begun is None and one.name in names)]
+        if failed and all(one.is_excused(has_begun=begun is not None) for one in failed):
+            return
         self.run.debug(guest, TestFailed("a test of the source has failed"))
 
     def _reason(self, name: str, machine: Machines) -> str:
@@ -238,6 +256,8 @@ class PackageTests:
         :raise TestFailed: the test failed, or there is no verdict on it.
         :raise TestSkipped: it was not run, or its failure does not count.
         """
+        from vmtasks.autopkgtest.summary import Row
+
         row = next((row for row in report.summary.rows if row.test == name), None)
         complaint = report.summary.complaint
         if row is None and not complaint:
@@ -272,19 +292,3 @@ class PackageTests:
             plain = package.partition(":")[0]
             if plain in new and new[plain].version != version:
                 raise TestFailed(f"{name} ran with {plain} {version}, and not with the {new[plain].version} under test")
-
-
-def _plain(name: str) -> str:
-    """Return a test's name as one that a file and a machine of the host's may have."""
-    return re.sub(r"[^A-Za-z0-9.+~_-]", "-", name)[:100].lstrip(".-") or "test"
-
-
-def _fresh_directory(path: Path) -> Path:
-    """Return *path*, or one beside it that is not there yet: names that differ may be one in plain letters."""
-    path.parent.mkdir(exist_ok=True)
-    for number in count(1):
-        one = path if number == 1 else path.with_name(f"{path.name}-{number}")
-        with suppress(FileExistsError):
-            one.mkdir()
-            return one
-    raise AssertionError("numbers do not end")

@@ -118,7 +118,7 @@ def sweep(directory: Path) -> tuple[Path, ...]:
 
 def sweep_locks() -> None:
     """Remove the lock files of the cache that no process has locked: the next user of one makes it."""
-    for name in ("images", "snapshots", "frozen", "runvm"):
+    for name in ("images", "snapshots", "frozen", "kernels", "installables", "runvm"):
         for path in (cache_dir() / name).glob("[!.]*.lock"):
             with suppress(FileNotFoundError):  # another process sweeps as well
                 discard(path)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from vmtasks.cache.digest import damage_of
 from vmtasks.cache.entry import CacheEntry
+from vmtasks.files import typed_json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,11 +24,12 @@ class Snapshot(CacheEntry):
     @property
     def kind(self) -> Kind:
         """What it was made for."""
-        return "template" if self.metadata["kind"] == "template" else "checkpoint"
+        kind: Kind = self.metadata["kind"]
+        return kind
 
     @property
     def name(self) -> str:
-        """The image's name, or what the checkpoint was called."""
+        """The image's name, what the checkpoint was called, or the name of the machine that failed."""
         return str(self.metadata["name"])
 
     @property
@@ -90,10 +92,26 @@ class Snapshot(CacheEntry):
         return damage_of(self.directory, known, completely=completely)
 
     def drop(self) -> bool:
-        """Remove it unless a machine stands on it, and return whether it is gone. What is ours, we let go of."""
-        if self.place.is_local and (fd := private_snapshots.pop(self.directory, None)) is not None:
-            os.close(fd)
+        """Remove it unless a machine stands on it, and return whether it is gone. What is ours, we let go of.
+
+        A checkpoint that only its maker can find stays beneath what is kept, a machine that was frozen as it failed:
+        a sweep removes it after that.
+        """
+        if self.place.is_local:
+            if (fd := private_snapshots.pop(self.directory, None)) is not None:
+                os.close(fd)
+            if self.is_private and self._is_beneath_kept():
+                return False
         return CacheEntry.drop(self)
+
+    @property
+    def is_private(self) -> bool:
+        """Whether no process but its maker can find it, which it goes with."""
+        return not self.metadata.get("keep", True)
+
+    def _is_beneath_kept(self) -> bool:
+        records = (typed_json.read(path, _ABOVE) for path in self.directory.parent.glob("[!.]*/snapshot.json"))
+        return any(one and one.get("keep", True) and str(self.in_use) in one["stands_on"] for one in records)
 
 
 def is_intact(snapshot: Snapshot) -> bool:
@@ -107,7 +125,8 @@ def file_stamps(directory: Path) -> dict[str, list[int]]:
     return {name: [one.st_size, one.st_mtime_ns] for name, one in status.items()}
 
 
+_ABOVE = {"stands_on": [str], "keep?": bool}
 FILES = ("ram", "state", "disk.qcow2", "overlay")
-Kind = Literal["template", "checkpoint"]
+Kind = Literal["template", "checkpoint", "failure"]
 private_snapshots: dict[Path, int] = {}
 """The checkpoints that only this process can find, and the locks on them, which it has until it ends."""

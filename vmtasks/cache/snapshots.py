@@ -13,7 +13,8 @@
 
 A template is an image, booted and settled; a checkpoint is a machine in the middle of its work. Both only save time:
 all of this may be removed whenever no machine stands on it. A checkpoint that no process but its maker can find
-again is the maker's until that ends.
+again is the maker's until that ends. A failure is a machine as it was when something failed in it; it is called by its
+directory's name, and kept for a while.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from vmtasks import events
 from vmtasks.cache import entry
 from vmtasks.cache.digest import digests_of
 from vmtasks.cache.entry import CacheEntry
+from vmtasks.cache.failures import beyond
 from vmtasks.cache.snapshot import FILES, Kind, Snapshot, file_stamps, private_snapshots
 from vmtasks.config.paths import cache_dir, nearest
 from vmtasks.config.settings import HostSettings
@@ -44,7 +46,7 @@ from vmtasks.process.cleanup import KEEP_MARKER, remove_at_exit
 
 _NAME = re.compile(r"[0-9a-f]{16}-[0-9a-f]+")
 _SHAPE = {
-    "kind": {"template", "checkpoint"}, "name": str, "key": str, "made_s": SECONDS,
+    "kind": {"template", "checkpoint", "failure"}, "name": str, "key": str, "made_s": SECONDS,
     "stands_on": [str], "files": {"*": [int]}, "keep?": bool, "image?": str, "baked?": str,
 }  # fmt: skip
 
@@ -79,6 +81,32 @@ def read(directory: Path) -> Snapshot:
     if (found := _read(directory)) and found.intact:
         return found
     raise HostError(f"there is no snapshot in {directory}, or it is damaged")
+
+
+def failure(name: str) -> Snapshot:
+    """Return the machine that was frozen as it failed, by the name of its directory; a damaged one is dropped.
+
+    :raise HostError: there is none of that name, or it is damaged.
+    """
+    found = _read(snapshots_dir() / name) if _NAME.fullmatch(name) else None
+    if found is None or found.kind != "failure":
+        settings = HostSettings.load()
+        bounds = f"{settings.reopen_days:g} days (reopen_days), or until newer ones need the room (reopen_mib)"
+        raise HostError("the frozen machine is gone", hint=f"one is kept for {bounds}; run the test once more")
+    if reason := found.damage():
+        found.drop()
+        raise HostError(f"the frozen machine is damaged, and has been removed: {reason}", hint="run the test once more")
+    return found
+
+
+def expect_room_for_failures() -> None:
+    """See that a machine which is frozen now would be there for somebody to find it.
+
+    :raise HostError: the settings of this host, or its disk, leave it no room.
+    """
+    settings = HostSettings.load()
+    if not (settings.reopen_mib and has_room(settings)):
+        raise HostError("there is no room for it", hint="reopen_mib, snapshots_mib and snapshots_share say how much")
 
 
 def condemn(snapshot: Snapshot) -> str:
@@ -127,8 +155,9 @@ def create(
         if only_ours:
             remove_at_exit(final)
         else:
-            for below in {path.parent for path in lock_files} & private_snapshots.keys():
-                (below / KEEP_MARKER).touch()  # for as long as this one is kept, which sweeps and prunes see to
+            for below in {path.parent for path in lock_files}:
+                if (found := _read(below)) and found.is_private:
+                    (below / KEEP_MARKER).touch()  # for as long as this one is kept, which sweeps and prunes see to
         durable.rename(beside, final, lasting=not only_ours)
         if only_ours:
             private_snapshots[final] = flock(final / "in-use", fcntl.LOCK_SH)
@@ -181,14 +210,17 @@ def prune(limit_bytes: int) -> tuple[tuple[Snapshot, int], ...]:
 def sweep() -> tuple[Path, ...]:
     """Remove what makers that were killed have left: half-made ones, and checkpoints that no process can find any more.
 
+    The machines that were frozen as they failed go as well, once they are beyond their bounds.
+
     :return: the directories that were removed.
     """
     damaged = [path for path in snapshots_dir().glob("[!.]*") if _NAME.fullmatch(path.name) and _read(path) is None]
     swept = [*entry.sweep(snapshots_dir()), *(path for path in damaged if CacheEntry(directory=path).drop())]
     left = sorted(_all(), key=lambda snapshot: float(snapshot.metadata["made_s"]), reverse=True)
+    expired = beyond(left, HostSettings.load())
     for snapshot in tuple(left):  # the youngest first: it may be what keeps an older one
-        abandoned = not snapshot.metadata.get("keep", True) and snapshot.directory not in private_snapshots
-        if abandoned and str(snapshot.in_use) not in _beneath(left) and snapshot.drop():
+        abandoned = snapshot.is_private and snapshot.directory not in private_snapshots
+        if (abandoned or snapshot in expired) and str(snapshot.in_use) not in _beneath(left) and snapshot.drop():
             left.remove(snapshot)
             swept.append(snapshot.directory)
     return tuple(swept)

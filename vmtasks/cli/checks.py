@@ -10,14 +10,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from vmtasks.bootstrap import PACKAGES, missing_packages, needed_packages
+from vmtasks.bootstrap import ARM64_PACKAGES, PACKAGES, missing_packages, needed_packages
 from vmtasks.cache import snapshots
 from vmtasks.config.here import page, task_line
 from vmtasks.config.paths import cache_dir, nearest
 from vmtasks.config.settings import HostSettings
 from vmtasks.errors import HostError, UsageError
 from vmtasks.host import capacity, declared, slots
-from vmtasks.host.accelerator import PROGRAMS, choose
+from vmtasks.host.accelerator import choose
+from vmtasks.host.architectures import arm64_remedy, programs_of, runs_programs
 from vmtasks.host.availability import EAGER, rules_of
 from vmtasks.image import mirror, pockets
 from vmtasks.image.baked import BakedImage, all_baked, find_baked
@@ -45,6 +46,7 @@ def examine() -> Iterator[Finding]:
     yield from _packages()
     yield from _qemu()
     yield from _accelerator()
+    yield from _arm64()
     yield from _confinement()
     yield from _namespaces()
     yield from _room()
@@ -67,7 +69,7 @@ def _packages() -> Iterator[Finding]:
 
 
 def _qemu() -> Iterator[Finding]:
-    for name, package in PROGRAMS.items():
+    for name, package in programs_of("amd64").items():
         if shutil.which(name) is None:
             yield Finding(level="bad", says=f"there is no {name}", remedy=f"apt install {package}")
     program = shutil.which("qemu-system-x86_64")
@@ -95,6 +97,23 @@ def _accelerator() -> Iterator[Finding]:
     if "open to this user" in choice.reason:
         remedy = f"adduser {os.environ.get('USER', 'YOU')} kvm, and log in anew"
     yield Finding(level="limited", says=f"machines are emulated, 10 to 20 times slower: {choice.reason}", remedy=remedy)
+
+
+def _arm64() -> Iterator[Finding]:
+    """Tell whether images for arm64 would do; a host on which nobody wants them lacks nothing."""
+    try:
+        is_baked = runs_programs("arm64")
+    except HostError:
+        return  # told above: a package is missing
+    missing = missing_packages(ARM64_PACKAGES)
+    if "qemu-system-arm" not in missing and is_baked:
+        yield Finding(level="good", says="machines for arm64 are emulated, and their images baked by qemu-user")
+    elif missing:
+        says = f"machines for arm64 are not set up here: they take {', '.join(missing)}"
+        yield Finding(level="good", says=says, remedy=f"for images such as bookworm-arm64, {arm64_remedy()}")
+    else:
+        says = "images for arm64 cannot be baked: the kernel runs no programs for arm64"
+        yield Finding(level="limited", says=says, remedy=arm64_remedy())
 
 
 def _confinement() -> Iterator[Finding]:

@@ -21,7 +21,7 @@ from vmtasks.process.stdout import end_with_reader
 
 GROUPS = ("images", "vm", "host")
 """Modules whose tasks have their name before them: ``images.list``."""
-ALONE = ("init", "run", "config", "doctor", "setup", "pages")
+ALONE = ("init", "run", "reopen", "named", "config", "doctor", "setup", "pages")
 _NEEDED = ("invoke", "fabric", "paramiko", "rich")
 
 
@@ -29,12 +29,14 @@ def collect(*modules: str) -> Collection:
     """Return a collection of our own tasks, of all recipes, and of the tasks in *modules*.
 
     The last line of a project's tasks.py: ``namespace = collect(__name__)``. It is what `inv` calls first, so that
-    this is also where its standard output is seen to.
+    this is also where its standard output is seen to, and that Python keeps what it compiles of us: Invoke has it not
+    do so, and each call would compile all.
 
     :param modules: names of modules with tasks, and of packages with such modules.
     :raise UsageError: PYTHONPATH has other versions of what they need.
     """
     end_with_reader()
+    sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)
     if path := os.environ.get("PYTHONPATH"):
         _expect_own_packages([one for one in path.split(os.pathsep) if one])
     namespace = Collection()
@@ -60,10 +62,10 @@ def _expect_own_packages(path: list[str]) -> None:
 
 def _below(names: tuple[str, ...]) -> Iterator[ModuleType]:
     for name in names:
-        module = import_module(name)
+        module = recipes.import_own(name)
         yield module
         for info in pkgutil.iter_modules(getattr(module, "__path__", [])):
-            yield import_module(f"{name}.{info.name}")
+            yield recipes.import_own(f"{name}.{info.name}")
 
 
 def _tasks(module: object) -> list[Task[Any]]:

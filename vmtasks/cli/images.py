@@ -129,11 +129,12 @@ def prune(_: Context, everything: bool = False) -> None:
     """
     from vmtasks.cache import snapshots
     from vmtasks.config.settings import HostSettings
-    from vmtasks.image import kernel
     from vmtasks.image.baked import prune as prune_cache
+    from vmtasks.installables.kept import prune as prune_installables
+    from vmtasks.kernel.kept import prune as prune_kernels
 
     freed_bytes, busy, spared = prune_cache(everything=everything)
-    freed_bytes += kernel.prune(everything=everything)
+    freed_bytes += prune_kernels(everything=everything) + prune_installables(everything=everything)
     snapshots.remove_old_layout()
     gone = snapshots.prune(0 if everything else snapshots.quota_bytes(HostSettings.load()))
     print(f"freed {mebibytes(freed_bytes + sum(size_bytes for _, size_bytes in gone))}")

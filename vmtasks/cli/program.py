@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import sys
+from copy import copy
 
 from invoke.exceptions import Exit, ParseError
 from invoke.program import Program
@@ -78,7 +79,9 @@ def program() -> VmtasksProgram:
     namespace = collect()
     for alias, name in ALIASES.items():
         if alias not in namespace.task_names and name in namespace:
-            namespace.add_task(namespace[name], name=alias)
+            task = copy(namespace[name])
+            task.help = dict(task.help)  # Invoke takes the words out of it as it reads a task's options
+            namespace.add_task(task, name=alias)
     return VmtasksProgram(
         namespace=namespace, name="vmtasks", binary="vmtasks", binary_names=["vmtasks"], version=__version__
     )

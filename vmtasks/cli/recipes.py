@@ -45,12 +45,23 @@ def modules() -> Iterator[ModuleType]:
     package = sys.modules.setdefault("recipes", ModuleType("recipes"))
     package.__path__ = list(dict.fromkeys([*places, *getattr(package, "__path__", [])]))
     for info in pkgutil.iter_modules(places):
+        file = own / f"{info.name}.py" if own else None
+        is_own = file is not None and file.exists()
         try:
-            yield import_module(f"recipes.{info.name}")
+            yield import_own(f"recipes.{info.name}") if is_own else import_module(f"recipes.{info.name}")
         except Exception as problem:
-            if own is None or not (own / f"{info.name}.py").exists():
+            if not is_own:
                 raise
-            print(f"vmtasks: cannot use {own / info.name}.py: {type(problem).__name__}: {problem}", file=sys.stderr)
+            print(f"vmtasks: cannot use {file}: {type(problem).__name__}: {problem}", file=sys.stderr)
+
+
+def import_own(name: str) -> ModuleType:
+    """Import a module of the project's, and have Python write nothing beside it: the project's tree stays as it is."""
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        return import_module(name)
+    finally:
+        sys.dont_write_bytecode = before
 
 
 def replaced() -> list[str]:

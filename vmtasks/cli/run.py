@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from vmtasks.guest import Guest
 
-_SSH_FAILED = 255
+SSH_FAILED = 255
 """What ssh ends with where it is not the command that ended; commands may end so as well."""
 
 
@@ -55,13 +55,8 @@ def run(
     from vmtasks.report import reporting
     from vmtasks.run import options
 
-    words = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
-    if not words:
-        raise UsageError(
-            "there is no command to run", hint=f"it stands behind two dashes: {task_line('run -- uname -a')}"
-        )
-    if put and not Path(put).is_dir():
-        raise UsageError(f"cannot bring {put} along: it is no directory")
+    words = command_behind_dashes("run -- uname -a")
+    expect_directory(put)
     size_mib = options.number("memory-mib", memory_mib, at_least=64)
     with (
         reporting(None),
@@ -76,8 +71,38 @@ def run(
             purpose=f"run {words[0]}",
         ) as guest,
     ):
-        status = over_ssh(guest, words, brought(guest, Path(put)) if put else "")
+        directory = brought(guest, Path(put)) if put else ""
+        if not guest.ssh_command:
+            raise UsageError(f"cannot run a command in {guest.name}: no ssh leads there")
+        status = over_ssh(guest.ssh_command, words, machine=guest.name, directory=directory)
+        if status == SSH_FAILED:
+            guest.query("true")  # which says what has become of a machine that is not there any more
     raise Exit(code=status)
+
+
+def command_behind_dashes(example: str) -> list[str]:
+    """Return the words of our command line that are the guest's.
+
+    :param example: a line that has some.
+    :raise UsageError: there are none.
+    """
+    from vmtasks.errors import UsageError
+
+    words = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
+    if not any(words):
+        raise UsageError("there is no command to run", hint=f"it stands behind two dashes: {task_line(example)}")
+    return words
+
+
+def expect_directory(put: str) -> None:
+    """See that what is to come along is a directory, before anything is started.
+
+    :raise UsageError: it is none.
+    """
+    from vmtasks.errors import UsageError
+
+    if put and not Path(put).is_dir():
+        raise UsageError(f"cannot bring {put} along: it is no directory")
 
 
 def brought(guest: Guest, directory: Path) -> str:
@@ -89,21 +114,15 @@ def brought(guest: Guest, directory: Path) -> str:
     return place
 
 
-def over_ssh(guest: Guest, words: Sequence[str], directory: str = "") -> int:
+def over_ssh(ssh_command: Sequence[str], words: Sequence[str], *, machine: str, directory: str = "") -> int:
     """Run a command over an ssh of its own, with our standard input and output, and return its status.
 
-    :raise ConnectionLost: the machine went away meanwhile.
+    :param directory: where it runs in the guest; empty: in the user's home.
     """
     from vmtasks import events
-    from vmtasks.errors import UsageError
 
-    if not guest.ssh_command:
-        raise UsageError(f"cannot run a command in {guest.name}: no ssh leads there")
     line = words[0] if len(words) == 1 else shlex.join(words)
     if directory:
         line = f"cd {shlex.quote(directory)} && {line}"
-    with events.phase("shell", machine=guest.name):  # in which displays leave the terminal alone
-        status = subprocess.run([*guest.ssh_command, line], check=False).returncode
-    if status == _SSH_FAILED:
-        guest.query("true")  # which says what has become of a machine that is not there any more
-    return status
+    with events.phase("shell", machine=machine):  # in which displays leave the terminal alone
+        return subprocess.run([*ssh_command, line], check=False).returncode

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     Answer = tuple[Sequence[Column], Sequence[Mapping[str, object]]]
 
-_FOLLOW_S = 0.2
 _ON = "where: USER@HOST, ec2 or ec2:REGION; this host by default"
 
 
@@ -61,6 +60,7 @@ def _machines(place: Host) -> Answer:
         raise HostError(str(problem)) from problem
     alive = [lease.info for lease in place.call(leases) if lease.alive]
     ports = {info.get("supervisor_pid"): info.get("ports", {}).get("22") for info in alive}
+    ends_s = {info.get("supervisor_pid"): info.get("until_s") for info in alive}
     # The tickets of a group are its caller's, each for its own purpose.
     of_groups = {(info.get("caller_pid"), info.get("what")): info.get("ports", {}).get("22") for info in alive}
     columns = (
@@ -69,6 +69,7 @@ def _machines(place: Host) -> Answer:
         Column("pid", "PID"),
         Column("memory_mib", "MEMORY", "{} MiB".format),
         Column("age_s", "SINCE", age),
+        Column("left_s", "LEFT", age),
         Column("ssh_port", "SSH PORT"),
         Column("what", "WHAT"),
     )
@@ -77,6 +78,7 @@ def _machines(place: Host) -> Answer:
             **{name: getattr(ticket, name) for name in ("state", "user", "pid", "memory_mib")},
             "what": ticket.purpose,
             "age_s": time.time() - ticket.since_s,
+            "left_s": max(0.0, until_s - time.time()) if (until_s := ends_s.get(ticket.pid)) else None,
             "ssh_port": ports.get(ticket.pid, of_groups.get((ticket.pid, ticket.purpose))),
         }
         for ticket in tickets
@@ -183,8 +185,11 @@ def _left(place: Host) -> Iterator[Path]:
     from vmtasks.host import slots
     from vmtasks.host.lease import sweep
     from vmtasks.image import baked
+    from vmtasks.named import registry
     from vmtasks.remote import incoming
 
+    if place.is_local:
+        yield from registry.sweep()
     yield from (lease.directory for lease in place.call(sweep))
     yield from place.call(baked.sweep)
     yield from place.call(incoming.sweep)
@@ -196,59 +201,23 @@ def _left(place: Host) -> Iterator[Path]:
         raise HostError(str(problem)) from problem
 
 
-@task(help={"name": "the machine's name, as its lines of output have it, or its supervisor's pid (vm.ps)"})
-def console(_: Context, name: str) -> None:
-    """Show what a running machine of yours prints on its console, from its boot on, until Ctrl-C."""
-    from functools import partial
+@task(
+    help={
+        "name": "the machine's name, as its lines of output have it, its supervisor's pid (vm.ps), or ssh://HOST",
+        "write": "type there as well: Ctrl-] ends it, or the end of what is piped into it",
+    },
+    auto_shortflags=False,
+)
+def console(_: Context, name: str, write: bool = False) -> None:
+    """Show what a running machine of yours prints on its console, until Ctrl-C; with --write, type there."""
+    from vmtasks.cli.console import attach_to, attach_to_host, look_on
 
-    from vmtasks.guest.console import follow
-    from vmtasks.process.signals import interrupt_on_signals
-    from vmtasks.report.sanitize import sanitized
-
-    directory, log = _console_of(name)
-    held = ""
-
-    def show(text: str) -> None:
-        nonlocal held
-        text = held + text
-        shown = text.rstrip("\r")  # which may be the first half of a line break
-        held = text[len(shown) :]
-        sys.stdout.write(sanitized(shown))
-        sys.stdout.flush()
-
-    with interrupt_on_signals():
-        follow(log, partial(_lives, directory), show, partial(time.sleep, _FOLLOW_S))
-
-
-def _lives(directory: Path) -> bool:
-    from vmtasks.host.lease import leases
-
-    return any(lease.directory == directory and lease.alive for lease in leases())
-
-
-def _console_of(name: str) -> tuple[Path, Path]:
-    """Return a machine's directory, and the log of its console.
-
-    :raise UsageError: there is no such machine, or more than one.
-    """
-    from vmtasks.config.here import task_line
-    from vmtasks.errors import UsageError, did_you_mean
-    from vmtasks.host.lease import leases
-
-    alive = [lease for lease in leases() if lease.alive]
-    found = [one for one in alive if name in {one.info.get("name"), str(one.info.get("supervisor_pid"))}]
-    if not found:
-        known = [str(one.info.get("name")) for one in alive]
-        hint = did_you_mean(
-            name, known, otherwise=f"{task_line('vm.ps')} lists all machines; yours have a console here"
-        )
-        raise UsageError(f"no machine '{name[:60]}' of yours runs on this host", hint=hint)
-    if len(found) > 1:
-        pids = ", ".join(f"{one.info.get('supervisor_pid')} ({one.info.get('what')})" for one in found)
-        raise UsageError(f"there are {len(found)} machines '{name}': give one's pid: {pids}")
-    if not (log := found[0].info.get("console")):
-        raise UsageError(f"the console of {name} is on another host, with the user who asked for it")
-    return found[0].directory, Path(log)
+    if "://" in name:
+        attach_to_host(name, write=write)
+    elif write:
+        attach_to(name)
+    else:
+        look_on(name)
 
 
 @task(

@@ -1,10 +1,14 @@
-"""What messages name to the user here: make, inv and docs/ in a checkout, `vmtasks` where pip installed it."""
+"""What messages name to the user here: make, inv and docs/ in a checkout, `vmtasks` where pip or apt installed it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1]
+_OF_DEBIAN = Path("/usr/lib/python3/dist-packages")
+"""Where Debian's packages have their modules, and nothing else does (Debian's Python policy, 3.1)."""
+_EXTRAS = {"ec2": "python3-boto3"}
+"""The Debian packages that an extra is."""
 
 
 def beside(name: str) -> Path:
@@ -28,6 +32,8 @@ def setup_line(extra: str = "") -> str:
     """Return the command line that installs what vmtasks needs, or one of its extras."""
     if is_checkout():
         return f"`make setup{f' EXTRAS={extra}' if extra else ''}`"
+    if extra and PACKAGE.parent == _OF_DEBIAN:
+        return f"`apt install {_EXTRAS[extra]}`"
     return f"`pip install 'CHECKOUT[{extra}]'`, with the path of a checkout of vmtasks" if extra else "`vmtasks setup`"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from vmtasks.config.toml import _schema
@@ -41,7 +41,13 @@ def origins(
         if is_dataclass(value) and not isinstance(value, type):
             inside = [(file, table) for file, content in files if isinstance(table := content.get(wanted.key), dict)]
             for one in origins(value, inside, environ):
-                yield Setting(key=f"{wanted.key}.{one.key}", value=one.value, origin=one.origin)
+                yield replace(one, key=f"{wanted.key}.{one.key}")
+            continue
+        if isinstance(value, dict) and any(map(is_dataclass, value.values())):
+            for key, item in value.items():
+                inside = [(file, content.get(wanted.key, {}).get(key, {})) for file, content in files]
+                for one in origins(item, inside, environ):
+                    yield replace(one, key=f"{wanted.key}.{key}.{one.key}")
             continue
         found = wanted.found_in(environ)
         said_in = [file for file, content in files if {wanted.key, wanted.was} & {_normal(key) for key in content}]

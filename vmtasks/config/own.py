@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from vmtasks.config import toml
+from vmtasks.config.here import PACKAGE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,12 +28,17 @@ def own_directory(kind: Literal["recipes", "images"], root: Path | None = None) 
     :param root: by default, the working directory.
     :raise UsageError: its vmtasks.toml is not right.
     """
-    try:
-        root = root or Path.cwd()
-    except FileNotFoundError:  # it is gone
-        return None
+    if root is None:
+        try:
+            root = Path.cwd()
+        except FileNotFoundError:  # it is gone
+            return None
+        if root == PACKAGE.parent:  # a checkout of vmtasks, what is there is ours: no need to read its vmtasks.toml
+            return None
     paths = Paths()
     if os.path.lexists(root / "vmtasks.toml"):
+        from vmtasks.config import toml
+
         table = toml.read(root / "vmtasks.toml", within=root).get("paths", {})
         paths = toml.parse(Paths, table, where=str(root / "vmtasks.toml"), over=paths) if table else paths
     directory = root / (paths.recipes if kind == "recipes" else paths.images)

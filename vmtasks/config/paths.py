@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -58,6 +57,8 @@ def is_at(path: Path, kind: Callable[[int], bool] = lambda _: True) -> bool:
 
 def socket_dir(environ: Mapping[str, str] = os.environ) -> Path:
     """Return the directory in which those of sockets are made: the name of a socket may have 107 bytes."""
+    import tempfile
+
     with suppress(KeyError, FileNotFoundError):
         runtime = Path(environ["XDG_RUNTIME_DIR"])
         if runtime.stat().st_uid == os.geteuid():  # sudo leaves another user's in the environment

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +24,19 @@ from vmtasks.errors import UsageError
 Accel = Literal["auto", "kvm", "tcg"]
 
 SYSTEM_CONFIG = Path("/etc/vmtasks/config.toml")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExistingHost:
+    """Lines for the shell of this host that switch another one, and lead to its console."""
+
+    reset: str = field(default="", metadata={"says": "a line of shell that resets it"})
+    power_off: str = field(default="", metadata={"says": "a line of shell that switches it off"})
+    power_on: str = field(default="", metadata={"says": "a line of shell that switches it on"})
+    power_timeout_s: float = field(
+        default=60.0, metadata={"says": "how long each of these three may take in seconds", "at_least": 1}
+    )
+    console: str = field(default="", metadata={"says": "a line of shell that connects to its serial console"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +103,17 @@ class HostSettings:
             "env_was": "VMTASKS_FROZEN_SHARE",
         },
     )
+    freeze: bool = field(
+        default=False, metadata={"says": "whether a failed machine is frozen for reopen", "env": "VMTASKS_FREEZE"}
+    )
+    reopen_days: float = field(
+        default=2.0,
+        metadata={"says": "age of frozen machines in days, 0 for any", "at_least": 0, "env": "VMTASKS_REOPEN_DAYS"},
+    )
+    reopen_mib: int = field(
+        default=4096,
+        metadata={"says": "disk for frozen machines in MiB, 0 for none", "at_least": 0, "env": "VMTASKS_REOPEN_MIB"},
+    )
     heartbeat_s: float = field(
         default=60.0,
         metadata={"says": "silence before a sign of life in seconds", "at_least": 1, "env": "VMTASKS_HEARTBEAT_S"},
@@ -118,6 +143,9 @@ class HostSettings:
     results_mib: int = field(
         default=4096,
         metadata={"says": "size of all results in MiB, 0 for any", "at_least": 0, "env": "VMTASKS_RESULTS_MIB"},
+    )
+    hosts: dict[str, ExistingHost] = field(
+        default_factory=dict, metadata={"says": "for each existing host, its power and its console"}
     )
 
     ec2_subnet: str = field(default="", metadata={"says": "the id of a subnet", "env": "VMTASKS_EC2_SUBNET"})
@@ -155,6 +183,17 @@ class HostSettings:
         chosen = environ.get("VMTASKS_CONFIG")
         user = Path(chosen) if chosen else _xdg(environ, "XDG_CONFIG_HOME", ".config") / "vmtasks" / "config.toml"
         return tuple(path for path in (system, user) if os.path.lexists(path) or (chosen and path == user))
+
+    def refused(self, names: Iterable[str]) -> list[str]:
+        """Return those variables of this host that are not for a project's file to ask for (``env_allowed``)."""
+        return [name for name in names if not any(fnmatchcase(name, pattern) for pattern in self.env_allowed)]
+
+    def existing(self, host: str, port: int | None) -> tuple[str, ExistingHost]:
+        """Return what an existing host is called here and what there is for it; a name with its port goes first."""
+        for name in (f"{host}:{port}", host):
+            if name in self.hosts:
+                return name, self.hosts[name]
+        return host, ExistingHost()
 
     def ssh_argv(self) -> list[str]:
         """Return the words that call the ssh which reaches other hosts.

@@ -2,8 +2,8 @@
 
 The dataclass is the schema: its annotations are the types and its defaults make keys optional. Supported are
 ``str``, ``int``, ``float``, ``bool``, ``Path``, ``Literal`` of texts, ``tuple[X, ...]`` of these, a nested dataclass
-(a table), ``tuple[Dataclass, ...]`` (an array of tables), ``dict[str, str]``, and ``X | None`` for any of them (TOML
-has no null: None can only be a default).
+(a table), ``tuple[Dataclass, ...]`` (an array of tables), ``dict[str, X]`` of texts or dataclasses, and ``X | None``
+for any of them (TOML has no null: None can only be a default).
 
 A key is a field's name, where ``-`` may stand for ``_``; a trailing underscore makes a field of a Python keyword
 (``from_`` reads ``from``). A field's metadata has the rest::
@@ -221,7 +221,7 @@ def _convert(kind: object, value: object, place: _Place, beneath: object = None)
     if get_origin(kind) is tuple and isinstance(value, list):
         return _convert_list(get_args(kind)[0], value, place)
     if get_origin(kind) is dict and isinstance(value, dict):
-        return _convert_texts(value, place)
+        return _convert_table(get_args(kind)[1], value, place, beneath if isinstance(beneath, dict) else {})
     if get_origin(kind) is Literal and isinstance(value, str) and value in get_args(kind):
         return value
     if widen := _WIDER.get((kind, type(value))):
@@ -238,9 +238,15 @@ def _convert_list(kind: object, items: list[object], place: _Place) -> tuple[obj
         raise _MismatchError(f"a list that holds {mismatch}") from None
 
 
-def _convert_texts(table: dict[str, object], place: _Place) -> dict[str, object]:
+def _convert_table(
+    kind: object, table: dict[str, object], place: _Place, beneath: dict[str, object]
+) -> dict[str, object]:
+    kept = beneath if is_dataclass(kind) else {}  # texts take the place of all others, and tables lie over each other
     try:
-        return {name: _convert(str, item, place) for name, item in table.items()}
+        return {
+            **kept,
+            **{name: _convert(kind, item, place.inside(name), kept.get(name)) for name, item in table.items()},
+        }
     except _MismatchError as mismatch:
         raise _MismatchError(f"a table that holds {mismatch}") from None
 

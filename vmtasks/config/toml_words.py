@@ -20,7 +20,7 @@ def kind_in_words(kind: object) -> str:
         item = get_args(kind)[0]
         return f"a list of {NOUNS[item]}s" if item in NOUNS else "an array of tables"
     if get_origin(kind) is dict:
-        return "a table of texts"
+        return "a table of texts" if get_args(kind)[1] is str else "a table of tables"
     if kind is bool:
         return "true or false"
     return f"a {NOUNS[kind]}" if kind in NOUNS else "a table"

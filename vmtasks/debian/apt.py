@@ -8,8 +8,7 @@ dpkg and the packages' own scripts have one try, as with everybody who installs 
 from __future__ import annotations
 
 import re
-import urllib.error
-import urllib.request
+import shlex
 from collections.abc import Mapping, Sequence
 
 from vmtasks.errors import CommandFailed, HostError, TestFailed
@@ -18,13 +17,7 @@ from vmtasks.guest import Guest, Result, units
 _USUAL = ("--yes", "--quiet", "-o", "Dpkg::Use-Pty=0", "-o", "APT::Install-Recommends=false")
 ENV = {"DEBIAN_FRONTEND": "noninteractive"}
 LOCAL_REPOSITORY = "/srv/vmtasks-repository"
-_LOCAL_LIST = "/etc/apt/vmtasks.list"
-LOCAL_FILES = (
-    _LOCAL_LIST,
-    "/etc/apt/apt.conf.d/99vmtasks-repository",
-    "/etc/apt/preferences.d/vmtasks-repository",
-    "/etc/apt/sources.list.d/vmtasks-others.list",
-)
+LOCAL_FILES = ("/etc/apt/apt.conf.d/99vmtasks-repository", "/etc/apt/preferences.d/vmtasks-repository")
 """What makes apt know the local repository."""
 _OUT_OF_REACH = re.compile(r"Failed to fetch|Temporary failure resolving|Could not (connect|resolve)|Unable to connect")
 _DPKG_FAILED = re.compile(r"^E: Sub-process .*dpkg", re.MULTILINE)
@@ -33,24 +26,23 @@ _REACH_LIMIT_S = 10.0
 _SCRIPT_FAILED = re.compile(r"\S+ package [\w-]+ script subprocess (returned error|was killed).*")
 _REASON = re.compile(r"E: (?!Sub-process|Unmet dependencies|Failed to fetch).+|.+(Depends|Conflicts|Breaks): .+ but .+")
 _ONLY_LOCAL = (
-    *("-o", f"Dir::Etc::SourceList={_LOCAL_LIST}", "-o", "Dir::Etc::SourceParts=-"),
+    *("-o", "Dir::Etc::SourceList=/dev/null", "-o", "Dir::Etc::SourceParts=/dev/null"),
     *("-o", "Dir::Cache::PkgCache=", "-o", "Dir::Cache::SrcPkgCache="),
 )
 """Look at the local repository alone, and leave the cache of all others as it is."""
-# The local repository is apt's first: of two packages that differ in nothing but their content, apt takes that of the
-# first list. All other lists are where they were, /etc/apt/sources.list is read by another name.
+# With a list of its own among all others, apt would read those anew, which takes seconds without KVM; beside them
+# (apt-get's --with-source) it goes on with what it has read when the image was made.
 _ADD_REPOSITORY = f"""# make an apt repository
 set -eu
 cd {LOCAL_REPOSITORY}
-origin=APT::FTPArchive::Release::Origin
 apt-ftparchive packages . >Packages
-apt-ftparchive -o $origin=vmtasks release . >Release
+for twin; do
+    sed -i "/^Package: $twin\\$/,/^\\$/s/^Installed-Size: /&1/" Packages
+done
 set -- {" ".join(LOCAL_FILES)}
-mkdir -p /etc/apt/apt.conf.d /etc/apt/preferences.d /etc/apt/sources.list.d
-echo 'deb [trusted=yes] file:{LOCAL_REPOSITORY} ./' >"$1"
-echo 'Dir::Etc::SourceList "vmtasks.list";' >"$2"
-printf 'Package: *\nPin: release o=vmtasks\nPin-Priority: 1001\n' >"$3"
-[ ! -e /etc/apt/sources.list ] || ln -sf ../sources.list "$4"
+mkdir -p /etc/apt/apt.conf.d /etc/apt/preferences.d
+echo 'APT::Sources::With {{ "{LOCAL_REPOSITORY}/Packages"; }};' >"$1"
+printf 'Package: *\nPin: release a=volatile-packages-file\nPin-Priority: 1001\n' >"$2"
 """
 
 
@@ -88,6 +80,7 @@ def apt(guest: Guest, *arguments: str, local_first: bool = False, root: str = ""
         raise CommandFailed(
             f"apt-get cannot {_what(arguments)} on {guest.name}: {'; '.join(filter(None, causes))}".removesuffix(": "),
             details=(*result.last_lines(), *(f"{unit.name}: {line}" for unit in failed for line in unit.journal)),
+            result=result,
         )
     return result
 
@@ -157,6 +150,9 @@ def _expect_archive(guest: Guest, result: Result) -> None:
 
 def _is_reachable(url: str) -> bool:
     """Tell whether a server answers this host, whatever it answers."""
+    import urllib.error
+    import urllib.request
+
     request = urllib.request.Request(url, method="HEAD")  # noqa: S310 - the pattern lets http and https through alone
     try:
         urllib.request.urlopen(request, timeout=_REACH_LIMIT_S).close()  # noqa: S310
@@ -176,18 +172,13 @@ def install(guest: Guest, packages: Sequence[str]) -> None:
         apt(guest, "install", *packages)
 
 
-def add_repository(guest: Guest) -> None:
+def add_repository(guest: Guest, twins: Sequence[str] = ()) -> None:
     """Have apt know the .deb files in :data:`LOCAL_REPOSITORY`, and prefer them to all others, older ones too.
 
+    :param twins: packages that apt would take for the archive's own, of which it would then fetch the archive's.
     :raise CommandFailed: it cannot be made; needs apt-ftparchive, from apt-utils.
     """
-    guest.query(_ADD_REPOSITORY)
-    guest.succeed(_apt_get("update", "-o", "APT::Get::List-Cleanup=0", only_local=True), env=ENV)
-
-
-def build_cache(guest: Guest) -> None:
-    """Have apt read all package lists now, so that copies of the machine need not."""
-    guest.run(["apt-cache", "gencaches", "--quiet"], warn=True)
+    guest.query(f"set -- {shlex.join(twins)}\n{_ADD_REPOSITORY}")
 
 
 def remove_repository(guest: Guest) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from vmtasks.errors import TestFailed
+from vmtasks.files.checksum import sha256_of
 
 _SECTION = re.compile(r"^Checksums-Sha256:[ \t]*\n((?: .*\n?)+)", re.MULTILINE | re.IGNORECASE)
 _LINE = re.compile(r" ([0-9a-f]{64}) ([0-9]+) ([A-Za-z0-9][A-Za-z0-9.+~:_%@=,-]*)")
@@ -44,8 +44,7 @@ def check(made: Made, directory: Path) -> Path:
     :raise TestFailed: it is not there, or something else.
     """
     path = plain(directory / made.name)
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = sha256_of(path)
     if (path.stat().st_size, found) != (made.size_bytes, made.sha256):
         raise TestFailed(
             f"{made.name} is not the file that its .changes names: the sha256 is {found} and not {made.sha256}",

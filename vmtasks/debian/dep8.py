@@ -17,10 +17,17 @@ _TEST_NAME = "test-name="
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
-    """A test by its name, and whether it asks for a built source tree."""
+    """A test by its name, whether it asks for a built source tree, and which of its failures do not count."""
 
     name: str
-    needs_build: bool
+    needs_build: bool = False
+    is_flaky: bool = False
+    may_lack_packages: bool = False
+    """Whether it is skipped where what it depends on cannot be installed."""
+
+    def is_excused(self, *, has_begun: bool) -> bool:
+        """Tell whether a failure does not count, of the test or of what is done before it begins."""
+        return self.is_flaky if has_begun else self.may_lack_packages
 
 
 def listed(control: str) -> list[Listed]:
@@ -28,14 +35,20 @@ def listed(control: str) -> list[Listed]:
     found: dict[str, Listed] = {}
     unnamed = 0
     for fields in _paragraphs(control):
-        needs_build = "build-needed" in _words(fields.get("restrictions", ""))
+        asks = _words(fields.get("restrictions", ""))
         names = _words(fields.get("tests", ""))
         if not names and "test-command" in fields:
             named = [word for word in _words(fields.get("features", "")) if word.startswith(_TEST_NAME)]
             unnamed += not named
             names = [named[0].removeprefix(_TEST_NAME) if named else f"command{unnamed}"]
         for name in names:
-            found.setdefault(name, Listed(name=name, needs_build=needs_build))
+            one = Listed(
+                name=name,
+                needs_build="build-needed" in asks,
+                is_flaky="flaky" in asks,
+                may_lack_packages="skip-not-installable" in asks,
+            )
+            found.setdefault(name, one)
     return list(found.values())
 
 

@@ -9,6 +9,7 @@ from vmtasks import events
 from vmtasks.debian import apt
 from vmtasks.debian.debfile import Package, Packages, find
 from vmtasks.errors import TestFailed, TestSkipped, UsageError
+from vmtasks.files.checksum import sha256_of
 from vmtasks.guest import Guest, units
 
 __all__ = ["AT_REST", "Package", "Packages", "find", "install", "install_older", "prove", "purge", "serve", "sets_of"]
@@ -46,6 +47,11 @@ done
 """
 
 
+_SERVE = """dpkg --print-architecture; dpkg --print-foreign-architectures; echo --
+apt-cache show @PACKAGES@ 2>/dev/null | grep -E '^(Package|Size|SHA256): '
+:"""
+
+
 AT_REST = "/run/vmtasks-root"
 """A root directory in which no service starts, once :func:`rest` has made it: as in piuparts' chroot."""
 _POLICY = "/usr/sbin/policy-rc.d"
@@ -65,14 +71,35 @@ def serve(guest: Guest, packages: Packages) -> None:
 
     :raise UsageError: one is for another architecture.
     """
-    ours = guest.query("dpkg --print-architecture; dpkg --print-foreign-architectures").split()
+    shown = " ".join(shlex.quote(f"{package.name}={package.version}") for package in packages.values())
+    architectures, _, theirs = guest.query(_SERVE.replace("@PACKAGES@", shown)).partition("--\n")
+    ours = architectures.split()
     for package in packages.values():
         if package.architecture not in ("all", *ours):
             raise UsageError(
                 f"cannot install {package.path}: it is for {package.architecture}, and the machine is {ours[0]}"
             )
-        guest.put(package.path, f"{apt.LOCAL_REPOSITORY}/")
-    apt.add_repository(guest)
+        guest.put(package.path.resolve(), f"{apt.LOCAL_REPOSITORY}/{package.path.name}")
+    apt.add_repository(guest, _twins(packages, theirs))
+
+
+def _twins(packages: Packages, theirs: str) -> list[str]:
+    """Return which packages the archive has in the same version and size, with other content: apt sees no difference.
+
+    :param theirs: what apt-cache shows of the archive's packages of these names and versions, without the rest.
+    """
+    theirs_of: dict[tuple[str, int], set[str]] = {}
+    for stanza in theirs.split("Package: ")[1:]:
+        name, *fields = stanza.splitlines()
+        values = dict(field.split(": ", 1) for field in fields)
+        if not values.keys() >= {"Size", "SHA256"}:  # what is installed, and in no archive
+            continue
+        theirs_of.setdefault((name, int(values["Size"])), set()).add(values["SHA256"])
+    return [
+        name
+        for name, package in packages.items()
+        if (digests := theirs_of.get((name, package.path.stat().st_size))) and digests != {sha256_of(package.path)}
+    ]
 
 
 def replace_installed(guest: Guest, packages: Packages) -> None:
@@ -162,7 +189,7 @@ def install_older(guest: Guest, old: Packages, names: Sequence[str], *, root: st
     """
     if old:
         for package in old.values():
-            guest.put(package.path, f"{OLDER}/")
+            guest.put(package.path.resolve(), f"{OLDER}/{package.path.name}")
         apt.apt(guest, *_INSTALL, *(f"{OLDER}/{package.path.name}" for package in old.values()), root=root)
         return
     if not (known := known_to_archive(guest, names)):

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from vmtasks import events
-from vmtasks.config.paths import socket_dir
 from vmtasks.errors import CommandFailed, HostError, UsageError
 from vmtasks.group.channel import MemberChannel
 from vmtasks.group.group import Group
 from vmtasks.group.network import switched
-from vmtasks.group.roles import GroupMember, Role, as_roles, expand, members_of
-from vmtasks.host import capacity
-from vmtasks.host.availability import rules_of
-from vmtasks.host.slots import Claim, ClaimTooLargeError, Limits, SlotsUnavailableError, Ticket, waiting_for
-from vmtasks.process.cleanup import remove_at_exit
+from vmtasks.group.roles import GroupMember, Role, as_roles, expand_with_cards, members_of, options_of
+from vmtasks.group.together import all_needed
 from vmtasks.process.threads import parallel
-from vmtasks.providers.base import BootOptions, MachineRequest
-from vmtasks.providers.boot import provider_of, where
+from vmtasks.providers.base import BootOptions, MachineRequest, Provider
+from vmtasks.providers.boot import provider_of, settled_group, where
+from vmtasks.providers.choice import Choices
 from vmtasks.providers.preparation import prepare
 from vmtasks.providers.qemu.provider import Qemu, started
-from vmtasks.spec import LOCAL, GroupCard
+from vmtasks.spec import GroupCard
 from vmtasks.spec import Network as Reach
 
 if TYPE_CHECKING:
@@ -68,30 +64,20 @@ def boot_group(
     :raise HostError: this host cannot run it.
     :raise BootError: a machine did not come up.
     """
+    first = BootOptions(kernel=kernel)
 
     def request_of(member: GroupMember, role: Role) -> MachineRequest:
-        options = BootOptions(
-            name=member.name,
-            on=on,
-            kernel=(kernel or role.kernel) if isinstance(role.image, str) else "",  # a checkpoint's has been chosen
-            memory_mib=role.memory_mib,
-            cpus=role.cpus,
-            network=role.network or network,
-            accel=accel,
-            attempts=attempts,
-            cold=cold,
-            forkable=role.forkable,
-        )
+        asked = BootOptions(name=member.name, on=on, network=network, accel=accel, attempts=attempts, cold=cold)
         return MachineRequest(
             image=role.image,
-            options=options,
+            options=options_of(role, asked, first=first),
             preparation=role.prepare,
             purpose=f"{purpose or 'a group'}: {member.name}",
             log_dir=log_dir,
         )
 
     full = as_roles(roles)
-    requests = {member: request_of(member, full[member.role]) for member in members_of(full)}
+    requests = settled_group({one: request_of(one, full[one.role]) for one in members_of(full)}, Choices())
     with group_of(requests, wait_timeout_s=wait_timeout_s, timeout_s=timeout_s, log_dir=log_dir) as group:
         yield group
 
@@ -109,6 +95,7 @@ def group_of(
 
     :param on_guest: called with each guest before anything is done in it.
     """
+    requests = {_placed(member, request): request for member, request in requests.items()}
     members = tuple(requests)
     group = Group(members, wait_timeout_s=wait_timeout_s)
     try:
@@ -129,80 +116,73 @@ AnyMachine = AbstractContextManager["Guest"]
 Machines = Mapping[GroupMember, AnyMachine]
 
 
+def _placed(member: GroupMember, request: MachineRequest) -> GroupMember:
+    """Return a member that knows whether it is an existing host, by whichever way it has become one."""
+    from vmtasks.providers.static_host.provider import StaticHost  # whose ssh few groups need
+
+    provider = provider_of(where(request))
+    return replace(member, on=provider.on if isinstance(provider, StaticHost) else "")
+
+
 @contextmanager
 def _machines(group: Group, requests: Mapping[GroupMember, MachineRequest], log_dir: Path | None) -> Iterator[Machines]:
     """Yield the blocks of all machines, none of which is entered yet, but for all of which there is room."""
-    places = {where(request) for request in requests.values()}
-    if len(places) > 1:
-        raise UsageError(f"cannot have a group in several places: {', '.join(sorted(places))}")
-    provider = provider_of(*places)
     from vmtasks.providers.static_host.provider import StaticHost  # whose ssh few groups need
 
-    if isinstance(provider, StaticHost) and len(requests) > 1:
-        raise UsageError(
-            f"cannot have a group of {len(requests)} machines at {provider.host}: it is one machine",
-            hint="without --on",
-        )
-    if not isinstance(provider, Qemu):
+    provider = _provider_of_the_others(requests)
+    if provider is not None and not isinstance(provider, Qemu):
         yield {member: provider.machine(request) for member, request in requests.items()}
         return
-    if provider.on != LOCAL:
-        raise UsageError(
-            f"cannot have a group on '{provider.on}': the machines of a group run on this host",
-            hint="without --on, or run it there",
-        )
-    ready = {member: provider.ready(request, GroupCard()) for member, request in requests.items()}
-    names = [member.name for member in requests]
-    with (
-        switched(names, partial(expand, tuple(requests)), log_dir) as network,
-        _slots(ready) as queue,
-    ):
-        group.plug(network)
+    ready = (
+        {member: provider.ready(request, GroupCard()) for member, request in requests.items() if not member.on}
+        if provider
+        else {}
+    )
+    with ExitStack() as stack:
+        # Behind the bakes: no connection has to last for so long.
+        visits = {
+            member: stack.enter_context(StaticHost.at(member.on).reached(request))
+            for member, request in requests.items()
+            if member.on
+        }
+        if ready:
+            names = [member.name for member in ready]
+            place = next(launch.place for _, launch, _ in ready.values())
+            expand = partial(expand_with_cards, tuple(requests))
+            network = stack.enter_context(switched(names, expand, log_dir, place))
+            group.plug(network)
+        claim = stack.enter_context(all_needed(ready, visits.values(), group.check))
 
         def block(member: GroupMember, machine: Machine, launch: LaunchConfig, source: BootSource) -> AnyMachine:
+            if claim is None:
+                raise AssertionError("there are slots for machines")
             card = member.card(network.socket(member.name))
-            settings = replace(launch.settings, machines=queue.machines, memory_mib=queue.memory_mib)
-            launch = replace(launch, settings=settings, queue=queue.directory, check=group.check)
+            settings = replace(launch.settings, machines=claim.machines, memory_mib=claim.memory_mib)
+            launch = replace(launch, settings=settings, queue=claim.queue, check=group.check)
             return started(requests[member], replace(machine, group_card=card), launch, source)
 
-        yield {member: block(member, *parts) for member, parts in ready.items()}
+        yield {member: visits[member].lent() if member.on else block(member, *ready[member]) for member in requests}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Queue:
-    """The queue in which the members take their slots: the group has one for each."""
+def _provider_of_the_others(requests: Mapping[GroupMember, MachineRequest]) -> Provider | None:
+    """Return the provider of the members that are no existing hosts; None if there are no others.
 
-    directory: Path
-    machines: int
-    memory_mib: int
-
-
-@contextmanager
-def _slots(ready: Mapping[GroupMember, tuple[Machine, LaunchConfig, BootSource]]) -> Iterator[_Queue]:
-    """Have slots for all machines, which we got together, for as long as the block lasts.
-
-    :raise HostError: they will never be had.
+    :raise UsageError: they are no group where they are to run.
     """
-    asked = [(launch.purpose, machine.memory_mib) for machine, launch, _ in ready.values()]
-    (_, launch, _), *_ = ready.values()
-    usual = capacity.default_limits(emulated=launch.choice.accelerator == "tcg")
-    settings = launch.settings
-    limits = Limits(machines=settings.machines or usual.machines, memory_mib=settings.memory_mib or usual.memory_mib)
-    try:
-        with (
-            Claim(*asked[0], limits, beside=asked[1:], rules=rules_of(settings)) as claim,
-            tempfile.TemporaryDirectory(prefix="vmtasks-", dir=socket_dir()) as directory,
-        ):
-            remove_at_exit(Path(directory))
-            with events.phase("slot", detail=f"{len(asked)} machines"):
-                claim.wait(_tell_who_is_ahead)
-            yield _Queue(directory=Path(directory), machines=len(asked), memory_mib=claim.memory_mib)
-    except (ClaimTooLargeError, SlotsUnavailableError) as problem:
-        raise HostError(str(problem)) from problem
-
-
-def _tell_who_is_ahead(ahead: Sequence[Ticket]) -> None:
-    events.emit(events.Note(text=f"the group is waiting{waiting_for(ahead)}"))
+    hosts = [member.on for member in requests if member.on]
+    if twice := next((one for one in hosts if hosts.count(one) > 1), ""):
+        raise UsageError(
+            f"cannot have {hosts.count(twice)} members of a group at {twice}: it is one machine",
+            hint="without --on, members run on this host",
+        )
+    others = {where(request) for member, request in requests.items() if not member.on}
+    if not others:
+        return None
+    places = {place for place in others if not place.startswith("ssh://")} or others  # a fake plays hosts as well
+    provider = provider_of(*places) if len(places) == 1 else None
+    if provider is None or (hosts and not isinstance(provider, Qemu)):
+        raise UsageError(f"cannot have a group in several places: {', '.join(sorted({*others, *hosts}))}")
+    return provider
 
 
 @contextmanager
@@ -221,6 +201,9 @@ def _all_at_once(
             on_guest(guest)
             if (preparation := requests[member].preparation) is not None:
                 prepare(guest, preparation)
+            if member.on and group.has_network:
+                text = f"{guest.name} has no card on the group's network: it is an existing host, {member.on}"
+                events.emit(events.Note(machine=guest.name, text=text))
             lost = partial(group.lost, member)
             channel = MemberChannel(member, group.members, guest, group.messages, lost, has_network=group.has_network)
             group.add(member, guest)
@@ -228,6 +211,8 @@ def _all_at_once(
             try:
                 channel.join()
             except CommandFailed as problem:
+                if member.on:
+                    raise HostError(f"{guest.name} cannot be a member of the group: {problem}") from problem
                 if group.has_network:
                     raise
                 text = f"{guest.name} can neither send nor wait: {problem}"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from vmtasks.errors import ConnectionLost, GuestLost, HostError, Interrupted, TestFailed, VmtasksError
 from vmtasks.group.coordinator import WITHDRAWN, Answer
-from vmtasks.group.guest_programs import USUAL, GuestPaths, agent_command, join_command, joined_with
+from vmtasks.group.guest_programs import EXISTING_HOST, USUAL, GuestPaths, agent_command, join_command, joined_with
 from vmtasks.group.hub import Hub
 from vmtasks.group.roles import GroupMember
 from vmtasks.group.wire import Reply, frame, frames, reply_to, understood
@@ -36,8 +36,8 @@ class MemberChannel:
     """Serves one member for as long as it lives, through reboots and broken connections.
 
     :param lost: called, once, with what became of the machine.
-    :param paths: where things are in the guest.
-    :param has_network: whether it has a card on the group's network.
+    :param paths: where things are in the guest; by default as what it is has them.
+    :param has_network: whether the group has a network; an existing host has no card there even so.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class MemberChannel:
         hub: Hub,
         lost: Callable[[VmtasksError], None],
         *,
-        paths: GuestPaths = USUAL,
+        paths: GuestPaths | None = None,
         has_network: bool = True,
     ) -> None:
         self._member = member
@@ -56,8 +56,8 @@ class MemberChannel:
         self._guest = guest
         self._hub = hub
         self._lost = lost
-        self._paths = paths
-        self._has_network = has_network
+        self._paths = paths or (EXISTING_HOST if member.on else USUAL)
+        self._has_network = has_network and not member.on
         self._over = threading.Event()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._sending = threading.Lock()
@@ -73,6 +73,8 @@ class MemberChannel:
         """
         command = join_command(self._paths, self._member, has_network=self._has_network)
         self._guest.query(command, stdin=joined_with(self._paths, self._members))
+        if self._member.on:
+            self._guest.find_programs_in(self._paths.verbs)
 
     def start(self) -> None:
         """Serve it from now on, in a thread."""

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from vmtasks.deadline import Deadline
-from vmtasks.errors import GuestLost, HostError, InfrastructureError, Interrupted, TimedOut, UsageError, VmtasksError
+from vmtasks.errors import GuestLost, InfrastructureError, Interrupted, TimedOut, UsageError, VmtasksError
 from vmtasks.group.hub import Hub
 from vmtasks.group.network import Network
 from vmtasks.group.roles import GroupMember, expand
@@ -81,10 +81,10 @@ class Group:
     def network(self) -> Network:
         """The network between the members, into which faults can be put.
 
-        :raise UsageError: these machines have none of their own: QEMU on this host does not run them.
+        :raise UsageError: these machines have none of their own: QEMU does not run them.
         """
         if self._network is None:
-            raise UsageError("this group has no network of its own: only machines that QEMU runs on this host have")
+            raise UsageError("this group has no network of its own: only machines that QEMU runs have")
         return self._network
 
     # --- messages from the host's side
@@ -128,8 +128,8 @@ class Group:
 
         :raise Interrupted: it has ended, and so whatever is done in it is to end.
         """
-        if self.end is None and self._network is not None and not self._network.is_there:
-            self.end = HostError("the network of the group is gone: its switch has ended")
+        if self.end is None and self._network is not None:
+            self.end = self._network.end
         if self.end is None and self._deadline.passed:
             self.end = TimedOut(
                 f"the group did not end within {self._deadline.timeout_s:g} s", details=tuple(self.messages.waits())
@@ -169,6 +169,13 @@ class Group:
                     except VmtasksError as news:
                         self.lost(member, news)
         return self.end or problem
+
+    def address_of(self, member: GroupMember) -> str:
+        """Return the address at which others reach a member: on the group's network, or an existing host's own."""
+        if member.address:
+            return member.address
+        line = 'set -- $SSH_CONNECTION; [ "$3" ] || set -- . . $(hostname --all-ip-addresses); echo "$3"'
+        return self.guests(member.name)[0].query(line).strip()
 
     def blamed(self, problem: BaseException) -> Guest:
         """Return the guest that a person wants to look at after *problem*: the one that it is about, or the first."""

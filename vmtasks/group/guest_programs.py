@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from vmtasks.group.roles import PREFIX, GroupMember
 from vmtasks.group.wire import ALL_VERBS
+from vmtasks.guest import places
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,9 +21,9 @@ class GuestPaths:
     """Where things are in a guest."""
 
     verbs: str = "/usr/local/bin"
-    socket: str = "/run/vmtasks-group/socket"
+    socket: str = f"{places.GROUP_SOCKET}/socket"
     """In a directory that goes with the machine's boot."""
-    cache: str = "/tmp/lava_multi_node"  # noqa: S108 - it is LAVA's, and scripts read it there
+    cache: str = places.GROUP_CACHE
     """What the names of cache files begin with."""
 
     def put_into(self, program: str) -> str:
@@ -31,6 +32,7 @@ class GuestPaths:
 
 
 USUAL = GuestPaths()
+EXISTING_HOST = GuestPaths(verbs=places.GROUP_PROGRAMS)
 
 _VERB = r"""#!/usr/bin/perl
 # Part of vmtasks: the verbs of a group of machines. It is put here at the start of each machine.
@@ -201,6 +203,7 @@ _JOIN = r"""
 use strict; use warnings;
 my ($verbs, $socket, $mac, $address, @links) = @ARGV;
 (my $directory = $socket) =~ s{/[^/]*$}{};
+umask 022;  # verbs are for every user
 sub get { my ($path) = @_; open my $f, "<", $path or return ""; local $/; return scalar <$f> // "" }
 sub put {
     my ($path, $text) = @_;
@@ -210,13 +213,17 @@ sub put {
 }
 for my $path ($verbs, $directory) { my $so_far = ""; for (split m{/}, $path) { $so_far .= "$_/"; mkdir $so_far } }
 my ($names, %program) = do { local $/; split /\0/, <STDIN>, -1 };
+# Renamed into their places: who joins again, after a boot, may have tests that call them at that moment.
+my $new = "$verbs/.vmtasks-new";
+sub rename_to { my $path = shift; rename $new, $path or die "$path: $!\n" }
 for my $name (keys %program) {
-    unlink "$verbs/$name";
-    put("$verbs/$name", $program{$name});
-    chmod 0755, "$verbs/$name";
+    unlink $new;
+    put($new, $program{$name});
+    chmod 0755, $new;
+    rename_to("$verbs/$name");
 }
 my $first = shift @links;
-for my $name (@links) { unlink "$verbs/$name"; symlink $first, "$verbs/$name" or die "$verbs/$name: $!\n" }
+for my $name (@links) { unlink $new; symlink $first, $new or die "$new: $!\n"; rename_to("$verbs/$name") }
 exit if !$mac || get("$directory/card") eq "$mac $address";  # it has been here in this boot
 my $kind = substr $mac, 0, 14;
 my ($card) = map { m{([^/]+)/address$} } grep { get($_) =~ /^\Q$kind\E/ } glob "/sys/class/net/*/address";
@@ -242,7 +249,7 @@ def join_command(paths: GuestPaths, member: GroupMember, *, has_network: bool) -
 
 def joined_with(paths: GuestPaths, members: Sequence[GroupMember]) -> bytes:
     """Return what a machine becomes a member with."""
-    names = "".join(f"{one.address} {one.name} # vmtasks group\n" for one in members)
+    names = "".join(f"{one.address} {one.name} # vmtasks group\n" for one in members if one.address)
     programs = {ALL_VERBS[0]: _VERB, "lava-network": _NETWORK, "lava-echo-ipv4": _ADDRESS}
     words = [word for name, program in programs.items() for word in (name, paths.put_into(program))]
     return "\0".join([names, *words]).encode()

@@ -31,11 +31,12 @@ class RoleSettings:
     """A role; what is not there is as the image has it."""
 
     name: str = field(metadata={"says": "what its machines are called"})
-    image: str = field(metadata={"says": "the name of an image"})
+    image: str = field(default="", metadata={"says": "the name of an image"})
+    on: str = field(default="", metadata={"says": "an existing host, ssh://HOST"})
     count: int = field(default=1, metadata={"says": "how many machines", "at_least": 1})
     memory_mib: int | None = field(default=None, metadata={"says": "memory in MiB", "at_least": 64})
     cpus: int | None = field(default=None, metadata={"says": "virtual processors", "at_least": 1})
-    kernel: str = field(default="", metadata={"says": "a Debian package, or a .deb file"})
+    kernel: str = field(default="", metadata={"says": "another kernel, as --kernel names it"})
     network: Network | None = field(default=None, metadata={"says": "what its machines reach beside the others"})
     essential: bool = field(default=True, metadata={"says": "whether the group ends when one of its machines dies"})
     packages: tuple[str, ...] = field(default=(), metadata={"says": "Debian packages"})
@@ -87,11 +88,12 @@ class GroupJob:
         return {
             role.name: Role(
                 image=role.image,
+                on=role.on,
                 count=role.count,
                 memory_mib=role.memory_mib,
                 cpus=role.cpus,
                 kernel=role.kernel,
-                network=role.network or self.group.network,
+                network=role.network or (None if role.on else self.group.network),
                 essential=role.essential,
                 prepare=Preparation.of_packages(role.packages),
             )
@@ -114,7 +116,7 @@ class GroupJob:
         members_of(as_roles(self.as_roles()))
         for one in self.roles:
             reach = one.network or self.group.network
-            if one.packages and reach in ("none", "restricted"):
+            if one.packages and not one.on and reach in ("none", "restricted"):
                 raise UsageError(
                     f"role '{one.name}' cannot install packages: its network is '{reach}'",
                     hint='have them in an image of your own (images/README.md), or give the role network = "user"',

@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import secrets
+import shutil
 import subprocess
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -17,8 +18,8 @@ from vmtasks.config.paths import socket_dir
 from vmtasks.deadline import Deadline
 from vmtasks.errors import HostError, UsageError
 from vmtasks.group.forwarding import Link
+from vmtasks.host.local import LOCAL_HOST, Host
 from vmtasks.process.cleanup import remove_at_exit
-from vmtasks.process.isolated import isolated_argv
 
 ANSWER_LIMIT_S = 10.0
 """How long the switch may take to have a change in effect, on a host that is very busy; it is milliseconds."""
@@ -48,6 +49,7 @@ class Network:
         self._serials = itertools.count(1)
         self._asking = threading.Lock()
         self._answered = -1
+        self._last_word = ""
         self._news = threading.Condition()
         self._listener = threading.Thread(target=self._listen, name="switch", daemon=True)
         self._listener.start()
@@ -85,9 +87,12 @@ class Network:
         return self._directory / name
 
     @property
-    def is_there(self) -> bool:
-        """Whether the switch runs."""
-        return self._process.poll() is None
+    def end(self) -> HostError | None:
+        """Why it is no more; None as long as its switch runs."""
+        if self._process.poll() is None:
+            return None
+        self._listener.join(ANSWER_LIMIT_S)  # the last word may be on its way
+        return HostError(f"the network of the group is gone: {self._last_word or 'its switch has ended'}")
 
     def _change(self, one: str, other: str, link: Link) -> None:
         left = self._expand(one) if one else self._names
@@ -113,35 +118,45 @@ class Network:
         with self._news:
             while self._answered < serial:
                 if deadline.passed or not self._listener.is_alive():
-                    raise HostError("the network of the group is gone: its switch ended, or does not answer")
+                    why = self._last_word or "its switch ended, or does not answer"
+                    raise HostError(f"the network of the group is gone: {why}")
                 self._news.wait(deadline.within(0.25))
 
     def _listen(self) -> None:
         for line in _output(self._process):
+            message = json.loads(line)
             with self._news:
-                self._answered = json.loads(line)["id"]
+                if message["event"] == "exited":  # the proxy's to a switch elsewhere
+                    self._last_word = str(message["error"])
+                else:
+                    self._answered = message["id"]
                 self._news.notify_all()
 
 
 @contextmanager
 def switched(
-    names: Sequence[str], expand: Callable[[str], Sequence[str]], log_dir: Path | None = None
+    names: Sequence[str],
+    expand: Callable[[str], Sequence[str]],
+    log_dir: Path | None = None,
+    place: Host = LOCAL_HOST,
 ) -> Iterator[Network]:
     """Run a switch with a port for each name for as long as the block lasts.
 
     :param log_dir: receives what the switch itself has to complain about.
+    :param place: where the machines run, and so the switch.
     :raise HostError: it does not start.
     """
     if log_dir:
         log_dir.mkdir(parents=True, exist_ok=True)
-    directory = Path(tempfile.mkdtemp(prefix="vmtasks-", dir=socket_dir()))
-    remove_at_exit(directory)  # for the case that both of us are killed
+    directory = place.call(socket_dir) / f"vmtasks-{secrets.token_hex(4)}"
+    if place.is_local:  # elsewhere, that end of the link sees to it
+        remove_at_exit(directory)  # for the case that both of us are killed
     log = log_dir / "switch.log" if log_dir else Path(os.devnull)
     with ExitStack() as stack:
         complaints = stack.enter_context(log.open("ab"))
         process: subprocess.Popen[Any] = stack.enter_context(
             subprocess.Popen(
-                isolated_argv("vmtasks.group.switch"),
+                place.program("vmtasks.group.switch"),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=complaints,
@@ -150,26 +165,25 @@ def switched(
                 start_new_session=True,  # Ctrl-C is for the caller
             )
         )
-        stack.callback(_end, process, directory)
+        if place.is_local:
+            stack.callback(shutil.rmtree, directory, ignore_errors=True)  # what one that was killed could not remove
+        stack.callback(_end, process)
         network = Network(process, directory, names, expand)
         plan = {"directory": str(directory), "ports": list(names)}
-        _input(process).write(json.dumps(plan).encode() + b"\n")
+        with suppress(BrokenPipeError):  # it is gone: the wait tells
+            _input(process).write(json.dumps(plan).encode() + b"\n")
         network.wait_for(0)
         yield network
 
 
-def _end(process: subprocess.Popen[bytes], directory: Path) -> None:
-    """Let go of the switch and see it out; what one that was killed could not remove goes as well."""
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Let go of the switch and see it out."""
     _input(process).close()
     try:
         process.wait(ANSWER_LIMIT_S)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    if directory.exists():
-        import shutil
-
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 def _input(process: subprocess.Popen[bytes]) -> IO[bytes]:

@@ -4,15 +4,15 @@ It needs nothing but python3. Each port is a UNIX socket in a directory that onl
 stream`` connects to it and sends frames, each behind its length (four bytes, the highest first). Another process that
 connects to a port takes it over: a machine that is booted again is a new QEMU.
 
-Its standard input is its line to the caller, a JSON object a line: first ``directory`` and ``ports`` (names, which are
-the sockets'); then requests, each with an ``id``: ``pairs`` (of names: from, to) and ``link`` (the fields of
-:class:`~vmtasks.group.forwarding.Link`). On standard output it answers ``{"id": ...}`` once a request is in effect; the
-first answer has the id 0: all ports are there. When its standard input closes, for whatever reason, it ends and takes
-the directory along.
+Its standard input is its line to the caller, a JSON object a line: first ``directory``, which it makes, and ``ports``
+(names, which are the sockets'); then requests, each with an ``id``: ``pairs`` (of names: from, to) and ``link`` (the
+fields of :class:`~vmtasks.group.forwarding.Link`). An empty line is a sign of life. On standard output it says
+``{"event": "answer", "id": ...}`` once a request is in effect; the first answer has the id 0: all ports are there. When
+its standard input closes, for whatever reason, it ends and takes the directory along.
 """
 
 # Up in milliseconds; pathlib need not be loaded for a few names.
-# ruff: noqa: PTH103, PTH118
+# ruff: noqa: PTH102, PTH118
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ class Switch:
         """Carry out the requests that have come; return whether the caller is still there."""
         data = os.read(control, _CHUNK_BYTES)
         *lines, self._requests = (self._requests + data).split(b"\n")
-        for line in lines:
+        for line in filter(None, lines):
             request = json.loads(line)
             self._forwarding.change(map(tuple, request["pairs"]), Link(**request["link"]))
             _answer(request["id"])
@@ -200,7 +200,7 @@ class Switch:
 
 def _answer(serial: int) -> None:
     with suppress(BrokenPipeError):  # a caller that no longer reads has closed its end too: that is noticed there
-        os.write(sys.stdout.fileno(), json.dumps({"id": serial}).encode() + b"\n")
+        os.write(sys.stdout.fileno(), json.dumps({"event": "answer", "id": serial}).encode() + b"\n")
 
 
 def main() -> NoReturn:
@@ -210,14 +210,14 @@ def main() -> NoReturn:
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     drop_privileges()
     first = b""
-    while not first.endswith(b"\n"):
+    while not first.strip() or not first.endswith(b"\n"):
         data = os.read(sys.stdin.fileno(), 1)
         if not data:
             sys.exit(0)
         first += data
     plan: dict[str, Any] = json.loads(first)
     directory = plan["directory"]
-    os.makedirs(directory, mode=0o700, exist_ok=True)
+    os.mkdir(directory, mode=0o700)
     try:
         switch = Switch(directory, plan["ports"])
         _answer(0)

@@ -7,20 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Never, TypedDict, Unpack
 
-from vmtasks.errors import CommandFailed, renamed, renamed_options
-from vmtasks.guest.runner import CommandRunner
-from vmtasks.guest.told import told
-from vmtasks.ssh.channel import Tap
+from vmtasks.errors import CommandFailed, GuestLost, TestFailed, TimedOut, renamed, renamed_options
 from vmtasks.ssh.command import Command, CommandSpec, Result, display, short
-from vmtasks.ssh.session import Session
 
 if TYPE_CHECKING:
     from paramiko.channel import Channel
 
-_POLL_S = 0.25
-_SIGN_OF_LIFE_S = 5.0
-"""A guest that runs nothing for that long counts as down, until it proves otherwise."""
-
+    from vmtasks.ssh.channel import Tap
+    from vmtasks.ssh.session import Session
 
 _OPPOSITE = "warn, its opposite"
 """What ``check`` is now, in the words of the warning."""
@@ -53,6 +47,8 @@ class GuestCommands:
     """
 
     def __init__(self, session: Session, *, log_dir: Path | None, heartbeat_s: float) -> None:
+        from vmtasks.guest.runner import CommandRunner
+
         self.name = session.machine
         self.timeout_s: float | None = None
         """How long each command may take, in seconds, where it is not given a limit of its own."""
@@ -62,6 +58,8 @@ class GuestCommands:
         self._log_dir = log_dir
         self._count = 0
         self._cwd = ""
+        self.failed_command: CommandSpec | None = None
+        """The last command that was to succeed and did not, with all that it ran with but for its input."""
 
     @property
     def limit_s(self) -> float | None:
@@ -130,11 +128,7 @@ class GuestCommands:
             tap=tap,
         )
         result = self._runner.run(spec) if hide else self._told(spec)
-        if result.failed and not warn:
-            by = f"by signal {result.signal}" if result.signal else f"with status {result.exited}"
-            message = f"`{short(result.command)}` on {self.name} ended {by}"
-            raise CommandFailed(message, details=result.last_lines(), result=result)
-        return result
+        return result if warn else self._expect_ok(result)
 
     def succeed(self, command: Command, **options: Unpack[RunOptions]) -> str:
         """Run a command that must end with status 0, and return its standard output.
@@ -150,9 +144,20 @@ class GuestCommands:
         """
         result = self.run(command, warn=True, **options)
         if result.ok:
+            self.blame(result)
             message = f"`{short(result.command)}` on {self.name} was to fail, and did not"
             raise CommandFailed(message, details=result.last_lines(), result=result)
         return result.stdout
+
+    def blame(self, result: Result | None) -> None:
+        """Remember a command of this machine as the one that failed, for `--shell` and `reopen`.
+
+        What raises errors of commands does so by itself; this is for a status that the caller judges (*warn*).
+
+        :param result: what came of it; None changes nothing.
+        """
+        if result is not None and result.machine == self.name and result.spec:
+            self.failed_command = result.spec
 
     @contextmanager
     def cd(self, path: str) -> Iterator[None]:
@@ -190,13 +195,28 @@ class GuestCommands:
 
     # --- inside -----------------------------------------------------------------------------------------------
 
+    def _expect_ok(self, result: Result) -> Result:
+        if result.failed:
+            self.blame(result)
+            by = f"by signal {result.signal}" if result.signal else f"with status {result.exited}"
+            message = f"`{short(result.command)}` on {self.name} ended {by}"
+            raise CommandFailed(message, details=result.last_lines(), result=result)
+        return result
+
     def _told(self, spec: CommandSpec) -> Result:
         """Run a command, and tell of it."""
+        from vmtasks.guest.told import told
+
         shown = display(spec.command)
         log = self._next_log(shown)
-        with told(self.name, shown, log) as ended:
-            result = self._runner.run(spec, log=log, quiet=False, heartbeat_s=self.heartbeat_s)
-            ended(result.exited)
+        try:
+            with told(self.name, shown, log) as ended:
+                result = self._runner.run(spec, log=log, quiet=False, heartbeat_s=self.heartbeat_s)
+                ended(result.exited)
+        except (TestFailed, TimedOut) as problem:  # a limit has passed, or the tap has raised it
+            if not isinstance(problem, GuestLost):
+                self.failed_command = self._session.remembered(spec)
+            raise
         return result
 
     def _next_log(self, shown: str) -> Path | None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
+from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Unpack
 
@@ -13,34 +14,34 @@ from vmtasks import events
 from vmtasks.deadline import Deadline
 from vmtasks.errors import (
     CommandFailed,
-    ConnectionLost,
     GuestLost,
     InfrastructureError,
     TimedOut,
     UsageError,
 )
-from vmtasks.guest import units
-from vmtasks.guest.allowance import Allowance
-from vmtasks.guest.commands import GuestCommands, WaitOptions
+from vmtasks.guest.commands import WaitOptions
 from vmtasks.guest.console import HasConsole
-from vmtasks.guest.tar_commands import quoted_glob
-from vmtasks.guest.transfer import LIMIT_S, Transfer
-from vmtasks.guest.transfer_disk import TransferDisk
-from vmtasks.ssh.command import Command, display, short
-from vmtasks.ssh.session import Session
+from vmtasks.guest.power import Power
+from vmtasks.guest.through_reboots import CommandsThroughReboots
+from vmtasks.ssh.command import Command, CommandSpec, display, short
 
 if TYPE_CHECKING:
     from fabric import Connection
 
-    from vmtasks.spec import Checkpoint
+    from vmtasks.guest.allowance import Allowance
+    from vmtasks.guest.boot_loader import BootLoader
+    from vmtasks.guest.profiled import Sampling
+    from vmtasks.guest.transfer_disk import TransferDisk
+    from vmtasks.profile.profile import Profile
+    from vmtasks.spec import Checkpoint, FrozenMachine
     from vmtasks.ssh.connect import Address
+    from vmtasks.ssh.session import Session
 
 _POLL_S = 0.25
-_SIGN_OF_LIFE_S = 5.0
-"""A guest that runs nothing for that long counts as down, until it proves otherwise."""
+_NO_POWER = Power()
 
 
-class Guest(GuestCommands, HasConsole):
+class Guest(CommandsThroughReboots, HasConsole):
     """A machine that answers, and everything that one can do with it.
 
     :param session: the connection to it.
@@ -48,9 +49,12 @@ class Guest(GuestCommands, HasConsole):
     :param address: where the connection goes; None: only ssh's own configuration knows.
     :param console_log: the file that receives the serial console, if there is one.
     :param transfer_disk: the disk through which files travel; None: they go over the connection.
+    :param sampling: samples what its machine takes of its host; None: nobody can.
     :param save: makes a checkpoint of a name and a key; None: no such machine can.
+    :param freeze: saves it as it failed, and which command did, if one is known; None: no such machine can.
     :param log_dir: the directory that receives each command's output; None keeps no logs.
     :param is_local: whether this host runs it, and is its way to everything else.
+    :param power: the hand on its power switch.
     """
 
     def __init__(
@@ -61,17 +65,26 @@ class Guest(GuestCommands, HasConsole):
         address: Address | None = None,
         console_log: Path | None = None,
         transfer_disk: TransferDisk | None = None,
+        sampling: Sampling | None = None,
         save: Callable[[str, str], Checkpoint] | None = None,
+        freeze: Callable[[CommandSpec | None], FrozenMachine] | None = None,
         log_dir: Path | None = None,
         heartbeat_s: float = 60.0,
         is_local: bool = False,
+        power: Power = _NO_POWER,
     ) -> None:
+        from vmtasks.guest.transfer import Transfer
+
         super().__init__(session, log_dir=log_dir, heartbeat_s=heartbeat_s)
+        self._power = power
         self.ssh_command = tuple(ssh_command)
         self.address = address
         self.console_log = console_log
         self.is_local = is_local
+        self._sampling = sampling
+        self._profiles = count(1)
         self._save = save
+        self._freeze = freeze
         self._files = Transfer(session=session, transfer_disk=transfer_disk)
         self.files = replace(self._files, is_shown=False)
         """Sends and receives as ``put`` and ``get`` do, without making it part of the story: no events."""
@@ -88,6 +101,15 @@ class Guest(GuestCommands, HasConsole):
     def wait_only_while(self, check: Callable[[], None]) -> None:
         """Have every wait for the machine call *check*, which raises when nothing needs the machine any more."""
         self._session.check = check
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """Directories in which commands find programs before all others."""
+        return self._session.programs
+
+    def find_programs_in(self, directory: str) -> None:
+        """Have commands find the programs of a directory before all others."""
+        self._session.programs = (directory, *(one for one in self.programs if one != directory))
 
     # --- files ------------------------------------------------------------------------------------------------
 
@@ -127,8 +149,8 @@ class Guest(GuestCommands, HasConsole):
         """
         return self._files.get(remote, local, self._transfer_limit_s(timeout_s))
 
-    def _transfer_limit_s(self, timeout_s: float | None) -> float:
-        return next((one for one in (timeout_s, self.timeout_s) if one is not None), LIMIT_S)
+    def _transfer_limit_s(self, timeout_s: float | None) -> float | None:
+        return self.timeout_s if timeout_s is None else timeout_s
 
     def share(self, allowance: Allowance) -> None:
         """Have what comes out of this guest count with what comes out of others."""
@@ -143,6 +165,8 @@ class Guest(GuestCommands, HasConsole):
 
     def glob(self, *patterns: str) -> list[str]:
         """Return the guest's paths that match one of *patterns*, sorted; none else, whatever the guest prints."""
+        from vmtasks.guest.tar_commands import quoted_glob
+
         words = " ".join(map(quoted_glob, patterns))
         listed = self.query(f'for f in {words}; do [ -e "$f" ] && printf \'%s\\n\' "$f"; done; :')
         wanted = [pattern.replace("[^", "[!") for pattern in patterns]  # the shell's other way to write it
@@ -151,13 +175,22 @@ class Guest(GuestCommands, HasConsole):
     @contextmanager
     def tmp_dir(self) -> Iterator[str]:
         """Yield an empty directory in the guest that everybody may enter, removed at the end."""
-        path = self.query(["mktemp", "--directory", "--tmpdir=/var/tmp"]).strip()
-        self.query(["chmod", "0755", path])
+        path = self.query("d=$(mktemp --directory --tmpdir=/var/tmp) && chmod 0755 $d && echo $d").strip()
         try:
             yield path
         finally:
             with suppress(InfrastructureError, GuestLost):  # a machine that is gone has taken it along
                 self.query(["rm", "-rf", "--", path])
+
+    @property
+    def boot_loader(self) -> BootLoader:
+        """Its boot loader, for another kernel or other arguments at the next boot.
+
+        :raise UsageError: it has none, or one of another kind than GRUB 2.
+        """
+        from vmtasks.guest.boot_loader import BootLoader
+
+        return BootLoader(self)
 
     # --- waiting ----------------------------------------------------------------------------------------------
 
@@ -186,11 +219,13 @@ class Guest(GuestCommands, HasConsole):
         :raise CommandFailed: it has failed.
         :raise TimedOut: it is not active within *timeout_s* seconds.
         """
+        from vmtasks.guest.units import journal_of
+
         script = (
             f"state=$(systemctl is-active {shlex.quote(unit)}); echo $state; [ $state = active ] || [ $state = failed ]"
         )
         if "failed" in self.wait_until_succeeds(script, timeout_s=timeout_s):
-            journal = units.journal_of(self.query, unit)
+            journal = journal_of(self.query, unit)
             raise CommandFailed(": ".join([f"unit {unit} on {self.name} has failed", *journal[-1:]]), details=journal)
 
     def wait_for_port(self, port: int, *, timeout_s: float = 60.0) -> None:
@@ -209,69 +244,24 @@ class Guest(GuestCommands, HasConsole):
 
     # --- the machine ------------------------------------------------------------------------------------------
 
-    def is_up(self) -> bool:
-        """Tell whether the guest runs a command."""
-        try:
-            return self.run(["true"], warn=True, hide=True, timeout_s=_SIGN_OF_LIFE_S).ok
-        except (InfrastructureError, GuestLost, TimedOut):
-            return False
-
-    def wait_up(self, *, timeout_s: float = 300.0) -> None:
-        """Wait until the guest lets us in, over a new connection.
-
-        :raise BootError: it does not within *timeout_s* seconds.
-        """
-        self._session.renew(Deadline.after(timeout_s))
-
-    def wait_down(self, *, timeout_s: float = 120.0) -> None:
-        """Wait until the connection to the guest is gone.
-
-        :raise TimedOut: it still answers after *timeout_s* seconds.
-        """
-        deadline = Deadline.after(timeout_s)
-        transport = self.connection.transport
-        while transport.is_active() and self.is_up():
-            if deadline.passed:
-                raise TimedOut(f"{self.name} is still up after {timeout_s:g} s")
-            self.watch(deadline.within(_POLL_S))
-
-    def boot_id(self) -> str:
-        """Return the kernel's boot_id, which every boot makes anew (random(4))."""
-        return self.query(["cat", "/proc/sys/kernel/random/boot_id"]).strip()
-
-    def reboot(self, *, timeout_s: float = 300.0) -> None:
-        """Reboot the guest and come back when it is another boot.
-
-        :raise BootError: it did not come back within *timeout_s* seconds.
-        """
-        with self.rebooting(timeout_s=timeout_s) as ask:
-            ask()
-
-    @contextmanager
-    def rebooting(self, *, timeout_s: float = 300.0) -> Iterator[Callable[[], None]]:
-        """Come back, at the end of the block, when the guest is another boot; what is yielded asks it to reboot.
-
-        :raise BootError: it did not come back within *timeout_s* seconds.
-        """
-
-        def ask() -> None:
-            # --no-block: the answer comes before the network goes. A connection that breaks all the same is fine.
-            with suppress(ConnectionLost, GuestLost):
-                self.run(["systemctl", "--no-block", "reboot"], warn=True)
-
-        deadline = Deadline.after(timeout_s)
-        before = self.boot_id()
-        with events.phase("reboot", machine=self.name):
-            yield ask
-            while True:
-                self.wait_down(timeout_s=max(deadline.left_s, 1.0))
-                self.wait_up(timeout_s=max(deadline.left_s, 1.0))
-                if self.boot_id() != before:
-                    return
-
     def cpu_count(self) -> int:
         """Return the number of processors that are online."""
         return int(self.query(["nproc", "--all"]))
+
+    def profiled(self, *, interval_s: float = 0.5) -> AbstractContextManager[Profile]:
+        """Count what the machine takes of its host while the block runs: processor time, memory, traffic, page faults.
+
+        Where the guest has a directory for logs, samples, a table and a picture go there: ``NAME-profile.jsonl``,
+        ``.txt`` and ``.svg``. What the host cannot count is "not supported", with the reason; so is all of a machine
+        whose QEMU is none of ours. Profiles may overlap.
+
+        :param interval_s: how often to take a sample, in seconds.
+        """
+        from vmtasks.guest.profiled import profiled
+
+        number = next(self._profiles)
+        name = f"{self.name}-profile{f'-{number}' if number > 1 else ''}"
+        return profiled(self._session, self._sampling, self._log_dir and self._log_dir / name, interval_s)
 
     @property
     def can_fork(self) -> bool:
@@ -291,6 +281,16 @@ class Guest(GuestCommands, HasConsole):
         if self._save is None:
             raise UsageError(f"cannot checkpoint {self.name}: machines of its kind cannot")
         return self._save(name, key)
+
+    def freeze(self) -> FrozenMachine:
+        """Save the machine as it failed, for `reopen`; it goes on.
+
+        :raise UsageError: it was not booted with ``forkable=True``, or no machine of its kind can.
+        :raise HostError: the disk is full, or QEMU could not; the machine goes on all the same.
+        """
+        if self._freeze is None:
+            raise UsageError(f"cannot freeze {self.name}: machines of its kind cannot be saved as they run")
+        return self._freeze(self.failed_command)
 
     def close(self) -> None:
         """Close the connection; the machine goes on."""

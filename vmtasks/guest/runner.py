@@ -56,6 +56,7 @@ class CommandRunner:
             duration_s=time.monotonic() - began_s,
             truncated=outcome.stdout.truncated or outcome.stderr.truncated,
             log=log,
+            spec=session.remembered(spec),
         )
         if outcome.timed_out:
             more = "" if was_ended else f", and {session.machine} no longer answers"

@@ -47,7 +47,7 @@ class Transfer:
         remote: str,
         files: Iterable[Path] | None,
         mtime_s: int | None,
-        timeout_s: float | None = LIMIT_S,
+        timeout_s: float | None = None,
     ) -> None:
         """Send; see ``Guest.put``."""
         members, directory = members_of(local, remote, files)
@@ -93,7 +93,7 @@ class Transfer:
             self.session.conclude(channel, action, meanwhile=lambda: progress.at(moved_bytes, watch))
         return True
 
-    def get(self, remote: str, local: Path | str, timeout_s: float | None = LIMIT_S) -> list[Path]:
+    def get(self, remote: str, local: Path | str, timeout_s: float | None = None) -> list[Path]:
         """Receive; see ``Guest.get``."""
         wanted = Path(local)
         watch = self._watch(f"get {remote}", timeout_s)
@@ -131,7 +131,7 @@ class Transfer:
 
     def _watch(self, action: str, timeout_s: float | None) -> Watch:
         """Return what watches the machine and the clock while files move: a guest's tar may sleep, or never end."""
-        deadline, session = Deadline.after(timeout_s), self.session
+        deadline, session = Deadline.after(LIMIT_S if timeout_s is None else timeout_s), self.session
 
         def watch(wait_s: float) -> None:
             session.watch(wait_s)

@@ -19,6 +19,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from vmtasks.config.settings import HostSettings
+
 _MIB = 1024 * 1024
 
 
@@ -33,6 +35,12 @@ def default_limits(*, emulated: bool, root: str = "") -> Limits:
     total_mib = memory_mib(root)
     reserve_mib = max(512, total_mib // 10)
     return Limits(machines=cores(root) * (1 if emulated else 2), memory_mib=max(0, total_mib - reserve_mib))
+
+
+def limits_of(settings: HostSettings, *, emulated: bool) -> Limits:
+    """Return how much of this host its settings let machines have; :func:`default_limits` where they do not say."""
+    usual = default_limits(emulated=emulated)
+    return Limits(machines=settings.machines or usual.machines, memory_mib=settings.memory_mib or usual.memory_mib)
 
 
 def cores(root: str = "") -> int:

@@ -18,7 +18,7 @@ from vmtasks.files.regular_file import open_regular
 from vmtasks.files.typed_json import SECONDS
 
 _SHAPE = {
-    "name?": str, "image?": str, "user?": str, "what?": str, "since_s?": SECONDS,
+    "name?": str, "image?": str, "user?": str, "what?": str, "since_s?": SECONDS, "until_s?": (SECONDS, None),
     "supervisor_pid?": (int, None), "caller_pid?": (int, None), "qemu_pid?": (int, None),
     "ports?": {"*": int}, "console?": (str, None),
 }  # fmt: skip

@@ -49,9 +49,12 @@ class Host:
         """Return a block that is within the block of *manager* there."""
         return manager(*args, **options)
 
-    def supervisor(self) -> list[str]:
-        """Return the command line that runs a supervisor there, supervised to its standard input and output here."""
-        return isolated_argv("vmtasks.supervisor.__main__")
+    def program(self, module: str) -> list[str]:
+        """Return the command line that runs a program of ours there, its standard input and output being here.
+
+        :param module: has its ``main()``. It reads and says JSON, a value a line; what it says has an ``event``.
+        """
+        return isolated_argv(module)
 
 
 LOCAL_HOST = Host()

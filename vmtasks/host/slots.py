@@ -56,6 +56,7 @@ POLL_S = 0.2
 _PATIENCE_S = 10.0
 """How long to wait for the directory's lock, which is held for milliseconds: longer, and its holder is stopped."""
 
+_ASIDE = "what else it needs was not free"
 _NAME = re.compile(r"[0-9]{12}")
 _CONTENT_BYTES = 4096
 _LETTERS = 120
@@ -216,10 +217,10 @@ class Claim:
         self._tickets: dict[int, int] = {}
         """Their descriptors, by their numbers."""
         self._queue = -1
-        path = directory or default_directory()
+        self._path = directory or default_directory()
         try:
-            with _explained(path):
-                self._queue = _open_queue(path)
+            with _explained(self._path):
+                self._queue = _open_queue(self._path)
                 with _locked(self._queue, _PATIENCE_S):
                     self._take_place()
                     self._look()
@@ -251,12 +252,22 @@ class Claim:
         :param on_wait: told which tickets are in the way, at first and whenever that changes.
         :param pause: lets a number of seconds pass; it may raise to give up.
         """
-        told: tuple[Ticket, ...] = ()
-        while ahead := self.poll():
-            if ahead != told:
-                on_wait(ahead)
-                told = ahead
-            pause(POLL_S)
+        wait_for(self.poll, on_wait, pause)
+
+    def stand_aside(self) -> None:
+        """Give the slot back and keep the place, in nobody's way until the next :meth:`poll`.
+
+        For who also needs what is no slot, and could not have it: to keep the slot meanwhile would have others wait, of
+        whom one may have what is needed.
+
+        :raise SlotsUnavailableError: another process keeps the queue locked.
+        """
+        with _explained(self._path), _locked(self._queue, _PATIENCE_S):
+            self._write(WITHHELD)
+        about = self._abouts[0]
+        self._ahead = (
+            Ticket(0, WITHHELD, str(about["user"]), os.getuid(), os.getpid(), _ASIDE, self.memory_mib, time.time()),
+        )
 
     def release(self) -> None:
         """Give the place or the slot back; a second time does nothing."""
@@ -326,6 +337,20 @@ class Claim:
             content = json.dumps({"state": state, **about}).encode()
             os.pwrite(ticket, content, 0)
             os.ftruncate(ticket, len(content))
+
+
+def wait_for(
+    poll: Callable[[], tuple[Ticket, ...]],
+    on_wait: Callable[[tuple[Ticket, ...]], object],
+    pause: Callable[[float], object],
+) -> None:
+    """Return once a claim is admitted that *poll* looks at; see :meth:`Claim.wait`."""
+    told: tuple[Ticket, ...] = ()
+    while ahead := poll():
+        if ahead != told:
+            on_wait(ahead)
+            told = ahead
+        pause(POLL_S)
 
 
 def make_queue(path: str) -> None:

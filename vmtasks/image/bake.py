@@ -18,11 +18,15 @@ from vmtasks.config.settings import HostSettings
 from vmtasks.errors import HostError
 from vmtasks.files import durable
 from vmtasks.image import baked as cache
-from vmtasks.image import cloud_image, mirror, mmdebstrap, pockets
+from vmtasks.image import boot_loader, cloud_image, mirror, mmdebstrap, pockets
 from vmtasks.image.baked import BakedImage
 from vmtasks.image.damage import described, find_whole
 from vmtasks.image.definition import Definition, File
 from vmtasks.image.repositories import files_of
+
+_SCAFFOLDS = ("packages.json", "archives", "seed.iso", "id_ed25519.pub", "ssh_host_key.pub")
+_DIRECT = ("vmlinuz", "initrd")
+"""What an image with a boot loader was booted with, while that was installed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +136,7 @@ def _bake(
                 manifest["packages"] = run_guest_steps(definition, BakedImage(directory=out, manifest=manifest), work)
             else:
                 manifest["packages"] = json.loads((out / "packages.json").read_text())
-            for scaffold in ("packages.json", "archives", "seed.iso", "id_ed25519.pub", "ssh_host_key.pub"):
+            for scaffold in _SCAFFOLDS + (_DIRECT if definition.boot_loader != "none" else ()):
                 (out / scaffold).unlink(missing_ok=True)
             manifest["kernel"] = (out / "vmlinuz").exists()
             manifest |= described(out)
@@ -149,8 +153,10 @@ def _first_part(
     """Do what needs no running guest; return what does."""
     if definition.suite or (parent is not None and parent.tree is not None):
         mmdebstrap.bake(definition, parent, out, settings, log)
-        in_guest = tuple(step.run for step in definition.steps if step.where == "guest")
-        return GuestSteps(home=definition.home.parent, commands=in_guest)
+        in_guest = [step.run for step in definition.steps if step.where == "guest"]
+        if definition.boot_loader != "none":
+            in_guest.append(boot_loader.install_script(definition))
+        return GuestSteps(home=definition.home.parent, commands=tuple(in_guest))
     everything = guest_steps_of(definition, parent.archive if parent else "")
     if parent is not None:
         for name in ("disk.qcow2", "vmlinuz", "initrd", "id_ed25519", "known_hosts"):

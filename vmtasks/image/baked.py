@@ -26,7 +26,7 @@ import stat
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -146,11 +146,7 @@ def keys_of(image: Definition) -> tuple[str, ...]:
     keys = []
     digest = hashlib.sha256(f"vmtasks image {RECIPE_VERSION}\n".encode())
     for definition in image.lineage:
-        fields = asdict(definition)
-        del fields["home"], fields["description"], fields["parent"]
-        for setting in ("memory_mib", "cpus", "network", "kernel_options", "ec2"):
-            del fields[setting]  # they make another machine, not another image
-        digest.update(json.dumps(fields, sort_keys=True).encode())
+        digest.update(json.dumps(definition.content(), sort_keys=True).encode())
         for path in definition.sources():
             name = os.path.relpath(path, definition.home.parent)
             mode, content = _mode_and_content(path)

@@ -5,24 +5,19 @@ Source: cloud-init's documentation of the NoCloud datasource (a volume labelled 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import subprocess
-import urllib.error
-import urllib.request
 from pathlib import Path
-from typing import IO
 
-from vmtasks import events
 from vmtasks.errors import HostError, UsageError
 from vmtasks.host.confined import qemu_img
 from vmtasks.image.definition import Definition
+from vmtasks.image.download import copied, download
 from vmtasks.image.info import expect_self_contained
 from vmtasks.process.landlock import Reach
 
-_CHUNK_BYTES = 1024 * 1024
-_NETWORK_LIMIT_S = 60.0
+_FETCHING = "fetching the image"
 
 
 def fetch(definition: Definition, out: Path) -> None:
@@ -36,7 +31,7 @@ def fetch(definition: Definition, out: Path) -> None:
             raise UsageError(f"{definition.home}: there is no image {source}")
         if definition.sha256 is not None:
             with source.open("rb") as file:
-                _check_sum(definition, _copy(file, None, source.stat().st_size))
+                _check_sum(definition, copied(file, None, source.stat().st_size, detail=_FETCHING))
         _convert(source, out / "disk.qcow2")
         return
     download = out / "download"
@@ -88,30 +83,9 @@ def user_data(keys: Path, **more: object) -> str:
 def _download(definition: Definition, target: Path) -> None:
     url = definition.url or ""
     try:
-        # Any scheme will do, file: too: the definition is the user's own, and its sha256 says what must come.
-        with urllib.request.urlopen(url, timeout=_NETWORK_LIMIT_S) as response, target.open("wb") as file:  # noqa: S310
-            total = int(response.headers.get("Content-Length") or 0)
-            _check_sum(definition, _copy(response, file, total))
+        _check_sum(definition, download(url, target, detail=_FETCHING))
     except ValueError as problem:
         raise UsageError(f"{definition.home}: key 'url' is no URL: {url}") from problem
-    except (urllib.error.URLError, OSError) as problem:
-        reason = getattr(problem, "reason", None) or problem.strerror or problem
-        raise HostError(
-            f"cannot download {url}: {reason}", hint="look at the network, or fetch it and use 'path'"
-        ) from problem
-
-
-def _copy(source: IO[bytes], target: IO[bytes] | None, total: int) -> str:
-    """Copy (or only read) *source*, with progress; return its sha256."""
-    digest = hashlib.sha256()
-    done = 0
-    while chunk := source.read(_CHUNK_BYTES):
-        digest.update(chunk)
-        if target is not None:
-            target.write(chunk)
-        done += len(chunk)
-        events.emit(events.Progress(phase="bake", done=done, total=total, unit="bytes", detail="fetching the image"))
-    return digest.hexdigest()
 
 
 def _check_sum(definition: Definition, found: str) -> None:

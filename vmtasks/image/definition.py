@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from vmtasks.config import toml
 from vmtasks.config.here import task_line
@@ -94,6 +94,9 @@ class Definition:
     tree: str | None = field(default=None, metadata={"says": "a directory, beside the definition, to lay over /"})
     files: tuple[File, ...] = ()
     steps: tuple[Step, ...] = ()
+    boot_loader: Literal["none", "grub"] = field(
+        default="none", metadata={"says": "whether it boots directly, or by a boot loader from a partitioned disk"}
+    )
     initrd: Literal["lean", "stock"] = field(default="lean", metadata={"says": "which initrd to boot with"})
     modules: tuple[str, ...] = field(
         default=("virtio_pci", "virtio_blk", "virtio_net"), metadata={"says": "kernel modules of the lean initrd"}
@@ -104,6 +107,11 @@ class Definition:
     cpus: int = field(default=2, metadata={"says": "virtual processors", "at_least": 1})
     network: Network = field(default="user", metadata={"says": "what the guest reaches"})
     ec2: Ec2Image | None = None
+
+    @property
+    def root_device(self) -> str:
+        """What the root file system is on, as a guest of it has that, before its own boot loader boots it."""
+        return "/dev/vda1" if self.boot_loader == "grub" else "/dev/vda"
 
     @property
     def lineage(self) -> tuple[Definition, ...]:
@@ -119,6 +127,15 @@ class Definition:
     def original(self) -> Path | None:
         """The disk image that *path* names: relative to the definition, or in somebody's home."""
         return self.home.parent / Path(self.path).expanduser() if self.path is not None else None
+
+    def content(self) -> dict[str, Any]:
+        """Return the keys that make it another image; the others make another machine of it."""
+        fields = asdict(self)
+        for other in ("home", "description", "parent", "memory_mib", "cpus", "network", "kernel_options", "ec2"):
+            del fields[other]
+        if self.boot_loader == "none":  # images keep the content keys that they had before there was one
+            del fields["boot_loader"]
+        return fields
 
     def sources(self) -> tuple[Path, ...]:
         """Return every file that goes into the image, besides the definition itself, in a fixed order."""
@@ -199,12 +216,31 @@ def _check(definition: Definition) -> None:
         raise UsageError(f"{where}: 'url' needs 'sha256', so that what comes is what you meant")
     if definition.sha256 is not None and not _SHA256.fullmatch(definition.sha256):
         raise UsageError(f"{where}: key 'sha256' must be 64 hexadecimal digits in lower case")
+    _check_architecture(definition)
+    if definition.boot_loader != "none" and any(one.suite is None and one.from_ is None for one in definition.lineage):
+        raise UsageError(f"{where}: 'boot_loader' is for what is made from a Debian suite; a disk image brings its own")
     _check_archives(definition)
     for file in definition.files:
         _check_file(f"{where}: [[files]] {file.path}", file)
     for path in (*definition.sources(), *([where.parent / definition.tree] if definition.tree else [])):
         if not path.exists() and not path.is_symlink():
             raise UsageError(f"{where}: {path} is not there")
+
+
+def _check_architecture(definition: Definition) -> None:
+    where = definition.home
+    if definition.boot_loader != "none" and definition.architecture not in ("amd64", "i386"):
+        raise UsageError(f"{where}: 'boot_loader' is for amd64 and i386, and it is {definition.architecture}")
+    is_disk_image = any(one.path is not None or one.url is not None for one in definition.lineage)
+    if definition.architecture == "arm64" and is_disk_image:
+        raise UsageError(
+            f"{where}: a disk image boots through the BIOS, which machines for arm64 do not have: use a 'suite'"
+        )
+    if definition.parent is not None and definition.architecture != definition.parent.architecture:
+        raise UsageError(
+            f"{where}: 'architecture' cannot be {definition.architecture}: the image stands on "
+            f"'{definition.parent.name}', which is {definition.parent.architecture}; without the key, so is this one"
+        )
 
 
 def _check_file(where: str, file: File) -> None:

@@ -18,6 +18,7 @@ from vmtasks.config.here import setup_line, task_line
 from vmtasks.config.settings import HostSettings
 from vmtasks.errors import HostError
 from vmtasks.host import capacity
+from vmtasks.host.architectures import expect_runs_programs
 from vmtasks.host.confined import qemu_img
 from vmtasks.image import mirror, rootfs
 from vmtasks.image.baked import BakedImage
@@ -50,6 +51,7 @@ def bake(definition: Definition, parent: BakedImage | None, out: Path, settings:
     for program in ("mmdebstrap", "mkfs.ext4", "zstd", "qemu-img", "ssh-keygen", "unshare"):
         if shutil.which(program, path=_path()) is None:
             raise HostError(f"cannot bake {definition.name}: {program} is not installed", hint=f"run {setup_line()}")
+    expect_runs_programs(definition.architecture, definition.name)
     make_keys(out, definition.name)
     with _scratch(out) as scratch:
         plan = _plan(definition, parent, out, scratch, settings)
@@ -115,6 +117,8 @@ def _plan(
         "initrd": definition.initrd,
         "modules": definition.modules,
         "disk_gib": definition.disk_gib,
+        "root_device": definition.root_device,
+        "is_partitioned": definition.boot_loader != "none",
         "hostname": re.sub(r"[^a-z0-9-]", "-", definition.listed_name),
         "host_key": str(out / "ssh_host_key"),
         "authorized_key": str(out / "id_ed25519.pub"),

@@ -16,6 +16,7 @@ import json
 import os
 import re
 import shutil
+import struct
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 APT = ("apt-get", "-y", "-q", "-o", "APT::Install-Recommends=false", "-o", "Dpkg::Use-Pty=0")
+PARTITION_BYTES = 1024**2
+"""Where the partition of a partitioned disk begins: a boot loader has its place before it."""
 GUEST_NAMESERVER = "10.0.2.3"
 """QEMU's user network answers for the host's resolver there (qemu-system-x86_64(1), -netdev user)."""
 
@@ -163,7 +166,7 @@ class RootfsBuilder:
         hostname = self.plan["hostname"]
         self.write("etc/hostname", f"{hostname}\n")
         self.write("etc/hosts", f"127.0.0.1 localhost\n127.0.1.1 {hostname}\n::1 localhost ip6-localhost\n")
-        self.write("etc/fstab", "/dev/vda / ext4 errors=remount-ro 0 0\n")
+        self.write("etc/fstab", f"{self.plan['root_device']} / ext4 errors=remount-ro 0 0\n")
         self.write("etc/resolv.conf", f"nameserver {GUEST_NAMESERVER}\n")
         self.write("etc/machine-id", "")  # systemd makes one at boot: machine-id(5), "first boot semantics"
         for stamp in ("etc/.updated", "var/.updated"):  # nothing is newer than these: systemd-update-done.service(8)
@@ -181,11 +184,17 @@ class RootfsBuilder:
                  env=self._env | {"ZSTD_CLEVEL": "1", "ZSTD_NBTHREADS": "0"})  # fmt: skip
         self.step("making the file system")
         disk = os.path.join(self.out, "disk.raw")
+        disk_bytes = self.plan["disk_gib"] * 1024**3
+        place, size = "", list[str]()
         with open(disk, "wb") as file:
-            file.truncate(self.plan["disk_gib"] * 1024**3)
+            file.truncate(disk_bytes)
+            if self.plan["is_partitioned"]:
+                file.write(partition_table(disk_bytes))
+                place = f",offset={PARTITION_BYTES}"
+                size = [f"{(disk_bytes - PARTITION_BYTES) // 1024}k"]
         # What mkfs leaves out would otherwise be written by the guest's kernel in every machine's first minutes.
-        self.run("mkfs.ext4", "-q", "-F", "-d", self.tree, "-E", "lazy_itable_init=0,lazy_journal_init=0",
-                 "-O", "^resize_inode", disk)  # fmt: skip
+        self.run("mkfs.ext4", "-q", "-F", "-d", self.tree, "-E",
+                 f"lazy_itable_init=0,lazy_journal_init=0{place}", "-O", "^resize_inode", disk, *size)  # fmt: skip
 
     def _write_files(self, files: list[dict[str, Any]]) -> None:
         for file in files:
@@ -244,6 +253,16 @@ class RootfsBuilder:
             os.unlink(self.path("usr/sbin/policy-rc.d"))
             for target in targets:
                 self.run("umount", "--lazy", target)  # with all below it, at once: one by one they are locked to a user
+
+
+def partition_table(disk_bytes: int) -> bytes:
+    """Return the first sector of a disk with one partition for Linux, marked as active, from 1 MiB to its end.
+
+    Source: the layout of a classic master boot record; the addresses by cylinder say that those by sector count.
+    """
+    first = PARTITION_BYTES // 512
+    entry = struct.pack("<B3sB3sII", 0x80, b"\xfe\xff\xff", 0x83, b"\xfe\xff\xff", first, disk_bytes // 512 - first)
+    return bytes(446) + entry + bytes(48) + b"\x55\xaa"
 
 
 def by_version(name: str) -> list[str | int]:

@@ -105,6 +105,11 @@ def no_image(role: str, *, where: str, hint: str) -> UsageError:
     return UsageError(f"{where}: the role '{role}' has no image: no deploy action is for it", hint=hint)
 
 
+def not_deployed(where: str, role: str, host: str) -> str:
+    """Return the note on a deploy action for an existing host."""
+    return f"{where}: nothing is deployed to the role '{role}': {host} stands for it, and is used as it is"
+
+
 def known_role(role: str, roles: Sequence[str], *, where: str) -> str:
     """Return a role of an action.
 

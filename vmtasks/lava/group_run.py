@@ -163,7 +163,7 @@ class _Course:
         """Run definitions in a member, and keep what they tell."""
         recorder = Recorder(guest.name, definitions)
         home = GUEST_HOME.format(member=member.name)
-        address = {_HOST_ADDRESS: member.address} if self.vms.is_host(member) else {}
+        address = {_HOST_ADDRESS: self.group.address_of(member)} if self.vms.is_host(member) else {}
         shell = TestShell(
             definitions=definitions,
             scratch=scratch,

@@ -13,7 +13,17 @@ from vmtasks.group.job import GroupSettings, RoleSettings
 from vmtasks.lava import actions_v1
 from vmtasks.lava.actions_v1 import MachineImage
 from vmtasks.lava.durations import LONGEST_S
-from vmtasks.lava.group_job import BootStep, LavaGroupJob, LavaStep, ShellStep, group_job, known_role, no_image, times
+from vmtasks.lava.group_job import (
+    BootStep,
+    LavaGroupJob,
+    LavaStep,
+    ShellStep,
+    group_job,
+    known_role,
+    no_image,
+    not_deployed,
+    times,
+)
 from vmtasks.lava.keys import accepted, expect_known, list_at, mapping_at
 from vmtasks.lava.mapping import LavaMapping
 
@@ -69,8 +79,10 @@ class _VmRole:
 
     device: str
     count: int
-    image: MachineImage | None
-    steps: list[LavaStep]
+    steps: list[LavaStep] = field(default_factory=list)
+    host: str = ""
+    """The existing host that stands for it."""
+    image: MachineImage | None = None
 
 
 def job_of(document: Mapping[str, Any], mapping: LavaMapping, *, path: Path) -> LavaGroupJob:
@@ -90,17 +102,19 @@ def job_of(document: Mapping[str, Any], mapping: LavaMapping, *, path: Path) -> 
         table["vm_group"] = _vm_group(mapping_at(table, "vm_group", where), f"{where}: vm_group", notes)
     job = toml.parse(_Job, table, where=where)
     group, timeout_s = job.vm_group, min(job.timeout, LONGEST_S)
-    members = {group.host.role: _VmRole(device=group.host.device_type, count=1, image=None, steps=[])}
+    members = {group.host.role: _VmRole(device=group.host.device_type, count=1)}
     for number, vm in enumerate(group.vms):
         place = f"{where}: vm_group.vms[{number}]"
         if vm.role in members:
             other = "the host" if vm.role == group.host.role else "another of them"
             raise UsageError(f"{place} has the role '{vm.role}', and so has {other}; count makes several of one")
         image = MachineImage(url=vm.image, where=f"{place}.image") if vm.image else None
-        members[vm.role] = _VmRole(device=vm.device_type, count=vm.count, image=image, steps=[])
+        members[vm.role] = _VmRole(device=vm.device_type, count=vm.count, image=image)
+    for member in members.values():
+        member.host = mapping.host(member.device, where=f"{where}: vm_group")
     for number, action in enumerate(actions):
         _act(action, members, f"{where}: actions[{number}]", _VmGroupContext(path, mapping, timeout_s, notes))
-    roles = [_role(name, member, mapping, where) for name, member in members.items()]
+    roles = [_role(name, member, mapping, where, notes) for name, member in members.items()]
     return LavaGroupJob(
         name=job.job_name,
         group=group_job(GroupSettings(wait_timeout_s=float(timeout_s)), roles),
@@ -136,22 +150,27 @@ def _vm_group(table: Mapping[str, Any], where: str, notes: list[str]) -> dict[st
     return found
 
 
-def _role(name: str, member: _VmRole, mapping: LavaMapping, where: str) -> RoleSettings:
+def _role(name: str, member: _VmRole, mapping: LavaMapping, where: str, notes: list[str]) -> RoleSettings:
     """Return a role of ours.
 
     :raise UsageError: it has no image, or none stands for it here.
     """
     image = member.image
+    if member.host:
+        if image is not None:
+            notes.append(not_deployed(image.where, name, member.host))
+        return RoleSettings(name=name, on=member.host, count=member.count)
     if image is None:
         raise no_image(
             name,
             where=where,
             hint='{"command": "deploy_linaro_image", "parameters": {"image": URL, "role": ROLE}} gives it one',
         )
-    kernel = mapping.kernel(image.kernel, where=f"{image.where}.kernel") if image.kernel else ""
+    ours = mapping.image(image.url, device=member.device, where=image.where)
+    kernel = mapping.kernel(image.kernel, image=ours, where=f"{image.where}.kernel") if image.kernel else ""
     return RoleSettings(
         name=name,
-        image=mapping.image(image.url, device=member.device, where=image.where),
+        image=ours,
         count=member.count,
         kernel=kernel,
     )

@@ -13,11 +13,20 @@ from vmtasks.errors import UsageError
 from vmtasks.group.job import GroupSettings, RoleSettings
 from vmtasks.lava import actions_v2, yaml11
 from vmtasks.lava.actions_v2 import ActionLimits
+from vmtasks.lava.architectures import ARCHITECTURES, expect_fit, is_foreign
 from vmtasks.lava.definition import VARIABLE
 from vmtasks.lava.durations import seconds_at
-from vmtasks.lava.group_job import BootStep, LavaGroupJob, LavaStep, group_job, known_role, no_image
+from vmtasks.lava.group_job import (
+    BootStep,
+    LavaGroupJob,
+    LavaStep,
+    group_job,
+    known_role,
+    no_image,
+    not_deployed,
+)
 from vmtasks.lava.keys import accepted, expect_known, list_at, mapping_at, one_of
-from vmtasks.lava.mapping import LavaMapping, is_foreign
+from vmtasks.lava.mapping import LavaMapping
 from vmtasks.lava.requests import requests
 
 _PROTOCOL = "lava-multinode"
@@ -46,7 +55,6 @@ _ROLE_NOTED = {
     "tags": _NOTED["tags"],
     "timeout": "the one of protocols.lava-multinode holds for all waits of the group",
 }
-_ARCHITECTURES = ("amd64", "x86_64", "i386")
 _CONTEXT = "the machine is as its image, and the options of `group`, have it"
 
 
@@ -59,6 +67,7 @@ class _Role:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _DeviceContext:
+    arch: str = field(default="", metadata={"says": "an architecture"})
     memory: int | None = field(default=None, metadata={"says": "memory in MiB", "at_least": 64})
 
 
@@ -67,8 +76,10 @@ class _RoleDraft:
     """A role, while it is put together."""
 
     settings: _Role
-    memory_mib: int | None
+    context: _DeviceContext
     environment: Mapping[str, str]
+    host: str = ""
+    """The existing host that stands for it."""
     image: str = ""
     kernel: str = ""
     deployed: str = ""
@@ -92,7 +103,7 @@ def job_of(document: Mapping[str, Any], mapping: LavaMapping, *, path: Path) -> 
     limits, whole_s = _limits(mapping_at(table, "timeouts", where), f"{where}: timeouts")
     protocol, wait_s = _protocol(mapping_at(table, "protocols", where), f"{where}: protocols")
     place = f"{where}: protocols.{_PROTOCOL}.roles"
-    members = {name: _member(one, f"{place}.{name}", notes) for name, one in protocol.items()}
+    members = {name: _member(one, mapping, f"{place}.{name}", notes) for name, one in protocol.items()}
     if not members:
         raise UsageError(f"{place} is missing: a group has at least one role")
     actions = list_at(table, "actions", where)
@@ -161,38 +172,45 @@ def _protocol(table: Mapping[str, Any], where: str) -> tuple[dict[str, Any], flo
     return mapping_at(found, "roles", where), seconds_at(found, "timeout", where)
 
 
-def _member(table: object, where: str, notes: list[str]) -> _RoleDraft:
+def _member(table: object, mapping: LavaMapping, where: str, notes: list[str]) -> _RoleDraft:
     if not isinstance(table, dict):
         raise UsageError(f"{where} must be a mapping, not {described(table)}")
     rest = accepted(table, where, refused=_ROLE_REFUSED, noted=_ROLE_NOTED, notes=notes)
     environment = mapping_at(rest, "environment", where)
     if wrong := [name for name in environment if not VARIABLE.fullmatch(name)]:
         raise UsageError(f"{where}.environment: '{wrong[0]}' cannot be a variable of the shell")
-    memory_mib = _context(mapping_at(rest, "context", where), f"{where}.context", notes)
+    host = mapping.host(yaml11.as_text(rest.get("device_type")), where=f"{where}.device_type")
+    context = _context(mapping_at(rest, "context", where), f"{where}.context", notes, host=host)
     kept = {key: value for key, value in rest.items() if key not in ("context", "environment")}
     return _RoleDraft(
         settings=toml.parse(_Role, kept, where=where),
-        memory_mib=memory_mib,
+        context=context,
         environment={name: yaml11.as_text(value) for name, value in environment.items()},
+        host=host,
     )
 
 
-def _context(table: Mapping[str, Any], where: str, notes: list[str]) -> int | None:
-    """Return the memory that a context asks for.
+def _context(table: Mapping[str, Any], where: str, notes: list[str], *, host: str) -> _DeviceContext:
+    """Return what a context asks for.
 
     :raise UsageError: it asks for a machine that cannot be here.
     """
+    if host:
+        accepted(table, where, noted=dict.fromkeys(table, f"{host} is what it is"), notes=notes)
+        return _DeviceContext()
     arch = table.get("arch", "amd64")
-    if not isinstance(arch, str) or (is_foreign(arch) and arch not in _ARCHITECTURES):
+    if not isinstance(arch, str) or (is_foreign(arch) and arch not in ARCHITECTURES):
         raise UsageError(f"{where}: key 'arch' cannot be '{arch}': there is no image of that architecture yet")
-    expect_known(arch, f"{where}: key 'arch'", _ARCHITECTURES, what="architecture")
+    expect_known(arch, f"{where}: key 'arch'", ARCHITECTURES, what="architecture")
     others = [key for key in table if key not in ("arch", "memory")]
     accepted(table, where, noted=dict.fromkeys(others, _CONTEXT), notes=notes)
-    memory = {key: value for key, value in table.items() if key == "memory"}
-    return toml.parse(_DeviceContext, memory, where=where).memory
+    kept = {key: value for key, value in table.items() if key not in others}
+    return toml.parse(_DeviceContext, kept, where=where)
 
 
 def _settings(name: str, member: _RoleDraft, where: str) -> RoleSettings:
+    if member.host:
+        return RoleSettings(name=name, on=member.host, count=member.settings.count, essential=member.settings.essential)
     if not member.image:
         raise no_image(
             name,
@@ -204,7 +222,7 @@ def _settings(name: str, member: _RoleDraft, where: str) -> RoleSettings:
         image=member.image,
         kernel=member.kernel,
         count=member.settings.count,
-        memory_mib=member.memory_mib,
+        memory_mib=member.context.memory,
         essential=member.settings.essential,
     )
 
@@ -222,9 +240,13 @@ def _act(
     rest.pop("protocols", None)
     for name in names:
         members[name].steps += calls
+    hosts = [name for name in names if members[name].host]
     if kind == "deploy":
+        context.notes.extend(not_deployed(where, name, members[name].host) for name in hosts)
+        if hosts == names:  # whatever a lab would deploy there
+            return
         deployed = actions_v2.deploy(rest, where, context.notes)
-        for name in names:
+        for name in (one for one in names if one not in hosts):
             member = members[name]
             if member.deployed:
                 raise UsageError(
@@ -232,13 +254,17 @@ def _act(
                 )
             device = member.settings.device_type
             member.image = context.mapping.image(deployed.rootfs, device=device, where=deployed.where)
+            expect_fit(member.image, member.context.arch, where=deployed.where)
             if deployed.kernel:
-                member.kernel = context.mapping.kernel(deployed.kernel, where=f"{where}.images.kernel.url")
+                member.kernel = context.mapping.kernel(
+                    deployed.kernel, image=member.image, where=f"{where}.images.kernel.url"
+                )
             member.deployed = where.partition(": ")[2]
         return
     step: LavaStep
     if kind == "boot":
-        actions_v2.boot(rest, where)
+        if hosts != names:
+            actions_v2.boot(rest, where)
         step = BootStep()
     else:
         step = actions_v2.test(

@@ -1,5 +1,6 @@
 """What stands here for what a job of LAVA names by its lab's words: images for device types and URLs, paths for URLs.
 
+A device type may also stand for an existing host, which is used as it is: ``arndale = "ssh://root@board"``.
 It is a small file of TOML, ``lava.toml`` beside the job, or in the current directory::
 
     [devices]
@@ -14,7 +15,7 @@ It is a small file of TOML, ``lava.toml`` beside the job, or in the current dire
 A URL fits a line if it is the same, or goes on below it; of several lines the longest counts.
 
 Jobs may be a stranger's. So a path of this host stands for itself beneath the job's directory alone, and a file that
-only lies beside the job, and not where the user is, gives none away that is outside of it.
+only lies beside the job, and not where the user is, gives away no path outside of it, and no host.
 """
 
 from __future__ import annotations
@@ -29,10 +30,11 @@ from urllib.parse import unquote
 
 from vmtasks.config import toml
 from vmtasks.errors import UsageError
+from vmtasks.kernel.origin import is_address, is_path
+from vmtasks.lava.architectures import fits, is_arm64, is_foreign, stand_in, stand_in_kernel
 
 NAME = "lava.toml"
-_OTHER_MACHINE = re.compile(r"arm|aarch64|riscv|mips|ppc|powerpc|s390")
-"""Device types, and architectures, that say of themselves that they are none of ours."""
+_HOST = "ssh://"
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -42,7 +44,7 @@ class LavaMapping:
 
     devices: dict[str, str] = field(default_factory=dict, metadata={"says": "device types, and the images for them"})
     images: dict[str, str] = field(default_factory=dict, metadata={"says": "URLs of images, and ours for them"})
-    kernels: dict[str, str] = field(default_factory=dict, metadata={"says": "URLs of kernels, and Debian packages"})
+    kernels: dict[str, str] = field(default_factory=dict, metadata={"says": "URLs of kernels, and kernels of ours"})
     paths: dict[str, str] = field(default_factory=dict, metadata={"says": "URLs of tests, and where they are here"})
     file: Path = field(default=Path(NAME), metadata={"key": None})
     job_directory: Path = field(default=Path(), metadata={"key": None})
@@ -60,45 +62,89 @@ class LavaMapping:
         if chosen is None:
             return cls(file=beside, job_directory=job.parent)
         found = toml.load(cls, chosen)
-        for table in (found.devices, found.images):
-            for what, image in table.items():
-                if "://" in image or not image:
-                    raise UsageError(
-                        f"{chosen}: '{what}' cannot be '{image}': the machines of a group run on this host",
-                        hint="give the name of an image; `images.list` shows them",
-                    )
+        hosts = {what: host for what, host in found.devices.items() if host.startswith(_HOST)}
+        for what, host in hosts.items():
+            _expect_host(host, where=f"{chosen}: '{what}'")
+        for what, image in (*found.images.items(), *(one for one in found.devices.items() if one[0] not in hosts)):
+            if "://" in image or not image:
+                raise UsageError(
+                    f"{chosen}: '{what}' cannot be '{image}': that is no name of an image",
+                    hint="`images.list` shows the images; a device type may also be an existing host, ssh://root@HOST",
+                )
         is_own = chosen is not beside or job.parent.resolve() == Path.cwd()
         return replace(found, file=chosen, job_directory=job.parent, is_own=is_own)
+
+    def host(self, device: str, *, where: str) -> str:
+        """Return the existing host that stands for a device type; nothing if none does.
+
+        :raise UsageError: the file is the job's, and may not give it away.
+        """
+        host = self.devices.get(device, "")
+        if not host.startswith(_HOST):
+            return ""
+        if not self.is_own:
+            raise UsageError(
+                f"{where}: {self.file} has {host} for '{device}', and is the job's own: jobs name no hosts of yours",
+                hint=f"if you want it so: --mapping {self.file}, or run this in {self.job_directory}",
+            )
+        return host
 
     def image(self, url: str, *, device: str, where: str) -> str:
         """Return the image of ours for a machine: what stands for the URL of its image, or else for its device type.
 
+        A device type that says of itself that it is of another architecture than the image needs a line of its own.
+
         :param where: what messages begin with: the file and the key.
         :raise UsageError: nothing does.
         """
+        nearest = stand_in(device)
+        of_device = self._line("devices", device, nearest)
         if device not in self.devices and is_foreign(device):
             raise UsageError(
-                f"{where}: device type '{device}' is of an architecture for which there is no image yet; "
-                f"{self._line('devices', device, 'bookworm')} would have an amd64 machine stand for it"
+                f"{where}: device type '{device}' is of another architecture than the images here, which are for "
+                f"amd64, i386 and arm64: {of_device} is missing, by which a machine of that image stands for it",
+                hint="a line for its image's URL is not enough; what the tests bring must be for that machine then",
             )
         line = _longest(self.images, url) or (device if device in self.devices else "")
         if not line:
             raise UsageError(
-                f"{where}: no image of ours stands for {url}: {self._line('images', url, 'bookworm')} is missing, or "
-                f"{self._line('devices', device, 'bookworm')}"
+                f"{where}: no image of ours stands for {url}: {self._line('images', url, nearest)} is missing, or "
+                f"{of_device}"
             )
-        return self.images.get(line) or self.devices[line]
+        image = self.images.get(line) or self.devices[line]
+        if device not in self.devices and is_arm64(device) and not fits(image, device):
+            raise UsageError(
+                f"{where}: device type '{device}' is for arm64, and '{image}', which stands for {url}, is not: "
+                f"{of_device} is missing",
+                hint="beside that line, the one for the URL may choose any image",
+            )
+        return image
 
-    def kernel(self, url: str, *, where: str) -> str:
-        """Return the Debian package, or the .deb file, with the kernel that stands for that of a URL.
+    def kernel(self, url: str, *, image: str, where: str) -> str:
+        """Return the kernel that stands for that of a URL, as ``--kernel`` names it.
 
+        :param image: the image of ours that it is for.
         :raise UsageError: none does.
         """
         if line := _longest(self.kernels, url):
-            name = self.kernels[line]
-            return str(self._granted(self.file.parent / name, url, where)) if name.endswith(".deb") else name
-        missing = self._line("kernels", url, "linux-image-cloud-amd64")
+            names = self.kernels[line].split(",")
+            return ",".join(self._kernel(name, url, where) for name in names)
+        missing = self._line("kernels", url, stand_in_kernel(image))
         raise UsageError(f"{where}: no kernel stands for {url}: {missing} is missing")
+
+    def _kernel(self, name: str, url: str, where: str) -> str:
+        """Return one name of a kernel, with its path from here.
+
+        :raise UsageError: the file is the job's, and may not have it.
+        """
+        if is_path(name):
+            return str(self._granted(self.file.parent / name, url, where))
+        if is_address(name) and not self.is_own:
+            raise UsageError(
+                f"{where}: {self.file} has {name} for {url}, and what only lies beside a job has nothing fetched",
+                hint=f"if you want it so: --mapping {self.file}, or run this in {self.job_directory}",
+            )
+        return name
 
     def local(self, url: str, *, where: str) -> Path:
         """Return the path that stands for a URL; one beneath the job's directory stands for itself.
@@ -168,14 +214,22 @@ class LavaMapping:
         return f"the line `{shown} = {json.dumps(value)}` under [{table}] of {self.file}"
 
 
+def _expect_host(host: str, *, where: str) -> None:
+    """See that a text names an existing host.
+
+    :raise UsageError: it does not.
+    """
+    from vmtasks.providers.static_host.provider import StaticHost
+
+    try:
+        StaticHost.at(host)
+    except UsageError as problem:
+        raise UsageError(f"{where}: {problem}", hint=problem.hint) from problem
+
+
 def is_beneath(path: Path, directory: Path) -> bool:
     """Tell whether a path, links followed, is a directory or lies in it."""
     return path.resolve().is_relative_to(directory.resolve())
-
-
-def is_foreign(name: str) -> bool:
-    """Tell whether a device type or an architecture is one of which we have no machines."""
-    return bool(_OTHER_MACHINE.search(name.lower()))
 
 
 def _longest(table: Mapping[str, str], url: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vmtasks import events
 from vmtasks.errors import InfrastructureError, TestFailed, UsageError
-from vmtasks.guest import Guest
+from vmtasks.guest import Guest, places
 from vmtasks.lava.cases import slug
 from vmtasks.lava.definition import TestDefinition
 from vmtasks.lava.frames import Frames
@@ -22,7 +22,7 @@ from vmtasks.project import tree_files
 from vmtasks.run.place import make_directory
 from vmtasks.ssh.command import DEFAULT_ENV
 
-HOME = "/lava-vmtasks"
+HOME = places.TEST_SHELL
 """The guest's directory for all of it: ``bin`` has the helpers, ``tests/N_NAME`` the files of a definition."""
 _PROGRAMS = Path(__file__).with_name("guest")
 _LAB = {"LAVA_DEVICE_TYPE": "kvm", "LAVA_JOB_TAGS": "", "TARGET_TYPE": "debian", "REPEAT_COUNT": "0"}
@@ -72,7 +72,7 @@ class TestShell:
         :raise ConnectionLost: the machine is gone.
         """
         frames = Frames(recorder.hear_output, recorder.hear_signal)
-        path = f"{self._home}/bin:{DEFAULT_ENV['PATH']}"
+        path = ":".join((f"{self._home}/bin", *guest.programs, DEFAULT_ENV["PATH"]))
         env = {
             "PATH": path,
             "LAVA_RESULT_DIR": f"{self._home}/results",

@@ -102,7 +102,7 @@ class VmGroup:
         :raise TestFailed: it is not to: the tests of the host have ended, and none has said so.
         """
         if self.is_host(member) and self._job.auto_start:
-            MemberCall(self._group, member, "send", START, pairs={"host_ip": member.address})
+            MemberCall(self._group, member, "send", START, pairs={"host_ip": self._group.address_of(member)})
         elif start := self._starts.get(member.name):
             start.wait(lambda: self._no_start(member))
 

@@ -1,4 +1,4 @@
-"""Save a machine that runs: for good, as a template, or in passing, as a checkpoint to start others from."""
+"""Save a machine that runs: as a template, for good; as a checkpoint to start others from; or as it failed."""
 
 from __future__ import annotations
 
@@ -11,20 +11,24 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vmtasks import events
 from vmtasks.cache import snapshots
-from vmtasks.cache.snapshot import Snapshot
+from vmtasks.cache.snapshot import Kind, Snapshot
 from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError, HostError, UsageError
 from vmtasks.files import typed_json
+from vmtasks.host.architectures import EMULATORS
 from vmtasks.host.local import LOCAL_HOST, Host
 from vmtasks.image.baked import BakedImage
 from vmtasks.qemu.argv import overlay_unseen_argv, qemu_argv
 from vmtasks.qemu.migration import DISK
 from vmtasks.spec import TRANSFER_DISK_SERIAL, DirectKernel, GroupCard, Machine
 from vmtasks.supervisor.client import SupervisorClient
+
+if TYPE_CHECKING:
+    from vmtasks.ssh.command import CommandSpec
 
 FORMAT = 6
 """Part of every key: raise it when machines are saved in another way."""
@@ -71,20 +75,49 @@ class Checkpointer:
         :raise UsageError: it was not booted with ``forkable=True``.
         :raise HostError: the disk is full, or QEMU could not; the machine goes on all the same.
         """
-        if self._machine.ram is None or not self._machine.ram.shared:
+        if not self._is_forkable:
             raise UsageError(
                 f"cannot checkpoint {self._machine.name}: it was not booted with forkable=True",
             )
+        key, is_kept = key_of(self._basis(), key or secrets.token_hex(16)), bool(key)
+        return self._saved(key, "checkpoint", name, keep=is_kept)
+
+    def freeze(self, failed: CommandSpec | None) -> Snapshot:
+        """Save the machine as it failed, for `reopen`, and let it go on.
+
+        :param failed: the command that failed; None: no single one is known.
+        :raise UsageError: it was not booted with ``forkable=True``.
+        :raise HostError: the disk is full or has no room for it, or QEMU could not; the machine goes on all the same.
+        """
+        from vmtasks.guest.failure import failure_as_data  # other hosts import this module, and have no guests
+
+        name = self._machine.name
+        if not self._is_forkable:
+            raise UsageError(f"cannot freeze {name}: it was not started to be frozen", hint="--freeze does that")
+        try:
+            self._place.call(snapshots.expect_room_for_failures)
+        except HostError as problem:
+            raise HostError(f"cannot freeze {name}: {problem}", hint=problem.hint) from problem
+        basis = self._basis()
+        key = key_of(basis, secrets.token_hex(16))  # nobody looks for it by what went before: there is only this one
+        return self._saved(key, "failure", name, basis=key_of(basis), failure=failure_as_data(failed))
+
+    @property
+    def _is_forkable(self) -> bool:
+        return self._machine.ram is not None and self._machine.ram.shared
+
+    def _saved(self, key: str, kind: Kind, name: str, **more: object) -> Snapshot:
+        if self._machine.ram is None:
+            raise AssertionError("what is saved has its memory in a file")
         if self._half_way:
             raise HostError(
                 f"cannot checkpoint {self._machine.name} again: the last time, that did not come to its end"
             )
-        metadata = {"keep": bool(key), **self._about}
-        key = key_of(self._basis(), key or secrets.token_hex(16))
+        metadata = {**more, **self._about}
         self._count += 1
         overlay = self._disk.with_name(f"disk-{self._count}.qcow2")
         ram = self._machine.ram.file
-        create = self._place.enter(snapshots.create, key, "checkpoint", name, lock_files=self._lock_files, **metadata)
+        create = self._place.enter(snapshots.create, key, kind, name, lock_files=self._lock_files, **metadata)
         try:
             with events.phase("checkpoint", machine=self._machine.name, detail=name), create as (into, final):
                 self._save(
@@ -157,7 +190,8 @@ def fingerprint(machine: Machine, baked: BakedImage) -> str:
     """Return all that a saved state of such a machine depends on, whatever has been done in it."""
     nameless = replace(machine, name="", disk=Path("disk.qcow2"), group_card=_unplugged(machine))
     disk = baked.disk.stat()  # one that was written to since is another
-    qemu = Path(shutil.which("qemu-system-x86_64") or "qemu-system-x86_64")
+    program = EMULATORS[machine.architecture].program
+    qemu = Path(shutil.which(program) or program)
     status = qemu.stat()  # another version is another file: asking QEMU itself takes as long as a clone
     parts = [
         FORMAT, TRANSFER_DISK_SERIAL, baked.serial, disk.st_size, disk.st_mtime_ns,
@@ -196,7 +230,7 @@ def machine_as_data(machine: Machine) -> dict[str, Any]:
 
 
 _MACHINE = {
-    "name": str, "disk": str, "disk_format?": str, "architecture?": str, "memory_mib?": int, "cpus?": int,
+    "name": str, "disk": str, "disk_format?": str, "architecture?": set(EMULATORS), "memory_mib?": int, "cpus?": int,
     "accelerator?": {"kvm", "tcg"}, "hardware?": str, "cpu?": str, "card?": str, "ssh_port?": int, "network?": str,
     "boot": ({"kernel": str, "initrd": str, "command_line": str}, None), "extra_args": [str],
     "group_card?": ({"mac": str}, None),

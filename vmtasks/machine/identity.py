@@ -7,8 +7,8 @@ transfer disk for a note with its new identity, obeys, and ends. So a copy is it
 others, and wherever no agent waits, the same lines come over ssh. Either way the command that proves the machine ready
 reports that it has its identity: one that has not is never handed out.
 
-Sources: clock_gettime(2), settimeofday(2), machine-id(5), random(4) for the ioctl RNDRESEEDCRNG, linux/fs.h for
-BLKFLSBUF.
+Sources: clock_gettime(2), settimeofday(2), asm/unistd.h for the numbers of both, elf(5), machine-id(5), random(4) for
+the ioctl RNDRESEEDCRNG, linux/fs.h for BLKFLSBUF.
 """
 
 from __future__ import annotations
@@ -44,11 +44,15 @@ sub become {
     put ">", "/etc/hostname", "$name\n";
     put ">>", "/etc/hosts", "127.0.1.1 $name\n";
 }
-my $wide = length(pack("p", "")) == 8;  # amd64, or i386: other numbers of the calls, and narrower fields
+# settimeofday, clock_gettime and the width of their fields, by the architecture in Perl's own ELF header.
+open my $self, "<", "/proc/self/exe" or die "/proc/self/exe: $!\n";
+read $self, my $header, 20;
+my %calls = (62 => [164, 228, "q2"], 3 => [79, 265, "l2"], 183 => [170, 113, "q2"]);  # amd64, i386, arm64
+my ($set, $get, $pair) = @{$calls{unpack "x18 v", $header} or die "no clock of this architecture is known\n"};
 sub now {
     my $now = shift; my $whole = int $now;
-    my $time = pack($wide ? "q2" : "l2", $whole, int(($now - $whole) * 1e6));
-    syscall($wide ? 164 : 79, $time, 0) == 0 or die "settimeofday: $!\n";
+    my $time = pack($pair, $whole, int(($now - $whole) * 1e6));
+    syscall($set, $time, 0) == 0 or die "settimeofday: $!\n";
 }
 """
 # The clock comes last and over a line of its own: how long it took to get there does not count then.
@@ -73,8 +77,8 @@ open my $f, "<", $disk or die "$disk: $!\n";
 put ">", $waiting, "";
 sub ticks {
     my $ticks = "\0" x 16;
-    syscall($wide ? 228 : 265, 1, $ticks);
-    my ($whole, $nano) = unpack $wide ? "q2" : "l2", $ticks;
+    syscall($get, 1, $ticks);
+    my ($whole, $nano) = unpack $pair, $ticks;
     return $whole + $nano / 1e9;
 }
 my $seen = ticks();

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vmtasks import events
 from vmtasks.guest import Guest
 from vmtasks.guest.console import GuestConsole
+from vmtasks.machine.sampling import sampling
 
 if TYPE_CHECKING:
     from vmtasks.machine.alarm_watch import ConsoleAlarms
@@ -43,7 +45,12 @@ class QemuGuest(Guest):
         **of_any_guest: Any,  # noqa: ANN401 - Guest says what
     ) -> None:
         super().__init__(
-            session, address=address, save=checkpointer.checkpoint if checkpointer else None, **of_any_guest
+            session,
+            address=address,
+            sampling=partial(sampling, client),
+            save=checkpointer.checkpoint if checkpointer else None,
+            freeze=checkpointer.freeze if checkpointer else None,
+            **of_any_guest,
         )
         self.client = client
         self.source = source

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from vmtasks.config.settings import HostSettings
 from vmtasks.host.accelerator import Choice
 from vmtasks.host.local import LOCAL_HOST, Host
 from vmtasks.image.baked import BakedImage
+from vmtasks.process.user import user_name
 from vmtasks.spec import Access, Machine, Ram, Start
 from vmtasks.ssh.command import Command
 
@@ -45,6 +47,8 @@ class LaunchConfig:
     persistent_disk: PersistentDisk = PersistentDisk()
     purpose: str = ""
     """What it is for, in the words that others on this host read while they wait."""
+    lifetime_s: int = 0
+    """How long its supervisor lets it live; 0: as long as its caller does."""
     log_dir: Path | None = None
     console: Path | None = None
     """The file that receives the serial console of every attempt; None: each has a file of its own among the logs."""
@@ -58,6 +62,13 @@ class LaunchConfig:
     """Whether files may travel on a disk of their own; it is one more that the guest sees."""
     first_look_s: float = 0.0
     """How long to wait before the first look whether the guest answers."""
+
+    @property
+    def public_purpose(self) -> str:
+        """What it is for, in the words of its ticket: those who wait on another host do not know our users."""
+        if self.place.is_local:
+            return self.purpose
+        return f"{self.purpose}, of {user_name()} at {socket.gethostname()}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError, HostError
 from vmtasks.guest.announce import announce
 from vmtasks.guest.console import GuestConsole
+from vmtasks.guest.power import Power
 from vmtasks.guest.transfer_disk import TransferDisk
 from vmtasks.image.damage import condemn
 from vmtasks.machine.alarm_watch import ConsoleAlarms, following
@@ -127,6 +128,10 @@ def _boot_once(machine: Machine, launch: LaunchConfig, source: BootSource, attem
             host_is_well=lambda: launch.place.is_local and _runs(client),  # elsewhere, it may be the way there
         )
         alarms.secrets = session.secrets
+
+        def reset(_limit: Deadline) -> None:
+            watch.reset()  # which is a matter of a moment
+
         guest = QemuGuest(
             session,
             client=client,
@@ -149,6 +154,7 @@ def _boot_once(machine: Machine, launch: LaunchConfig, source: BootSource, attem
             log_dir=launch.log_dir,
             heartbeat_s=launch.settings.heartbeat_s,
             is_local=launch.place.is_local,
+            power=Power(reset=reset, cycle=reset, wait_off=watch.wait_off),  # QEMU ends with "off"
         )
         if machine.network != "user" and launch.baked:
             refuse_at_once(guest)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from pathlib import Path
 
 from vmtasks.host import capacity
@@ -59,6 +58,7 @@ def plan_of(
         copy=tuple(FileCopy(str(original), str(target)) for original, target in copies),
         scratch=tuple(str(work) for work, _ in launch.persistent_disk.move),
         written_mib=launch.settings.machine_disk_mib,
+        lifetime_s=launch.lifetime_s,
         load=str(snapshot.state) if snapshot else None,
         note=GuestNote(str(form.transfer_disk), NOTE_AT, identity.note) if identity and form.transfer_disk else None,
         hold=tuple(map(str, lock_files_of(launch, source))),
@@ -72,10 +72,7 @@ def _slot(machine: Machine, launch: LaunchConfig) -> SlotRequest:
         machines=settings.machines or usual.machines,
         memory_mib=settings.memory_mib or usual.memory_mib,
         claim_mib=machine.memory_mib,
-        # Those who wait there do not know our users.
-        purpose=launch.purpose
-        if launch.place.is_local
-        else f"{launch.purpose}, of {user_name()} at {socket.gethostname()}",
+        purpose=launch.public_purpose,
         # Those of a group have been waited for by then.
         rules=() if launch.queue else tuple(rules_of(settings)),
         directory=str(launch.queue) if launch.queue else None,

@@ -8,21 +8,24 @@ from __future__ import annotations
 import os
 import select
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 
 AGAIN_S = 1.0
 """After how long a loss is told once more: the callback may have ended something smaller over it."""
 _MAKES = ("make", "gmake")
-_OUTPUTS = {1: "standard output", 2: "standard error"}
+OUTPUTS = MappingProxyType({1: "standard output", 2: "standard error"})
 
 
 @contextmanager
-def watch_parent(lose: Callable[[str], None]) -> Iterator[None]:
+def watch_parent(lose: Callable[[str], None], *, outputs: Mapping[int, str] = OUTPUTS) -> Iterator[None]:
     """Call *lose* from a thread of its own, with what happened, when one of them is gone; and again until the end.
 
-    They are our parent; below make, all up to the process that called it; and the readers of standard output and error.
+    They are our parent; below make, all up to the process that called it; and the readers of our output.
+
+    :param outputs: the file descriptors whose readers count, and what they are called.
     """
     poll = select.poll()
     losses: dict[int, str] = {}
@@ -39,7 +42,7 @@ def watch_parent(lose: Callable[[str], None]) -> Iterator[None]:
         for pid, name in callers.items():
             with suppress(OSError):  # ended just now, which the second look tells; or this kernel cannot
                 watch(os.pidfd_open(pid), select.POLLIN, f"{name} (pid {pid}), which called us, has ended")
-        for fd, name in _OUTPUTS.items():
+        for fd, name in outputs.items():
             with suppress(OSError):  # closed from the start: no process was ever meant to read it
                 watch(os.dup(fd), 0, f"{name} was closed")
 

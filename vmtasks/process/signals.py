@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from types import FrameType
 
@@ -15,11 +15,13 @@ ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGINT)
 
 
 @contextmanager
-def interrupt_on_signals() -> Iterator[None]:
+def interrupt_on_signals(*, outputs: Mapping[int, str] = parent.OUTPUTS) -> Iterator[None]:
     """Raise :class:`Interrupted` in the main thread when a signal asks us to end, or the caller is gone.
 
     A second signal changes nothing: somebody who presses Ctrl-C twice gets no less clean an end. A caller that uses
     nohup(1) may go, and so may the terminal.
+
+    :param outputs: the file descriptors whose readers are callers, too, and what they are called.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # Python handles signals in the main thread only
@@ -43,7 +45,7 @@ def interrupt_on_signals() -> Iterator[None]:
             if not (alone and number is signal.SIGHUP):
                 stack.callback(signal.signal, number, signal.signal(number, interrupt))
         if not alone:
-            stack.enter_context(parent.watch_parent(lose))
+            stack.enter_context(parent.watch_parent(lose, outputs=outputs))
         stack.callback(_deafen)  # the end of the block is the end: nothing interrupts what is left of it
         yield
 

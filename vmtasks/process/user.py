@@ -1,4 +1,4 @@
-"""The user that this process runs as."""
+"""What users are called."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import os
 import pwd
 
 
-def user_name() -> str:
-    """Return this user's name, or number where there is none."""
+def user_name(uid: int | None = None) -> str:
+    """Return the name of a user, or the number where there is no name.
+
+    :param uid: None: the one that this process runs as.
+    """
+    number = os.getuid() if uid is None else uid
     try:
-        return pwd.getpwuid(os.getuid()).pw_name
+        return pwd.getpwuid(number).pw_name
     except KeyError:  # a container's user need not have one
-        return str(os.getuid())
+        return str(number)

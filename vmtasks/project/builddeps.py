@@ -94,7 +94,9 @@ def install(guest: Guest, wanted: str) -> bool:
         result = apt.attempt(guest, "build-dep", room)
     if not result.ok:
         raise CommandFailed(
-            f"cannot install the build dependencies on {guest.name}: {cause(result)}", details=result.last_lines()
+            f"cannot install the build dependencies on {guest.name}: {cause(result)}",
+            details=result.last_lines(),
+            result=result,
         )
     return True
 

@@ -5,7 +5,6 @@ What dpkg takes, with or without a warning, is taken here. Source: deb-changelog
 
 from __future__ import annotations
 
-import email.utils
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -66,6 +65,8 @@ def date_of(root: Path) -> int | None:
 
     :raise UsageError: there is no debian/changelog.
     """
+    from email.utils import parsedate_to_datetime
+
     lines = _lines(root)
     for line in lines:
         if _HEADING.fullmatch(line):
@@ -75,7 +76,7 @@ def date_of(root: Path) -> int | None:
             break
         if match := _TRAILER.fullmatch(line):
             try:
-                date = email.utils.parsedate_to_datetime(match[1])
+                date = parsedate_to_datetime(match[1])
             except ValueError:
                 return None
             return int((date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp())

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from vmtasks.project.changelog import CHANGELOG, SourcePackage
+from vmtasks.project.detected import Detected
 from vmtasks.project.kinds import (
     autotools,
     cmake,
@@ -38,28 +38,6 @@ KINDS: tuple[Kind, ...] = (
 """Of several that know a tree, the first that has a command tests it, and the first that has one makes its release."""
 _NAMES_FIRST = "pyproject.toml"
 """What tells a project's name better than whatever builds it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Detected:
-    """What was found out about a tree; empty where nothing tells."""
-
-    name: str
-    version: str = ""
-    guesses: tuple[Guess, ...] = ()
-    """What it looks like to each kind that knows it, in the order of :data:`KINDS`."""
-    test: Way = field(default_factory=lambda: Way(line=""))
-    dist: Way = field(default_factory=lambda: Way(line=""))
-    packages: tuple[str, ...] = ()
-    suite: str = "bookworm"
-    note: str = ""
-    """What decides the suite, if that is not the usual one."""
-
-    @property
-    def kind(self) -> str:
-        """What it is and what tells so, in words; empty where no kind knows it."""
-        chosen = next((one for one in self.guesses if one.test or one.dist), next(iter(self.guesses), None))
-        return f"{chosen.kind} ({chosen.known_by})" if chosen else ""
 
 
 def detect(root: Path) -> Detected:

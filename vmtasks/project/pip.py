@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,11 +21,16 @@ def env(guest: Guest, project: Project) -> dict[str, str]:
     """Return the environment in which pip works in the guest, if the project is one that may call it."""
     if not project.is_python:
         return {}
-    settings = of_host(_config())
+    settings = of_this_host()
     if authorities := settings.pop("PIP_CERT", ""):
         settings["PIP_CERT"] = f"{source_package.WORKSHOP}/.pip.pem"
         guest.put(Path(authorities), settings["PIP_CERT"])
     return settings | {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1"}
+
+
+def of_this_host() -> dict[str, str]:
+    """Return the variables that have pip elsewhere do as this host's does, see :func:`of_host`."""
+    return of_host(_config())
 
 
 def of_host(listing: Iterable[str]) -> dict[str, str]:
@@ -54,9 +60,10 @@ def _is_open(url: str) -> bool:
     return parts.scheme in _WEB and parts.username is None
 
 
-def _config() -> list[str]:
-    command = [sys.executable, "-m", "pip", "config", "list"]
+@cache
+def _config() -> tuple[str, ...]:
+    command = [sys.executable, "-P", "-m", "pip", "config", "list"]
     answer = subprocess.run(
         command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_LIMIT_S, check=False
     )
-    return answer.stdout.splitlines()
+    return tuple(answer.stdout.splitlines())

@@ -11,23 +11,25 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from vmtasks.config import toml
 from vmtasks.config.here import task_line
 from vmtasks.config.own import Paths
 from vmtasks.config.paths import image_dirs
-from vmtasks.config.settings import HostSettings
 from vmtasks.errors import UsageError
 from vmtasks.project.changelog import SourcePackage
-from vmtasks.project.detect import Detected, detect
+from vmtasks.project.detected import Detected
+from vmtasks.project.kinds.kind import Way
 from vmtasks.project.release import stem
 from vmtasks.project.settings import Artifacts, Build, Commands, Images, Install, MachineSettings, SourceSettings
+from vmtasks.ssh.command import short
+
+if TYPE_CHECKING:
+    from vmtasks.config.settings import HostSettings
 
 _UNSET = "\0"
-"""Stands for a dist command that is not set."""
+"""Stands for a command that is not set."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +48,8 @@ class Project:
     source: SourceSettings = field(default_factory=SourceSettings)
     has_own_dist: bool = field(default=False, metadata={"key": None})
     """Whether a dist command was set, and it is not what projects of this kind usually have."""
+    guesses_prepare: bool = field(default=False, metadata={"key": None})
+    """Whether something was detected that is done once for the tests, and nobody has set that, if only to nothing."""
     paths: Paths = field(default_factory=Paths)
     detected: Detected | None = field(default=None, metadata={"key": None})
     """What its files tell; None where no kind of projects knows it."""
@@ -56,6 +60,10 @@ class Project:
 
         :raise UsageError: it is no directory, or something in it is not as it should be.
         """
+        from vmtasks.config import toml
+        from vmtasks.config.settings import HostSettings
+        from vmtasks.project.detect import detect
+
         root = Path(os.path.abspath(os.path.expanduser(root)))  # noqa: PTH100, PTH111 - pathlib leaves ".." standing
         try:
             os.scandir(root).close()
@@ -67,7 +75,9 @@ class Project:
             name=found.name,
             version=found.version,
             images=Images.like(found.suite, image_dirs(environ)) if found.note else Images(),
-            commands=Commands(test=found.test.line, dist=_UNSET, packages=found.packages),
+            commands=Commands(
+                test=found.test.line, dist=_UNSET, prepare=_UNSET, prepare_files=(_UNSET,), packages=found.packages
+            ),
             artifacts=Artifacts(test=found.test.artifacts),
             detected=found if found.guesses else None,
         )
@@ -75,12 +85,14 @@ class Project:
             project = toml.load(cls, root / "vmtasks.toml", over=project, within=root)
             _check_place(root / "vmtasks.toml", project.machine.on)
             if not environ.get("VMTASKS_ENV_FROM"):  # what the user asks for needs nobody's leave
-                allowed = HostSettings.load(environ).env_allowed
-                _check_env(root / "vmtasks.toml", project.commands.env_from, allowed)
+                _check_env(root / "vmtasks.toml", project.commands.env_from, HostSettings.load(environ))
         project = _over(project, environ)
-        if project.commands.dist is not _UNSET:
-            return replace(project, has_own_dist=bool(project.commands.dist))
-        return replace(project, commands=replace(project.commands, dist=found.dist.line))
+        return replace(
+            project,
+            commands=_filled(project.commands, found),
+            has_own_dist=project.commands.dist not in {"", _UNSET},
+            guesses_prepare=bool(found.test.prepare) and project.commands.prepare == _UNSET,
+        )
 
     @classmethod
     def of_file(cls, path: Path, environ: Mapping[str, str] = os.environ) -> Project:
@@ -90,15 +102,41 @@ class Project:
         return _over(cls(root=path.absolute(), name=name), environ)
 
     def guess(self, command: Literal["test", "dist"]) -> tuple[str, ...]:
-        """Return two lines that say what a command was guessed to be, and from what; none if somebody has set it."""
+        """Return lines that say what a command was guessed to be, and from what.
+
+        If somebody has set it, there are none, but for what is not kept then.
+        """
         line = getattr(self.commands, command)
-        if self.detected is None or not line or line != getattr(self.detected, command).line:
+        if self.detected is None or not line:
             return ()
+        if line != getattr(self.detected, command).line:
+            return self._not_kept_in_words if command == "test" else ()
         image = f", in {self.images.build}: {self.detected.note}" if self.detected.note else ""
         packages = f"; packages = {' '.join(self.commands.packages)}" if self.commands.packages else ""
-        return (
+        lines = (
             f"{self.name}{f' {self.version}' if self.version else ''}: {self.detected.kind}{image}",
             f"guessed: {command} = {line}{packages}; {task_line('init')} writes it to vmtasks.toml",
+        )
+        way = self.detected.test
+        if command != "test" or not way.prepare or self.commands.prepare != way.prepare:
+            return lines
+        return (*lines, f"{self._kept_in_words}: {short(way.installs)}")
+
+    @property
+    def _kept_in_words(self) -> str:
+        if self.commands.env_from:
+            return "installed in each run, since it gets secrets (env_from)"
+        return f"installed once, then kept until {' or '.join(['this', *self.commands.prepare_files])} changes"
+
+    @property
+    def _not_kept_in_words(self) -> tuple[str, ...]:
+        """What goes with the guess of a test command, and is not done for another, which may have been that guess."""
+        if self.detected is None or not self.guesses_prepare:
+            return ()
+        way = self.detected.test
+        return (
+            f"nothing that the tests need is kept: `{short(way.installs)}` is done once for the detected test command, "
+            f"`{short(way.line)}`, and another is set; [commands] prepare says what to do once for that, if anything",
         )
 
     @property
@@ -129,8 +167,21 @@ class Project:
         return SourcePackage.of(self.root)
 
 
+def _filled(commands: Commands, found: Detected) -> Commands:
+    """Return *commands* with the guesses that nobody has set over, and which fit the test command."""
+    way = found.test if commands.test == found.test.line else Way(line="")
+    return replace(
+        commands,
+        dist=found.dist.line if commands.dist is _UNSET else commands.dist,
+        prepare=way.prepare if commands.prepare is _UNSET else commands.prepare,
+        prepare_files=way.prepare_files if commands.prepare_files == (_UNSET,) else commands.prepare_files,
+    )
+
+
 def _over(project: Project, environ: Mapping[str, str]) -> Project:
     """Return *project* with what *environ* sets over it."""
+    from vmtasks.config import toml
+
     if image := environ.get("VMTASKS_IMAGE"):
         project = replace(project, images=Images.like(image, image_dirs(environ)))
     project = toml.override(project, environ)
@@ -149,15 +200,13 @@ def _check_place(path: Path, on: str) -> None:
         )
 
 
-def _check_env(path: Path, names: Iterable[str], allowed: Iterable[str]) -> None:
+def _check_env(path: Path, names: Iterable[str], settings: HostSettings) -> None:
     """See that a project asks for those variables of the host alone that the host's settings give away.
 
     :raise UsageError: it asks for others.
     """
-    patterns = tuple(allowed)
-    refused = [name for name in names if not any(fnmatchcase(name, pattern) for pattern in patterns)]
-    if refused:
-        words = ", ".join(f'"{name}"' for name in (*patterns, *refused))
+    if refused := settings.refused(names):
+        words = ", ".join(f'"{name}"' for name in (*settings.env_allowed, *refused))
         raise UsageError(
             f"{path} asks for variables of this host that its settings do not give to projects: {', '.join(refused)}",
             hint=f"if you trust the project: env_allowed = [{words}] in your config.toml, "

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -60,6 +61,14 @@ class MachineSettings:
     )
     on: str = field(default="", metadata={"says": "where the machine runs", "env": "VMTASKS_ON"})
 
+    @classmethod
+    def of_no_project(cls, environ: Mapping[str, str] = os.environ) -> MachineSettings:
+        """Return what holds for a machine of no project: what the environment says of alarms."""
+        from vmtasks.config import toml
+
+        names = ("VMTASKS_ALARMS",)
+        return toml.override(cls(), {name: environ.get(name, "") for name in names})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Commands:
@@ -68,6 +77,10 @@ class Commands:
     dist: str = field(default="", metadata={"says": "a shell line", "env": "VMTASKS_DIST"})
     test: str = field(default="", metadata={"says": "a shell line", "env": "VMTASKS_TEST"})
     smoke: str = field(default="", metadata={"says": "a shell line", "env": "VMTASKS_SMOKE"})
+    prepare: str = field(default="", metadata={"says": "a shell line", "env": "VMTASKS_PREPARE"})
+    """What is done once for the test command, and kept."""
+    prepare_files: tuple[str, ...] = field(default=(), metadata={"says": "globs", "env": "VMTASKS_PREPARE_FILES"})
+    """What decides the result of that."""
     timeout_s: float = field(
         default=3600.0,
         metadata={"says": "limit of one command in seconds, 0 for none", "at_least": 0, "env": "VMTASKS_TIMEOUT_S"},

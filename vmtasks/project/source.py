@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import lzma
 import re
 import shlex
 import stat
-import zlib
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +14,7 @@ from vmtasks import events
 from vmtasks.config.paths import is_at
 from vmtasks.errors import TestFailed, UsageError
 from vmtasks.guest import Guest
-from vmtasks.guest.unpack import first_file, opened
 from vmtasks.project import Project, left_behind, source_date_epoch, source_package, tree_files
-from vmtasks.project.dsc import Dsc
-from vmtasks.project.history import History, git_query_in
-from vmtasks.project.orig import is_native
 from vmtasks.project.release import is_tarball
 from vmtasks.project.source_package import USER, WORKSHOP
 from vmtasks.project.text import text_of
@@ -54,6 +48,8 @@ class Source:
         if not is_at(path, stat.S_ISREG):
             raise UsageError(f"there is no source {path}", hint="--source takes a directory, a tarball or a .dsc file")
         if path.suffix == ".dsc":
+            from vmtasks.project.dsc import Dsc
+
             Dsc.read(path).check()
             return cls(path=path, kind="dsc")
         if is_tarball(path.name):
@@ -75,7 +71,14 @@ class Source:
                     _text(self.debian.parent, f"{self.debian.name}/control") if self.debian else ""
                 )
             case "dsc":
+                from vmtasks.project.dsc import Dsc
+
                 control = Dsc.read(self.path).control
+        return self.build_needs_in(control)
+
+    @staticmethod
+    def build_needs_in(control: str) -> str:
+        """Return those fields of the text of a debian/control."""
         return "".join(f"{field}\n" for field in _BUILD_FIELD.findall(_COMMENT.sub("", control)))
 
     def deliver(self, guest: Guest, *, patched: bool = True) -> str:
@@ -88,8 +91,7 @@ class Source:
         :raise UsageError: it is not one tree.
         :raise CommandFailed: dpkg-source cannot unpack it, or a patch does not apply.
         """
-        make = f"useradd --create-home --shell /bin/bash {USER}; "
-        guest.query(f"id -u {USER} >/dev/null 2>&1 || {make}install -d -o {USER} -g {USER} {WORKSHOP}")
+        source_package.open_workshop(guest)
         match self.kind:
             case "tree":
                 tree = self._deliver_tree(guest)
@@ -131,6 +133,8 @@ class Source:
 
         :raise UsageError: it is wished, and cannot be.
         """
+        from vmtasks.project.history import History, git_query_in
+
         wished, asks = project.source.git, git_query_in(project.root)
         if not wished and not (asks and not project.source.version):
             return
@@ -159,6 +163,8 @@ class Source:
         tree = f"{WORKSHOP}/{tops[0][1:]}"
         guest.query(f"cd {WORKSHOP} && mv .unpacked/{shlex.quote(tops[0][1:])} ./ && rmdir .unpacked")
         if self.debian is not None and self.debian.is_dir():
+            from vmtasks.project.orig import is_native
+
             # dpkg-source: what upstream has of debian/ counts for nothing where Debian has its own.
             if not is_native(self.debian.parent):
                 guest.query(["rm", "-rf", f"{tree}/debian"])
@@ -167,6 +173,8 @@ class Source:
         return tree
 
     def _deliver_dsc(self, guest: Guest) -> str:
+        from vmtasks.project.dsc import Dsc
+
         source_package.expect_tool(guest, "dpkg-source", "dpkg-dev")
         dsc = Dsc.read(self.path)
         guest.put(self.path.parent, WORKSHOP, files=[Path(path.name) for path in dsc.files])
@@ -182,6 +190,11 @@ def _text(root: Path, name: str) -> str:
 
 
 def _control_in(tarball: Path) -> str:
+    import lzma
+    import zlib
+
+    from vmtasks.guest.unpack import first_file, opened
+
     # It may be damaged, or packed in a way that Python does not know: the guest's tar has the last word on that.
     with suppress(TestFailed, OSError, EOFError, zlib.error, lzma.LZMAError), opened(tarball) as source:
         return first_file(source, _CONTROL, limit_bytes=_CONTROL_LIMIT_BYTES).decode(errors="replace")

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from vmtasks import events
-from vmtasks.debian import apt
+from vmtasks import apt, events
 from vmtasks.errors import CommandFailed
 from vmtasks.guest import Guest
 from vmtasks.project import Project, source_date_epoch
-from vmtasks.project.dsc import Dsc
-from vmtasks.project.history import IMPORT, History
-from vmtasks.project.orig import Orig, find, format_of
+
+if TYPE_CHECKING:
+    from vmtasks.project.history import History
+    from vmtasks.project.orig import Orig
 
 WORKSHOP = "/build"
 """Where builds happen in the guest: always the same, because paths find their way into what is built."""
@@ -67,6 +67,9 @@ def make(guest: Guest, project: Project, tree: str, into: Path) -> list[Path]:
     :raise UsageError: debian/changelog does not tell which package it is.
     :raise CommandFailed: dpkg-source cannot: there are changes to upstream's files that no patch has, say.
     """
+    from vmtasks.project.dsc import Dsc
+    from vmtasks.project.orig import find, format_of
+
     expect_tool(guest, "dpkg-source", "dpkg-dev")
     # A patch that was applied for a build is none of upstream's: its tarball is made before.
     guest.succeed(["dpkg-source", "--after-build", tree], cwd=WORKSHOP, user=USER)
@@ -89,6 +92,12 @@ def make(guest: Guest, project: Project, tree: str, into: Path) -> list[Path]:
     return list(dsc.files)
 
 
+def open_workshop(guest: Guest) -> None:
+    """See that the guest has the user that builds, and the directory where it does."""
+    make = f"useradd --create-home --shell /bin/bash {USER}; "
+    guest.query(f"id -u {USER} >/dev/null 2>&1 || {make}install -d -o {USER} -g {USER} {WORKSHOP}")
+
+
 def expect_tool(guest: Guest, tool: str, package: str) -> None:
     """See that the guest has a tool: where it does not, its Debian package is installed."""
     if not guest.query(f"command -v {tool} || :"):
@@ -97,8 +106,12 @@ def expect_tool(guest: Guest, tool: str, package: str) -> None:
 
 def put_history(guest: Guest, root: Path, history: History, tree: str) -> None:
     """Make a git repository in the guest's directory *tree*, of what travels of that on the host."""
+    from tempfile import TemporaryDirectory
+
+    from vmtasks.project.history import IMPORT
+
     expect_tool(guest, "git", "git")
-    with tempfile.TemporaryDirectory(prefix="vmtasks-") as here, guest.tmp_dir() as there:
+    with TemporaryDirectory(prefix="vmtasks-") as here, guest.tmp_dir() as there:
         history.write(root, Path(here))
         guest.put(Path(here), there)
         guest.succeed(["sh", "-c", IMPORT, "sh", tree, there])

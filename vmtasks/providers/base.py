@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from vmtasks import events
 from vmtasks.spec import AlarmPolicy, Checkpoint, Network
@@ -25,7 +25,7 @@ class BootOptions:
     on: str = ""
     """Where it is to run; empty: as the host's settings have it."""
     kernel: str = ""
-    """Another kernel than the image's: the name of a Debian package, or a .deb file."""
+    """Another kernel than the image's, as ``--kernel`` names it."""
     memory_mib: int | None = None
     cpus: int | None = None
     network: Network | None = None
@@ -53,6 +53,8 @@ class MachineRequest:
     machines may hand out one that has it behind it."""
     purpose: str = ""
     """What it is for, in the words that others read while they wait."""
+    lifetime_s: int = 0
+    """How long it may live, whatever becomes of who asked for it; 0: as long as the block. Of QEMU's machines alone."""
     log_dir: Path | None = None
     """The directory for the output of each command, and for the machine's other output."""
 
@@ -84,4 +86,15 @@ class Provider(Protocol):
         """Return the command line that would start the machine, to be pasted into a terminal: ``--dry-run``.
 
         :raise UsageError: a command line does not start machines there.
+        """
+
+
+@runtime_checkable
+class Foresighted(Protocol):
+    """A provider that knows some of what it cannot do before it has done anything."""
+
+    def expect_possible(self, request: MachineRequest) -> object:
+        """See that a machine can be as it is asked for, without asking anybody.
+
+        :raise UsageError: it cannot.
         """

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, Never
+from typing import Literal, Never, TypeVar
 
 from vmtasks import events
 from vmtasks.config.settings import HostSettings
 from vmtasks.errors import renamed_options
 from vmtasks.guest import Guest
-from vmtasks.providers.base import BootOptions, MachineRequest, Provider
+from vmtasks.providers.base import BootOptions, Foresighted, MachineRequest, Provider
+from vmtasks.providers.choice import Choices, is_choice, names_of
 from vmtasks.providers.preparation import Preparation
 from vmtasks.providers.preparation import prepare as do_prepare
 from vmtasks.spec import LOCAL, AlarmPolicy, Checkpoint, Network
+
+Member = TypeVar("Member")
 
 
 @contextmanager
@@ -50,8 +53,9 @@ def boot(
     :param on: where it is to run: see docs/providers.md; by default as the host's settings have it.
     :param alarms: what becomes of the block when the guest's kernel reports an error on the console: ``warn`` tells of
         it, ``fail`` raises :class:`vmtasks.TestFailed` at the end as well, and ``off`` does not look.
-    :param kernel: another kernel than the image's: the name of a Debian package such as ``linux-image-rt-amd64``, or a
-        .deb file; the image with it is baked once.
+    :param kernel: another kernel than the image's: the name of a Debian package such as ``linux-image-rt-amd64``, the
+        path of a package, tarball, built tree or image, or an address with its sum (see images/README.md); the image
+        with it is baked once.
     :param cold: boot from the disk, whatever templates there are.
     :param forkable: whether ``guest.checkpoint`` is to serve; it costs some tenths of a second.
     :param extra_args: more arguments for QEMU; such a machine boots cold.
@@ -94,6 +98,7 @@ def boot(
 @contextmanager
 def machine(request: MachineRequest) -> Iterator[Guest]:
     """Yield the guest of a machine from wherever it is to run; *request*'s preparation is the caller's to see to."""
+    request = settled(request)
     on = where(request)
     purpose = (
         request.purpose or f"a machine from {request.image if isinstance(request.image, str) else request.image.name}"
@@ -111,6 +116,32 @@ def command_line(request: MachineRequest) -> tuple[str, ...]:
     :raise UsageError: a command line does not start machines where it is to run.
     """
     return provider_of(where(request)).command_line(request)
+
+
+def settled(
+    request: MachineRequest, choices: Choices | None = None, group: Sequence[MachineRequest] = ()
+) -> MachineRequest:
+    """Return a request that leaves no choice between hosts.
+
+    :param choices: what was chosen before is chosen again.
+    :param group: all requests that go to the same host at once, this one among them; nothing: it is alone.
+    :raise HostError: no host of the choice can be had.
+    """
+    on = where(request)
+    if _instead or not is_choice(on):
+        return request
+    return (Choices() if choices is None else choices).settled(request, on, group)
+
+
+def settled_group(requests: Mapping[Member, MachineRequest], choices: Choices) -> dict[Member, MachineRequest]:
+    """Return the requests of a group that leave no choice: members with the same choice go to one host, at once.
+
+    :raise HostError: no host of the choice can be had.
+    """
+    by_place: dict[str, list[MachineRequest]] = {}
+    for request in requests.values():
+        by_place.setdefault(where(request), []).append(request)
+    return {member: settled(one, choices, by_place[where(one)]) for member, one in requests.items()}
 
 
 def where(request: MachineRequest) -> str:
@@ -142,6 +173,34 @@ def provider_of(on: str) -> Provider:
     from vmtasks.providers.qemu.provider import Qemu
 
     return Qemu(on=on or LOCAL)
+
+
+def expect_place(on: str) -> None:
+    """See that ``--on`` can name a place so, before anything is started; whether it can be reached shows then.
+
+    :raise UsageError: it cannot.
+    """
+    from vmtasks.providers.qemu.provider import Qemu
+
+    for name in names_of(on) if is_choice(on) else (on,):
+        provider = provider_of(name)
+        if isinstance(provider, Qemu) and provider.on != LOCAL:
+            from vmtasks.remote.host import expect_name
+
+            expect_name(provider.on)
+
+
+def expect_possible(request: MachineRequest) -> None:
+    """See that a machine can be as it is asked for, as far as that shows before anything is started.
+
+    :raise UsageError: there is no such place, or it has no such machines.
+    """
+    on = where(request)
+    expect_place(on)
+    for name in names_of(on) if is_choice(on) else (on,):
+        provider = provider_of(name)
+        if isinstance(provider, Foresighted):
+            provider.expect_possible(request)
 
 
 _instead: list[Provider] = []

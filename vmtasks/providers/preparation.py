@@ -40,6 +40,23 @@ class Preparation:
             return None
         return cls(name=f"the packages {', '.join(names)}", key=f"packages: {' '.join(names)}", run=install)
 
+    @classmethod
+    def joined(cls, *parts: Preparation | None) -> Preparation | None:
+        """Return several as one, done in their order; None where there are none."""
+        given = [part for part in parts if part]
+
+        def run(guest: Guest) -> bool:
+            to_keep = [part.run(guest) for part in given]
+            return any(to_keep)
+
+        match given:
+            case []:
+                return None
+            case [one]:
+                return one
+        names, keys = " and ".join(part.name for part in given), "\n".join(part.key for part in given)
+        return cls(name=names, key=keys, run=run)
+
 
 def prepared_source(preparation: Preparation, machine: Machine, launch: LaunchConfig, source: BootSource) -> BootSource:
     """Return the checkpoint that has the work behind it; if there is none, *source*, made fit for one.

@@ -1,21 +1,30 @@
 """QEMU's command line as a pure function of a machine: one small function per concern.
 
-Source: qemu-system-x86_64(1); every option is one that QEMU 7.2 has.
+Source: qemu-system-x86_64(1), QEMU's docs/system/arm/virt.rst and arm/cpu-features.rst; every option is one that
+QEMU 7.2 has.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
+from vmtasks.host.architectures import EMULATORS
 from vmtasks.qemu.descriptors import CONSOLE_FD, QMP_FD
 from vmtasks.qemu.migration import DISK
-from vmtasks.spec import TRANSFER_DISK_SERIAL, GroupCard, Machine
+from vmtasks.spec import TRANSFER_DISK_SERIAL, Architecture, GroupCard, Machine
 
 EMULATED_CPU = "max,-erms"
 """All that QEMU can emulate but ERMS, by which a kernel clears memory byte by byte: the emulator takes a step for each.
 Without it copying takes less than half the time, and a reboot does not stand still where code lay in memory before."""
+EMULATED_CPUS: Mapping[Architecture, str] = MappingProxyType(
+    {"amd64": EMULATED_CPU, "i386": EMULATED_CPU, "arm64": "max,pauth-impdef=on"}
+)
+"""Those of arm64 sign the return addresses of functions. The cipher that the architecture names for it is dear to
+emulate; ``impdef`` is one of QEMU's own, which takes a few steps."""
+_MOST_CPUS_OF_GIC_2 = 8
 SSH_PORT = 22
 
 
@@ -41,7 +50,7 @@ def qemu_argv(machine: Machine, *, disk: Path, wires: Wires = Wires()) -> tuple[
     :param disk: the disk to write to: the overlay of a throw-away machine, or the machine's own disk.
     """
     return (
-        "qemu-system-x86_64",
+        EMULATORS[machine.architecture].program,
         *_board(machine),
         *_accelerator(machine),
         *_memory(machine),
@@ -71,18 +80,22 @@ def _board(machine: Machine) -> Iterator[str]:
         yield from ("-M", "pc")
     else:
         yield from ("-nodefaults", "-no-user-config", "-display", "none")
-        # No keyboard, no SATA, no SMBus, no HPET: what is not there, the guest's kernel need not probe.
         backend = ",memory-backend=ram" if machine.ram else ""
-        yield from ("-M", f"q35,sata=off,smbus=off,i8042=off,usb=off,vmport=off,hpet=off{backend}")
-        # A guest whose kernel knows the device learns by it that it is a copy, and draws its random numbers anew.
-        yield from ("-device", "vmgenid,guid=auto")
+        if machine.architecture == "arm64":
+            # There is nothing on this board to leave out. Its usual interrupt controller serves eight processors.
+            yield from ("-M", f"virt,gic-version={2 if machine.cpus <= _MOST_CPUS_OF_GIC_2 else 3}{backend}")
+        else:
+            # No keyboard, no SATA, no SMBus, no HPET: what is not there, the guest's kernel need not probe.
+            yield from ("-M", f"q35,sata=off,smbus=off,i8042=off,usb=off,vmport=off,hpet=off{backend}")
+            # A guest whose kernel knows the device learns by it that it is a copy, and draws its random numbers anew.
+            yield from ("-device", "vmgenid,guid=auto")
     yield from ("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny")
 
 
 def _accelerator(machine: Machine) -> Iterator[str]:
     kvm = machine.accelerator == "kvm"
     yield from ("-accel", "kvm" if kvm else "tcg,thread=multi")
-    yield from ("-cpu", machine.cpu or ("host" if kvm else EMULATED_CPU))
+    yield from ("-cpu", machine.cpu or ("host" if kvm else EMULATED_CPUS[machine.architecture]))
     yield from ("-smp", str(machine.cpus))
 
 

@@ -14,10 +14,11 @@ from vmtasks.host.accelerator import Choice
 from vmtasks.host.availability import Availability, Rules
 from vmtasks.host.lease import Lease
 from vmtasks.host.local import LOCAL_HOST, Host
+from vmtasks.host.occupancy import Demand, Occupancy
 from vmtasks.host.slots import Limits, Ticket
 from vmtasks.image.baked import BakedImage
 from vmtasks.process.landlock import Reach
-from vmtasks.spec import DirectKernel, Machine, Ram
+from vmtasks.spec import DirectKernel, GroupCard, Machine, Ram
 
 _KINDS = {
     kind.__name__: kind
@@ -25,12 +26,15 @@ _KINDS = {
         Availability,
         BakedImage,
         Choice,
+        Demand,
         DirectKernel,
+        GroupCard,
         Snapshot,
         HostSettings,
         Lease,
         Limits,
         Machine,
+        Occupancy,
         Ram,
         Reach,
         Rules,

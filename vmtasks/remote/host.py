@@ -47,14 +47,22 @@ _hosts: dict[str, RemoteHost] = {}
 _connecting = threading.Lock()
 
 
+def expect_name(name: str) -> None:
+    """See that a host can be called so.
+
+    :raise UsageError: none can.
+    """
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"cannot have machines on '{name}': that is no [USER@]HOST", hint=_OTHERS)
+
+
 def remote_host(name: str) -> RemoteHost:
     """Return the host that ssh(1) knows by *name*, ``[USER@]HOST``; one link serves all of this process.
 
     :raise UsageError: it cannot be a host's name.
     :raise HostError: it cannot be reached, or cannot run our machines.
     """
-    if not _NAME.fullmatch(name):
-        raise UsageError(f"cannot have machines on '{name}': that is no [USER@]HOST", hint=_OTHERS)
+    expect_name(name)
     while not _connecting.acquire(timeout=_TURN_S):
         check_interrupted()
     try:
@@ -161,9 +169,9 @@ class RemoteHost(Host):
 
         return block()
 
-    def supervisor(self) -> list[str]:
-        """Return the command line of a proxy to a supervisor there."""
-        return self._proxy("vmtasks.supervisor.__main__")
+    def program(self, module: str) -> list[str]:
+        """Return the command line of a proxy to a program of ours there."""
+        return self._proxy(module)
 
     def close(self) -> None:
         """End the link, and see that nothing of ours is left there."""

@@ -5,7 +5,6 @@ Called there by an agent. Only a complete image gets its place in the cache.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
@@ -17,6 +16,7 @@ from pathlib import Path
 from vmtasks.cache import entry
 from vmtasks.errors import HostError
 from vmtasks.files import durable
+from vmtasks.files.checksum import sha256_of
 from vmtasks.host.flock import try_lock
 from vmtasks.image.baked import BakedImage, all_baked, images_dir
 from vmtasks.image.damage import read_whole
@@ -83,7 +83,7 @@ def complete(serial: str, digests: Mapping[str, str]) -> None:
     :raise HostError: what came is not what was sent.
     """
     incoming = _incoming(serial)
-    if {name: _sha256(incoming / name) for name in digests} != dict(digests):
+    if {name: sha256_of(incoming / name) for name in digests} != dict(digests):
         shutil.rmtree(incoming)
         raise HostError("what came is not what was sent; it was thrown away")
     durable.rename(incoming, images_dir() / serial)
@@ -136,8 +136,3 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except FileNotFoundError:
         return 0
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

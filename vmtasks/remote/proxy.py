@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import select
 import socket
 import subprocess
@@ -23,7 +22,9 @@ from contextlib import suppress
 from typing import IO, Any
 
 from vmtasks.process.child import die_with_parent
+from vmtasks.remote.broken import why_it_broke
 from vmtasks.remote.heartbeat import HEARTBEAT_S
+from vmtasks.supervisor.control import has_room
 from vmtasks.supervisor.plan import Plan, PlanError
 
 _FORWARD_ATTEMPTS = 3
@@ -33,32 +34,6 @@ _SETTLE_LIMIT_S = 120.0
 """How long a host may take to let us in and to run what we send."""
 _END_LIMIT_S = 12.0
 """How long to wait for the last word once our caller is gone."""
-_WHY = (
-    (r"REMOTE HOST IDENTIFICATION HAS CHANGED", "cannot trust {host}: its host key is another than the one ssh knows",
-     "if that is right, `ssh-keygen -R` forgets the old one"),
-    (r"Host key verification failed", "cannot trust {host}: ssh does not know its host key",
-     "`ssh {host}` shows it and asks, once"),
-    (r"Permission denied \(", "cannot log in to {host}: it accepts none of your ssh keys",
-     "`ssh {host} true` must work without a password"),
-    (r"Could not resolve hostname[^:]*: (.*)", "cannot find {host}: {0}", ""),
-    (r"connect to host \S+ port \d+: (.*)", "cannot reach {host}: {0}", "`ssh {host} true` must work"),
-    (r"Connection to \S+ port \d+ timed out", "cannot reach {host}: it does not answer", "`ssh {host} true` must work"),
-    (r"python3: (?:command )?not found", "cannot run machines on {host}: it has no python3",
-     "`apt install python3` there"),
-)  # fmt: skip
-
-
-def why_it_broke(host: str, complaint: str, status: int | None, *, is_settled: bool = False) -> tuple[str, str]:
-    """Return a sentence and a hint for what ssh printed before it ended.
-
-    :param is_settled: whether it had let us in: what is printed from then on may be the other host's as well.
-    """
-    for pattern, message, hint in () if is_settled else _WHY:
-        if found := re.search(pattern, complaint):
-            groups = [group.strip() for group in found.groups()]
-            return message.format(*groups, host=host), hint.format(host=host)
-    lines = [line.strip() for line in complaint.splitlines() if line.strip()]
-    return f"the link to {host} broke: {lines[-1] if lines else f'ssh ended with status {status}'}", ""
 
 
 class Proxy:
@@ -181,6 +156,8 @@ class Proxy:
             case "console":
                 if self._console:
                     _keep(self._console, message["text"].encode("latin-1"))
+                return
+            case "sample" if not has_room():  # a caller that is stopped can do without, and we must not wait for it
                 return
             case "started":
                 message["ports"] = {guest: self._at_home(port) for guest, port in message["ports"].items()}

@@ -5,6 +5,7 @@ Standard library only.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
@@ -18,8 +19,7 @@ from pathlib import Path
 from vmtasks.process.child import die_with_parent
 from vmtasks.process.cleanup import remove_at_exit
 from vmtasks.process.isolated import isolated_argv
-from vmtasks.remote.heartbeat import TIMEOUT_S
-from vmtasks.supervisor.plan import Plan, PlanError
+from vmtasks.remote.heartbeat import SILENT_STATUS, TIMEOUT_S
 
 _PATIENCE_S = 60.0
 """How long a link counts that moves, but brings no sign of life: what fills it is so long, or no program gives any."""
@@ -39,7 +39,7 @@ def main() -> None:
         bufsize=0,
         preexec_fn=lambda: die_with_parent(parent),  # noqa: PLW1509 - there is but one thread here
     ) as program:
-        _hold(program)
+        is_silent = _hold(program)
         with suppress(BrokenPipeError):
             if program.stdin:
                 program.stdin.close()
@@ -47,16 +47,18 @@ def main() -> None:
             program.wait(_END_LIMIT_S)
         except subprocess.TimeoutExpired:
             program.kill()
+    if is_silent:  # the near end may still be there, and hear of it
+        sys.exit(SILENT_STATUS)
 
 
-def _hold(program: subprocess.Popen[bytes]) -> None:
-    """Pass on what comes in, until nothing does or the program has ended."""
+def _hold(program: subprocess.Popen[bytes]) -> bool:
+    """Pass on what comes in, until nothing does or the program has ended; return whether the link fell silent."""
     ended = os.pidfd_open(program.pid)
     first = b""
     is_first = True
     while ready := _ready(0, ended):
         if ended in ready or not (data := os.read(0, 65536)):
-            return
+            return False
         if is_first:
             first += data
             if is_first := b"\n" not in first.lstrip():
@@ -66,6 +68,7 @@ def _hold(program: subprocess.Popen[bytes]) -> None:
         with suppress(BrokenPipeError):  # it ends this very moment
             while data and program.stdin:
                 data = data[program.stdin.write(data) or 0 :]
+    return True
 
 
 def _ready(*fds: int) -> list[int]:
@@ -110,6 +113,8 @@ def quiet_s(line: str) -> float:
 
 
 def _entrust_directory(first: bytes) -> None:
-    """Have the directory removed that a plan names, should its supervisor be killed and we with it."""
-    with suppress(PlanError):  # another program's first line; or the supervisor says what is wrong with its plan
-        remove_at_exit(Path(Plan.from_json(first.lstrip().partition(b"\n")[0]).directory))
+    """Have the directory removed that a program's first line names as its own, should it be killed and we with it."""
+    with suppress(ValueError):  # it says itself what is wrong with its orders
+        orders = json.loads(first.lstrip().partition(b"\n")[0])
+        if isinstance(orders, dict) and isinstance(directory := orders.get("directory"), str):
+            remove_at_exit(Path(directory))

@@ -69,6 +69,11 @@ def is_told_by_a_note(event: ConsoleAlarm) -> bool:
     return event.type == type_ and event.message.startswith(begin)
 
 
+def because(message: str) -> str:
+    """Return a message as the end of a sentence; nothing where there is none."""
+    return f": {message}" if message else ""
+
+
 def complaint(event: ConsoleAlarm) -> str:
     """Say what a guest's kernel has reported."""
     return f"its kernel reports ({event.type}): {one_line(event.message)}"
@@ -76,7 +81,7 @@ def complaint(event: ConsoleAlarm) -> str:
 
 def ready(event: MachineStarted) -> str:
     """Say which image a machine runs, how it started and on what accelerator, and why so."""
-    image = f"{event.image} ({event.image_key[:12]})" if event.image_key else event.image
+    image = f"{event.image} ({event.image_key[:12]})" if event.image_key else event.image or "the machine"
     part = ": " if event.start == "cold" else " "  # "cold: as asked for", but "clone of template X"
     reason = f"{part}{event.start_reason}" if event.start_reason else ""
     where = "" if event.host == LOCAL else f" on {event.host}"

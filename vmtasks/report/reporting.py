@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import TextIO
 
 from vmtasks.events import listening
+from vmtasks.report.display.matrix_lines import MatrixLines
 from vmtasks.report.display.plain import Plain
 from vmtasks.report.display.stdout import Products
 from vmtasks.report.display.stream import SafeStream
 from vmtasks.report.files.document import document
 from vmtasks.report.files.junit import JunitFile
+from vmtasks.report.files.matrix_junit import JUNIT, MatrixJunit
 from vmtasks.report.files.result import ResultFile
 
 
@@ -22,6 +24,7 @@ from vmtasks.report.files.result import ResultFile
 def reporting(
     directory: Path | None,
     *,
+    matrix: bool = False,
     stderr: TextIO | None = None,
     stdout: TextIO | None = None,
     environ: Mapping[str, str] | None = None,
@@ -33,6 +36,7 @@ def reporting(
     as it was.
 
     :param directory: where result.json and junit.xml belong; None for a run that leaves no record.
+    :param matrix: whether what runs is a matrix of runs, each with a report of its own.
     :param stderr: ``sys.stderr`` (as it is now, not as it was at import) unless given.
     :param stdout: ``sys.stdout`` unless given.
     :param environ: ``os.environ`` unless given; TERM, NO_COLOR and COLUMNS matter.
@@ -47,16 +51,17 @@ def reporting(
         # also left last, so that their complaint at the end finds the terminal as it was.
         if directory is not None:
             stack.enter_context(document(ResultFile(directory / "result.json")))
-            stack.enter_context(document(JunitFile(directory / "junit.xml")))
+            stack.enter_context(document((MatrixJunit if matrix else JunitFile)(directory / JUNIT)))
         if err.isatty() and environ.get("TERM") not in ("dumb", "unknown"):
-            from vmtasks.report.display.terminal import showing
+            from vmtasks.report.display.matrix import MatrixTable
+            from vmtasks.report.display.terminal import Terminal, showing
 
-            terminal = stack.enter_context(showing(err, environ))
+            terminal = stack.enter_context(showing((MatrixTable if matrix else Terminal)(err, environ)))
             aside = terminal.aside if out.isatty() else nullcontext
             stack.enter_context(listening(Products(out, aside=aside)))
             stack.enter_context(listening(terminal))
         else:
-            plain = Plain(err)
+            plain = (MatrixLines if matrix else Plain)(err)
             stack.callback(plain.flush)
             stack.enter_context(listening(Products(out, aside=nullcontext)))
             stack.enter_context(listening(plain))

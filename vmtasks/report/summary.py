@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from vmtasks.errors import Outcome
-from vmtasks.events import RunEnded, RunStarted
-from vmtasks.report.format import duration, relative
+from vmtasks.events import MatrixRun, RunEnded, RunStarted
+from vmtasks.report.format import because, duration, relative
 from vmtasks.report.sanitize import lines_of, sanitized
 
-__all__ = ["Line", "duration", "summary"]
+__all__ = ["Line", "duration", "summary", "summary_of_runs"]
 
 Role = Literal["good", "bad", "gap", "heading", "quote", "fact"]
 
@@ -59,6 +60,17 @@ def summary(started: RunStarted | None, ended: RunEnded, times: str = "") -> tup
         *_quoted("The last lines of the console:", ended.console, _CONSOLE_LINES),
         *_facts(started, ended, times),
     )
+
+
+def summary_of_runs(runs: Iterable[MatrixRun]) -> Iterator[Line]:
+    """Say how each run of a matrix ended, and how to repeat those that did not pass."""
+    for run in runs:
+        has_passed = run.outcome == Outcome.PASSED
+        ended = f"{_verdict(run.outcome)} {duration(run.duration_s or 0.0)}{because(run.message)}"
+        headline = f"{run.combination} {ended}; results in {relative(run.directory)}"
+        yield Line("good" if has_passed else "bad", headline)
+        if not has_passed:
+            yield Line("fact", run.rerun, label="rerun")
 
 
 def _verdict(outcome: str) -> str:

@@ -7,13 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vmtasks.errors import GuestLost, TestFailed, TimedOut, VmtasksError
-from vmtasks.group.job import GroupJob
-from vmtasks.group.roles import HOST
-from vmtasks.process.host_commands import host_commands
-from vmtasks.process.threads import parallel
 
 if TYPE_CHECKING:
     from vmtasks.group.group import Group
+    from vmtasks.group.job import GroupJob
     from vmtasks.group.roles import GroupMember
     from vmtasks.run.run import Run
 
@@ -23,6 +20,9 @@ def run_group_job(run: Run, path: str | Path) -> None:
 
     :raise UsageError: the file cannot be read, or describes no group that can be.
     """
+    from vmtasks.group.job import GroupJob
+    from vmtasks.process.threads import parallel
+
     job = GroupJob.load(Path(path))
     limits = job.group
     with run.group(job.as_roles(), wait_timeout_s=limits.wait_timeout_s, timeout_s=limits.timeout_s) as group:
@@ -50,6 +50,9 @@ def _in_member(run: Run, group: Group, job: GroupJob, member: GroupMember) -> No
 
 def _on_host(run: Run, group: Group, job: GroupJob) -> None:
     """Run the tests that are for the host's side; each has the lines that open a shell in the members."""
+    from vmtasks.group.roles import HOST
+    from vmtasks.process.host_commands import host_commands
+
     tests = job.tests_of(HOST)
     if not tests:
         return

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import re
+from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any, Literal, TypeVar
 
@@ -14,6 +16,8 @@ from vmtasks.spec import Network
 Word = TypeVar("Word", bound=str)
 _DIGITS = 18
 """More of them no number of anything here has, and Python refuses to read thousands."""
+_WHOLE = re.compile(rf"[+-]?[0-9]{{1,{_DIGITS}}}")
+_DECIMAL = re.compile(rf"[+-]?(?=\.?[0-9])[0-9]{{0,{_DIGITS}}}(?:\.[0-9]{{0,{_DIGITS}}})?(?:[eE][+-]?[0-9]{{1,2}})?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,10 +25,17 @@ class RecipeOptions:
     """The options that every recipe has; a number that was not given is None."""
 
     on: str = field(
-        default="", metadata={"help": f"where machines run: local, USER@HOST, ssh://HOST or ec2 ({page('providers')})"}
+        default="",
+        metadata={
+            "help": f"where machines run: local, USER@HOST, ssh://HOST or ec2 ({page('providers')}); with several "
+            "(local,alice@big), a run for each; with a choice ('alice@big|local'), on the first that has a slot"
+        },
     )
     kernel: str = field(
-        default="", metadata={"help": "boot each machine with another kernel: a Debian package's name, or a .deb file"}
+        default="",
+        metadata={
+            "help": "boot each machine with another kernel: a Debian package's name, files, a directory, or an address"
+        },
     )
     accel: str = field(default="", metadata={"help": "accelerator: auto (try, the default), kvm or tcg"})
     network: str = field(default="", metadata={"help": "what each machine reaches: user (all), restricted or none"})
@@ -38,6 +49,12 @@ class RecipeOptions:
         default=1800, metadata={"help": "how long --keep keeps a machine, in seconds", "at_least": 1}
     )
     keep_s: int | None = field(default=None, metadata={"help": "--keep-for-s, as it was called", "at_least": 1})
+    profile: bool = field(
+        default=False, metadata={"help": "count what each machine takes of its host: a table, a picture and samples"}
+    )
+    freeze: bool = field(
+        default=False, metadata={"help": "on failure, freeze the machine as it is, for `reopen`; starts are slower"}
+    )
     dry_run: bool = field(default=False, metadata={"help": "print QEMU's command line instead of running it"})
 
     @classmethod
@@ -75,6 +92,35 @@ def number(name: str, text: str, *, at_least: int) -> int | None:
     if not (text.isascii() and text.isdecimal() and len(text) <= _DIGITS and int(text) >= at_least):
         raise UsageError(f"--{name.replace('_', '-')} must be a number, {at_least} or more, and not '{text[:50]}'")
     return int(text)
+
+
+def own_option(parameter: inspect.Parameter) -> inspect.Parameter:
+    """Return an option of a recipe's own as Invoke is to see it: see :func:`option`."""
+    return parameter.replace(default=str(parameter.default)) if _has_number(parameter) else parameter
+
+
+def own_numbers(signature: inspect.Signature, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a recipe's own with the numbers that their texts are of; its default for an empty one.
+
+    :param signature: the recipe's own.
+    :raise UsageError: a number is none.
+    """
+    return {name: _own(signature.parameters.get(name), value) for name, value in options.items()}
+
+
+def _own(parameter: inspect.Parameter | None, value: Any) -> Any:  # noqa: ANN401 - of any type, as options are
+    if parameter is None or not _has_number(parameter):
+        return value
+    text = str(value).strip()
+    kind = "a whole number" if isinstance(parameter.default, int) else "a number"
+    fits = _WHOLE.fullmatch(text) if isinstance(parameter.default, int) else _DECIMAL.fullmatch(text)
+    if text and not fits:
+        raise UsageError(f"--{parameter.name.replace('_', '-')} must be {kind}, and not '{text[:50]}'")
+    return type(parameter.default)(text) if text else parameter.default
+
+
+def _has_number(parameter: inspect.Parameter) -> bool:
+    return isinstance(parameter.default, int | float) and not isinstance(parameter.default, bool)
 
 
 def accelerator(value: str) -> Literal["auto", "kvm", "tcg"] | None:

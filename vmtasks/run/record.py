@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import stat
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -19,45 +18,51 @@ from invoke.exceptions import Exit
 
 from vmtasks import events
 from vmtasks.config.paths import is_at
-from vmtasks.config.settings import HostSettings
 from vmtasks.errors import (
     HostError,
     Outcome,
     TestFailed,
     TimedOut,
+    VmtasksError,
     message_of,
     outcome_of,
 )
 from vmtasks.files import durable
-from vmtasks.run.old import remove_old
 from vmtasks.run.options import RecipeOptions
 from vmtasks.run.place import make_directory
 from vmtasks.run.run import Run
 
 _CACHEDIR_SIGNATURE = "Signature: 8a477f597d28d172789f06886806bc55"
 """What such a file begins with (bford.info/cachedir)."""
+IN_DIRECTORY = "VMTASKS_RUN_DIRECTORY"
+"""What names its directory to a run of a matrix; what else is started below that run does not see it."""
 _serials = count()
 """One `inv` can make several runs in a second."""
 
 
 @contextmanager
-def run_recorded(name: str, flags: RecipeOptions, *, source: str = "") -> Iterator[Run]:
+def run_recorded(name: str, flags: RecipeOptions, *, source: str = "", matrix: bool = False) -> Iterator[Run]:
     """Run the block as a run: shown, written down, and ended with the exit status of its outcome.
 
+    :param matrix: whether it is a matrix of runs, which are shown and written down each.
     :param source: the project's directory, if it is not this one: nothing is written through a link in it.
     :raise Exit: the block failed; its failure has been reported.
     """
+    from vmtasks.config.settings import HostSettings
     from vmtasks.process.signals import interrupt_on_signals
     from vmtasks.report import reporting
+    from vmtasks.run.old import remove_old
 
     home = Path(source) if source and is_at(Path(source), stat.S_ISDIR) else Path()
-    directory = output() if flags.dry_run else _new_directory(name, home)
+    given = os.environ.pop(IN_DIRECTORY, "")
+    directory = Path(given) if given else output() if flags.dry_run else _new_directory(name, home)
     run = Run(recipe=name, flags=flags, directory=directory, home=home)
     if flags.dry_run:
         yield run
         return
-    rerun = shlex.join([_program(), *sys.argv[1:]])
-    with reporting(run.directory), interrupt_on_signals(), events.listening(_Latest(run.directory)):
+    rerun = shlex.join([program(), *sys.argv[1:]])
+    latest = _Latest(directory.parent if given else directory)
+    with reporting(directory, matrix=matrix), interrupt_on_signals(), events.listening(latest):
         events.emit(events.RunStarted(recipe=name, directory=run.directory, rerun=rerun))
         try:
             for path in remove_old(output(), HostSettings.load()):
@@ -68,7 +73,7 @@ def run_recorded(name: str, flags: RecipeOptions, *, source: str = "") -> Iterat
             if run.nothing_tested:
                 raise run.nothing_tested
         except BaseException as problem:
-            _end(run, problem, rerun)
+            _end(run, problem, rerun, can_look=not matrix)
             raise Exit(code=outcome_of(problem).exit_code) from problem
         events.emit(events.RunEnded(outcome=outcome_of(None)))
 
@@ -82,14 +87,17 @@ def _all_in_one(failed: dict[str, TestFailed]) -> TestFailed:
     )
 
 
-def _end(run: Run, problem: BaseException, rerun: str) -> None:
-    """Emit the last event of a run that did not pass."""
+def _end(run: Run, problem: BaseException, rerun: str, *, can_look: bool) -> None:
+    """Emit the last event of a run that did not pass.
+
+    :param can_look: whether ``--shell`` could open a shell in the machine where it failed.
+    """
     from vmtasks.process.tail import last_lines
 
     outcome = outcome_of(problem)
     details: tuple[str, ...] = getattr(problem, "details", ())
     hint = getattr(problem, "hint", "")
-    if outcome is Outcome.INTERNAL:
+    if outcome is Outcome.INTERNAL and not isinstance(problem, VmtasksError):
         report = run.directory / "traceback.txt"
         trace = "".join(traceback.format_exception(problem))
         details = tuple(trace.splitlines()[-6:])
@@ -98,7 +106,7 @@ def _end(run: Run, problem: BaseException, rerun: str) -> None:
             report.write_text(trace)
         except OSError as other:
             hint = f"this is a defect of vmtasks; where it is could not be written to {report}: {other.strerror}"
-    in_machine = isinstance(problem, TestFailed | TimedOut)
+    in_machine = can_look and isinstance(problem, TestFailed | TimedOut)
     events.emit(
         events.RunEnded(
             outcome=outcome,
@@ -116,16 +124,26 @@ def output() -> Path:
     return Path(os.environ.get("VMTASKS_RESULTS") or "build/vmtasks")
 
 
-def _program() -> str:
+def program() -> str:
     """Return what this program is called by: its name, if that is how it is found."""
+    import shutil
+
     called, name = sys.argv[0], Path(sys.argv[0]).name
     if os.sep not in called or shutil.which(name) == called:
         return name
     return os.path.relpath(called)
 
 
+def called_with(words: Sequence[str]) -> list[str]:
+    """Return the argument vector that calls this program with other words, as this process was started."""
+    interpreter = sys.orig_argv[1 : len(sys.orig_argv) - len(sys.argv) + 1]
+    return [sys.executable, *interpreter, *words]
+
+
 class _Latest:
     """Lets ``latest`` lead to a run as soon as a machine is asked for: a call that was wrong is no run to look at.
+
+    The first run of a matrix that asks for one lets it lead to the whole.
 
     Where it leads nowhere, or to an earlier run of the same call, it leads to this one from the beginning.
     """

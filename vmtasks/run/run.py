@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import stat
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import count
@@ -39,10 +38,23 @@ if TYPE_CHECKING:
     from vmtasks.guest import Guest
     from vmtasks.guest.allowance import Allowance
     from vmtasks.project import Project
-    from vmtasks.project.settings import MachineSettings
     from vmtasks.providers.base import MachineRequest
+    from vmtasks.providers.choice import Choices
     from vmtasks.providers.preparation import Preparation
+    from vmtasks.run.freeze import Freezer
     from vmtasks.spec import Checkpoint
+
+
+def _no_choices() -> Choices:
+    from vmtasks.providers.choice import Choices
+
+    return Choices()
+
+
+def _freezer() -> Freezer:
+    from vmtasks.run.freeze import Freezer
+
+    return Freezer()
 
 
 @dataclass(kw_only=True)
@@ -56,8 +68,11 @@ class Run(ArtifactStore):
     """What the run ends with if nothing fails."""
     _look: threading.Lock = field(default_factory=threading.Lock)
     """A person looks at one machine at a time, however many fail at once."""
+    _freezer: Freezer = field(default_factory=_freezer)
     _names: dict[str, Iterator[int]] = field(default_factory=dict)
     """The numbers of the next machines of each name."""
+    _choices: Choices = field(default_factory=_no_choices)
+    """Where its machines are, where `--on` leaves a choice."""
 
     @staticmethod
     def task_line(line: str) -> str:
@@ -91,6 +106,7 @@ class Run(ArtifactStore):
         project: Project | None = None,
         prepare: Preparation | None = None,
         forkable: bool = False,
+        own_kernel: bool = False,
     ) -> Iterator[Guest]:
         """Start a clean machine for this run; see :func:`vmtasks.boot`.
 
@@ -100,14 +116,16 @@ class Run(ArtifactStore):
             of all output.
         :param prepare: work that the machine is to have behind it; it is done once and then kept.
         :param forkable: whether ``guest.checkpoint`` is to serve.
+        :param own_kernel: boot with the image's own kernel, whatever ``--kernel`` says.
         :raise UsageError: a variable that *project* wants of the host's environment is not set.
         """
-        from vmtasks.providers.boot import command_line, machine
+        from vmtasks.providers.boot import command_line, machine, settled
         from vmtasks.providers.preparation import prepare as do_prepare
         from vmtasks.ssh import secret
 
         secrets = secret.values(project.commands.env_from if project else ())
-        request = self._request(image, name, project, prepare, forkable=forkable)
+        asked = self._request(image, name, project, prepare, forkable=forkable, own_kernel=own_kernel)
+        request = settled(asked, self._choices)
         if self.flags.dry_run and isinstance(image, str):
             sys.stdout.write(shlex.join(command_line(request)) + "\n")
             raise Exit(code=0)
@@ -116,7 +134,7 @@ class Run(ArtifactStore):
             guest.mask(secrets.values())
             guest.timeout_s = project.commands.timeout_s if project else None
             guest.share(self._allowance)
-            with self._debug_on_failure(guest):
+            with self._debug_on_failure(guest), guest.profiled() if self.flags.profile else nullcontext():
                 if prepare is not None:
                     do_prepare(guest, prepare)
                 yield guest
@@ -152,6 +170,7 @@ class Run(ArtifactStore):
             flags=self.flags,
             directory=self.directory,
             request=lambda name, role: self._request(role.image, name, project, role.prepare, forkable=role.forkable),
+            choices=self._choices,
             debug=self.debug,
             allowance=self._allowance,
             wait_timeout_s=wait_timeout_s,
@@ -167,31 +186,30 @@ class Run(ArtifactStore):
         prepare: Preparation | None,
         *,
         forkable: bool,
+        own_kernel: bool = False,
     ) -> MachineRequest:
         """Return what is asked of a provider: flags go over the project's file."""
+        from vmtasks.project.settings import MachineSettings
         from vmtasks.providers.base import BootOptions, MachineRequest
 
         flags = self.flags
-        source = image if isinstance(image, str) else image.name
+        source = (image if isinstance(image, str) else image.name) or name
         options = BootOptions(
             name=self._name_for(name or source),
             on=flags.on or (project.machine.on if project else ""),
-            kernel=flags.kernel if isinstance(image, str) else "",  # a checkpoint's has been chosen
+            kernel=flags.kernel if isinstance(image, str) and not own_kernel else "",  # a checkpoint has its own
             memory_mib=flags.memory_mib or (project.machine.memory_mib if project else None),
             cpus=flags.cpus or (project.machine.cpus if project else None),
             network=network(flags.network) or (project.machine.network if project else None),
-            alarms=(project.machine if project else _machine_settings()).alarms,
+            alarms=(project.machine if project else MachineSettings.of_no_project()).alarms,
             accel=accelerator(flags.accel),
             attempts=flags.attempts,
             cold=flags.cold,
-            forkable=forkable,
+            forkable=forkable or self._freezer.is_wanted(flags),
         )
+        purpose = f"{self.recipe} of {project.name if project else source}"
         return MachineRequest(
-            image=image,
-            options=options,
-            preparation=prepare,
-            purpose=f"{self.recipe} of {project.name if project else source}",
-            log_dir=self.directory,
+            image=image, options=options, preparation=prepare, purpose=purpose, log_dir=self.directory
         )
 
     @contextmanager
@@ -232,8 +250,7 @@ class Run(ArtifactStore):
         except TestSkipped as skipped:
             problem = skipped
         except TestFailed as failure:
-            problem = failure
-            self.failed[name] = failure
+            problem = self.failed[name] = failure
             if not continue_on_error or (isinstance(failure, GuestLost) and guest):
                 raise
             events.emit(events.Note(text=f"{name}: {failure!s}", level="warning"))
@@ -262,26 +279,22 @@ class Run(ArtifactStore):
         """Have the run end as one in which no test told anything, unless something fails."""
         self.nothing_tested = NothingTested(message, details=details, hint=hint)
 
-    def debug(self, guest: Guest, problem: VmtasksError) -> None:
-        """Give the user a look at the machine before it goes, where that was asked for."""
-        from vmtasks.run.debug import keep_alive, open_shell
+    @property
+    def looks_at_failures(self) -> bool:
+        """Whether :meth:`debug` does anything."""
+        return self.flags.shell or self.flags.keep or self._freezer.is_wanted(self.flags)
 
+    def debug(self, guest: Guest, problem: VmtasksError) -> None:
+        """Give the user a look at the machine before it goes, now or later, where that was asked for."""
+        from vmtasks.run.debug import blame, look_at
+
+        blame(guest, problem)
+        if self._freezer.is_wanted(self.flags):
+            self._freezer.freeze(guest, problem, self.directory)
         with self._look:
-            if self.flags.shell:
-                open_shell(guest, problem)
-            if self.flags.keep:
-                keep_alive(guest, self.flags.keep_for_s)
+            look_at(guest, problem, self.flags)
 
     def _name_for(self, value: str) -> str:
         """Return a name that no other machine of this run has: its logs are called by it."""
         number = next(self._names.setdefault(value, count(1)))
         return value if number == 1 else f"{value}-{number}"
-
-
-def _machine_settings() -> MachineSettings:
-    """Return what holds for a machine of no project: what the environment says of alarms."""
-    from vmtasks.config import toml
-    from vmtasks.project.settings import MachineSettings
-
-    names = ("VMTASKS_ALARMS",)
-    return toml.override(MachineSettings(), {name: os.environ.get(name, "") for name in names})

@@ -27,7 +27,8 @@ from typing import Any, overload
 from invoke.context import Context
 from invoke.tasks import Task
 
-from vmtasks.run.options import RecipeOptions, option
+from vmtasks.run.matrix import is_matrix
+from vmtasks.run.options import RecipeOptions, option, own_numbers, own_option
 from vmtasks.run.record import run_recorded
 from vmtasks.run.run import Run
 
@@ -46,16 +47,27 @@ class Recipe(Task[Callable[..., Any]]):
         return super().__call__(*args, **options)
 
     def _as_task(self, body: Callable[..., Any]) -> Callable[..., Any]:
+        name = body.__name__.replace("_", "-")
+
         def task(_: Context, **options: Any) -> Any:  # noqa: ANN401
+            if not is_matrix(options):
+                return one_run(options)
+            from vmtasks.run.fan_out import fan_out
+
+            own_numbers(inspect.signature(body), options)  # they are wrong for all runs, or for none
+            return fan_out(name, options, inspect.signature(task), one_run)
+
+        def one_run(options: dict[str, Any]) -> Any:  # noqa: ANN401
             flags = RecipeOptions.taken_from(options)
-            source = str(options.get("source") or "")
-            with run_recorded(body.__name__.replace("_", "-"), flags, source=source) as run:
+            options = own_numbers(inspect.signature(body), options)
+            with run_recorded(name, flags, source=str(options.get("source") or "")) as run:
                 return body(run, **options)
 
         update_wrapper(task, body)
         task.__doc__ = (inspect.getdoc(body) or "").partition(":param")[0].rstrip()  # the options' help has the rest
         # What is keyword-only is for recipes that call this one, and no option of the command line.
-        own = [one for one in inspect.signature(body).parameters.values() if one.kind is not one.KEYWORD_ONLY]
+        parameters = inspect.signature(body).parameters.values()
+        own = [own_option(one) for one in parameters if one.kind is not one.KEYWORD_ONLY]
         task.__signature__ = inspect.Signature([*own, *map(option, fields(RecipeOptions))])  # type: ignore[attr-defined]
         return task
 
@@ -85,4 +97,6 @@ def _help(body: Callable[..., Any]) -> dict[str, str]:
     documented = re.findall(r":param (\w+):\s*((?:.|\n)*?)(?=\n\s*(?::|\n|$)|\Z)", inspect.getdoc(body) or "")
     options = [name for name, one in inspect.signature(body).parameters.items() if one.kind is not one.KEYWORD_ONLY]
     own = {name: " ".join(text.split()) for name, text in documented if name in options}
+    if "image" in own:
+        own["image"] = f"{own['image'].rstrip('.')}; with several (bookworm,trixie), a run for each"
     return own | {flag.name: str(flag.metadata["help"]) for flag in fields(RecipeOptions)}

@@ -6,11 +6,13 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from vmtasks.errors import UsageError, renamed
 from vmtasks.ssh import secret
-from vmtasks.ssh.channel import Tap
+
+if TYPE_CHECKING:
+    from vmtasks.ssh.channel import Tap
 
 _PLACES = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/games:/usr/games"
 DEFAULT_ENV = {"PATH": _PLACES, "LANG": "C.UTF-8"}
@@ -44,6 +46,8 @@ class Result:
     truncated: bool = False
     """Whether *stdout* or *stderr* holds only the last :data:`channel.KEEP_BYTES`; the log holds more."""
     log: Path | None = None
+    spec: CommandSpec | None = field(default=None, repr=False, compare=False)
+    """What it ran with, but for its input: where `reopen` opens a shell, if it is what failed."""
 
     @property
     def ok(self) -> bool:
@@ -131,20 +135,32 @@ def remote_line(spec: CommandSpec) -> str:
 
     :raise UsageError: the command is empty, or neither a text nor a list of texts.
     """
-    command, user = spec.command, spec.user
+    command = spec.command
     if isinstance(command, bytes) or not isinstance(command, str | Sequence):
         raise UsageError(f"cannot run {command!r}: give a line for the shell, or a list of arguments")
     if not command or (isinstance(command, str) and not command.strip()):
         raise UsageError("cannot run an empty command")
-    settings = [f"{name}={value}" for name, value in {**DEFAULT_ENV, **spec.env}.items()]
-    words = ["/usr/bin/env", *settings, *secret.receiver(spec.env_from)]
+    words = [*secret.receiver(spec.env_from)]
     words += ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
-    change = f"cd -- {shlex.quote(spec.cwd)} && " if spec.cwd else "cd ~ && " if user == "root" else f"cd ~{user} && "
+    # Not `exec`: a shell that stays turns a signal's death into 128 + N, which ssh would not tell us otherwise.
+    return f"echo $$; {change_line(spec)} && {surroundings_line(spec, words)}; exit $?"
+
+
+def change_line(spec: CommandSpec) -> str:
+    """Return the line of shell that goes where a command runs."""
+    return f"cd -- {shlex.quote(spec.cwd)}" if spec.cwd else "cd ~" if spec.user == "root" else f"cd ~{spec.user}"
+
+
+def surroundings_line(spec: CommandSpec, words: Sequence[str]) -> str:
+    """Return the line of shell that runs an argument vector as the user, and in the environment, of a command.
+
+    The variables of ``env_from`` are not among those: they are not for a command line.
+    """
+    user, settings = spec.user, [f"{name}={value}" for name, value in {**DEFAULT_ENV, **spec.env}.items()]
     # The machine's own card stays as it is: the connection that this line comes over goes through it.
     switch = _OFFLINE if spec.offline else ""
     if user != "root":
         # The group is asked for, because not every user has one of its own name (nobody is in nogroup).
         # --reset-env gives the user's own HOME, SHELL, USER and LOGNAME; what was asked for comes after it.
         switch += f'setpriv --reuid={user} --regid="$(id -g {user})" --init-groups --reset-env '
-    # Not `exec`: a shell that stays turns a signal's death into 128 + N, which ssh would not tell us otherwise.
-    return f"echo $$; {change}{switch}{shlex.join(words)}; exit $?"
+    return switch + shlex.join(["/usr/bin/env", *settings, *words])

@@ -57,6 +57,7 @@ __all__ = [
     "ReadyCheck",
     "Watch",
     "connect",
+    "host_block",
     "pin_host_key",
     "runs_commands",
     "ssh_line",
@@ -206,6 +207,13 @@ def ssh_options(access: Access) -> dict[str, str]:
     if access.identity is None:
         return options
     return {"IdentityFile": _quoted(access.identity), "IdentitiesOnly": "yes", **options}
+
+
+def host_block(name: str, address: Address) -> str:
+    """Return the block of ssh_config(5) by which ssh knows a guest as *name*."""
+    access = address.access
+    options = {"HostName": address.host, "Port": address.port, "User": access.user, **ssh_options(access)}
+    return f"Host {name}\n" + "".join(f"  {option} {value}\n" for option, value in options.items())
 
 
 def _quoted(path: Path | None) -> str:

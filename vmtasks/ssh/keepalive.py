@@ -10,6 +10,7 @@ import threading
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
     from fabric import Connection
@@ -17,6 +18,16 @@ if TYPE_CHECKING:
 
 _LOOK_S = 1.0
 """How much of the time between two looks counts: a process stopped by Ctrl-Z hears no answer either."""
+
+_turns: WeakKeyDictionary[Transport, threading.Lock] = WeakKeyDictionary()
+
+
+def turn(transport: Transport) -> threading.Lock:
+    """Return the lock of a thread that asks something of all of a connection, as a global request (RFC 4254, 4) does.
+
+    paramiko keeps one answer for a connection: of two that ask at a time, one has the other's.
+    """
+    return _turns.setdefault(transport, threading.Lock())
 
 
 class Keepalive:
@@ -54,6 +65,7 @@ def _ask(transport: Transport) -> None:
 
     with suppress(EOFError, OSError):  # it is being closed
         while transport.is_active():
-            with suppress(SSHException):  # it was to agree on new keys first, and did not in half a minute
+            # An SSHException: it was to agree on new keys first, and did not in half a minute.
+            with suppress(SSHException), turn(transport):
                 transport.global_request("keepalive@openssh.com")  # refused, but that is an answer
                 return

@@ -5,8 +5,10 @@ Whatever waits here watches the machine meanwhile: bad news of it end the wait.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,7 +16,7 @@ from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError, CommandFailed, ConnectionLost, GuestLost, InfrastructureError, TestFailed
 from vmtasks.process.threads import call_in_thread
 from vmtasks.ssh.channel import ChannelResult, follow
-from vmtasks.ssh.command import Command, CommandSpec, display, remote_line, short
+from vmtasks.ssh.command import DEFAULT_ENV, Command, CommandSpec, display, remote_line, short
 from vmtasks.ssh.keepalive import Keepalive
 
 if TYPE_CHECKING:
@@ -69,6 +71,10 @@ class Session:
         """Called in every wait; raises when nothing needs the machine any more."""
         self.secrets: set[bytes] = set()
         """What commands print with stars in its place."""
+        self.programs: tuple[str, ...] = ()
+        """Directories that commands find programs in before all others."""
+        self._off = ""
+        """Why the machine is off, where that was wanted; empty: it is on."""
         self._watch = watch
         self._look = look or partial(watch, NEWS_S)
         self._host_is_well = host_is_well
@@ -80,11 +86,34 @@ class Session:
         :raise ConnectionLost: it has not answered for :data:`SILENCE_LIMIT_S`.
         :raise GuestLost: the same, by its own doing.
         """
+        self.expect_on()
         self.check()
         self._watch(wait_s)
         if self._keepalive.poll() >= SILENCE_LIMIT_S:
             message = f"{self.machine} has not answered for {SILENCE_LIMIT_S:g} s"
             raise self._lost(message, hint="it hangs or has lost its network: its console may tell")
+
+    def switched_off(self, why: str) -> None:
+        """Have every use of the connection tell that the machine is off, and *why*."""
+        self.close()
+        self._off = why
+
+    def switched_on(self) -> None:
+        """Have the machine be on again; what comes next is to connect anew."""
+        self._off = ""
+
+    @property
+    def is_off(self) -> bool:
+        """Whether the machine is off, because that was wanted."""
+        return bool(self._off)
+
+    def expect_on(self) -> None:
+        """See that the machine is on.
+
+        :raise GuestLost: it is off, because that was wanted.
+        """
+        if self._off:
+            raise GuestLost(f"{self.machine} is down: {self._off}", hint="guest.power_cycle() is what switches it on")
 
     def lost(self, message: str, details: tuple[str, ...] = ()) -> ConnectionLost | GuestLost:
         """Return the error of a connection that broke: the guest's own doing, unless its host shows otherwise.
@@ -107,6 +136,7 @@ class Session:
         :raise BootError: the machine does not let us in before *deadline*.
         :raise GuestLost: the same, by its own doing.
         """
+        self.expect_on()
         self.close()
         try:
             self.connection = self._connect(deadline)
@@ -122,7 +152,17 @@ class Session:
 
     def line(self, spec: CommandSpec) -> str:
         """Return the line of shell that a command is there; see :func:`vmtasks.ssh.command.remote_line`."""
-        return remote_line(spec)
+        return remote_line(self.with_programs(spec))
+
+    def with_programs(self, spec: CommandSpec) -> CommandSpec:
+        """Return a command as it is run there: with the programs that commands are to find before all others."""
+        if not self.programs:
+            return spec
+        return replace(spec, env={"PATH": ":".join((*self.programs, DEFAULT_ENV["PATH"])), **spec.env})
+
+    def remembered(self, spec: CommandSpec) -> CommandSpec:
+        """Return a command as it was run there, but for its input, for when it has failed."""
+        return replace(self.with_programs(spec), stdin=b"", tap=None)
 
     @contextmanager
     def started(self, line: str, *, timeout_s: float | None = None) -> Iterator[Channel]:
@@ -132,15 +172,22 @@ class Session:
         """
         from paramiko.ssh_exception import SSHException
 
+        self.expect_on()
         opened: list[Channel] = []
+        given_up = threading.Event()
 
         def begin() -> Channel:
-            channel: Channel = self.connection.transport.open_session(timeout=open_timeout_s)
+            # the limit that is told is ours, so this one, which paramiko looks at ten times a second, comes after it
+            channel: Channel = self.connection.transport.open_session(timeout=open_timeout_s + 1)
             opened.append(channel)
-            channel.exec_command(line)
+            if given_up.is_set():  # nobody waits for it: what is told as not begun must not begin
+                channel.close()
+            else:
+                channel.exec_command(line)
             return channel
 
         def give_up() -> None:
+            given_up.set()
             for channel in opened:
                 channel.close()
 

@@ -14,7 +14,9 @@ line:
 ``panic``             the console told of a kernel panic, the first: ``line``
 ``out-of-memory``     the console told of a process that was killed as memory ran out, the first: ``line``
 ``overfull``          more was written than the plan allows, and QEMU is ended: ``written_mib``, the limit
+``expired``           the machine has lived as long as it may, and QEMU is ended: ``lifetime_s``
 ``console``           the console, where the plan names no file for it: ``text``, one letter for each byte
+``sample``            of a machine that is profiled: ``sample``, see :mod:`vmtasks.supervisor.sampler`
 ``qemu``              an asynchronous event of QEMU's: ``name``, ``data``
 ``answer``            to the request ``id``: ``result`` or ``error``
 ``exited``            QEMU has ended and nothing is left: ``status`` (null: it never ran), whether ``by_itself``,
@@ -43,6 +45,7 @@ from vmtasks.host.slots import Claim, ClaimTooLargeError, Limits
 from vmtasks.qemu import migration
 from vmtasks.supervisor.control import CallerGone, ControlChannel, emit, os_error_text
 from vmtasks.supervisor.disks import failure, prepare
+from vmtasks.supervisor.lifetime import Lifetime
 from vmtasks.supervisor.plan import PlanError
 from vmtasks.supervisor.qemu_process import QemuProcess
 
@@ -82,7 +85,8 @@ def supervise(plan: Plan, control: ControlChannel, stack: ExitStack) -> dict[str
         emit("greeted")
         if plan.load:
             migration.load(machine.qmp, plan.load, lambda left_s: control.wait(left_s, machine.qmp), plan.note)
-        write_lease(lease, plan, **facts)
+        began = {**facts, "since_s": time.time()}
+        machine.lifetime = Lifetime(plan.lifetime_s, lambda until_s: write_lease(lease, plan, **began, until_s=until_s))
         emit("started", **facts)
         machine.watch(control)
     except OSError as problem:  # a QmpError, or the lease could not be written

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -44,6 +44,7 @@ class SupervisorClient:
         self._answers: dict[int, dict[str, Any]] = {}
         """Those that no thread has taken yet, by their requests."""
         self._held_back: deque[dict[str, Any]] = deque()
+        self._sample_listeners: list[Callable[[Mapping[str, Any]], None]] = []
         self.exited: dict[str, Any] | None = None
         """The supervisor's last message, once it has come."""
         self.keeps = False
@@ -80,20 +81,34 @@ class SupervisorClient:
 
         :raise BootError: it could not, did not answer in time, or is gone.
         """
-        action = request.get("execute", request["do"])
+        action = f"QEMU execute {request['execute']}" if "execute" in request else f"its supervisor do {request['do']}"
         serial = next(self._serials)
         self.send(id=serial, **request)
         while not deadline.passed:
             message = self._hear(deadline.within(_TURN_S))  # another thread that listens may receive the answer, too
             if (answer := self._answers.pop(serial, None)) is not None:
                 if "error" in answer:
-                    raise BootError(f"cannot have QEMU execute {action}: {answer['error']}")
+                    raise BootError(f"cannot have {action}: {answer['error']}")
                 return answer["result"]
             if message is not None:
                 self._held_back.append(message)
                 if message["event"] == "exited":
                     break
-        raise BootError(f"cannot have QEMU execute {action}: no answer")
+        raise BootError(f"cannot have {action}: no answer")
+
+    @contextmanager
+    def samples_to(self, listener: Callable[[Mapping[str, Any]], None]) -> Iterator[None]:
+        """Hand the samples of a machine that is profiled to *listener*, in the thread that hears the supervisor."""
+        self._sample_listeners.append(listener)
+        try:
+            yield
+        finally:
+            self._sample_listeners.remove(listener)
+
+    def tell_sample(self, sample: Mapping[str, Any]) -> None:
+        """Hand a sample to all who listen."""
+        for listener in tuple(self._sample_listeners):
+            listener(sample)
 
     def send(self, **request: object) -> None:
         """Send one request; a supervisor that is gone no longer hears it."""
@@ -172,7 +187,7 @@ def supervised(plan: Plan, *, log: Path, place: Host = LOCAL_HOST) -> Iterator[S
     """
     with log.open("ab") as complaints:
         process = subprocess.Popen(
-            place.supervisor(),
+            place.program("vmtasks.supervisor.__main__"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=complaints,
@@ -182,9 +197,10 @@ def supervised(plan: Plan, *, log: Path, place: Host = LOCAL_HOST) -> Iterator[S
     words: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     if process.stdout is None:
         raise AssertionError("a supervisor's words come through a pipe")
-    listener = threading.Thread(target=_listen, args=(process.stdout, words), name="supervisor", daemon=True)
-    listener.start()
     client = SupervisorClient(process, words)
+    heard = (process.stdout, words, client.tell_sample)
+    listener = threading.Thread(target=_listen, args=heard, name="supervisor", daemon=True)
+    listener.start()
     if place.is_local:
         remove_at_exit(Path(plan.directory))  # for the case that both of us are killed
     with ExitStack() as stack:
@@ -209,9 +225,23 @@ def _sweep_after(client: SupervisorClient, process: subprocess.Popen[bytes], pla
             Path(path).unlink(missing_ok=True)
 
 
-def _listen(stdout: IO[bytes], words: queue.SimpleQueue[dict[str, Any]]) -> None:
-    for line in stdout:
-        with suppress(ValueError):  # a supervisor that is killed may be cut short in a line
-            words.put(json.loads(line))
-    # A supervisor that was killed has sent no last message; after a real one, this one is never read.
-    words.put({**SILENT_END})
+def _listen(
+    stdout: IO[bytes],
+    words: queue.SimpleQueue[dict[str, Any]],
+    on_sample: Callable[[Mapping[str, Any]], None] = lambda _: None,
+) -> None:
+    try:
+        for line in stdout:
+            with suppress(ValueError):  # a supervisor that is killed may be cut short in a line
+                match message := json.loads(line):
+                    case {"event": "sample", "sample": dict(sample)}:  # nobody waits for one: they would pile up
+                        on_sample(sample)
+                    case {"event": "answer", "id": int(), "error": _} | {"event": "answer", "id": int(), "result": _}:
+                        words.put(message)
+                    case {"event": "exited"}:
+                        words.put({**SILENT_END, **message})
+                    case {"event": str(event)} if event not in {"sample", "answer"}:
+                        words.put(message)
+    finally:  # whatever it says, nobody may wait for ever
+        # A supervisor that was killed has sent no last message; after a real one, this one is never read.
+        words.put({**SILENT_END})

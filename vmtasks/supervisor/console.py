@@ -38,10 +38,13 @@ class Console:
         on_text: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.line = line
-        self._signs = {_PANIC: on_panic, _OUT_OF_MEMORY: on_out_of_memory}
+        self._of_each_boot = {_PANIC: on_panic, _OUT_OF_MEMORY: on_out_of_memory}
+        self._signs = dict(self._of_each_boot)
         # It lives as long as the machine. (No pathlib here.)
         self._log = open(path, "ab", buffering=0) if path else None  # noqa: SIM115
         self._on_text = on_text
+        self.show: Callable[[bytes], None] = lambda _: None
+        """Told all that the guest prints, beyond the log's size, too."""
         self._room_bytes = CONSOLE_LIMIT_BYTES
         self._tail = self._unsearched = b""
         line.setblocking(False)
@@ -62,6 +65,7 @@ class Console:
             self._keep(logged)
         self._room_bytes = max(0, self._room_bytes - len(data))
         self._tail = (self._tail + data)[-LAST_WORDS_BYTES:]
+        self.show(data)
         self._look_for_signs(data)
         return bool(data)
 
@@ -80,6 +84,10 @@ class Console:
                 # Once: a guest that prints it without end must not fill the caller's memory.
                 self._signs.pop(sign)(found[0].decode(errors="replace"))
 
+    def hear_anew(self) -> None:
+        """Tell of the next signs as of the first: they are those of another boot."""
+        self._signs, self._unsearched = dict(self._of_each_boot), b""
+
     def type_in(self, data: bytes) -> int:
         """Type on the console; return how many bytes the guest has room for."""
         try:
@@ -90,6 +98,11 @@ class Console:
     def tail(self) -> str:
         """Return the end of the guest's output."""
         return self._tail.decode(errors="replace")
+
+    def last_lines(self) -> bytes:
+        """Return the end of the guest's output, from the beginning of a line on."""
+        is_cut = len(self._tail) == LAST_WORDS_BYTES
+        return self._tail.partition(b"\n")[2] if is_cut else self._tail
 
     def close(self) -> None:
         """Take in what is left on the line, and close the log."""

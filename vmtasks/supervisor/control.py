@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import select
 import sys
+import termios
 from contextlib import suppress
 
 from vmtasks.qemu.qmp import Qmp
@@ -14,6 +16,10 @@ from vmtasks.supervisor.plan import Plan
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+
+_UNREAD_BYTES = 16384
+"""How much may lie unread in the pipe, which takes four times as much."""
 
 
 class CallerGone(Exception):
@@ -26,6 +32,15 @@ def emit(event: str, **fields: object) -> None:
     with suppress(BrokenPipeError):  # a caller that no longer reads has closed its end too: that is noticed there
         while data:
             data = data[os.write(sys.stdout.fileno(), data) :]
+
+
+def has_room() -> bool:
+    """Tell whether the caller reads what it is sent: one that is stopped does not, and we must not wait for it.
+
+    To be asked before something is sent that it can do without. Source: FIONREAD of ioctl(2), pipe(7).
+    """
+    unread = fcntl.ioctl(sys.stdout.fileno(), termios.FIONREAD, bytes(4))
+    return int.from_bytes(unread, sys.byteorder) < _UNREAD_BYTES
 
 
 class ControlChannel:

@@ -94,6 +94,8 @@ class Plan(NamedTuple):
     """Files that go at the end, unless the request to stop says ``keep`` or QEMU ended by itself, with status 0."""
     written_mib: int = 0
     """How much may be written into *directory*; 0: as much as there is."""
+    lifetime_s: int = 0
+    """How long it may live once its QEMU runs; 0: as long as its caller wants it."""
     load: str | None = None
     """The saved state to go on from; None: it boots."""
     note: GuestNote | None = None

@@ -16,8 +16,11 @@ from vmtasks.qemu.descriptors import CONSOLE_FD, QMP_FD
 from vmtasks.qemu.qmp import Qmp, QmpError, ports_of
 from vmtasks.supervisor.confined import start_confined
 from vmtasks.supervisor.console import LAST_WORDS_BYTES, Console
+from vmtasks.supervisor.console_socket import ConsoleSocket
 from vmtasks.supervisor.control import CallerGone, ControlChannel, emit, os_error_text
 from vmtasks.supervisor.disks import failure
+from vmtasks.supervisor.lifetime import Lifetime
+from vmtasks.supervisor.sampler import Sampler
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,6 +48,7 @@ class QemuProcess:
         self._written_mib = plan.written_mib
         self._greeted = False
         self._next_look_s = 0.0
+        self.lifetime = Lifetime(0)
         self.console = Console(
             screen,
             plan.console,
@@ -52,6 +56,8 @@ class QemuProcess:
             on_out_of_memory=lambda line: emit("out-of-memory", line=line),
             on_text=lambda text: emit("console", text=text),
         )
+        self.attached = ConsoleSocket(self.console, plan.directory)
+        self.console.show = self.attached.show
         self.qmp = Qmp(ours)
         with theirs, serial, open(self._log, "ab") as log:
             self.process = start_confined(
@@ -66,6 +72,7 @@ class QemuProcess:
         os.close(QMP_FD)
         os.close(CONSOLE_FD)
         self.ended = os.pidfd_open(self.process.pid)
+        self.sampler = Sampler(self.process.pid, self.qmp, plan.directory)
 
     def greet(self, control: ControlChannel) -> dict[str, Any]:
         """Return what QEMU reports of itself: process, version, and guest ports to the host ports that it picked.
@@ -81,16 +88,20 @@ class QemuProcess:
         return {"qemu_pid": self.process.pid, "version": version, "ports": ports_of(network)}
 
     def watch(self, control: ControlChannel) -> None:
-        """Serve the caller's requests until QEMU has ended, or has written more than it may.
+        """Serve the caller's requests until QEMU has ended, has written more than it may, or its time has passed.
 
         :raise CallerGone: the caller is gone, or asked us to stop.
         """
         watched: list[Any] = [control, self.qmp, self.console, self.ended]
         self.emit_events()
         while True:
-            ready = select.select(watched, [], [], LOOK_S)[0]  # SIGTERM may have come just before: look again
+            # SIGTERM may have come just before: look again
+            waits_for = [*watched, *self.attached.waits_for()]
+            wait_s = self.sampler.left_s(self.lifetime.left_s(LOOK_S))
+            ready = select.select(waits_for, self.attached.waits_for_room(), [], wait_s)[0]
             if self.console in ready and not self.console.pump():
                 watched.remove(self.console)
+            self.attached.serve(ready)
             if self.qmp in ready:
                 try:
                     self.qmp.pump()
@@ -100,8 +111,17 @@ class QemuProcess:
             if control in ready:
                 for request in control.requests():
                     self.serve(request, control)
-            if self.ended in ready or self._is_overfull():
+            if self.sampler.tick():
+                self.emit_events()
+            if self.ended in ready or self._is_overfull() or self._is_expired():
                 return
+
+    def _is_expired(self) -> bool:
+        """Tell whether, and that, the machine has lived as long as it may."""
+        is_over = self.lifetime.is_over
+        if is_over:
+            emit("expired", lifetime_s=self.lifetime.lifetime_s)
+        return is_over
 
     def _is_overfull(self) -> bool:
         """Tell whether, and that, more was written than is allowed; it is looked at every :data:`LOOK_S` at most."""
@@ -134,14 +154,23 @@ class QemuProcess:
             for path in request["hold"]:  # its disk lies over the saved one from now on
                 flock(path, fcntl.LOCK_SH | fcntl.LOCK_NB)
             return downtime_s
+        if request["do"] == "live":
+            return self.lifetime.set(request["lifetime_s"])
         if request["do"] == "type":
             return self.console.type_in(request["text"].encode("latin-1"))
+        if request["do"] == "profile":
+            return self.sampler.begin(request["number"], request["interval_s"])
+        if request["do"] == "profiled":
+            return self.sampler.end(request["number"])
         return self.qmp.execute(request["execute"], request.get("arguments"), timeout_s=CONTROL_LIMIT_S)
 
     def emit_events(self) -> None:
         """Pass QEMU's own events on."""
         for event in self.qmp.events:
-            emit("qemu", name=event["event"], data=event.get("data", {}))
+            data = event.get("data", {})
+            if event["event"] == "RESET" and not data.get("guest"):  # by us, and not by the guest
+                self.console.hear_anew()
+            emit("qemu", name=event["event"], data=data)
         self.qmp.events.clear()
 
     def wait_exited(self, timeout_s: float, *control: ControlChannel) -> bool:
@@ -173,7 +202,9 @@ class QemuProcess:
             self.process.kill()
             by_itself = False
         status = self.process.wait()
+        self.sampler.close()
         self.console.close()
+        self.attached.close()
         with open(self._log, "rb") as log:
             log.seek(max(0, os.fstat(log.fileno()).st_size - LAST_WORDS_BYTES))
             qemu = log.read().decode(errors="replace")

@@ -12,7 +12,7 @@ from typing import Any, Never
 from vmtasks import events
 from vmtasks.config.here import page, task_line
 from vmtasks.deadline import Deadline
-from vmtasks.errors import BootError, ConnectionLost, GuestLost, HostError, VmtasksError
+from vmtasks.errors import BootError, ConnectionLost, GuestLost, HostError, TimedOut, VmtasksError
 from vmtasks.host.slots import Ticket, waiting_for
 from vmtasks.process.tail import last_lines, lines_of
 from vmtasks.process.threads import check_interrupted
@@ -23,6 +23,8 @@ TURN_S = 0.5
 _LOOK = f"{task_line('doctor')} looks at this host, and {task_line('images.check')} at all that is kept on it"
 REMIND_S = 60.0
 """How often to say that a slot is still waited for: a caller may take silence for a hang."""
+RESET_LIMIT_S = 15.0
+"""How long QEMU may take to reset a machine."""
 _FULL = "is the host's disk full?"
 _OVERFULL = "where that is the host's to give: machine_disk_mib (VMTASKS_MACHINE_DISK_MIB) is the limit"
 _CONFINED = f"QEMU opens what the machine's image and arguments name, and nothing else: {page('security')}"
@@ -50,6 +52,9 @@ class MachineWatch:
         """What was last told of the queue for slots."""
         self.listens = True
         """Whether the guest may still do what it is told."""
+        self._panicked = False
+        self._resets = 0
+        """How often the machine was reset from here."""
 
     def watch(self, wait_s: float) -> None:
         """Let at most *wait_s* seconds pass, or less if there is news; raise if it is bad."""
@@ -78,6 +83,46 @@ class MachineWatch:
             f"{self._machine}: QEMU was not ready within {deadline.timeout_s:g} s", details=self._console_tail()
         )
 
+    def reset(self) -> None:
+        """Have QEMU reset the machine; that its kernel has panicked is over with that, and nothing else is.
+
+        :raise BootError: QEMU did not.
+        :raise VmtasksError: the machine is gone, or its host fails it.
+        """
+        resets, deadline = self._resets, Deadline.after(RESET_LIMIT_S)
+        if self._bad is None or self._panicked:
+            self._client.qmp("system_reset", timeout_s=RESET_LIMIT_S)
+        while self._resets == resets:
+            if self._bad is not None and not self._panicked:
+                raise self._bad
+            if deadline.passed:
+                raise BootError(f"{self._machine}: QEMU did not reset it within {RESET_LIMIT_S:g} s")
+            self._hear_out(deadline.within(TURN_S))
+
+    def wait_off(self, deadline: Deadline) -> None:
+        """Wait until the guest has switched its machine off, and QEMU has ended with it.
+
+        :raise TimedOut: it has not before *deadline*.
+        :raise ConnectionLost: QEMU has ended otherwise.
+        """
+        while self._client.exited is None:
+            if deadline.passed:
+                raise TimedOut(f"{self._machine} did not switch itself off within {deadline.timeout_s:g} s")
+            check_interrupted()
+            self._check()
+            self._hear_out(deadline.within(TURN_S))
+        if not (self._client.exited["by_itself"] and self._client.exited["status"] == 0):
+            self._handle(self._client.exited)
+
+    def _hear_out(self, wait_s: float) -> None:
+        """Take the next message, if there is one; a panic, and a machine that switches itself off, end nothing here."""
+        if (message := self._client.next(wait_s)) is not None:
+            try:
+                self._handle(message)
+            except GuestLost:
+                if not (self._panicked or message["event"] == "exited"):
+                    raise
+
     def _look_around(self) -> None:
         check_interrupted()
         self._check()
@@ -97,7 +142,7 @@ class MachineWatch:
             case "waiting":
                 self._tell_queue(message["ahead"])
             case "panic":
-                self.listens = False
+                self.listens, self._panicked = False, True
                 raise by_guest(
                     f"the kernel of {self._machine} panicked: {message['line']}", details=self._console_tail()
                 )
@@ -108,8 +153,15 @@ class MachineWatch:
                 self.listens = False
                 text = f"{self._machine} has written more than {message['written_mib']} MiB on the host"
                 raise by_guest(text, hint=_OVERFULL)
+            case "expired":
+                self.listens = False
+                raise TimedOut(f"{self._machine} has lived for {message['lifetime_s']} s, which was its time to live")
             case "exited":
                 self._handle_end(message)
+            case "qemu" if message["name"] == "RESET" and not message["data"].get("guest"):
+                self._resets += 1
+                if self._panicked:
+                    self._bad, self._panicked, self.listens = None, False, True
             case "qemu" if message["name"] == "BLOCK_IO_ERROR":
                 self.listens = False  # QEMU has stopped it
                 about = message["data"]

@@ -2,7 +2,8 @@
 
 There is no isolation: what a recipe runs, this host runs, as the user who called (nobody if that is root), also where
 it asks for another one. A machine's own is its home directory, in which commands start and which relative paths lie
-below; it is empty at first and goes in the end. What must not happen here has another line of shell run in its place::
+below; it is empty at first and goes in the end. Reboots, resets and halts are its own as well. What must not happen
+here has another line of shell run in its place::
 
     with use_provider(FakeProvider(instead={"apt-get *": ":", "make check": "echo no; exit 2"})):
         ...
@@ -22,6 +23,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from vmtasks.deadline import Deadline
 from vmtasks.errors import UsageError
 from vmtasks.guest import Guest
 from vmtasks.guest.announce import announce
@@ -31,6 +33,7 @@ from vmtasks.providers.base import MachineRequest
 from vmtasks.spec import LOCAL, Checkpoint
 from vmtasks.ssh.command import CommandSpec, display
 from vmtasks.ssh.session import Session
+from vmtasks.testing.fake_power import FakePower, fake_power
 from vmtasks.testing.fake_sshd import FakeSshd
 
 
@@ -71,7 +74,8 @@ class FakeProvider:
         """Yield the guest of a machine that is none; see :class:`vmtasks.providers.base.Provider`."""
         image, options = request.image, request.options
         if isinstance(image, str):
-            find(image)
+            if image:  # without one, it plays an existing host
+                find(image)
         elif not isinstance(image, FakeCheckpoint):
             raise UsageError(f"cannot start from {image.name}: it is no checkpoint of the fake's")
         name = request.name
@@ -82,14 +86,15 @@ class FakeProvider:
             if isinstance(image, FakeCheckpoint):
                 _fill(home, image.home)
             sshd = stack.enter_context(closing(FakeSshd(home, user)))
-            session = stack.enter_context(closing(_Session(name, sshd, self.instead)))
+            power = stack.enter_context(fake_power(sshd, user))
+            session = stack.enter_context(closing(_Session(name, power, self.instead)))
 
             def save(checkpoint: str, _: str) -> Checkpoint:
                 if not options.forkable:
                     raise UsageError(f"cannot checkpoint {name}: it was not booted with forkable=True")
                 return FakeCheckpoint.of(home, checkpoint)
 
-            guest = Guest(session, save=save if self.can_fork else None, log_dir=request.log_dir)
+            guest = Guest(session, save=save if self.can_fork else None, log_dir=request.log_dir, power=power.hand())
             announce(
                 guest,
                 image=image if isinstance(image, str) else image.name,
@@ -110,17 +115,20 @@ class FakeProvider:
 
 
 class _Session(Session):
-    def __init__(self, machine: str, sshd: FakeSshd, instead: Mapping[str, str]) -> None:
-        super().__init__(machine, sshd.connect(), lambda _: sshd.connect(), _watch)
+    def __init__(self, machine: str, power: FakePower, instead: Mapping[str, str]) -> None:
+        super().__init__(machine, power.connect(Deadline.after(None)), power.connect, _watch)
+        self._power = power
         self._instead = instead
 
     def line(self, spec: CommandSpec) -> str:
-        spec = replace(spec, user="root", offline=False)  # both take a root's rights, which nothing has here
         shown = display(spec.command)
+        command, env = self._power.command(spec.command), {**self._power.environment(), **spec.env}
         for pattern, line in self._instead.items():
             if fnmatchcase(shown, pattern):
-                return super().line(replace(spec, command=line, cwd=""))
-        return super().line(spec)
+                command, spec = line, replace(spec, cwd="")
+                break
+        # Another user and no network both take a root's rights, which nothing has here.
+        return super().line(replace(spec, command=command, env=env, user="root", offline=False))
 
 
 def _watch(wait_s: float) -> None:

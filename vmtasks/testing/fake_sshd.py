@@ -1,6 +1,7 @@
 """A small ssh server in this process, which accepts every login and runs each command here, as a child of its own.
 
-It is reached only over a pair of sockets, of which this process has both ends, unless the caller serves another.
+It is reached only over a pair of sockets, of which this process has both ends, unless the caller serves another. It
+forwards ports of its loopback, which is ours, to its clients.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import IO, cast
 
 from fabric import Config, Connection
 from paramiko import Channel, ECDSAKey, PKey, ServerInterface, Transport
 from paramiko.common import AUTH_SUCCESSFUL, OPEN_SUCCEEDED
+from paramiko.ssh_exception import SSHException
 
 from vmtasks.process.user import user_name
 
@@ -58,6 +60,8 @@ class FakeSshd(ServerInterface):
         self._account = pwd.getpwnam(user) if user else None
         self._transports: list[_Transport] = []
         self._children: list[subprocess.Popen[bytes]] = []
+        self._forwarded: list[socket.socket] = []
+        """The ports that clients have had forwarded."""
         self._is_closed = False
         self._one_at_a_time = threading.Lock()
         """Nothing is started that close() does not see."""
@@ -86,12 +90,21 @@ class FakeSshd(ServerInterface):
         """End all that runs, and all connections."""
         with self._one_at_a_time:
             self._is_closed = True
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """End all that runs, and all connections that there are now."""
         while self._children:
             child = self._children.pop()
             os.killpg(child.pid, signal.SIGKILL)
             child.wait()
-        for transport in self._transports:
-            transport.close()
+        while self._forwarded:
+            listener = self._forwarded.pop()
+            with suppress(OSError):  # it is closed already
+                listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
+        while self._transports:
+            self._transports.pop().close()
 
     def execute(self, channel: Channel, command: str) -> None:
         """Run a command to its end; none, once we are closed."""
@@ -143,6 +156,44 @@ class FakeSshd(ServerInterface):
         run = threading.Thread(target=self.execute, args=(channel, command.decode()), daemon=True)
         cast("_Transport", channel.get_transport()).granted.append(run)
         return True
+
+    def check_port_forward_request(self, address: str, port: int) -> int | bool:  # noqa: D102
+        transport = next((one for one in self._transports if one is threading.current_thread()), None)
+        if transport is None:  # we have hung up
+            return False
+        listener = socket.create_server((address, port))
+        self._forwarded.append(listener)
+        threading.Thread(target=_forward, args=(listener, transport), daemon=True).start()
+        return int(listener.getsockname()[1])
+
+
+def _forward(listener: socket.socket, transport: Transport) -> None:
+    """Lead connections to a port to the client, until the port is closed."""
+    with suppress(OSError):  # closed
+        while True:
+            line, origin = listener.accept()
+            threading.Thread(target=_join, args=(transport, listener.getsockname(), line, origin), daemon=True).start()
+
+
+def _join(transport: Transport, port: tuple[str, int], line: socket.socket, origin: tuple[str, int]) -> None:
+    with closing(line):
+        try:
+            channel = transport.open_forwarded_tcpip_channel(origin, port)
+        except (SSHException, EOFError):  # the client has closed it before it was quite open
+            return
+        with closing(channel):
+            back = threading.Thread(target=_copy, args=(channel, line), daemon=True)
+            back.start()
+            _copy(line, channel)
+            back.join()
+
+
+def _copy(read: socket.socket | Channel, write: socket.socket | Channel) -> None:
+    with suppress(OSError, EOFError):  # closed, by whichever side
+        while data := read.recv(_CHUNK_BYTES):
+            write.sendall(data)
+    with suppress(OSError, EOFError):
+        write.shutdown(socket.SHUT_WR)
 
 
 def _feed(channel: Channel, child: subprocess.Popen[bytes]) -> None:

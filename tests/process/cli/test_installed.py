@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import site
 import subprocess
 import sys
@@ -132,10 +133,30 @@ def test_setup_asks_nothing_and_says_the_line(call: Call, tmp_path: Path) -> Non
 
 def test_the_documents_are_there_and_help_knows_tasks(call: Call) -> None:
     assert call("help", "recipes").stdout.startswith("# Writing a recipe\n")
-    assert "--image" in call("help", "test").stdout
+    for name in ("test", "test-in-vm"):
+        assert "memory of each machine in MiB" in call("help", name).stdout
     unknown = call("help", "recipies")
     assert unknown.returncode == 64
     assert "the pages are buildbot, " in unknown.stderr
+
+
+def test_manual_pages_tell_of_every_task_and_name_only_what_is_there(call: Call, tmp_path: Path) -> None:
+    made = call(str(ROOT / "debian/manual.py"), "man", program="python", SOURCE_DATE_EPOCH="86400")
+    assert made.returncode == 0, made.stderr
+    pages = {path.name: path.read_text(encoding="utf-8").replace("\\-", "-") for path in (tmp_path / "man").iterdir()}
+    assert set(pages) == {"vmtasks.1", "runvm.1", "autopkgtest-virt-vmtasks.1"}
+    for name, page in pages.items():
+        assert page.startswith(f'.TH "{name.removesuffix(".1").upper()}" 1 "1970-01-02" "vmtasks {__version__}" ')
+        assert not re.findall(r"\binv [a-z]|\bdocs/|\bimages/", page)
+        assert "\n.SH SEE ALSO\n" in page
+    for line in call("--help").stdout.splitlines():
+        if line.startswith("  vmtasks "):
+            assert f"\n.B {line.strip().partition('  ')[0]}\n" in pages["vmtasks.1"]
+    assert "\n.B --upgrade-from=STRING\nalso upgrade from older packages" in pages["vmtasks.1"]
+    assert "\n.B 69\ninfrastructure failure" in pages["vmtasks.1"]
+    assert "\n.B VMTASKS_CACHE\nwhere baked images are kept" in pages["vmtasks.1"]
+    assert "\n.B -p, --port=N\nPort of this host" in pages["runvm.1"]
+    assert "\n.B --on ON\nwhere machines run" in pages["autopkgtest-virt-vmtasks.1"]
 
 
 def test_a_reader_that_goes_away_ends_it_with_141(installed: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from vmtasks import events
 from vmtasks.errors import TestFailed, VmtasksError
 from vmtasks.group import channel
 from vmtasks.group.channel import MemberChannel
-from vmtasks.group.guest_programs import GuestPaths, join_command
+from vmtasks.group.guest_programs import GuestPaths, join_command, joined_with
 from vmtasks.group.hub import Hub
 from vmtasks.group.roles import Role, members_of
 from vmtasks.guest import Guest
@@ -203,6 +203,23 @@ def test_a_wait_for_one_that_goes_ends_at_once() -> None:
         assert results == [
             "lava-wait-all: wait-all up client cannot be met any more: the kernel of client2 panicked\n1"
         ]
+
+
+LOOK = "until [ -e over ]; do [ -x bin/lava-self ] && [ -x bin/lava-sync ] && [ -x bin/lava-network ] || exit 9; done"
+
+
+def test_programs_are_never_away_while_a_machine_joins_again() -> None:
+    with rehearsed() as rehearsal:
+        guest = rehearsal.guests["client1"]
+        looked: list[str] = []
+        thread = threading.Thread(target=lambda: looked.append(rehearsal("client1", LOOK)))
+        thread.start()
+        for _ in range(20):
+            guest.query(join_command(PATHS, MEMBERS[1], has_network=False), stdin=joined_with(PATHS, MEMBERS))
+        guest.query(["touch", "over"])
+        thread.join()
+        assert looked == ["0"]
+        assert [one for one in guest.query("ls -A bin").split() if one.startswith(".")] == []
 
 
 KILL = """

@@ -2,103 +2,29 @@
 
 from __future__ import annotations
 
-import fcntl
+import json
 import os
 import signal
-import socket
 import stat
 import subprocess
 import sys
-import termios
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
+from tests.process.cards import ALL, LIMIT_S, NAMES, heard, mac, members, plugged
 from tests.waiting import until
 from vmtasks.errors import HostError, UsageError
 from vmtasks.group.network import Network, switched
-
-NAMES = ("server", "client1", "client2")
-ALL = b"\xff" * 6
-LIMIT_S = 20.0
-
-
-def mac(name: str) -> bytes:
-    return bytes((0x56, 0, 0, 0, 0, NAMES.index(name) + 1))
-
-
-def members(name: str) -> list[str]:
-    found = [one for one in NAMES if one.rstrip("12") == name or one == name]
-    if not found:
-        raise UsageError(f"there is no member {name}")
-    return found
-
-
-class Card:
-    """What QEMU is to the switch: one end of a stream of frames, each behind its length."""
-
-    def __init__(self, network: Network, name: str) -> None:
-        self.name = name
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(LIMIT_S)
-        self.socket.connect(str(network.socket(name)))
-
-    def send(self, target: bytes, payload: bytes) -> None:
-        frame = target + mac(self.name) + b"\x08\x00" + payload
-        self.socket.sendall(len(frame).to_bytes(4, "big") + frame)
-
-    def receive(self) -> bytes:
-        """Return the payload of the next frame."""
-        return self._exactly(int.from_bytes(self._exactly(4), "big"))[14:]
-
-    def is_taken(self) -> None:
-        """Return when the switch has read all that was sent."""
-        until(
-            "empty queue", lambda: fcntl.ioctl(self.socket, termios.TIOCOUTQ, b"\0" * 4) == b"\0" * 4, timeout_s=LIMIT_S
-        )
-
-    def _exactly(self, count: int) -> bytes:
-        data = b""
-        while len(data) < count:
-            piece = self.socket.recv(count - len(data))
-            assert piece, "the switch has hung up"
-            data += piece
-        return data
+from vmtasks.host.local import LOCAL_HOST
 
 
 @pytest.fixture
 def network() -> Iterator[Network]:
     with switched(NAMES, members) as made:
         yield made
-
-
-@contextmanager
-def plugged(network: Network, *names: str) -> Iterator[list[Card]]:
-    """Yield cards that the switch knows."""
-    with ExitStack() as stack:
-        cards = [Card(network, name) for name in names]
-        for card in cards:
-            stack.enter_context(closing(card.socket))
-        for card in cards:  # a frame to all comes back when all of them are there
-            others = [other for other in cards if other is not card]
-            for number in range(1000):
-                card.send(ALL, b"hello %d" % number)
-                if all(heard(other, b"hello %d" % number) for other in others):
-                    break
-        yield cards
-
-
-def heard(card: Card, payload: bytes) -> bool:
-    card.socket.settimeout(0.5)
-    with suppress(TimeoutError):
-        while card.receive() != payload:
-            pass
-        card.socket.settimeout(LIMIT_S)
-        return True
-    return False
 
 
 def test_frames_go_to_whom_they_are_for_and_broadcasts_to_all(network: Network) -> None:
@@ -214,6 +140,33 @@ def test_nobody_else_can_enter_and_two_groups_do_not_meet(network: Network) -> N
         assert not subprocess.run(["/bin/sh", "-c", f"cd {directory.parent}"], user=65534, check=False).returncode
 
 
+def test_signs_of_life_are_no_requests(network: Network) -> None:
+    assert network._process.stdin
+    network._process.stdin.write(b"\n\n")
+    network.cut("server")
+    with subprocess.Popen(
+        LOCAL_HOST.program("vmtasks.group.switch"), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as another:
+        printed, _ = another.communicate(b"\n\n")
+    assert printed == b""
+    assert another.returncode == 0
+
+
+def test_it_makes_its_directory_and_takes_nobody_elses(tmp_path: Path) -> None:
+    (tmp_path / "precious").touch()
+    plan = json.dumps({"directory": str(tmp_path), "ports": ["a"]}).encode() + b"\n"
+    with subprocess.Popen(
+        LOCAL_HOST.program("vmtasks.group.switch"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as switch:
+        printed, complaint = switch.communicate(plan)
+    assert printed == b""
+    assert b"FileExistsError" in complaint
+    assert (tmp_path / "precious").exists()
+
+
 def test_it_goes_with_the_block_and_leaves_nothing() -> None:
     with switched(NAMES, members) as network, plugged(network, *NAMES):
         directory = network.socket("server").parent
@@ -243,7 +196,7 @@ def test_one_that_was_killed_is_told_of() -> None:
         os.kill(network._process.pid, signal.SIGKILL)
         with pytest.raises(HostError, match="the network of the group is gone"):
             network.cut("server", "client1")
-        assert not network.is_there
+        assert network.end is not None
         directory = network.socket("server").parent
     assert not directory.exists()
 

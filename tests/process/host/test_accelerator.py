@@ -25,8 +25,7 @@ CALLER = """
 import os
 from pathlib import Path
 from vmtasks.host import accelerator
-accelerator.TRIAL_LIMIT_S = 600.0
-accelerator.countdown_s("tcg", Path(os.environ["SECTOR"]))
+accelerator.countdown_s("tcg", Path(os.environ["SECTOR"]), 600.0)
 """
 
 

@@ -17,13 +17,10 @@ import pytest
 import yaml
 
 from recipes.lava_test_shell import lava_test_shell
+from tests.process.documented import documented
 from vmtasks import NothingTested, TestFailed, TimedOut, UsageError, VmtasksError, events, use_provider
 from vmtasks.lava import patterns, shell
 from vmtasks.process import landlock
-from vmtasks.report.files.document import document
-from vmtasks.report.files.junit import JunitFile
-from vmtasks.report.files.result import ResultFile
-from vmtasks.run.options import RecipeOptions
 from vmtasks.run.run import Run
 from vmtasks.testing.fake_provider import FakeProvider
 
@@ -84,23 +81,13 @@ class Lab:
         return self.definition(yaml.safe_dump({"run": {"steps": list(steps)}}), name)
 
     def run(self, *definitions: str, **options: Any) -> Ran:
-        directory = self.path / "run"
-        directory.mkdir()
-        run = Run(recipe="lava-test-shell", flags=RecipeOptions(), directory=directory)
-        ran = Ran(problem=None, directory=directory, heard=[], out=self.path / "out", artifacts=run.artifacts)
-        with (
-            events.listening(ran.heard.append),
-            document(ResultFile(directory / "result.json")),
-            document(JunitFile(directory / "junit.xml")),
-        ):
-            events.emit(events.RunStarted(recipe=run.recipe, directory=directory, rerun=""))
-            try:
-                lava_test_shell(run, definition=list(definitions), out=str(ran.out), **options)
-            except VmtasksError as problem:
-                ran.problem = problem
-            outcome = ran.problem.outcome if ran.problem else "passed"
-            events.emit(events.RunEnded(outcome=outcome, message=str(ran.problem or "")))
-        return ran
+        out = self.path / "out"
+
+        def call(run: Run) -> None:
+            lava_test_shell(run, definition=list(definitions), out=str(out), **options)
+
+        done = documented("lava-test-shell", self.path / "run", call)
+        return Ran(problem=done.problem, directory=done.directory, heard=done.heard, out=out, artifacts=done.artifacts)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from invoke.context import Context
@@ -24,6 +24,7 @@ from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError, ConnectionLost, GuestLost, HostError, ShutdownTimedOut, TestFailed, UsageError
 from vmtasks.guest import Guest, Result
 from vmtasks.guest.console import GuestConsole
+from vmtasks.guest.power import Power
 from vmtasks.host import declared, slots
 from vmtasks.host.accelerator import Choice
 from vmtasks.host.lease import leases
@@ -78,8 +79,10 @@ class StandIn:
         console_alarms: ConsoleAlarms,
         console_log: Path,
         ssh_command: Sequence[str],
+        power: Power,
         **_: object,
     ) -> None:
+        self.power = power
         self.name = session.machine
         self.watch = session.watch
         self.client, self.address, self.source = client, address, source
@@ -224,6 +227,20 @@ def test_a_life(
     assert started.argv[0] == "qemu-system-x86_64"
     assert (started.image, started.image_key, started.attempt) == ("bookworm", "0123", 1)
     assert started.ssh.endswith("root@127.0.0.1")
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_panic_is_over_with_a_reset_and_that_of_the_next_boot_is_told_again(
+    machine: Machine, launch: LaunchConfig, host: Callable[..., None], tmp_path: Path
+) -> None:
+    panic = "Kernel panic - not syncing: no init\n"
+    host({"human-monitor-command": [["say", panic]], "system_reset": [["after", "say", panic]]})
+    with running(machine, launch) as guest:
+        for _ in range(3):
+            with pytest.raises(GuestLost, match="the kernel of guest panicked"):
+                watch_until_it_raises(guest)
+            cast("StandIn", guest).power.reset(Deadline.after(None))
+    assert nothing_is_left(tmp_path)
 
 
 @pytest.mark.usefixtures("host", "stand_in")

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from tests.process.supervised import Supervisor
 from vmtasks.host.accelerator import BOOT_SECTOR, countdown_s
+from vmtasks.host.architectures import EMULATORS
 from vmtasks.host.confined import qemu_img
 from vmtasks.process.landlock import Reach, abi
 from vmtasks.qemu.argv import overlay_argv, overlay_unseen_argv, qemu_argv
-from vmtasks.spec import TRANSFER_DISK_BYTES, Machine, Ram
+from vmtasks.spec import TRANSFER_DISK_BYTES, Architecture, Machine, Ram
 from vmtasks.supervisor.plan import BlankFile, Plan
 
 SIZE_BYTES = 1 << 20
@@ -25,13 +28,21 @@ def base(tmp_path: Path) -> Path:
     return tmp_path / "base.qcow2"
 
 
+@pytest.mark.parametrize("architecture", get_args(Architecture))
 def test_a_machine_has_its_disk_its_memory_and_the_next_disk(
-    supervise: Callable[..., Supervisor], plan: Callable[..., Plan], base: Path, tmp_path: Path
+    supervise: Callable[..., Supervisor],
+    plan: Callable[..., Plan],
+    base: Path,
+    tmp_path: Path,
+    architecture: Architecture,
 ) -> None:
+    program = EMULATORS[architecture].program
+    if shutil.which(program) is None:
+        pytest.skip(f"there is no {program} here")
     own = Path(plan().directory)
     machine = Machine(
-        name="one", disk=own / "disk.qcow2", memory_mib=64, ram=Ram(file=own / "ram", shared=True),
-        transfer_disk=own / "transfer",
+        name="one", disk=own / "disk.qcow2", architecture=architecture, memory_mib=64,
+        ram=Ram(file=own / "ram", shared=True), transfer_disk=own / "transfer",
     )  # fmt: skip
     one = supervise(
         plan(
@@ -69,7 +80,7 @@ def test_a_machine_without_its_image_says_so(
 
 def test_a_trial_counts_down(tmp_path: Path) -> None:
     (tmp_path / "sector").write_bytes(BOOT_SECTOR)
-    assert countdown_s("tcg", tmp_path / "sector") is not None
+    assert countdown_s("tcg", tmp_path / "sector", 60.0) is not None
 
 
 def test_qemu_img_reads_no_image_that_it_was_not_given(base: Path) -> None:

@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -245,7 +246,7 @@ def test_a_pipe_that_nobody_reads_any_more(tree: Callable[..., Tree], output: st
     os.close(writer)
     one.begin()
     os.close(reader)
-    assert one.ends() == f"interrupted: {parent._OUTPUTS[1 if output == 'stdout' else 2]} was closed"
+    assert one.ends() == f"interrupted: {parent.OUTPUTS[1 if output == 'stdout' else 2]} was closed"
 
 
 @pytest.mark.parametrize("output", ["stdout", "stderr"])
@@ -255,7 +256,7 @@ def test_a_terminal_that_is_closed(tree: Callable[..., Tree], output: str) -> No
     os.close(theirs)
     one.begin()
     os.close(ours)
-    assert one.ends() == f"interrupted: {parent._OUTPUTS[1 if output == 'stdout' else 2]} was closed"
+    assert one.ends() == f"interrupted: {parent.OUTPUTS[1 if output == 'stdout' else 2]} was closed"
 
 
 def test_a_socket_whose_other_end_is_closed(tree: Callable[..., Tree]) -> None:
@@ -279,14 +280,21 @@ def test_what_needs_no_reader(tree: Callable[..., Tree], redirection: str) -> No
 # --- in one process --------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Who reads what we print: its end of that, and ours."""
+
+    end: socket.socket
+    outputs: dict[int, str]
+
+
 @pytest.fixture
-def reader(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+def reader(monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
     """Return the other end of what this process's only output is."""
     ours, theirs = socket.socketpair()
-    monkeypatch.setattr(parent, "_OUTPUTS", {theirs.fileno(): "the output"})
     monkeypatch.setattr(parent, "AGAIN_S", 0.01)
     with ours, theirs:
-        yield ours
+        yield Reader(end=ours, outputs={theirs.fileno(): "the output"})
 
 
 def wait_for_a_signal() -> None:
@@ -303,14 +311,14 @@ def test_nothing_is_left_of_the_watch() -> None:
     assert [signal.getsignal(number) for number in ENDING] == handlers
 
 
-def test_a_loss_ends_the_outer_block_as_well(reader: socket.socket) -> None:
+def test_a_loss_ends_the_outer_block_as_well(reader: Reader) -> None:
     ends: list[Interrupted] = []
 
     def runs() -> None:
-        with interrupt_on_signals():
+        with interrupt_on_signals(outputs=reader.outputs):
             try:
-                with interrupt_on_signals():
-                    reader.close()
+                with interrupt_on_signals(outputs=reader.outputs):
+                    reader.end.close()
                     wait_for_a_signal()
             except Interrupted as problem:
                 ends.append(problem)
@@ -322,7 +330,7 @@ def test_a_loss_ends_the_outer_block_as_well(reader: socket.socket) -> None:
     assert outer.value.hint == "what is to outlive its caller is called with nohup"
 
 
-def test_a_loss_is_told_until_the_end_and_not_later(reader: socket.socket) -> None:
+def test_a_loss_is_told_until_the_end_and_not_later(reader: Reader) -> None:
     told: list[str] = []
     twice = threading.Event()
 
@@ -331,8 +339,8 @@ def test_a_loss_is_told_until_the_end_and_not_later(reader: socket.socket) -> No
         if len(told) == 2:
             twice.set()
 
-    with parent.watch_parent(tell):
-        reader.close()
+    with parent.watch_parent(tell, outputs=reader.outputs):
+        reader.end.close()
         assert twice.wait(LIMIT_S)
     assert set(told) == {"the output was closed"}
     assert "caller" not in {thread.name for thread in threading.enumerate()}

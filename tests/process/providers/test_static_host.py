@@ -10,112 +10,46 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, closing, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import paramiko
 import pytest
 
-from vmtasks import BootOptions, ConnectionLost, Guest, HostError, UsageError, boot, events
+from tests.process.board import IS_ROOT, SILENCE_LIMIT_S, Board, board_in, home_in, know, on, place_in, switched_power
+from vmtasks import BootOptions, ConnectionLost, Guest, GuestLost, HostError, TimedOut, UsageError, boot, events
 from vmtasks.deadline import Deadline
+from vmtasks.errors import TestFailed as ProjectFailed
+from vmtasks.guest import power as guest_power
 from vmtasks.providers.base import MachineRequest
 from vmtasks.providers.boot import provider_of
-from vmtasks.providers.static_host import provider, reservation
+from vmtasks.providers.static_host import console, console_command, reservation, visit
 from vmtasks.ssh import openssh
-from vmtasks.testing.fake_sshd import FakeSshd
 
 LIMIT_S = 20.0
-TEST_LIMIT_S = 60.0
-SILENCE_LIMIT_S = 1
-IS_ROOT = "id -u; for name"
-"""How the question begins that a machine has to answer as root."""
-
-
-class Board(FakeSshd):
-    """A host with a port, which lets one key in."""
-
-    def __init__(self, home: Path) -> None:
-        super().__init__(home)
-        self.answers = {IS_ROOT: "echo $$; echo 0"}
-        """Parts of commands, and what is run instead."""
-        self.lets_in: paramiko.PKey | None = None
-        self.at_a_login: Callable[[], object] = lambda: None
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                line, _ = self._listener.accept()
-            except OSError:  # closed
-                return
-            self.serve(line)
-
-    def close(self) -> None:
-        with suppress(OSError):  # it is closed already
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        super().close()
-
-    def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
-        self.at_a_login()
-        return super().check_auth_publickey(username, key) if (username, key) == ("root", self.lets_in) else 2
-
-    def hang_up(self) -> None:
-        self._transports[-1].close()
-
-    def forget_holder(self) -> None:
-        (holding,) = [child for child in self._children if reservation.LOCK in str(child.args)]
-        os.killpg(holding.pid, signal.SIGKILL)
-
-    def execute(self, channel: paramiko.Channel, command: str) -> None:
-        super().execute(channel, next((line for part, line in self.answers.items() if part in command), command))
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a user's home, with a key and nobody known."""
-    ssh = tmp_path / "home" / ".ssh"
-    ssh.mkdir(mode=0o700, parents=True)
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", ssh / "id_ed25519"], check=True)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
-    return tmp_path / "home"
+def home(tmp_path: Path) -> Iterator[Path]:
+    """Yield a user's home, with a key and nobody known."""
+    with home_in(tmp_path) as home:
+        yield home
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return where everything of the machine is that would be all over it."""
-    monkeypatch.setattr(reservation, "LOCK", str(tmp_path / "state" / "lock"))
-    monkeypatch.setattr(reservation, "CONTROL_GROUPS", str(tmp_path / "no groups"))
-    monkeypatch.setattr(reservation, "SILENCE_LIMIT_S", SILENCE_LIMIT_S)
-    monkeypatch.setattr(reservation, "HEARTBEAT_S", 0.1)
-    monkeypatch.setattr(provider, "OURS", (str(tmp_path / "it's a build"), str(tmp_path / "repository")))
-    monkeypatch.setattr(provider, "DPKG_JOURNAL", str(tmp_path / "journal"))
-    monkeypatch.setattr(provider, "DPKG_FINISH", f"rm {tmp_path}/journal/*")
-    monkeypatch.setattr(provider, "apply_image", lambda *_: None)
-    return tmp_path
+def place(tmp_path: Path) -> Iterator[Path]:
+    """Yield where everything of the machine is that would be all over it."""
+    with place_in(tmp_path) as place:
+        yield place
 
 
 @pytest.fixture
 def board(home: Path, place: Path) -> Iterator[Board]:
     """Yield a machine that the user knows, and that knows the user."""
-    with closing(Board(place)) as board:
-        board.lets_in = paramiko.Ed25519Key.from_private_key_file(str(home / ".ssh" / "id_ed25519"))
-        know(home, f"[127.0.0.1]:{board.port}", board.key)
-        patience = threading.Timer(TEST_LIMIT_S, board.close)  # who waits for ever is to fail
-        patience.start()
+    with board_in(place, home) as board:
         yield board
-        patience.cancel()
-
-
-def know(home: Path, name: str, key: paramiko.PKey) -> None:
-    (home / ".ssh" / "known_hosts").write_text(f"{name} {key.get_name()} {key.get_base64()}\n")
-
-
-def on(board: Board) -> str:
-    return f"ssh://root@127.0.0.1:{board.port}"
 
 
 def refusal(where: str) -> HostError:
@@ -205,7 +139,7 @@ def test_a_host_that_hangs_or_hangs_up_at_the_login_is_not_said_to_refuse_a_key(
 ) -> None:
     if keys == "two keys":
         paramiko.ECDSAKey.generate().write_private_key_file(str(home / ".ssh" / "id_ecdsa"))
-    board.at_a_login = board.hang_up
+    board.at_a_login = board.hang_up_on_the_newest
     assert str(refusal(on(board))) == "cannot log in as root at 127.0.0.1: it hangs up"
     over = threading.Event()
     board.at_a_login = lambda: over.wait(LIMIT_S)
@@ -283,12 +217,12 @@ def test_what_dpkg_was_killed_in_is_finished_before_anything_is_installed(
     journal = place / "journal" / "0001"
     journal.parent.mkdir()
     journal.touch()
-    monkeypatch.setattr(provider, "apply_image", lambda *_: journal.exists() and pytest.fail("apt does nothing yet"))
+    monkeypatch.setattr(visit, "apply_image", lambda *_: journal.exists() and pytest.fail("apt does nothing yet"))
     heard: list[events.Event] = []
     with events.listening(heard.append), boot("bookworm", on=on(board)):
         assert not journal.exists()
     assert not [event for event in heard if isinstance(event, events.CommandStarted)]
-    monkeypatch.setattr(provider, "DPKG_FINISH", "(echo no >&2; exit 1)")
+    monkeypatch.setattr(visit, "DPKG_FINISH", "(echo no >&2; exit 1)")
     with boot("bookworm", on=on(board)) as guest:
         assert guest.run(["true"], warn=True).ok, "there is nothing to finish"
     journal.touch()
@@ -381,13 +315,13 @@ def test_a_machine_on_which_nothing_can_be_locked_is_refused(board: Board, place
 HOLDER = """
 import sys
 from vmtasks import ConnectionLost, boot
-from vmtasks.providers.static_host import provider, reservation
-on, reservation.LOCK, reservation.CONTROL_GROUPS, provider.DPKG_JOURNAL, silence, *provider.OURS = sys.argv[1:]
+from vmtasks.providers.static_host import reservation, visit
+on, reservation.LOCK, reservation.CONTROL_GROUPS, visit.DPKG_JOURNAL, silence, *visit.OURS = sys.argv[1:]
 reservation.SILENCE_LIMIT_S = int(silence)
-provider.apply_image = lambda *_: None
+visit.apply_image = lambda *_: None
 try:
     with boot("bookworm", on=on) as guest:
-        guest.run(["mkdir", provider.OURS[0]])
+        guest.run(["mkdir", visit.OURS[0]])
         print("has it", flush=True)
         guest.run(["sleep", "600"], timeout_s=60)
 except ConnectionLost as problem:
@@ -402,9 +336,9 @@ def holder(board: Board) -> Iterator[subprocess.Popen[str]]:
         on(board),
         reservation.LOCK,
         reservation.CONTROL_GROUPS,
-        provider.DPKG_JOURNAL,
+        visit.DPKG_JOURNAL,
         str(SILENCE_LIMIT_S),
-        *provider.OURS,
+        *visit.OURS,
     ]
     with subprocess.Popen([sys.executable, "-c", HOLDER, *words], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -434,3 +368,264 @@ def test_a_machine_that_no_longer_knows_us_is_a_lost_connection(board: Board) ->
         board.forget_holder()
         with pytest.raises(ConnectionLost, match=r"cannot go on at 127\.0\.0\.1"):
             guest.run(["sleep", "600"], timeout_s=LIMIT_S, warn=True)
+
+
+# ---- its power
+
+
+@pytest.fixture
+def switched(board: Board, place: Path) -> Iterator[Callable[[str], Path]]:
+    """Yield what has the machine's power switched by lines of settings, and returns what notes each press."""
+    with switched_power(board, place) as lines:
+        yield lines
+
+
+def presses_of(presses: Path) -> int:
+    return len(presses.read_text().splitlines()) if presses.exists() else 0
+
+
+def test_a_machine_is_reset_by_the_command_of_its_settings_and_stays_ours(
+    board: Board, place: Path, switched: Callable[[str], Path]
+) -> None:
+    fails_once = f"[ -e {place}/presses ] || {{ PRESS; exit 1; }}"
+    presses = switched(f"reset = '{fails_once}; touch {place}/pressed'")
+    with boot("bookworm", on=on(board)) as guest:
+        before = guest.boot_id()
+        guest.succeed(["mkdir", str(place / "it's a build")])
+        guest.hard_reset(timeout_s=LIMIT_S)
+        assert guest.boot_id() != before
+        assert presses_of(presses) == 1, "the first try has failed, and the second one has not"
+        guest.succeed(["test", "-e", str(place / "it's a build")])
+        assert guest.run(["sleep", str(2 * SILENCE_LIMIT_S)], warn=True).ok, "it is held again"
+    assert not (place / "it's a build").exists()
+    assert (place / "state" / "lock").read_text() == ""
+
+
+def test_a_machine_that_went_to_another_run_while_it_was_away_is_lost(
+    board: Board, place: Path, switched: Callable[[str], Path]
+) -> None:
+    switched(f"reset = 'echo another >{place}/state/lock; touch {place}/pressed'")
+    with boot("bookworm", on=on(board)) as guest:
+        with pytest.raises(
+            ConnectionLost, match=r"cannot go on at 127\.0\.0\.1: while it was away, it went to somebody"
+        ):
+            guest.hard_reset(timeout_s=LIMIT_S)
+        with pytest.raises(ConnectionLost, match=r"cannot go on at 127\.0\.0\.1"):
+            guest.boot_id()
+    assert (place / "state" / "lock").read_text() == "another\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("PRESS; echo no route to the BMC; exit 3", "ended with status 3"),
+        ("PRESS; echo no route to the BMC; sleep 600", "did not end within 1 s"),
+    ],
+)
+def test_a_power_command_that_fails_or_hangs_is_told_and_leaves_nothing(
+    board: Board, switched: Callable[[str], Path], line: str, says: str
+) -> None:
+    presses = switched(f'reset = "{line}"\npower_timeout_s = 1')
+    with boot("bookworm", on=on(board)) as guest:
+        with pytest.raises(HostError) as failed:
+            guest.hard_reset(timeout_s=LIMIT_S)
+        assert guest.run(["sleep", str(2 * SILENCE_LIMIT_S)], warn=True).ok, "it is ours as before"
+    message = f"cannot reset 127.0.0.1: the command `reset` of its settings {says}, 3 times"
+    assert (str(failed.value), failed.value.details) == (message, ("no route to the BMC",))
+    assert presses_of(presses) == 3
+    assert not [pid for pid in presses.read_text().split() if Path("/proc", pid).exists()]
+
+
+def test_a_reset_that_has_no_effect_is_made_again_and_then_told(
+    board: Board, switched: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guest_power, "EFFECT_LIMIT_S", 0.1)
+    presses = switched('reset = "PRESS"')
+    with (
+        boot("bookworm", name="m", on=on(board)) as guest,
+        pytest.raises(TimedOut, match="m was reset, and goes on in the same boot after 5 s"),
+    ):
+        guest.hard_reset(timeout_s=5)
+    assert presses_of(presses) == 3
+
+
+def test_a_machine_without_settings_is_not_switched_and_what_to_set_is_told(
+    board: Board, switched: Callable[[str], Path]
+) -> None:
+    switched("")
+    with boot("bookworm", name="m", on=on(board)) as guest:
+        for verb in (guest.hard_reset, guest.power_cycle, guest.halt, partial(guest.reboot, hard_after_s=1)):
+            with pytest.raises(UsageError, match="cannot h") as refused:
+                verb()
+            assert '[hosts."127.0.0.1"] has the lines of shell reset = "' in refused.value.hint
+        assert guest.is_up()
+
+
+def test_a_machine_that_was_halted_is_switched_on_before_it_is_given_back(
+    board: Board, place: Path, switched: Callable[[str], Path]
+) -> None:
+    board.answers["systemctl --no-block poweroff"] = f"echo $$; touch {place}/off"
+    presses = switched(f"power_on = 'PRESS; touch {place}/pressed'\npower_off = ':'")
+    with boot("bookworm", name="m", on=on(board)) as guest, ThreadPoolExecutor(1) as pool:
+        pool.submit(hang_up_when, board, place / "off")
+        guest.halt(timeout_s=LIMIT_S)
+        with pytest.raises(GuestLost, match=r"m is down: halt\(\) has switched it off"):
+            guest.boot_id()
+        guest.power_cycle(timeout_s=LIMIT_S)
+        assert (guest.is_up(), presses_of(presses)) == (True, 1)
+        (place / "off").unlink()
+        pool.submit(hang_up_when, board, place / "off")
+        guest.halt(timeout_s=LIMIT_S)
+    assert presses_of(presses) == 2
+
+
+def test_a_command_that_reboots_the_machine_goes_on_there(
+    board: Board, place: Path, switched: Callable[[str], Path]
+) -> None:
+    switched("")
+    reboots = f"{{ touch {place}/pressed; sleep 600; }}"
+    line = f"echo $TMT_REBOOT_COUNT >>{place}/counts; [ $VMTASKS_REBOOT_COUNT = 1 ] || {reboots}"
+    with boot("bookworm", name="m", on=on(board)) as guest, ThreadPoolExecutor(1) as pool:
+        pool.submit(hang_up_when, board, place / "pressed")
+        assert guest.run_through_reboots(line, timeout_s=LIMIT_S).ok
+    assert (place / "counts").read_text() == "0\n1\n"
+    assert (place / "state" / "lock").read_text() == ""
+
+
+def hang_up_when(board: Board, path: Path) -> None:
+    deadline = Deadline.after(LIMIT_S)
+    while not path.exists() and not deadline.passed:
+        threading.Event().wait(0.05)
+    board.hang_up()
+
+
+# ---- its console
+
+PANICS = (
+    r"printf '[    1.000000] Kernel panic - not syncing: no fun\r\n[    1.000100] ---[ end Kernel panic\r\nlogin: '"
+)
+
+
+def consoles_processes(presses: Path) -> list[str]:
+    return [pid for pid in presses.read_text().split() if Path("/proc", pid).exists()]
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console_command, "RETRY_S", 0.01)
+
+
+def test_a_console_is_logged_read_for_alarms_and_typed_on_and_ends_with_the_run(
+    board: Board, place: Path, switched: Callable[[str], Path]
+) -> None:
+    presses = switched(f'console = """PRESS; sleep 600 & echo $! >>{place}/presses; {PANICS}; exec cat"""')
+    heard: list[events.Event] = []
+    with (
+        events.listening(heard.append),
+        boot("bookworm", name="m", on=on(board), log_dir=place / "logs") as guest,
+    ):
+        guest.console.expect("login: ", timeout_s=LIMIT_S)
+        guest.console.send("root")
+        assert guest.console.expect(r"root\r", timeout_s=LIMIT_S)
+        guest.succeed(["true"])
+        assert guest.console_log == place / "logs" / "m-console.log"
+        assert guest.console.transcript.endswith("login: root\r")
+        assert len(consoles_processes(presses)) == 2
+    assert consoles_processes(presses) == []
+    assert (place / "logs" / "m-console.log").read_bytes().endswith(b"login: root\r")
+    (alarm,) = [event for event in heard if isinstance(event, events.ConsoleAlarm)]
+    assert (alarm.machine, alarm.type, alarm.message) == ("m", "panic", "Kernel panic - not syncing: no fun")
+    assert guest.alarms == (alarm,)
+    (started,) = [event for event in heard if isinstance(event, events.MachineStarted)]
+    assert started.console == guest.console_log
+
+
+@pytest.mark.parametrize(("policy", "found"), [("fail", 1), ("warn", 1), ("off", 0)])
+def test_alarms_are_what_they_are_for_any_machine(
+    board: Board, switched: Callable[[str], Path], policy: Literal["fail", "warn", "off"], found: int
+) -> None:
+    switched(f'console = """{PANICS}; exec cat"""')
+    fails = pytest.raises(ProjectFailed, match=r"the kernel of m reports an error \(panic\)")
+    with fails if policy == "fail" else nullcontext(), boot("bookworm", name="m", on=on(board), alarms=policy) as guest:
+        guest.console.expect("login: ", timeout_s=LIMIT_S)
+    assert len(guest.alarms) == found
+
+
+def test_a_machine_without_a_console_says_which_line_to_set(board: Board, switched: Callable[[str], Path]) -> None:
+    switched("")
+    with boot("bookworm", name="m", on=on(board)) as guest:
+        with pytest.raises(UsageError) as refused:
+            guest.console.send("root")
+        assert guest.console_log is None
+        assert guest.alarms == ()
+    assert str(refused.value).startswith("cannot use the console of 127.0.0.1: set the line of shell that connects")
+    assert 'console = "…" under [hosts."127.0.0.1"]' in str(refused.value)
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_console_that_was_interrupted_goes_on(board: Board, place: Path, switched: Callable[[str], Path]) -> None:
+    presses = switched(
+        f"console = 'PRESS; echo here; [ -e {place}/second ] || {{ touch {place}/second; exit 1; }}; exec cat'"
+    )
+    heard: list[events.Event] = []
+    with events.listening(heard.append), boot("bookworm", name="m", on=on(board)) as guest:
+        guest.console.expect("here", timeout_s=LIMIT_S)
+        guest.console.expect("here", timeout_s=LIMIT_S)
+    assert presses_of(presses) == 2
+    (note,) = [event.text for event in heard if isinstance(event, events.Note) and event.level == "warning"]
+    assert note == (
+        "the console of 127.0.0.1 is interrupted: the command `console` of its settings ended with status 1; "
+        "trying again"
+    )
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_console_that_cannot_be_had_fails_its_users_and_not_the_run(
+    board: Board, switched: Callable[[str], Path]
+) -> None:
+    presses = switched("console = 'PRESS; echo no route to the BMC >&2; exit 3'")
+    with boot("bookworm", name="m", on=on(board)) as guest:
+        with pytest.raises(HostError) as failed:
+            guest.console.expect("login: ", timeout_s=LIMIT_S)
+        with pytest.raises(HostError, match="ended with status 3"):
+            guest.console.send("root")
+        assert guest.run(["true"], warn=True).ok
+    assert str(failed.value) == (
+        "cannot use the console of 127.0.0.1: the command `console` of its settings ended with status 3"
+    )
+    assert set(failed.value.details) == {"no route to the BMC"}
+    assert presses_of(presses) == 3
+
+
+def test_a_console_that_is_never_silent_fills_no_disk_and_keeps_nobody(
+    board: Board, place: Path, switched: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "CONSOLE_LIMIT_BYTES", 4096)
+    switched("console = 'exec yes'")
+    with (
+        boot("bookworm", name="m", on=on(board), log_dir=place) as guest,
+        pytest.raises(TimedOut, match="its log is full"),
+    ):
+        guest.console.expect("no", timeout_s=LIMIT_S)
+    assert (place / "m-console.log").stat().st_size == 4096
+
+
+def test_a_console_is_read_where_the_host_is_lost_but_not_typed_on(
+    board: Board, place: Path, switched: Callable[[str], Path]
+) -> None:
+    switched(f"console = 'echo early; until [ -e {place}/lost ]; do sleep 0.05; done; echo late; exec cat'")
+    with boot("bookworm", name="m", on=on(board)) as guest:
+        guest.console.expect("early", timeout_s=LIMIT_S)
+        board.hang_up()
+        (place / "lost").touch()
+        guest.console.expect("late", timeout_s=LIMIT_S)
+        with pytest.raises(ConnectionLost):
+            type_until_refused(guest)
+
+
+def type_until_refused(guest: Guest) -> None:
+    """Type on a console; that a connection broke is noticed before long."""
+    deadline = Deadline.after(LIMIT_S)
+    while not deadline.passed:
+        guest.console.send("root")
+        threading.Event().wait(0.02)

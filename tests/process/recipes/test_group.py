@@ -229,6 +229,19 @@ def test_each_role_may_have_a_kernel_of_its_own_unless_a_flag_says_which(run: Ru
             assert set(kernels.values()) == {"linux-image-rt-amd64", "", "x.deb"}
 
 
+def test_each_member_is_profiled_where_that_was_asked_for(run: Run) -> None:
+    run.flags = RecipeOptions(profile=True)
+    heard: list[events.Event] = []
+    with events.listening(heard.append), run.group({"one": "bookworm", "two": "bookworm"}) as group:
+        group.run_all("true")
+    assert [event.machine for event in heard if isinstance(event, events.Profiled)] == ["one", "two"]
+
+
+def test_a_fake_plays_existing_hosts_too() -> None:
+    with boot_group({"board": Role(on="ssh://root@board"), "vm": "bookworm"}) as group:
+        assert [result.ok for result in group.run_all("true").values()] == [True, True]
+
+
 def test_a_dry_run_prints_and_starts_nothing(tmp_path: Path) -> None:
     run = Run(recipe="group", flags=RecipeOptions(dry_run=True), directory=tmp_path)
     with pytest.raises(UsageError, match="cannot print the command line of one: it is a fake"), run.group({"one": "x"}):

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -22,12 +23,17 @@ from vmtasks.cache import snapshots
 from vmtasks.config.settings import HostSettings
 from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError, HostError, Interrupted, UsageError
-from vmtasks.host import slots
+from vmtasks.host import declared, slots
 from vmtasks.host.accelerator import choose
 from vmtasks.host.sparse import copy_extents
 from vmtasks.image.baked import BakedImage
+from vmtasks.machine.sampling import sampling
 from vmtasks.process.signals import interrupt_on_signals
 from vmtasks.process.threads import parallel
+from vmtasks.profile.profile import Profile
+from vmtasks.profile.sample_log import SampleLog
+from vmtasks.providers.base import BootOptions, MachineRequest
+from vmtasks.providers.choice import Choices
 from vmtasks.remote import upload
 from vmtasks.remote.heartbeat import TIMEOUT_S
 from vmtasks.remote.host import RemoteHost, remote_host
@@ -101,6 +107,36 @@ def test_a_call_there_is_a_call(far: RemoteHost, big: BiggerHost) -> None:
         assert (big.cache / "snapshots/image.lock").exists()
 
 
+def test_a_run_chooses_between_hosts_that_it_asks(far: RemoteHost) -> None:
+    request = MachineRequest(image="bookworm", options=BootOptions(memory_mib=100, accel="tcg"))
+    nobody, notes = "no-such-host.invalid", list[events.Event]()
+    far.call(declared.declare, "none", reason="a new disk")
+    with pytest.raises(Enough), events.listening(notes.append), interrupted_by_a_note("waiting: no host"):
+        Choices().settled(request, f"{nobody}|{far.name}")
+    far.call(declared.declare, "reluctant")
+    with events.listening(notes.append):
+        assert Choices().settled(request, f"{nobody}|{far.name}").options.on == far.name
+    far.call(declared.take_back)
+    told = [note.text for note in notes if isinstance(note, events.Note)]
+    assert told[0].startswith(f"{nobody} is left out: cannot find {nobody}: ")
+    assert told[1].startswith(f"waiting: no host takes new machines ({far.name}: the host takes no new machines (a new")
+    assert told[-1] == f"runs on {far.name}, which is reluctant, with a free slot"
+
+
+class Enough(Exception):
+    """What a note has ended."""
+
+
+def interrupted_by_a_note(beginning: str) -> AbstractContextManager[None]:
+    """Return a block in which such a note raises."""
+
+    def hear(event: events.Event) -> None:
+        if isinstance(event, events.Note) and event.text.startswith(beginning):
+            raise Enough
+
+    return events.listening(hear)
+
+
 def test_an_error_there_is_the_same_error_here_and_says_where(far: RemoteHost) -> None:
     with pytest.raises(HostError, match=rf"^{far.name}: there is no snapshot in /nowhere"):
         far.call(snapshots.read, Path("/nowhere"))
@@ -156,6 +192,19 @@ def test_a_machine_there_is_supervised_from_here_and_its_logs_come_home(
     assert not Path(plan.directory).exists()
     assert (tmp_path / "console.log").exists()
     assert (tmp_path / "complaints").read_text() == ""
+
+
+def test_a_machine_there_is_sampled_there(far: RemoteHost, tmp_path: Path) -> None:
+    with supervised(plan_there(far, tmp_path), log=tmp_path / "complaints", place=far) as client:
+        qemu_pid = client.expect("started", Deadline.after(LIMIT_S))["qemu_pid"]
+        log = SampleLog(tmp_path / "samples.jsonl")
+        profile = Profile("far", log)
+        with log.opened(), sampling(client, profile, log, 0.1):
+            until("sample", lambda: len(profile.samples) > 2)
+    assert {one.process.id for one in profile.samples} == {qemu_pid}
+    assert profile.usage
+    assert profile.usage.memory["pss_bytes"]
+    assert "pss" not in profile.usage.not_supported
 
 
 def test_callers_from_elsewhere_stand_in_one_queue_with_who_works_there(

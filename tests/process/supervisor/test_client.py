@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import vmtasks
 from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError, HostError
 from vmtasks.host import slots
+from vmtasks.profile.sample_log import SampleLog
 from vmtasks.supervisor.client import SILENT_END, SupervisorClient, _listen, supervised
 from vmtasks.supervisor.plan import BlankFile, Plan
 
@@ -202,6 +203,45 @@ def test_word_that_is_cut_short_by_a_kill_does_not_hide_the_end() -> None:
     words: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     _listen(io.BytesIO(b'{"event": "admitted"}\n{"event": "star'), words)
     assert [words.get(timeout=LIMIT_S)["event"], words.get(timeout=LIMIT_S)["event"]] == ["admitted", "exited"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"{}",
+        b"[]",
+        b"7",
+        b'{"event": 7}',
+        b'{"event": "sample"}',
+        b'{"event": "sample", "sample": [1]}',
+        b'{"event": "sample", "sample": {"process": 1}}',
+        b'{"event": "answer"}',
+        b'{"event": "answer", "id": 1}',
+        b'{"event": "answer", "id": "1", "result": 0}',
+    ],
+)
+def test_what_is_no_message_is_like_a_line_that_was_cut_short(line: bytes) -> None:
+    words: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    _listen(io.BytesIO(line + b'\n{"event": "started"}\n'), words, SampleLog(None).add)
+    assert [words.get(timeout=LIMIT_S)["event"], words.get(timeout=LIMIT_S)["event"]] == ["started", "exited"]
+
+
+def test_an_end_that_does_not_say_all_is_one() -> None:
+    words: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    _listen(io.BytesIO(b'{"event": "exited", "status": 3}\n'), words)
+    assert words.get(timeout=LIMIT_S) == {**SILENT_END, "status": 3}
+
+
+def test_a_listener_that_breaks_does_not_hide_the_end() -> None:
+    words: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    sample = b'{"event": "sample", "sample": {}}\n'
+
+    def broken(sample: Mapping[str, Any]) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        _listen(io.BytesIO(sample), words, broken)
+    assert words.get(timeout=LIMIT_S) == SILENT_END
 
 
 def test_clients_leave_no_descriptors_behind(plan: MakePlan, log: Path) -> None:

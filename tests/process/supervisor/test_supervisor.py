@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -121,6 +122,47 @@ def test_machine_that_ends_by_itself(supervise: Callable[..., Supervisor], plan:
 
 
 # --- ways to go ------------------------------------------------------------------------------------------------
+
+
+def test_machine_that_has_lived_as_long_as_it_may_ends_also_where_its_caller_does_nothing(
+    supervise: Callable[..., Supervisor], plan: MakePlan, ended: Ended
+) -> None:
+    ours = plan(lifetime_s=1)
+    one = supervise(ours)
+    facts = one.starts()
+    assert not ended(facts["qemu_pid"], timeout_s=0)
+    assert one.says("expired") == {"lifetime_s": 1}
+    assert one.ends(PROMPT_S)["status"] == 0
+    assert ended(facts["qemu_pid"], timeout_s=0)
+    assert nothing_is_left(ours)
+
+
+def test_time_to_live_begins_anew_when_it_is_set_and_the_lease_has_its_end(
+    supervise: Callable[..., Supervisor], plan: MakePlan
+) -> None:
+    ours = plan(lifetime_s=3600)
+    one = supervise(ours)
+    one.starts()
+    path = Path(ours.directory, "lease.json")
+    before = json.loads(path.read_text())
+    assert 3500 < before["until_s"] - time.time() <= 3600
+    one.send({"do": "live", "id": 7, "lifetime_s": 7200})
+    until_s = one.says("answer")["result"]
+    after = json.loads(path.read_text())
+    assert after == {**before, "until_s": until_s}
+    assert 7100 < until_s - time.time() <= 7200
+    one.send({"do": "live", "id": 8, "lifetime_s": 1})
+    one.says("answer")
+    assert one.says("expired") == {"lifetime_s": 1}
+    one.ends(PROMPT_S)
+
+
+def test_machine_without_a_time_to_live_has_none_in_its_lease(
+    supervise: Callable[..., Supervisor], plan: MakePlan
+) -> None:
+    ours = plan()
+    supervise(ours).starts()
+    assert json.loads(Path(ours.directory, "lease.json").read_text())["until_s"] is None
 
 
 def test_control_line_that_closes_ends_the_machine(
@@ -627,11 +669,22 @@ def test_qemu_has_no_privileges_where_the_kernel_lets_nobody_bound_them() -> Non
 
 TRAVELLERS = {
     "config": ("hours",),
-    "files": ("typed_json",),
+    "files": ("short_name", "typed_json"),
     "host": ("availability", "flock", "program_files", "slots", "sparse"),
     "process": ("child", "landlock", "user"),
     "qemu": ("descriptors", "migration", "qmp"),
-    "supervisor": ("__main__", "confined", "console", "control", "disks", "plan", "qemu_process"),
+    "supervisor": (
+        "__main__",
+        "confined",
+        "console",
+        "console_socket",
+        "control",
+        "disks",
+        "lifetime",
+        "plan",
+        "qemu_process",
+        "sampler",
+    ),
 }
 
 

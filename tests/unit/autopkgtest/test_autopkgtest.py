@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from urllib.parse import quote, unquote
 
 import pytest
 
-from vmtasks.autopkgtest.run import command_line
+from vmtasks.autopkgtest.run import Report, command_line
 from vmtasks.autopkgtest.safety import check_quotes
 from vmtasks.autopkgtest.server import serve
 from vmtasks.autopkgtest.summary import Row, Summary, parse
@@ -138,6 +139,27 @@ def test_a_summary_is_read() -> None:
 )
 def test_why_there_is_no_verdict_is_read(text: str, complaint: str) -> None:
     assert parse(text).complaint == complaint
+
+
+@pytest.mark.parametrize(
+    ("status", "complaint", "tests", "error"),
+    [
+        (0, "", ["a"], ""),
+        (4, "", ["a"], ""),  # another one has failed
+        (16, "cannot send to testbed", ["a"], r"failed after a \(exit status 16\): cannot send to testbed"),
+        (20, "", ["a", "b"], r"failed after a, b \(exit status 20\): the last line"),
+        (16, "sent `auxverb'", ["a", "c"], ""),  # which c has to tell, and not a
+        (20, "", [], ""),
+    ],
+)
+def test_a_pass_before_autopkgtest_fails_is_none(
+    tmp_path: Path, status: int, complaint: str, tests: list[str], error: str
+) -> None:
+    (tmp_path / "log").write_text("first\nthe last line\n", encoding="utf-8")
+    rows = tuple(Row(test=test, verdict="PASS") for test in ("a", "b"))
+    report = Report(status=status, summary=Summary(rows=rows, complaint=complaint), directory=tmp_path)
+    with pytest.raises(TestFailed, match=error) if error else nullcontext():
+        report.expect_end(tests)
 
 
 def test_a_command_line() -> None:

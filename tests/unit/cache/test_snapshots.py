@@ -16,6 +16,7 @@ from vmtasks.cache.snapshot import FILES, Snapshot
 from vmtasks.cache.snapshots import all_snapshots, create, find, has_room, prune, quota_bytes, read, sweep
 from vmtasks.config.settings import HostSettings
 from vmtasks.host.flock import try_lock
+from vmtasks.process.cleanup import KEEP_MARKER
 
 FILE_BYTES = 64 * 1024
 
@@ -263,6 +264,23 @@ def test_the_maker_drops_what_is_its_own(save: Callable[..., Snapshot]) -> None:
     one = save("k1", keep=False)
     assert one.drop()
     assert not one.directory.exists()
+
+
+@pytest.mark.parametrize("is_dropped_first", [False, True])
+def test_what_a_kept_one_stands_on_is_not_dropped_by_its_maker(
+    save: Callable[..., Snapshot], *, is_dropped_first: bool
+) -> None:
+    below = save("k1", keep=False)
+    with below.in_use.open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)  # the machine that is saved has started from there
+        assert not (is_dropped_first and below.drop())
+        above = save("k2", lock_files=(below.in_use,))
+    assert not below.drop()
+    assert above.intact
+    assert (below.directory / KEEP_MARKER).exists(), "the end of this process does not remove it, either"
+    assert sweep() == ()
+    assert above.drop()
+    assert sweep() == (below.directory,)
 
 
 def test_what_older_versions_kept_is_removed_but_for_what_is_in_use(

@@ -82,3 +82,24 @@ def test_what_confines_qemu_is_told(monkeypatch: pytest.MonkeyPatch, version: in
     (finding,) = checks._confinement()
     assert (finding.level, finding.says) == (level, says)
     assert bool(finding.remedy) is (level == "limited")
+
+
+@pytest.mark.parametrize(
+    ("missing", "is_registered", "level", "says"),
+    [
+        ([], True, "good", "machines for arm64 are emulated, and their images baked by qemu-user"),
+        (["qemu-system-arm"], True, "good", "not set up here: they take qemu-system-arm"),
+        (["qemu-user-static", "binfmt-support"], False, "good", "they take qemu-user-static, binfmt-support"),
+        ([], False, "limited", "images for arm64 cannot be baked: the kernel runs no programs for arm64"),
+    ],
+)
+def test_what_arm64_takes_is_told_and_lacks_nobody_who_does_not_want_it(
+    monkeypatch: pytest.MonkeyPatch, missing: list[str], is_registered: bool, level: str, says: str
+) -> None:
+    monkeypatch.setattr(checks, "missing_packages", lambda _: missing)
+    monkeypatch.setattr(checks, "runs_programs", lambda _: is_registered)
+    monkeypatch.setattr(checks, "arm64_remedy", lambda: "run: THIS")
+    (finding,) = checks._arm64()
+    assert finding.level == level
+    assert says in finding.says
+    assert ("run: THIS" in finding.remedy) == (bool(missing) or not is_registered)

@@ -18,7 +18,8 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VMTASKS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("VMTASKS_CONFIG", str(tmp_path / "host.toml"))
-    (tmp_path / "host.toml").write_text("machines = 3\nboot-limit-s = 9\n")
+    power = '[hosts."board"]\nreset = "pdu cycle 3"\n'
+    (tmp_path / "host.toml").write_text(f"machines = 3\nboot-limit-s = 9\n{power}")
 
 
 def origins(capsys: pytest.CaptureFixture[str]) -> dict[str, tuple[str, object]]:
@@ -40,6 +41,8 @@ def test_each_setting_says_where_it_comes_from(
     assert found["images.build"] == ("vmtasks.toml", "sid-build")
     assert found["install.leftovers"] == ("default", "fail")
     assert found["machines"] == (str(tmp_path / "host.toml"), 3)
+    assert found["hosts.board.reset"] == (str(tmp_path / "host.toml"), "pdu cycle 3")
+    assert found["hosts.board.power_timeout_s"] == ("default", 60.0)
     assert found["boot_timeout_s"] == (str(tmp_path / "host.toml"), 9.0)
     monkeypatch.setenv("VMTASKS_IMAGE", "trixie")
     assert origins(capsys)["images.build"] == ("VMTASKS_IMAGE", "trixie-build")

@@ -30,6 +30,8 @@ from vmtasks.providers import boot
 from vmtasks.providers.qemu import provider
 
 ROOT = Path(__file__).resolve().parents[3]
+LISTING_IMPORTS = 81
+"""How many modules of ours a list of the tasks may import."""
 
 
 @pytest.fixture(autouse=True)
@@ -196,6 +198,28 @@ def test_a_list_of_the_tasks_needs_nothing_that_talks_to_machines_or_shows_runs(
     done = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
     assert {"paramiko", "fabric", "rich", "boto3", "buildbot", "vmtasks.report"}.isdisjoint(loaded)
+    heavy = {"configparser", "ctypes", "email", "http.client", "shutil", "tarfile", "tempfile", "tomllib"}
+    assert heavy.isdisjoint(loaded), "import these where they are used"
+    assert "vmtasks.guest.guest" in loaded, "the recipes are listed"
+    ours = sorted(name for name in loaded if name.partition(".")[0] == "vmtasks")
+    assert len(ours) <= LISTING_IMPORTS, f"import where it is used what recipes do not need to be listed: {ours}"
+
+
+@pytest.mark.parametrize("forbidden", ["", "1"])
+def test_what_python_compiles_of_us_is_kept_unless_the_environment_forbids_it(tmp_path: Path, forbidden: str) -> None:
+    """And nothing of what the project has of its own."""
+    (tmp_path / "tasks.py").write_text("from vmtasks import collect\nnamespace = collect('others')\n")
+    (tmp_path / "others.py").write_text("")
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes/mine.py").write_text(
+        'from vmtasks import Run, recipe\n\n\n@recipe\ndef mine(run: Run) -> None:\n    """Do it."""\n'
+    )
+    kept = {"PYTHONPYCACHEPREFIX": str(tmp_path / "compiled"), "PYTHONDONTWRITEBYTECODE": forbidden}
+    argv = [sys.executable, "-m", "invoke", "--list"]
+    done = subprocess.run(argv, cwd=tmp_path, env=os.environ | kept, capture_output=True, text=True, check=True)
+    assert {"build-deb", "mine"} <= set(done.stdout.split())
+    assert not list((tmp_path / "compiled").joinpath(*tmp_path.parts[1:]).rglob("*.pyc"))
+    assert len(list((tmp_path / "compiled").rglob("vmtasks/guest/guest.*.pyc"))) == (0 if forbidden else 1)
 
 
 @pytest.mark.parametrize("call", [lambda: images.prune(Context()), lambda: vm.gc(Context())])

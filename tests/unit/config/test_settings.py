@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from vmtasks.config import here
+from vmtasks.config.own import own_directory
 from vmtasks.config.paths import cache_dir, image_dirs, socket_dir
 from vmtasks.config.settings import HostSettings
 from vmtasks.errors import UsageError
@@ -70,6 +71,16 @@ def test_own_images_lie_beside_a_checkout_and_inside_an_installed_package(
     assert here.beside("images") == package / "_images"
     assert here.task_line("doctor") == "`vmtasks doctor`"
     assert here.setup_line("ec2") == "`pip install 'CHECKOUT[ec2]'`, with the path of a checkout of vmtasks"
+    monkeypatch.setattr(here, "_OF_DEBIAN", tmp_path)
+    assert here.setup_line("ec2") == "`apt install python3-boto3`"
+    assert here.setup_line() == "`vmtasks setup`"
+
+
+def test_a_checkouts_own_directories_are_ours_and_linted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(here.PACKAGE.parent)
+    assert own_directory("images") is None
+    assert own_directory("images", Path()) == Path("images")
+    assert image_dirs({}) == (here.beside("images"),)
 
 
 def test_the_working_directorys_images_come_between(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,6 +37,7 @@ class Car:
     engine: Engine = Engine()
     spare: Wheel | None = None
     labels: dict[str, str] = field(default_factory=dict)
+    drivers: dict[str, Engine] = field(default_factory=dict)
 
 
 def refusal(table: dict[str, Any]) -> str:
@@ -93,9 +94,28 @@ def test_over_keeps_what_the_table_does_not_say() -> None:
     assert car == Car(name="Ida", doors=3, serial=7, engine=Engine(power_kw=20.0, fuel="none"))
 
 
+def test_tables_by_name_lie_over_each_other_key_by_key() -> None:
+    below = Car(name="Ida", drivers={"a": Engine(power_kw=10.0, fuel="none"), "b": Engine(power_kw=1.0)})
+    drivers = {"a": {"power_kw": 20}, "c": {"power_kw": 3}}
+    car = toml.parse(Car, {"drivers": drivers}, where="car.toml", over=below)
+    assert car.drivers == {
+        "a": Engine(power_kw=20.0, fuel="none"),
+        "b": Engine(power_kw=1.0),
+        "c": Engine(power_kw=3.0),
+    }
+
+
 @pytest.mark.parametrize(
     ("table", "sentence"),
     [
+        (
+            {"drivers": {"a": {"fuel": "coal"}}},
+            'car.toml: key \'fuel\' in [drivers.a] must be one of "petrol", "none", not the text "coal"',
+        ),
+        (
+            {"drivers": {"a": "fast"}},
+            "car.toml: key 'drivers' must be a table of tables, not a table that holds the text \"fast\"",
+        ),
         ({"dors": 4}, "car.toml: unknown key 'dors'; did you mean 'doors'?"),
         ({"engine": {"powr-kw": 4}}, "car.toml: unknown key 'powr-kw' in [engine]; did you mean 'power_kw'?"),
         ({"engine": {"zzz": 4}}, "car.toml: unknown key 'zzz' in [engine]; known are 'power_kw', 'fuel'"),

@@ -37,3 +37,10 @@ def test_names_come_in_their_order_and_once(control: str, expected: list[str]) -
 def test_those_that_want_the_tree_built_are_known() -> None:
     control = "Tests: one\n\nTests: two, three\nRestrictions: a,\n build-needed\n\nTests: four\nClasses: build-needed\n"
     assert [one.name for one in dep8.listed(control) if one.needs_build] == ["two", "three"]
+
+
+def test_which_failures_do_not_count_is_known() -> None:
+    control = "Tests: one\nRestrictions: flaky\n\nTests: two\nRestrictions: skip-not-installable\n\nTests: three\n"
+    listed = dep8.listed(control)
+    assert [one.name for one in listed if one.is_excused(has_begun=True)] == ["one"]
+    assert [one.name for one in listed if one.is_excused(has_begun=False)] == ["two"]

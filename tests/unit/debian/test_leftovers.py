@@ -60,7 +60,7 @@ def test_files_are_left_wherever_they_are(path: str) -> None:
         "/var/log/apt/term.log", "/var/log/journal/0/system.journal", "/var/cache/debconf/config.dat",
         "/var/cache/ldconfig/aux-cache", "/var/lib/systemd/timers/stamp-x", "/var/log/wtmp",
         "/usr/share/mime/mime.cache",
-        "/srv/vmtasks-repository/Packages", "/etc/apt/vmtasks.list", "/var/lib/ucf/hashfile",
+        "/srv/vmtasks-repository/Packages", "/etc/apt/preferences.d/vmtasks-repository", "/var/lib/ucf/hashfile",
         "/usr/lib/x86_64-linux-gnu/gtk-3.0/3.0.0/immodules.cache",
     ],
 )  # fmt: skip

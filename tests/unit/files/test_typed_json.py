@@ -64,7 +64,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("VMTASKS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(accelerator, "_circumstances", lambda: ["this boot"])
     monkeypatch.setattr(accelerator, "_try", lambda: (accelerator.Choice(accelerator="tcg", reason="tried"), 1.0))
-    monkeypatch.setattr(accelerator, "PROGRAMS", {})
+    monkeypatch.setattr(accelerator, "expect_programs", lambda _: None)
     return tmp_path / "cache"
 
 

@@ -61,13 +61,24 @@ def test_a_whole_file(tmp_path: Path) -> None:
     assert [test.name for test in job.tests_of("host")] == ["look"]
 
 
+def test_a_role_may_be_an_existing_host_which_is_as_it_is(tmp_path: Path) -> None:
+    job = load(
+        tmp_path,
+        '[group]\nnetwork = "none"\n[[roles]]\nname = "board"\non = "ssh://board"\npackages = ["fio"]\n'
+        '[[roles]]\nname = "client"\nimage = "bookworm"\n[[tests]]\nname = "x"\nrun = "true"\n',
+    )
+    roles = job.as_roles()
+    assert (roles["board"].on, roles["board"].image, roles["board"].network) == ("ssh://board", "", None)
+    assert (roles["client"].on, roles["client"].network) == ("", "none")
+
+
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
         ('name = "client"', 'name = "server"', "two of [[roles]] are called 'server'"),
         ('roles = ["client"]', 'roles = ["clients"]', "'clients', which no machine has; did you mean 'client'?"),
         ('roles = ["client"]', 'roles = ["xyz"]', "which no machine has; there are server, client"),
-        ('name = "server"\nimage = "bookworm"', 'name = "server"', "key 'image' in [[roles]] number 1 is missing"),
+        ('name = "server"\nimage = "bookworm"', 'name = "server"', "role 'server' has no image"),
         ('image = "bookworm"\nmemory', 'image = ""\nmemory', "role 'server' has no image"),
         ("count = 2", "count = 0", "key 'count' in [[roles]] number 2 must be a whole number of at least 1"),
         ("count = 2", 'count = "2"', "key 'count' in [[roles]] number 2 must be a whole number"),
@@ -79,6 +90,14 @@ def test_a_whole_file(tmp_path: Path) -> None:
         ('name = "server"\nimage', 'name = "host"\nimage', "cannot have a role 'host'"),
         ("wait_timeout_s = 60", "wait_timeout_s = 0", "must be a number of at least 0.1"),
         ("wait_timeout_s = 60", 'network = "all"', "cannot read"),
+        ("count = 2", 'on = "board"', "role 'client' cannot be on 'board': a role is an existing host, ssh://HOST"),
+        ("count = 2", 'on = "alice@big"', "role 'client' cannot be on 'alice@big'"),
+        ("count = 2", 'on = "ssh://alice@board"', "cannot work as 'alice' at board"),
+        ("count = 2", 'on = "ssh://board"\ncount = 2', "role 'client' cannot have 2 machines at board: it is one"),
+        ("count = 2", 'on = "ssh://board"\ncpus = 2', "role 'client' cannot have cpus: board is an existing host"),
+        ("count = 2", 'on = "ssh://board"\nkernel = "x.deb"', "role 'client' cannot have kernel"),
+        ("count = 2", 'on = "ssh://board"\nnetwork = "none"', "role 'client' cannot have network"),
+        ("count = 2", 'on = "ssh://board"\n[[roles]]\nname = "more"\non = "ssh://root@board"', "2 roles of the group"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused(tmp_path: Path, old: str, new: str, sentence: str) -> None:

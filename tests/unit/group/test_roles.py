@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from vmtasks.errors import HostError, UsageError
 from vmtasks.group.guest_programs import USUAL, join_command, joined_with
-from vmtasks.group.roles import Role, as_roles, expand, members_of
+from vmtasks.group.roles import Role, as_roles, expand, expand_with_cards, members_of, options_of
 from vmtasks.machine.checkpoint import machine_as_data, machine_from
+from vmtasks.providers.base import BootOptions
 from vmtasks.qemu.argv import qemu_argv
 from vmtasks.spec import GroupCard, Machine
 
@@ -33,6 +35,30 @@ def test_a_name_stands_for_a_member_or_for_all_of_a_role() -> None:
         expand(members, "cleint")
     with pytest.raises(UsageError, match="there are 'server', 'client', 'client1', 'client2'"):
         expand(members, "xyz")
+
+
+def test_who_has_no_card_is_told_from_those_who_have_one() -> None:
+    members = members_of(as_roles({"board": Role(on="ssh://root@board"), "client": "bookworm"}))
+    assert [(one.on, one.address) for one in members] == [("ssh://root@board", ""), ("", "198.18.0.2")]
+    assert expand_with_cards(members, "client") == ["client"]
+    with pytest.raises(UsageError, match="board has no link in the group's network: it is an existing host, ssh:"):
+        expand_with_cards(members, "board")
+    names, *_ = joined_with(USUAL, members).split(b"\0")
+    assert names == b"198.18.0.2 client # vmtasks group\n"
+
+
+def test_what_is_asked_first_goes_over_the_role_and_the_role_over_the_rest() -> None:
+    role = Role(image="x", memory_mib=512, kernel="rt", forkable=True)
+    asked = BootOptions(name="a", on="local", memory_mib=256, cpus=1, network="none", accel="tcg")
+    found = options_of(role, asked, first=BootOptions(memory_mib=128))
+    assert (found.name, found.on, found.memory_mib, found.cpus, found.kernel) == ("a", "local", 128, 1, "rt")
+    assert (found.network, found.accel, found.forkable) == ("none", "tcg", True)
+    found = options_of(Role(image="x", kernel="rt", network="user"), asked, first=BootOptions(kernel="other"))
+    assert (found.kernel, found.memory_mib, found.network) == ("other", 256, "user")
+    assert not found.forkable
+    assert options_of(Role(image="x"), replace(asked, forkable=True), first=BootOptions()).forkable, "a run may freeze"
+    host = options_of(Role(on="ssh://board"), asked, first=BootOptions(kernel="other", network="none"))
+    assert host == BootOptions(name="a", on="ssh://board")
 
 
 @pytest.mark.parametrize(

@@ -319,6 +319,23 @@ def test_claim_whose_ticket_was_removed_does_not_slip_in(queue: str) -> None:
             second.poll()
 
 
+def test_who_stands_aside_lets_others_run_and_comes_before_those_who_came_later(queue: str) -> None:
+    with (
+        Claim("group", 100, TWO, directory=queue, beside=[("more", 100)]) as group,
+        Claim("other", 100, ONE, directory=queue) as other,
+    ):
+        assert names(other.poll()) == ["group running", "more running"]
+        group.stand_aside()
+        assert names(tickets(queue)) == ["group withheld", "more withheld", "other waiting"]
+        assert other.poll() == ()
+        assert names(group.poll()) == ["other running"]
+        with Claim("late", 100, ONE, directory=queue) as late:
+            other.release()
+            assert names(late.poll()) == ["group waiting", "more waiting"]
+            assert group.poll() == ()
+            assert names(late.poll()) == ["group running", "more running"]
+
+
 def test_claim_leaves_no_descriptors_behind(queue: str) -> None:
     before = list(Path("/proc/self/fd").iterdir())
     with Claim("first", 100, ONE, directory=queue), Claim("second", 100, ONE, directory=queue) as second:

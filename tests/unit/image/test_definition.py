@@ -51,7 +51,7 @@ def test_what_we_ship_can_be_read(path: Path) -> None:
 
 
 def test_there_is_something_shipped() -> None:
-    assert {"bookworm", "bookworm-build", "trixie", "trixie-build", "bookworm-i386"} <= set(names({}))
+    assert {"bookworm", "bookworm-build", "trixie", "trixie-build", "bookworm-i386", "bookworm-arm64"} <= set(names({}))
 
 
 def test_an_unknown_image_names_the_nearest() -> None:
@@ -60,7 +60,7 @@ def test_an_unknown_image_names_the_nearest() -> None:
 
 
 def test_where_nothing_is_near_all_are_named() -> None:
-    with pytest.raises(UsageError, match=r"there is no image '/etc/passwd'; known are bookworm, bookworm-build"):
+    with pytest.raises(UsageError, match=r"there is no image '/etc/passwd'; known are bookworm, bookworm-arm64, "):
         find("/etc/passwd", {})
 
 
@@ -166,7 +166,12 @@ def test_a_layer_on_nothing_says_so(say: Say, environ: dict[str, str]) -> None:
         ('suite = "sid"\nmemory = 1', "unknown key 'memory'; did you mean 'memory_mib'?"),
         ('suite = "sid"\nname = "x"', "unknown key 'name'"),
         ('suite = "sid"\nmemory_mib = 1', "key 'memory_mib' must be a whole number of at least 64"),
-        ('suite = "sid"\narchitecture = "x86_64"', 'must be one of "amd64", "i386" (Debian\'s name for it)'),
+        ('suite = "sid"\narchitecture = "x86_64"', 'must be one of "amd64", "i386", "arm64" (Debian\'s name for it)'),
+        (
+            'path = "x"\narchitecture = "arm64"',
+            "a disk image boots through the BIOS, which machines for arm64 do not have",
+        ),
+        ('suite = "sid"\narchitecture = "arm64"\nboot_loader = "grub"', "'boot_loader' is for amd64 and i386"),
         ('suite = "sid"\ntree = "nowhere"', "/nowhere is not there"),
     ],
 )
@@ -192,6 +197,32 @@ def test_what_is_wrong_is_said(say: Say, environ: dict[str, str], text: str, sen
 )
 def test_what_is_wrong_with_a_file_is_said(say: Say, environ: dict[str, str], text: str, sentence: str) -> None:
     assert sentence in refusal(say("broken", f'suite = "sid"\n[[files]]\n{text}'), environ)
+
+
+@pytest.mark.parametrize(
+    ("parent", "layer", "sentence"),
+    [
+        ('suite = "sid"', "arm64", "'architecture' cannot be arm64: the image stands on 'base', which is amd64"),
+        (
+            'suite = "sid"\narchitecture = "arm64"',
+            "amd64",
+            "cannot be amd64: the image stands on 'base', which is arm64",
+        ),
+        ('suite = "sid"', "i386", "cannot be i386: the image stands on 'base', which is amd64"),
+        ('path = "x"', "arm64", "a disk image boots through the BIOS"),
+        (f'url = "http://x/y"\nsha256 = "{SUM}"', "arm64", "a disk image boots through the BIOS"),
+    ],
+)
+def test_a_layer_is_of_its_parents_architecture(
+    say: Say, environ: dict[str, str], parent: str, layer: str, sentence: str
+) -> None:
+    say("base", parent)
+    assert sentence in refusal(say("layer", f'from = "base"\narchitecture = "{layer}"'), environ)
+
+
+def test_a_layer_may_say_its_parents_architecture(say: Say, environ: dict[str, str]) -> None:
+    say("base", 'suite = "sid"\narchitecture = "arm64"')
+    assert read(say("layer", 'from = "base"\narchitecture = "arm64"'), environ).architecture == "arm64"
 
 
 def test_an_empty_file_is_a_content(say: Say, environ: dict[str, str]) -> None:

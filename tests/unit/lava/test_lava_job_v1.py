@@ -10,27 +10,12 @@ from typing import Any
 
 import pytest
 
+from tests.lava_page import PAGE
 from vmtasks.errors import UsageError
 from vmtasks.lava.group import is_lava_job
 from vmtasks.lava.group_job import BootStep, LavaGroupJob, ShellStep
 from vmtasks.lava.job_file import load_job
 
-PAGE: dict[str, Any] = {
-    "timeout": 18000,
-    "job_name": "a group",
-    "logging_level": "DEBUG",
-    "vm_group": {
-        "host": {"device_type": "arndale", "role": "host"},
-        "auto_start_vms": True,
-        "vms": [{"device_type": "kvm-arm", "role": "server"}, {"device_type": "kvm-arm", "role": "client"}],
-    },
-    "actions": [
-        {"command": "deploy_linaro_image", "parameters": {"image": "file:///path/to/host.img", "role": role}}
-        for role in ("host", "client", "server")
-    ]
-    + [{"command": "lava_test_shell", "parameters": {"testdef_urls": ["file:///path/to/mytestdef.yaml"]}}],
-}
-"""The keys and values of the page's own example."""
 MAPPING = """
 [devices]
 kvm-arm = "trixie"
@@ -42,6 +27,7 @@ kvm-arm = "trixie"
 "file:///path/to" = "tests"
 "https://git.example.org/tests.git" = "tests"
 """
+HOST_LINE = 'arndale = "ssh://root@board"\n[images]'
 Change = Callable[[dict[str, Any]], object]
 
 
@@ -239,8 +225,34 @@ def test_what_cannot_be_is_refused_with_one_sentence(tmp_path: Path, change: Cha
 
 
 def test_another_architecture_needs_a_line_of_its_own(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"no image yet; the line `kvm-arm = \"bookworm\"` under \[devices\]"):
+    line = r"i386 and arm64: the line `kvm-arm = \"bookworm-arm64\"` under \[devices\]"
+    with pytest.raises(UsageError, match=line) as no:
         load(tmp_path, mapping=MAPPING.replace("kvm-arm", "kvm"))
+    assert "a line for its image's URL is not enough" in no.value.hint
+
+
+def test_a_device_may_be_an_existing_host_to_which_nothing_is_deployed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # so the mapping is the user's
+    job = load(tmp_path, mapping=f"{MAPPING.replace('[images]', HOST_LINE)}")
+    host, server, _ = job.group.roles
+    assert (host.name, host.on, host.image) == ("host", "ssh://root@board", "")
+    assert (server.on, server.image) == ("", "bookworm")
+    (note,) = job.notes
+    assert note.endswith("nothing is deployed to the role 'host': ssh://root@board stands for it, and is used as it is")
+    without = load(tmp_path, lambda page: page["actions"].pop(0), f"{MAPPING.replace('[images]', HOST_LINE)}")
+    assert (without.group.roles[0].on, without.notes) == ("ssh://root@board", ())
+
+
+def test_several_of_an_existing_host_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # so the mapping is the user's
+    with pytest.raises(UsageError, match="role 'server' cannot have 2 machines at board: it is one machine"):
+        load(
+            tmp_path,
+            lambda page: page["vm_group"]["vms"][0].update(device_type="arndale", count=2),
+            MAPPING.replace("[images]", HOST_LINE),
+        )
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,32 @@ def test_a_whole_job(tmp_path: Path) -> None:
     assert job.notes == ()
 
 
+def test_a_role_that_is_an_existing_host_may_be_deployed_and_booted_as_a_board(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # so the mapping is the user's
+    board = "- deploy: {role: board, to: tftp, kernel: {url: 'http://x/k'}}\n- boot: {role: board, method: u-boot}\n"
+    text = JOB.replace("      client:", "      board: {device_type: bbb, context: {arch: arm64}}\n      client:")
+    text = text.replace("actions:\n", f"actions:\n{board}").replace("role: server", "role: [server, board]")
+    job = load(tmp_path, text, f'[devices]\nbbb = "ssh://board"\n{MAPPING}')
+    _, board_role, client = job.group.roles
+    assert (board_role.on, board_role.image, client.on) == ("ssh://board", "", "")
+    assert [type(step) for step in job.course["board"]] == [BootStep, ShellStep]
+    assert [note.partition(": actions")[2] or note.rpartition("roles.")[2] for note in job.notes] == [
+        "board.context: key 'arch' counts for nothing here: ssh://board is what it is",
+        "[0].deploy: nothing is deployed to the role 'board': ssh://board stands for it, and is used as it is",
+    ]
+
+
+@pytest.mark.parametrize("arch", ["arm64", "aarch64"])
+def test_a_role_for_arm64_has_an_image_that_is(tmp_path: Path, arch: str) -> None:
+    arm64 = MAPPING.replace('= "bookworm"', '= "bookworm-arm64"')
+    job = load(tmp_path, JOB.replace("arch: amd64", f"arch: {arch}"), arm64)
+    assert job.group.roles[0].image == "bookworm-arm64"
+    with pytest.raises(UsageError, match="asks for 'amd64', and the image 'bookworm-arm64' is for arm64"):
+        load(tmp_path, JOB, arm64)
+
+
 def test_what_counts_for_nothing_is_told(tmp_path: Path) -> None:
     text = JOB.replace("visibility: public", "priority: medium\nnotify: {criteria: {status: finished}}")
     text = text.replace("arch: amd64", "arch: x86_64, no_kvm: true").replace("count: 2", "tags: [usb]")
@@ -131,7 +157,8 @@ def test_what_counts_for_nothing_is_told(tmp_path: Path) -> None:
             "    timeout: {minutes: 10}\n", "    protocols: {lava-multinode: [{request: lava-sync}]}\n",
             "actions[2].test.protocols.lava-multinode[0]: key 'messageID' must be one word without an equals sign, not",
         ),
-        ("arch: amd64", "arch: arm64", "key 'arch' cannot be 'arm64': there is no image of that architecture yet"),
+        ("arch: amd64", "arch: armhf", "key 'arch' cannot be 'armhf': there is no image of that architecture yet"),
+        ("arch: amd64", "arch: arm64", "context asks for 'arm64', and the image 'bookworm' is for amd64"),
         ("memory: 512", "memory: 5", "key 'memory' must be a whole number of at least 64"),
         ("job_name:", "job_nmae:", "unknown key 'job_nmae'; did you mean 'job_name'?"),
         ("  lava-multinode:", "  lava-lxc: {}\n  lava-multinode:", "protocol 'lava-lxc' is LAVA's"),

@@ -58,7 +58,7 @@ def test_the_jobs_own_file_gives_nothing_else_away_unless_the_user_is_there(
         found.local("http://x/a", where="w")
     assert f"--mapping {job / 'lava.toml'}" in (refusal.value.hint or "")
     with pytest.raises(UsageError, match="outside of the job's directory"):
-        found.kernel("http://x/k", where="w")
+        found.kernel("http://x/k", image="bookworm", where="w")
     monkeypatch.chdir(job)
     for named in (job / "job.yaml", Path("job.yaml")):
         assert LavaMapping.load(None, job=named).local("http://x/a", where="w").resolve() == tmp_path / "a"
@@ -88,17 +88,66 @@ def test_what_can_be_no_path_is_a_sentence(tmp_path: Path) -> None:
         found.local("/" + "x" * 300, where="w")
 
 
+@pytest.mark.parametrize("name", ["http://y/k.deb#sha256=0", "./k.rpm,http://y/k.rpm#sha256=0", "./a,../b"])
+def test_what_only_lies_beside_a_job_has_no_kernel_from_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    own, job = tmp_path / "own", tmp_path / "job"
+    own.mkdir()
+    job.mkdir()
+    mapping(job, f'[kernels]\n"http://x/k" = "{name}"\n')
+    monkeypatch.chdir(own)
+    with pytest.raises(UsageError, match=r"has nothing fetched|outside of the job's directory"):
+        LavaMapping.load(None, job=job / "job.yaml").kernel("http://x/k", image="bookworm", where="w")
+    monkeypatch.chdir(job)
+    assert LavaMapping.load(None, job=job / "job.yaml").kernel("http://x/k", image="bookworm", where="w").count(
+        ","
+    ) == name.count(",")
+
+
 def test_a_kernel_may_be_a_file_beside_it(tmp_path: Path) -> None:
-    found = mapping(tmp_path, '[kernels]\n"http://x/k" = "k.deb"\n')
-    assert found.kernel("http://x/k", where="w") == str(tmp_path / "k.deb")
-    with pytest.raises(UsageError, match=r"under \[kernels\]"):
-        found.kernel("http://x/other", where="w")
+    found = mapping(tmp_path, '[kernels]\n"http://x/k" = "k.deb"\n"http://x/l" = "./l,m.rpm,linux-image-amd64"\n')
+    assert found.kernel("http://x/l", image="bookworm", where="w") == f"{tmp_path}/l,{tmp_path}/m.rpm,linux-image-amd64"
+    assert found.kernel("http://x/k", image="bookworm", where="w") == str(tmp_path / "k.deb")
+    for image, kernel in (
+        ("bookworm", "linux-image-cloud-amd64"),
+        ("bookworm-arm64", "linux-image-cloud-arm64"),
+        ("bookworm-i386", "linux-image-686"),
+    ):
+        with pytest.raises(UsageError, match=rf'"http://x/other" = "{kernel}"` under \[kernels\]'):
+            found.kernel("http://x/other", image=image, where="w")
+
+
+@pytest.mark.parametrize("device", ["kvm-aarch64", "qemu-arm64"])
+def test_a_device_for_arm64_is_a_machine_for_arm64(tmp_path: Path, device: str) -> None:
+    found = mapping(tmp_path, '[images]\n"http://x/arm" = "bookworm-arm64"\n"http://x/amd" = "trixie"\n')
+    assert found.image("http://x/arm", device=device, where="w") == "bookworm-arm64"
+    line = f'the line `{device} = "bookworm-arm64"` under'
+    with pytest.raises(UsageError, match=f"is for arm64, and 'trixie', which stands for http://x/amd, is not: {line}"):
+        found.image("http://x/amd", device=device, where="w")
+    with pytest.raises(UsageError, match=f"no image of ours stands for http://x/other: .*, or {line}"):
+        found.image("http://x/other", device=device, where="w")
+    given = mapping(tmp_path, f'[devices]\n{device} = "bookworm-arm64"\n[images]\n"http://x/amd" = "trixie"\n')
+    assert given.image("http://x/other", device=device, where="w") == "bookworm-arm64"
+    assert given.image("http://x/amd", device=device, where="w") == "trixie"
+
+
+@pytest.mark.parametrize(
+    ("device", "image"), [("kvm-arm", "bookworm-arm64"), ("qemu-riscv64", "bookworm"), ("qemu-mips", "bookworm")]
+)
+def test_a_device_of_no_architecture_here_needs_a_line_of_its_own(tmp_path: Path, device: str, image: str) -> None:
+    found = mapping(tmp_path, '[images]\n"http://x" = "bookworm-arm64"\n')
+    with pytest.raises(UsageError, match=f'i386 and arm64: the line `{device} = "{image}"` under') as refusal:
+        found.image("http://x", device=device, where="w")
+    assert "a line for its image's URL is not enough" in refusal.value.hint
 
 
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ('[devices]\narndale = "ssh://root@board"\n', "the machines of a group run on this host"),
+        ('[devices]\narndale = "http://board"\n', "'arndale' cannot be 'http://board': that is no name of an image"),
+        ('[devices]\narndale = "ssh://alice@board"\n', "'arndale': cannot work as 'alice' at board"),
+        ('[images]\n"http://x" = "ssh://board"\n', "'http://x' cannot be 'ssh://board': that is no name of an image"),
         ('[device]\nkvm = "sid"\n', "unknown key 'device'; did you mean 'devices'?"),
         ("[devices]\nkvm = 1\n", "key 'devices' must be a table of texts"),
         ("[devices", "it is not valid TOML"),
@@ -113,3 +162,14 @@ def test_what_is_no_such_file_is_refused(tmp_path: Path, text: str, sentence: st
 def test_a_file_that_is_named_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="No such file"):
         LavaMapping.load(tmp_path / "no.toml", job=tmp_path / "job.yaml")
+
+
+def test_a_device_type_may_be_an_existing_host_of_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = mapping(tmp_path, '[devices]\narndale = "ssh://root@board"\nkvm = "sid"\n')
+    assert [found.host(device, where="w") for device in ("arndale", "kvm", "other")] == ["ssh://root@board", "", ""]
+    beside = LavaMapping.load(None, job=tmp_path / "job.yaml")
+    with pytest.raises(UsageError, match="and is the job's own: jobs name no hosts of yours") as refusal:
+        beside.host("arndale", where="w")
+    assert f"--mapping {tmp_path / 'lava.toml'}" in refusal.value.hint
+    monkeypatch.chdir(tmp_path)
+    assert LavaMapping.load(None, job=Path("job.yaml")).host("arndale", where="w") == "ssh://root@board"

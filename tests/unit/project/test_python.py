@@ -49,7 +49,7 @@ def test_what_tests_need_is_installed_with_the_project(pyproject: dict[str, obje
 )
 def test_debians_packages_of_what_builds_it(requires: object, expected: tuple[str, ...]) -> None:
     pyproject = {} if requires is None else {"build-system": {"requires": requires}}
-    assert python.packages(pyproject) == ("python3-build", "python3-venv", *expected)
+    assert python.packages(pyproject) == ("python3-build", "python3-pip", "python3-venv", *expected)
 
 
 def test_pip_is_told_of_this_hosts_index_but_of_no_password_and_no_file(tmp_path: Path) -> None:

@@ -150,6 +150,20 @@ def test_another_debian_is_refused(layer: Definition, is_a: str, message: str) -
     assert not guest.did
 
 
+@pytest.mark.parametrize("is_a", ["bookworm amd64", "bookworm arm64"])
+def test_an_image_for_arm64_is_for_a_machine_that_is(images: Path, is_a: str) -> None:
+    (images / "base.toml").write_text(f'architecture = "arm64"\n{BASE}')
+    guest = Notes(is_a=is_a)
+    if is_a == "bookworm arm64":
+        assert done(guest, find("layer"))[-6:] == OF_THE_LAYER
+        return
+    with pytest.raises(
+        UsageError, match="the image is Debian bookworm for arm64, and the machine is bookworm for amd64"
+    ):
+        apply_image(guest, find("layer"))  # type: ignore[arg-type]
+    assert not guest.did
+
+
 def test_what_is_no_debian_at_all_is_the_hosts_trouble(layer: Definition) -> None:
     with pytest.raises(HostError, match="cannot make layer of box: it failed") as failure:
         apply_image(Notes(is_a=""), layer)  # type: ignore[arg-type]

@@ -1,13 +1,13 @@
-"""Work that is done once: when it is, when it is kept, and when not."""
+"""Work that is done once: when it is, when it is kept, and when not; and several such works as one."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from vmtasks import HostError, Preparation, events
+from vmtasks import Guest, HostError, Preparation, events
 from vmtasks.cache.snapshot import Snapshot
 from vmtasks.machine.instance import QemuGuest
 from vmtasks.machine.launch import BootSource
@@ -69,3 +69,32 @@ def test_that_it_cannot_be_kept_is_said_and_no_error() -> None:
 def test_other_errors_are_errors() -> None:
     with pytest.raises(ZeroDivisionError):
         prepared_source(Stub(BootSource(snapshot=TEMPLATE, forkable=True), ZeroDivisionError()))
+
+
+def preparation(name: str, done: list[str], *, is_new: bool) -> Preparation:
+    def run(_: Guest) -> bool:
+        done.append(name)
+        return is_new
+
+    return Preparation(name=f"the {name}", key=name, run=run)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_new"), [(True, False, True), (False, True, True), (False, False, False)]
+)
+def test_each_of_several_is_done_and_the_machine_is_kept_for_the_sake_of_any(
+    first: bool, second: bool, is_new: bool
+) -> None:
+    done: list[str] = []
+    parts = preparation("tools", done, is_new=first), None, preparation("libraries", done, is_new=second)
+    joined = Preparation.joined(*parts)
+    assert joined
+    assert (joined.name, joined.key) == ("the tools and the libraries", "tools\nlibraries")
+    assert joined.run(cast("Guest", None)) is is_new
+    assert done == ["tools", "libraries"]
+
+
+def test_one_is_itself_and_none_is_none() -> None:
+    one = preparation("tools", [], is_new=True)
+    assert Preparation.joined(None, one) is one
+    assert Preparation.joined(None, None) is None

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from vmtasks.qemu.argv import BY_HAND, overlay_argv, qemu_argv
-from vmtasks.spec import DirectKernel, Machine, Network, Ram
+from vmtasks.spec import DirectKernel, GroupCard, Machine, Network, Ram
 
 OVERLAY = Path("/run/m/disk.qcow2")
 MACHINE = Machine(
@@ -147,3 +147,37 @@ def test_memory_that_is_a_file() -> None:
     argv = qemu_argv(replace(MACHINE, ram=Ram(file=Path("/ram"), shared=True)), disk=OVERLAY)
     assert values(argv, "-object")[0].endswith(",share=on")
     assert "-incoming" not in argv
+
+
+ARM64 = replace(
+    MACHINE,
+    architecture="arm64",
+    boot=DirectKernel(kernel=Path("/vmlinuz"), initrd=Path("/initrd"), command_line="root=/dev/vda console=ttyAMA0"),
+)
+
+
+def test_a_machine_for_arm64_differs_in_its_program_its_board_and_its_processor() -> None:
+    ours, theirs = qemu_argv(replace(ARM64, boot=MACHINE.boot), disk=OVERLAY), qemu_argv(MACHINE, disk=OVERLAY)
+    assert [word for word in ours if word not in theirs] == [
+        "qemu-system-aarch64",
+        "virt,gic-version=2",
+        "max,pauth-impdef=on",
+    ]
+    # An amd64 guest has one device more, which QEMU 7.2 has for no other board.
+    assert set(values(theirs, "-device")) - set(values(ours, "-device")) == {"vmgenid,guid=auto"}
+
+
+def test_the_usual_interrupt_controller_of_arm64_has_no_ninth_processor() -> None:
+    boards = [value(qemu_argv(replace(ARM64, cpus=cpus), disk=OVERLAY), "-M") for cpus in (8, 9)]
+    assert boards == ["virt,gic-version=2", "virt,gic-version=3"]
+
+
+def test_the_memory_and_the_cards_of_a_machine_for_arm64_are_those_of_any() -> None:
+    machine = replace(ARM64, ram=Ram(file=Path("/ram"), shared=True), group_card=GroupCard())
+    argv = qemu_argv(machine, disk=OVERLAY)
+    assert value(argv, "-M").endswith(",memory-backend=ram")
+    assert "virtio-net-pci,netdev=group,romfile=,mac=56:6d:74:00:00:00" in values(argv, "-device")
+
+
+def test_an_asked_for_processor_goes_before_ours() -> None:
+    assert value(qemu_argv(replace(ARM64, cpu="cortex-a72"), disk=OVERLAY), "-cpu") == "cortex-a72"

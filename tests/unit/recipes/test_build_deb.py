@@ -50,6 +50,9 @@ class Obliging:
             return self.found
         return Result(machine="build", command=str(command), exited=0, stdout="", stderr="", duration_s=0.0)
 
+    def blame(self, result: Result) -> None:
+        pass
+
     def succeed(self, command: Any, **_: Any) -> str:
         self.checked += command
         return ""

@@ -22,9 +22,10 @@ from vmtasks.host.local import LOCAL_HOST, Host
 from vmtasks.host.slots import Limits, Ticket
 from vmtasks.remote import payload, watchdog
 from vmtasks.remote.agent import named
+from vmtasks.remote.broken import why_it_broke
 from vmtasks.remote.codec import decode, encode
-from vmtasks.remote.proxy import why_it_broke
-from vmtasks.spec import DirectKernel, Machine, Ram
+from vmtasks.remote.heartbeat import SILENT_STATUS
+from vmtasks.spec import DirectKernel, GroupCard, Machine, Ram
 
 BOOT = DirectKernel(kernel=Path("/i/vmlinuz"), initrd=Path("/i/initrd"), command_line="quiet")
 
@@ -41,6 +42,7 @@ BOOT = DirectKernel(kernel=Path("/i/vmlinuz"), initrd=Path("/i/initrd"), command
         Machine(
             name="m", disk=Path("/i/disk"), boot=BOOT, ram=Ram(file=Path("/r"), shared=True), extra_args=("-a", "b")
         ),
+        Machine(name="m", disk=Path("/i/disk"), group_card=GroupCard(mac="56:6d:74:00:00:01", socket=Path("/s/m"))),
         HostSettings(machines=3, accel="kvm"),
         Limits(machines=2, memory_mib=512),
         Ticket(1, "running", "me", 0, 7, "a test", 100, 1.0),
@@ -112,6 +114,18 @@ def test_a_command_there_is_one_line_for_any_shell() -> None:
 )
 def test_what_ssh_complains_of_becomes_a_sentence(complaint: str, sentence: str) -> None:
     assert why_it_broke("big", complaint, 255)[0] == sentence
+
+
+def test_a_program_that_ends_there_is_told_from_a_link_that_breaks() -> None:
+    assert why_it_broke("big", "", 0, is_settled=True)[0] == "its program on big ended: it did not say why"
+    assert why_it_broke("big", "OSError: x\n", 1, is_settled=True)[0] == "its program on big ended: OSError: x"
+    for status in (255, -9, None):
+        assert why_it_broke("big", "", status, is_settled=True)[0].startswith("the link to big broke")
+
+
+def test_a_link_that_fell_silent_is_told_from_a_program_that_ends() -> None:
+    sentence, _ = why_it_broke("big", "", SILENT_STATUS, is_settled=True)
+    assert sentence == "the link to big broke: it was silent for 8 s or more"
 
 
 def test_what_a_host_says_that_has_let_us_in_is_no_complaint_of_ssh() -> None:

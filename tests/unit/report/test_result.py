@@ -112,6 +112,7 @@ def test_a_whole_run() -> None:
             }
         ],
         "alarms": [],
+        "frozen": [],
         "cases": [
             {
                 "case": "smoke",
@@ -136,6 +137,8 @@ def test_a_whole_run() -> None:
                 "error": "client1 is gone",
             }
         ],
+        "runs": [],
+        "profiles": [],
         "artifacts": ["/runs/1/x.deb"],
         "notes": [{"level": "warning", "text": "look"}],
     }
@@ -328,6 +331,52 @@ def test_what_a_kernel_reports_has_its_lines_and_nothing_for_a_terminal() -> Non
     assert result["outcome"] == "passed"
 
 
+def test_what_was_frozen_is_written_down_or_why_nothing_was() -> None:
+    frozen = e.MachineFrozen(machine="m", host="alice@big", snapshot="0123456789abcdef-1")
+    refused = e.MachineFrozen(machine="n", reason="cannot freeze n:\x1b[31m no room")
+    assert fed(STARTED, frozen, refused)["frozen"] == [
+        {"machine": "m", "host": "alice@big", "snapshot": "0123456789abcdef-1", "reason": ""},
+        {"machine": "n", "host": "", "snapshot": "", "reason": "cannot freeze n: no room"},
+    ]
+
+
 def test_alarms_without_end_are_bounded() -> None:
     alarm = e.ConsoleAlarm(machine="m", type="bug", severity="error", message="BUG: x", lines=())
     assert len(fed(STARTED, *[alarm] * 1100)["alarms"]) == 1000
+
+
+def test_a_profile_is_a_row_in_which_null_is_what_was_not_counted() -> None:
+    result = fed(
+        STARTED,
+        e.Profiled(
+            machine="m",
+            duration_s=2.5,
+            cpu_s=1.25,
+            threads={"CPU 0/TCG": 1.0, "qemu-system-x86": 0.25},
+            faults={"minor": 3, "major": 0},
+            memory={"resident_peak_bytes": 4096, "pss_bytes": None},
+            block={"disk": {"read_bytes": 0}},
+            perf={"cycles": None},
+            cost_s=0.01,
+            not_supported={"kvm": "emulated"},
+            files=(Path("/runs/1/m-profile.svg"),),
+        ),
+    )
+    assert result["profiles"] == [
+        {
+            "machine": "m",
+            "duration_s": 2.5,
+            "cpu_s": 1.25,
+            "threads": {"CPU 0/TCG": 1.0, "qemu-system-x86": 0.25},
+            "faults": {"minor": 3, "major": 0},
+            "memory": {"resident_peak_bytes": 4096, "pss_bytes": None},
+            "storage": None,
+            "block": {"disk": {"read_bytes": 0}},
+            "network": None,
+            "kvm": None,
+            "perf": {"cycles": None},
+            "cost_s": 0.01,
+            "not_supported": {"kvm": "emulated"},
+            "files": ["/runs/1/m-profile.svg"],
+        }
+    ]

@@ -147,7 +147,7 @@ def test_whatever_ends_it_the_cursor_is_back_and_the_thread_gone(error: type[Bas
     screen = Screen()
 
     def run() -> None:
-        with showing(SafeStream(screen), ENVIRON) as display:
+        with showing(terminal(screen)) as display:
             display(e.PhaseStarted(phase="boot"))
             display(out("no end"))
             if error:
@@ -165,7 +165,7 @@ def test_whatever_ends_it_the_cursor_is_back_and_the_thread_gone(error: type[Bas
 
 def test_output_is_drawn_although_nothing_else_happens() -> None:
     screen = Screen()
-    with showing(SafeStream(screen), ENVIRON) as display:
+    with showing(terminal(screen)) as display:
         display(START)
         display(out("alone\n"))
         until_s = time.monotonic() + 10

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import inspect
 import json
 import os
 import shutil
@@ -22,7 +23,7 @@ from vmtasks.files import durable
 from vmtasks.project import Commands, MachineSettings, Project
 from vmtasks.providers.base import BootOptions, MachineRequest
 from vmtasks.run import record
-from vmtasks.run.options import RecipeOptions, network
+from vmtasks.run.options import RecipeOptions, network, own_numbers
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -174,8 +175,8 @@ def test_options_and_help_come_from_the_function(inv: Inv) -> None:
     assert done.status == 0, done.stderr
     shown = " ".join(done.stdout.split())
     assert "Say hello. Politely, and from a clean machine." in shown
-    assert "--image=STRING the image to boot, or another one." in shown
-    assert "--times=INT how often." in shown
+    assert "--image=STRING the image to boot, or another one; with several (bookworm,trixie), a run for each" in shown
+    assert "--times=STRING how often." in shown
     assert "--loud-voice" in shown
     assert ":param" not in shown, "the options are told once"
 
@@ -206,6 +207,28 @@ def test_a_number_that_is_none_is_a_usage(inv: Inv, option: str, message: str) -
     assert done.status == 64
     assert f"{option} must be a number" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("text", ["x", "1.5", "0x10", "1_0", "9" * 5000])
+def test_a_number_of_the_recipes_own_that_is_none_is_a_usage(inv: Inv, text: str) -> None:
+    done = inv("greet", f"--times={text}")
+    assert done.status == 64
+    assert f"--times must be a whole number, and not '{text[:50]}'" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not done.stdout
+
+
+def test_numbers_of_the_recipes_own_come_as_numbers_of_their_kind() -> None:
+    def body(run: Run, times: int = 2, pause_s: float = 0.5, loud: bool = False, name: str = "") -> None:
+        pytest.fail("it is not called")
+
+    own = inspect.signature(body)
+    given = {"times": " -3", "pause_s": "1e3", "loud": True, "name": "7", "another": "8"}
+    assert own_numbers(own, given) == {"times": -3, "pause_s": 1000.0, "loud": True, "name": "7", "another": "8"}
+    assert own_numbers(own, {"times": "", "pause_s": 4}) == {"times": 2, "pause_s": 4.0}
+    for text in ("x", "nan", "inf", ".", "1e999"):
+        with pytest.raises(UsageError, match=r"--pause-s must be a number, and not"):
+            own_numbers(own, {"pause_s": text})
 
 
 def test_the_list_has_the_first_sentence(inv: Inv) -> None:
@@ -315,7 +338,7 @@ def test_a_program_that_is_found_by_its_name_is_called_by_it(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(program.parent) if on_path else os.defpath)
     monkeypatch.setattr(sys, "argv", [str(program), "test"])
-    assert record._program() == called
+    assert record.program() == called
 
 
 def test_a_failed_recipe_ends_the_line_of_recipes(inv: Inv) -> None:

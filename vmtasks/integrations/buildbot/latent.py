@@ -1,4 +1,4 @@
-"""A Buildbot worker that exists only while it builds, in a clean machine of the master's own host."""
+"""A Buildbot worker that exists only while it builds, in a machine of any provider's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar
 
 from buildbot import config
 from buildbot.interfaces import LatentWorkerCannotSubstantiate, LatentWorkerFailedToSubstantiate
@@ -26,30 +26,38 @@ from twisted.internet.error import ProcessExitedAlready
 from twisted.python import log
 from twisted.python.failure import Failure
 
-from vmtasks.errors import Outcome, UsageError
-from vmtasks.image.definition import find
-from vmtasks.integrations.buildbot.results import shown
+from vmtasks.errors import Outcome
+from vmtasks.integrations.buildbot.prepared_image import PreparedImage
+from vmtasks.integrations.buildbot.refusals import kind_of, refusals
 from vmtasks.integrations.buildbot.retries import MAX_RETRIES, retries_before
 from vmtasks.integrations.buildbot.worker_machine import WorkerConfig
-from vmtasks.spec import Network
+from vmtasks.report.display.plain import shown
+from vmtasks.spec import LOCAL, Network
 
 _FOR_GOOD = (Outcome.USAGE, Outcome.HOST)
 """What would end the same way again."""
+_END_LIMITS_S = {"ssh": 120.0, "ec2": 900.0}
 _END_LIMIT_S = 60.0
-"""How long a process may take to end its machine: more than its own limits add up to."""
+"""How long a process may take to end its machine, by the kind of its place, and elsewhere: more than its own limits add
+up to. EC2 is asked time and again, because an instance that is not ended costs."""
 
 
 class VMLatentWorker(AbstractLatentWorker):  # type: ignore[misc]
-    """Boots a clean machine for each build, which is gone when the build is over.
+    """Has a machine for each build, which is gone, or given back, when the build is over.
 
     Options are those of other latent workers, but for the password, which each machine has of its own,
     ``build_wait_timeout`` and ``max_builds``: nothing is reused, and no two builds meet in a machine.
 
-    :param image: the name of an image with a Buildbot worker in it.
-    :param memory_mib: the machine's memory; by default, what the image sets.
+    :param image: the name of an image with a Buildbot worker in it, or a
+        :class:`vmtasks.integrations.buildbot.prepared_image.PreparedImage`: with what builds need on top.
+    :param on: where the machine is to be, as ``--on`` has it: "local" is the master's own host; "USER@HOST",
+        "ssh://HOST", "ec2", or "USER@HOST|local", a choice. Everywhere, the worker's way to the master is the machine's
+        ssh connection.
+    :param memory_mib: the machine's memory; by default, what the image sets. QEMU's machines alone have that, as the
+        next.
     :param cpus: the machine's processors; by default, what the image sets.
     :param network: what the machine reaches: "user" is all that the host does; "restricted" nothing but the master's
-        port for workers, to which every machine has a way of its own.
+        port for workers, to which every machine has a way of its own. On a host of QEMU's.
     :param missing_timeout: how many seconds the worker may take to call the master once its machine answers. What
         comes before has limits of its own, or none: a machine waits for a slot as long as it takes.
     :param max_retries: how often a build is tried again whose machine did not come up or was lost; as that of
@@ -63,29 +71,27 @@ class VMLatentWorker(AbstractLatentWorker):  # type: ignore[misc]
     def checkConfig(  # noqa: N802 - Buildbot's name
         self,
         name: str,
-        image: str,
+        image: str | PreparedImage,
         *,
-        memory_mib: int | None = None,  # noqa: ARG002 - of reconfigService
-        cpus: int | None = None,  # noqa: ARG002
+        on: str = LOCAL,
+        memory_mib: int | None = None,
+        cpus: int | None = None,
         network: Network = "user",
-        max_retries: int = MAX_RETRIES,  # noqa: ARG002
+        max_retries: int = MAX_RETRIES,  # noqa: ARG002 - of reconfigService
         **options: Any,  # noqa: ANN401
     ) -> None:
         """Say what is wrong with the configuration."""
-        try:
-            find(image)
-        except UsageError as problem:
-            config.error(f"worker {name}: {problem!s}")
-        if network not in get_args(Network):
-            config.error(f"worker {name}: network must be one of {', '.join(get_args(Network))}, and not {network!r}")
+        for refusal in refusals(image, on=on, network=network, memory_mib=memory_mib, cpus=cpus):
+            config.error(f"worker {name}: {refusal}")
         super().checkConfig(name, secrets.token_urlsafe(), build_wait_timeout=0, max_builds=1, **options)
 
     @async_to_deferred  # type: ignore[untyped-decorator]
     async def reconfigService(  # noqa: N802 - Buildbot's name
         self,
         name: str,
-        image: str,
+        image: str | PreparedImage,
         *,
+        on: str = LOCAL,
         memory_mib: int | None = None,
         cpus: int | None = None,
         network: Network = "user",
@@ -94,8 +100,12 @@ class VMLatentWorker(AbstractLatentWorker):  # type: ignore[misc]
         **options: Any,  # noqa: ANN401
     ) -> None:
         """Take over a configuration, from the next machine on."""
+        prepared = PreparedImage.of(image)
         self._machine: dict[str, Any] = {
-            "image": image,
+            "image": prepared.image,
+            "packages": prepared.packages,
+            "commands": prepared.commands,
+            "on": on,
             "memory_mib": memory_mib,
             "cpus": cpus,
             "network": network,
@@ -115,7 +125,7 @@ class VMLatentWorker(AbstractLatentWorker):  # type: ignore[misc]
 
     @async_to_deferred  # type: ignore[untyped-decorator]
     async def start_instance(self, build: Build) -> bool:
-        """Begin to boot a machine; it is not waited for, because Buildbot stops nothing while this goes on."""
+        """Begin to have a machine; it is not waited for, because Buildbot stops nothing while this goes on."""
         self.stopMissingTimer()
         retries = await retries_before(build)
         if retries > self._max_retries:  # they had machines, and lost them: Buildbot would go on like that for ever
@@ -202,7 +212,7 @@ class _MachineProcess(LineProcessProtocol):  # type: ignore[misc]
 
     async def end(self, reactor: Any) -> None:  # noqa: ANN401 - it has no type of its own
         self.transport.closeStdin()
-        limit = reactor.callLater(_END_LIMIT_S, self._kill)
+        limit = reactor.callLater(_END_LIMITS_S.get(kind_of(self._config.on), _END_LIMIT_S), self._kill)
         await self._ended
         if limit.active():
             limit.cancel()

@@ -11,7 +11,6 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from vmtasks.errors import Outcome
-from vmtasks.report.display.plain import SHELL
 from vmtasks.report.files.read import run_in
 from vmtasks.report.files.result import SCHEMA
 from vmtasks.report.files.rows import RUNNING
@@ -38,7 +37,6 @@ _RESULTS: Mapping[str, Results] = MappingProxyType(
 _LONGEST_S = 1e9
 """No run takes as long as that: neither infinity nor what is no number passes."""
 _KILLED = "was killed before it could say how it ended"
-_SHOWN = re.compile(r"\d\d:\d\d:\d\d (?P<machine>[^\s*$|]\S*)? *[*$] (?P<text>.+)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,14 +111,3 @@ def by_hand(target: str, variables: Mapping[str, str], *, builddir: str, revisio
     commit = f"at commit {revision}" if revision else "as it was built"
     where = f"# In the directory in which make ran, with {repository or 'the project'} in {place}, {commit}:\n"
     return where + shlex.join(["make", target, *words]) + "\n"
-
-
-def shown(line: str) -> str:
-    """Return what a line of the display reports of the run itself, with its machine.
-
-    Nothing for a guest's output, and for the long command line of a shell, which is of use on the worker alone.
-    """
-    found = _SHOWN.fullmatch(line)
-    if found and found["text"].startswith(SHELL):
-        return ""
-    return ": ".join(part for part in found.groups() if part) if found else ""

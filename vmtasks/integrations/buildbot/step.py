@@ -15,8 +15,9 @@ from buildbot.util import unicode2bytes
 from buildbot.util.twisted import async_to_deferred
 from buildbot.worker.protocols.base import FileWriterImpl
 
-from vmtasks.integrations.buildbot.results import BuildResult, build_result, by_hand, cut_short, read, shown
+from vmtasks.integrations.buildbot.results import BuildResult, build_result, by_hand, cut_short, read
 from vmtasks.integrations.buildbot.retries import MAX_RETRIES, retries_before
+from vmtasks.report.display.plain import shown
 from vmtasks.report.format import duration
 
 MACHINES = ("tarbake", "build", "install", "upgrade", "test")

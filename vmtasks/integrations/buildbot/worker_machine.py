@@ -14,31 +14,52 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vmtasks import events
 from vmtasks.errors import Outcome, VmtasksError, outcome_of
-from vmtasks.integrations.buildbot.tunnel import GUEST_PORT, tunnel
+from vmtasks.guest import places
+from vmtasks.integrations.buildbot.prepared_image import PreparedImage
+from vmtasks.integrations.buildbot.tunnel import tunnel
 from vmtasks.process.signals import interrupt_on_signals
 from vmtasks.providers.boot import boot
 from vmtasks.report.display.plain import Plain
 from vmtasks.report.display.stream import SafeStream
 from vmtasks.spec import LOCAL, Network
 
-_USER = "builder"
-_PREPARE = f"umask 077 && cd ~{_USER} && mkdir worker && cat >worker/buildbot.tac && chown -R {_USER}: worker"
-_START = ("buildbot-worker", "start", "--nodaemon", "worker")
+USER = "builder"
+PROGRAM = "buildbot-worker"
+DIRECTORY = places.BUILDBOT_WORKER
+_PREPARE = """
+user=$1 directory=$2
+id -u "$user" >/dev/null 2>&1 || useradd --create-home --shell /bin/bash "$user"
+umask 077
+mkdir "$directory"
+cat >"$directory/buildbot.tac"
+chown -R "$user:" "$directory"
+"""
 _TAC = """
 import os, sys
 from buildbot_worker.bot import Worker
+from twisted.application.internet import TimerService
 from twisted.application.service import Application
+from twisted.internet import reactor
 from twisted.python.log import FileLogObserver, ILogObserver
+
+def end_with_directory():
+    if not os.path.exists('buildbot.tac'):
+        reactor.stop()
 
 application = Application('buildbot-worker')
 application.setComponent(ILogObserver, FileLogObserver(sys.stdout).emit)
 worker = Worker('127.0.0.1', {port}, {config.name!r}, {config.password!r}, os.getcwd(), 600, protocol='pb')
 worker.setServiceParent(application)
+TimerService({period_s}, end_with_directory).setServiceParent(application)
 """
+"""Where a machine outlives its worker, as an existing host does, its last sign is that this file goes: then the worker
+ends, with what it has running, though nobody can tell it to."""
+_LOOK_S = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,10 +75,15 @@ class WorkerConfig:
     master: str
     """Where it listens for workers: HOST:PORT, or the path of a UNIX socket."""
     network: Network = "user"
+    on: str = LOCAL
+    """Where the machine is to be, as ``--on`` has it."""
+    packages: Sequence[str] = ()
+    """Of :class:`PreparedImage`, as are the next."""
+    commands: Sequence[str] = ()
 
-    def tac(self, port: int = GUEST_PORT) -> str:
+    def tac(self, port: int) -> str:
         """Return the worker's configuration, which is a program for Twisted: it finds the master at that *port*."""
-        return _TAC.format(config=self, port=port)
+        return _TAC.format(config=self, port=port, period_s=_LOOK_S)
 
 
 def main() -> None:
@@ -79,21 +105,23 @@ def _outcome() -> Outcome:
 
 
 def _run_worker(config: WorkerConfig) -> None:
-    """Run the worker in a clean machine until it ends."""
+    """Run the worker in a machine until it ends."""
     machine = boot(
         config.image,
-        on=LOCAL,  # wherever others run: WorkerConfig.master is of this host
+        on=config.on,
         memory_mib=config.memory_mib,
         cpus=config.cpus,
         network=config.network,
+        prepare=PreparedImage(config.image, config.packages, config.commands).preparation,
         purpose=f"the Buildbot worker {config.name}",
     )
-    with machine as guest, tunnel(guest.ssh_command, config.master):
+    with machine as guest, tunnel(guest, config.master) as port:
         guest.mask([config.password.encode()])
         guest.heartbeat_s = math.inf  # a worker that prints nothing is as it should be
         _say("started")
-        guest.query(_PREPARE, stdin=config.tac().encode())
-        guest.succeed(_START, user=_USER, timeout_s=0)
+        prepare = ["/bin/sh", "-euc", _PREPARE, "prepare", USER, DIRECTORY]
+        guest.query(prepare, stdin=config.tac(port).encode())
+        guest.succeed([PROGRAM, "start", "--nodaemon", DIRECTORY], user=USER, timeout_s=0)
 
 
 def _wait_for_the_end(main: int) -> None:

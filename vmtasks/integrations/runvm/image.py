@@ -26,7 +26,7 @@ from vmtasks.machine.launch import LaunchConfig, PersistentDisk
 from vmtasks.process.landlock import Reach
 from vmtasks.process.user import user_name
 from vmtasks.providers.qemu.provider import host_settings, machine_of
-from vmtasks.qemu.argv import EMULATED_CPU, overlay_argv
+from vmtasks.qemu.argv import EMULATED_CPUS, overlay_argv
 from vmtasks.spec import Access, Machine
 
 _BOOT_ARGUMENTS = ("kernel", "cdrom", "boot", "bios", "pflash", "drive", "fda")
@@ -43,16 +43,16 @@ def machine_for(call: Call) -> tuple[Machine, LaunchConfig]:
     options, image = call.options, call.image.absolute()
     base = Path(options.base_image).absolute() if options.base_image else None
     settings = replace(host_settings(attempts=max(1, options.kvm_retries)), boot_timeout_s=options.startup_timeout)
-    choice = choose(settings.accel)
     chain = _chain(base, f"there is no base image {base}") if base else _chain(image, f"there is no image {image}")
     baked = _baked_of(chain)
+    choice = choose(settings.accel, find(str(baked.manifest["name"])).architecture if baked else "amd64")
     if not (baked or _boots_otherwise(options.kvm)):
         _check_boots(base or image, chain)
     machine, access = _ours(baked, choice, options.user) if baked else _foreign(image, choice, options.user)
     disk, persistent_disk = _persistent_disk(call, image, base, chain, access)
     cpu = options.cpu or machine.cpu
     if choice.accelerator == "tcg" and cpu.partition(",")[0] == "host":
-        cpu = cpu.replace("host", EMULATED_CPU, 1)
+        cpu = cpu.replace("host", EMULATED_CPUS[machine.architecture], 1)
     machine = replace(
         machine,
         name=call.image.stem,

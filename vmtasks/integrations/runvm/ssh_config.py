@@ -7,7 +7,7 @@ import shlex
 import shutil
 from pathlib import Path
 
-from vmtasks.ssh.connect import Address, ssh_options
+from vmtasks.ssh.connect import Address, host_block, ssh_options
 
 _PROGRAMS = ("ssh", "scp", "sftp")
 
@@ -18,15 +18,16 @@ def ssh_config(address: Address) -> str:
     All else is as the user's own file and the host's have it. Source: ssh_config(5).
     """
     access = address.access
-    trust: dict[str, object] = {"User": access.user, **ssh_options(access)}
-    ours: dict[str, dict[str, object]] = {
-        "Host guest": {"HostName": address.host, "Port": address.port, **trust},
-        f'Match originalhost localhost,127.0.0.1 exec "test %p = {address.port}"': {**trust},
+    blocks: dict[str, dict[str, object]] = {
+        f'Match originalhost localhost,127.0.0.1 exec "test %p = {address.port}"': {
+            "User": access.user,
+            **ssh_options(access),
+        },
         "Match all": {"Include": "~/.ssh/config /etc/ssh/ssh_config"},
     }
-    return "".join(
+    return host_block("guest", address) + "".join(
         f"{block}\n" + "".join(f"  {name} {value}\n" for name, value in options.items())
-        for block, options in ours.items()
+        for block, options in blocks.items()
     )
 
 

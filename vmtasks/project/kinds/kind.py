@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vmtasks.config import toml
 from vmtasks.config.bounded import read_file
 from vmtasks.project.text import text_of
 
@@ -39,6 +38,8 @@ class Tree:
 
     def toml(self, name: str) -> Mapping[str, Any]:
         """Return the content of a TOML file; an empty one if it is not there."""
+        from vmtasks.config import toml
+
         return {} if read_file(self.root / name, within=self.root) is None else toml.read(self.root / name)
 
     def json(self, name: str) -> Mapping[str, Any]:
@@ -55,7 +56,15 @@ class Way:
     """A shell line that tests a project or makes its release, and what only this needs."""
 
     line: str
+    """It works in a clean machine; where :attr:`prepare` has been run before, it finds what it would else fetch."""
     packages: tuple[str, ...] = ()
+    prepare: str = ""
+    """A shell line that fetches what the tests need, for once: there is no more of the project then than
+    :attr:`prepare_files`, and the machine is kept for as long as this line and those files stay the same."""
+    installs: str = ""
+    """What people know :attr:`prepare` by: the one command of it that counts."""
+    prepare_files: tuple[str, ...] = ()
+    """Globs relative to the project's root; a ``*`` goes over directories, too."""
     artifacts: tuple[str, ...] = ()
     """What it leaves to look at: globs relative to the project's root."""
 

@@ -19,6 +19,23 @@ _NEEDS = {
     "gtk_doc": ("gtk-doc-tools",),
     "cmake": ("cmake",),
     "vala": ("valac",),
+    "find_program('nasm')": ("nasm",),
+    "find_program('bison'": ("bison",),
+    "find_program('flex'": ("flex",),
+    "find_program('gperf'": ("gperf",),
+    "find_installation(": ("python3",),
+    "dependency('glib-2.0'": ("libglib2.0-dev",),
+    "dependency('gio-2.0'": ("libglib2.0-dev",),
+    "dependency('libxml-2.0'": ("libxml2-dev",),
+    "dependency('zlib'": ("zlib1g-dev",),
+    "dependency('openssl'": ("libssl-dev",),
+    "dependency('libcurl'": ("libcurl4-openssl-dev",),
+    "dependency('xcb'": ("libxcb1-dev",),
+    "dependency('xcb-xkb'": ("libxcb-xkb-dev",),
+    "dependency('wayland-client'": ("libwayland-dev",),
+    "dependency('wayland-server'": ("libwayland-dev",),
+    "dependency('wayland-protocols'": ("wayland-protocols",),
+    "dependency('libdrm'": ("libdrm-dev",),
 }
 
 

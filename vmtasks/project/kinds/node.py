@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from vmtasks.project.kinds.kind import Guess, Tree, Way, table, word
 
@@ -15,6 +17,18 @@ _INSTALL = {
 """Lock -> what installs what it names, and what tests."""
 _UNLOCKED = ("npm install --no-audit --no-fund", "npm test")
 _OLDEST = re.compile(r"\s*+(?:>=|\^|~)?\s*+v?([0-9][0-9.]*+)")
+_DEPENDENCIES = ("dependencies", "devDependencies", "optionalDependencies", "peerDependencies")
+_LOCAL = ("file:", "link:", "portal:", "workspace:", ".", "/", "~/")
+"""What begins a version that is a directory."""
+_OF_AN_INSTALLATION = ("preinstall", "install", "postinstall", "prepublish", "preprepare", "prepare", "postprepare")
+"""The package's own scripts that an installation runs in the end, in this order."""
+# They are the package's own, and wait until it is there; what it is made of stays as it is.
+_WITHOUT_SCRIPTS = (
+    "rm -rf ../.npm && mkdir ../.npm && cp {files} ../.npm && cd ../.npm && npm pkg delete scripts && {install} && "
+    'mv node_modules "$OLDPWD"'
+)
+_CONFIGURED_ELSEWHERE = ("pnpm-workspace.yaml", ".pnpmfile.cjs", ".yarnrc.yml", ".yarnrc", "binding.gyp")
+"""Files that make an installation need more of the tree than its lock."""
 
 
 def look(tree: Tree) -> Guess | None:
@@ -23,7 +37,6 @@ def look(tree: Tree) -> Guess | None:
     script = word(table(package, "scripts").get("test"))
     if not (package.get("name") or script):
         return None
-    install, test = next((ways for lock, ways in _INSTALL.items() if tree.has(lock)), _UNLOCKED)
     oldest = _OLDEST.match(word(table(package, "engines").get("node")))
     is_none = not script or "no test specified" in script
     return Guess(
@@ -33,6 +46,44 @@ def look(tree: Tree) -> Guess | None:
         version=word(package.get("version")),
         packages=("nodejs", "npm"),
         tool=("node", oldest[1] if oldest else ""),
-        test=None if is_none else Way(line=f"{install} && {test}"),
+        test=None if is_none else _test(tree, package),
         dist=None if package.get("private") else Way(line="npm pack"),
     )
+
+
+def _test(tree: Tree, package: Mapping[str, Any]) -> Way:
+    """Return what tests it: with the packages installed before there is more of it than its lock, if they can be."""
+    lock = next((name for name in _INSTALL if tree.has(name)), "")
+    install, test = _INSTALL.get(lock, _UNLOCKED)
+    if not _is_apart(tree, package):
+        return Way(line=f"{install} && {test}")
+    files = ("package.json", *filter(None, [lock]), *(name for name in (".npmrc",) if tree.has(name)))
+    scripts = [name for name in _OF_AN_INSTALLATION if name in table(package, "scripts")]
+    if not scripts:
+        line = f"{{ [ -d node_modules ] || {install}; }} && {test}"
+        return Way(line=line, prepare=install, installs=install, prepare_files=files)
+    runner = test.removesuffix("test")
+    later = " && ".join(f"{runner}run {name}" for name in _without_neighbours(scripts))
+    return Way(
+        line=f"if [ -d node_modules ]; then {later}; else {install}; fi && {test}",
+        prepare=_WITHOUT_SCRIPTS.format(files=" ".join(files), install=install),
+        installs=install,
+        prepare_files=files,
+    )
+
+
+def _is_apart(tree: Tree, package: Mapping[str, Any]) -> bool:
+    """Whether it has dependencies, and they are told by package.json and its lock alone."""
+    versions = [version for kind in _DEPENDENCIES for version in table(package, kind).values()]
+    return (
+        bool(versions)
+        and not package.get("workspaces")
+        and not tree.has("node_modules", *_CONFIGURED_ELSEWHERE)
+        and not any(word(version).startswith(_LOCAL) for version in versions)
+    )
+
+
+def _without_neighbours(scripts: list[str]) -> list[str]:
+    """Leave out what ``npm run`` runs before and after another of them."""
+    around = {f"{when}{name}" for name in ("install", "prepare") if name in scripts for when in ("pre", "post")}
+    return [name for name in scripts if name not in around]

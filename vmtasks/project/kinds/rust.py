@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from vmtasks.project.kinds.kind import Guess, Tree, Way, table, word
+import re
+
+from vmtasks.project.kinds.cargo_fetch import fetch
+from vmtasks.project.kinds.kind import Guess, Tree, Way, numbers, table, word
 
 _PACK = (
     "cargo package --no-verify --allow-dirty && for crate in target/package/*.crate; do "
     'cp "$crate" "$(basename "$crate" .crate).tar.gz"; done'
 )
+_LOCK_VERSION = re.compile(r"^version = ([0-9]+)$", re.MULTILINE)
+_READS_LOCK = {"4": "1.78"}
+"""Version of a Cargo.lock -> the first cargo that reads it, where Debian 12's does not."""
 
 
 def look(tree: Tree) -> Guess | None:
@@ -18,16 +24,24 @@ def look(tree: Tree) -> Guess | None:
         return None
     if table(tree.toml("pyproject.toml"), "build-system"):
         return None
-    oldest = word(package.get("rust-version")) or word(table(workspace, "package").get("rust-version"))
-    edition = "1.85" if package.get("edition") == "2024" else ""
+    shared = table(workspace, "package")
+    oldest = word(package.get("rust-version")) or word(shared.get("rust-version"))
+    edition = "1.85" if "2024" in {package.get("edition"), shared.get("edition")} else ""
+    lock = _LOCK_VERSION.search(tree.text("Cargo.lock"))
     locked = " --locked" if tree.has("Cargo.lock") else ""
+    fetched = fetch(tree, cargo)
     return Guess(
         kind="a Rust crate" if package else "a workspace of Rust crates",
         known_by="Cargo.toml",
         name=word(package.get("name")),
         version=word(package.get("version")),
         packages=("cargo", "rustc"),
-        tool=("rustc", oldest or edition),
-        test=Way(line=f"cargo test{'' if package and not workspace else ' --workspace'}{locked}"),
+        tool=("rustc", max(oldest, edition, _READS_LOCK.get(lock[1] if lock else "", ""), key=numbers)),
+        test=Way(
+            line=f"cargo test{'' if package and not workspace else ' --workspace'}{locked}",
+            prepare=fetched.line if fetched else "",
+            installs="cargo fetch",
+            prepare_files=fetched.files if fetched else (),
+        ),
         dist=Way(line=_PACK) if package and not workspace else None,
     )

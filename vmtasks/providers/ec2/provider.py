@@ -6,7 +6,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ from vmtasks.providers.apply_image import apply_image
 from vmtasks.providers.base import MachineRequest, warn_ignored
 from vmtasks.providers.ec2.ami import Ami, AmiCheckpointer
 from vmtasks.providers.ec2.client import Ec2Client
+from vmtasks.providers.ec2.instance import Instance, address_of
 from vmtasks.providers.ec2.request import ResourceTags, ec2_of, image_request, instance_request, newest
 from vmtasks.providers.ec2.watch import Watch
 from vmtasks.spec import Access, Checkpoint
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from vmtasks.ssh.connect import Connection
 
 SSH_PORT = 22
-POLL_S = 1.0
 _CLOUD_INIT = "if command -v cloud-init; then cloud-init status --wait; fi >/dev/null 2>&1; :"
 
 
@@ -54,10 +54,10 @@ class Ec2:
         """Yield the guest of a clean machine; see :class:`vmtasks.providers.base.Provider`."""
         image, options = request.image, request.options  # what it prepares is not kept here, and done in the block
         settings = HostSettings.load()
-        definition = _definition(image)
+        definition = self.expect_possible(request)
         ec2_image = ec2_of(definition)
         name = request.name
-        _check(request, definition, ec2_image.instance_type)
+        _warn(request, ec2_image.instance_type)
         claim = ResourceTags(name=name, purpose=request.purpose, until_s=time.time() + settings.ec2_ttl_s)
         account = self.account()
         limit = Deadline.after(settings.boot_timeout_s)
@@ -69,13 +69,18 @@ class Ec2:
                 order = instance_request(definition, ami, claim, keys, settings)
                 instance_id = stack.enter_context(account.running(order, name))
                 watch = Watch(account, instance_id, claim)
-                host = _address(account, instance_id, watch, limit)
+                host = address_of(account, instance_id, watch, limit)
             access = Access(identity=keys / "id_ed25519", known_hosts=keys / "known_hosts")
             address = Address(host=host, port=SSH_PORT, access=access)
+            instance = Instance(account=account, id=instance_id, name=name, watch=watch, host=host)
             connection = _first_connection(address, name, watch, limit)
-            session = Session(
-                name, connection, lambda deadline: connect(address, deadline, watch), watch, look=watch.look
-            )
+
+            def connect_again(deadline: Deadline) -> Connection:
+                guest.address = there = replace(address, host=instance.host)
+                guest.ssh_command = tuple(ssh_line(there))
+                return connect(there, deadline, watch)
+
+            session = Session(name, connection, connect_again, watch, look=watch.look)
             checkpointer = AmiCheckpointer(
                 account=account,
                 session=session,
@@ -85,14 +90,14 @@ class Ec2:
                 ttl_s=settings.ec2_ttl_s,
                 forkable=options.forkable,
             )
-            ssh = ssh_line(address)
             guest = Guest(
                 session,
                 save=checkpointer.checkpoint,
                 log_dir=request.log_dir,
                 heartbeat_s=settings.heartbeat_s,
-                ssh_command=ssh,
+                ssh_command=ssh_line(address),
                 address=address,
+                power=instance.power,
             )
             stack.callback(guest.close)
             announce(
@@ -111,6 +116,22 @@ class Ec2:
                 apply_image(guest, definition)
             yield guest
 
+    def expect_possible(self, request: MachineRequest) -> Definition:
+        """See that a machine can be as it is asked for, and return what it is made from.
+
+        :raise UsageError: it would be dangerous, or useless, to go on without.
+        """
+        options, name = request.options, request.name
+        definition = _definition(request.image)
+        ec2_of(definition)
+        if (network := options.network or definition.network) != "user":
+            raise UsageError(f"cannot run {name} on ec2 with network '{network}': there it reaches the Internet")
+        if options.extra_args:
+            raise UsageError(f"cannot run {name} on ec2 with arguments for QEMU: there is none")
+        if options.kernel:
+            raise UsageError(f"cannot give {name} another kernel on ec2: its AMI has one")
+        return definition
+
     def command_line(self, request: MachineRequest) -> tuple[str, ...]:
         """Refuse: EC2 takes requests.
 
@@ -127,18 +148,8 @@ def _definition(image: str | Checkpoint) -> Definition:
     raise UsageError(f"cannot start from {image.name}: it is no AMI")
 
 
-def _check(request: MachineRequest, definition: Definition, instance_type: str) -> None:
-    """Say which options count for nothing.
-
-    :raise UsageError: it would be dangerous, or useless, to go on without.
-    """
-    options, name = request.options, request.name
-    if (network := options.network or definition.network) != "user":
-        raise UsageError(f"cannot run {name} on ec2 with network '{network}': there it reaches the Internet")
-    if options.extra_args:
-        raise UsageError(f"cannot run {name} on ec2 with arguments for QEMU: there is none")
-    if options.kernel:
-        raise UsageError(f"cannot give {name} another kernel on ec2: its AMI has one")
+def _warn(request: MachineRequest, instance_type: str) -> None:
+    """Say which options count for nothing."""
     for names, reason in (
         (("memory_mib", "cpus", "accel"), f"{instance_type} is what the image's [ec2] says"),
         (("attempts",), "a machine that does not come up there is not tried again"),
@@ -153,20 +164,6 @@ def _keys(name: str) -> Iterator[Path]:
         remove_at_exit(Path(directory))
         make_keys(Path(directory), name)
         yield Path(directory)
-
-
-def _address(account: Ec2Client, instance_id: str, watch: Watch, limit: Deadline) -> str:
-    """Return where a new instance is reached, once it runs.
-
-    :raise BootError: it ended, or does not run before *limit*.
-    """
-    while not limit.passed:
-        instance = account.instance(instance_id)
-        address = instance.get("PublicIpAddress") or instance.get("PrivateIpAddress")
-        if address and instance["State"]["Name"] == "running":
-            return str(address)
-        watch(limit.within(POLL_S))
-    raise BootError(f"instance {instance_id} did not run within {limit.timeout_s:g} s")
 
 
 def _first_connection(address: Address, name: str, watch: Watch, limit: Deadline) -> Connection:

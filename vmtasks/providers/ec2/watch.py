@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from vmtasks.errors import BootError, ConnectionLost, TimedOut
@@ -13,6 +13,8 @@ from vmtasks.providers.ec2.client import Ec2Client
 from vmtasks.providers.ec2.refusals import FAILURES
 from vmtasks.providers.ec2.request import ResourceTags
 from vmtasks.ssh.session import NEWS_S
+
+_RUNS = ("pending", "running")
 
 
 class Watch:
@@ -27,6 +29,7 @@ class Watch:
         self._next_s = 0.0
         self.answered = False
         """Whether the machine did, once."""
+        self._may_be: tuple[str, ...] = _RUNS
 
     def __call__(self, wait_s: float) -> None:
         """Wait *wait_s* seconds.
@@ -54,10 +57,19 @@ class Watch:
         self._next_s = 0.0
         self(NEWS_S)
 
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Let it be stopped in the block."""
+        self._may_be = (*_RUNS, "stopping", "stopped")
+        try:
+            yield
+        finally:
+            self._may_be = _RUNS
+
     def _expect_alive(self, instance: Mapping[str, Any]) -> None:
         """See that an instance has not ended, by EC2's description of it."""
         state = instance["State"]["Name"] if instance else "pending"
-        if state not in ("pending", "running"):
+        if state not in self._may_be:
             reason = instance.get("StateReason", {}).get("Message") or instance.get("StateTransitionReason")
             error = ConnectionLost if self.answered else BootError
             told = f"is {state} ({reason or 'nobody says why'})"

@@ -10,7 +10,7 @@ from typing import Literal
 
 from vmtasks.cache.snapshot import Snapshot
 from vmtasks.config.settings import HostSettings
-from vmtasks.errors import BootError, UsageError
+from vmtasks.errors import BootError, HostError, UsageError
 from vmtasks.guest import Guest
 from vmtasks.host import capacity
 from vmtasks.host.accelerator import Choice, choose
@@ -19,9 +19,11 @@ from vmtasks.image.bake import ensure
 from vmtasks.image.baked import BakedImage, images_dir
 from vmtasks.image.damage import read_whole
 from vmtasks.image.definition import Definition, find
-from vmtasks.image.kernel import baking, release_of, with_kernel
+from vmtasks.image.kernel_options import EMULATED_KERNEL_OPTIONS, KERNEL_OPTIONS
+from vmtasks.kernel.header import release_of
+from vmtasks.kernel.layer import baking, with_kernel
 from vmtasks.machine.alarm_watch import expect_none
-from vmtasks.machine.checkpoint import machine_from
+from vmtasks.machine.checkpoint import fingerprint, key_of, machine_from
 from vmtasks.machine.launch import BootSource, LaunchConfig
 from vmtasks.machine.lifecycle import running
 from vmtasks.providers.base import BootOptions, MachineRequest
@@ -30,12 +32,6 @@ from vmtasks.providers.qemu.bake import guest_steps_runner
 from vmtasks.providers.qemu.template import source_of
 from vmtasks.qemu.argv import BY_HAND, qemu_argv
 from vmtasks.spec import LOCAL, DirectKernel, GroupCard, Machine
-
-KERNEL_OPTIONS = "root=/dev/vda rw console=ttyS0 quiet net.ifnames=0 tsc=reliable no_timer_check"
-"""No probing of a clock that QEMU guarantees, no waiting for disks by name: what a machine needs and no more."""
-EMULATED_KERNEL_OPTIONS = "init_on_alloc=0"
-"""Debian's kernels clear each page that they hand out. A processor does that fast; by emulation most of a reboot's time
-would go to it."""
 
 NO_WISHES = BootOptions()
 _CPUS_ANYWHERE = 8
@@ -74,7 +70,8 @@ class Qemu:
                 raise UsageError(f"cannot start a member of a group from {image.name}: it was no member of one")
         else:
             raise UsageError(f"cannot start from {image.name}: it is no checkpoint of a QEMU machine")
-        return machine, replace(launch, purpose=request.purpose, log_dir=request.log_dir), source
+        own = replace(launch, purpose=request.purpose, lifetime_s=request.lifetime_s, log_dir=request.log_dir)
+        return machine, own, source
 
     def command_line(self, request: MachineRequest) -> tuple[str, ...]:
         """Return QEMU's command line: its control line is on standard input there, its console goes to ``console.log``.
@@ -124,7 +121,7 @@ def fork_of(checkpoint: Snapshot, options: BootOptions) -> tuple[Machine, Launch
     """Return what a machine from *checkpoint* is made of: all but its name was settled when that was saved.
 
     :raise UsageError: something else is asked for.
-    :raise HostError: the image that it stands on is gone.
+    :raise HostError: the image that it stands on is gone, or a failure's host is not what it was.
     """
     saved = machine_from(checkpoint.metadata["machine"])
     machine = replace(saved, name=options.name or saved.name)
@@ -136,6 +133,13 @@ def fork_of(checkpoint: Snapshot, options: BootOptions) -> tuple[Machine, Launch
             )
     place = checkpoint.place
     baked = place.call(read_whole, Path(checkpoint.metadata["baked"]))
+    if checkpoint.kind == "failure" and checkpoint.metadata.get("basis") != key_of(
+        place.call(fingerprint, machine, baked)
+    ):
+        raise HostError(
+            f"cannot start {checkpoint.name} as it failed: its host has another QEMU, processor or kernel since",
+            hint="run the test once more",
+        )
     settings = settings_of(place, options)
     choice = Choice(accelerator=machine.accelerator, reason="the checkpoint's")
     image = checkpoint.metadata["image"]
@@ -180,7 +184,7 @@ def launch_of(image: str, options: BootOptions, place: Host = LOCAL_HOST) -> tup
     definition = with_kernel(found, options.kernel) if options.kernel else found
     _expect_room(place, options)
     settings = settings_of(place, options)
-    choice = place.call(choose, settings.accel)
+    choice = place.call(choose, settings.accel, definition.architecture)
     with baking(found, options.kernel) if options.kernel else nullcontext():
         own = ensure_baked(definition, settings=settings if place.is_local else None)  # baked here: by this host's
     baked = own
@@ -231,7 +235,7 @@ def ensure_baked(definition: Definition, *, settings: HostSettings | None = None
     :raise HostError: this host cannot bake it.
     """
     settings = settings or HostSettings.load()
-    run_guest_steps = guest_steps_runner(settings, choose(settings.accel), machine_of)
+    run_guest_steps = guest_steps_runner(settings, choose(settings.accel, definition.architecture), machine_of)
     baked = ensure(definition, run_guest_steps, settings, refresh=refresh)
     baked.touch()
     return baked
@@ -249,7 +253,10 @@ def machine_of(
     """Return the machine that a baked image makes: a pure function."""
     kernel = baked.kernel
     emulated = EMULATED_KERNEL_OPTIONS if choice.accelerator == "tcg" else ""
-    arguments = " ".join(filter(None, (KERNEL_OPTIONS, emulated, definition.kernel_options)))
+    root = f"root={definition.root_device} rw"
+    arguments = " ".join(
+        filter(None, (root, KERNEL_OPTIONS[definition.architecture], emulated, definition.kernel_options))
+    )
     return Machine(
         name=options.name or definition.listed_name,
         disk=baked.disk,

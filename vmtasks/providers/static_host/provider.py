@@ -2,48 +2,33 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shlex
-import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 from vmtasks import events
-from vmtasks.config.settings import HostSettings
-from vmtasks.debian import apt, packages
-from vmtasks.errors import CommandFailed, HostError, UsageError
+from vmtasks.deadline import Deadline
+from vmtasks.errors import BootError, HostError, UsageError
 from vmtasks.guest import Guest
-from vmtasks.guest.announce import announce
 from vmtasks.image.definition import Definition, find
-from vmtasks.process.user import user_name
-from vmtasks.project.source_package import WORKSHOP
-from vmtasks.providers.apply_image import apply_image
-from vmtasks.providers.base import BootOptions, MachineRequest, warn_ignored
+from vmtasks.providers.base import MachineRequest, warn_ignored
 from vmtasks.providers.static_host.reservation import Reservation
-from vmtasks.ssh.openssh import reach, ssh_words
+from vmtasks.providers.static_host.visit import HostVisit, holders
+from vmtasks.ssh.openssh import reach
 from vmtasks.ssh.session import Session
 
+if TYPE_CHECKING:
+    from vmtasks.ssh.connect import Connection
+
 SCHEME = "ssh://"
-OURS = (WORKSHOP, apt.LOCAL_REPOSITORY, *apt.LOCAL_FILES, packages.OLDER)
-"""What recipes make wherever they run."""
-DPKG_JOURNAL = "/var/lib/dpkg/updates"
-"""Has files with numbers for names while dpkg works, and where it did not come to its end."""
-DPKG_FINISH = "DEBIAN_FRONTEND=noninteractive dpkg --force-confdef --force-confold --configure -a"
+_RETRY_S = 0.5
 # No name that begins with a dash, and nothing that a shell or ssh would take for more than a name.
 _ADDRESS = re.compile(r"(?:([^@]*)@)?([A-Za-z0-9_][\w.-]*|\[[0-9A-Fa-f:.]+(?:%\w+)?\])(?::([0-9]{1,5}))?", re.ASCII)
-_NEEDS = {
-    "apt-get": "it runs no Debian, then",
-    "flock": "it comes with the package util-linux",
-    "setpriv": "it comes with the package util-linux",
-}
 _IGNORED = ("memory_mib", "cpus", "accel", "attempts", "cold")
-
-_holders: set[tuple[StaticHost, threading.Thread]] = set()
-"""Which thread of this process has which machine, or had it and has lost it: then two may be there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,34 +69,39 @@ class StaticHost:
 
         :raise ConnectionLost: while the block runs, by the guest's verbs: the machine is ours no longer.
         """
-        image, options = request.image, request.options
-        if not isinstance(image, str):
-            raise UsageError(f"cannot start from {image.name} at {self.host}: it is no machine that can be copied")
-        definition = find(image)
-        self._expect_possible(definition, options)
-        name = request.name
+        with ExitStack() as stack:
+            visit = stack.enter_context(self.reached(request))
+            with events.phase("slot", machine=request.name):
+                stack.enter_context(visit.reserved())
+            yield stack.enter_context(visit.lent())
+
+    @contextmanager
+    def reached(self, request: MachineRequest) -> Iterator[HostVisit]:
+        """Connect to the machine, which may be another process's for now, until the end of the block.
+
+        :raise UsageError: it cannot be as it is asked for.
+        :raise HostError: it cannot be reached, or does not serve.
+        """
+        definition = self.expect_possible(request)
+        if (self.host, self.port, threading.current_thread()) in holders:
+            raise UsageError(
+                f"cannot have a second machine at {self.host}: there is one, and who asks has not given it back yet",
+                hint="end the block of the first machine before the second one's begins",
+            )
         warn_ignored(request, _IGNORED, place=self.host, reason="it is what it is")
         reservation = Reservation(self.host)
-        with events.phase("ssh", machine=name, detail=self.host):
+        with events.phase("ssh", machine=request.name, detail=self.host):
             connect = partial(reach, self.host, self.port, reservation.watch)
-            session = Session(name, connect(), lambda _: connect(), reservation.watch)
-        try:
-            self._expect_debian(session)
-            with self._reserved(reservation, session, request.purpose or image):
-                settings = HostSettings.load()
-                _, *words = ssh_words(self.host, self.port)
-                guest = Guest(
-                    session,
-                    log_dir=request.log_dir,
-                    heartbeat_s=settings.heartbeat_s,
-                    ssh_command=[*settings.ssh_argv(), *words],
-                )
-                self._tell(guest, image, is_whole=reservation.is_whole)
-                self._finish_packages(session)
-                apply_image(guest, definition)
-                yield guest
-        finally:
-            session.close()
+            session = Session(
+                request.name, connect(), partial(_reach_again, connect, reservation.watch), reservation.watch
+            )
+        with closing(session):
+            visit = HostVisit(
+                host=self.host, port=self.port, on=self.on, request=request, definition=definition, session=session,
+                reservation=reservation,
+            )  # fmt: skip
+            visit.expect_debian()
+            yield visit
 
     def command_line(self, request: MachineRequest) -> tuple[str, ...]:
         """Refuse: it runs already.
@@ -120,8 +110,16 @@ class StaticHost:
         """
         raise UsageError(f"cannot print the command line of {request.name}: {self.host} is a machine that runs already")
 
-    def _expect_possible(self, definition: Definition, options: BootOptions) -> None:
-        network = options.network or definition.network
+    def expect_possible(self, request: MachineRequest) -> Definition | None:
+        """See that the machine can be as it is asked for; return the image that it is to be made like, if any.
+
+        :raise UsageError: it cannot.
+        """
+        image, options = request.image, request.options
+        if not isinstance(image, str):
+            raise UsageError(f"cannot start from {image.name} at {self.host}: it is no machine that can be copied")
+        definition = find(image) if image else None
+        network = options.network or (definition.network if definition else "user")
         if network != "user":
             raise UsageError(
                 f"cannot keep {self.host} from the network ('{network}'): it has one, and is not ours to shut in",
@@ -131,57 +129,19 @@ class StaticHost:
             raise UsageError(f"cannot give {self.host} arguments for QEMU: it is none of QEMU's machines")
         if options.kernel:
             raise UsageError(f"cannot give {self.host} another kernel: it runs already")
-        if (self, threading.current_thread()) in _holders:
-            raise UsageError(
-                f"cannot have a second machine at {self.host}: there is one, and who asks has not given it back yet",
-                hint="end the block of the first machine before the second one's begins",
-            )
+        return definition
 
-    def _expect_debian(self, session: Session) -> None:
-        question = f"id -u; for name in {' '.join(_NEEDS)}; do command -v $name >/dev/null || echo $name; done"
+
+def _reach_again(connect: Callable[[], Connection], watch: Callable[[float], None], deadline: Deadline) -> Connection:
+    """Return a new connection to a host that may be booting.
+
+    :raise BootError: there is none before *deadline*.
+    """
+    while True:
         try:
-            number, *missing = session.query(question).split() or [""]
-        except CommandFailed as problem:
-            number, missing = str(problem), []
-        if number != "0":
-            raise HostError(
-                f"cannot work as root at {self.host}: it answers {number!r} where root's number, 0, should be",
-                hint=f"`{shlex.join(ssh_words(self.host, self.port))} id -u` shows what it says",
-            )
-        if missing:
-            raise HostError(f"cannot use {self.host}: it has no {missing[0]}", hint=_NEEDS[missing[0]])
-
-    @contextmanager
-    def _reserved(self, reservation: Reservation, session: Session, purpose: str) -> Iterator[None]:
-        description = f"{purpose} of {user_name()} at {socket.gethostname()} (pid {os.getpid()})"
-        holder = (self, threading.current_thread())  # though another one may give it back
-        with reservation.acquire(session, description, OURS):
-            _holders.add(holder)
-            try:
-                yield
-            finally:
-                _holders.remove(holder)
-
-    def _finish_packages(self, session: Session) -> None:
-        """Have dpkg go on where it was killed with the program that had the machine: apt does nothing before."""
-        try:
-            session.query(f"! ls {DPKG_JOURNAL}/[0-9]* 2>/dev/null || {DPKG_FINISH}")
-        except CommandFailed as problem:
-            raise HostError(
-                f"cannot use {self.host}: dpkg was interrupted there, and cannot finish",
-                details=problem.details,
-                hint=f"`{shlex.join(ssh_words(self.host, self.port))} dpkg --configure -a` must end well",
-            ) from problem
-
-    def _tell(self, guest: Guest, image: str, *, is_whole: bool) -> None:
-        announce(
-            guest,
-            image=image,
-            accelerator="none",
-            accelerator_reason=f"{self.host} is what it is",
-            start_reason="an existing host",
-            host=self.on,
-        )
-        more = "" if is_whole else "; processes that commands leave running stay, too: it has no control groups"
-        text = f"{self.host} is not clean: what was installed there before is there, and what is installed now stays"
-        events.emit(events.Note(machine=guest.name, text=text + more))
+            return connect()
+        except HostError as problem:
+            if deadline.passed:
+                message = f"it did not answer over ssh within {deadline.timeout_s:g} s: {problem!s}"
+                raise BootError(message, hint=problem.hint) from problem
+        watch(deadline.within(_RETRY_S))

@@ -83,13 +83,13 @@ def _tail(running: Running, glyphs: Glyphs, now_s: float, *, bar_cells: int) -> 
             tail.append(glyphs.bar * full, "green").append(glyphs.rest * (bar_cells - full), "dim")
             tail.append(f" {part:4.0%}  ")
         tail.append(f"{how_far(running.progress)}  ", "dim")
-    tail.append(_clock(now_s - running.began_s), "dim")
+    tail.append(clock(now_s - running.began_s), "dim")
     silent_s = now_s - running.heard_s
     if silent_s >= _SILENT_FROM_S and not running.progress:
         tail.append(f"  silent for {duration(silent_s)}", "dim")
     return tail
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
     """Write a duration that is still growing: whole seconds, so that it does not flicker."""
     return duration(int(seconds)).replace(".0 s", " s")

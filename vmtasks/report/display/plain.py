@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from functools import singledispatchmethod
 
@@ -36,6 +37,7 @@ from vmtasks.report.summary import Line, summary
 from vmtasks.report.timings import Times
 
 SHELL = "a shell while it lives: "
+_SHOWN = re.compile(r"\d\d:\d\d:\d\d (?P<machine>[^\s*$|]\S*)? *[*$] (?P<text>.+)")
 _PROGRESS_EVERY_S = 10
 _PROGRESS_STEP = 0.1
 _PROGRESS_AT_LEAST_EVERY_S = 60
@@ -124,7 +126,7 @@ class Plain:
     @_handle.register
     def _(self, event: e.RunEnded) -> None:
         self.flush()
-        text = "\n".join(_written(line) for line in summary(self._started, event, self._times.text()))
+        text = "\n".join(written(line) for line in summary(self._started, event, self._times.text()))
         self._stream.write(text + "\n" if event.outcome == Outcome.PASSED else f"\n{text}\n")
 
     def flush(self) -> None:
@@ -169,13 +171,25 @@ class Plain:
         self._stream.write(prefix + lines[:-1].replace("\n", "\n" + prefix) + "\n")
 
 
+def shown(line: str) -> str:
+    """Return what a line of the display reports of the run itself, with its machine.
+
+    Nothing for a guest's output, and for the long command line of a shell, which is of use beside the machine alone.
+    """
+    found = _SHOWN.fullmatch(line)
+    if found and found["text"].startswith(SHELL):
+        return ""
+    return ": ".join(part for part in found.groups() if part) if found else ""
+
+
 def _end_of_phase(event: e.PhaseEnded) -> str:
     if event.error:
         return f"failed after {duration(event.duration_s)}: {one_line(event.error)}"
     return f"done in {duration(event.duration_s)}"
 
 
-def _written(line: Line) -> str:
+def written(line: Line) -> str:
+    """Return a line of the summary as text."""
     match line.role:
         case "heading":
             return f"  {line.text}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import singledispatchmethod
 from pathlib import Path
@@ -21,7 +21,7 @@ from rich.text import Text
 from vmtasks import events as e
 from vmtasks.errors import Outcome
 from vmtasks.report.display.backlog import Backlog
-from vmtasks.report.display.live import ASCII, FINE, Names, Running, row
+from vmtasks.report.display.live import ASCII, FINE, Glyphs, Names, Running, row
 from vmtasks.report.display.stream import SafeStream
 from vmtasks.report.files.junit import SKIPPED
 from vmtasks.report.format import case_name, complaint, duration, findings, is_told_by_a_note, named, ready, relative
@@ -38,9 +38,8 @@ Part = str | tuple[str, str] | Text
 
 
 @contextmanager
-def showing(sink: SafeStream, environ: Mapping[str, str]) -> Iterator[Terminal]:
+def showing(terminal: Terminal) -> Iterator[Terminal]:
     """Yield the display's listener; afterwards nothing is drawn any more, and the cursor is back."""
-    terminal = Terminal(sink, environ)
     over = threading.Event()
     ticker = threading.Thread(target=terminal.draw_until, args=(over,), name="display", daemon=True)
     ticker.start()
@@ -233,9 +232,11 @@ class Terminal:
 
     def _run_ended(self, event: e.RunEnded) -> None:
         self.close()
-        mark = self._glyphs.good if event.outcome == Outcome.PASSED else self._glyphs.bad
-        for line in summary(self._started, event, self._times.text()):
-            self._console.print(_written(line, mark, self._glyphs.edge))
+        self._sum_up(summary(self._started, event, self._times.text()))
+
+    def _sum_up(self, lines: Iterable[Line]) -> None:
+        for line in lines:
+            self._console.print(_written(line, self._glyphs))
 
     def _say(self, *parts: Part) -> None:
         """Print a permanent line, below all output that came before it."""
@@ -281,13 +282,14 @@ class Terminal:
         return Group(*rows)
 
 
-def _written(line: Line, mark: str, edge: str) -> Text:
+def _written(line: Line, glyphs: Glyphs) -> Text:
     style = _STYLES[line.role]
     match line.role:
         case "good" | "bad":
+            mark = glyphs.good if line.role == "good" else glyphs.bad
             return Text.assemble((f"{mark} {line.text}", style))
         case "quote":
-            return Text.assemble((f"    {edge} ", "dim"), line.text)
+            return Text.assemble((f"    {glyphs.edge} ", "dim"), line.text)
         case "fact":
             return Text.assemble((f"  {line.label:<7} ", "dim"), line.text)
         case _:

@@ -68,8 +68,7 @@ class JunitFile:
             ET.SubElement(suite, "system-err").text = "\n\n".join(map(_complaint, self._alarms))
         root = ET.Element("testsuites")
         root.append(suite)
-        ET.indent(root)
-        return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
+        return as_document(root)
 
     def _of_the_run(self, ended: e.RunEnded, recipe: str, began_s: float) -> Iterator[e.CaseEnded]:
         """Give the run's own end to the cases that it cut short, else to the run itself if no case tells it."""
@@ -86,6 +85,12 @@ class JunitFile:
                 message=ended.message,
                 details=(*ended.details, *ended.console),
             )
+
+
+def as_document(root: ET.Element) -> str:
+    """Return the text of a file with this element in it."""
+    ET.indent(root)
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
 
 
 def _suite(recipe: str, cases: list[e.CaseEnded]) -> ET.Element:

@@ -19,6 +19,9 @@ _SHAPE = {
     "commands": [{"machine": str, "command": str, "duration_s": _DURATION, "exit_code?": (int, None)}],
     "message?": str,
     "artifacts?": [str],
+    "rerun?": str,
+    "frozen?": [{"machine": str, "host": str, "snapshot": str, "reason": str}],
+    "runs?": [{"combination": str, "outcome": str, "directory": str}],
 }
 
 

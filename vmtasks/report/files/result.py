@@ -23,12 +23,19 @@ that was killed leaves a document that was true when it was. The keys:
     console}`` each.
 ``alarms``
     ``{machine, type, severity, message, lines}`` each: what kernels of guests have reported on their consoles.
+``frozen``
+    ``{machine, host, snapshot, reason}`` of what `reopen` opens; if ``snapshot`` is empty, why there is none.
 ``cases``
     ``{case, outcome, duration_s, message, machine, definition, measurement, units}`` each; outcome may also be
-    ``"skipped"``; the last four are empty unless a test definition has the case.
+    ``"skipped"``; the last four are empty unless a test definition, a suite or netperf has the case.
 ``messages``
     ``{machine, verb, id, role, outcome, waited_for, duration_s, error}`` each: what machines of a group sent and
     waited for.
+``runs``
+    ``{combination, outcome, exit_code, duration_s, directory, message}`` each: the runs of a matrix; empty elsewhere.
+``profiles``
+    ``{machine, duration_s, cpu_s, threads, faults, memory, storage, block, network, kvm, perf, cost_s, not_supported,
+    files}`` each: what machines took of their host; null is what could not be counted, and ``not_supported`` says why.
 ``artifacts``, ``notes``
     Paths of the files that came out; sentences worth showing, ``{level, text}`` each.
 
@@ -47,6 +54,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import UTC, datetime
 from functools import singledispatch
 from pathlib import Path
+from typing import Any
 
 from vmtasks import events as e
 from vmtasks.errors import Outcome
@@ -56,16 +64,21 @@ from vmtasks.report.files.rows import (
     AlarmRow,
     Case,
     Command,
+    FrozenRow,
     MachineRow,
+    MatrixRow,
     MessageRow,
     Phase,
+    ProfileRow,
     Remark,
-    Row,
+    ended_among,
+    row_of,
 )
 from vmtasks.report.sanitize import in_json, lines_of, sanitized
 
 SCHEMA = 2
 
+_NEWS = e.RunStarted | e.RunEnded | e.PhaseStarted | e.PhaseEnded | e.CaseEnded | e.MachineStarted | e.MatrixRun
 _WRITE_EVERY_S = 1.0
 _EVIDENCE_LINES = 200
 _MOST_ALARMS = 1_000
@@ -93,8 +106,11 @@ class RunResult:
     commands: tuple[Command, ...] = ()
     machines: tuple[MachineRow, ...] = ()
     alarms: tuple[AlarmRow, ...] = ()
+    frozen: tuple[FrozenRow, ...] = ()
     cases: tuple[Case, ...] = ()
     messages: tuple[MessageRow, ...] = ()
+    runs: tuple[MatrixRow, ...] = ()
+    profiles: tuple[ProfileRow, ...] = ()
     artifacts: tuple[Path, ...] = ()
     notes: tuple[Remark, ...] = ()
 
@@ -125,25 +141,25 @@ def _(event: e.PhaseStarted, result: RunResult) -> RunResult:
 def _(event: e.PhaseEnded, result: RunResult) -> RunResult:
     phase = Phase(phase=event.phase, machine=event.machine, detail=event.detail)
     phase = replace(phase, duration_s=_ms(event.duration_s), error=sanitized(event.error))
-    return replace(result, phases=_ended(result.phases, phase))
+    return replace(result, phases=ended_among(result.phases, phase))
 
 
 @_after.register
 def _(event: e.MachineStarted, result: RunResult) -> RunResult:
-    return replace(result, machines=(*result.machines, _machine(event)))
+    return replace(result, machines=(*result.machines, row_of(MachineRow, event)))
+
+
+@_after.register
+def _(event: e.MachineFrozen, result: RunResult) -> RunResult:
+    return replace(result, frozen=(*result.frozen, replace(row_of(FrozenRow, event), reason=sanitized(event.reason))))
 
 
 @_after.register
 def _(event: e.ConsoleAlarm, result: RunResult) -> RunResult:
     if len(result.alarms) >= _MOST_ALARMS:
         return result
-    alarm = AlarmRow(
-        machine=event.machine,
-        type=event.type,
-        severity=event.severity,
-        message=sanitized(event.message),
-        lines=tuple(lines_of(event.lines, at_most=_EVIDENCE_LINES)),
-    )
+    lines = tuple(lines_of(event.lines, at_most=_EVIDENCE_LINES))
+    alarm = replace(row_of(AlarmRow, event), message=sanitized(event.message), lines=lines)
     return replace(result, alarms=(*result.alarms, alarm))
 
 
@@ -157,7 +173,7 @@ def _(event: e.CommandStarted, result: RunResult) -> RunResult:
 def _(event: e.CommandEnded, result: RunResult) -> RunResult:
     command = Command(machine=event.machine, command=event.command, log=event.log)
     command = replace(command, exit_code=event.exit_code, duration_s=_ms(event.duration_s))
-    return replace(result, commands=_ended(result.commands, command))
+    return replace(result, commands=ended_among(result.commands, command))
 
 
 @_after.register
@@ -175,22 +191,27 @@ def _(event: e.CaseEnded, result: RunResult) -> RunResult:
         measurement=sanitized(event.measurement),
         units=sanitized(event.units),
     )
-    return replace(result, cases=_ended(result.cases, case))
+    return replace(result, cases=ended_among(result.cases, case))
 
 
 @_after.register
 def _(event: e.GroupCall, result: RunResult) -> RunResult:
     if len(result.messages) >= _MOST_MESSAGES:
         return result
-    row = MessageRow(**{field.name: getattr(event, field.name) for field in fields(MessageRow)})
-    told = replace(
-        row,
-        id=sanitized(row.id),
-        role=sanitized(row.role),
-        error=sanitized(row.error),
-        duration_s=_ms(row.duration_s),
-    )
-    return replace(result, messages=(*result.messages, told))
+    row = row_of(MessageRow, event)
+    texts: dict[str, Any] = {name: sanitized(getattr(row, name)) for name in ("id", "role", "error")}
+    return replace(result, messages=(*result.messages, replace(row, duration_s=_ms(row.duration_s), **texts)))
+
+
+@_after.register
+def _(event: e.MatrixRun, result: RunResult) -> RunResult:
+    rows = {one.combination: one for one in result.runs} | {event.combination: row_of(MatrixRow, event)}
+    return replace(result, runs=tuple(rows.values()))
+
+
+@_after.register
+def _(event: e.Profiled, result: RunResult) -> RunResult:
+    return replace(result, profiles=(*result.profiles, row_of(ProfileRow, event)))
 
 
 @_after.register
@@ -205,28 +226,6 @@ def _(event: e.Note, result: RunResult) -> RunResult:
 
 @_after.register
 def _(event: e.RunEnded, result: RunResult) -> RunResult:
-    return _closed(result, event)
-
-
-def _ended(rows: tuple[Row, ...], ended: Row) -> tuple[Row, ...]:
-    """Put *ended* in the place of the last open row with its key, or behind all rows if there is none."""
-    changed = list(rows)
-    for index, row in reversed(list(enumerate(rows))):
-        if row.duration_s is None and row.key == ended.key:
-            changed[index] = ended
-            return tuple(changed)
-    return (*changed, ended)
-
-
-def _case(event: e.CaseStarted | e.CaseEnded) -> Case:
-    return Case(case=event.case, machine=event.machine, definition=event.definition)
-
-
-def _machine(event: e.MachineStarted) -> MachineRow:
-    return MachineRow(**{field.name: getattr(event, field.name) for field in fields(MachineRow)})
-
-
-def _closed(result: RunResult, event: e.RunEnded) -> RunResult:
     began_s = datetime.fromisoformat(result.started).timestamp() if result.started else event.at_s
     return replace(
         result,
@@ -238,6 +237,10 @@ def _closed(result: RunResult, event: e.RunEnded) -> RunResult:
         ended=_iso(event.at_s),
         duration_s=_ms(max(0.0, event.at_s - began_s)),
     )
+
+
+def _case(event: e.CaseStarted | e.CaseEnded) -> Case:
+    return Case(case=event.case, machine=event.machine, definition=event.definition)
 
 
 def _exit_code(outcome: str) -> int:
@@ -268,9 +271,8 @@ class ResultFile:
         self._result = fold(self._result, event)
         if isinstance(event, e.Output | e.Progress | e.Heartbeat) and self._written_s is not None:
             return False
-        must = isinstance(
-            event, e.RunStarted | e.RunEnded | e.PhaseStarted | e.PhaseEnded | e.CaseEnded | e.MachineStarted
-        ) and not getattr(event, "definition", "")  # of the cases of a test definition there can be thousands
+        # Of the cases of a test definition there can be thousands.
+        must = isinstance(event, _NEWS) and not getattr(event, "definition", "")
         due = self._written_s is None or not 0 <= event.at_s - self._written_s < _WRITE_EVERY_S
         if must or due:
             self._written_s = event.at_s
@@ -284,7 +286,7 @@ class ResultFile:
 def _plain(value: object) -> object:
     if is_dataclass(value):
         row = {field.name: getattr(value, field.name) for field in fields(value)}
-        is_new = isinstance(value, AlarmRow)  # schema 1 had none of them
+        is_new = isinstance(value, AlarmRow | FrozenRow | MatrixRow | ProfileRow)  # schema 1 had none of them
         before = {NAMES_BEFORE[name]: row[name] for name in row if name in NAMES_BEFORE and not is_new}
         return row | before | ({"status": value.exit_code} if isinstance(value, Command) else {})
     if isinstance(value, Path):  # a later reader may have another working directory

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TypeVar
 
+from vmtasks.events import Event
+
 RUNNING = "running"
+WAITING = "waiting"
+"""What a run of a matrix does before it begins."""
 
 NAMES_BEFORE = {
     "message": "sentence",
@@ -83,6 +87,16 @@ class AlarmRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FrozenRow:
+    """A machine as it was when something failed in it, or why there is none to reopen."""
+
+    machine: str
+    host: str
+    snapshot: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MessageRow:
     """A message between machines of a group, or a wait for one."""
 
@@ -116,6 +130,38 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MatrixRow:
+    """A run of a matrix."""
+
+    combination: str
+    outcome: str
+    exit_code: int | None
+    duration_s: float | None
+    directory: Path
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileRow:
+    """What a machine took of its host; what could not be counted is null."""
+
+    machine: str
+    duration_s: float | None
+    cpu_s: float | None
+    threads: Mapping[str, float] | None
+    faults: Mapping[str, int] | None
+    memory: Mapping[str, int | None] | None
+    storage: Mapping[str, int] | None
+    block: Mapping[str, Mapping[str, int]] | None
+    network: Mapping[str, Mapping[str, int]] | None
+    kvm: Mapping[str, int] | None
+    perf: Mapping[str, float | None] | None
+    cost_s: float | None
+    not_supported: Mapping[str, str]
+    files: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Remark:
     """A sentence worth showing."""
 
@@ -124,3 +170,19 @@ class Remark:
 
 
 Row = TypeVar("Row", bound=Phase | Command | Case)
+CopiedRow = TypeVar("CopiedRow", bound=MachineRow | AlarmRow | FrozenRow | MatrixRow | MessageRow | ProfileRow)
+
+
+def ended_among(rows: tuple[Row, ...], ended: Row) -> tuple[Row, ...]:
+    """Put *ended* in the place of the last open row with its key, or behind all rows if there is none."""
+    changed = list(rows)
+    for index, row in reversed(list(enumerate(rows))):
+        if row.duration_s is None and row.key == ended.key:
+            changed[index] = ended
+            return tuple(changed)
+    return (*changed, ended)
+
+
+def row_of(kind: type[CopiedRow], event: Event) -> CopiedRow:
+    """Return a row whose fields an event has by the same names."""
+    return kind(**{field.name: getattr(event, field.name) for field in fields(kind)})

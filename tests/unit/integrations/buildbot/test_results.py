@@ -10,8 +10,8 @@ import pytest
 
 from vmtasks import events as e
 from vmtasks.errors import Outcome
-from vmtasks.integrations.buildbot.results import build_result, by_hand, cut_short, read, shown
-from vmtasks.report.display.plain import Plain
+from vmtasks.integrations.buildbot.results import build_result, by_hand, cut_short, read
+from vmtasks.report.display.plain import Plain, shown
 from vmtasks.report.files.result import ResultFile
 
 

@@ -96,6 +96,14 @@ KINDS = {
         "a Node package (package.json)",
         "npx --yes yarn install --frozen-lockfile && npx yarn test",
     ),
+    "node with a makefile for what npm installs": (
+        {
+            "package.json": '{"name": "isarray", "scripts": {"test": "tape test.js"}}',
+            "Makefile": "test:\n\t@node_modules/.bin/tape test.js\n",
+        },
+        "a Node package (package.json)",
+        "npm install --no-audit --no-fund && npm test",
+    ),
     "node without tests": (
         {"package.json": '{"name": "ms", "scripts": {"test": "echo \\"Error: no test specified\\" && exit 1"}}'},
         "a Node package (package.json)",
@@ -158,7 +166,7 @@ def test_each_kind_tells_its_name_and_version(tmp_path: Path, files: dict[str, s
         # ... but what is not called is not installed.
         (
             {"pyproject.toml": PYPROJECT, "package.json": '{"name": "docs"}'},
-            ("python3-build", "python3-venv", "python3-hatchling"),
+            ("python3-build", "python3-pip", "python3-venv", "python3-hatchling"),
         ),
         (
             {"configure.ac": "AC_INIT(a, 1)\nAM_GNU_GETTEXT\nPKG_CHECK_MODULES([X], [x])\n", "Makefile.am": ""},
@@ -177,7 +185,7 @@ def test_a_kind_names_the_packages_of_its_tools(
     [
         ({"tests/test_a.py": "import pytest\n"}, "python3 -P -m pytest"),
         ({"tests/test_a.py": "import unittest\n"}, "python3 -P -m unittest discover --start-directory tests "),
-        ({"tests/test_a.py": "import unittest\n", "tox.ini": "[testenv]\n"}, "python3 -m tox run -e py"),
+        ({"tests/test_a.py": "", "tox.ini": "[testenv]\n"}, "python3 -m tox run --workdir ../.tox -e py"),
         ({"noxfile.py": "@nox.session\ndef tests(session):\n    pass\n"}, "python3 -m nox --session tests"),
         # Who says what tests need in the metadata needs nobody who knows it.
         ({"tests/test_a.py": "", "tox.ini": "[testenv]\n",

@@ -1,0 +1,43 @@
+"""The machine that an image makes: what its kernel is told, by its architecture and by what runs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vmtasks.host.accelerator import Choice
+from vmtasks.image.baked import BakedImage
+from vmtasks.image.definition import find
+from vmtasks.providers.qemu.provider import machine_of
+from vmtasks.spec import Accelerator
+
+BAKED = BakedImage(directory=Path("/cache/images/one"), manifest={"kernel": True})
+
+
+@pytest.mark.parametrize(
+    ("image", "accelerator", "options"),
+    [
+        ("bookworm", "kvm", "root=/dev/vda rw console=ttyS0 quiet net.ifnames=0 tsc=reliable no_timer_check"),
+        (
+            "bookworm-i386",
+            "tcg",
+            "root=/dev/vda rw console=ttyS0 quiet net.ifnames=0 tsc=reliable no_timer_check init_on_alloc=0 norandmaps",
+        ),
+        (
+            "bookworm-arm64",
+            "tcg",
+            "root=/dev/vda rw console=ttyAMA0 quiet net.ifnames=0 init_on_alloc=0 norandmaps",
+        ),
+    ],
+)
+def test_a_kernel_is_told_what_its_board_has(image: str, accelerator: Accelerator, options: str) -> None:
+    machine = machine_of(find(image, {}), BAKED, Choice(accelerator=accelerator, reason="a test"))
+    assert machine.boot is not None
+    assert machine.boot.command_line == options
+
+
+def test_builds_for_arm64_have_an_image_of_their_own() -> None:
+    build = find("bookworm-arm64-build", {})
+    machine = machine_of(build, BAKED, Choice(accelerator="tcg", reason="a test"))
+    assert (machine.architecture, machine.memory_mib) == ("arm64", 2048)

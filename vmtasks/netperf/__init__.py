@@ -1,0 +1,1 @@
+"""The speed of the network between two machines, as iperf3 measures it."""

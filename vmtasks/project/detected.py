@@ -1,0 +1,29 @@
+"""What was found out about a project's tree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from vmtasks.project.kinds.kind import Guess, Way
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detected:
+    """What was found out about a tree; empty where nothing tells."""
+
+    name: str
+    version: str = ""
+    guesses: tuple[Guess, ...] = ()
+    """What it looks like to each kind that knows it, in the order of :data:`vmtasks.project.detect.KINDS`."""
+    test: Way = field(default_factory=lambda: Way(line=""))
+    dist: Way = field(default_factory=lambda: Way(line=""))
+    packages: tuple[str, ...] = ()
+    suite: str = "bookworm"
+    note: str = ""
+    """What decides the suite, if that is not the usual one."""
+
+    @property
+    def kind(self) -> str:
+        """What it is and what tells so, in words; empty where no kind knows it."""
+        chosen = next((one for one in self.guesses if one.test or one.dist), next(iter(self.guesses), None))
+        return f"{chosen.kind} ({chosen.known_by})" if chosen else ""

@@ -1,0 +1,124 @@
+"""A matrix: one run for each combination of the images and the hosts that a command line names, with commas between."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from inspect import Signature
+from typing import Any
+
+from vmtasks.errors import (
+    BootError,
+    ConnectionLost,
+    HostError,
+    Interrupted,
+    NothingTested,
+    Outcome,
+    TestFailed,
+    TimedOut,
+    UsageError,
+    VmtasksError,
+)
+
+_UNSAFE = re.compile(r"[^\w.@+-]+", re.ASCII)
+_WORST_FIRST = (
+    TestFailed, TimedOut, UsageError, Interrupted, VmtasksError, HostError, BootError, ConnectionLost, NothingTested,
+)  # fmt: skip
+"""What is found out about the project goes before what kept other runs from finding out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Combination:
+    """An image and a host; each is None where the command line names one or none, which every run then has."""
+
+    image: str | None = None
+    on: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What it is called, also as a file."""
+        return "-on-".join(_as_file(one) for one in (self.image, self.on) if one is not None)
+
+    @property
+    def own(self) -> dict[str, str]:
+        """The options that are this run's alone."""
+        return {name: value for name, value in (("image", self.image), ("on", self.on)) if value is not None}
+
+    def over(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a run's options: those of all, with its own, and with a directory of its own for artifacts."""
+        return {**options, **self.own, **({"out": f"{options['out']}/{self.name}"} if options.get("out") else {})}
+
+    def words(self, options: Mapping[str, Any], signature: Signature) -> list[str]:
+        """Return the words that give a task the options of this run, as far as they are not its defaults."""
+        words: list[str] = []
+        for name, value in self.over(options).items():
+            default = signature.parameters[name].default
+            if name not in self.own and (value == default or (value == [] and not default)):
+                continue
+            flag = name.replace("_", "-")
+            if isinstance(value, bool):
+                words.append(f"--{flag}" if value else f"--no-{flag}")
+            else:
+                for one in value if isinstance(value, list) else [value]:
+                    words += [f"--{flag}", str(one)]
+        return words
+
+
+def is_matrix(options: Mapping[str, object]) -> bool:
+    """Tell whether options ask for more than one run."""
+    return any(_is_several(options.get(name)) for name in ("image", "on"))
+
+
+def combinations(options: Mapping[str, object]) -> tuple[Combination, ...]:
+    """Return what options ask for, images first.
+
+    :raise UsageError: a name is empty or there twice, or the options are for a single run.
+    """
+    for flag in ("shell", "keep"):
+        if options.get(flag):
+            raise UsageError(
+                f"--{flag} is for one run, and --image and --on name several",
+                hint="name one image and one host, as the `rerun:` line of the one that failed does",
+            )
+    found = tuple(
+        Combination(image=image, on=on)
+        for image in _names("image", options.get("image"))
+        for on in _names("on", options.get("on"))
+    )
+    names = [one.name for one in found]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UsageError(f"cannot tell two runs apart: the results of both would go to {twice}")
+    return found
+
+
+def verdict(outcomes: Mapping[str, Outcome]) -> VmtasksError | None:
+    """Return what a matrix ends with: the worst that a run came to; None if all passed.
+
+    :param outcomes: what became of each run, by the combination's name.
+    """
+    rest = {name: outcome for name, outcome in outcomes.items() if outcome is not Outcome.PASSED}
+    for kind in _WORST_FIRST:
+        if kind.outcome in rest.values():
+            shown = ", ".join(f"{name} ({outcome})" for name, outcome in rest.items())
+            return kind(f"{len(rest)} of {len(outcomes)} runs did not pass: {shown}")
+    return None
+
+
+def _is_several(value: object) -> bool:
+    return isinstance(value, str) and "," in value
+
+
+def _names(option: str, value: object) -> Sequence[str | None]:
+    if not isinstance(value, str) or not _is_several(value):
+        return [None]
+    names = [name.strip() for name in value.split(",")]
+    if "" in names:
+        raise UsageError(f"--{option} {value} has an empty name", hint="names are separated by one comma each")
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UsageError(f"--{option} names {twice} twice")
+    return names
+
+
+def _as_file(name: str) -> str:
+    return _UNSAFE.sub("-", name).strip("-.") or "_"

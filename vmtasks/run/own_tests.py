@@ -1,0 +1,61 @@
+"""A project's own test command, in a machine that has what it needs."""
+
+from __future__ import annotations
+
+from glob import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vmtasks import events
+from vmtasks.errors import UsageError
+from vmtasks.project import pip
+from vmtasks.project.prepared import DoneOnce
+from vmtasks.project.source import Source
+from vmtasks.run.own_dependencies import attempt, take_over
+from vmtasks.ssh.command import short
+
+if TYPE_CHECKING:
+    from vmtasks.guest import Guest
+    from vmtasks.project import Project
+    from vmtasks.run.run import Run
+
+
+def test_command(project: Project) -> str:
+    """Return the project's own test command.
+
+    :raise UsageError: it has none.
+    """
+    if not project.commands.test:
+        raise UsageError(
+            f"there is no command that tests {project.root}",
+            hint='say one in vmtasks.toml: [commands] test = "make check"',
+        )
+    return project.commands.test
+
+
+def run_own_tests(run: Run, guest: Guest, project: Project, out: Path) -> None:
+    """Run the project's own test command in a machine that has what it needs, and bring out what it leaves.
+
+    If what it needs is not there, that is fetched first. Where this is a guess, the test command alone decides: it
+    fetches what it misses.
+    """
+    once = DoneOnce.of(project)
+    is_there = once is not None and take_over(guest, project, once)
+    tree = Source.of(project.root).deliver(guest)
+    env, secrets = {**pip.env(guest, project), **project.env}, project.commands.env_from
+    lines = [test_command(project)]
+    if once and not is_there:
+        if not project.guesses_prepare:
+            lines.insert(0, once.line)
+        elif status := attempt(guest, once, tree, env, env_from=secrets):
+            text = f"the guess `{short(once.line)}` ended with status {status}; the test command runs without it"
+            events.emit(events.Note(machine=guest.name, text=text, level="warning"))
+            tree = Source.of(project.root).deliver(guest)
+    try:
+        for line in lines:
+            guest.succeed(line, cwd=tree, user="builder", env=env, env_from=secrets)
+    finally:
+        for pattern in project.artifacts.test:
+            # By their pattern, and not one by one: a name need not be text.
+            for made in guest.get_any(f"{escape(tree)}/{pattern}", out):
+                run.artifact(made)

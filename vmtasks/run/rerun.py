@@ -1,0 +1,97 @@
+"""The command line that repeats a run, or those runs of a matrix that did not pass."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import Any
+
+from vmtasks.errors import Outcome, UsageError
+from vmtasks.run.matrix import Combination, combinations
+
+_AXES = ("image", "on")
+
+
+def words_of(run: Mapping[str, Any]) -> list[str]:
+    """Return the command line of a run, as it was written down, in words.
+
+    Only this program is ever called so, whatever the first word is.
+
+    :raise UsageError: it is none, or one of another program: the file may be anybody's.
+    """
+    line = run.get("rerun", "")
+    try:
+        words = shlex.split(line)
+    except ValueError:
+        words = []
+    if not words or not _is_this_program(words[0]):
+        raise UsageError(
+            f"cannot repeat the last run: what is written down as its command line is none of this program's: {line!r}",
+            hint="call `rerun` from where the run was called, and with the same program",
+        )
+    return words
+
+
+def _is_this_program(word: str) -> bool:
+    """Tell whether the first word of a command line means this program: its name, or the way to its file."""
+    if os.sep not in word:
+        return word == PurePath(sys.argv[0]).name
+    try:
+        return Path(word).samefile(sys.argv[0])
+    except (OSError, ValueError):
+        return False
+
+
+def words_of_failed(run: Mapping[str, Any]) -> list[str]:
+    """Return the command line of a matrix with those images and hosts alone whose runs did not pass.
+
+    Where some combinations of these passed, they are repeated as well: a command line has no other way to say it.
+
+    :raise UsageError: the run is no matrix, or all of it passed.
+    """
+    words = words_of(run)
+    if not run.get("runs"):
+        raise UsageError(
+            f"cannot repeat only what failed: {run['recipe']} has no option that names test cases",
+            hint="--failed is for runs with several images or hosts (--image bookworm,trixie); `rerun` repeats all",
+        )
+    failed = {row["combination"] for row in run["runs"] if row["outcome"] != Outcome.PASSED}
+    if not failed:
+        raise UsageError("there is nothing to repeat: all runs passed")
+    given = {axis: value for axis in _AXES if (value := _value(words, axis)) is not None}
+    rest = [one for one in combinations(given) if one.name in failed]
+    if not rest:
+        raise UsageError("cannot tell which runs failed: the line that is written down names others")
+    for axis in _AXES:
+        if names := _names(rest, axis):
+            words = _with_value(words, axis, ",".join(names))
+    return words
+
+
+def _names(those: Sequence[Combination], axis: str) -> list[str]:
+    """Return the images, or the hosts, of some runs; none where all have the same, which no run names."""
+    return list(dict.fromkeys(name for one in those if (name := getattr(one, axis)) is not None))
+
+
+def _value(words: Sequence[str], name: str) -> str | None:
+    """Return what a command line gives for an option, None if nothing; the last one counts, as with Invoke."""
+    found = None
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        if word == f"--{name}":
+            found = following
+        elif word.startswith(f"--{name}="):
+            found = word.partition("=")[2]
+    return found
+
+
+def _with_value(words: Sequence[str], name: str, value: str) -> list[str]:
+    changed = list(words)
+    for at, word in enumerate(words):
+        if word == f"--{name}":
+            changed[at + 1] = value
+        elif word.startswith(f"--{name}="):
+            changed[at] = f"--{name}={value}"
+    return changed
