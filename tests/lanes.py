@@ -29,8 +29,6 @@ ONE_AT_A_TIME = frozenset(
         "lava_test_shell",
         "power",
         "runvm",
-        "security",
-        "sources",
         "verdicts",
     )
 )
