@@ -198,7 +198,7 @@ packages = [
 files = [
     { path = "/etc/systemd/network/50-any.network", content = "[Match]\\nName=e*\\n[Network]\\nDHCP=ipv4\\n" },
     { path = "/boot/grub/grub.cfg", content = '''
-linux /vmlinuz root=/dev/vda ro console=ttyS0
+linux /vmlinuz root=/dev/vda ro console=ttyS0 norandmaps
 initrd /initrd.img
 boot
 ''' },

@@ -50,7 +50,7 @@ run = '''
 grub-install --force /dev/vda
 disk=UUID=$(findmnt -no UUID /)  # of two IDE disks, either may be the first that Linux finds
 cat >/boot/grub/grub.cfg <<EOF
-linux /vmlinuz root=$disk rw console=ttyS0 net.ifnames=0 quiet
+linux /vmlinuz root=$disk rw console=ttyS0 net.ifnames=0 quiet norandmaps
 initrd /initrd.img
 boot
 EOF
