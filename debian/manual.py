@@ -181,7 +181,7 @@ def main(directory: Path) -> None:
     pages = {"vmtasks": tasks_page()}
     for name, module in (
         ("runvm", "vmtasks.integrations.runvm.main"),
-        ("autopkgtest-virt-vmtasks", "vmtasks.autopkgtest.program"),
+        ("autopkgtest-virt-vmtasks", "vmtasks.frameworks.autopkgtest.program"),
     ):
         call = [sys.executable, "-c", f"from {module} import main; main()", "--help"]
         environ = {**os.environ, "COLUMNS": "999"}  # the program that shows a page breaks its lines

@@ -11,8 +11,7 @@ from types import ModuleType
 
 TYPE_CHECKING = False  # typing itself would take the supervisor a tenth of its start
 if TYPE_CHECKING:
-    from vmtasks import events, installables, lava
-    from vmtasks.autopkgtest.tests import PackageTests
+    from vmtasks import events, installables
     from vmtasks.cli.collect import collect
     from vmtasks.debian import apt, changes, kernels, leftovers, packages
     from vmtasks.errors import (
@@ -29,13 +28,17 @@ if TYPE_CHECKING:
         UsageError,
         VmtasksError,
     )
+    from vmtasks.frameworks import lava
+    from vmtasks.frameworks.autopkgtest.tests import PackageTests
+    from vmtasks.frameworks.netperf.iperf3 import Traffic
+    from vmtasks.frameworks.netperf.run import run_netperf
+    from vmtasks.frameworks.suite.run import run_suite
+    from vmtasks.frameworks.suite.suite import Suite
     from vmtasks.group.boot import boot_group
     from vmtasks.group.group import Group
     from vmtasks.group.roles import Role
     from vmtasks.guest import Guest, Result, sh  # noqa: F401 - sh is understood until 0.2
     from vmtasks.installables.base import Installable
-    from vmtasks.netperf.iperf3 import Traffic
-    from vmtasks.netperf.run import run_netperf
     from vmtasks.process.threads import parallel
     from vmtasks.profile.profile import Profile
     from vmtasks.project import Project, builddeps, pip, release, source_date_epoch
@@ -51,8 +54,6 @@ if TYPE_CHECKING:
     from vmtasks.run.run import Run
     from vmtasks.run.task import recipe
     from vmtasks.spec import Checkpoint
-    from vmtasks.suite.run import run_suite
-    from vmtasks.suite.suite import Suite
 
 __version__ = "0.1.0"
 
@@ -69,7 +70,7 @@ _HOMES = {
     "Result": "guest",
     "sh": "guest",
     "Installable": "installables.base",
-    "PackageTests": "autopkgtest.tests",
+    "PackageTests": "frameworks.autopkgtest.tests",
     "build_dependencies": "run.build_dependencies",
     "build_env": "project.profiles",
     "parallel": "process.threads",
@@ -82,11 +83,11 @@ _HOMES = {
     "collect": "cli.collect",
     "run_group_job": "run.group_job",
     "own_dependencies": "run.own_dependencies",
-    "run_netperf": "netperf.run",
-    "Traffic": "netperf.iperf3",
+    "run_netperf": "frameworks.netperf.run",
+    "Traffic": "frameworks.netperf.iperf3",
     "run_own_tests": "run.own_tests",
-    "run_suite": "suite.run",
-    "Suite": "suite.suite",
+    "run_suite": "frameworks.suite.run",
+    "Suite": "frameworks.suite.suite",
     "test_command": "run.own_tests",
     "recipe": "run.task",
     "VmtasksError": "errors",
@@ -110,7 +111,7 @@ _ROOMS = {
     "events": "events",
     "installables": "installables",
     "kernels": "debian.kernels",
-    "lava": "lava",
+    "lava": "frameworks.lava",
     "leftovers": "debian.leftovers",
     "packages": "debian.packages",
     "pip": "project.pip",

@@ -21,6 +21,7 @@ import pytest
 from tests import fake_qemu
 from tests.keys import make_keys
 from vmtasks.config.settings import HostSettings
+from vmtasks.frameworks.lava import group_run
 from vmtasks.group import boot, channel
 from vmtasks.group.channel import MemberChannel
 from vmtasks.group.guest_programs import GuestPaths
@@ -29,7 +30,6 @@ from vmtasks.host import slots
 from vmtasks.image.baked import BakedImage, images_dir
 from vmtasks.image.definition import Definition
 from vmtasks.kernel.header import release_of
-from vmtasks.lava import group_run
 from vmtasks.machine import lifecycle
 from vmtasks.machine.launch import BootSource, LaunchConfig
 from vmtasks.process.landlock import Reach

@@ -47,14 +47,11 @@ BENEATH = {
     "testing": "providers",
     "group": "providers",
     "run": "group report",
-    "autopkgtest": "run",
-    "lava": "run",
-    "suite": "run installables",
-    "netperf": "run",
+    "frameworks": "run installables",
     "integrations": "run",
     "named": "run",
     "cli": "named installables",
-    "recipes": "run autopkgtest lava suite netperf",
+    "recipes": "run frameworks",
     "benchmarks": "cli",
     "tasks": "cli recipes benchmarks",
 }
@@ -68,7 +65,7 @@ THE_DOOR = "vmtasks"
 # Who may import what comes from outside.
 ONLY_IN = {
     "rich": ("vmtasks.report",),
-    "yaml": ("vmtasks.lava",),
+    "yaml": ("vmtasks.frameworks.lava",),
     "boto3": ("vmtasks.providers.ec2.client",),
     "botocore": ("vmtasks.providers.ec2.client",),
     "buildbot": ("vmtasks.integrations.buildbot",),
@@ -76,7 +73,7 @@ ONLY_IN = {
     "paramiko": ("vmtasks.ssh", "vmtasks.testing"),
 }
 PROGRAMS: dict[str, tuple[str, ...]] = {
-    "vmtasks.autopkgtest.relay": (),
+    "vmtasks.frameworks.autopkgtest.relay": (),
     "vmtasks.bootstrap": (),
     "vmtasks.group.switch": (),
     "vmtasks.image.rootfs": (),

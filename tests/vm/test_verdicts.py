@@ -21,7 +21,7 @@ import pytest
 
 from tests.results import newest
 from vmtasks import boot, packages
-from vmtasks.autopkgtest.testbed import Testbed
+from vmtasks.frameworks.autopkgtest.testbed import Testbed
 from vmtasks.process.host_commands import host_commands
 
 ROOT = Path(__file__).resolve().parents[2]

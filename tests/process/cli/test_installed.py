@@ -68,7 +68,7 @@ def test_what_is_installed_is_one_package_with_all_that_belongs_to_it(installed:
     (place,) = (installed.parent / "lib").glob("python*/site-packages")
     assert {path.name.partition("-")[0] for path in place.iterdir()} == {"vmtasks", "lent.pth"}
     files = [path for path in (ROOT / "vmtasks").rglob("*") if path.is_file() and path.parent.name != "__pycache__"]
-    assert ROOT / "vmtasks/lava/guest/bin/lava-test-case" in files
+    assert ROOT / "vmtasks/frameworks/lava/guest/bin/lava-test-case" in files
     for path in files:
         there = place / path.relative_to(ROOT)
         assert there.read_bytes() == path.read_bytes()

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from vmtasks.errors import NothingTested, TestFailed
+from vmtasks.frameworks.lava import recorder as recorder_module
+from vmtasks.frameworks.lava.cases import CaseRow
+from vmtasks.frameworks.lava.frames import Frames
+from vmtasks.frameworks.lava.recorder import Recorder
+from vmtasks.frameworks.lava.signals import signal_in
+from vmtasks.frameworks.lava.verdict import judge
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("<LAVA_SIGNAL_TESTCASE TEST_CASE_ID=a RESULT=pass>", ("TESTCASE", "a", "pass", "", "")),
+        ("<LAVA_SIGNAL_TESTCASE RESULT=fail TEST_CASE_ID=a b>", ("TESTCASE", "a b", "fail", "", "")),
+        (
+            "<LAVA_SIGNAL_TESTCASE TEST_CASE_ID=a=b RESULT=pass UNITS=per s MEASUREMENT=1.50>",
+            ("TESTCASE", "a=b", "pass", "1.50", "per s"),
+        ),
+        ("12 % <LAVA_SIGNAL_TESTCASE TEST_CASE_ID=a>b RESULT=pass>\r", ("TESTCASE", "a>b", "pass", "", "")),
+        ("<LAVA_SIGNAL_TESTCASE >", ("TESTCASE", "", "", "", "")),
+        ("<LAVA_SIGNAL_STARTTC a b>", ("STARTTC", "a b")),
+        ("<LAVA_SIGNAL_ENDTC a>", ("ENDTC", "a")),
+        ("<LAVA_SIGNAL_TESTSET START one>", ("TESTSET", "START", "one")),
+        ("<LAVA_SIGNAL_TESTSET STOP>", ("TESTSET", "STOP")),
+        ("<LAVA_SIGNAL_TESTREFERENCE a b pass http://x/>", ("TESTREFERENCE", "a b", "pass", "http://x/")),
+        ("<LAVA_SIGNAL_TESTREFERENCE a>", None),
+        ("<LAVA_SIGNAL_TESTRAISE no such board>", ("TESTRAISE", "no such board")),
+        ("<LAVA_SIGNAL_ENDRUN 0_x 0>", None),
+        ("<LAVA_SIGNAL_ATTACH a ../../etc/passwd>", None),
+        ("+ echo <LAVA_SIGNAL_ENDTC a>", None),
+        ("<LAVA_SIGNAL_TESTCASE TEST_CASE_ID=a RES", None),
+        ("LAVA_SIGNAL_ENDTC a", None),
+        ("", None),
+    ],
+)
+def test_signals_in_lines(line: str, words: Sequence[str] | None) -> None:
+    found = signal_in(line)
+    assert (tuple(found) if found else None) == words
+
+
+def frame(kind: str, data: bytes) -> bytes:
+    return b"%s %d\n%s" % (kind.encode(), len(data), data)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+def test_frames_come_in_pieces_of_any_size(size: int) -> None:
+    sent = frame("O", b"one\nS 3\n") + frame("S", b"A\0b c\0") + frame("O", b"") + frame("S", b"B") + frame("O", b"two")
+    story: list[object] = []
+    frames = Frames(lambda data: story.append(bytes(data)), story.append)
+    shown = bytearray()
+    for start in range(0, len(sent), size):
+        frames.take(sent[start : start + size], shown.extend)
+    joined: list[object] = []
+    for part in story:
+        if isinstance(part, bytes) and joined and isinstance(joined[-1], bytes):
+            joined[-1] += part
+        elif part:
+            joined.append(part)
+    assert joined == [b"one\nS 3\n", ["A", "b c", ""], ["B"], b"two"]
+    assert bytes(shown) == b"one\nS 3\ntwo"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"O " + b"1" * 5000 + b"\n", b"hello\n", b"O\n", b"O -1\n", b"X 1\n", b"S 99999999999\n", b"O 1" * 20, b"\n"],
+)
+def test_what_is_no_frame_is_the_guests_failure(data: bytes) -> None:
+    frames = Frames(lambda _: None, lambda _: None)
+    with pytest.raises(TestFailed, match="came instead of a frame"):
+        frames.take(data, lambda _: None)
+
+
+@pytest.mark.parametrize("words", [[], [""], ["ENDTC"], ["TESTCASE"], ["NEW", "a"], ["ATTACH"], ["STARTTC", "a", "b"]])
+def test_a_signal_of_another_form_breaks_nothing(words: list[str]) -> None:
+    recorder = Recorder("m", {})
+    recorder.hear_signal(words or [""])
+    recorder.close()
+    assert {row.result for row in recorder.rows} <= {"unknown"}
+
+
+def test_what_is_told_without_end_is_not_kept_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder_module, "_MOST_CHARACTERS", 1 << 20)
+    recorder = Recorder("m", {})
+    for number in range(51):
+        recorder.hear_signal(["METADATA", f"{number}", "x" * 20_000])
+    with pytest.raises(TestFailed, match="the tests of m tell more than 1 MiB"):
+        recorder.hear_signal(["METADATA", "51", "x" * 20_000])
+    assert len(recorder.metadata[""]) == 51
+
+
+def row(name: str, result: str, suite: str = "0_x") -> CaseRow:
+    return CaseRow(suite=suite, name=name, result=result, details=("said why",))  # type: ignore[arg-type]
+
+
+def test_the_verdict() -> None:
+    judge([row("a", "pass"), row("b", "skip")], [])
+    judge([row("0_x", "pass", "lava")], [])
+    with pytest.raises(TestFailed, match=r"^complete, and not passed: of 2 cases 1 passed, 1 failed \(0_x/b\)$"):
+        judge([row("a", "pass"), row("b", "fail")], [])
+    with pytest.raises(TestFailed, match=r"^not complete \(0_x\): of 1 cases 1 passed$"):
+        judge([row("a", "pass"), row("0_x", "fail", "lava")], ["0_x"])
+    with pytest.raises(NothingTested):
+        judge([row("a", "skip")], [])
+    with pytest.raises(TestFailed, match="and 5 more") as caught:
+        judge([row(str(number), "fail") for number in range(15)], [])
+    assert len(caught.value.details) == 15

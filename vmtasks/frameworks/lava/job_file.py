@@ -1,0 +1,80 @@
+"""A file that holds a job of LAVA's: which of its two forms it is, and the job in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from vmtasks.config.bounded import read_file
+from vmtasks.errors import UsageError
+from vmtasks.files import typed_json
+from vmtasks.frameworks.lava import job_v1, job_v2, yaml11
+from vmtasks.frameworks.lava.group_job import LavaGroupJob
+from vmtasks.frameworks.lava.mapping import LavaMapping
+
+
+def load_job(path: Path, mapping: Path | None = None) -> LavaGroupJob:
+    """Read a job.
+
+    :param mapping: the file that says what stands here for what the job names; see ``lava/mapping``.
+    :raise UsageError: it cannot be read, is none, or cannot be done here.
+    """
+    data = read_file(path)
+    if data is None:
+        raise UsageError(f"cannot read {path}: No such file or directory")
+    is_json = path.suffix.lower() == ".json" or data.lstrip().startswith(b"{")
+    try:
+        document = yaml11.without_nulls(_json(data, path) if is_json else yaml11.parse(data, where=str(path)))
+        _expect_text(document, path)
+    except RecursionError:
+        raise UsageError(f"cannot read {path}: its lists or mappings are nested too deep") from None
+    translate: Callable[..., LavaGroupJob] = (
+        job_v1.job_of if _is_first_version(document, is_json=is_json) else job_v2.job_of
+    )
+    stands_for = LavaMapping.load(mapping, job=path)
+    try:
+        return replace(translate(document, stands_for, path=path), mapping=stands_for)
+    except UsageError as problem:
+        text = " ".join(str(problem).split())  # the words of the job that it quotes may have lines
+        is_named = text.startswith((f"{path}:", "cannot read"))
+        raise UsageError(text if is_named else f"{path}: {text}", hint=problem.hint) from problem
+
+
+def _is_first_version(document: dict[str, Any], *, is_json: bool) -> bool:
+    return "vm_group" in document or (is_json and "protocols" not in document)
+
+
+def _expect_text(document: dict[str, Any], path: Path) -> None:
+    """Do nothing if all texts of a document can be written down, and be arguments of programs.
+
+    :raise UsageError: they cannot.
+    """
+    text = json.dumps(document, default=str, ensure_ascii=False)
+    if "\\u0000" in text or not typed_json.fits(text, str):
+        raise UsageError(f"cannot read {path}: it has a NUL, or half a character")
+
+
+def _json(data: bytes, path: Path) -> dict[str, Any]:
+    """Return the object that a JSON text holds.
+
+    :raise UsageError: it is not JSON, or holds something else.
+    """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise UsageError(f"cannot read {path}: key '{twice}' is given twice")
+        return found
+
+    try:
+        value = json.loads(data, object_pairs_hook=unique)
+    except ValueError as error:
+        raise UsageError(f"cannot read {path}: it is not valid JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise UsageError(f"cannot read {path}: it is no object with keys")
+    return value

@@ -1,6 +1,0 @@
-"""Test definitions of LAVA: reading one, running it in a guest, and what became of its cases."""
-
-from vmtasks.lava.group import is_lava_job, run_lava_group
-from vmtasks.lava.job import load, run_definitions
-
-__all__ = ["is_lava_job", "load", "run_definitions", "run_lava_group"]
