@@ -16,6 +16,7 @@ A key is a field's name, where ``-`` may stand for ``_``; a trailing underscore 
 
 from __future__ import annotations
 
+import functools
 import shlex
 import tomllib
 from collections.abc import Callable, Mapping
@@ -162,7 +163,8 @@ class _MismatchError(Exception):
     """A value is of another kind than its field; the message describes the value."""
 
 
-def _schema(cls: type[DataclassInstance]) -> dict[str, _Wanted]:
+@functools.cache
+def _schema(cls: type[DataclassInstance]) -> Mapping[str, _Wanted]:
     """Return what each field of *cls* takes, by the field's name."""
     hints = get_type_hints(cls)
     return {field.name: _Wanted.by(field, hints[field.name]) for field in fields(cls)}
