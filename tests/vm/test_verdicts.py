@@ -220,6 +220,13 @@ Architecture: !linux-any
 Test-Command: true
 Features: test-name=strange
 Restriction: flaky
+
+Tests: twice
+Architecture: !linux-any
+
+Tests: twice
+Depends: @, # we don't need more
+ # and isn't that enough
 """
 
 
@@ -233,17 +240,20 @@ touch /var/tmp/mine
 
 
 def test_each_test_has_what_it_asks_for_in_a_machine_of_its_own_and_autopkgtest_judges(tmp_path: Path) -> None:
-    tree = source(tmp_path, TESTS, more={"debian/more/script": ALONE})
+    tree = source(tmp_path, TESTS, more={"debian/more/script": ALONE, "debian/tests/twice": "#!/bin/sh\nexit 3\n"})
     done = install_test(tmp_path, "--debs", deb(tmp_path, "Package: tiny\nRecommends: sl"), "--source", tree)
     assert done.cases == {
         **dict.fromkeys(["install", "purge", "leftovers"], "passed"),
         **dict.fromkeys(["recommends", "reboots", "script"], "passed"),
         # A status of 255, Perl's own, is the test's and no failure of the testbed.
         "sudo-and-bash": "test-failed",
+        "twice": "test-failed",
         **dict.fromkeys(["elsewhere", "strange"], "skipped"),
     }, done.stderr
     assert done.status == 1
     assert done.sentences["sudo-and-bash"] == "sudo-and-bash failed: non-zero exit status 253"
+    # autopkgtest's first row is that it was skipped, for another architecture.
+    assert done.sentences["twice"] == "twice failed: non-zero exit status 3"
     assert (done.directory / "autopkgtest/script/log").is_file()
 
 
