@@ -43,8 +43,9 @@ def install_test(
 ) -> None:
     """Install packages in a clean machine without compilers, try them, and purge them again.
 
-    The packages are served as a local apt repository, preferred to all others, and installed with apt. The smoke
-    command is run; after a purge, what is left, changed or removed is a failure, as with piuparts. Packages that
+    The packages are served as a local apt repository, preferred to all others, and installed with apt. Their own files
+    must be as they were unpacked. The smoke command is run; they are removed and purged, and then what is left, changed
+    or removed is a failure, as with piuparts. Packages that
     exclude each other are tried in sets. The package's own tests (debian/tests, or autodep8's, if --source is given)
     are run by autopkgtest, each in a machine of its own, which has what its Depends names and nothing else. An
     upgrade has one, too. Logs come out whether it passed or failed.

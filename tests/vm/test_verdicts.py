@@ -75,7 +75,8 @@ def deb(room: Path, control: str, files: Mapping[str, str] = {}, conffiles: Sequ
         (tree / "DEBIAN/control").write_text(
             "".join(f"{field}: {value}\n" for field, value in fields.items()) + "Description: a package\n"
         )
-        (tree / "DEBIAN/conffiles").write_text("".join(f"/{path}\n" for path in conffiles))
+        if conffiles:
+            (tree / "DEBIAN/conffiles").write_text("".join(f"/{path}\n" for path in conffiles))
         for script, text in scripts.items():
             (tree / "DEBIAN" / script).write_text(f"#!/bin/sh\nset -e\n{text}\n")
             (tree / "DEBIAN" / script).chmod(0o755)
