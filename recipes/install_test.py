@@ -137,7 +137,7 @@ class _Trial:
                 guest.succeed(self.smoke, user="builder", env=commands.env, env_from=commands.env_from)
         is_purged = False
         with self.run.case(f"purge{when}", continue_on_error=True, guest=guest):
-            complaints = packages.purge(guest, chosen, before.packages)
+            complaints = packages.purge(guest, chosen, before.known)
             is_purged = True
             packages.expect_silence(complaints)
         if not is_purged:
@@ -255,7 +255,7 @@ class _Trial:
                 text = f"all that is left counts, since it cannot be told what services wrote: without them, {problem}"
                 events.emit(events.Note(machine=guest.name, text=text, level="warning"))
                 return otherwise
-            packages.purge_at_rest(guest, chosen, before.packages)
+            packages.purge_at_rest(guest, chosen, before.known)
             packages.forget(guest)
             return leftovers.compare(before, leftovers.snapshot(guest))
 

@@ -80,6 +80,11 @@ class FilesystemState:
     """dpkg's diversions and statoverrides, and the choices of alternatives, a line each; the last word is the package
     that diverts, or the file that is meant."""
 
+    @property
+    def known(self) -> frozenset[str]:
+        """The names of all packages that dpkg had something of, those too that were removed and not purged."""
+        return frozenset(self.packages.keys() | self.owned.keys())
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leftover:

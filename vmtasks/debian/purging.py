@@ -80,7 +80,7 @@ def expect_silence(complaints: Sequence[Complaint]) -> None:
 def purge(guest: Guest, packages: Packages, before: Collection[str]) -> list[Complaint]:
     """Remove packages, purge what they brought along, then purge them, and see that dpkg knows none of it any more.
 
-    :param before: the names of the packages that were installed before.
+    :param before: the names of the packages that dpkg had something of before, which stays.
     :return: what their files for cron and logrotate printed meanwhile; see :func:`expect_silence`.
     :raise TestFailed: apt cannot, or dpkg still knows one.
     :raise TestSkipped: they are to stay: the system needs them, or the way into the machine does.
@@ -114,7 +114,7 @@ def rest(guest: Guest) -> None:
 def purge_at_rest(guest: Guest, packages: Packages, before: Collection[str]) -> None:
     """Purge packages that were installed in :data:`AT_REST`, and what they brought, in the same steps.
 
-    :param before: the names of the packages that were installed before.
+    :param before: the names of the packages that dpkg had something of before, which stays.
     :raise CommandFailed: apt cannot.
     """
     names = [name for name, package in packages.items() if not package.must_stay]

@@ -49,8 +49,8 @@ _ANY = (*_ACCOUNTS, *_MACHINES_OWN, *_LOGS, *_KEPT_OF_ALL, *_OF_MAIL, *apt.LOCAL
 # Directories that dpkg keeps for other reasons than that somebody's files are in them.
 _DIRECTORIES = (
     "/etc/X11", "/etc/apache2", "/etc/apache2/conf.d", "/etc/cron.d", "/etc/news", "/etc/sgml", "/etc/ssl",
-    "/etc/ssl/certs", "/etc/ssl/private", "/etc/xml", f"{_ROOTS_HOME}/.cache", f"{_ROOTS_HOME}/.ssh", "/var/crash", "/var/games",
-    "/var/log/dbconfig-common", "/var/log/news",
+    "/etc/ssl/certs", "/etc/ssl/private", "/etc/xml", f"{_ROOTS_HOME}/.cache", f"{_ROOTS_HOME}/.ssh", "/var/crash",
+    "/var/games", "/var/log/dbconfig-common", "/var/log/news",
 )  # fmt: skip
 # update-ca-certificates makes links to the certificates, and openssl-rehash links to those, by their hashes.
 _LINKS = (

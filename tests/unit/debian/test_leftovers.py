@@ -163,6 +163,10 @@ def test_compiled_python_is_left_by_who_brought_the_module_and_not_by_who_import
     assert told(snapshot(), after) == [f"left: {new}/{cache}"]
 
 
+def test_packages_that_were_removed_and_not_purged_are_known() -> None:
+    assert snapshot(owned={**OWNED, "removed": frozenset({"/etc/removed.conf"})}).known == {"tool", "libold", "removed"}
+
+
 def test_processes_that_go_on_are_told() -> None:
     before, after = (
         snapshot(processes=frozenset({"/sbin/init"})),

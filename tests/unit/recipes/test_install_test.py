@@ -16,7 +16,7 @@ from vmtasks import CommandFailed, Run, TestFailed, TestSkipped, events
 from vmtasks.debian import leftovers, packages
 from vmtasks.debian.debfile import Package
 
-BEFORE: Any = SimpleNamespace(packages={"apt": "1"})
+BEFORE: Any = SimpleNamespace(known=frozenset({"apt"}))
 LEFT = [leftovers.Leftover(path="/etc/tiny", kind="left"), leftovers.Leftover(path="/var/tinyd", kind="left")]
 
 
