@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -43,8 +43,9 @@ def install_test(
 ) -> None:
     """Install packages in a clean machine without compilers, try them, and purge them again.
 
-    The packages are served as a local apt repository, preferred to all others, and installed with apt. The smoke
-    command is run; after a purge, what is left, changed or removed is a failure, as with piuparts. Packages that
+    The packages are served as a local apt repository, preferred to all others, and installed with apt. Their own files
+    must be as they were unpacked. The smoke command is run; they are removed and purged, and then what is left, changed
+    or removed is a failure, as with piuparts. Packages that
     exclude each other are tried in sets. The package's own tests (debian/tests, or autodep8's, if --source is given)
     are run by autopkgtest, each in a machine of its own, which has what its Depends names and nothing else. An
     upgrade has one, too. Logs come out whether it passed or failed.
@@ -110,7 +111,18 @@ class _Trial:
         """Install packages, and tell of units that have failed since."""
         with self.run.case(f"install{when}"):
             packages.install(guest, chosen)
-        self._tell_failed_units(guest)
+        self._look_at_installed(guest, chosen, when)
+
+    def _look_at_installed(self, guest: Guest, chosen: packages.Packages, when: str) -> None:
+        """Report what the packages' scripts did to their own files, and tell of units that have failed."""
+        try:
+            packages.expect_unaltered(guest, chosen)
+        except TestFailed as problem:
+            with self.run.case(f"files{when}", continue_on_error=True, guest=guest):
+                raise problem from None
+        for unit in packages.failed_units(guest):
+            text = f"{unit.name} has failed: {unit.last}" if unit.last else f"{unit.name} has failed"
+            events.emit(events.Note(machine=guest.name, text=text, level="warning"))
 
     def use_and_purge(
         self, guest: Guest, chosen: packages.Packages, before: leftovers.FilesystemState, when: str = ""
@@ -124,9 +136,10 @@ class _Trial:
                 commands = self.project.commands
                 guest.succeed(self.smoke, user="builder", env=commands.env, env_from=commands.env_from)
         is_purged = False
-        with self.run.case(f"purge{when}"):
-            packages.purge(guest, chosen, before.packages)
+        with self.run.case(f"purge{when}", continue_on_error=True, guest=guest):
+            complaints = packages.purge(guest, chosen, before.known)
             is_purged = True
+            packages.expect_silence(complaints)
         if not is_purged:
             return None
         packages.forget(guest)
@@ -150,33 +163,48 @@ class _Trial:
         self.judge(left, served, partial(self.at_rest, chosen), chosen, before, when)
 
     def upgrade(self, clean: Checkpoint, old: packages.Packages, before: leftovers.FilesystemState) -> None:
-        """Upgrade from older packages, in a machine of its own, whose apt does not know the new ones at first."""
-        when = " after the upgrade"
+        """Upgrade from older packages; those that exclude each other in their turn."""
+        for names in self._upgrade(clean, old, None, before)[1:]:
+            self._upgrade(clean, old, names, before)
+
+    def _upgrade(
+        self,
+        clean: Checkpoint,
+        old: packages.Packages,
+        names: Sequence[str] | None,
+        before: leftovers.FilesystemState,
+    ) -> list[list[str]]:
+        """Upgrade from one set of older packages, in a machine of its own, whose apt does not know the new ones before.
+
+        :param names: of the set; None for the first one there is.
+        :return: all sets that were asked for, where *names* is None.
+        """
+        which = f" of {names[0]}" if names else ""
+        when = f" after the upgrade{which}"
+        sets: list[list[str]] = []
+        is_there = False
         with self.run.boot(clean, name="upgrade", project=self.project) as guest, _logs_kept(self.run, guest):
-            is_there = False
-            with self.run.case("install-old"):
-                packages.install_older(guest, old, list(self.new))
+            with self.run.case(f"install-old{which}"):
+                sets = [list(names)] if names else packages.older_sets(guest, old, list(self.new))
+                packages.install_older(guest, old, sets[0])
                 is_there = True
             if not is_there:
-                return
+                return sets
             packages.serve(guest, self.new)
-            first, *_ = packages.sets_of(guest, self.new)
-            with self.run.case("upgrade"):
-                packages.install(guest, first)
-            self._tell_failed_units(guest)
-            left = self.use_and_purge(guest, first, before, when)
+            # Those that most of the older ones become.
+            chosen = max(packages.sets_of(guest, self.new), key=lambda one: len(one.keys() & set(sets[0])))
+            with self.run.case(f"upgrade{which}"):
+                packages.install(guest, chosen)
+            self._look_at_installed(guest, chosen, when)
+            left = self.use_and_purge(guest, chosen, before, when)
 
         def again(guest: Guest) -> None:
-            packages.install_older(guest, old, list(self.new), root=packages.AT_REST)
+            packages.install_older(guest, old, sets[0], root=packages.AT_REST)
             packages.serve(guest, self.new)
-            self.at_rest(first, guest)
+            self.at_rest(chosen, guest)
 
-        self.judge(left, clean, again, first, before, when)
-
-    def _tell_failed_units(self, guest: Guest) -> None:
-        for unit in packages.failed_units(guest):
-            text = f"{unit.name} has failed: {unit.last}" if unit.last else f"{unit.name} has failed"
-            events.emit(events.Note(machine=guest.name, text=text, level="warning"))
+        self.judge(left, clean, again, chosen, before, when)
+        return sets
 
     def judge(
         self,
@@ -193,31 +221,43 @@ class _Trial:
         where something is left, all is done once more in a machine where none starts.
 
         :param left: what is not as it was after the purge; None if there was no purge.
-        :param start: what such a machine starts from; None: there is none, and all that is left counts.
+        :param start: what such a machine starts from; None: there is none, and all that is left counts. It does, too,
+            where the packages cannot be installed in such a machine.
         :param again: installs the packages in :data:`vmtasks.debian.packages.AT_REST`.
         """
         if left is None:
             return
         with self.run.case(f"leftovers{when}", continue_on_error=True):
             if left and start:
-                with self.run.boot(start, name="at-rest", project=self.project) as guest, _logs_kept(self.run, guest):
-                    packages.rest(guest)
-                    try:
-                        again(guest)
-                    except TestFailed as problem:  # a script that wants a running systemd, say
-                        paths = ", ".join(one.path for one in left[:_SHOWN])
-                        text = f"cannot tell who has left {paths}: where no service starts, {problem}"
-                        events.emit(events.Note(machine=guest.name, text=text, level="warning"))
-                        return
-                    packages.purge_at_rest(guest, chosen, before.packages)
-                    packages.forget(guest)
-                    at_rest = leftovers.compare(before, leftovers.snapshot(guest))
+                at_rest = self._left_at_rest(start, again, chosen, before, otherwise=left)
                 if written := [one.path for one in left if one not in at_rest]:
                     text = f"not purged, but written by what ran meanwhile: {', '.join(written[:_SHOWN])}"
-                    events.emit(events.Note(machine=guest.name, text=text, level="warning"))
+                    events.emit(events.Note(text=text, level="warning"))
                 left = at_rest
             if left:
                 self._tell(left, when)
+
+    def _left_at_rest(
+        self,
+        start: Checkpoint,
+        again: Callable[[Guest], object],
+        chosen: packages.Packages,
+        before: leftovers.FilesystemState,
+        *,
+        otherwise: list[leftovers.Leftover],
+    ) -> list[leftovers.Leftover]:
+        """Return what is left where no service starts; *otherwise* where the packages cannot be installed there."""
+        with self.run.boot(start, name="at-rest", project=self.project) as guest, _logs_kept(self.run, guest):
+            packages.rest(guest)
+            try:
+                again(guest)
+            except TestFailed as problem:  # a script that wants a running systemd, say
+                text = f"all that is left counts, since it cannot be told what services wrote: without them, {problem}"
+                events.emit(events.Note(machine=guest.name, text=text, level="warning"))
+                return otherwise
+            packages.purge_at_rest(guest, chosen, before.known)
+            packages.forget(guest)
+            return leftovers.compare(before, leftovers.snapshot(guest))
 
     def _tell(self, left: list[leftovers.Leftover], when: str) -> None:
         """Write down and tell what is not as it was.

@@ -60,7 +60,7 @@ def install_test(room: Path, *words: str | Path, env: Mapping[str, str] = {}) ->
     return Done(status=done.returncode, stderr=done.stderr, directory=newest(room / "build/vmtasks").parent)
 
 
-def deb(room: Path, control: str, files: Mapping[str, str] = {}, **scripts: str) -> Path:
+def deb(room: Path, control: str, files: Mapping[str, str] = {}, conffiles: Sequence[str] = (), **scripts: str) -> Path:
     """Make a package by hand, as one without debhelper does: no md5sums."""
     fields = dict(line.split(": ", 1) for line in control.splitlines())
     fields = {"Version": "1.0", "Architecture": "all", "Maintainer": "A Tester <tester@example.org>", **fields}
@@ -75,6 +75,8 @@ def deb(room: Path, control: str, files: Mapping[str, str] = {}, **scripts: str)
         (tree / "DEBIAN/control").write_text(
             "".join(f"{field}: {value}\n" for field, value in fields.items()) + "Description: a package\n"
         )
+        if conffiles:
+            (tree / "DEBIAN/conffiles").write_text("".join(f"/{path}\n" for path in conffiles))
         for script, text in scripts.items():
             (tree / "DEBIAN" / script).write_text(f"#!/bin/sh\nset -e\n{text}\n")
             (tree / "DEBIAN" / script).chmod(0o755)
@@ -106,10 +108,13 @@ def test_what_the_archive_has_under_the_same_name_is_not_what_is_tested(tmp_path
     broken = {"usr/games/cowsay": "#!/bin/sh\necho broken >&2; exit 3\n"}
     # The version that Debian 12 has, and one below it; each needs something that only the archive has.
     same = deb(tmp_path, "Package: cowsay\nVersion: 3.03+dfsg2-8\nDepends: figlet", broken)
-    older = deb(tmp_path, "Package: sl\nVersion: 1.0~local1\nDepends: cowsay")
+    # What its last script calls is there until it is purged: piuparts purges what came along before.
+    postrm = '[ "$1" != purge ] || figlet gone'
+    older = deb(tmp_path, "Package: sl\nVersion: 1.0~local1\nDepends: cowsay", postrm=postrm)
     smoke = "test -e /usr/share/sl/version && /usr/games/cowsay moo"
     done = install_test(tmp_path, "--debs", same, "--debs", older, "--smoke", smoke)
-    assert done.cases == {"install": "passed", "smoke": "test-failed", "purge": "passed", "leftovers": "passed"}
+    assert done.cases == {"install": "passed", "smoke": "test-failed", "purge": "test-failed"}
+    assert "sl package post-removal script subprocess returned error exit status 127" in done.sentences["purge"]
     assert done.status == 1
     assert "broken" in done.result["details"]
 
@@ -158,40 +163,55 @@ def test_what_fails_in_dpkg_fails_once_and_the_script_and_the_unit_say_why(tmp_p
 
 def test_a_purge_that_leaves_or_changes_files_fails_and_what_must_stay_stays(tmp_path: Path) -> None:
     everywhere = "/var/log /var/cache /var/lib /etc /home /srv /opt /usr/share /boot"
+    kept = "/usr/share/no-such"
     postinst = (
         f"for d in {everywhere}; do mkdir -p $d/tiny; echo x >$d/tiny/left; done\n"
+        f"dpkg-divert --package tiny --add --rename --divert {kept}.distrib {kept}\n"
+        f"dpkg-statoverride --add root root 700 {kept}-either\n"
+        "update-alternatives --install /usr/bin/tiny-link tiny-link /bin/true 5\n"
+        "echo more >>/etc/tiny.conf\n"
         "echo '# tiny was here' >>/etc/adduser.conf\nsetsid sleep 1000 >/dev/null 2>&1 </dev/null &"
     )
-    tiny = deb(tmp_path, "Package: tiny\nDepends: figlet", postinst=postinst)
+    conffiles = {"etc/tiny.conf": "few\n", "etc/cron.daily/tiny": "#!/bin/sh\nfiglet moo\n"}
+    tiny = deb(tmp_path, "Package: tiny\nDepends: figlet", conffiles, list(conffiles), postinst=postinst)
     stays = deb(tmp_path, "Package: tiny-base\nEssential: yes")
     done = install_test(tmp_path, "--debs", tiny, "--debs", stays)
-    assert (done.status, done.cases["purge"], done.cases["leftovers"]) == (1, "passed", "test-failed")
+    assert done.cases == {"install": "passed", **dict.fromkeys(["files", "purge", "leftovers"], "test-failed")}
+    assert done.status == 1
+    assert done.sentences["files"].endswith("not as dpkg has unpacked them: changed: /etc/tiny.conf")
+    assert done.sentences["purge"].startswith("/etc/cron.daily/tiny complains while its package is removed")
+    assert "figlet: not found" in done.sentences["purge"]
     told = (done.directory / "leftovers.txt").read_text().splitlines()
     assert "changed: /etc/adduser.conf" in told
     directories = [f"left: {directory}/tiny" for directory in everywhere.split()]
-    assert sorted(told) == sorted(["changed: /etc/adduser.conf", *directories, *(f"{one}/left" for one in directories)])
+    records = [
+        f"left: diversion of {kept} to {kept}.distrib by tiny",
+        f"left: statoverride root root 700 {kept}-either",
+        "left: alternative tiny-link: /bin/true",
+        "left: /etc/alternatives/tiny-link",
+        "left: /usr/bin/tiny-link",
+    ]
+    files = [*directories, *(f"{one}/left" for one in directories)]
+    assert sorted(told) == sorted(["changed: /etc/adduser.conf", *files, *records])
     notes = "\n".join(note["text"] for note in done.result["notes"])
     assert "still running after the purge: sleep 1000" in notes
     assert "Essential or Protected: tiny-base" in notes
 
 
-def test_packages_that_exclude_each_other_are_tried_in_their_turn_and_new_ones_come_with_the_upgrade(
-    tmp_path: Path,
-) -> None:
+def test_packages_that_exclude_each_other_are_tried_and_upgraded_in_their_turn(tmp_path: Path) -> None:
     flavours = ("nox", "gtk")
-    debs = [
-        deb(
-            tmp_path,
-            f"Package: tiny-{one}\nConflicts: tiny-{other}",
-            {"usr/bin/tiny": f"#!/bin/sh\necho {one}\n"},
-        )
-        for one, other in (flavours, flavours[::-1])
-    ]
-    words = [word for one in debs for word in ("--debs", str(one))]
-    done = install_test(tmp_path, *words, "--smoke", "tiny", "--upgrade-from", "archive")
+    for version in ("0.9", "1.0"):
+        (tmp_path / version).mkdir()
+        for one, other in (flavours, flavours[::-1]):
+            control = f"Package: tiny-{one}\nVersion: {version}\nConflicts: tiny-{other}"
+            deb(tmp_path / version, control, {"usr/bin/tiny": f"#!/bin/sh\necho {one}\n"})
+    words = ["--debs", tmp_path / "1.0", "--smoke", "tiny", "--upgrade-from", tmp_path / "0.9"]
+    done = install_test(tmp_path, *words)
     assert done.status == 0, done.stderr
-    assert {case: outcome for case, outcome in done.cases.items() if outcome != "passed"} == {"install-old": "skipped"}
-    assert sum(case.startswith("smoke") for case in done.cases) == 2
+    assert set(done.cases.values()) == {"passed"}
+    # Of each two: as it is, and upgraded.
+    assert sum(case.startswith("smoke") for case in done.cases) == 4
+    assert sum(case.startswith("upgrade") for case in done.cases) == 2
     assert any("exclude each other" in note["text"] for note in done.result["notes"])
 
 
@@ -220,6 +240,13 @@ Architecture: !linux-any
 Test-Command: true
 Features: test-name=strange
 Restriction: flaky
+
+Tests: twice
+Architecture: !linux-any
+
+Tests: twice
+Depends: @, # we don't need more
+ # and isn't that enough
 """
 
 
@@ -233,17 +260,20 @@ touch /var/tmp/mine
 
 
 def test_each_test_has_what_it_asks_for_in_a_machine_of_its_own_and_autopkgtest_judges(tmp_path: Path) -> None:
-    tree = source(tmp_path, TESTS, more={"debian/more/script": ALONE})
+    tree = source(tmp_path, TESTS, more={"debian/more/script": ALONE, "debian/tests/twice": "#!/bin/sh\nexit 3\n"})
     done = install_test(tmp_path, "--debs", deb(tmp_path, "Package: tiny\nRecommends: sl"), "--source", tree)
     assert done.cases == {
         **dict.fromkeys(["install", "purge", "leftovers"], "passed"),
         **dict.fromkeys(["recommends", "reboots", "script"], "passed"),
         # A status of 255, Perl's own, is the test's and no failure of the testbed.
         "sudo-and-bash": "test-failed",
+        "twice": "test-failed",
         **dict.fromkeys(["elsewhere", "strange"], "skipped"),
     }, done.stderr
     assert done.status == 1
     assert done.sentences["sudo-and-bash"] == "sudo-and-bash failed: non-zero exit status 253"
+    # autopkgtest's first row is that it was skipped, for another architecture.
+    assert done.sentences["twice"] == "twice failed: non-zero exit status 3"
     assert (done.directory / "autopkgtest/script/log").is_file()
 
 

@@ -31,7 +31,11 @@ class Listed:
 
 
 def listed(control: str) -> list[Listed]:
-    """Return the tests that the text of a debian/tests/control lists, each name once, in its order."""
+    """Return the tests that the text of a debian/tests/control lists, each name once, in its order.
+
+    Of several tests of one name, autopkgtest runs all: one that wants the tree built has it built for all of them, and
+    a failure counts unless it counts of none.
+    """
     found: dict[str, Listed] = {}
     unnamed = 0
     for fields in _paragraphs(control):
@@ -48,8 +52,18 @@ def listed(control: str) -> list[Listed]:
                 is_flaky="flaky" in asks,
                 may_lack_packages="skip-not-installable" in asks,
             )
-            found.setdefault(name, one)
+            found[name] = one if name not in found else _both(found[name], one)
     return list(found.values())
+
+
+def _both(first: Listed, second: Listed) -> Listed:
+    """Return what holds for two tests of one name together."""
+    return Listed(
+        name=first.name,
+        needs_build=first.needs_build or second.needs_build,
+        is_flaky=first.is_flaky and second.is_flaky,
+        may_lack_packages=first.may_lack_packages and second.may_lack_packages,
+    )
 
 
 def _paragraphs(control: str) -> Iterator[dict[str, str]]:

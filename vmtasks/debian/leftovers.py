@@ -8,24 +8,27 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Literal
 
-from vmtasks.debian import apt
+from vmtasks.debian.shared_state import is_shared
 from vmtasks.guest import Guest
 
 Kind = Literal["left", "changed", "removed"]
 
 # Contents count where no package manager vouches for them; below /usr and /boot there are many files, and size and
-# time tell. Names end in a zero byte, since they may have line feeds in them.
+# time tell. Names end in a zero byte, since they may have line feeds in them. Each copy of a machine has a host name of
+# its own, which is no change as long as it is the kernel's, too.
 _LIST = """# list all files
+own=/proc
+[ "$(cat /etc/hostname 2>/dev/null)" != "$(cat /proc/sys/kernel/hostname)" ] || own=/etc/hostname
 find / -xdev \\( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp -o -path /build \\
     -o -path /var/lib/apt -o -path /var/cache/apt -o -path /var/lib/dpkg -o -path /home/builder \\) -prune \\
     -o -type f \\( -path '/usr/*' -o -path '/boot/*' \\) -printf 'f %m %U:%G %s %T@\\t%p\\0' \\
     -o -type f -printf 'h %m %U:%G -\\t%p\\0' -o -type l -printf 'l %l\\t%p\\0' -o -printf '%y %m %U:%G\\t%p\\0'
 find / -xdev \\( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp -o -path /build -o -path /usr \\
     -o -path /boot -o -path /var/lib/apt -o -path /var/cache/apt -o -path /var/lib/dpkg -o -path /var/log/journal \\
-    -o -path /home/builder \\) -prune -o -type f -print0 | xargs -0r md5sum -z | sed -z 's/^\\(\\S*\\)  /= \\1\\t/'
+    -o -path /home/builder -o -path $own \\) -prune -o -type f -print0 | xargs -0r md5sum -z |
+    sed -z 's/^\\(\\S*\\)  /= \\1\\t/'
 """
 _PACKAGES = "dpkg-query --show --showformat='${binary:Package}\\t${Version}\\t${db:Status-Status}\\n'"
 # Of each package its files, by the names that they have with a merged /usr.
@@ -39,26 +42,26 @@ awk '{ print substr(FILENAME, 1, length(FILENAME) - 5) "\\t" $0 }' *.list
 _PROCESSES = "ps --ppid 2 -p 2 --deselect -o pid=,lstart=,args="
 _PASSING = re.compile(r"^(?:\S+/)?(?:sshd|sshd-session|sh|bash|ps|sudo|env|\(sd-pam\)|systemd --user)\b|^\[")
 
-# What a machine writes by itself, and what is kept of all packages together: their databases, caches, logs, accounts.
-# What ends in a slash stands for all that is in that directory, too.
-_ROOTS_HOME = "/root"
-_NOT_THE_PACKAGES = (
-    "/etc/.pwd.lock", "/etc/adjtime", "/etc/group", "/etc/group-", "/etc/gshadow", "/etc/gshadow-", "/etc/hostname",
-    "/etc/hosts", "/etc/ld.so.cache", "/etc/machine-id", "/etc/mtab", "/etc/passwd", "/etc/passwd-",
-    "/etc/resolv.conf", "/etc/shadow", "/etc/shadow-", "/etc/ssl/certs/", "/etc/subgid", "/etc/subgid-",
-    "/etc/subuid", "/etc/subuid-", *(f"{_ROOTS_HOME}/{name}" for name in (".bash_history", ".cache/", ".ssh/")),
-    "/usr/lib/*/gdk-pixbuf-2.0/*/loaders.cache", "/usr/lib/*/gio/modules/giomodule.cache",
-    "/usr/lib/*/gtk-*/immodules.cache", "/usr/lib/locale/locale-archive", "/usr/share/applications/*.cache",
-    "/usr/share/glib-2.0/schemas/gschemas.compiled", "/usr/share/icons/*/icon-theme.cache", "/usr/share/info/dir",
-    "/usr/share/info/dir.old", "/usr/share/mime/",
-    "/var/backups/", "/var/cache/debconf/", "/var/cache/fontconfig/", "/var/cache/ldconfig/", "/var/cache/man/",
-    "/var/lib/logrotate/", "/var/lib/pam/", "/var/lib/systemd/catalog/", "/var/lib/systemd/coredump/",
-    "/var/lib/systemd/random-seed", "/var/lib/systemd/timers/", "/var/lib/systemd/timesync/", "/var/lib/ucf/",
-    "/var/lib/xml-core/", "/var/log/alternatives.log", "/var/log/apt/", "/var/log/btmp", "/var/log/dpkg.log",
-    "/var/log/faillog", "/var/log/fontconfig.log", "/var/log/journal/", "/var/log/lastlog", "/var/log/wtmp",
-    "/var/tmp/systemd-private-*",  # noqa: S108
-    *apt.LOCAL_FILES, f"{apt.LOCAL_REPOSITORY}/",
-)  # fmt: skip
+# Three lines for each diversion. Of an alternative: its mode, its link, two lines for each of its slaves, an empty one;
+# then its choices, each with its priority and a line for each slave, which may be empty; an empty one in the end.
+_RECORDS = """# list what dpkg was told about files, whether they are there or not
+cd /var/lib/dpkg || exit 0
+awk 'NR % 3 == 1 { from = $0 } NR % 3 == 2 { to = $0 }
+    NR % 3 == 0 { print "diversion of " from " to " to " by " ($0 == ":" ? "LOCAL" : $0) }' diversions 2>/dev/null
+sed 's/^/statoverride /' statoverride 2>/dev/null
+for file in alternatives/*; do [ -f "$file" ] || exit 0; done
+awk 'FNR == 1 {
+        name = substr(FILENAME, 14); lines = 0; part = "slaves"; count = 0
+        if ($0 == "manual") print "alternative " name " is manual"
+        next
+    }
+    FNR == 2 { next }
+    part == "slaves" { if ($0 == "") { part = "choices" } else { lines += 1 }; next }
+    part == "choices" && count % (2 + lines / 2) == 0 {
+        if ($0 == "") { part = "" } else { print "alternative " name ": " $0 }
+    }
+    { count += 1 }' alternatives/*
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,13 +76,22 @@ class FilesystemState:
     """The files of each package that dpkg has something of."""
     processes: frozenset[str]
     """Their command lines."""
+    records: frozenset[str] = frozenset()
+    """dpkg's diversions and statoverrides, and the choices of alternatives, a line each; the last word is the package
+    that diverts, or the file that is meant."""
+
+    @property
+    def known(self) -> frozenset[str]:
+        """The names of all packages that dpkg had something of, those too that were removed and not purged."""
+        return frozenset(self.packages.keys() | self.owned.keys())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leftover:
-    """A file that is not as it was."""
+    """A file that is not as it was, or a record about files: a diversion, a statoverride, an alternative."""
 
     path: str
+    """Of a record, all of it."""
     kind: Kind
 
     def __str__(self) -> str:
@@ -100,14 +112,15 @@ def snapshot(guest: Guest) -> FilesystemState:
         packages={name: version for name, version, status in rows if status == "installed"},
         owned=_owned(guest.query(_OWNED)),
         processes=frozenset(one for one in processes if not _PASSING.search(one)),
+        records=frozenset(guest.query(_RECORDS).splitlines()),
     )
 
 
 def compare(before: FilesystemState, after: FilesystemState) -> list[Leftover]:
-    """Return what is not as it was, by path.
+    """Return what is not as it was, by path; then the records.
 
     Files of packages that have come, gone or changed meanwhile do not count, they are what those packages are: what is
-    purged has no files any more.
+    purged has no files any more. The same holds for records.
     """
     names = before.packages.keys() | after.packages.keys()
     others = [name for name in names if before.packages.get(name) != after.packages.get(name)]
@@ -115,10 +128,14 @@ def compare(before: FilesystemState, after: FilesystemState) -> list[Leftover]:
     found: list[Leftover] = []
     for path in sorted(before.files.keys() | after.files.keys()):
         was, is_now = before.files.get(path), after.files.get(path)
-        if was == is_now or path in theirs or _is_the_systems(path) or _is_bytecode_of(path, before):
+        if was == is_now or path in theirs or is_shared(path, *filter(None, (was, is_now))):
+            continue
+        if _is_bytecode_of(path, before):
             continue
         found.append(Leftover(path=path, kind="left" if was is None else "removed" if is_now is None else "changed"))
-    return found
+    excused = theirs | {name.partition(":")[0] for name in others}
+    records = (one for one in sorted(before.records ^ after.records) if one.rpartition(" ")[2] not in excused)
+    return found + [Leftover(path=one, kind="left" if one in after.records else "removed") for one in records]
 
 
 def outlived(before: FilesystemState, after: FilesystemState) -> list[str]:
@@ -137,18 +154,6 @@ def _owned(listing: str) -> dict[str, frozenset[str]]:
             top = f"/{path[1:].partition('/')[0]}"
             owned.setdefault(package, set()).add(f"/usr{path}" if top in merged else path)
     return {package: frozenset(paths) for package, paths in owned.items()}
-
-
-def _is_the_systems(path: str) -> bool:
-    """Tell whether a file is the machine's own, or kept of all packages together."""
-    for pattern in _NOT_THE_PACKAGES:
-        if (
-            path.startswith(pattern) or path == pattern.rstrip("/")
-            if pattern.endswith("/")
-            else fnmatchcase(path, pattern)
-        ):
-            return True
-    return False
 
 
 def _is_bytecode_of(path: str, before: FilesystemState) -> bool:

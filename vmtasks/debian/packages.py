@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 
 from vmtasks import events
 from vmtasks.debian import apt
 from vmtasks.debian.debfile import Package, Packages, find
+from vmtasks.debian.installed import altered, versions
+from vmtasks.debian.purging import AT_REST, Complaint, expect_silence, purge, purge_at_rest, rest
 from vmtasks.errors import TestFailed, TestSkipped, UsageError
 from vmtasks.files.checksum import sha256_of
 from vmtasks.guest import Guest, units
 
-__all__ = ["AT_REST", "Package", "Packages", "find", "install", "install_older", "prove", "purge", "serve", "sets_of"]
+__all__ = [
+    "AT_REST", "Complaint", "Package", "Packages", "expect_silence", "expect_unaltered", "failed_units", "find",
+    "forget", "install", "install_older", "older_sets", "prove", "purge", "purge_at_rest", "rest", "serve", "sets_of",
+]  # fmt: skip
 
 OLDER = "/srv/vmtasks-old"
 _INSTALL = ("install", "--allow-downgrades", "--reinstall")
 """The very version that is served, whether an older, a newer or an equal one is there already."""
-_ACCESS = frozenset({"openssh-server", "systemd", "systemd-sysv", "init", "libc6", "dpkg", "apt", "udev"})
-"""Without these there is no machine to look at."""
+
+_NAMED = 3
+"""How many files a sentence names."""
 
 # Of each .deb: the maintainer scripts that dpkg has of the package of that name, and the checksums of its files. Those
 # the .deb may bring itself; otherwise dpkg makes them as it unpacks, of all files that it does not leave out.
@@ -50,20 +56,6 @@ done
 _SERVE = """dpkg --print-architecture; dpkg --print-foreign-architectures; echo --
 apt-cache show @PACKAGES@ 2>/dev/null | grep -E '^(Package|Size|SHA256): '
 :"""
-
-
-AT_REST = "/run/vmtasks-root"
-"""A root directory in which no service starts, once :func:`rest` has made it: as in piuparts' chroot."""
-_POLICY = "/usr/sbin/policy-rc.d"
-_REST = f"""# make a root directory in which no service starts
-set -eu
-mkdir -p {AT_REST}
-mount --bind / {AT_REST}
-for d in proc sys dev dev/pts; do mount --bind /$d {AT_REST}/$d; done
-for d in run tmp; do mount -t tmpfs tmpfs {AT_REST}/$d; done
-printf '#!/bin/sh\nexit 101\n' >{_POLICY}
-chmod 755 {_POLICY}
-"""
 
 
 def serve(guest: Guest, packages: Packages) -> None:
@@ -104,9 +96,9 @@ def _twins(packages: Packages, theirs: str) -> list[str]:
 
 def replace_installed(guest: Guest, packages: Packages) -> None:
     """Install those of the packages that the machine has in another version, or in another build."""
-    installed = _installed(guest, packages)
-    if there := [name for name in packages if name in installed]:
-        install(guest, {name: packages[name] for name in there})
+    there = versions(guest, packages)
+    if replaced := {name: package for name, package in packages.items() if name in there}:
+        install(guest, replaced)
 
 
 def install(guest: Guest, packages: Packages, *, root: str = "") -> None:
@@ -124,11 +116,11 @@ def prove(guest: Guest, packages: Packages) -> None:
 
     :raise TestFailed: it is something else.
     """
-    installed = _installed(guest, packages)
+    there = versions(guest, packages)
     for name, package in packages.items():
-        if installed.get(name) != package.version:
-            there = f"{name} {installed[name]}" if name in installed else "nothing of that name"
-            raise TestFailed(f"{name} {package.version} was to be tested, and what is installed is {there}")
+        if there.get(name) != package.version:
+            other = f"{name} {there[name]}" if name in there else "nothing of that name"
+            raise TestFailed(f"{name} {package.version} was to be tested, and what is installed is {other}")
     files = shlex.join(package.path.name for package in packages.values())
     script = _PROVE.replace("@REPOSITORY@", apt.LOCAL_REPOSITORY)
     if others := guest.query(f"set -- {files}\n{script}").splitlines():
@@ -139,12 +131,18 @@ def prove(guest: Guest, packages: Packages) -> None:
         )
 
 
-def _installed(guest: Guest, names: Collection[str]) -> dict[str, str]:
-    """Return the versions of those of the packages that are installed."""
-    show = "dpkg-query --show --showformat='${Package} ${Version} ${db:Status-Status}\\n'"
-    rows = guest.query(f"{show} {shlex.join(names)} 2>/dev/null || :").splitlines()
-    words = [row.split() for row in rows]
-    return {row[0]: row[1] for row in words if row[-1] == "installed"}
+def expect_unaltered(guest: Guest, packages: Packages) -> None:
+    """See that the files of packages that were just installed are as they were unpacked, conffiles too.
+
+    :raise TestFailed: a script has changed or removed some.
+    """
+    if others := altered(guest, packages):
+        more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+        raise TestFailed(
+            f"the packages' own files are not as dpkg has unpacked them: {', '.join(others[:_NAMED])}{more}",
+            details=tuple(others),
+            hint="no maintainer script may change what the package ships, conffiles above all (Debian Policy 10.7.3)",
+        )
 
 
 def sets_of(guest: Guest, packages: Packages) -> list[Packages]:
@@ -154,22 +152,50 @@ def sets_of(guest: Guest, packages: Packages) -> list[Packages]:
 
     :raise TestFailed: one cannot be installed by itself.
     """
-    if len(packages) == 1 or apt.can(guest, *_INSTALL, *packages):
-        return [packages]
-    left, sets = list(packages), []
+    sets = _parted(guest, {name: name for name in packages}, "these packages")
+    return [{name: package for name, package in packages.items() if name in one} for one in sets]
+
+
+def older_sets(guest: Guest, old: Packages, names: Sequence[str]) -> list[list[str]]:
+    """Part the packages *old*, or where there are none the archive's of these *names*, as :func:`sets_of` does.
+
+    :return: of each set the names, as :func:`install_older` takes them; those that there are none of are in the first.
+    :raise TestFailed: one cannot be installed by itself.
+    """
+    _put_older(guest, old)
+    known = list(old) if old else known_to_archive(guest, names)
+    if not known:
+        return [list(names)]
+    first, *others = _parted(guest, {name: _older(old, name) for name in known}, "the older packages")
+    return [[*first, *(name for name in names if name not in known)], *others]
+
+
+def _parted(guest: Guest, arguments: Mapping[str, str], shown: str) -> list[list[str]]:
+    """Part packages into sets that can be installed.
+
+    :param arguments: what apt-get is told of each, by their names.
+    :param shown: what to call them all.
+    """
+
+    def can(names: Sequence[str]) -> bool:
+        return apt.can(guest, *_INSTALL, *(arguments[name] for name in names))
+
+    if len(arguments) == 1 or can([*arguments]):
+        return [[*arguments]]
+    left, sets = list(arguments), []
     while left:
         chosen = [left[0]]
-        if not apt.can(guest, *_INSTALL, *chosen):
-            apt.apt(guest, *_INSTALL, *chosen)  # which reports why
-        others = [name for name in (*left[1:], *packages) if name not in chosen]
+        if not can(chosen):
+            apt.apt(guest, *_INSTALL, arguments[left[0]])  # which reports why
+        others = [name for name in (*left[1:], *arguments) if name not in chosen]
         for name in dict.fromkeys(others):
-            if apt.can(guest, *_INSTALL, *chosen, name):
+            if can([*chosen, name]):
                 chosen.append(name)
-        sets.append({name: package for name, package in packages.items() if name in chosen})
+        sets.append([name for name in arguments if name in chosen])
         left = [name for name in left if name not in chosen]
     if len(sets) > 1:
         parts = "; ".join(", ".join(one) for one in sets)
-        text = f"these packages exclude each other, and are tried in {len(sets)} sets: {parts}"
+        text = f"{shown} exclude each other, and are tried in {len(sets)} sets: {parts}"
         events.emit(events.Note(machine=guest.name, text=text))
     return sets
 
@@ -182,15 +208,14 @@ def known_to_archive(guest: Guest, names: Sequence[str]) -> list[str]:
 
 
 def install_older(guest: Guest, old: Packages, names: Sequence[str], *, root: str = "") -> None:
-    """Install the packages *old*, or where there are none the archive's of these *names*.
+    """Install those of the packages *old*, or where there are none of the archive's, that have these *names*.
 
     :param root: the guest's directory that apt takes for /; its own by default.
     :raise TestSkipped: the archive has none of them.
     """
-    if old:
-        for package in old.values():
-            guest.put(package.path.resolve(), f"{OLDER}/{package.path.name}")
-        apt.apt(guest, *_INSTALL, *(f"{OLDER}/{package.path.name}" for package in old.values()), root=root)
+    if chosen := {name: package for name, package in old.items() if name in names}:
+        _put_older(guest, chosen)
+        apt.apt(guest, *_INSTALL, *(_older(chosen, name) for name in chosen), root=root)
         return
     if not (known := known_to_archive(guest, names)):
         raise TestSkipped(f"the archive has none of {', '.join(names)} to upgrade from")
@@ -200,65 +225,14 @@ def install_older(guest: Guest, old: Packages, names: Sequence[str], *, root: st
     apt.apt(guest, "install", *known, root=root)
 
 
-def purge(guest: Guest, packages: Packages, before: Collection[str]) -> None:
-    """Purge packages, then what they brought along, and see that dpkg knows none of it any more.
-
-    :param before: the names of the packages that were installed before.
-    :raise TestFailed: apt cannot, or dpkg still knows one.
-    :raise TestSkipped: they are to stay: the system needs them, or the way into the machine does.
-    """
-    if staying := [name for name, package in packages.items() if package.must_stay]:
-        text = (
-            f"not purged, since no system that runs can be without what is Essential or Protected: {', '.join(staying)}"
-        )
-        packages = {name: package for name, package in packages.items() if name not in staying}
-        if not packages:
-            raise TestSkipped(text)
-        events.emit(events.Note(machine=guest.name, text=text))
-    going = apt.would_remove(guest, list(packages))
-    if needed := sorted(_ACCESS.intersection(going) | set(_essential(guest, going))):
-        raise TestSkipped(f"the purge would take along what the machine cannot do without: {', '.join(needed)}")
-    if along := [name for name in going if name.partition(":")[0] in before and name not in packages]:
-        text = f"the purge takes along what was there before, and depends on these packages: {', '.join(along)}"
-        events.emit(events.Note(machine=guest.name, text=text, level="warning"))
-    apt.purge(guest, list(packages))
-    brought = [name for name in installed_names(guest) if name not in before and name not in staying]
-    apt.purge(guest, brought)
-    show = "dpkg-query --show --showformat='${Package} ${db:Status-Status}\\n'"
-    left = guest.query(f"{show} {shlex.join([*packages, *brought])} 2>/dev/null || :")
-    if still := [line for line in left.splitlines() if not line.endswith("not-installed")]:
-        raise TestFailed(f"after a purge dpkg still knows {', '.join(still)}")
+def _put_older(guest: Guest, old: Packages) -> None:
+    for package in old.values():
+        guest.put(package.path.resolve(), f"{OLDER}/{package.path.name}")
 
 
-def rest(guest: Guest) -> None:
-    """Make the directory :data:`AT_REST`, in a machine that goes afterwards: what is mounted stays."""
-    guest.query(_REST)
-
-
-def purge_at_rest(guest: Guest, packages: Packages, before: Collection[str]) -> None:
-    """Purge packages that were installed in :data:`AT_REST`, and what they brought.
-
-    :param before: the names of the packages that were installed before.
-    :raise CommandFailed: apt cannot.
-    """
-    apt.purge(guest, [name for name, package in packages.items() if not package.must_stay], root=AT_REST)
-    brought = [name for name in installed_names(guest) if name not in before and name not in packages]
-    apt.purge(guest, brought, root=AT_REST)
-    guest.query(["rm", _POLICY])
-
-
-def installed_names(guest: Guest) -> list[str]:
-    """Return the names of all packages that dpkg has something of, with their architecture where it needs that."""
-    show = ["dpkg-query", "--show", "--showformat=${binary:Package} ${db:Status-Status}\\n"]
-    rows = (line.split() for line in guest.query(show).splitlines())
-    return [name for name, status in rows if status != "not-installed"]
-
-
-def _essential(guest: Guest, names: Sequence[str]) -> list[str]:
-    if not names:
-        return []
-    show = ["dpkg-query", "--show", "--showformat=${Package} ${Essential} ${Protected}\\n", *names]
-    return [line.split()[0] for line in guest.query(show).splitlines() if "yes" in line.split()[1:]]
+def _older(old: Packages, name: str) -> str:
+    """Return what apt-get is told of an older package."""
+    return f"{OLDER}/{old[name].path.name}" if name in old else name
 
 
 def failed_units(guest: Guest) -> tuple[units.FailedUnit, ...]:

@@ -44,3 +44,17 @@ def test_which_failures_do_not_count_is_known() -> None:
     listed = dep8.listed(control)
     assert [one.name for one in listed if one.is_excused(has_begun=True)] == ["one"]
     assert [one.name for one in listed if one.is_excused(has_begun=False)] == ["two"]
+
+
+def test_of_tests_of_one_name_all_count() -> None:
+    control = (
+        "Tests: built\n\nTests: built\nRestrictions: build-needed\n\n"
+        "Tests: partly\nRestrictions: flaky, skip-not-installable\n\nTests: partly\n\n"
+        "Tests: wholly\nRestrictions: flaky\n\nTests: wholly\nArchitecture: i386\nRestrictions: flaky\n"
+    )
+    listed = dep8.listed(control)
+    assert [(one.name, one.needs_build, one.is_flaky, one.may_lack_packages) for one in listed] == [
+        ("built", True, False, False),
+        ("partly", False, False, False),
+        ("wholly", False, True, False),
+    ]

@@ -27,9 +27,12 @@ def snapshot(
     packages: Mapping[str, str] = PACKAGES,
     owned: Mapping[str, frozenset[str]] = OWNED,
     processes: frozenset[str] = frozenset(),
+    records: frozenset[str] = frozenset(),
 ) -> FilesystemState:
     files = {path: state for path, state in {**BASE, **also}.items() if path != without}
-    return FilesystemState(files=files, packages=dict(packages), owned=dict(owned), processes=processes)
+    return FilesystemState(
+        files=files, packages=dict(packages), owned=dict(owned), processes=processes, records=records
+    )
 
 
 def told(before: FilesystemState, after: FilesystemState) -> list[str]:
@@ -46,6 +49,9 @@ def test_a_machine_that_is_as_it_was_has_nothing_to_tell() -> None:
         "/var/log/thing", "/var/cache/thing/x", "/srv/thing", "/home/thing/left", "/" + "root/thing", "/opt/x",
         "/boot/x",
         "/etc/thing.conf", "/var/lib/thing", "/var/tmp/thing", "/usr/share/thing", "/usr/bin/dangling",
+        "/etc/ssl/certs/thing.pem", "/etc/ssl/certs/0123abcd.0", "/" + "root/.ssh/id_thing", "/" + "root/.cache/thing",
+        "/etc/hostname", "/etc/resolv.conf", "/usr/share/mime/packages/thing.xml", "/usr/share/mime/thing",
+        "/etc/ssl/certs", "/etc/cron.d",  # a file of that name
         "/var/lib/systemd/thing", "/var/log/apt-thing", "/etc/passwd.thing", "/var/log/dpkg.log.thing",
     ],
 )  # fmt: skip
@@ -59,7 +65,9 @@ def test_files_are_left_wherever_they_are(path: str) -> None:
         "/etc/passwd", "/etc/passwd-", "/etc/shadow", "/etc/subuid", "/etc/ld.so.cache", "/var/log/dpkg.log",
         "/var/log/apt/term.log", "/var/log/journal/0/system.journal", "/var/cache/debconf/config.dat",
         "/var/cache/ldconfig/aux-cache", "/var/lib/systemd/timers/stamp-x", "/var/log/wtmp",
-        "/usr/share/mime/mime.cache",
+        "/usr/share/mime/mime.cache", "/usr/share/mime/application/x-thing.xml", "/etc/ssl/certs/ca-certificates.crt",
+        "/etc/aliases", "/etc/mailname", "/var/mail/root", "/var/spool/exim4/db/retry", "/var/log/exim4/mainlog",
+        "/var/log/syslog", "/etc/init.d/.depend.boot", "/var/lib/update-rc.d/thing", "/" + "root/.ssh/authorized_keys",
         "/srv/vmtasks-repository/Packages", "/etc/apt/preferences.d/vmtasks-repository", "/var/lib/ucf/hashfile",
         "/usr/lib/x86_64-linux-gnu/gtk-3.0/3.0.0/immodules.cache",
     ],
@@ -67,6 +75,49 @@ def test_files_are_left_wherever_they_are(path: str) -> None:
 def test_what_a_machine_writes_by_itself_or_keeps_of_all_packages_does_not_count(path: str) -> None:
     assert told(snapshot(), snapshot(also={path: "h 644 0:0 - = bb"})) == []
     assert told(snapshot(also={path: "h 644 0:0 - = aa"}), snapshot(also={path: "h 644 0:0 - = bb"})) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "state", "counts"),
+    [
+        ("/etc/ssl/certs/Some_CA.pem", "l /usr/share/ca-certificates/mozilla/Some_CA.crt", False),
+        ("/etc/ssl/certs/0123abcd.0", "l Some_CA.pem", False),
+        ("/etc/ssl/certs/thing.pem", "l /usr/share/thing/thing.crt", True),
+        ("/etc/ssl/certs/0123abcd.0", "l /opt/thing", True),
+        ("/etc/ssl/certs/thing", "d 755 0:0", True),
+        ("/etc/ssl/certs", "d 755 0:0", False),
+        ("/usr/share/mime/application", "d 755 0:0", False),
+        ("/usr/share/mime/packages", "d 755 0:0", True),
+        ("/etc/cron.d", "d 755 0:0", False),
+        ("/etc/cron.d/thing", "d 755 0:0", True),
+    ],
+)
+def test_some_links_and_directories_are_kept_of_all_packages(path: str, state: str, *, counts: bool) -> None:
+    assert told(snapshot(), snapshot(also={path: state})) == ([f"left: {path}"] if counts else [])
+
+
+def test_a_shared_link_that_is_made_a_file_has_changed() -> None:
+    path, link = "/etc/ssl/certs/Some_CA.pem", "l /usr/share/ca-certificates/mozilla/Some_CA.crt"
+    assert told(snapshot(also={path: link}), snapshot(also={path: "h 644 0:0 - = bb"})) == [f"changed: {path}"]
+
+
+RECORDS = frozenset({"diversion of /bin/sh to /bin/sh.distrib by dash", "alternative editor: /usr/bin/nano"})
+
+
+def test_records_that_outlive_a_purge_are_left_and_lost_ones_are_removed() -> None:
+    left = {"diversion of /usr/no-such to /usr/no-such.x by thing", "statoverride root root 700 /usr/no-such"}
+    after = snapshot(records=frozenset({*left, "alternative editor: /usr/bin/nano"}))
+    assert told(snapshot(records=RECORDS), after) == [
+        "removed: diversion of /bin/sh to /bin/sh.distrib by dash",
+        "left: diversion of /usr/no-such to /usr/no-such.x by thing",
+        "left: statoverride root root 700 /usr/no-such",
+    ]
+
+
+def test_records_of_packages_that_came_or_went_are_theirs() -> None:
+    before = snapshot(records=frozenset({"diversion of /a to /b by libold", "alternative x: /usr/lib/libold.so"}))
+    gone = snapshot(without="/usr/lib/libold.so", packages={"tool": "1"}, owned={"tool": OWNED["tool"]})
+    assert told(before, gone) == []
 
 
 @pytest.mark.parametrize(
@@ -110,6 +161,10 @@ def test_compiled_python_is_left_by_who_brought_the_module_and_not_by_who_import
     known, new = "/usr/lib/python3/dist-packages/thing", "/usr/lib/python3/dist-packages/other"
     after = snapshot(also={f"{known}/{cache}": "f 644 0:0 1 1.0", f"{new}/{cache}": "f 644 0:0 1 1.0"})
     assert told(snapshot(), after) == [f"left: {new}/{cache}"]
+
+
+def test_packages_that_were_removed_and_not_purged_are_known() -> None:
+    assert snapshot(owned={**OWNED, "removed": frozenset({"/etc/removed.conf"})}).known == {"tool", "libold", "removed"}
 
 
 def test_processes_that_go_on_are_told() -> None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from vmtasks import events
 from vmtasks.debian import packages
 from vmtasks.debian.debfile import Package
+from vmtasks.errors import TestFailed
 
 
 @pytest.fixture
@@ -36,3 +41,75 @@ def stanza(content: bytes, *, name: str = "tiny") -> str:
 )
 def test_a_twin_has_the_same_size_and_other_content(tiny: Package, theirs: str, is_twin: bool) -> None:
     assert packages._twins({"tiny": tiny}, theirs) == (["tiny"] if is_twin else [])
+
+
+class Choosy:
+    """A guest whose apt-get installs no two packages together that exclude each other."""
+
+    name = "choosy"
+
+    def __init__(self, *excluding: set[str], archive: str = "", altered: str = "") -> None:
+        self.excluding = excluding
+        self.archive = archive
+        self.altered = altered
+        self.installed: list[list[str]] = []
+
+    def run(self, command: list[str], **_: object) -> Any:
+        names = {Path(word).stem for word in command}
+        is_ok = not any(pair <= names for pair in self.excluding)
+        if "--simulate" not in command:
+            words = [word for word in command if not word.startswith("-") and "=" not in word]
+            self.installed.append(words[2:])  # without "apt-get install"
+        return SimpleNamespace(ok=is_ok)
+
+    def query(self, command: str | list[str]) -> str:
+        if isinstance(command, list):
+            return self.altered
+        return "".join(f"{name} | 1 | archive\n" for name in self.archive.split() if name in command.split())
+
+    def put(self, source: Path, target: str) -> None:
+        del source, target
+
+
+def some(*names: str) -> Mapping[str, Package]:
+    return {name: Package(path=Path(f"/debs/{name}.deb"), name=name, version="1", architecture="all") for name in names}
+
+
+@pytest.fixture(autouse=True)
+def notes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    found: list[str] = []
+    monkeypatch.setattr(events, "emit", lambda event: found.append(event.text))
+    return found
+
+
+def test_older_packages_of_the_archive_that_exclude_each_other_are_in_sets(notes: list[str]) -> None:
+    guest: Any = Choosy({"tcp", "tcp-ipv6"}, archive="tcp tcp-ipv6 doc")
+    sets = packages.older_sets(guest, {}, ["tcp", "tcp-ipv6", "new", "doc"])
+    assert sets == [["tcp", "doc", "new"], ["tcp-ipv6", "doc"]]
+    assert notes == ["the older packages exclude each other, and are tried in 2 sets: tcp, doc; tcp-ipv6, doc"]
+    for one in sets:
+        packages.install_older(guest, {}, one)
+    assert guest.installed == [["tcp", "doc"], ["tcp-ipv6", "doc"]]
+
+
+def test_older_packages_of_this_host_that_exclude_each_other_are_in_sets() -> None:
+    guest: Any = Choosy({"tcp", "tcp-ipv6"})
+    old = dict(some("tcp", "tcp-ipv6"))
+    sets = packages.older_sets(guest, old, ["tcp", "tcp-ipv6"])
+    assert sets == [["tcp"], ["tcp-ipv6"]]
+    packages.install_older(guest, old, sets[1])
+    assert guest.installed == [[f"{packages.OLDER}/tcp-ipv6.deb"]]
+
+
+def test_what_the_archive_has_not_is_one_set_and_so_is_what_goes_together() -> None:
+    assert packages.older_sets(Choosy(), {}, ["a", "b"]) == [["a", "b"]]  # type: ignore[arg-type]
+    assert packages.older_sets(Choosy(archive="b a"), {}, ["a", "b"]) == [["a", "b"]]  # type: ignore[arg-type]
+    assert list(packages.sets_of(Choosy(), dict(some("a", "b")))[0]) == ["a", "b"]  # type: ignore[arg-type]
+
+
+def test_files_that_are_not_as_unpacked_are_named() -> None:
+    rows = "".join(f"changed: /etc/tiny{number}\n" for number in range(5))
+    with pytest.raises(TestFailed, match=r"changed: /etc/tiny0, .*, changed: /etc/tiny2 and 2 more") as failure:
+        packages.expect_unaltered(Choosy(altered=rows), some("tiny"))  # type: ignore[arg-type]
+    assert len(failure.value.details) == 5
+    packages.expect_unaltered(Choosy(), some("tiny"))  # type: ignore[arg-type]

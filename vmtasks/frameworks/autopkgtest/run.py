@@ -32,6 +32,8 @@ _FACTOR = 10
 _NO_LIMIT_S = 10**7
 _TESTBED_FAILED = 16
 """The least exit status of a call that did not come to its end."""
+_TEST_FAILED = 4
+"""In a lower exit status: this bit is set where a test has failed, or the package is erroneous."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,13 +47,23 @@ class Report:
     """What autopkgtest left: log, each test's output and packages, artifacts."""
 
     def expect_end(self, tests: Sequence[str]) -> None:
-        """See that autopkgtest, where it has reported all *tests*, then came to its end.
+        """See that autopkgtest, where it has reported all *tests*, then came to its end, and that its status agrees.
 
-        :raise TestFailed: it did not, which autopkgtest(1) calls a failure, whatever has passed before.
+        :raise TestFailed: it did not, which autopkgtest(1) calls a failure, whatever has passed before; or its status
+            is that of a failure, and it has reported none.
         """
-        if self.status >= _TESTBED_FAILED and tests and {*tests} <= {row.test for row in self.summary.rows}:
-            cause = self.summary.complaint or " ".join(last_lines(self.directory / "log", 1))
-            raise TestFailed(f"autopkgtest failed after {', '.join(tests)} (exit status {self.status}): {cause}")
+        verdicts = {row.test: row.verdict for row in self.summary.rows}
+        is_whole = {*tests} <= verdicts.keys()
+        cause = self.summary.complaint
+        if not tests or not (is_whole or not cause):  # those without a row are told the complaint
+            return
+        if self.status >= _TESTBED_FAILED:
+            if is_whole:
+                cause = cause or " ".join(last_lines(self.directory / "log", 1))
+                raise TestFailed(f"autopkgtest failed after {', '.join(tests)} (exit status {self.status}): {cause}")
+        elif self.status & _TEST_FAILED and "FAIL" not in {row.verdict for row in self.summary.rows}:
+            cause = cause or f"it has reported no failure of {', '.join(tests)}; its log is {self.directory / 'log'}"
+            raise TestFailed(f"autopkgtest ended with the status of a failure, {self.status}: {cause}")
 
     def output_of(self, test: str, count: int = 15) -> tuple[str, ...]:
         """Return the last lines that a test printed, or where there are none, those of the log."""

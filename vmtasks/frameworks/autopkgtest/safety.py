@@ -16,14 +16,16 @@ _FREE_TEXT = frozenset(
 def check_quotes(name: str, text: str) -> None:
     """See that no field of a control file but those of free text could end a string of Perl's.
 
-    No relation, name or architecture of Debian's has a quote or a backslash (Debian Policy 5.6 and 7.1).
+    No relation, name or architecture of Debian's has a quote or a backslash (Debian Policy 5.6 and 7.1). What follows a
+    ``#`` does not count: autopkgtest drops it before it reads a line, and a line of which nothing is left.
 
     :param name: what messages call the file.
     :raise TestFailed: one could.
     """
     field = ""
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.startswith("#"):
+    for number, whole in enumerate(text.splitlines(), 1):
+        line, hash_sign, _ = whole.partition("#")
+        if hash_sign and not line.strip():
             continue
         if not line[:1].isspace():
             match = _FIELD.match(line)

@@ -13,6 +13,8 @@ Verdict = Literal["PASS", "FAIL", "SKIP", "FLAKY"]
 
 _ROW = re.compile(r"(\S+)\s+(PASS|FAIL|SKIP|FLAKY|BROKEN)(?:\s+(.*))?")
 _COMPLAINT = re.compile(r"(?:badpkg|erroneous package|testbed failure|quitting): (.*)")
+_ORDER: dict[Verdict, int] = {"FAIL": 0, "FLAKY": 1, "PASS": 2, "SKIP": 3}
+"""Of several rows about one test, the first by this decides."""
 ALL = "*"
 """What a row is about that is about no test in particular."""
 
@@ -33,6 +35,14 @@ class Summary:
     rows: tuple[Row, ...] = ()
     complaint: str = ""
     """Why autopkgtest came to no verdict, or to one without a test: an erroneous package, a failed testbed."""
+
+    def row_of(self, test: str) -> Row | None:
+        """Return the row that decides on a test, None if there is none.
+
+        Several paragraphs of a debian/tests/control may have a test of the same name, one for each architecture, say:
+        a failure of one is a failure, and what ran tells more than what was skipped.
+        """
+        return min((row for row in self.rows if row.test == test), key=lambda row: _ORDER[row.verdict], default=None)
 
 
 def parse(text: str) -> Summary:

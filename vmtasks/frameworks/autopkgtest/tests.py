@@ -258,7 +258,7 @@ class PackageTests:
         """
         from vmtasks.frameworks.autopkgtest.summary import Row
 
-        row = next((row for row in report.summary.rows if row.test == name), None)
+        row = report.summary.row_of(name)
         complaint = report.summary.complaint
         if row is None and not complaint:
             cause = reason()

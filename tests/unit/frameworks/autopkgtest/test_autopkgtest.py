@@ -145,7 +145,12 @@ def test_why_there_is_no_verdict_is_read(text: str, complaint: str) -> None:
     ("status", "complaint", "tests", "error"),
     [
         (0, "", ["a"], ""),
-        (4, "", ["a"], ""),  # another one has failed
+        (4, "", ["a"], r"with the status of a failure, 4: it has reported no failure of a; its log is"),
+        (6, "", ["a", "c"], r"with the status of a failure, 6"),
+        (12, "Test dependencies are unsatisfiable", ["b"], r"with the status of a failure, 12: Test dependencies are"),
+        (12, "rules build failed", ["a", "c"], ""),  # which c has to tell
+        (2, "", ["a"], ""),
+        (8, "", ["a"], ""),
         (16, "cannot send to testbed", ["a"], r"failed after a \(exit status 16\): cannot send to testbed"),
         (20, "", ["a", "b"], r"failed after a, b \(exit status 20\): the last line"),
         (16, "sent `auxverb'", ["a", "c"], ""),  # which c has to tell, and not a
@@ -160,6 +165,26 @@ def test_a_pass_before_autopkgtest_fails_is_none(
     report = Report(status=status, summary=Summary(rows=rows, complaint=complaint), directory=tmp_path)
     with pytest.raises(TestFailed, match=error) if error else nullcontext():
         report.expect_end(tests)
+
+
+def test_a_failure_that_was_reported_is_no_news(tmp_path: Path) -> None:
+    rows = (Row(test="a", verdict="PASS"), Row(test="b", verdict="FAIL"))
+    Report(status=4, summary=Summary(rows=rows), directory=tmp_path).expect_end(["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "expected"),
+    [
+        ("SKIP FAIL", "FAIL"), ("FAIL SKIP", "FAIL"), ("PASS FLAKY FAIL", "FAIL"), ("SKIP PASS", "PASS"),
+        ("PASS FLAKY", "FLAKY"), ("SKIP SKIP", "SKIP"), ("PASS", "PASS"),
+    ],
+)  # fmt: skip
+def test_of_several_tests_of_one_name_a_failure_decides(verdicts: str, expected: str) -> None:
+    lines = [f"smoke                {verdict} because" for verdict in verdicts.split()]
+    row = parse("\n".join(["other                FAIL", *lines, "last                 FAIL"])).row_of("smoke")
+    assert row
+    assert row.verdict == expected
+    assert parse("\n".join(lines)).row_of("another") is None
 
 
 def test_a_command_line() -> None:
@@ -198,8 +223,9 @@ Description: the thing's description
 
 
 def test_what_debian_packages_say_is_fine() -> None:
-    check_quotes("debian/control", USUAL.replace(" # it's a comment of ours", ""))
+    check_quotes("debian/control", USUAL)
     check_quotes("debian/tests/control", "Test-Command: echo 'it works' \\\n  && true\nDepends: @, jq\n")
+    check_quotes("debian/tests/control", "Tests: a\nDepends: foo, # we don't need bar\n # isn't, and \\\n baz#'\n")
 
 
 @pytest.mark.parametrize(
@@ -213,6 +239,8 @@ def test_what_debian_packages_say_is_fine() -> None:
         ("Architecture: any']", "Architecture"),
         ("no field at all'", "such field"),
         ("Depends : a'", "Depends"),
+        ("Depends: a, # a comment\n # and another\n b'", "Depends"),
+        ("Depends: a\\#b", "Depends"),
     ],
 )
 def test_what_could_end_a_string_of_perls_is_refused(field: str, name: str) -> None:
