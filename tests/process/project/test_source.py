@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -215,6 +216,20 @@ def test_history_travels_where_it_is_asked_for_unless_somebody_says_otherwise(
     assert notes[0].startswith("Makefile (git describe) asks git, but cannot send the history of ")
 
 
+def test_a_build_that_does_not_declare_git_has_none_and_no_history(
+    checkout: Path, workshop: Path, notes: list[str]
+) -> None:
+    provider = replace(PROVIDER, instead={**PROVIDER.instead, "command -v git *": ":"})
+    with provider.machine(MachineRequest(image="bookworm", options=BootOptions())) as guest:
+        assert not Path(Source.of(checkout).deliver(guest, adds_git=False), ".git").exists()
+        assert notes == [
+            "Makefile (git describe) asks git, and Build-Depends do not name it: the build has no git and no history"
+        ]
+        shutil.rmtree(workshop / "tiny")
+        write(checkout, {"vmtasks.toml": "[source]\ngit = true\n"})
+        assert Path(Source.of(checkout).deliver(guest, adds_git=False), ".git").is_dir()
+
+
 def test_where_nothing_asks_git_nothing_is_told(guest: Guest, checkout: Path, notes: list[str]) -> None:
     write(checkout, {"Makefile": "all:\n"})
     Source.of(checkout).deliver(guest)
@@ -284,6 +299,24 @@ def made(guest: Guest, tree: Path, into: Path) -> Path:
     origin = Source.of(tree)
     dsc, *_ = origin.package(guest, origin.deliver(guest), into)
     return dsc
+
+
+def test_lintian_is_shown_the_source_package_that_a_tree_is(guest: Guest, tmp_path: Path, notes: list[str]) -> None:
+    room = tmp_path / "room"
+    room.mkdir()
+    origin = Source.of(packaged(tmp_path / "tiny", "3.0 (native)", "1.0"))
+    assert origin.upstream() == "none"
+    shown = origin.shown(guest, origin.deliver(guest), room)
+    assert [path.relative_to(room) for path in shown] == [Path("tiny_1.0.dsc"), Path("tiny_1.0.tar.xz")]
+    origin = Source.of(packaged(tmp_path / "tiny"))
+    assert origin.upstream() == "tree"
+    assert origin.shown(guest, origin.deliver(guest), room) == []
+    assert notes[0].startswith("lintian sees no source: dpkg-source cannot make a package of it: ")
+    (tmp_path / "tiny_1.0.orig.tar.gz").touch()
+    assert origin.upstream() == "beside"
+    origin = Source.of(shown[0])
+    assert origin.upstream() == "none"
+    assert origin.shown(guest, "anywhere", room) == shown
 
 
 def test_a_native_package_is_the_tree(guest: Guest, tmp_path: Path, notes: list[str]) -> None:
