@@ -115,7 +115,8 @@ class Source:
             case "dsc":
                 tree = self._deliver_dsc(guest)
         series = shlex.quote(f"{tree}/debian/patches/series")
-        has_patches = guest.query(f"chown -R {USER}:{USER} {shlex.quote(tree)}; [ ! -s {series} ] || echo yes")
+        # All of it, because dpkg-source writes anew what lies beside the tree.
+        has_patches = guest.query(f"chown -R {USER}:{USER} {WORKSHOP}; [ ! -s {series} ] || echo yes")
         if patched and has_patches and self.kind != "dsc":
             source_package.expect_tool(guest, "dpkg-source", "dpkg-dev")
             guest.succeed(["dpkg-source", "--before-build", tree], cwd=WORKSHOP, user=USER)
