@@ -195,6 +195,7 @@ def checkout(tmp_path: Path) -> Path:
     hook = root / ".git" / "hooks" / "post-checkout"
     hook.parent.mkdir(exist_ok=True)
     hook.write_text("#!/bin/sh\n")
+    hook.with_name("pre-commit").symlink_to("/usr/bin/true")
     return root
 
 
@@ -261,6 +262,14 @@ def test_history_travels_without_what_is_none_of_it(guest: Guest, checkout: Path
     assert not any((delivered / ".git" / "hooks").glob("*"))
     lost = git(checkout, "rev-parse", "HEAD~1^{/a secret}:secret")
     assert guest.run(f"git -c safe.directory='*' -C {delivered} cat-file -e {lost}", warn=True).exited != 0
+
+
+def test_hooks_may_be_anywhere(guest: Guest, checkout: Path) -> None:
+    write(checkout, {"vmtasks.toml": "[source]\ngit = true\n"})
+    hooks = checkout / ".git" / "hooks"
+    shutil.rmtree(hooks)
+    hooks.symlink_to("/usr/share")
+    assert not Path(Source.of(checkout).deliver(guest), ".git", "hooks").exists()
 
 
 def test_a_detached_and_shallow_checkout_travels_too(guest: Guest, checkout: Path, tmp_path: Path) -> None:
