@@ -30,7 +30,7 @@ def is_in(guest: Guest) -> bool:
 def check(guest: Guest, files: Sequence[Path], level: Level) -> None:
     """Have lintian look at packages of this host's.
 
-    :param files: .changes and .dsc files, and all files that those name; lintian is told of the former.
+    :param files: .changes and .dsc files, and all files that those name.
     :raise CommandFailed: it found something of *level*, or could not look.
     :raise TestSkipped: the guest has no lintian.
     """
@@ -42,7 +42,10 @@ def check(guest: Guest, files: Sequence[Path], level: Level) -> None:
     for directory in dict.fromkeys(path.parent for path in files):
         guest.put(directory, place, files=[Path(path.name) for path in files if path.parent == directory])
     guest.query(["chmod", "-R", "a+rX", place])  # the host's umask may have kept them from others
-    listed = [f"{place}/{path.name}" for path in files if path.suffix in {".changes", ".dsc"}]
+    changes = [path for path in files if path.suffix == ".changes"]
+    named = "".join(path.read_text(errors="replace") for path in changes)
+    sources = [path for path in files if path.suffix == ".dsc" and path.name not in named]
+    listed = [f"{place}/{path.name}" for path in (*changes, *sources)]
     command = ["lintian", "--no-cfg", "--tag-display-limit=0", f"--fail-on={level}", *listed]
     result = guest.run(command, cwd=place, user=source_package.USER, warn=True)
     if result.exited == _BROKEN and _is_only_broken(result, level):

@@ -210,7 +210,19 @@ class Source:
                 guest.query(["rm", "-rf", f"{tree}/debian"])
             if not guest.query(f"[ ! -e {shlex.quote(tree)}/debian ] || echo yes"):
                 guest.put(self.debian, f"{tree}/debian", mtime_s=source_date_epoch(self.debian.parent))
+            self._name_upstream(guest, self.debian.parent)
         return tree
+
+    def _name_upstream(self, guest: Guest, root: Path) -> None:
+        """Have a tarball in the workshop be upstream's by its name, too, where the package in *root* has one."""
+        from vmtasks.project.orig import ENDINGS, find
+
+        with suppress(UsageError):  # the tool that needs it reports that
+            upstream = find(root, only_tree=True)
+            ending = re.search(rf"\.({ENDINGS}|tgz)$", self.path.name)
+            if upstream.kind != "none" and ending:
+                name = f"{upstream.stem}.{ending[1].replace('tgz', 'tar.gz')}"
+                guest.query(["ln", "-f", "--", f"{WORKSHOP}/{self.path.name}", f"{WORKSHOP}/{name}"])
 
     def _deliver_dsc(self, guest: Guest) -> str:
         from vmtasks.project.dsc import Dsc

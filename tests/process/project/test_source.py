@@ -328,6 +328,18 @@ def test_lintian_is_shown_the_source_package_that_a_tree_is(guest: Guest, tmp_pa
     assert origin.shown(guest, "anywhere", room) == shown
 
 
+@pytest.mark.parametrize("form", ["1.0", "3.0 (quilt)"])
+def test_a_release_is_upstreams_tarball_of_its_package(guest: Guest, tmp_path: Path, form: str) -> None:
+    tree = packaged(tmp_path / "tiny", form, **(PATCHED if "quilt" in form else {}))
+    tar(tmp_path / "tiny-1.0.tgz", write(tmp_path / "up" / "tiny-1.0", {"tiny.c": "as upstream has it\n"}), "-z")
+    origin = Source.of(tmp_path / "tiny-1.0.tgz", debian=tree / "debian")
+    dsc, *parts = origin.shown(guest, origin.deliver(guest), tmp_path)
+    assert {path.name for path in parts} > {"tiny_1.0.orig.tar.gz"}
+    assert files(unpacked(dsc, tmp_path / "x"))["tiny.c"] == (
+        b"patched\n" if "quilt" in form else b"as upstream has it\n"
+    )
+
+
 def test_a_native_package_is_the_tree(guest: Guest, tmp_path: Path, notes: list[str]) -> None:
     tree = packaged(tmp_path / "tiny", "3.0 (native)", "1.0")
     dsc = made(guest, tree, tmp_path / "out")

@@ -181,6 +181,14 @@ def test_all_that_changes_names_comes_out(run: Run, source: Path, guest: Obligin
     assert guest.put_here == [*MADE, guest.changes, *SOURCE]
 
 
+def test_lintian_is_told_once_of_a_source_that_changes_names(run: OneSlot, source: Path, guest: Obliging) -> None:
+    guest.files = {**MADE, **SOURCE}
+    guest.files[guest.changes] = changes_of({**MADE, **SOURCE}).encode()
+    build_deb(run, source=str(source), with_source=True)
+    assert guest.checked[-2:] == ["--fail-on=error", "/build/.lintian/thing_1_amd64.changes"]
+    assert guest.put_here == [*MADE, *SOURCE, guest.changes]
+
+
 def test_lintian_has_a_machine_of_the_image_where_it_is_not_declared(run: OneSlot, source: Path) -> None:
     run.guest.lintian, run.others["lintian"] = "", Obliging()
     seen: list[str] = []
