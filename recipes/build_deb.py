@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 
 from vmtasks import (
     CommandFailed,
@@ -22,6 +23,7 @@ from vmtasks import (
     builddeps,
     changes,
     events,
+    lintian,
     parallel,
     recipe,
 )
@@ -36,11 +38,7 @@ _NO_NETWORK = re.compile(
     r"|getaddrinfo E(AI_AGAIN|NOTFOUND)|ENETUNREACH|no such host|unable to resolve host"
 )
 
-_LINTIAN_BROKEN = 1
-"""Its status for an error of its own, whatever else it has found; 2 is for tags."""
-_NOT_CHECKED = re.compile(r"cannot run (\S+) check on package (\S+)")
-_TAGS = {"error": "E", "warning": "EW", "info": "EWI", "none": ""}
-"""The letters that begin the lines on which lintian is to fail."""
+_NO_HOME = "/nonexistent"
 
 
 @recipe
@@ -56,9 +54,10 @@ def build_deb(
 ) -> list[Path]:
     """Build Debian packages in a clean machine.
 
-    Build-Depends are installed, dpkg-buildpackage builds as an ordinary user and without a network, lintian looks at
-    the result; out comes all that .changes names, and it. The machine with the Build-Depends is kept: the next build
-    that asks for the same ones starts there.
+    It has Build-Depends, build-essential and fakeroot, and none of the image's other tools. dpkg-buildpackage builds as
+    an ordinary user and without a network; out comes all that .changes names, and it. lintian looks at the result in a
+    machine of the image as it is. The machine with the Build-Depends is kept: the next build that asks for the same
+    ones starts there.
 
     :param source: a directory with debian/ in it, a tarball of one, or a .dsc file.
     :param out: where the packages go; the run's own directory by default.
@@ -77,11 +76,13 @@ def build_deb(
     target = run.output_dir(out)
     env = build_env(project)
     needs = origin.build_needs()
-    prepared = build_dependencies(project, needs)
-    with ExitStack() as machine:
+    with ExitStack() as machine, TemporaryDirectory(prefix="vmtasks-") as room:
+        is_wished = with_source or project.build.source
+        origin = _packed(run, origin, project, Path(room), anyhow=is_wished)
+        prepared = build_dependencies(project, needs, alone=True)
         guest = machine.enter_context(run.boot(project.images.build, name="build", project=project, prepare=prepared))
         with run.case("build-deb"):
-            tree = origin.deliver(guest)
+            tree = origin.deliver(guest, adds_git=False)
             if not guest.glob(f"{tree}/debian/control"):
                 raise UsageError(f"cannot build packages of {source}: there is no debian/control in it")
             control = guest.query(["cat", f"{tree}/debian/control"])
@@ -89,19 +90,41 @@ def build_deb(
             _expect_packages(guest, wanted, source)
             if Source.build_needs_in(control) != needs:  # a .dsc's, say, which has them in other words
                 builddeps.install(guest, wanted)
-            is_wished = with_source or project.build.source
-            dsc = "" if is_wished else _source_package(guest, tree)
+            is_checked = project.commands.lintian != "off"
+            shown = origin.shown(guest, tree, Path(room)) if is_checked and not is_wished else []
             listing = _build(guest, tree, project, env, with_source=is_wished)
             found = _bring(guest, _beside(tree), listing, target)
         artifacts = [run.artifact(path) for path in found]
+        has_lintian = is_checked and lintian.is_in(guest)
+        if not has_lintian:
+            machine.close()
 
         def look() -> None:
             # The machine goes when lintian is done: a run that waits for another slot must not hold one all the while.
             with machine.pop_all():
-                _lintian(run, guest, project, [f"{ARTIFACTS}/{listing}", *([dsc] if dsc else [])])
+                if has_lintian:
+                    _lintian(run, guest, project, [*found, *shown])
+            if is_checked and not has_lintian:
+                with run.boot(project.images.build, name="lintian", project=project) as another:
+                    _lintian(run, another, project, [*found, *shown])
 
         parallel(look, lambda: meanwhile(artifacts))
     return artifacts
+
+
+def _packed(run: Run, origin: Source, project: Project, room: Path, *, anyhow: bool) -> Source:
+    """Return the source package that a tree with an upstream tarball is, made in a machine of its own; else *origin*.
+
+    sbuild begins so, too: what no patch has of the changes to upstream's files is found there.
+
+    :param anyhow: make upstream's tarball of the tree if there is none.
+    """
+    upstream = origin.upstream()
+    if upstream == "none" or (upstream == "tree" and not anyhow):
+        return origin
+    with run.boot(project.images.build, name="source", project=project) as guest, run.case("source-package"):
+        dsc, *_ = origin.package(guest, origin.deliver(guest, patched=False), room)
+    return Source.of(dsc)
 
 
 def _expect_packages(guest: Guest, reduced: str, source: str) -> None:
@@ -116,26 +139,15 @@ def _beside(tree: str) -> str:
     return str(PurePosixPath(tree).parent)
 
 
-def _source_package(guest: Guest, tree: str) -> str:
-    """Return the path of the source package that the tree came in, or is made into, for lintian to see."""
-    workshop = _beside(tree)
-    if there := guest.glob(f"{workshop}/*.dsc"):
-        return there[0]
-    made = guest.run(["dpkg-source", "--build", tree], cwd=workshop, user="builder", warn=True)
-    if made.ok:
-        return guest.glob(f"{workshop}/*.dsc")[0]
-    text = f"lintian sees no source: dpkg-source cannot make a package of it: {''.join(made.last_lines(1))}"
-    events.emit(events.Note(machine=guest.name, text=text, level="warning"))
-    return ""
-
-
 def _build(guest: Guest, tree: str, project: Project, env: Mapping[str, str], *, with_source: bool) -> str:
     """Build, and return the name of the .changes file."""
     before = guest.glob(f"{_beside(tree)}/*.changes")
+    # As with sbuild: what a build wrote to somebody's home would be missing in the next one.
+    home = {} if "HOME" in project.commands.env_from else {"HOME": _NO_HOME}
     result = guest.run(
         ["dpkg-buildpackage", *(("--build=full", "-sa") if with_source else ("--build=binary",)), "--no-sign"],
-        cwd=tree, user="builder", env=env, env_from=project.commands.env_from, offline=project.build.network == "none",
-        warn=True,
+        cwd=tree, user="builder", env={**home, **env}, env_from=project.commands.env_from,
+        offline=project.build.network == "none", warn=True,
     )  # fmt: skip
     if not result.ok:
         raise _failure(result, project)
@@ -176,34 +188,8 @@ def _bring(guest: Guest, workshop: str, listing: str, target: Path) -> list[Path
     return [*(changes.check(file, target) for file in made), changes.plain(target / listing)]
 
 
-def _lintian(run: Run, guest: Guest, project: Project, files: list[str]) -> None:
+def _lintian(run: Run, guest: Guest, project: Project, files: list[Path]) -> None:
     level = project.commands.lintian
-    if level == "off":
-        return
-    if not guest.query("command -v lintian || :").strip():
-        run.skip("lintian", "the image has no lintian")
-        return
-    with run.case("lintian", continue_on_error=True, guest=guest):
-        check = ["lintian", "--no-cfg", "--tag-display-limit=0", f"--fail-on={level}", *files]
-        result = guest.run(check, cwd=ARTIFACTS, user="builder", warn=True)
-        if result.exited == _LINTIAN_BROKEN and _is_only_broken(result, level):
-            named = ", ".join(sorted({f"{name} of {package}" for name, package in _unchecked(result)}))
-            text = f"lintian has a bug that these packages meet, and could not check {named}"
-            events.emit(events.Note(machine=guest.name, text=text, level="warning"))
-        elif not result.ok:
-            raise CommandFailed(
-                f"lintian on {guest.name} ended with status {result.exited}",
-                details=result.last_lines(),
-                result=result,
-            )
-
-
-def _unchecked(result: Result) -> list[tuple[str, str]]:
-    """Return the checks that lintian could not do, and of what."""
-    return _NOT_CHECKED.findall(result.stdout + result.stderr)
-
-
-def _is_only_broken(result: Result, level: str) -> bool:
-    """Tell whether all that is wrong are checks that lintian could not do."""
-    tags = re.compile(f"[{_TAGS[level]}]: ") if _TAGS[level] else None
-    return bool(_unchecked(result)) and not (tags and any(map(tags.match, result.stdout.splitlines())))
+    if level != "off":
+        with run.case("lintian", continue_on_error=True, guest=guest):
+            lintian.check(guest, files, level)

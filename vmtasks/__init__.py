@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from vmtasks.installables.base import Installable
     from vmtasks.process.threads import parallel
     from vmtasks.profile.profile import Profile
-    from vmtasks.project import Project, builddeps, pip, release, source_date_epoch
+    from vmtasks.project import Project, builddeps, lintian, pip, release, source_date_epoch
     from vmtasks.project.profiles import build_env
     from vmtasks.project.source import Source
     from vmtasks.providers.base import BootOptions, Provider
@@ -113,6 +113,7 @@ _ROOMS = {
     "kernels": "debian.kernels",
     "lava": "frameworks.lava",
     "leftovers": "debian.leftovers",
+    "lintian": "project.lintian",
     "packages": "debian.packages",
     "pip": "project.pip",
     "release": "project.release",
@@ -161,6 +162,7 @@ __all__ = [
     "kernels",
     "lava",
     "leftovers",
+    "lintian",
     "own_dependencies",
     "packages",
     "parallel",

@@ -1,4 +1,4 @@
-"""build-deb as a Debian builder would have it: profiles, no network, all that .changes names."""
+"""build-deb as a Debian builder would have it: profiles, no network, nothing undeclared, all that .changes names."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ Source: parcel
 Section: misc
 Maintainer: A Tester <tester@example.org>
 Standards-Version: 4.6.2
-Build-Depends: no-such-test-suite <!nocheck>, no-such-manual (>= 2) <!nocheck>, mawk | no-such-awk
+Build-Depends: no-such-test-suite <!nocheck>, no-such-manual (>= 2) <!nocheck>, mawk | no-such-awk,
+ pkg-config, python3
 Build-Conflicts: equivs
 
 Package: parcel
@@ -51,6 +52,9 @@ build:
 binary: binary-indep
 binary-indep:
 \ttest ! -e /usr/bin/equivs-build
+\tfor tool in dh git autoreconf lintian debuild; do ! command -v $$tool || exit 1; done
+\tpkg-config --version
+\ttest ! -w "$$HOME"
 \ttest "$(sort $(filter terse nocheck,$(DEB_BUILD_OPTIONS)))" = "nocheck terse"
 \tpython3 debian/reach.py
 \tmkdir -p debian/parcel/DEBIAN debian/parcel-udeb/DEBIAN

@@ -164,6 +164,26 @@ def test_a_packaged_checkout_is_its_source_package(tmp_path: Path) -> None:
     assert {case["case"]: case["outcome"] for case in result["cases"]}["smoke"] == "passed"
 
 
+def test_a_tree_is_built_from_upstreams_tarball_and_what_no_patch_has_fails(tmp_path: Path) -> None:
+    upstream = {"words": "as upstream has it\n", "data/more": "more\n"}
+    orig = packed(tmp_path / "tiny_1.0.orig.tar.gz", "tiny-whatever", upstream)
+    root = write(tmp_path / "tree", {**upstream, **DEBIAN, "debian/changelog": CHANGELOG.format(version="1.0-1")})
+    write(root, {"vmtasks.toml": '[commands]\nlintian = "off"\n'})
+    done, result = inv(tmp_path, "build-deb", "--source", root, "--with-source", "--out", "out")
+    assert done.returncode == 0, done.stderr
+    assert content(tmp_path / "out" / "tiny_1.0-1_all.deb") == {"words": "patched\n", "more": "more\n"}
+    made = {Path(path).name for path in result["artifacts"]}
+    assert {"tiny_1.0-1.dsc", "tiny_1.0-1.debian.tar.xz", "tiny_1.0-1_all.deb"} <= made
+    assert (tmp_path / "out" / orig.name).read_bytes() == orig.read_bytes()
+    assert [machine["machine"] for machine in result["machines"]][-2:] == ["source", "build"]
+
+    write(root, {"data/more": "edited here\n"})
+    done, result = inv(tmp_path, "build-deb", "--source", root)
+    assert (done.returncode, result["outcome"]) == (1, "test-failed"), done.stderr
+    assert {case["case"]: case["outcome"] for case in result["cases"]} == {"source-package": "test-failed"}
+    assert "tiny_1.0.orig.tar.gz" in result["message"]
+
+
 def test_the_version_that_git_describe_says_is_the_one_that_the_developer_sees(tmp_path: Path) -> None:
     root = write(tmp_path / "tiny", {"tiny.c": "int main(void) { return 0; }\n"})
     line = "mkdir tiny-$(V) && cp tiny.c tiny-$(V) && tar cJf tiny-$(V).tar.xz tiny-$(V)"

@@ -8,23 +8,21 @@ ask for; a repository is made of them in the machine, by the git there.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from vmtasks.errors import UsageError
 from vmtasks.project.git import git
+from vmtasks.project.git_query import query_in
 from vmtasks.project.text import text_of
 
-_ASKING = re.compile(
-    r"\bgit(?:\s+-\S+)*\s+(?:describe|rev-parse|rev-list|log|show|archive|ls-files|shortlog|tag|status)\b"
-    r"|\b(?:setuptools[-_]scm|hatch-vcs|versioneer|git-version-gen|pbr)\b"
-)
 _ASKERS = (
     *("GNUmakefile", "makefile", "Makefile", "Makefile.am", "configure.ac", "CMakeLists.txt", "meson.build"),
     *("pyproject.toml", "setup.py", "setup.cfg", "debian/rules"),
 )
+_STAYS = "hooks"
+"""The directory of .git that is never looked into: what is in there is run on the host, and does not travel."""
 _LEADS_ELSEWHERE = ("commondir", "objects/info/alternates", "objects/info/http-alternates")
 
 IMPORT = """# make a repository of what travelled
@@ -105,8 +103,8 @@ def git_query_in(root: Path) -> str:
     if git(root, "rev-parse", "--git-dir") is None:
         return ""
     for name in _ASKERS:
-        if match := _ASKING.search(text_of(root, name) or ""):
-            return f"{name} ({' '.join(match[0].split())})"
+        if query := query_in(text_of(root, name) or ""):
+            return f"{name} ({query})"
     return ""
 
 
@@ -121,8 +119,8 @@ def _expect_whole(root: Path) -> None:
             f"cannot send the history of {root}: it has no .git directory of its own",
             hint="leave [source] git out, and say its version: [source] version, or VMTASKS_VERSION",
         )
-    links = (Path(place, name) for place, names, files in os.walk(git_dir) for name in (*names, *files))
-    elsewhere = [path for path in links if path.is_symlink()]
+    found = (Path(place, name) for place, names, files in os.walk(git_dir) for name in (*names, *files))
+    elsewhere = [path for path in found if path.is_symlink() and path.relative_to(git_dir).parts[0] != _STAYS]
     elsewhere += [git_dir / name for name in _LEADS_ELSEWHERE if (git_dir / name).exists()]
     if elsewhere:
         raise UsageError(

@@ -18,7 +18,8 @@ from vmtasks.project.git import git
 from vmtasks.project.history import History
 from vmtasks.project.text import text_of
 
-_ENDINGS = r"tar\.(?:gz|bz2|lzma|xz)"
+ENDINGS = r"tar\.(?:gz|bz2|lzma|xz)"
+"""A pattern: how the name of upstream's tarball may end, behind a dot."""
 _PRISTINE = ("refs/heads/pristine-tar", "refs/remotes/origin/pristine-tar")
 _TAGS = ("upstream/%(version)s", "v%(version)s", "%(version)s")
 _NATIVE = re.compile(r"3\.0 \((?:native|git)\)")
@@ -84,14 +85,14 @@ def find(root: Path, *, only_tree: bool = False) -> Orig:
 
 
 def _beside(root: Path, stem: str) -> Orig | None:
-    wanted = re.compile(rf"{re.escape(stem)}(-[a-z0-9-]+)?\.{_ENDINGS}(\.asc)?", re.IGNORECASE)
+    wanted = re.compile(rf"{re.escape(stem)}(-[a-z0-9-]+)?\.{ENDINGS}(\.asc)?", re.IGNORECASE)
     found = sorted(path for path in root.parent.iterdir() if wanted.fullmatch(path.name) and path.is_file())
     is_there = any(path.name.startswith(f"{stem}.tar.") for path in found)
     return Orig(kind="beside", stem=stem, files=tuple(found)) if is_there else None
 
 
 def _pristine(root: Path, stem: str) -> Orig | None:
-    wanted = re.compile(rf"({re.escape(stem)}(?:-[A-Za-z0-9-]+)?\.{_ENDINGS})\.delta")
+    wanted = re.compile(rf"({re.escape(stem)}(?:-[A-Za-z0-9-]+)?\.{ENDINGS})\.delta")
     for ref in _PRISTINE if _is_whole(root) else ():
         listed = (git(root, "ls-tree", "-z", "--name-only", ref) or b"") if _exists(root, ref) else b""
         names = [match[1] for name in listed.decode(errors="replace").split("\0") if (match := wanted.fullmatch(name))]

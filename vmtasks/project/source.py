@@ -19,6 +19,7 @@ from vmtasks.project.release import is_tarball
 from vmtasks.project.source_package import USER, WORKSHOP
 from vmtasks.project.text import text_of
 
+UpstreamKind = Literal["beside", "pristine-tar", "tag", "tree", "none"]
 _COMMENT = re.compile(r"^#.*\n", re.MULTILINE)
 _BUILD_FIELD = re.compile(
     r"^(?:Source|Build-(?:Depends|Conflicts)(?:-Arch|-Indep)?):.*(?:\n[ \t].*)*", re.MULTILINE | re.IGNORECASE
@@ -81,26 +82,41 @@ class Source:
         """Return those fields of the text of a debian/control."""
         return "".join(f"{field}\n" for field in _BUILD_FIELD.findall(_COMMENT.sub("", control)))
 
-    def deliver(self, guest: Guest, *, patched: bool = True) -> str:
+    def upstream(self) -> UpstreamKind:
+        """Return where the upstream tarball of a tree that is a Debian package comes from; ``none``: it has none.
+
+        :raise UsageError: debian/changelog does not tell which it is, or git has a complaint.
+        """
+        if self.kind != "tree":
+            return "none"
+        from vmtasks.project.orig import find
+
+        project = Project.load(self.path)
+        return find(project.root, only_tree=project.source.orig == "tree").kind
+
+    def deliver(self, guest: Guest, *, patched: bool = True, adds_git: bool = True) -> str:
         """Put the source into the guest's workshop and return the directory of its tree there.
 
         A package's is what ``dpkg-source --extract`` makes of it: with upstream's tarball, its components, debian/ and
         the patches.
 
         :param patched: whether a tree and a tarball have the patches of debian/patches applied; a .dsc always has.
+        :param adds_git: whether git is installed where the history travels and the guest has no git; else the history
+            does not travel there, unless the project's settings want it.
         :raise UsageError: it is not one tree.
         :raise CommandFailed: dpkg-source cannot unpack it, or a patch does not apply.
         """
         source_package.open_workshop(guest)
         match self.kind:
             case "tree":
-                tree = self._deliver_tree(guest)
+                tree = self._deliver_tree(guest, adds_git=adds_git)
             case "tarball":
                 tree = self._deliver_tarball(guest)
             case "dsc":
                 tree = self._deliver_dsc(guest)
         series = shlex.quote(f"{tree}/debian/patches/series")
-        has_patches = guest.query(f"chown -R {USER}:{USER} {shlex.quote(tree)}; [ ! -s {series} ] || echo yes")
+        # All of it, because dpkg-source writes anew what lies beside the tree.
+        has_patches = guest.query(f"chown -R {USER}:{USER} {WORKSHOP}; [ ! -s {series} ] || echo yes")
         if patched and has_patches and self.kind != "dsc":
             source_package.expect_tool(guest, "dpkg-source", "dpkg-dev")
             guest.succeed(["dpkg-source", "--before-build", tree], cwd=WORKSHOP, user=USER)
@@ -117,18 +133,39 @@ class Source:
             raise UsageError(f"cannot make a source package of {self.path}: it is no tree")
         return source_package.make(guest, Project.load(self.path), tree, into)
 
-    def _deliver_tree(self, guest: Guest) -> str:
+    def shown(self, guest: Guest, tree: str, into: Path) -> list[Path]:
+        """Return the files of the source package that a tree came in, or that dpkg-source makes of it: for lintian.
+
+        None where it cannot make one, which a note tells; it is called before a build that changes the tree.
+
+        :param tree: what :meth:`deliver` returned.
+        :param into: where those that are made go.
+        :raise UsageError: it is not whole.
+        """
+        if self.kind == "dsc":
+            from vmtasks.project.dsc import Dsc
+
+            return list(Dsc.read(self.path).files)
+        made = guest.run(["dpkg-source", "--build", tree], cwd=WORKSHOP, user=USER, warn=True)
+        if made.ok:
+            (name, *_) = (path.rpartition("/")[2] for path in guest.glob(f"{WORKSHOP}/*.dsc"))
+            return source_package.bring_out(guest, name, into)
+        text = f"lintian sees no source: dpkg-source cannot make a package of it: {''.join(made.last_lines(1))}"
+        events.emit(events.Note(machine=guest.name, text=text, level="warning"))
+        return []
+
+    def _deliver_tree(self, guest: Guest, *, adds_git: bool) -> str:
         project = Project.load(self.path)
         tree = f"{WORKSHOP}/{project.directory_name}"
         # The times are part of what is built from it: a checkout's are those of the checkout.
         guest.put(project.root, tree, files=tree_files(project.root), mtime_s=source_date_epoch(project.root))
         for text in left_behind(project.root):
             events.emit(events.Note(machine=guest.name, text=text, level="warning"))
-        self._deliver_history(guest, project, tree)
+        self._deliver_history(guest, project, tree, adds_git=adds_git)
         return tree
 
     @staticmethod
-    def _deliver_history(guest: Guest, project: Project, tree: str) -> None:
+    def _deliver_history(guest: Guest, project: Project, tree: str, *, adds_git: bool) -> None:
         """Make a git repository of the tree where that is wished, or where a build asks git and no setting forbids it.
 
         :raise UsageError: it is wished, and cannot be.
@@ -141,6 +178,9 @@ class Source:
         level: events.Level = "info"
         if wished is False:
             text, level = f"{asks} asks git, and '[source] git = false' keeps the history on the host", "warning"
+        elif not wished and not adds_git and not guest.query("command -v git || :"):
+            text = f"{asks} asks git, and Build-Depends do not name it: the build has no git and no history"
+            level = "warning"
         else:
             try:
                 source_package.put_history(guest, project.root, History.of(project.root), tree)
@@ -170,7 +210,19 @@ class Source:
                 guest.query(["rm", "-rf", f"{tree}/debian"])
             if not guest.query(f"[ ! -e {shlex.quote(tree)}/debian ] || echo yes"):
                 guest.put(self.debian, f"{tree}/debian", mtime_s=source_date_epoch(self.debian.parent))
+            self._name_upstream(guest, self.debian.parent)
         return tree
+
+    def _name_upstream(self, guest: Guest, root: Path) -> None:
+        """Have a tarball in the workshop be upstream's by its name, too, where the package in *root* has one."""
+        from vmtasks.project.orig import ENDINGS, find
+
+        with suppress(UsageError):  # the tool that needs it reports that
+            upstream = find(root, only_tree=True)
+            ending = re.search(rf"\.({ENDINGS}|tgz)$", self.path.name)
+            if upstream.kind != "none" and ending:
+                name = f"{upstream.stem}.{ending[1].replace('tgz', 'tar.gz')}"
+                guest.query(["ln", "-f", "--", f"{WORKSHOP}/{self.path.name}", f"{WORKSHOP}/{name}"])
 
     def _deliver_dsc(self, guest: Guest) -> str:
         from vmtasks.project.dsc import Dsc

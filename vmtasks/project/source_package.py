@@ -67,7 +67,6 @@ def make(guest: Guest, project: Project, tree: str, into: Path) -> list[Path]:
     :raise UsageError: debian/changelog does not tell which package it is.
     :raise CommandFailed: dpkg-source cannot: there are changes to upstream's files that no patch has, say.
     """
-    from vmtasks.project.dsc import Dsc
     from vmtasks.project.orig import find, format_of
 
     expect_tool(guest, "dpkg-source", "dpkg-dev")
@@ -84,7 +83,17 @@ def make(guest: Guest, project: Project, tree: str, into: Path) -> list[Path]:
         hint = "'[source] orig = \"tree\"' in vmtasks.toml has upstream's tarball made of the tree as it is"
         raise CommandFailed(f"{problem!s}; {orig.says()}", details=problem.details, hint=hint) from problem
     package = project.source_package
-    (described,) = guest.get(f"{WORKSHOP}/{package.name}_{package.file_version}.dsc", f"{into}/")
+    return bring_out(guest, f"{package.name}_{package.file_version}.dsc", into)
+
+
+def bring_out(guest: Guest, name: str, into: Path) -> list[Path]:
+    """Bring a source package out of the workshop: the .dsc comes first.
+
+    :raise UsageError: it is not whole.
+    """
+    from vmtasks.project.dsc import Dsc
+
+    (described,) = guest.get(f"{WORKSHOP}/{name}", f"{into}/")
     dsc = Dsc.read(described)
     for part in dsc.parts:
         guest.get(f"{WORKSHOP}/{part.name}", f"{into}/")

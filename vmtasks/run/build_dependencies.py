@@ -9,20 +9,40 @@ from vmtasks.project.profiles import PROFILES, build_env
 from vmtasks.providers.preparation import Preparation
 
 
-def build_dependencies(project: Project, needs: str) -> Preparation:
+def build_dependencies(project: Project, needs: str, *, alone: bool = False) -> Preparation:
     """Return that a machine has what a Debian build needs, and what every such build takes for granted.
 
     :param project: the one whose build profiles hold.
     :param needs: what :meth:`vmtasks.Source.build_needs` returns.
+    :param alone: whether the machine is to have nothing else. Of the image that *project* is built in, the packages
+        that its layers add to the one at the bottom go, unless *needs* names them. An existing host and a machine of
+        EC2's keep theirs.
     """
     env = build_env(project)
+    keep = ("git",) if alone and project.source.git else ()
 
     def run(guest: Guest) -> bool:
         is_new = builddeps.equip(guest)
-        return (bool(needs) and builddeps.install(guest, builddeps.reduced(guest, needs, env))) or is_new
+        wanted = builddeps.reduced(guest, needs, env) if needs else ""
+        if alone:
+            is_new = _remove_tools(guest, project.images.build, wanted, keep) or is_new
+        return (bool(wanted) and builddeps.install(guest, wanted)) or is_new
 
     return Preparation(
-        name=f"the build dependencies of {project.name}",
-        key=f"build dependencies: {needs} for profiles: {env.get(PROFILES, '')}",
+        name=f"the build dependencies of {project.name}" + (" alone" if alone else ""),
+        key=f"build dependencies: {needs} for profiles: {env.get(PROFILES, '')}"
+        + (f" alone, but for: {' '.join(keep)}" if alone else ""),
         run=run,
     )
+
+
+def _remove_tools(guest: Guest, image: str, wanted: str, keep: tuple[str, ...]) -> bool:
+    from vmtasks.image.definition import find
+    from vmtasks.machine.instance import QemuGuest
+    from vmtasks.project import undeclared
+
+    if not isinstance(guest, QemuGuest):  # nothing is removed where it may be somebody's, or from the host of a fake
+        return False
+    bottom, *layers = find(image).lineage
+    tools = [name for layer in layers for name in layer.packages if name not in bottom.packages]
+    return undeclared.remove(guest, tools, wanted, keep=keep)

@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -194,6 +195,7 @@ def checkout(tmp_path: Path) -> Path:
     hook = root / ".git" / "hooks" / "post-checkout"
     hook.parent.mkdir(exist_ok=True)
     hook.write_text("#!/bin/sh\n")
+    hook.with_name("pre-commit").symlink_to("/usr/bin/true")
     return root
 
 
@@ -213,6 +215,20 @@ def test_history_travels_where_it_is_asked_for_unless_somebody_says_otherwise(
     (checkout / ".git" / "objects" / "info" / "alternates").write_text("/nowhere\n")
     assert not sent("")
     assert notes[0].startswith("Makefile (git describe) asks git, but cannot send the history of ")
+
+
+def test_a_build_that_does_not_declare_git_has_none_and_no_history(
+    checkout: Path, workshop: Path, notes: list[str]
+) -> None:
+    provider = replace(PROVIDER, instead={**PROVIDER.instead, "command -v git *": ":"})
+    with provider.machine(MachineRequest(image="bookworm", options=BootOptions())) as guest:
+        assert not Path(Source.of(checkout).deliver(guest, adds_git=False), ".git").exists()
+        assert notes == [
+            "Makefile (git describe) asks git, and Build-Depends do not name it: the build has no git and no history"
+        ]
+        shutil.rmtree(workshop / "tiny")
+        write(checkout, {"vmtasks.toml": "[source]\ngit = true\n"})
+        assert Path(Source.of(checkout).deliver(guest, adds_git=False), ".git").is_dir()
 
 
 def test_where_nothing_asks_git_nothing_is_told(guest: Guest, checkout: Path, notes: list[str]) -> None:
@@ -246,6 +262,14 @@ def test_history_travels_without_what_is_none_of_it(guest: Guest, checkout: Path
     assert not any((delivered / ".git" / "hooks").glob("*"))
     lost = git(checkout, "rev-parse", "HEAD~1^{/a secret}:secret")
     assert guest.run(f"git -c safe.directory='*' -C {delivered} cat-file -e {lost}", warn=True).exited != 0
+
+
+def test_hooks_may_be_anywhere(guest: Guest, checkout: Path) -> None:
+    write(checkout, {"vmtasks.toml": "[source]\ngit = true\n"})
+    hooks = checkout / ".git" / "hooks"
+    shutil.rmtree(hooks)
+    hooks.symlink_to("/usr/share")
+    assert not Path(Source.of(checkout).deliver(guest), ".git", "hooks").exists()
 
 
 def test_a_detached_and_shallow_checkout_travels_too(guest: Guest, checkout: Path, tmp_path: Path) -> None:
@@ -284,6 +308,36 @@ def made(guest: Guest, tree: Path, into: Path) -> Path:
     origin = Source.of(tree)
     dsc, *_ = origin.package(guest, origin.deliver(guest), into)
     return dsc
+
+
+def test_lintian_is_shown_the_source_package_that_a_tree_is(guest: Guest, tmp_path: Path, notes: list[str]) -> None:
+    room = tmp_path / "room"
+    room.mkdir()
+    origin = Source.of(packaged(tmp_path / "tiny", "3.0 (native)", "1.0"))
+    assert origin.upstream() == "none"
+    shown = origin.shown(guest, origin.deliver(guest), room)
+    assert [path.relative_to(room) for path in shown] == [Path("tiny_1.0.dsc"), Path("tiny_1.0.tar.xz")]
+    origin = Source.of(packaged(tmp_path / "tiny"))
+    assert origin.upstream() == "tree"
+    assert origin.shown(guest, origin.deliver(guest), room) == []
+    assert notes[0].startswith("lintian sees no source: dpkg-source cannot make a package of it: ")
+    (tmp_path / "tiny_1.0.orig.tar.gz").touch()
+    assert origin.upstream() == "beside"
+    origin = Source.of(shown[0])
+    assert origin.upstream() == "none"
+    assert origin.shown(guest, "anywhere", room) == shown
+
+
+@pytest.mark.parametrize("form", ["1.0", "3.0 (quilt)"])
+def test_a_release_is_upstreams_tarball_of_its_package(guest: Guest, tmp_path: Path, form: str) -> None:
+    tree = packaged(tmp_path / "tiny", form, **(PATCHED if "quilt" in form else {}))
+    tar(tmp_path / "tiny-1.0.tgz", write(tmp_path / "up" / "tiny-1.0", {"tiny.c": "as upstream has it\n"}), "-z")
+    origin = Source.of(tmp_path / "tiny-1.0.tgz", debian=tree / "debian")
+    dsc, *parts = origin.shown(guest, origin.deliver(guest), tmp_path)
+    assert {path.name for path in parts} > {"tiny_1.0.orig.tar.gz"}
+    assert files(unpacked(dsc, tmp_path / "x"))["tiny.c"] == (
+        b"patched\n" if "quilt" in form else b"as upstream has it\n"
+    )
 
 
 def test_a_native_package_is_the_tree(guest: Guest, tmp_path: Path, notes: list[str]) -> None:

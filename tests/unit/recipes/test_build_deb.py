@@ -19,6 +19,16 @@ MADE = {
     name: name.encode() for name in ("thing_1_all.deb", "thing-udeb_1_all.udeb", "thing_1.tar.gz", "thing_1.buildinfo")
 }
 
+SUMS = {
+    field: f" {hashlib.new(kind, b'x').hexdigest()} 1 x.tar.gz\n"
+    for field, kind in (("Checksums-Sha256", "sha256"), ("Files", "md5"))
+}
+DSC = "Format: 1.0\nSource: thing\nVersion: 1\n" + "".join(f"{field}:\n{line}" for field, line in SUMS.items())
+SOURCE = {
+    "x.dsc": DSC.encode(),
+    "x.tar.gz": b"x",
+}
+
 
 def changes_of(made: dict[str, bytes]) -> str:
     lines = (f" {hashlib.sha256(data).hexdigest()} {len(data)} {name}\n" for name, data in made.items())
@@ -38,12 +48,14 @@ class Obliging:
         self.lintian = "/usr/bin/lintian\n"
         self.found = Result(machine="build", command="", exited=0, stdout="", stderr="", duration_s=0.0)
         self.offline: bool | None = None
+        self.home = ""
+        self.put_here: list[str] = []
         self.checked: list[str] = []
         self.is_built = False
 
-    def run(self, command: Any, *, offline: bool = False, **_: Any) -> Result:
+    def run(self, command: Any, *, offline: bool = False, env: Any = None, **_: Any) -> Result:
         if command[0] == "dpkg-buildpackage":
-            self.is_built, self.offline = True, offline
+            self.is_built, self.offline, self.home = True, offline, env.get("HOME", "")
             return self.build
         if command[0] == "lintian":
             self.checked += command
@@ -65,8 +77,9 @@ class Obliging:
             return self.lintian
         return self.files[self.changes].decode() if "cat /srv" in line else ""
 
-    def put(self, *_: Any, **__: Any) -> None:
-        pass
+    def put(self, _: Any, target: str, files: Any = (), **__: Any) -> None:
+        if target.endswith(".lintian"):
+            self.put_here += [str(name) for name in files]
 
     @contextmanager
     def tmp_dir(self) -> Iterator[str]:
@@ -77,10 +90,35 @@ class Obliging:
             return [f"/build/{self.changes}"] if self.is_built else []
         return [pattern.replace("*", "x")]
 
-    def get(self, _: str, target: Path) -> list[Path]:
+    def get(self, source: str, target: Path | str) -> list[Path]:
+        if (path := Path(target, Path(source).name)).name in SOURCE:
+            path.write_bytes(SOURCE[path.name])
+            return [path]
         for name, data in self.files.items():
-            (target / name).write_bytes(data)
+            Path(target, name).write_bytes(data)
         return []
+
+
+class Packing(Obliging):
+    """A guest in which dpkg-source makes a source package, or fails."""
+
+    def __init__(self, trouble: CommandFailed | None = None) -> None:
+        super().__init__()
+        self.trouble = trouble
+        self.is_packed = False
+
+    def succeed(self, command: Any, **_: Any) -> str:
+        if "--build" in command:
+            self.is_packed = True
+            if self.trouble:
+                raise self.trouble
+        return ""
+
+    def get(self, source: str, target: Path | str) -> list[Path]:
+        name = "x.dsc" if source.endswith(".dsc") else Path(source).name
+        path = Path(target, Path(source).name)
+        path.write_bytes(SOURCE[name])
+        return [path]
 
 
 class OneSlot(Run):
@@ -88,12 +126,15 @@ class OneSlot(Run):
 
     free = threading.Semaphore(1)
     guest: Any = None
+    others: dict[str, Any] = {}  # noqa: RUF012 - each test has its own
+    booted: list[str] = []  # noqa: RUF012
 
     @contextmanager
     def boot(self, image: Any, *, name: str = "", **_: Any) -> Iterator[Any]:
         assert self.free.acquire(timeout=LIMIT_S), f"{name} waits for a slot that its own run holds"
+        self.booted.append(name)
         try:
-            yield self.guest
+            yield self.others.get(name, self.guest)
         finally:
             self.free.release()
 
@@ -106,7 +147,7 @@ def guest() -> Obliging:
 @pytest.fixture
 def run(source: Path, guest: Obliging) -> OneSlot:
     run = OneSlot(recipe="build-deb", directory=source)
-    run.guest = guest
+    run.guest, run.others, run.booted = guest, {}, []
     return run
 
 
@@ -136,7 +177,83 @@ def test_all_that_changes_names_comes_out(run: Run, source: Path, guest: Obligin
     assert [path.name for path in artifacts] == [*MADE, guest.changes]
     assert {path.name: path.read_bytes() for path in artifacts} == guest.files
     assert guest.offline is True
-    assert guest.checked[-2:] == ["/srv/vmtasks-artifacts/thing_1_amd64.changes", "/build/x.dsc"]
+    assert guest.checked[-2:] == ["/build/.lintian/thing_1_amd64.changes", "/build/.lintian/x.dsc"]
+    assert guest.put_here == [*MADE, guest.changes, *SOURCE]
+
+
+def test_lintian_is_told_once_of_a_source_that_changes_names(run: OneSlot, source: Path, guest: Obliging) -> None:
+    guest.files = {**MADE, **SOURCE}
+    guest.files[guest.changes] = changes_of({**MADE, **SOURCE}).encode()
+    build_deb(run, source=str(source), with_source=True)
+    assert guest.checked[-2:] == ["--fail-on=error", "/build/.lintian/thing_1_amd64.changes"]
+    assert guest.put_here == [*MADE, *SOURCE, guest.changes]
+
+
+def test_lintian_has_a_machine_of_the_image_where_it_is_not_declared(run: OneSlot, source: Path) -> None:
+    run.guest.lintian, run.others["lintian"] = "", Obliging()
+    seen: list[str] = []
+
+    def try_them(_: list[Path]) -> None:
+        with run.boot("bookworm", name="install"):
+            seen.extend(run.booted)
+
+    build_deb(run, source=str(source), meanwhile=try_them)
+    assert run.booted[0] == "build"
+    assert {*run.booted[1:]} == {"install", "lintian"}
+    assert run.guest.checked == []
+    assert run.others["lintian"].put_here == [*MADE, run.guest.changes, *SOURCE]
+
+
+@pytest.mark.parametrize(("toml", "home"), [("", "/nonexistent"), ('[commands.env]\nHOME = "/build"\n', "/build")])
+def test_a_build_has_no_home_unless_the_project_says_which(run: OneSlot, source: Path, toml: str, home: str) -> None:
+    (source / "vmtasks.toml").write_text(toml)
+    build_deb(run, source=str(source))
+    assert run.guest.home == home
+
+
+@pytest.mark.parametrize(
+    ("kind", "orig", "asked", "machines"),
+    [
+        (("3.0 (quilt)", "1-1"), True, "", ["source", "build"]),
+        (("1.0", "1-1"), True, "", ["source", "build"]),
+        (("3.0 (quilt)", "1-1"), False, "source = true", ["source", "build"]),
+        (("3.0 (quilt)", "1-1"), False, "", ["build"]),
+        (("3.0 (native)", "1"), True, "source = true", ["build"]),
+    ],
+)
+def test_a_tree_with_upstreams_tarball_becomes_a_source_package_first(
+    run: OneSlot, kind: tuple[str, str], orig: bool, asked: str, machines: list[str]
+) -> None:
+    form, version = kind
+    tree = run.directory / "tree"
+    (tree / "debian/source").mkdir(parents=True)
+    (tree / "debian/control").touch()
+    (tree / "debian/source/format").write_text(f"{form}\n")
+    (tree / "debian/changelog").write_text(
+        f"thing ({version}) unstable; urgency=low\n\n -- N <n@example.org>  Thu, 01 Jan 2026 00:00:00 +0000\n"
+    )
+    (tree / "vmtasks.toml").write_text(f'[commands]\nlintian = "off"\n[build]\n{asked}\n')
+    if orig:
+        (run.directory / "thing_1.orig.tar.gz").touch()
+    run.others["source"] = packing = Packing()
+    build_deb(run, source=str(tree))
+    assert run.booted == machines
+    assert packing.is_packed is ("source" in machines)
+
+
+def test_what_no_patch_has_is_the_failure(run: OneSlot, source: Path) -> None:
+    (source / "debian/changelog").write_text(
+        "thing (1-1) unstable; urgency=low\n\n -- N <n@example.org>  Thu, 01 Jan 2026 00:00:00 +0000\n"
+    )
+    tarball = source.parent / "thing_1.orig.tar.gz"
+    tarball.touch()
+    run.others["source"] = Packing(CommandFailed("`dpkg-source` on source ended with status 2"))
+    try:
+        with pytest.raises(CommandFailed, match=r"dpkg-source.*; upstream's tarball thing_1\.orig\.tar\.\* is "):
+            build_deb(run, source=str(source))
+    finally:
+        tarball.unlink()
+    assert run.booted == ["source"]
 
 
 def test_what_is_not_what_changes_names_is_a_failure(run: Run, source: Path, guest: Obliging) -> None:

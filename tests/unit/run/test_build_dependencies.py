@@ -1,0 +1,88 @@
+"""A machine with the build dependencies alone: what of an image's tools goes, and where nothing is removed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vmtasks import Project, Result, build_dependencies
+from vmtasks.machine.instance import QemuGuest
+
+IMAGES = {
+    "plain": 'suite = "bookworm"\npackages = ["sudo"]\n',
+    "tools": 'from = "plain"\npackages = ["debhelper", "git", "sudo"]\n',
+    "more": 'from = "tools"\npackages = ["cmake"]\n',
+}
+INSTALLED = "".join(
+    f"installed\t{name}\t{provides}\n"
+    for name, provides in {"sudo": "", "debhelper": "debhelper-compat (= 13)", "git": "", "cmake": ""}.items()
+)
+
+
+class Answers:
+    """A guest in which all Build-Depends are there."""
+
+    name = "build"
+    removed: tuple[str, ...] = ()
+
+    @contextmanager
+    def tmp_dir(self) -> Iterator[str]:
+        yield "/tmp/x"
+
+    def query(self, command: Any, **_: Any) -> str:
+        line = str(command)
+        if "Dpkg::Control::Info" in line:
+            return "Source: x\nBuild-Depends: debhelper-compat (= 13)\n"
+        return INSTALLED if "dpkg-query" in line else "/usr/bin/dpkg-buildpackage"
+
+    def run(self, command: Any, **_: Any) -> Result:
+        return Result(machine="build", command=str(command), exited=0, stdout="", stderr="", duration_s=0.0)
+
+    def succeed(self, command: Any, **_: Any) -> str:
+        self.removed = tuple(command[5:])
+        return ""
+
+
+class OfQemu(Answers, QemuGuest):
+    """The same, in a machine of QEMU's."""
+
+    def __init__(self) -> None:
+        self.name = "build"
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    for name, text in IMAGES.items():
+        (tmp_path / f"{name}.toml").write_text(text)
+    monkeypatch.setenv("VMTASKS_IMAGES", str(tmp_path))
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x/vmtasks.toml").write_text('[images]\nbuild = "more"\n')
+    return Project.load(tmp_path / "x")
+
+
+def removed(project: Project, guest: Any, *, alone: bool = True) -> tuple[str, ...]:
+    is_kept = build_dependencies(project, "Build-Depends: x\n", alone=alone).run(guest)
+    assert is_kept is bool(guest.removed)
+    return tuple(guest.removed)
+
+
+def test_what_layers_add_goes_unless_it_is_declared(project: Project) -> None:
+    assert removed(project, OfQemu()) == ("git", "cmake")
+    assert removed(project, OfQemu(), alone=False) == ()
+
+
+def test_git_stays_where_the_history_is_to_travel(project: Project) -> None:
+    with_tools = build_dependencies(project, "x", alone=True)
+    (project.root / "vmtasks.toml").write_text('[images]\nbuild = "more"\n[source]\ngit = true\n')
+    project = Project.load(project.root)
+    assert removed(project, OfQemu()) == ("cmake",)
+    keys = {with_tools.key, *(build_dependencies(project, "x", alone=alone).key for alone in (True, False))}
+    assert len(keys) == 3
+
+
+def test_nothing_is_removed_from_what_is_no_machine_of_ours(project: Project) -> None:
+    assert removed(project, Answers()) == ()
