@@ -8,7 +8,7 @@ import shlex
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -51,6 +51,15 @@ IDENTITY_STAGGER_S = 5.0
 """A copied machine listens already: a second attempt beside the first would only slow that down."""
 
 
+@dataclass(slots=True, kw_only=True)
+class _Attempt:
+    """One attempt to start a machine."""
+
+    number: int
+    was_admitted: bool = False
+    """Whether it had its slot: before that, nothing has been tried of what it starts from."""
+
+
 @contextmanager
 def running(machine: Machine, launch: LaunchConfig, source: BootSource = FROM_DISK) -> Iterator[QemuGuest]:
     """Yield the guest of a running machine.
@@ -63,20 +72,21 @@ def running(machine: Machine, launch: LaunchConfig, source: BootSource = FROM_DI
     """
     with ExitStack() as stack:
         attempts, suspect = launch.settings.attempts, None
-        for attempt in count(1):
+        for number in count(1):
+            attempt = _Attempt(number=number)
             try:
                 guest = stack.enter_context(_boot_once(machine, launch, source, attempt))
                 break
             except (BootError, HostError) as problem:
-                if source.snapshot and source.fallback:
+                if source.snapshot and source.fallback and attempt.was_admitted:
                     suspect = source.snapshot
                     reason = f"the {suspect.kind} did not serve: {problem!s}"
                     source = replace(source.fallback, reason=reason)
                     attempts += 1
-                elif attempt == attempts or isinstance(problem, HostError):
+                elif number == attempts or isinstance(problem, HostError):
                     _expect_whole(launch, problem)
                     raise
-                text = f"{problem!s}; trying again ({attempt + 1} of {attempts})"
+                text = f"{problem!s}; trying again ({number + 1} of {attempts})"
                 events.emit(events.Note(machine=machine.name, text=text, level="warning"))
         if suspect:
             with suppress(HostError, OSError):  # it will be met again
@@ -102,9 +112,9 @@ def _expect_whole(launch: LaunchConfig, problem: BootError | HostError) -> None:
 
 
 @contextmanager
-def _boot_once(machine: Machine, launch: LaunchConfig, source: BootSource, attempt: int) -> Iterator[QemuGuest]:
+def _boot_once(machine: Machine, launch: LaunchConfig, source: BootSource, attempt: _Attempt) -> Iterator[QemuGuest]:
     directory = launch.place.cache() / "machines" / f"{machine.name}-{os.getpid()}-{secrets.token_hex(4)}"
-    console, qemu_log = log_files(machine, launch, directory, attempt)
+    console, qemu_log = log_files(machine, launch, directory, attempt.number)
     form = launch_form(machine, source, directory, has_transfer_disk=launch.has_transfer_disk)
     identity = CloneIdentity(name=machine.name) if source.snapshot else None
     plan = plan_of(machine, form, launch, source, identity, directory=directory, console=console, qemu_log=qemu_log)
@@ -112,10 +122,10 @@ def _boot_once(machine: Machine, launch: LaunchConfig, source: BootSource, attem
     with (
         following(machine.name, console, listens=launch.hears_alarms) as alarms,
         supervised(plan, log=supervisor_log, place=launch.place) as client,
-        one_log(launch.console, client, attempt, shlex.join(plan.argv)),
+        one_log(launch.console, client, attempt.number, shlex.join(plan.argv)),
     ):
         watch = MachineWatch(client, machine.name, console, partial(_look_around, alarms, launch))
-        port = _wait_until_started(watch, machine, launch, source)
+        port = _wait_until_started(watch, machine, launch, source, attempt)
         address = Address(port=port, access=launch.access)
         connection = _first_connection(address, machine, launch, identity, watch)
         if launch.access.known_hosts is None:
@@ -170,7 +180,7 @@ def _boot_once(machine: Machine, launch: LaunchConfig, source: BootSource, attem
             start=source.kind,
             start_reason=source.reason,
             host=launch.place.name,
-            attempt=attempt,
+            attempt=attempt.number,
         )
         went_well = False
         try:
@@ -188,10 +198,13 @@ def _look_around(alarms: ConsoleAlarms, launch: LaunchConfig) -> None:
     launch.check()
 
 
-def _wait_until_started(watch: MachineWatch, machine: Machine, launch: LaunchConfig, source: BootSource) -> int:
+def _wait_until_started(
+    watch: MachineWatch, machine: Machine, launch: LaunchConfig, source: BootSource, attempt: _Attempt
+) -> int:
     """Wait through the phases until the guest runs; return the port of this host that leads to its sshd."""
     with events.phase("slot", machine=machine.name):
         watch.wait_for("admitted", Deadline.after(None))
+    attempt.was_admitted = True
     with events.phase("overlay", machine=machine.name, detail="disk"):
         watch.wait_for("prepared", Deadline.after(START_LIMIT_S))
     with events.phase("start", machine=machine.name, detail=f"{source.kind}, {launch.choice.accelerator}"):

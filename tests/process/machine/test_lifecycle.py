@@ -651,6 +651,30 @@ def test_a_template_that_qemu_refuses_costs_a_cold_boot_and_goes(
 
 
 @pytest.mark.usefixtures("stand_in")
+def test_a_template_is_not_to_blame_for_a_supervisor_that_is_killed_while_it_waits_for_its_slot(
+    host: Callable[..., None], machine: Machine, launch: LaunchConfig, template: BootSource, tmp_path: Path
+) -> None:
+    host({})
+    queue = str(tmp_path / "queue")
+    once = replace(launch, settings=replace(launch.settings, attempts=1))
+
+    def kill(event: events.Event) -> None:
+        if isinstance(event, events.Note):
+            (waiting,) = (ticket for ticket in slots.tickets(queue) if ticket.state == slots.WAITING)
+            os.kill(waiting.pid, signal.SIGTERM)
+
+    with (
+        slots.Claim("the neighbours' build", 1, slots.Limits(machines=1, memory_mib=1000), directory=queue),
+        events.listening(kill),
+        pytest.raises((BootError, HostError)),
+        running(machine, once, template),
+    ):
+        pytest.fail("nobody gave it a slot")
+    assert template.snapshot
+    assert template.snapshot.intact
+
+
+@pytest.mark.usefixtures("stand_in")
 def test_a_template_stays_where_the_disk_does_not_serve_either(
     host: Callable[..., None], machine: Machine, launch: LaunchConfig, template: BootSource
 ) -> None:
