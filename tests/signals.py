@@ -1,4 +1,4 @@
-"""Signals that were ignored when the tests were started: under nohup(1), or as a job in the background."""
+"""The signals that end a program, where whoever started the tests has them ignored: nohup(1), a job in the background."""
 
 from __future__ import annotations
 
