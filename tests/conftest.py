@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.bigger_host import BiggerHost, bigger_host
-from tests.signals import have_signals_heard_below
 
 pytest.register_assert_rewrite("tests.contract")
 
@@ -32,8 +32,10 @@ def pytest_xdist_auto_num_workers() -> int:
 
 @pytest.fixture(autouse=True, scope="session")
 def _signals_are_heard_below() -> None:
-    """Under nohup(1) or as a job in the background, too, what tests start is ended as usual."""
-    have_signals_heard_below()
+    """Under nohup(1) or as a job in the background, too, what tests start is ended as usual: exec drops handlers."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -8,7 +8,6 @@ import shlex
 import sys
 from itertools import islice
 
-from tests.signals import have_signals_heard_below
 from tests.torture.arena import GONE_LIMIT_S, Verdict, arena
 from tests.torture.deck import Trial, draws, table
 from tests.torture.kinds import KINDS
@@ -19,7 +18,6 @@ from vmtasks.process.signals import interrupt_on_signals
 def main() -> int:
     """Hold the trials that the command line asks for, and return the exit status: 1 if anything was left."""
     options = _options()
-    have_signals_heard_below()
     kind = KINDS[options.kind]
     wanted = {name: getattr(options, name) for name in ("phase", "process", "way") if getattr(options, name)}
     seed = random.randrange(10**6) if options.seed is None else options.seed  # noqa: S311 - it is for all to know
