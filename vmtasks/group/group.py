@@ -15,7 +15,7 @@ from vmtasks.errors import GuestLost, InfrastructureError, Interrupted, TimedOut
 from vmtasks.group.hub import Hub
 from vmtasks.group.network import Network
 from vmtasks.group.roles import GroupMember, expand
-from vmtasks.process.threads import parallel
+from vmtasks.process.threads import check_interrupted, parallel
 
 if TYPE_CHECKING:
     from vmtasks.guest import Guest, Result
@@ -126,8 +126,9 @@ class Group:
     def check(self) -> None:
         """Do nothing as long as the group lives; whatever waits for one of its machines calls this.
 
-        :raise Interrupted: it has ended, and so whatever is done in it is to end.
+        :raise Interrupted: it has ended, or the run was interrupted, and so whatever is done in it is to end.
         """
+        check_interrupted()
         if self.end is None and self._network is not None:
             self.end = self._network.end
         if self.end is None and self._deadline.passed:
