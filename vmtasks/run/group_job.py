@@ -32,6 +32,11 @@ def run_group_job(run: Run, path: str | Path) -> None:
 
 def _in_member(run: Run, group: Group, job: GroupJob, member: GroupMember) -> None:
     """Run the tests of a member, one after the other; that one fails does not keep the next from being run."""
+    if why := group.missing(member):
+        for test in job.tests_of(member.role):
+            with run.case(f"{member.name}: {test.name}", continue_on_error=True):
+                raise TestFailed(f"it was not run: {why}")
+        return
     guest = group.guests(member.name)[0]
     try:
         for test in job.tests_of(member.role):

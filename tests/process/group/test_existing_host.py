@@ -16,7 +16,7 @@ from recipes.group import group as group_recipe
 from tests.process.board import Board, board_in, home_in, on, place_in, switched_power
 from tests.process.rehearsal import Rehearsal, rehearsal_in
 from tests.waiting import until
-from vmtasks import ConnectionLost, Group, HostError, Role, Run, UsageError, boot_group, events
+from vmtasks import ConnectionLost, Group, HostError, Role, Run, TimedOut, UsageError, boot_group, events
 from vmtasks.host.slots import Claim, Limits, tickets
 from vmtasks.providers.base import BootOptions, MachineRequest
 from vmtasks.providers.static_host.provider import StaticHost
@@ -267,6 +267,23 @@ def test_groups_that_need_the_same_come_through_one_after_the_other(
 ) -> None:
     groups = [started() for _ in range(3)]
     assert [one.result(LIMIT_S) for one in groups] == ["host\n"] * 3
+    assert claims(rehearsal) == []
+
+
+@pytest.mark.parametrize("taken", ["slots", "host"])
+def test_the_limit_of_a_group_is_for_its_waiting_as_well(taken: str, board: Board, rehearsal: Rehearsal) -> None:
+    with all_slots(rehearsal) if taken == "slots" else lent_to_another(board) as other:
+        assert not isinstance(other, Claim) or other.poll() == ()
+
+        def start() -> None:
+            with boot_group(roles(board), timeout_s=1):
+                pytest.fail("it has started")
+
+        with (
+            ThreadPoolExecutor(1) as pool,
+            pytest.raises(TimedOut, match="the group did not end within 1 s"),
+        ):
+            pool.submit(start).result(LIMIT_S)
     assert claims(rehearsal) == []
 
 

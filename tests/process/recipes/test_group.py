@@ -15,6 +15,7 @@ from recipes.group import group
 from tests.group_roles import roles
 from tests.process.workshop import PROVIDER
 from vmtasks import (
+    BootError,
     CommandFailed,
     Group,
     Guest,
@@ -200,6 +201,101 @@ def test_one_that_is_not_essential_may_go() -> None:
         group.lost(group.members[1], GuestLost("client is gone"))
         assert group["server"].run("true").ok
         group.check()
+
+
+class Broken(FakeProvider):
+    """Has machines that do not boot: those whose names begin with ``client``."""
+
+    @contextmanager
+    def machine(self, request: MachineRequest) -> Iterator[Guest]:
+        if request.name.startswith("client"):
+            raise BootError(f"{request.name} did not boot: its kernel panicked")
+        with super().machine(request) as guest:
+            yield guest
+
+
+MAY_BREAK = {"server": Role(image="bookworm"), "client": Role(image="bookworm", essential=False)}
+
+
+def test_one_that_is_not_essential_need_not_boot() -> None:
+    notes: list[str] = []
+
+    def hear(event: events.Event) -> None:
+        if isinstance(event, events.Note) and event.machine == "client":
+            notes.append(event.text)
+
+    with events.listening(hear), use_provider(Broken()), boot_group(MAY_BREAK) as group:
+        assert [guest.name for guest in group.guests()] == ["server"]
+        assert [*group.run_all("true")] == ["server"]
+        for use in (
+            lambda: group["client"],
+            lambda: group.guests("client"),
+            lambda: group.run_all("true", role="client"),
+        ):
+            with pytest.raises(BootError, match="client is not there: client did not boot: its kernel panicked"):
+                use()
+        assert {name: str(why) for name, why in group.gone.items()} == {
+            "client": "client did not boot: its kernel panicked"
+        }
+        with pytest.raises(TestFailed, match="cannot be met any more: client did not boot: its kernel panicked"):
+            group.wait_all("ready", role="client")
+    assert notes == [
+        "client did not come up, and the group goes on without it: client did not boot: its kernel panicked"
+    ]
+
+
+def test_those_of_a_role_that_boot_are_there_and_one_at_least_has_to() -> None:
+    class Second(Broken):
+        @contextmanager
+        def machine(self, request: MachineRequest) -> Iterator[Guest]:
+            with (
+                FakeProvider.machine(self, request) if request.name == "client2" else super().machine(request) as guest
+            ):
+                yield guest
+
+    roles = {"client": Role(image="bookworm", count=2, essential=False)}
+    with use_provider(Second()), boot_group(roles) as group:
+        assert [guest.name for guest in group["client"]] == ["client2"]
+        with pytest.raises(BootError, match="client1 is not there"):
+            group["client1"]
+    with (
+        use_provider(Broken()),
+        pytest.raises(BootError, match="client1 did not boot: its kernel panicked"),
+        boot_group(roles),
+    ):
+        pytest.fail("it has started")
+    with use_provider(Broken()), pytest.raises(BootError), boot_group({**MAY_BREAK, "client": "bookworm"}):
+        pytest.fail("it has started")
+
+
+def test_tests_of_one_that_did_not_boot_are_told_as_failed(run: Run, tmp_path: Path, cases: dict[str, str]) -> None:
+    path = tmp_path / "job.toml"
+    tests = """
+    [[tests]]
+    name = "one"
+    run = "true"
+    """
+    path.write_text(roles(client="essential = false\n") + tests)
+    with use_provider(Broken()):
+        group(run, str(path))
+    assert cases == {"server: one": "passed", "client: one": "test-failed"}
+    assert "it was not run: client did not boot: its kernel panicked" in str(run.failed["client: one"])
+
+
+def test_the_limit_of_a_group_is_for_its_start_as_well() -> None:
+    class Slow(FakeProvider):
+        @contextmanager
+        def machine(self, request: MachineRequest) -> Iterator[Guest]:
+            time.sleep(1)
+            with super().machine(request) as guest:
+                yield guest
+
+    with (
+        use_provider(Slow()),
+        pytest.raises(TimedOut, match=r"the group did not end within 0\.5 s"),
+        boot_group({"a": "bookworm", "b": "bookworm"}, timeout_s=0.5),
+    ):
+        pytest.fail("it has started")
 
 
 def test_a_role_may_be_called_host_and_then_the_hosts_side_is_not() -> None:

@@ -116,6 +116,8 @@ class _Course:
         if isinstance(problem, GuestLost):
             self.group.lost(member, problem)
             return member.is_essential
+        if self.group.missing(member):  # it may be: the group has begun without it
+            return False
         is_fatal = member.is_essential or not isinstance(problem, TimedOut)
         if isinstance(problem, TestFailed):
             is_fatal = member.is_essential and not self.job.goes_on

@@ -9,6 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,14 @@ import pytest
 
 from tests.process.lab import Lab, run_shell, v1
 from tests.waiting import until
-from vmtasks import Guest, GuestLost, TestFailed, TimedOut, UsageError, VmtasksError, events, use_provider
+from vmtasks import BootError, Guest, GuestLost, TestFailed, TimedOut, UsageError, VmtasksError, events, use_provider
 from vmtasks.frameworks.lava import group_run, shell
 from vmtasks.group import boot
 from vmtasks.group.channel import MemberChannel
 from vmtasks.group.guest_programs import GuestPaths
 from vmtasks.group.roles import GroupMember
 from vmtasks.group.wire import ALL_VERBS
+from vmtasks.providers.base import MachineRequest
 from vmtasks.testing.fake_provider import FakeProvider
 
 
@@ -193,6 +195,25 @@ def test_a_member_that_is_not_essential_ends_alone(lab: Lab) -> None:
     assert isinstance(problem, TestFailed)
     assert "server: 0_serve: lava-test-raise: enough" in str(problem)
     assert {("client1", "0_ask", "vain", "fail"), ("client2", "0_ask", "vain", "fail")} <= lab.cases
+
+
+def test_a_member_that_is_not_essential_need_not_boot(lab: Lab) -> None:
+    class Broken(FakeProvider):
+        @contextmanager
+        def machine(self, request: MachineRequest) -> Iterator[Guest]:
+            if request.name == "client1":
+                raise BootError("client1 did not boot")
+            with super().machine(request) as guest:
+                yield guest
+
+    ask(lab, "lava-test-case there --result pass")
+    with use_provider(Broken()):
+        problem = lab.run(v2("lava-test-case vain --shell lava-wait-all never client", essential="true"), "job.yaml")
+    assert isinstance(problem, TestFailed)
+    assert {("client2", "0_ask", "there", "pass"), ("server", "0_serve", "vain", "fail")} <= lab.cases
+    assert courses(lab) == {"client1": "client1 is not there: client1 did not boot"}
+    assert ("client1", "lava", "course", "test-failed") in lab.ended
+    assert ("", "lava", "job", "fail") in lab.cases
 
 
 @pytest.mark.parametrize(
