@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from vmtasks.group.roles import GroupMember
+from vmtasks.group.roles import HOST, GroupMember
 
 Verb = Literal["send", "wait", "wait-all", "sync"]
 Pairs = Mapping[str, str]
@@ -77,12 +77,14 @@ class Coordinator:
     Each method takes the time in seconds, of a clock that never goes back, and returns the answers that are due.
 
     :param members: who is in the group.
+    :param host: what the host's side is called, which sends and waits as well.
     """
 
-    def __init__(self, members: Sequence[GroupMember]) -> None:
+    def __init__(self, members: Sequence[GroupMember], host: str = HOST) -> None:
         self._roles = {member.name: member.role for member in members}
+        self._host = host
         self._gone: dict[str, str] = {}
-        """Why each member that is no longer there has gone."""
+        """Why each sender that sends no more does not; nothing to tell of a host's side that never had anything to."""
         self._sent: dict[str, dict[str, Pairs]] = {}
         """By id, by sender."""
         self._waiting: dict[int, _Waiting] = {}
@@ -107,7 +109,10 @@ class Coordinator:
         return [self._answer(waiting, now_s, WITHDRAWN, "its caller has gone")] if waiting else []
 
     def gone(self, member: str, reason: str, now_s: float) -> list[Answer]:
-        """Take note that a member sends no more, and of the sentence why; those that wait for it wait in vain."""
+        """Take note that a member, or the host's side, sends no more, and of the sentence why.
+
+        Those that wait for it wait in vain. A message of anybody's is waited for until all others send no more.
+        """
         self._gone.setdefault(member, reason)
         own = [one for one in self._waiting.values() if one.call.member == member]
         for one in own:
@@ -198,11 +203,13 @@ class Coordinator:
 
     def _never(self, call: MessageCall) -> str:
         """Return why a call waits in vain; nothing if it may still be met."""
-        needed = [name for name in self._missing(call) if name != call.member or call.verb != "wait"]
-        lost = [name for name in needed if name in self._gone]
-        if not lost or (call.verb == "wait" and lost != needed):  # any sender will do there
-            return ""
-        return f"{call} cannot be met any more: {'; '.join(self._gone[name] for name in lost)}"
+        if call.verb == "wait":  # any sender will do there
+            needed = [name for name in (*self._roles, self._host) if name != call.member]
+            lost = needed if all(name in self._gone for name in needed) and self._roles.keys() != {call.member} else []
+        else:
+            lost = [name for name in self._missing(call) if name in self._gone]
+        reasons = "; ".join(filter(None, (self._gone[name] for name in lost)))
+        return f"{call} cannot be met any more: {reasons}" if lost else ""
 
     def _lack(self, call: MessageCall) -> str:
         """Say what a call still waits for."""

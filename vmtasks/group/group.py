@@ -166,6 +166,15 @@ class Group:
         """Take note that a member sends no more messages: those who wait for one of its own need not."""
         self.messages.gone(member.name, f"the tests of {member.name} have ended")
 
+    def host_finished(self, reason: str = "") -> None:
+        """Take note that the host's side sends no more messages: who waits for anybody's need not wait for its.
+
+        Until then it may send one at any moment, as a recipe does.
+
+        :param reason: a sentence for those who wait, if the host's side had anything to do.
+        """
+        self.messages.host_gone(reason)
+
     def ssh_env(self) -> dict[str, str]:
         """Return variables for commands on the host: ``SSH_NAME`` is the line that runs a command in a member."""
         return {

@@ -33,7 +33,7 @@ class Hub:
         self._members = tuple(members)
         is_taken = any(HOST in (member.name, member.role) for member in members)
         self._host = OTHER_HOST if is_taken else HOST
-        self._coordinator = Coordinator(members)
+        self._coordinator = Coordinator(members, self._host)
         self._timeout_s = timeout_s
         self._check = check
         self._serials = itertools.count(1)
@@ -134,6 +134,10 @@ class Hub:
         """Take note that a member sends no more."""
         with self._news:
             self._give(self._coordinator.gone(member, reason, time.monotonic()))
+
+    def host_gone(self, reason: str) -> None:
+        """Take note that the host's side sends no more; *reason* is a sentence, if there is something to tell."""
+        self.gone(self._host, reason)
 
     def waits(self) -> list[str]:
         """Say who waits for what, and how long already."""

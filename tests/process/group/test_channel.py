@@ -205,6 +205,23 @@ def test_a_wait_for_one_that_goes_ends_at_once() -> None:
         ]
 
 
+def test_one_may_wait_for_the_hosts_side_when_all_others_are_gone() -> None:
+    with rehearsed() as rehearsal:
+        for name in ("client1", "client2"):
+            rehearsal.hub.gone(name, f"{name} has gone")
+        results: list[str] = []
+        thread = threading.Thread(target=lambda: results.append(rehearsal("server", "lava-wait go")))
+        thread.start()
+        until("a wait", rehearsal.hub.waits, LIMIT_S)
+        rehearsal.hub.send("go")
+        thread.join()
+        assert results == ["0"]
+        rehearsal.hub.host_gone("")
+        assert rehearsal("server", "lava-wait more") == (
+            "lava-wait: wait more cannot be met any more: client1 has gone; client2 has gone\n1"
+        )
+
+
 LOOK = "until [ -e over ]; do [ -x bin/lava-self ] && [ -x bin/lava-sync ] && [ -x bin/lava-network ] || exit 9; done"
 
 

@@ -140,6 +140,49 @@ def test_a_file_has_a_host_beside_machines(board: Board, place: Path, rehearsal:
 
 
 @pytest.mark.usefixtures("rehearsal")
+@pytest.mark.parametrize("on_host", [True, False])
+def test_a_message_may_come_of_the_hosts_side_until_its_tests_are_over(
+    board: Board, place: Path, *, on_host: bool
+) -> None:
+    job = place / "job.toml"
+    of_host = """
+        [[tests]]
+        name = "slow"
+        roles = ["host"]
+        run = "sleep 2"
+        """
+    job.write_text(f"""
+        [[roles]]
+        name = "board"
+        on = "{on(board)}"
+        [[roles]]
+        name = "vm"
+        image = "bookworm"
+        [[tests]]
+        name = "quick"
+        roles = ["board"]
+        run = "true"
+        [[tests]]
+        name = "waits"
+        roles = ["vm"]
+        run = "lava-wait never"
+        {of_host if on_host else ""}""")
+    (place / "run").mkdir()
+    calls: list[events.GroupCall] = []
+
+    def hear(event: events.Event) -> None:
+        if isinstance(event, events.GroupCall):
+            calls.append(event)
+
+    with events.listening(hear):
+        group_recipe(Run(recipe="group", flags=RecipeOptions(), directory=place / "run"), str(job))
+    (call,) = calls
+    reasons = ["the tests of board have ended", *["the tests of the host have ended"][: int(on_host)]]
+    assert call.error == f"wait never cannot be met any more: {'; '.join(reasons)}"
+    assert call.duration_s < LIMIT_S
+
+
+@pytest.mark.usefixtures("rehearsal")
 def test_a_dry_run_names_a_host_and_starts_nothing(
     board: Board, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -146,7 +146,10 @@ def test_two_calls_of_a_member_do_not_stand_for_two_members(talk: Talk) -> None:
         ("wait-all", "client", "server", False),
         ("sync", "", "client2", True),
         ("wait", "", "client2", False),
-        ("wait", "", "client2 server", True),
+        ("wait", "", "client2 server", False),  # the host's side may send it
+        ("wait", "", "client2 host", False),
+        ("wait", "", "host client2 server", True),
+        ("wait", "", "server client2 host", True),
     ],
 )
 def test_a_wait_for_one_that_is_gone_ends_unless_its_message_is_there(
@@ -162,6 +165,32 @@ def test_a_wait_for_one_that_is_gone_ends_unless_its_message_is_there(
         assert "the kernel of client2 panicked" in answers[0].error
         # Whoever comes later learns the same, at once.
         assert ends(talk("client1", verb, "x", role)) == [("client1", verb, FAILED)]
+
+
+def test_the_hosts_side_may_send_until_it_is_over_and_its_end_needs_no_reason(talk: Talk) -> None:
+    talk.coordinator.gone("client2", "client2 panicked", 0.0)
+    talk.coordinator.gone("server", "server panicked", 0.0)
+    assert ends(talk("client1", "wait", "go")) == []
+    assert ends(talk(HOST, "send", "go")) == [("client1", "wait", WAITED), (HOST, "send", WAITED)]
+    assert ends(talk("client1", "wait", "more")) == []
+    (answer,) = talk.coordinator.gone(HOST, "", 1.0)
+    assert answer.error == "wait more cannot be met any more: server panicked; client2 panicked"
+    (answer,) = talk("client1", "wait-all", "more", "client")
+    assert answer.error == "wait-all more client cannot be met any more: client2 panicked"
+
+
+def test_the_hosts_side_waits_for_members_alone(talk: Talk) -> None:
+    for name in ("client1", "client2"):
+        talk.coordinator.gone(name, f"{name} panicked", 0.0)
+    assert ends(talk(HOST, "wait", "go")) == []
+    assert ends(talk.coordinator.gone("server", "server panicked", 0.0)) == [(HOST, "wait", FAILED)]
+
+
+def test_one_that_is_alone_in_its_group_may_send_to_itself() -> None:
+    talk = Talk()
+    talk.coordinator = Coordinator(members_of({"server": Role(image="x")}))
+    talk.coordinator.gone(HOST, "", 0.0)
+    assert ends(talk("server", "wait", "x")) == []
 
 
 def test_a_message_of_one_that_is_gone_is_still_there(talk: Talk) -> None:

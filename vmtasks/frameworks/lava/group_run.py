@@ -50,6 +50,7 @@ def run_job(run: Run, job: LavaGroupJob, *, out: str = "") -> None:
     limits, target = job.group.group, run.output_dir(out)
     with run.group(job.group.as_roles(), wait_timeout_s=limits.wait_timeout_s, timeout_s=limits.timeout_s) as group:
         course = _Course(run=run, job=job, group=group, shells=shells, out=target, vms=VmGroup(job, group))
+        group.host_finished()  # all that is sent, members send
         try:
             parallel(*(partial(course.of, member) for member in group.members))
         finally:
