@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 
 from vmtasks.group.coordinator import (
     FAILED,
     LONGEST_CHARACTERS,
+    LONGEST_NAMES_CHARACTERS,
     MOST_CHARACTERS,
     MOST_WAITING,
     WAITED,
@@ -262,17 +264,30 @@ def test_the_host_comes_to_no_barrier(talk: Talk) -> None:
 
 
 def test_guests_do_not_fill_the_memory_of_the_host(talk: Talk) -> None:
-    (answer,) = talk("server", "send", "x", a="y" * LONGEST_CHARACTERS)
-    assert "a message carries at most" in answer.error
-    value = "y" * (LONGEST_CHARACTERS - 1)
-    for number in range(MOST_CHARACTERS // LONGEST_CHARACTERS):
+    value = "y" * LONGEST_CHARACTERS
+    for answers in (talk("server", "send", "x", a=f"{value}y"), talk("server", "send", "x", a=value, b="y")):
+        (answer,) = answers
+        assert answer.error == "a message carries at most 1048576 characters, its values together"
+    names: dict[str, Any] = {"n" * LONGEST_NAMES_CHARACTERS: ""}
+    assert "the names of a message have at most" in talk("server", "send", "x", **names)[0].error
+    assert "the names of a message have at most" in talk("server", "wait", "x" * 100_000)[0].error
+    for number in range(MOST_CHARACTERS // LONGEST_CHARACTERS - 1):
         assert talk("server", "send", f"x{number}", a=value)[0].outcome == WAITED
         assert talk("server", "send", "x0", a=value)[0].outcome == WAITED, "what replaces another counts once"
-    assert "together" in talk("server", "send", "more", a="y")[0].error
+    assert "together" in talk("server", "send", "more", a=value)[0].error
+    assert talk("server", "wait", "x0")[0].outcome == WAITED
     for _ in range(MOST_WAITING):
         talk("server", "wait", "never")
     assert "wait at once" in talk("server", "wait", "never")[0].error
     assert talk("client1", "wait", "never") == []
+
+
+def test_messages_without_values_do_not_fill_the_memory_of_the_host_either(talk: Talk) -> None:
+    talk.coordinator._characters = MOST_CHARACTERS - 250
+    assert talk("server", "send", "a")[0].outcome == WAITED
+    assert talk("server", "send", "a")[0].outcome == WAITED
+    assert talk("server", "send", "b")[0].outcome == WAITED
+    assert "together" in talk("server", "send", "c")[0].error
 
 
 def test_every_call_is_answered_once_whatever_comes_in_which_order() -> None:
