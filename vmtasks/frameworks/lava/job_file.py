@@ -69,6 +69,8 @@ def _json(data: bytes, path: Path) -> dict[str, Any]:
             names = [name for name, _ in pairs]
             twice = next(name for name in names if names.count(name) > 1)
             raise UsageError(f"cannot read {path}: key '{twice}' is given twice")
+        if found.get("role", "") is None:  # which elsewhere is as good as not there
+            raise UsageError(f"cannot read {path}: key 'role' is null; an action without the key is for all roles")
         return found
 
     try:

@@ -134,6 +134,13 @@ def test_a_role_for_arm64_has_an_image_that_is(tmp_path: Path, arch: str) -> Non
         load(tmp_path, JOB, arm64)
 
 
+def test_a_revision_may_look_like_a_number(tmp_path: Path) -> None:
+    job = load(tmp_path, JOB.replace("revision: v2", "revision: 0000000\n      branch: main"))
+    shell = job.course["client"][1]
+    assert isinstance(shell, ShellStep)
+    assert shell.sources[0].revision == "0"
+
+
 def test_what_counts_for_nothing_is_told(tmp_path: Path) -> None:
     text = JOB.replace("visibility: public", "priority: medium\nnotify: {criteria: {status: finished}}")
     text = text.replace("arch: amd64", "arch: x86_64, no_kvm: true").replace("count: 2", "tags: [usb]")
@@ -168,6 +175,7 @@ def test_what_counts_for_nothing_is_told(tmp_path: Path) -> None:
         ("      rootfs:", "      rootsf:", "unknown key 'rootsf'; did you mean 'rootfs'?"),
         ("      rootfs:", "      kernel:", "key 'rootfs' is missing"),
         ("url: 'http://images.example.org/a.img.gz', ", "", "images.rootfs: key 'url' is missing"),
+        ("url: 'http://images.example.org/a.img.gz', ", "url: '', ", "images.rootfs: key 'url' is empty"),
         ("method: qemu", "method: u-boot", "actions[1].boot: key 'method': unknown method 'u-boot'"),
         ("media: tmpfs", "commands: nfs", "key 'commands' is LAVA's"),
         ("- boot:", "- command:", "action 'command' is LAVA's"),
