@@ -53,7 +53,7 @@ class Hub:
     def wait(self, name: str, *, timeout_s: float | None = None) -> dict[str, Pairs]:
         """Wait until anybody has sent a message, as ``lava-wait`` does; return its pairs by their senders.
 
-        :param timeout_s: seconds; by default as long as the group lets calls wait.
+        :param timeout_s: seconds, 0 for a look; by default as long as the group lets calls wait.
         :raise TestFailed: it cannot be met any more, or was not within its time.
         """
         return self._ask("wait", name, timeout_s=timeout_s)
@@ -118,7 +118,7 @@ class Hub:
             role=role,
             pairs=pairs,
             at_s=0.0,
-            timeout_s=timeout_s or self._timeout_s,
+            timeout_s=self._timeout_s if timeout_s is None else timeout_s,
         )
         with self._news:
             self._takers[call.serial] = take

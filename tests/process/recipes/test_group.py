@@ -189,6 +189,15 @@ def test_the_host_waits_for_messages_no_longer_than_the_group_lives() -> None:
     assert isinstance(ended.__cause__, Interrupted)
 
 
+def test_a_wait_of_no_seconds_is_a_look() -> None:
+    with boot_group({"server": "bookworm"}) as group:
+        for look in (group.wait, group.wait_all):
+            with pytest.raises(TestFailed, match="x was not met within 0 s"):
+                look("x", timeout_s=0)
+        group.send("x")
+        assert group.wait("x", timeout_s=0) == {"host": {}}
+
+
 def test_commands_end_with_the_group() -> None:
     began_s = time.monotonic()
     assert "client is gone" in str(client_goes(lambda group: group["server"].run("sleep 100")))

@@ -134,6 +134,17 @@ def test_a_role_for_arm64_has_an_image_that_is(tmp_path: Path, arch: str) -> Non
         load(tmp_path, JOB, arm64)
 
 
+def test_the_words_for_a_nul_are_none(tmp_path: Path) -> None:
+    step = r"printf '\u0000' | grep -q ."
+    job = load(tmp_path, JOB.replace("'lava-send ready'", f'"{step}"'.replace("\\", "\\\\")))
+    shell = job.course["server"][1]
+    assert isinstance(shell, ShellStep)
+    assert shell.sources[0].definition is not None
+    assert shell.sources[0].definition.steps == (step,)
+    with pytest.raises(UsageError, match="it has a NUL"):
+        load(tmp_path, JOB.replace("'lava-send ready'", f'"{step}"'))
+
+
 def test_a_revision_may_look_like_a_number(tmp_path: Path) -> None:
     job = load(tmp_path, JOB.replace("revision: v2", "revision: 0000000\n      branch: main"))
     shell = job.course["client"][1]
