@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vmtasks.config import toml
+from vmtasks.config.here import page
 from vmtasks.errors import UsageError
 from vmtasks.frameworks.lava import actions_v1
 from vmtasks.frameworks.lava.actions_v1 import MachineImage
@@ -30,7 +31,7 @@ from vmtasks.group.job import GroupSettings, RoleSettings
 _LEVELS = Literal["CRITICAL", "ERROR", "WARNING", "INFO", "DEBUG"]
 _OTHER_JOBS = dict.fromkeys(
     ("target", "device_type", "device_group"),
-    "it is a job without virtual machines; describe its machines as a vm_group, or as roles (docs/groups.md)",
+    f"it is a job without virtual machines; describe its machines as a vm_group, or as roles ({page('groups')})",
 )
 _OF_A_PART = dict.fromkeys(
     ("group_size", "role", "sub_id", "target_group", "is_vmhost"),

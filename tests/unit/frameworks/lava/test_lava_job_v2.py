@@ -217,7 +217,8 @@ def test_what_cannot_be_is_refused_with_one_sentence(tmp_path: Path, old: str, n
 
 
 def test_a_job_for_one_device_is_no_group(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="it is a job for one device; run its definitions with lava-test-shell"):
+    sentence = r"it is a job for one device; run its definitions with `inv lava-test-shell` \(docs/from-lava"
+    with pytest.raises(UsageError, match=sentence):
         load(tmp_path, "device_type: qemu\nactions: []\n")
 
 
