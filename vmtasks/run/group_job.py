@@ -44,7 +44,8 @@ def _in_member(run: Run, group: Group, job: GroupJob, member: GroupMember) -> No
             with run.case(f"{member.name}: {test.name}", continue_on_error=True, guest=guest):
                 timeout_s = test.timeout_s or job.group.test_timeout_s
                 guest.run(test.run, user=test.user, env=test.env, timeout_s=timeout_s)
-    except GuestLost:
+    except GuestLost as problem:
+        group.lost(member, problem)
         if member.is_essential:
             raise  # what is not essential is a failed case, and no more
     except VmtasksError as problem:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,6 +24,7 @@ from vmtasks import (
     Interrupted,
     Preparation,
     Project,
+    Result,
     Role,
     Run,
     TestFailed,
@@ -134,6 +136,34 @@ def test_a_test_that_takes_too_long_ends_the_group_for_all(run: Run, tmp_path: P
     """
     began_s = time.monotonic()
     with pytest.raises(TimedOut, match="on server did not end within 1 s"):
+        group(run, job(tmp_path, tests))
+    assert time.monotonic() - began_s < 60
+
+
+def test_a_machine_that_goes_in_a_test_ends_the_group_at_once(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = Guest.run
+
+    def run_or_go(guest: Guest, command: str, **options: Any) -> Result:
+        if command == "go" and guest.name == "server":
+            raise GuestLost("server is gone: it did not come back")
+        return own(guest, command, **options)
+
+    monkeypatch.setattr(Guest, "run", run_or_go)
+    tests = """
+    [[tests]]
+    name = "goes"
+    roles = ["server"]
+    run = "go"
+
+    [[tests]]
+    name = "waits"
+    roles = ["client"]
+    run = "sleep 100"
+    """
+    began_s = time.monotonic()
+    with pytest.raises(GuestLost, match="it did not come back; server is essential, and so the group ended"):
         group(run, job(tmp_path, tests))
     assert time.monotonic() - began_s < 60
 
