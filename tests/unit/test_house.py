@@ -474,6 +474,32 @@ def test_a_rename_is_seen(source: str, is_one: bool) -> None:
     assert list(renames(source)) == [1] * is_one
 
 
+def pages_in_messages(source: str) -> Iterator[int]:
+    """Yield the lines of texts, those of documentation aside, that name a page of the documents by its file."""
+    tree = ast.parse(source)
+    bare = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        is_text = isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in bare
+        if is_text and re.search(r"\bdocs/[\w.-]+\.md", node.value):
+            yield node.lineno
+
+
+def test_messages_name_pages_that_an_installed_vmtasks_has() -> None:
+    hold(
+        "there is no docs/ where vmtasks is installed: vmtasks.config.here.page has what a message says",
+        (
+            f"{path}:{line}"
+            for path in modules().values()
+            for line in pages_in_messages(path.read_text(encoding="utf-8"))
+        ),
+    )
+
+
+def test_a_page_in_a_message_is_seen() -> None:
+    source = '"""See docs/a.md."""\nx = "see docs/a.md"\ny = f"{x} (docs/a-b.md)"\n# docs/c.md\nz = page("a")\n'
+    assert [*pages_in_messages(source)] == [2, 3]
+
+
 def test_names_say_something() -> None:
     hold(
         "Name a module by its idea; these names fit everything and so say nothing.",

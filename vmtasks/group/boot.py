@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from vmtasks import events
-from vmtasks.errors import CommandFailed, HostError, UsageError
+from vmtasks.errors import BootError, CommandFailed, ConnectionLost, GuestLost, HostError, UsageError
 from vmtasks.group.channel import MemberChannel
 from vmtasks.group.group import Group
 from vmtasks.group.network import switched
@@ -57,12 +57,14 @@ def boot_group(
     :param network: what each machine reaches beside the others, where its role does not say.
     :param cold: boot from the disks, whatever templates there are.
     :param wait_timeout_s: how long a message may be waited for, in seconds.
-    :param timeout_s: after how many seconds the whole group ends; 0: never.
+    :param timeout_s: after how many seconds the whole group ends, its wait for slots and its start included, but not
+        the making of images and templates; 0: never.
     :param purpose: what it is for, for those who wait for a slot.
     :param log_dir: the directory for consoles and for the output of each command.
     :raise UsageError: the group cannot be as it is asked for.
     :raise HostError: this host cannot run it.
-    :raise BootError: a machine did not come up.
+    :raise BootError: a machine did not come up that is essential, or none did.
+    :raise TimedOut: the whole group has taken too long.
     """
     first = BootOptions(kernel=kernel)
 
@@ -100,10 +102,9 @@ def group_of(
     group = Group(members, wait_timeout_s=wait_timeout_s)
     try:
         with ExitStack() as stack:
-            machines = stack.enter_context(_machines(group, requests, log_dir))
+            machines = stack.enter_context(_machines(group, requests, log_dir, timeout_s))
             stack.enter_context(group.messages.keeping_time())
             stack.enter_context(_all_at_once(group, machines, requests, on_guest))
-            group.limit(timeout_s)
             yield group
             group.check()
     except BaseException as problem:
@@ -125,12 +126,18 @@ def _placed(member: GroupMember, request: MachineRequest) -> GroupMember:
 
 
 @contextmanager
-def _machines(group: Group, requests: Mapping[GroupMember, MachineRequest], log_dir: Path | None) -> Iterator[Machines]:
-    """Yield the blocks of all machines, none of which is entered yet, but for all of which there is room."""
+def _machines(
+    group: Group, requests: Mapping[GroupMember, MachineRequest], log_dir: Path | None, timeout_s: float
+) -> Iterator[Machines]:
+    """Yield the blocks of all machines, none of which is entered yet, but for all of which there is room.
+
+    The time of the group begins once all images and templates are made: they are kept, and no part of it.
+    """
     from vmtasks.providers.static_host.provider import StaticHost  # whose ssh few groups need
 
     provider = _provider_of_the_others(requests)
     if provider is not None and not isinstance(provider, Qemu):
+        group.limit(timeout_s)
         yield {member: provider.machine(request) for member, request in requests.items()}
         return
     ready = (
@@ -138,6 +145,7 @@ def _machines(group: Group, requests: Mapping[GroupMember, MachineRequest], log_
         if provider
         else {}
     )
+    group.limit(timeout_s)
     with ExitStack() as stack:
         # Behind the bakes: no connection has to last for so long.
         visits = {
@@ -145,6 +153,8 @@ def _machines(group: Group, requests: Mapping[GroupMember, MachineRequest], log_
             for member, request in requests.items()
             if member.on
         }
+        for visit in visits.values():
+            visit.session.check = group.check
         if ready:
             names = [member.name for member in ready]
             place = next(launch.place for _, launch, _ in ready.values())
@@ -198,6 +208,7 @@ def _all_at_once(
     def start(member: GroupMember) -> None:
         try:
             guest = stacks[member].enter_context(machines[member])
+            group.check()
             on_guest(guest)
             if (preparation := requests[member].preparation) is not None:
                 prepare(guest, preparation)
@@ -220,12 +231,20 @@ def _all_at_once(
                 return
             channel.start()
             stacks[member].callback(channel.stop)
+        except (BootError, ConnectionLost, GuestLost) as problem:
+            if member.is_essential:
+                group.fail(problem)
+                raise
+            group.lost(member, problem)
+            text = f"{member.name} did not come up, and the group goes on without it: {problem}"
+            events.emit(events.Note(machine=member.name, text=text, level="warning"))
         except BaseException as problem:
             group.fail(problem)
             raise
 
     try:
         parallel(*(partial(start, member) for member in machines))
+        group.expect_anybody()
         yield
     finally:
         parallel(*(stack.close for stack in stacks.values()))

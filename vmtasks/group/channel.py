@@ -14,7 +14,7 @@ from vmtasks.group.coordinator import WITHDRAWN, Answer
 from vmtasks.group.guest_programs import EXISTING_HOST, USUAL, GuestPaths, agent_command, join_command, joined_with
 from vmtasks.group.hub import Hub
 from vmtasks.group.roles import GroupMember
-from vmtasks.group.wire import Reply, frame, frames, reply_to, understood
+from vmtasks.group.wire import REFUSAL, FrameReader, Reply, frame, reply_to, understood
 
 if TYPE_CHECKING:
     from paramiko.channel import Channel
@@ -114,7 +114,7 @@ class MemberChannel:
     def _talk(self) -> None:
         """Have an agent in the guest, until it ends or is not needed any more."""
         received = bytearray()
-        has_begun = False
+        has_begun, reader = False, FrameReader()
         with self._sending:
             self._outgoing.clear()
         with self._guest.channel(agent_command(self._paths)) as channel:
@@ -133,7 +133,8 @@ class MemberChannel:
                     has_begun = has_begun or _has_begun(received)
                     if not has_begun:
                         continue
-                    for serial, data in frames(received):
+                    new, received = bytes(received), bytearray()
+                    for serial, data in reader.take(new):
                         self._hear(serial, data)
                 except ValueError:  # it is no agent of ours that sends such frames: the next one may be
                     return
@@ -141,8 +142,11 @@ class MemberChannel:
                     return
                 self._send(channel)
 
-    def _hear(self, serial: int, data: bytes) -> None:
-        """Take in what a verb says."""
+    def _hear(self, serial: int, data: bytes | None) -> None:
+        """Take in what a verb says; None: more than it may."""
+        if data is None:
+            self._reply(serial, REFUSAL)
+            return
         if serial == 0:  # the agent is there
             return
         if not data:

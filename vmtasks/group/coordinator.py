@@ -12,15 +12,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from vmtasks.group.roles import GroupMember
+from vmtasks.group.roles import HOST, GroupMember
 
 Verb = Literal["send", "wait", "wait-all", "sync"]
 Pairs = Mapping[str, str]
 WAITED, FAILED, WITHDRAWN = "passed", "failed", "withdrawn"
 LONGEST_CHARACTERS = 1024 * 1024
-"""How much one message may carry."""
-MOST_CHARACTERS = 64 * LONGEST_CHARACTERS
+"""How much one message may carry: its values together."""
+LONGEST_NAMES_CHARACTERS = 64 * 1024
+"""How long its id and the names of its values may be together."""
+MOST_CHARACTERS = 65 * LONGEST_CHARACTERS
 """How much all that were sent may hold: guests must not fill the host's memory."""
+_OF_AN_ITEM = 100
+"""So much more does each message take there, and each of its values."""
+TOO_LONG = f"a message carries at most {LONGEST_CHARACTERS} characters, its values together"
 MOST_WAITING = 1000
 
 
@@ -77,12 +82,14 @@ class Coordinator:
     Each method takes the time in seconds, of a clock that never goes back, and returns the answers that are due.
 
     :param members: who is in the group.
+    :param host: what the host's side is called, which sends and waits as well.
     """
 
-    def __init__(self, members: Sequence[GroupMember]) -> None:
+    def __init__(self, members: Sequence[GroupMember], host: str = HOST) -> None:
         self._roles = {member.name: member.role for member in members}
+        self._host = host
         self._gone: dict[str, str] = {}
-        """Why each member that is no longer there has gone."""
+        """Why each sender that sends no more does not; nothing to tell of a host's side that never had anything to."""
         self._sent: dict[str, dict[str, Pairs]] = {}
         """By id, by sender."""
         self._waiting: dict[int, _Waiting] = {}
@@ -93,9 +100,8 @@ class Coordinator:
         if error := self._refusal(call):
             return [Answer(call=call, outcome=FAILED, error=error)]
         if call.verb == "send":
-            before = self._sent.setdefault(call.id, {}).get(call.member, {})
-            self._characters += _size(call.pairs) - _size(before)
-            self._sent[call.id][call.member] = dict(call.pairs)
+            self._characters += self._growth(call)
+            self._sent.setdefault(call.id, {})[call.member] = dict(call.pairs)
             return [Answer(call=call, outcome=WAITED), *self._settled(call.at_s)]
         self._waiting[call.serial] = waiting = _Waiting(call, ())
         waiting.waited_for = tuple(self._missing(call))
@@ -107,7 +113,10 @@ class Coordinator:
         return [self._answer(waiting, now_s, WITHDRAWN, "its caller has gone")] if waiting else []
 
     def gone(self, member: str, reason: str, now_s: float) -> list[Answer]:
-        """Take note that a member sends no more, and of the sentence why; those that wait for it wait in vain."""
+        """Take note that a member, or the host's side, sends no more, and of the sentence why.
+
+        Those that wait for it wait in vain. A message of anybody's is waited for until all others send no more.
+        """
         self._gone.setdefault(member, reason)
         own = [one for one in self._waiting.values() if one.call.member == member]
         for one in own:
@@ -139,21 +148,28 @@ class Coordinator:
         """Return why a call cannot be; nothing if it can."""
         roles = [*dict.fromkeys(self._roles.values())]
         waiting = sum(one.call.member == call.member for one in self._waiting.values())
-        size = _size(call.pairs)
-        growth = size - _size(self._sent.get(call.id, {}).get(call.member, {}))
+        names_characters = len(call.id) + sum(map(len, call.pairs))
         wrong = {
             f"'{call.id}' is no id of a message: that is one word, and has no equals sign": not is_id(call.id),
             f"there is no role '{call.role}' in the group; there are {', '.join(roles)}": (
                 call.role not in ("", *roles)
             ),
-            f"a message carries at most {LONGEST_CHARACTERS} characters": size > LONGEST_CHARACTERS,
+            TOO_LONG: sum(map(len, call.pairs.values())) > LONGEST_CHARACTERS,
+            f"the id and the names of a message have at most {LONGEST_NAMES_CHARACTERS} characters together": (
+                names_characters > LONGEST_NAMES_CHARACTERS
+            ),
             f"the messages of a group have at most {MOST_CHARACTERS} characters together": (
-                self._characters + growth > MOST_CHARACTERS
+                call.verb == "send" and self._characters + self._growth(call) > MOST_CHARACTERS
             ),
             f"at most {MOST_WAITING} calls of a member wait at once": waiting >= MOST_WAITING,
             "only members come to a sync": call.verb == "sync" and call.member not in self._roles,
         }
         return next((sentence for sentence, is_so in wrong.items() if is_so), "")
+
+    def _growth(self, call: MessageCall) -> int:
+        """Return how much more all messages hold once this one is sent."""
+        before = self._sent.get(call.id, {}).get(call.member)
+        return _size(call.id, call.pairs) - (_size(call.id, before) if before is not None else 0)
 
     def _settled(self, now_s: float) -> list[Answer]:
         """Return the answers to all calls that have what they waited for, or cannot have it any more."""
@@ -198,11 +214,13 @@ class Coordinator:
 
     def _never(self, call: MessageCall) -> str:
         """Return why a call waits in vain; nothing if it may still be met."""
-        needed = [name for name in self._missing(call) if name != call.member or call.verb != "wait"]
-        lost = [name for name in needed if name in self._gone]
-        if not lost or (call.verb == "wait" and lost != needed):  # any sender will do there
-            return ""
-        return f"{call} cannot be met any more: {'; '.join(self._gone[name] for name in lost)}"
+        if call.verb == "wait":  # any sender will do there
+            needed = [name for name in (*self._roles, self._host) if name != call.member]
+            lost = needed if all(name in self._gone for name in needed) and self._roles.keys() != {call.member} else []
+        else:
+            lost = [name for name in self._missing(call) if name in self._gone]
+        reasons = "; ".join(filter(None, (self._gone[name] for name in lost)))
+        return f"{call} cannot be met any more: {reasons}" if lost else ""
 
     def _lack(self, call: MessageCall) -> str:
         """Say what a call still waits for."""
@@ -224,8 +242,9 @@ class Coordinator:
         )
 
 
-def _size(pairs: Pairs) -> int:
-    return sum(len(name) + len(value) for name, value in pairs.items())
+def _size(name: str, pairs: Pairs) -> int:
+    """Return how much a message takes, in characters."""
+    return _OF_AN_ITEM + len(name) + sum(_OF_AN_ITEM + len(key) + len(value) for key, value in pairs.items())
 
 
 def is_id(text: str) -> bool:

@@ -15,7 +15,7 @@ from vmtasks.errors import GuestLost, InfrastructureError, Interrupted, TimedOut
 from vmtasks.group.hub import Hub
 from vmtasks.group.network import Network
 from vmtasks.group.roles import GroupMember, expand
-from vmtasks.process.threads import parallel
+from vmtasks.process.threads import check_interrupted, parallel
 
 if TYPE_CHECKING:
     from vmtasks.guest import Guest, Result
@@ -55,11 +55,35 @@ class Group:
         return found if self._is_several.get(name) else found[0]
 
     def guests(self, name: str = "") -> list[Guest]:
-        """Return the guests of a role, or of a member; of all members by default.
+        """Return the guests of a role, or of a member; of all members by default; without those that did not come up.
 
         :raise UsageError: there is no such role or member.
+        :raise BootError: none of them came up, none of which is essential; or what else kept them from it.
         """
-        return [self._guests[one] for one in (expand(self.members, name) if name else self._guests)]
+        return [self._guests[one] for one in self._names(name)]
+
+    @property
+    def gone(self) -> dict[str, VmtasksError]:
+        """Which members are gone or did not come up, by name, and what became of them."""
+        with self._losing:
+            return dict(self._lost)
+
+    def missing(self, member: GroupMember) -> VmtasksError | None:
+        """Return why a member did not come up, which is not essential; None if it did."""
+        return None if member.name in self._guests else self.gone.get(member.name)
+
+    def _names(self, name: str) -> list[str]:
+        """Return which members that came up *name* stands for, see :meth:`guests`."""
+        names = expand(self.members, name) if name else [member.name for member in self.members]
+        found = [one for one in names if one in self._guests]
+        if name and not found:
+            problem = self.gone[names[0]]
+            raise type(problem)(
+                f"{names[0]} is not there: {problem}",
+                details=problem.details,
+                hint="its role is not essential, and so the group went on; group.gone says which members are not there",
+            )
+        return found
 
     def run_all(self, command: Command, *, role: str = "", **options: Any) -> dict[str, Result]:  # noqa: ANN401
         """Run a command in all members, or in those of a role, at once; return what came of each, by its name.
@@ -68,7 +92,7 @@ class Group:
         :raise CommandFailed: it failed in one of them, and *options* do not say ``warn=True``; the others went on to
             their end.
         """
-        names = expand(self.members, role) if role else [*self._guests]
+        names = self._names(role)
         results: dict[str, Result] = {}
 
         def run(name: str) -> None:
@@ -126,8 +150,9 @@ class Group:
     def check(self) -> None:
         """Do nothing as long as the group lives; whatever waits for one of its machines calls this.
 
-        :raise Interrupted: it has ended, and so whatever is done in it is to end.
+        :raise Interrupted: it has ended, or the run was interrupted, and so whatever is done in it is to end.
         """
+        check_interrupted()
         if self.end is None and self._network is not None:
             self.end = self._network.end
         if self.end is None and self._deadline.passed:
@@ -140,6 +165,15 @@ class Group:
     def finished(self, member: GroupMember) -> None:
         """Take note that a member sends no more messages: those who wait for one of its own need not."""
         self.messages.gone(member.name, f"the tests of {member.name} have ended")
+
+    def host_finished(self, reason: str = "") -> None:
+        """Take note that the host's side sends no more messages: who waits for anybody's need not wait for its.
+
+        Until then it may send one at any moment, as a recipe does.
+
+        :param reason: a sentence for those who wait, if the host's side had anything to do.
+        """
+        self.messages.host_gone(reason)
 
     def ssh_env(self) -> dict[str, str]:
         """Return variables for commands on the host: ``SSH_NAME`` is the line that runs a command in a member."""
@@ -196,7 +230,7 @@ class Group:
                 self.end = problem
 
     def limit(self, timeout_s: float) -> None:
-        """Have it end after so many seconds; 0: never."""
+        """Have it end after so many seconds from now; 0: never."""
         self._deadline = Deadline.after(timeout_s)
 
     def plug(self, network: Network) -> None:
@@ -205,9 +239,17 @@ class Group:
 
     def add(self, member: GroupMember, guest: Guest) -> None:
         """Have a machine as a member."""
-        self._guests[member.name] = guest
-        if len(self._guests) == len(self.members):  # in their order, whichever came first
-            self._guests = {one.name: self._guests[one.name] for one in self.members}
+        with self._losing:
+            guests = {**self._guests, member.name: guest}  # in their order, whichever came first
+            self._guests = {one.name: guests[one.name] for one in self.members if one.name in guests}
+
+    def expect_anybody(self) -> None:
+        """See that some member has come up.
+
+        :raise BootError: none has.
+        """
+        if not self._guests:
+            raise next(iter(self.gone.values()))
 
 
 def _end_with(member: GroupMember, problem: VmtasksError, waits: Sequence[str]) -> VmtasksError:

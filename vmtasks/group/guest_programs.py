@@ -11,9 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from vmtasks.group.coordinator import TOO_LONG
 from vmtasks.group.roles import PREFIX, GroupMember
-from vmtasks.group.wire import ALL_VERBS
+from vmtasks.group.wire import ALL_VERBS, LONGEST_BYTES
 from vmtasks.guest import places
+
+_LIMITS = (("@LONGEST_BYTES@", str(LONGEST_BYTES)), ("@TOO_LONG@", TOO_LONG))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +31,9 @@ class GuestPaths:
 
     def put_into(self, program: str) -> str:
         """Return a program with these paths."""
-        return program.replace("@SOCKET@", self.socket).replace("@CACHE@", self.cache)
+        for word, value in (("@SOCKET@", self.socket), ("@CACHE@", self.cache), *_LIMITS):
+            program = program.replace(word, value)
+        return program
 
 
 USUAL = GuestPaths()
@@ -37,7 +42,7 @@ EXISTING_HOST = GuestPaths(verbs=places.GROUP_PROGRAMS)
 _VERB = r"""#!/usr/bin/perl
 # Part of vmtasks: the verbs of a group of machines. It is put here at the start of each machine.
 use strict; use warnings; use Socket;  # and not IO::Socket, which takes three times as long to load
-my ($socket, $cache) = ("@SOCKET@", "@CACHE@_cache.txt");
+my ($socket, $cache, $longest) = ("@SOCKET@", "@CACHE@_cache.txt", @LONGEST_BYTES@);
 (my $verb = $0) =~ s{.*/}{};
 sub fail { print STDERR "$verb: @_\n"; exit 1 }
 my @words;
@@ -46,19 +51,20 @@ while (defined(my $word = shift @ARGV)) {
         my ($key, $path) = split /=/, shift(@ARGV) // "", 2;
         fail("--file takes KEY=PATH") unless defined $path;
         open my $file, "<:raw", $path or fail("$path: $!");
-        local $/;
-        $word = "$key=" . <$file>;
+        defined read $file, my $value, $longest + 1 or fail("$path: $!");  # and no more, of whatever has no end
+        $word = "$key=$value";
         fail("$path: it has a NUL, and no value can") if $word =~ /\0/;
     }
     push @words, $word;
 }
+my $request = join "\0", $verb, @words;
+fail("@TOO_LONG@") if length $request > $longest;  # the agent hears no more of anybody
 socket my $agent, PF_UNIX, SOCK_STREAM, 0 or fail("socket: $!");
 my $tries = 300;  # it is away while a machine boots
 until (connect $agent, sockaddr_un($socket)) {
     fail("this machine is in no group any more, or its host cannot be reached ($socket: $!)") unless $tries--;
     select undef, undef, undef, 0.1;
 }
-my $request = join "\0", $verb, @words;
 $request = pack("N", length $request) . $request;
 $SIG{PIPE} = "IGNORE";
 my ($answer, $sent) = ("", 0);
@@ -142,7 +148,7 @@ exit 0
 # Its clients are served at once; none of them, and no slow host, holds up the others.
 _AGENT = r"""
 use strict; use warnings; use IO::Socket::UNIX; use IO::Select; use Fcntl;
-my $path = shift;
+my ($path, $longest) = @ARGV;
 $SIG{PIPE} = "IGNORE";
 unlink $path;
 umask 0;
@@ -187,6 +193,7 @@ while (1) {
             if (!$n) { host($serial{$one}, "") unless defined $todo{$one}; forget($one); next }
             next unless length $heard{$one} >= 4;
             my $size = unpack "N", $heard{$one};
+            if ($size > $longest) { forget($one); next }  # no verb of ours: it is for none of the others to suffer
             next unless length $heard{$one} == 4 + $size && $size;
             host($serial{$one}, substr $heard{$one}, 4);
             $heard{$one} = "";
@@ -257,4 +264,4 @@ def joined_with(paths: GuestPaths, members: Sequence[GroupMember]) -> bytes:
 
 def agent_command(paths: GuestPaths) -> list[str]:
     """Return the command that is the agent."""
-    return ["perl", "-e", _AGENT, paths.socket]
+    return ["perl", "-e", _AGENT, paths.socket, str(LONGEST_BYTES)]

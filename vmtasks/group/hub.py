@@ -33,7 +33,7 @@ class Hub:
         self._members = tuple(members)
         is_taken = any(HOST in (member.name, member.role) for member in members)
         self._host = OTHER_HOST if is_taken else HOST
-        self._coordinator = Coordinator(members)
+        self._coordinator = Coordinator(members, self._host)
         self._timeout_s = timeout_s
         self._check = check
         self._serials = itertools.count(1)
@@ -53,7 +53,7 @@ class Hub:
     def wait(self, name: str, *, timeout_s: float | None = None) -> dict[str, Pairs]:
         """Wait until anybody has sent a message, as ``lava-wait`` does; return its pairs by their senders.
 
-        :param timeout_s: seconds; by default as long as the group lets calls wait.
+        :param timeout_s: seconds, 0 for a look; by default as long as the group lets calls wait.
         :raise TestFailed: it cannot be met any more, or was not within its time.
         """
         return self._ask("wait", name, timeout_s=timeout_s)
@@ -118,7 +118,7 @@ class Hub:
             role=role,
             pairs=pairs,
             at_s=0.0,
-            timeout_s=timeout_s or self._timeout_s,
+            timeout_s=self._timeout_s if timeout_s is None else timeout_s,
         )
         with self._news:
             self._takers[call.serial] = take
@@ -134,6 +134,10 @@ class Hub:
         """Take note that a member sends no more."""
         with self._news:
             self._give(self._coordinator.gone(member, reason, time.monotonic()))
+
+    def host_gone(self, reason: str) -> None:
+        """Take note that the host's side sends no more; *reason* is a sentence, if there is something to tell."""
+        self.gone(self._host, reason)
 
     def waits(self) -> list[str]:
         """Say who waits for what, and how long already."""

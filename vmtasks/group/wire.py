@@ -13,11 +13,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from vmtasks.group.coordinator import Answer, Pairs, Verb
+from vmtasks.group.coordinator import TOO_LONG, Answer, Pairs, Verb
 from vmtasks.group.roles import GroupMember
 
 LONGEST_BYTES = 8 * 1024 * 1024
-"""More than the kernel lets a program have of arguments: a guest that sends more is not to be heard any longer."""
+"""More than the kernel lets a program have of arguments, and than a message may carry: the verbs send no more."""
+_LONGEST_LEFT_OUT_BYTES = 8 * LONGEST_BYTES
+"""A guest that sends more at once is not to be heard any longer."""
 _NUMBERS_BYTES = 8
 
 VERBS: Mapping[str, Verb] = {
@@ -64,20 +66,40 @@ def frame(serial: int, data: bytes) -> bytes:
     return serial.to_bytes(4, "big") + len(data).to_bytes(4, "big") + data
 
 
-def frames(received: bytearray) -> Iterator[tuple[int, bytes]]:
-    """Take whole frames from the beginning of what was received.
+class FrameReader:
+    """Takes frames out of a stream that comes in pieces of any size."""
 
-    :raise ValueError: one is too long.
-    """
-    while len(received) >= _NUMBERS_BYTES:
-        size = int.from_bytes(received[4:_NUMBERS_BYTES], "big")
-        if size > LONGEST_BYTES:
-            raise ValueError(f"a frame of {size} bytes")
-        end = _NUMBERS_BYTES + size
-        if len(received) < end:
-            return
-        yield int.from_bytes(received[:4], "big"), bytes(received[_NUMBERS_BYTES:end])
-        del received[:end]
+    def __init__(self) -> None:
+        self._received = bytearray()
+        self._left_out_bytes = 0
+        """How much of a frame that is too long is still to come."""
+
+    def take(self, data: bytes) -> Iterator[tuple[int, bytes | None]]:
+        """Yield the frames that have come with *data*; None is in the place of one that is too long, which is left out.
+
+        :raise ValueError: one is so long that there is no use in waiting for its end.
+        """
+        self._received += data
+        while True:
+            left_out = min(self._left_out_bytes, len(self._received))
+            del self._received[:left_out]
+            self._left_out_bytes -= left_out
+            if len(self._received) < _NUMBERS_BYTES:
+                return
+            serial = int.from_bytes(self._received[:4], "big")
+            size = int.from_bytes(self._received[4:_NUMBERS_BYTES], "big")
+            if size > _LONGEST_LEFT_OUT_BYTES:
+                raise ValueError(f"a frame of {size} bytes")
+            end = _NUMBERS_BYTES + size
+            if size > LONGEST_BYTES:
+                self._left_out_bytes = end
+                yield serial, None
+                continue
+            if len(self._received) < end:
+                return
+            frame = bytes(self._received[_NUMBERS_BYTES:end])
+            del self._received[:end]
+            yield serial, frame
 
 
 def understood(data: bytes, member: GroupMember, members: Sequence[GroupMember]) -> Reply | Wish:
@@ -126,6 +148,10 @@ _USAGE = {
     "lava-wait-all": "lava-wait-all ID [ROLE]",
     "lava-sync": "lava-sync ID",
 }
+
+
+REFUSAL = Reply(status=1, stderr=f"lava-send: {TOO_LONG}\n")
+"""The answer to a frame that is too long."""
 
 
 def reply_to(answer: Answer, complaint: str = "") -> Reply:

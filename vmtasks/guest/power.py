@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from vmtasks.ssh.session import Session
 
 _POLL_S = 0.25
+_AT_ONCE_S = 1e-9
+"""A limit of no seconds, where 0 is no limit."""
 _SIGN_OF_LIFE_S = 5.0
 """A guest that runs nothing for that long counts as down, until it proves otherwise."""
 TRIES = 3
@@ -117,7 +119,8 @@ class GuestPower(GuestCommands):
         if hard_after_s is not None:
             self._expect_way(self._power.reset, "reset")
         try:
-            with self.rebooting(timeout_s=limit.within(hard_after_s or math.inf)) as ask:
+            soft_s = math.inf if hard_after_s is None else max(hard_after_s, _AT_ONCE_S)
+            with self.rebooting(timeout_s=limit.within(soft_s)) as ask:
                 ask()
         except (InfrastructureError, GuestLost, TimedOut) as problem:
             if hard_after_s is None or limit.passed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from vmtasks.errors import GuestLost, TestFailed, TimedOut, VmtasksError
 
 if TYPE_CHECKING:
     from vmtasks.group.group import Group
-    from vmtasks.group.job import GroupJob
+    from vmtasks.group.job import GroupJob, TestSettings
     from vmtasks.group.roles import GroupMember
     from vmtasks.run.run import Run
 
@@ -32,13 +33,19 @@ def run_group_job(run: Run, path: str | Path) -> None:
 
 def _in_member(run: Run, group: Group, job: GroupJob, member: GroupMember) -> None:
     """Run the tests of a member, one after the other; that one fails does not keep the next from being run."""
+    if why := group.missing(member):
+        for test in job.tests_of(member.role):
+            with run.case(f"{member.name}: {test.name}", continue_on_error=True):
+                raise TestFailed(f"it was not run: {why}")
+        return
     guest = group.guests(member.name)[0]
     try:
         for test in job.tests_of(member.role):
             with run.case(f"{member.name}: {test.name}", continue_on_error=True, guest=guest):
                 timeout_s = test.timeout_s or job.group.test_timeout_s
                 guest.run(test.run, user=test.user, env=test.env, timeout_s=timeout_s)
-    except GuestLost:
+    except GuestLost as problem:
+        group.lost(member, problem)
         if member.is_essential:
             raise  # what is not essential is a failed case, and no more
     except VmtasksError as problem:
@@ -49,13 +56,22 @@ def _in_member(run: Run, group: Group, job: GroupJob, member: GroupMember) -> No
 
 
 def _on_host(run: Run, group: Group, job: GroupJob) -> None:
-    """Run the tests that are for the host's side; each has the lines that open a shell in the members."""
+    """Run the tests that are for the host's side, and tell the members when they are over."""
+    from vmtasks.group.roles import HOST
+
+    tests = job.tests_of(HOST)
+    try:
+        if tests:
+            _run_on_host(run, group, job, tests)
+    finally:
+        group.host_finished("the tests of the host have ended" if tests else "")
+
+
+def _run_on_host(run: Run, group: Group, job: GroupJob, tests: Sequence[TestSettings]) -> None:
+    """Run tests on this host; each has the lines that open a shell in the members."""
     from vmtasks.group.roles import HOST
     from vmtasks.process.host_commands import host_commands
 
-    tests = job.tests_of(HOST)
-    if not tests:
-        return
     with host_commands() as host:
         for number, test in enumerate(tests, 1):
             log = run.directory.absolute() / f"host-{number:02d}.log"

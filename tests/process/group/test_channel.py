@@ -14,7 +14,7 @@ import pytest
 from tests.waiting import until
 from vmtasks import events
 from vmtasks.errors import TestFailed, VmtasksError
-from vmtasks.group import channel
+from vmtasks.group import channel, wire
 from vmtasks.group.channel import MemberChannel
 from vmtasks.group.guest_programs import GuestPaths, join_command, joined_with
 from vmtasks.group.hub import Hub
@@ -116,11 +116,14 @@ def test_a_message_arrives_whole_whatever_is_in_it(shared: Rehearsal) -> None:
 
 
 def test_a_message_carries_a_mebibyte(shared: Rehearsal) -> None:
-    made = "perl -e 'print join(\"\", map { chr(33 + $_ % 90) } 1 .. 1048000)' >big"
+    made = "perl -e 'print join(\"\", map { chr(33 + $_ % 90) } 1 .. 1048576)' >big"
     assert shared("server", f"{made}; lava-send big --file data=big") == "0"
     got = "lava-wait big; sed 's/^server:data=//' own_cache.txt | tr -d '\\n' | md5sum"
     assert shared("client1", got) == shared("server", "md5sum <big")
     assert "a message carries at most" in shared("server", "cat big big >bigger; lava-send bigger --file data=bigger")
+    assert shared("server", "lava-send big --file data=big more=1") == (
+        "lava-send: a message carries at most 1048576 characters, its values together\n1"
+    )
 
 
 def test_the_cache_file_is_of_the_last_wait_alone(shared: Rehearsal) -> None:
@@ -203,6 +206,75 @@ def test_a_wait_for_one_that_goes_ends_at_once() -> None:
         assert results == [
             "lava-wait-all: wait-all up client cannot be met any more: the kernel of client2 panicked\n1"
         ]
+
+
+def test_one_may_wait_for_the_hosts_side_when_all_others_are_gone() -> None:
+    with rehearsed() as rehearsal:
+        for name in ("client1", "client2"):
+            rehearsal.hub.gone(name, f"{name} has gone")
+        results: list[str] = []
+        thread = threading.Thread(target=lambda: results.append(rehearsal("server", "lava-wait go")))
+        thread.start()
+        until("a wait", rehearsal.hub.waits, LIMIT_S)
+        rehearsal.hub.send("go")
+        thread.join()
+        assert results == ["0"]
+        rehearsal.hub.host_gone("")
+        assert rehearsal("server", "lava-wait more") == (
+            "lava-wait: wait more cannot be met any more: client1 has gone; client2 has gone\n1"
+        )
+
+
+RAW = """perl -MSocket -e '
+    socket my $s, PF_UNIX, SOCK_STREAM, 0; connect $s, sockaddr_un("run/socket") or die; $SIG{PIPE} = "IGNORE";
+    my $all = pack("N", 9 << 20) . "lava-send\\0x\\0a=" . "y" x (9 << 20);
+    while (length $all) { my $n = syswrite $s, $all or last; substr $all, 0, $n, "" }
+    print sysread($s, my $x, 1) ? "heard" : "gone"'
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "printed"),
+    [
+        (
+            "head -c 9437184 /dev/zero | tr '\\0' y >big; lava-send x --file a=big",
+            "lava-send: a message carries at most 1048576 characters, its values together\n1",
+        ),
+        (
+            "yes | lava-send x --file a=/dev/stdin",
+            "lava-send: a message carries at most 1048576 characters, its values together\n1",
+        ),
+        (RAW, "gone0"),
+    ],
+)
+def test_who_sends_too_much_is_refused_alone(line: str, printed: str) -> None:
+    with rehearsed() as rehearsal:
+        results: list[str] = []
+        thread = threading.Thread(target=lambda: results.append(rehearsal("server", "lava-wait go")))
+        thread.start()
+        until("a wait", rehearsal.hub.waits, LIMIT_S)
+        assert rehearsal("server", line) == printed
+        assert results == []
+        assert rehearsal("server", "lava-send go") == "0"
+        thread.join()
+        assert results == ["0"]
+        assert [(call.verb, call.outcome) for call in rehearsal.calls] == [("send", "passed"), ("wait", "passed")]
+
+
+def test_a_frame_that_is_too_long_is_refused_and_no_others_call_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "LONGEST_BYTES", 100_000)
+    with rehearsed() as rehearsal:
+        results: list[str] = []
+        thread = threading.Thread(target=lambda: results.append(rehearsal("server", "lava-wait go")))
+        thread.start()
+        until("a wait", rehearsal.hub.waits, LIMIT_S)
+        assert rehearsal("server", "head -c 200000 /dev/zero | tr '\\0' y >big; lava-send go --file a=big") == (
+            "lava-send: a message carries at most 1048576 characters, its values together\n1"
+        )
+        assert results == []
+        assert rehearsal("server", "lava-send go") == "0"
+        thread.join()
+        assert results == ["0"]
 
 
 LOOK = "until [ -e over ]; do [ -x bin/lava-self ] && [ -x bin/lava-sync ] && [ -x bin/lava-network ] || exit 9; done"

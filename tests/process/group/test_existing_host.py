@@ -16,7 +16,7 @@ from recipes.group import group as group_recipe
 from tests.process.board import Board, board_in, home_in, on, place_in, switched_power
 from tests.process.rehearsal import Rehearsal, rehearsal_in
 from tests.waiting import until
-from vmtasks import ConnectionLost, Group, HostError, Role, Run, UsageError, boot_group, events
+from vmtasks import ConnectionLost, Group, HostError, Role, Run, TimedOut, UsageError, boot_group, events
 from vmtasks.host.slots import Claim, Limits, tickets
 from vmtasks.providers.base import BootOptions, MachineRequest
 from vmtasks.providers.static_host.provider import StaticHost
@@ -137,6 +137,49 @@ def test_a_file_has_a_host_beside_machines(board: Board, place: Path, rehearsal:
         group_recipe(Run(recipe="group", flags=RecipeOptions(), directory=place / "run"), str(job))
     assert sorted(cases) == ["board: look: passed", "board: meet: passed", "vm: meet: passed"]
     assert not (rehearsal.member("host") / "bin").exists()
+
+
+@pytest.mark.usefixtures("rehearsal")
+@pytest.mark.parametrize("on_host", [True, False])
+def test_a_message_may_come_of_the_hosts_side_until_its_tests_are_over(
+    board: Board, place: Path, *, on_host: bool
+) -> None:
+    job = place / "job.toml"
+    of_host = """
+        [[tests]]
+        name = "slow"
+        roles = ["host"]
+        run = "sleep 2"
+        """
+    job.write_text(f"""
+        [[roles]]
+        name = "board"
+        on = "{on(board)}"
+        [[roles]]
+        name = "vm"
+        image = "bookworm"
+        [[tests]]
+        name = "quick"
+        roles = ["board"]
+        run = "true"
+        [[tests]]
+        name = "waits"
+        roles = ["vm"]
+        run = "lava-wait never"
+        {of_host if on_host else ""}""")
+    (place / "run").mkdir()
+    calls: list[events.GroupCall] = []
+
+    def hear(event: events.Event) -> None:
+        if isinstance(event, events.GroupCall):
+            calls.append(event)
+
+    with events.listening(hear):
+        group_recipe(Run(recipe="group", flags=RecipeOptions(), directory=place / "run"), str(job))
+    (call,) = calls
+    reasons = ["the tests of board have ended", *["the tests of the host have ended"][: int(on_host)]]
+    assert call.error == f"wait never cannot be met any more: {'; '.join(reasons)}"
+    assert call.duration_s < LIMIT_S
 
 
 @pytest.mark.usefixtures("rehearsal")
@@ -267,6 +310,23 @@ def test_groups_that_need_the_same_come_through_one_after_the_other(
 ) -> None:
     groups = [started() for _ in range(3)]
     assert [one.result(LIMIT_S) for one in groups] == ["host\n"] * 3
+    assert claims(rehearsal) == []
+
+
+@pytest.mark.parametrize("taken", ["slots", "host"])
+def test_the_limit_of_a_group_is_for_its_waiting_as_well(taken: str, board: Board, rehearsal: Rehearsal) -> None:
+    with all_slots(rehearsal) if taken == "slots" else lent_to_another(board) as other:
+        assert not isinstance(other, Claim) or other.poll() == ()
+
+        def start() -> None:
+            with boot_group(roles(board), timeout_s=1):
+                pytest.fail("it has started")
+
+        with (
+            ThreadPoolExecutor(1) as pool,
+            pytest.raises(TimedOut, match="the group did not end within 1 s"),
+        ):
+            pool.submit(start).result(LIMIT_S)
     assert claims(rehearsal) == []
 
 

@@ -47,6 +47,14 @@ def test_a_reboot_that_hangs_is_told_or_made_hard_where_that_is_allowed(notes: l
     assert note.startswith("m did not reboot in order within 1 s, and is reset hard: m is still up after ")
 
 
+def test_a_reboot_that_may_take_no_time_is_made_hard(notes: list[str]) -> None:
+    with machine(**HANGS) as guest:
+        before = guest.boot_id()
+        guest.reboot(timeout_s=LIMIT_S, hard_after_s=0)
+        assert guest.boot_id() != before
+    assert notes[0].startswith("m did not reboot in order within 0 s, and is reset hard: ")
+
+
 def test_a_reboot_in_order_is_no_reset(notes: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     with machine() as guest:
         monkeypatch.setattr(guest, "hard_reset", lambda **_: pytest.fail("it was to reboot in order"))

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from recipes.group import group
 from tests.group_roles import roles
 from tests.process.workshop import PROVIDER
 from vmtasks import (
+    BootError,
     CommandFailed,
     Group,
     Guest,
@@ -22,6 +24,7 @@ from vmtasks import (
     Interrupted,
     Preparation,
     Project,
+    Result,
     Role,
     Run,
     TestFailed,
@@ -137,6 +140,34 @@ def test_a_test_that_takes_too_long_ends_the_group_for_all(run: Run, tmp_path: P
     assert time.monotonic() - began_s < 60
 
 
+def test_a_machine_that_goes_in_a_test_ends_the_group_at_once(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = Guest.run
+
+    def run_or_go(guest: Guest, command: str, **options: Any) -> Result:
+        if command == "go" and guest.name == "server":
+            raise GuestLost("server is gone: it did not come back")
+        return own(guest, command, **options)
+
+    monkeypatch.setattr(Guest, "run", run_or_go)
+    tests = """
+    [[tests]]
+    name = "goes"
+    roles = ["server"]
+    run = "go"
+
+    [[tests]]
+    name = "waits"
+    roles = ["client"]
+    run = "sleep 100"
+    """
+    began_s = time.monotonic()
+    with pytest.raises(GuestLost, match="it did not come back; server is essential, and so the group ended"):
+        group(run, job(tmp_path, tests))
+    assert time.monotonic() - began_s < 60
+
+
 def test_a_group_has_a_limit_of_time() -> None:
     slow = boot_group({"a": "bookworm"}, timeout_s=0.5)
     with pytest.raises(TimedOut, match=r"the group did not end within 0\.5 s"), slow as group:
@@ -188,6 +219,15 @@ def test_the_host_waits_for_messages_no_longer_than_the_group_lives() -> None:
     assert isinstance(ended.__cause__, Interrupted)
 
 
+def test_a_wait_of_no_seconds_is_a_look() -> None:
+    with boot_group({"server": "bookworm"}) as group:
+        for look in (group.wait, group.wait_all):
+            with pytest.raises(TestFailed, match="x was not met within 0 s"):
+                look("x", timeout_s=0)
+        group.send("x")
+        assert group.wait("x", timeout_s=0) == {"host": {}}
+
+
 def test_commands_end_with_the_group() -> None:
     began_s = time.monotonic()
     assert "client is gone" in str(client_goes(lambda group: group["server"].run("sleep 100")))
@@ -200,6 +240,101 @@ def test_one_that_is_not_essential_may_go() -> None:
         group.lost(group.members[1], GuestLost("client is gone"))
         assert group["server"].run("true").ok
         group.check()
+
+
+class Broken(FakeProvider):
+    """Has machines that do not boot: those whose names begin with ``client``."""
+
+    @contextmanager
+    def machine(self, request: MachineRequest) -> Iterator[Guest]:
+        if request.name.startswith("client"):
+            raise BootError(f"{request.name} did not boot: its kernel panicked")
+        with super().machine(request) as guest:
+            yield guest
+
+
+MAY_BREAK = {"server": Role(image="bookworm"), "client": Role(image="bookworm", essential=False)}
+
+
+def test_one_that_is_not_essential_need_not_boot() -> None:
+    notes: list[str] = []
+
+    def hear(event: events.Event) -> None:
+        if isinstance(event, events.Note) and event.machine == "client":
+            notes.append(event.text)
+
+    with events.listening(hear), use_provider(Broken()), boot_group(MAY_BREAK) as group:
+        assert [guest.name for guest in group.guests()] == ["server"]
+        assert [*group.run_all("true")] == ["server"]
+        for use in (
+            lambda: group["client"],
+            lambda: group.guests("client"),
+            lambda: group.run_all("true", role="client"),
+        ):
+            with pytest.raises(BootError, match="client is not there: client did not boot: its kernel panicked"):
+                use()
+        assert {name: str(why) for name, why in group.gone.items()} == {
+            "client": "client did not boot: its kernel panicked"
+        }
+        with pytest.raises(TestFailed, match="cannot be met any more: client did not boot: its kernel panicked"):
+            group.wait_all("ready", role="client")
+    assert notes == [
+        "client did not come up, and the group goes on without it: client did not boot: its kernel panicked"
+    ]
+
+
+def test_those_of_a_role_that_boot_are_there_and_one_at_least_has_to() -> None:
+    class Second(Broken):
+        @contextmanager
+        def machine(self, request: MachineRequest) -> Iterator[Guest]:
+            with (
+                FakeProvider.machine(self, request) if request.name == "client2" else super().machine(request) as guest
+            ):
+                yield guest
+
+    roles = {"client": Role(image="bookworm", count=2, essential=False)}
+    with use_provider(Second()), boot_group(roles) as group:
+        assert [guest.name for guest in group["client"]] == ["client2"]
+        with pytest.raises(BootError, match="client1 is not there"):
+            group["client1"]
+    with (
+        use_provider(Broken()),
+        pytest.raises(BootError, match="client1 did not boot: its kernel panicked"),
+        boot_group(roles),
+    ):
+        pytest.fail("it has started")
+    with use_provider(Broken()), pytest.raises(BootError), boot_group({**MAY_BREAK, "client": "bookworm"}):
+        pytest.fail("it has started")
+
+
+def test_tests_of_one_that_did_not_boot_are_told_as_failed(run: Run, tmp_path: Path, cases: dict[str, str]) -> None:
+    path = tmp_path / "job.toml"
+    tests = """
+    [[tests]]
+    name = "one"
+    run = "true"
+    """
+    path.write_text(roles(client="essential = false\n") + tests)
+    with use_provider(Broken()):
+        group(run, str(path))
+    assert cases == {"server: one": "passed", "client: one": "test-failed"}
+    assert "it was not run: client did not boot: its kernel panicked" in str(run.failed["client: one"])
+
+
+def test_the_limit_of_a_group_is_for_its_start_as_well() -> None:
+    class Slow(FakeProvider):
+        @contextmanager
+        def machine(self, request: MachineRequest) -> Iterator[Guest]:
+            time.sleep(1)
+            with super().machine(request) as guest:
+                yield guest
+
+    with (
+        use_provider(Slow()),
+        pytest.raises(TimedOut, match=r"the group did not end within 0\.5 s"),
+        boot_group({"a": "bookworm", "b": "bookworm"}, timeout_s=0.5),
+    ):
+        pytest.fail("it has started")
 
 
 def test_a_role_may_be_called_host_and_then_the_hosts_side_is_not() -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 
 from vmtasks.group.coordinator import (
     FAILED,
     LONGEST_CHARACTERS,
+    LONGEST_NAMES_CHARACTERS,
     MOST_CHARACTERS,
     MOST_WAITING,
     WAITED,
@@ -146,7 +148,10 @@ def test_two_calls_of_a_member_do_not_stand_for_two_members(talk: Talk) -> None:
         ("wait-all", "client", "server", False),
         ("sync", "", "client2", True),
         ("wait", "", "client2", False),
-        ("wait", "", "client2 server", True),
+        ("wait", "", "client2 server", False),  # the host's side may send it
+        ("wait", "", "client2 host", False),
+        ("wait", "", "host client2 server", True),
+        ("wait", "", "server client2 host", True),
     ],
 )
 def test_a_wait_for_one_that_is_gone_ends_unless_its_message_is_there(
@@ -162,6 +167,32 @@ def test_a_wait_for_one_that_is_gone_ends_unless_its_message_is_there(
         assert "the kernel of client2 panicked" in answers[0].error
         # Whoever comes later learns the same, at once.
         assert ends(talk("client1", verb, "x", role)) == [("client1", verb, FAILED)]
+
+
+def test_the_hosts_side_may_send_until_it_is_over_and_its_end_needs_no_reason(talk: Talk) -> None:
+    talk.coordinator.gone("client2", "client2 panicked", 0.0)
+    talk.coordinator.gone("server", "server panicked", 0.0)
+    assert ends(talk("client1", "wait", "go")) == []
+    assert ends(talk(HOST, "send", "go")) == [("client1", "wait", WAITED), (HOST, "send", WAITED)]
+    assert ends(talk("client1", "wait", "more")) == []
+    (answer,) = talk.coordinator.gone(HOST, "", 1.0)
+    assert answer.error == "wait more cannot be met any more: server panicked; client2 panicked"
+    (answer,) = talk("client1", "wait-all", "more", "client")
+    assert answer.error == "wait-all more client cannot be met any more: client2 panicked"
+
+
+def test_the_hosts_side_waits_for_members_alone(talk: Talk) -> None:
+    for name in ("client1", "client2"):
+        talk.coordinator.gone(name, f"{name} panicked", 0.0)
+    assert ends(talk(HOST, "wait", "go")) == []
+    assert ends(talk.coordinator.gone("server", "server panicked", 0.0)) == [(HOST, "wait", FAILED)]
+
+
+def test_one_that_is_alone_in_its_group_may_send_to_itself() -> None:
+    talk = Talk()
+    talk.coordinator = Coordinator(members_of({"server": Role(image="x")}))
+    talk.coordinator.gone(HOST, "", 0.0)
+    assert ends(talk("server", "wait", "x")) == []
 
 
 def test_a_message_of_one_that_is_gone_is_still_there(talk: Talk) -> None:
@@ -233,17 +264,30 @@ def test_the_host_comes_to_no_barrier(talk: Talk) -> None:
 
 
 def test_guests_do_not_fill_the_memory_of_the_host(talk: Talk) -> None:
-    (answer,) = talk("server", "send", "x", a="y" * LONGEST_CHARACTERS)
-    assert "a message carries at most" in answer.error
-    value = "y" * (LONGEST_CHARACTERS - 1)
-    for number in range(MOST_CHARACTERS // LONGEST_CHARACTERS):
+    value = "y" * LONGEST_CHARACTERS
+    for answers in (talk("server", "send", "x", a=f"{value}y"), talk("server", "send", "x", a=value, b="y")):
+        (answer,) = answers
+        assert answer.error == "a message carries at most 1048576 characters, its values together"
+    names: dict[str, Any] = {"n" * LONGEST_NAMES_CHARACTERS: ""}
+    assert "the names of a message have at most" in talk("server", "send", "x", **names)[0].error
+    assert "the names of a message have at most" in talk("server", "wait", "x" * 100_000)[0].error
+    for number in range(MOST_CHARACTERS // LONGEST_CHARACTERS - 1):
         assert talk("server", "send", f"x{number}", a=value)[0].outcome == WAITED
         assert talk("server", "send", "x0", a=value)[0].outcome == WAITED, "what replaces another counts once"
-    assert "together" in talk("server", "send", "more", a="y")[0].error
+    assert "together" in talk("server", "send", "more", a=value)[0].error
+    assert talk("server", "wait", "x0")[0].outcome == WAITED
     for _ in range(MOST_WAITING):
         talk("server", "wait", "never")
     assert "wait at once" in talk("server", "wait", "never")[0].error
     assert talk("client1", "wait", "never") == []
+
+
+def test_messages_without_values_do_not_fill_the_memory_of_the_host_either(talk: Talk) -> None:
+    talk.coordinator._characters = MOST_CHARACTERS - 250
+    assert talk("server", "send", "a")[0].outcome == WAITED
+    assert talk("server", "send", "a")[0].outcome == WAITED
+    assert talk("server", "send", "b")[0].outcome == WAITED
+    assert "together" in talk("server", "send", "c")[0].error
 
 
 def test_every_call_is_answered_once_whatever_comes_in_which_order() -> None:

@@ -95,7 +95,18 @@ def deploy_image(parameters: Mapping[str, Any], where: str, notes: list[str]) ->
     noted = _LOGIN | {"dtb": _NO_TREE}
     table = accepted(parameters, where, refused=refused, noted=noted, silent=_KEPT_AS_IT_IS, notes=notes)
     found = toml.parse(_Image, table, where=where)
-    return MachineImage(url=found.image, where=f"{where}.image")
+    return MachineImage(url=named_url(found.image, f"{where}: key 'image'"), where=f"{where}.image")
+
+
+def named_url(url: str, what: str) -> str:
+    """Return a URL that names something.
+
+    :param what: the key that has it, for messages.
+    :raise UsageError: it is empty, which is not the same as not there.
+    """
+    if not url.strip():
+        raise UsageError(f"{what} is empty; it must be a URL, or not be there")
+    return url
 
 
 def deploy_kernel(parameters: Mapping[str, Any], where: str, notes: list[str]) -> MachineImage:
@@ -113,7 +124,7 @@ def deploy_kernel(parameters: Mapping[str, Any], where: str, notes: list[str]) -
     found = toml.parse(_Kernel, table, where=where)
     if not found.rootfs:
         raise UsageError(f"{where}: key 'rootfs' is missing: a machine here starts from a disk, and not from a ramdisk")
-    return MachineImage(url=found.rootfs, where=where, kernel=found.kernel)
+    return MachineImage(url=found.rootfs, where=where, kernel=named_url(found.kernel, f"{where}: key 'kernel'"))
 
 
 def boot(parameters: Mapping[str, Any], where: str, notes: list[str]) -> BootStep:
@@ -162,6 +173,8 @@ def shell(parameters: Mapping[str, Any], where: str, mapping: LavaMapping, *, ti
         for number, url in enumerate(found.testdef_urls)
         for place in [f"{where}.testdef_urls[{number}]"]
     ]
+    if not repositories and not found.testdef_urls:
+        raise UsageError(f"{where}: keys 'testdef_urls' and 'testdef_repos' are missing, or empty: nothing would run")
     for number, one in enumerate(repositories):
         sources.append(_source(one, f"{where}.testdef_repos[{number}]", mapping, skip))
     return ShellStep(sources=tuple(sources), timeout_s=min(found.timeout or timeout_s, LONGEST_S))

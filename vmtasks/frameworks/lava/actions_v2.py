@@ -10,7 +10,7 @@ from typing import Any
 
 from vmtasks.errors import UsageError
 from vmtasks.frameworks.lava import yaml11
-from vmtasks.frameworks.lava.actions_v1 import below
+from vmtasks.frameworks.lava.actions_v1 import below, named_url
 from vmtasks.frameworks.lava.definition import INSTALL_PARTS, TestDefinition, definition_of
 from vmtasks.frameworks.lava.durations import seconds_at
 from vmtasks.frameworks.lava.group_job import DefinitionSource, ShellStep
@@ -79,7 +79,7 @@ def _url(table: Mapping[str, Any], where: str) -> str:
         expect_known(key, where, (*known, "root_partition", "partition", "headers", "size"), what="key")
     if not isinstance(url := table.get("url"), str):
         raise UsageError(f"{where}: key 'url' is missing; it must be a text (where LAVA has the image from)")
-    return url
+    return named_url(url, f"{where}: key 'url'")
 
 
 def boot(table: Mapping[str, Any], where: str) -> None:
@@ -181,8 +181,8 @@ def _source(table: object, where: str, mapping: LavaMapping, path: Path) -> Defi
     if origin == "url":
         return replace(source, file=place)
     file = below(yaml11.as_text(table.get("path")), f"{where}.path")
-    revision = table.get("revision") or table.get("branch")
-    return replace(source, repository=place, file=file, revision=yaml11.as_text(revision))
+    revisions = (yaml11.as_text(table.get(key)) for key in ("revision", "branch"))  # a revision may be the number 0
+    return replace(source, repository=place, file=file, revision=next(filter(None, revisions), ""))
 
 
 def _inline(document: object, where: str, path: Path) -> TestDefinition:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vmtasks import events
-from vmtasks.errors import GuestLost, Interrupted, TestFailed, TimedOut, UsageError, VmtasksError
+from vmtasks.errors import GuestLost, Interrupted, TestFailed, TimedOut, UsageError
 from vmtasks.frameworks.lava.cases import OWN, CaseRow
 from vmtasks.frameworks.lava.group_job import BootStep, CallStep, LavaGroupJob, ShellStep
 from vmtasks.frameworks.lava.job import RESULTS
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 _HOST_ADDRESS = "_LAVA_VM_GROUP_HOST_IP"
 _PROGRAMS = Path(__file__).with_name("guest_group")
+COURSE = "course"
+"""The case of a member that has not come to its end."""
 GUEST_HOME = HOME
 """The directory in a member for all of it; ``{member}`` in it is the member's name."""
 
@@ -48,6 +50,7 @@ def run_job(run: Run, job: LavaGroupJob, *, out: str = "") -> None:
     limits, target = job.group.group, run.output_dir(out)
     with run.group(job.group.as_roles(), wait_timeout_s=limits.wait_timeout_s, timeout_s=limits.timeout_s) as group:
         course = _Course(run=run, job=job, group=group, shells=shells, out=target, vms=VmGroup(job, group))
+        group.host_finished()  # all that is sent, members send
         try:
             parallel(*(partial(course.of, member) for member in group.members))
         finally:
@@ -84,6 +87,8 @@ class _Course:
     results: dict[str, MachineResults] = field(default_factory=dict)
     incomplete: list[tuple[str, str]] = field(default_factory=list)
     """The members, and their suites, that did not run to their end."""
+    at_end: set[str] = field(default_factory=set)
+    """The members that have done all that they had to."""
     vms: VmGroup
 
     def __post_init__(self) -> None:
@@ -95,26 +100,39 @@ class _Course:
         try:
             self.vms.begin(member)
             self._steps(member)
-        except GuestLost as problem:
-            if member.is_essential:
-                raise
-            self._fail(member, problem)
-        except TestFailed as problem:
-            if member.is_essential and not self.job.goes_on:
-                self.group.fail(problem)
-            self._fail(member, problem)
-        except VmtasksError as problem:
-            if member.is_essential or not isinstance(problem, TimedOut):
-                self.group.fail(problem)
-                raise
-            self._fail(member, problem)
+            self.at_end.add(member.name)
+        except BaseException as problem:
+            ends_all = self._ends_all(member, problem)
+            row = self._put_down(member, problem)
+            if ends_all:
+                raise  # the run's own end tells why, and no event is needed here
+            row.emit(member.name)
+            events.emit(events.Note(machine=member.name, text=row.message, level="warning"))
         finally:
             self.vms.end(member)
             self.group.finished(member)
 
+    def _ends_all(self, member: GroupMember, problem: BaseException) -> bool:
+        """Tell whether the run ends with what has ended a member's course; the group ends at once if it has to."""
+        if isinstance(problem, GuestLost):
+            self.group.lost(member, problem)
+            return member.is_essential
+        if self.group.missing(member):  # it may be: the group has begun without it
+            return False
+        is_fatal = member.is_essential or not isinstance(problem, TimedOut)
+        if isinstance(problem, TestFailed):
+            is_fatal = member.is_essential and not self.job.goes_on
+        if is_fatal:
+            self.group.fail(problem)
+        return is_fatal and not isinstance(problem, TestFailed)
+
     def write(self) -> None:
         """Write down what all have told."""
-        text = as_yaml(self.results.values(), job=self.run.directory.name, is_complete=not self.incomplete)
+        for name, results in self.results.items():
+            if name not in self.at_end and not any(row.name == COURSE and row.suite == OWN for row in results.rows):
+                results.rows.append(CaseRow(suite=OWN, name=COURSE, result="fail", message="it did not begin"))
+        is_complete = not self.incomplete and self.at_end == {*self.results}
+        text = as_yaml(self.results.values(), job=self.run.directory.name, is_complete=is_complete)
         self.run.write(self.out / RESULTS, text)
 
     def judge(self) -> None:
@@ -197,15 +215,13 @@ class _Course:
         for path in found:
             self.run.artifact(path)
 
-    def _fail(self, member: GroupMember, problem: VmtasksError) -> None:
+    def _put_down(self, member: GroupMember, problem: BaseException) -> CaseRow:
         """Put down that a member has not come to its end, as a case of its own."""
-        why = str(problem)
-        if not any(name == member.name for name, _ in self.incomplete):
-            row = CaseRow(suite=OWN, name="course", result="fail", message=why)
-            row.emit(member.name)
-            self.results[member.name].rows.append(row)
+        row = CaseRow(suite=OWN, name=COURSE, result="fail", message=str(problem) or type(problem).__name__)
+        self.results[member.name].rows.append(row)
+        if not any(name == member.name for name, _ in self.incomplete):  # which would tell why
             self.incomplete.append((member.name, row.name))
-        events.emit(events.Note(machine=member.name, text=why, level="warning"))
+        return row
 
 
 def _named(member: str, row: CaseRow) -> CaseRow:

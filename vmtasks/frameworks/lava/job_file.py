@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -52,9 +52,21 @@ def _expect_text(document: dict[str, Any], path: Path) -> None:
 
     :raise UsageError: they cannot.
     """
-    text = json.dumps(document, default=str, ensure_ascii=False)
-    if "\\u0000" in text or not typed_json.fits(text, str):
+    if any("\0" in text or not typed_json.fits(text, str) for text in _texts(document)):
         raise UsageError(f"cannot read {path}: it has a NUL, or half a character")
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Yield all texts in a document, keys and values."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _texts(key)
+            yield from _texts(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item)
+    elif isinstance(value, str):
+        yield value
 
 
 def _json(data: bytes, path: Path) -> dict[str, Any]:
@@ -69,6 +81,8 @@ def _json(data: bytes, path: Path) -> dict[str, Any]:
             names = [name for name, _ in pairs]
             twice = next(name for name in names if names.count(name) > 1)
             raise UsageError(f"cannot read {path}: key '{twice}' is given twice")
+        if found.get("role", "") is None:  # which elsewhere is as good as not there
+            raise UsageError(f"cannot read {path}: key 'role' is null; an action without the key is for all roles")
         return found
 
     try:

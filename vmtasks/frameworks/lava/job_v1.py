@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vmtasks.config import toml
+from vmtasks.config.here import page
 from vmtasks.errors import UsageError
 from vmtasks.frameworks.lava import actions_v1
 from vmtasks.frameworks.lava.actions_v1 import MachineImage
@@ -30,7 +31,7 @@ from vmtasks.group.job import GroupSettings, RoleSettings
 _LEVELS = Literal["CRITICAL", "ERROR", "WARNING", "INFO", "DEBUG"]
 _OTHER_JOBS = dict.fromkeys(
     ("target", "device_type", "device_group"),
-    "it is a job without virtual machines; describe its machines as a vm_group, or as roles (docs/groups.md)",
+    f"it is a job without virtual machines; describe its machines as a vm_group, or as roles ({page('groups')})",
 )
 _OF_A_PART = dict.fromkeys(
     ("group_size", "role", "sub_id", "target_group", "is_vmhost"),
@@ -55,7 +56,7 @@ class _Vm:
     device_type: str = field(metadata={"says": "what it is"})
     role: str = field(metadata={"says": "what its tests are called by"})
     count: int = field(default=1, metadata={"says": "how many machines", "at_least": 1})
-    image: str = field(default="", metadata={"says": "the URL of an image"})
+    image: str | None = field(default=None, metadata={"says": "the URL of an image"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +109,10 @@ def job_of(document: Mapping[str, Any], mapping: LavaMapping, *, path: Path) -> 
         if vm.role in members:
             other = "the host" if vm.role == group.host.role else "another of them"
             raise UsageError(f"{place} has the role '{vm.role}', and so has {other}; count makes several of one")
-        image = MachineImage(url=vm.image, where=f"{place}.image") if vm.image else None
+        image = None
+        if vm.image is not None:
+            url = actions_v1.named_url(vm.image, f"{place}: key 'image'")
+            image = MachineImage(url=url, where=f"{place}.image")
         members[vm.role] = _VmRole(device=vm.device_type, count=vm.count, image=image)
     for member in members.values():
         member.host = mapping.host(member.device, where=f"{where}: vm_group")
@@ -191,11 +195,14 @@ def _act(action: object, members: Mapping[str, _VmRole], where: str, context: _V
     expect_known(command, where, _ACTIONS, actions_v1.REFUSED, what="command")
     parameters = dict(mapping_at(action, "parameters", where))
     where = f"{where}.parameters"
-    of_all = command in _OF_NO_ROLE
-    role = "" if of_all else parameters.pop("role", "")
-    if not isinstance(role, str):
-        raise UsageError(f"{where}: key 'role' must be a text: an action is for one role, or for all without the key")
-    names = [known_role(role, tuple(members), where=f"{where}.role")] if role else [*members]
+    names = [*members]
+    if "role" in parameters and command not in _OF_NO_ROLE:
+        role = parameters.pop("role")
+        if not isinstance(role, str):
+            raise UsageError(
+                f"{where}: key 'role' must be a text: an action is for one role, or for all without the key"
+            )
+        names = [known_role(role, names, where=f"{where}.role")]
     repeat = parameters.pop("repeat", 1) if command in _CAN_BE_REPEATED else 1
     if type(repeat) is not int:
         raise UsageError(f"{where}: key 'repeat' must be a whole number (how often it is done)")

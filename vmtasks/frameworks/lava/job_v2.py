@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vmtasks.config import toml
+from vmtasks.config.here import page, task_line
 from vmtasks.config.toml_words import described
 from vmtasks.errors import UsageError
 from vmtasks.frameworks.lava import actions_v2, yaml11
@@ -30,9 +31,10 @@ from vmtasks.frameworks.lava.requests import requests
 from vmtasks.group.job import GroupSettings, RoleSettings
 
 _PROTOCOL = "lava-multinode"
+_FOR_ONE = f"{task_line('lava-test-shell')} ({page('from-lava')})"
 _TOP = ("job_name", "timeouts", "protocols", "actions", "metadata", "visibility")
 _REFUSED = {
-    "device_type": "it is a job for one device; run its definitions with lava-test-shell (docs/from-lava.md)",
+    "device_type": f"it is a job for one device; run its definitions with {_FOR_ONE}",
     "secrets": "give them to the tests by the environment of a role",
     "environment": "in a job with roles it belongs to each of them",
     "context": "in a job with roles it belongs to each of them",
@@ -155,7 +157,7 @@ def _protocol(table: Mapping[str, Any], where: str) -> tuple[dict[str, Any], flo
     if _PROTOCOL not in table:
         raise UsageError(
             f"{where} has no {_PROTOCOL}: only jobs with roles are groups",
-            hint="run the definitions of a job for one device with lava-test-shell (docs/from-lava.md)",
+            hint=f"run the definitions of a job for one device with {_FOR_ONE}",
         )
     for key in table:
         expect_known(

@@ -18,7 +18,7 @@ from vmtasks.errors import TestFailed
 from vmtasks.frameworks.lava.cases import OWN, CaseRow, OpenCase, result_of, slug, titled
 from vmtasks.frameworks.lava.definition import ParseSection, TestDefinition
 from vmtasks.frameworks.lava.patterns import Groups, Patterns
-from vmtasks.frameworks.lava.signals import signal_in
+from vmtasks.frameworks.lava.signals import Signal, parts_of
 
 _LONGEST_LINE = 64 * 1024
 _MOST_CHARACTERS = 64 * 1024 * 1024
@@ -143,25 +143,27 @@ class Recorder:
             raise TestFailed(f"the tests of {self._machine} tell more than {_MOST_CHARACTERS >> 20} MiB")
 
     def _hear_lines(self, lines: Iterable[bytes]) -> None:
-        texts = [line.decode(errors="replace").strip() for line in lines]
+        parted = [parts_of(line.decode(errors="replace").strip()) for line in lines]
+        texts = ["".join(part for part in parts if isinstance(part, str)) for parts in parted]
         pattern = self._parse.pattern if self._parse else ""
         found = self._patterns.search(pattern, texts) if pattern else repeat(None)
-        for line, groups in zip(texts, found, strict=False):
-            self._hear_line(line, groups)
+        for parts, text, groups in zip(parted, texts, found, strict=False):
+            self._hear_line(parts, groups if text else None)
 
     @property
     def _parse(self) -> ParseSection | None:
         definition = self._definitions.get(self._suite)
         return definition.parse if definition else None
 
-    def _hear_line(self, line: str, groups: Groups | None) -> None:
-        """Take in a line, and what has been found in it of the definition's pattern."""
+    def _hear_line(self, parts: Sequence[str | Signal], groups: Groups | None) -> None:
+        """Take in a line, and what has been found of the definition's pattern in its text."""
         self._line_count += 1
-        if words := signal_in(line):
-            self.hear_signal(words)
-            return
-        for case in self._open.values():
-            case.hear(line, self._line_count)
+        for part in parts:
+            if not isinstance(part, str):
+                self.hear_signal(part)
+                continue
+            for case in self._open.values():
+                case.hear(part, self._line_count)
         if groups and self._parse:
             result = self._parse.fixupdict.get(groups["result"], groups["result"])
             self._count(groups.values())

@@ -76,6 +76,7 @@ class MemberCall:
             self._group.messages.withdraw(self._serial)
             raise
         if answer.error:
+            self._group.check()  # others that end with the group are no reason of their own
             raise TestFailed(is_vain() or f"{self._what}: {answer.error}")
 
 

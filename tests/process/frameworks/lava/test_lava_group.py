@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,13 +17,15 @@ from typing import Any
 import pytest
 
 from tests.process.lab import Lab, run_shell, v1
-from vmtasks import TestFailed, TimedOut, UsageError, VmtasksError, events, use_provider
+from tests.waiting import until
+from vmtasks import BootError, Guest, GuestLost, TestFailed, TimedOut, UsageError, VmtasksError, events, use_provider
 from vmtasks.frameworks.lava import group_run, shell
 from vmtasks.group import boot
 from vmtasks.group.channel import MemberChannel
 from vmtasks.group.guest_programs import GuestPaths
 from vmtasks.group.roles import GroupMember
 from vmtasks.group.wire import ALL_VERBS
+from vmtasks.providers.base import MachineRequest
 from vmtasks.testing.fake_provider import FakeProvider
 
 
@@ -191,6 +197,25 @@ def test_a_member_that_is_not_essential_ends_alone(lab: Lab) -> None:
     assert {("client1", "0_ask", "vain", "fail"), ("client2", "0_ask", "vain", "fail")} <= lab.cases
 
 
+def test_a_member_that_is_not_essential_need_not_boot(lab: Lab) -> None:
+    class Broken(FakeProvider):
+        @contextmanager
+        def machine(self, request: MachineRequest) -> Iterator[Guest]:
+            if request.name == "client1":
+                raise BootError("client1 did not boot")
+            with super().machine(request) as guest:
+                yield guest
+
+    ask(lab, "lava-test-case there --result pass")
+    with use_provider(Broken()):
+        problem = lab.run(v2("lava-test-case vain --shell lava-wait-all never client", essential="true"), "job.yaml")
+    assert isinstance(problem, TestFailed)
+    assert {("client2", "0_ask", "there", "pass"), ("server", "0_serve", "vain", "fail")} <= lab.cases
+    assert courses(lab) == {"client1": "client1 is not there: client1 did not boot"}
+    assert ("client1", "lava", "course", "test-failed") in lab.ended
+    assert ("", "lava", "job", "fail") in lab.cases
+
+
 @pytest.mark.parametrize(
     ("step", "kind", "sentence"),
     [
@@ -204,6 +229,58 @@ def test_a_member_that_is_essential_ends_all(lab: Lab, step: str, kind: type[Vmt
     assert isinstance(problem, kind)
     assert sentence in str(problem)
     assert ("", "lava", "job", "fail") in lab.cases
+
+
+def courses(lab: Lab) -> dict[str, str]:
+    """Return why members did not come to their end, by name."""
+    rows = (one["metadata"] for one in lab.rows if (one["suite"], one["name"]) == ("lava", "course"))
+    return {row["machine"]: row["message"] for row in rows}
+
+
+def test_a_job_is_not_complete_whose_limit_has_passed_while_its_members_wait(lab: Lab) -> None:
+    ask(lab, "true")
+    text = v2("true").replace(
+        "request: lava-send, messageID: begin, message: {port: 80}", "request: lava-sync, messageID: x"
+    )
+    problem = lab.run(f"timeouts: {{job: {{seconds: 3}}}}\n{text}", "job.yaml")
+    assert isinstance(problem, TimedOut)
+    assert ("", "lava", "job", "fail") in lab.cases
+    reason = "the group has ended: the group did not end within 3 s"
+    assert courses(lab) == dict.fromkeys(("server", "client1", "client2"), reason)
+
+
+def test_a_job_is_not_complete_whose_machine_does_not_come_back(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    def reboot(guest: Guest) -> None:
+        raise GuestLost(f"{guest.name} did not come back: its boot took too long")
+
+    monkeypatch.setattr(Guest, "reboot", reboot)
+    lab.definition("x", "true")
+    lab.definition("long", "sleep 100")
+    boot_again = {"command": "boot_linaro_image", "parameters": {"role": "client"}}
+    shells = (run_shell("x", role="client"), run_shell("long", role="server"))
+    began_s = time.monotonic()
+    problem = lab.run(v1(boot_again, boot_again, *shells))
+    assert time.monotonic() - began_s < 60, "the others were ended"
+    assert isinstance(problem, GuestLost)
+    assert "client did not come back" in str(problem)
+    assert ("", "lava", "job", "fail") in lab.cases
+    assert courses(lab)["client"] == "client did not come back: its boot took too long"
+
+
+def test_a_job_is_not_complete_that_was_interrupted_before_all_had_begun(lab: Lab, place: Path) -> None:
+    lab.definition("long", f"touch {place}/begun; sleep 100")
+
+    def interrupt() -> None:
+        until("the host's tests", (place / "begun").exists, 60)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        lab.run(v1(run_shell("long"), auto_start_vms=False))
+    thread.join()
+    assert ("", "lava", "job", "fail") in lab.cases
+    assert courses(lab) == dict.fromkeys(("host", "server", "client"), "interrupted")
 
 
 def test_a_definition_is_read_before_any_machine_starts(lab: Lab) -> None:

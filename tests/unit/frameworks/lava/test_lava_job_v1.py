@@ -169,6 +169,13 @@ DEPLOY = ("actions", 0, "parameters")
         (at(*VMS, 1, "role", to="host"), "vm_group.vms[1] has the role 'host', and so has the host"),
         (at(*DEPLOY, "role", to="hots"), "actions[0].parameters.role: no machine of the group has the role 'hots'; "),
         (at(*DEPLOY, "role", to=["host"]), "key 'role' must be a text: an action is for one role, or for all"),
+        (at(*DEPLOY, "role", to=""), "actions[0].parameters.role: no machine of the group has the role ''; "),
+        (at(*DEPLOY, "role", to=None), "key 'role' is null; an action without the key is for all roles"),
+        (at(*DEPLOY, "image", to=""), "actions[0].parameters: key 'image' is empty"),
+        (at(*VMS, 0, "image", to=""), "vm_group.vms[0]: key 'image' is empty; it must be a URL, or not be there"),
+        (act("deploy_linaro_kernel", kernel="", rootfs="x"), "key 'kernel' is empty; it must be a URL, or not be"),
+        (act("lava_test_shell"), "keys 'testdef_urls' and 'testdef_repos' are missing, or empty: nothing would run"),
+        (act("lava_test_shell", testdef_urls=[], testdef_repos=[]), "are missing, or empty: nothing would run"),
         (at("vm_group", "host", "role"), "key 'role' in [vm_group.host] is missing"),
         (at("actions", 0), "the role 'host' has no image: no deploy action is for it"),
         (at(*VMS, 0, "count", to=0), "key 'count' in [[vm_group.vms]] number 1 must be a whole number of at least 1"),
@@ -220,7 +227,7 @@ def test_what_cannot_be_is_refused_with_one_sentence(tmp_path: Path, change: Cha
     with pytest.raises(UsageError) as refusal:
         load(tmp_path, change)
     assert sentence in str(refusal.value)
-    assert str(refusal.value).startswith(f"{tmp_path}/job.json: ")
+    assert str(refusal.value).startswith((f"{tmp_path}/job.json: ", f"cannot read {tmp_path}/job.json: "))
     assert "\n" not in str(refusal.value)
 
 

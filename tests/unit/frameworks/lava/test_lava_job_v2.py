@@ -134,6 +134,24 @@ def test_a_role_for_arm64_has_an_image_that_is(tmp_path: Path, arch: str) -> Non
         load(tmp_path, JOB, arm64)
 
 
+def test_the_words_for_a_nul_are_none(tmp_path: Path) -> None:
+    step = r"printf '\u0000' | grep -q ."
+    job = load(tmp_path, JOB.replace("'lava-send ready'", f'"{step}"'.replace("\\", "\\\\")))
+    shell = job.course["server"][1]
+    assert isinstance(shell, ShellStep)
+    assert shell.sources[0].definition is not None
+    assert shell.sources[0].definition.steps == (step,)
+    with pytest.raises(UsageError, match="it has a NUL"):
+        load(tmp_path, JOB.replace("'lava-send ready'", f'"{step}"'))
+
+
+def test_a_revision_may_look_like_a_number(tmp_path: Path) -> None:
+    job = load(tmp_path, JOB.replace("revision: v2", "revision: 0000000\n      branch: main"))
+    shell = job.course["client"][1]
+    assert isinstance(shell, ShellStep)
+    assert shell.sources[0].revision == "0"
+
+
 def test_what_counts_for_nothing_is_told(tmp_path: Path) -> None:
     text = JOB.replace("visibility: public", "priority: medium\nnotify: {criteria: {status: finished}}")
     text = text.replace("arch: amd64", "arch: x86_64, no_kvm: true").replace("count: 2", "tags: [usb]")
@@ -168,6 +186,7 @@ def test_what_counts_for_nothing_is_told(tmp_path: Path) -> None:
         ("      rootfs:", "      rootsf:", "unknown key 'rootsf'; did you mean 'rootfs'?"),
         ("      rootfs:", "      kernel:", "key 'rootfs' is missing"),
         ("url: 'http://images.example.org/a.img.gz', ", "", "images.rootfs: key 'url' is missing"),
+        ("url: 'http://images.example.org/a.img.gz', ", "url: '', ", "images.rootfs: key 'url' is empty"),
         ("method: qemu", "method: u-boot", "actions[1].boot: key 'method': unknown method 'u-boot'"),
         ("media: tmpfs", "commands: nfs", "key 'commands' is LAVA's"),
         ("- boot:", "- command:", "action 'command' is LAVA's"),
@@ -198,7 +217,8 @@ def test_what_cannot_be_is_refused_with_one_sentence(tmp_path: Path, old: str, n
 
 
 def test_a_job_for_one_device_is_no_group(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="it is a job for one device; run its definitions with lava-test-shell"):
+    sentence = r"it is a job for one device; run its definitions with `inv lava-test-shell` \(docs/from-lava"
+    with pytest.raises(UsageError, match=sentence):
         load(tmp_path, "device_type: qemu\nactions: []\n")
 
 

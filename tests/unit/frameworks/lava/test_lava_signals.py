@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from vmtasks.errors import NothingTested, TestFailed
 from vmtasks.frameworks.lava import recorder as recorder_module
 from vmtasks.frameworks.lava.cases import CaseRow
+from vmtasks.frameworks.lava.definition import TestDefinition, definition_of
 from vmtasks.frameworks.lava.frames import Frames
 from vmtasks.frameworks.lava.recorder import Recorder
-from vmtasks.frameworks.lava.signals import signal_in
+from vmtasks.frameworks.lava.signals import parts_of
 from vmtasks.frameworks.lava.verdict import judge
 
 
@@ -40,8 +43,60 @@ from vmtasks.frameworks.lava.verdict import judge
     ],
 )
 def test_signals_in_lines(line: str, words: Sequence[str] | None) -> None:
-    found = signal_in(line)
-    assert (tuple(found) if found else None) == words
+    signals = [part for part in parts_of(line) if not isinstance(part, str)]
+    assert signals == ([words] if words else [])
+
+
+TESTCASE = "<LAVA_SIGNAL_TESTCASE TEST_CASE_ID={} RESULT={}>"
+A, B = TESTCASE.format("a", "pass"), TESTCASE.format("b", "fail")
+OF_A, OF_B = ("TESTCASE", "a", "pass", "", ""), ("TESTCASE", "b", "fail", "", "")
+
+
+@pytest.mark.parametrize(
+    ("line", "parts"),
+    [
+        (f"{B}[    3.1] eth0: <UP>", [OF_B, "[    3.1] eth0: <UP>"]),
+        (f"{A}{B}", [OF_A, OF_B]),
+        (f"1 {A} 2 {B} > 3", ["1 ", OF_A, " 2 ", OF_B, " > 3"]),
+        ("<LAVA_SIGNAL_STARTTC a>hello<LAVA_SIGNAL_ENDTC a>", [("STARTTC", "a"), "hello", ("ENDTC", "a")]),
+        (f"<LAVA_SIGNAL_TESTCASE TEST_CASE_ID=cut RES{A}", ["<LAVA_SIGNAL_TESTCASE TEST_CASE_ID=cut RES", OF_A]),
+        (f"<LAVA_SIGNAL_ENDRUN 0_x 0>{A}", ["<LAVA_SIGNAL_ENDRUN 0_x 0>", OF_A]),
+        (f"{TESTCASE.format('x>y', 'pass')} <z>", [("TESTCASE", "x>y", "pass", "", ""), " <z>"]),
+        ("<LAVA_SIGNAL_TESTREFERENCE a>b pass http://x/>y>", [("TESTREFERENCE", "a>b", "pass", "http://x/"), "y>"]),
+        (f"+ echo {A}", [f"+ echo {A}"]),
+        ("", [""]),
+    ],
+)
+def test_every_signal_of_a_line_counts_and_the_rest_is_output(line: str, parts: list[str | tuple[str, ...]]) -> None:
+    assert parts_of(line) == parts
+
+
+def test_a_long_line_of_a_guest_takes_no_long_time() -> None:
+    began_s = time.process_time()
+    for begin in ("<LAVA_SIGNAL_TESTCASE ", "<LAVA_SIGNAL_TESTREFERENCE ", "<LAVA_SIGNAL_STARTTC "):
+        for piece in ("> ", ">", "a b", " RESULT=", " TEST_CASE_ID=>", begin, f"{begin}>"):
+            parts_of(begin + piece * (60_000 // len(piece)))
+    assert time.process_time() - began_s < 10
+
+
+def definition(pattern: str) -> TestDefinition:
+    document = {"metadata": {"name": "x"}, "parse": {"pattern": pattern}, "run": {"steps": ["true"]}}
+    return definition_of(document, Path("x.yaml"))
+
+
+def test_the_text_around_signals_is_that_of_the_cases_that_are_open_and_of_the_pattern() -> None:
+    recorder = Recorder("m", {"0_x": definition(r"(?P<test_case_id>\w+): (?P<result>OK|pass)")})
+    recorder.hear_signal(["STARTRUN", "0_x"])
+    recorder.hear_output(b"<LAVA_SIGNAL_STARTTC a>why<LAVA_SIGNAL_TESTCASE TEST_CASE_ID=a RESULT=fail>\n")
+    recorder.hear_output(TESTCASE.format("c: pass", "fail").encode() + b" by pattern: pass\n")
+    recorder.hear_signal(["ENDRUN", "0_x", "0"])
+    recorder.close()
+    assert [(row.name, row.result, row.details) for row in recorder.rows] == [
+        ("a", "fail", ("why",)),
+        ("c: pass", "fail", ()),
+        ("pattern", "pass", ()),
+        ("0_x", "pass", ()),
+    ]
 
 
 def frame(kind: str, data: bytes) -> bytes:
