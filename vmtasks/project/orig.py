@@ -16,13 +16,13 @@ from vmtasks.errors import UsageError
 from vmtasks.project.changelog import SourcePackage
 from vmtasks.project.git import git
 from vmtasks.project.history import History
+from vmtasks.project.ini import read_ini
 from vmtasks.project.text import text_of
 
 _ENDINGS = r"tar\.(?:gz|bz2|lzma|xz)"
 _PRISTINE = ("refs/heads/pristine-tar", "refs/remotes/origin/pristine-tar")
 _TAGS = ("upstream/%(version)s", "v%(version)s", "%(version)s")
 _NATIVE = re.compile(r"3\.0 \((?:native|git)\)")
-_LIMIT_BYTES = 64 * 1024
 _PATTERN_LENGTH = 255
 _COMPONENTS = 100
 """More tarballs than any version has; git is asked about each."""
@@ -137,9 +137,8 @@ def _tag(root: Path, package: SourcePackage, stem: str) -> Orig | None:
 
 def _gbp_patterns(root: Path) -> list[str]:
     """Return the pattern of upstream's tags that debian/gbp.conf sets."""
-    settings = configparser.RawConfigParser(strict=False)
     try:
-        settings.read_string((text_of(root, "debian/gbp.conf") or "")[:_LIMIT_BYTES])
+        settings = read_ini(text_of(root, "debian/gbp.conf") or "")
     except configparser.Error as problem:
         raise UsageError(f"cannot read {root / 'debian/gbp.conf'}: {problem.message.splitlines()[0]}") from problem
     sections = [settings.defaults(), *(settings[name] for name in settings.sections())]

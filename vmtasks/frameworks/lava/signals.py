@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-_SIGNAL = re.compile(r"<LAVA_SIGNAL_(\w+)(?: (.*))?>")
-_FIELD = re.compile(r"(?:^| +)(TEST_CASE_ID|RESULT|MEASUREMENT|UNITS)=")
+_SIGNAL = re.compile(r"^(?>.*?<LAVA_SIGNAL_(\w++)(?=[ >]))(?: (.*))?>")
+_FIELD = re.compile(r"(?:^|(?<! ) ++)(TEST_CASE_ID|RESULT|MEASUREMENT|UNITS)=")
 _TRACE = "+"
 """What a line begins with that a shell shows before it runs it (set -x)."""
 _BARE = {"STARTTC": 1, "ENDTC": 1, "TESTCASE": 0, "TESTSET": 2, "TESTREFERENCE": 0, "TESTRAISE": 1, "TESTEVENT": 1,
