@@ -37,7 +37,7 @@ BENEATH = {
     "guest": "ssh profile",
     "supervisor": "qemu profile",
     "image": "cache",
-    "debian": "guest config",
+    "debian": "guest host",
     "project": "debian",
     "machine": "supervisor image guest",
     "kernel": "image guest",

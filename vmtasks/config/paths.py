@@ -49,10 +49,26 @@ def is_at(path: Path, kind: Callable[[int], bool] = lambda _: True) -> bool:
     """
     try:
         return kind(path.stat().st_mode)
+    except ValueError:  # there is a NUL in it
+        return False
     except OSError as problem:
         if problem.errno == errno.ENAMETOOLONG:
             raise UsageError(f"there is no {str(path)[:_SHOWN]}…: {problem.strerror}") from problem
         return False
+
+
+def expanded(name: str | Path) -> Path:
+    """Return the path that a user, or a file of settings, names; ``~`` and ``~NAME`` stand for somebody's home.
+
+    :raise UsageError: nobody is called so, or has a home.
+    """
+    try:
+        return Path(name).expanduser()
+    except RuntimeError as problem:
+        raise UsageError(
+            f"cannot find {str(name)[:_SHOWN]}: this host knows no home of that user",
+            hint="write the whole path, from / on",
+        ) from problem
 
 
 def socket_dir(environ: Mapping[str, str] = os.environ) -> Path:
@@ -92,4 +108,4 @@ def _xdg(environ: Mapping[str, str], variable: str, below_home: str) -> Path:
     chosen = Path(environ.get(variable, ""))
     if chosen.is_absolute():
         return chosen
-    return Path(environ.get("HOME") or Path.home()) / below_home
+    return Path(environ.get("HOME") or expanded("~")) / below_home

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_or
 
 from vmtasks import events
 from vmtasks.config.bounded import read_file
+from vmtasks.config.dotted_keys import DEEPEST, are_too_deep
 from vmtasks.config.toml_words import described, kind_in_words
 from vmtasks.errors import UsageError, did_you_mean
 
@@ -60,7 +61,10 @@ def read(path: Path, *, within: Path | None = None) -> dict[str, Any]:
     if data is None:
         raise UsageError(f"cannot read {path}: No such file or directory")
     try:
-        return tomllib.loads(data.decode())
+        text = data.decode()
+        if are_too_deep(text):
+            raise UsageError(f"cannot read {path}: a key of it has more than {DEEPEST} parts")
+        return tomllib.loads(text)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise UsageError(f"cannot read {path}: line {line} is not UTF-8 text") from error

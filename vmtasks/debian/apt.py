@@ -23,8 +23,10 @@ _OUT_OF_REACH = re.compile(r"Failed to fetch|Temporary failure resolving|Could n
 _DPKG_FAILED = re.compile(r"^E: Sub-process .*dpkg", re.MULTILINE)
 _URL = re.compile(r"https?://[^\s'\"]+")
 _REACH_LIMIT_S = 10.0
-_SCRIPT_FAILED = re.compile(r"\S+ package [\w-]+ script subprocess (returned error|was killed).*")
-_REASON = re.compile(r"E: (?!Sub-process|Unmet dependencies|Failed to fetch).+|.+(Depends|Conflicts|Breaks): .+ but .+")
+_SCRIPT_FAILED = re.compile(r"\S package [\w-]++ script subprocess (returned error|was killed)")
+_REASON = re.compile(
+    r"E: (?!Sub-process|Unmet dependencies|Failed to fetch).|^(?>.*?.(?:Depends|Conflicts|Breaks): ).+ but ."
+)
 _ONLY_LOCAL = (
     *("-o", "Dir::Etc::SourceList=/dev/null", "-o", "Dir::Etc::SourceParts=/dev/null"),
     *("-o", "Dir::Cache::PkgCache=", "-o", "Dir::Cache::SrcPkgCache="),

@@ -1,22 +1,39 @@
 """Files of Debian packages on the host: what they are is in their control file, whatever they are called.
 
-Source: deb(5), deb-control(5), deb-changes(5).
+Source: deb(5), deb-control(5), deb-changes(5), dpkg-deb(1).
 """
 
 from __future__ import annotations
 
+import re
 import stat
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vmtasks.config.bounded import read_file
 from vmtasks.config.here import task_line
 from vmtasks.config.paths import is_at
-from vmtasks.errors import HostError, UsageError
+from vmtasks.errors import HostError, TestFailed, UsageError
+from vmtasks.guest.unpack import first_file
+from vmtasks.host.confined import confined_argv
+from vmtasks.process.confined import NOT_FOUND
+from vmtasks.process.landlock import Reach
 
-_FIELDS = ("Package", "Version", "Architecture", "Essential", "Protected", "Auto-Built-Package", "Recommends")
-_LIMIT_S = 60.0
+_NEEDED = {
+    "Package": re.compile(r"[A-Za-z0-9][A-Za-z0-9+._-]{1,199}"),
+    "Version": re.compile(r"[A-Za-z0-9][A-Za-z0-9+.~:-]{0,199}"),
+    "Architecture": re.compile(r"[a-z0-9][a-z0-9-]{0,99}"),
+}
+"""What each package says, and what it can be."""
+_FIELDS = ("Essential", "Protected", "Auto-Built-Package", "Recommends")
+_RELATION = re.compile(r"[A-Za-z0-9+.:~=<>()| _-]+")
+_CONTROL = re.compile(r"(\./)?control")
+_LIMIT_BYTES = 256 * 1024
+"""More than any control file has."""
+_SHOWN, _LONGEST = 80, 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +67,7 @@ def find(names: Sequence[str]) -> Packages:
         if is_at(path, stat.S_ISDIR):
             found += sorted(one for one in path.glob("*.deb") if one.is_file())
         elif path.suffix == ".changes" and path.is_file():
-            words = path.read_text(errors="replace").split()
+            words = (read_file(path) or b"").decode(errors="replace").split()
             found += dict.fromkeys(path.with_name(Path(word).name) for word in words if word.endswith(".deb"))
         elif path.suffix == ".deb":
             found.append(path)
@@ -77,30 +94,80 @@ def find(names: Sequence[str]) -> Packages:
 
 
 def read(path: Path) -> Package:
-    """Read the control file of a .deb file.
+    """Read the control file of a .deb file, which may be a stranger's.
 
     :raise UsageError: it is no Debian package.
     :raise HostError: this host has no dpkg-deb.
     """
-    command = ["dpkg-deb", "--field", str(path.absolute()), *_FIELDS]
-    try:
-        done = subprocess.run(command, capture_output=True, timeout=_LIMIT_S, check=False)
-    except FileNotFoundError as problem:
-        raise HostError("cannot read .deb files: this host has no dpkg-deb", hint="it comes with dpkg") from problem
-    except subprocess.TimeoutExpired as problem:
-        raise UsageError(f"cannot read {path}: dpkg-deb did not end within {_LIMIT_S:g} s") from problem
-    lines = done.stdout.decode(errors="replace").splitlines()
-    fields = {name: value.strip() for name, colon, value in (line.partition(":") for line in lines) if colon}
-    if done.returncode or not all(fields.get(name) for name in _FIELDS[:3]):
-        words = " ".join(done.stderr.decode(errors="replace").split()).removeprefix("dpkg-deb: error: ")
-        raise UsageError(f"cannot read {path}: {words or 'it is no Debian package'}")
-    name, version, architecture = (fields[name] for name in _FIELDS[:3])
+    fields = _fields(_control_of(path))
+    for name, pattern in _NEEDED.items():
+        if not pattern.fullmatch(fields.get(name, "")):
+            value = repr(fields[name][:_SHOWN]) if fields.get(name) else "missing"
+            raise UsageError(f"cannot read {path}: it is no Debian package: its field {name} is {value}")
+    name, version, architecture = (fields[name] for name in _NEEDED)
+    recommends = tuple(" ".join(one.split()) for one in fields.get("Recommends", "").split(",") if one.strip())
+    if unknown := [one for one in recommends if not _RELATION.fullmatch(one)]:
+        raise UsageError(f"cannot read {path}: it recommends {unknown[0][:_SHOWN]!r}, which is no package")
     return Package(
         path=path,
         name=name,
         version=version,
         architecture=architecture,
         must_stay="yes" in (fields.get("Essential"), fields.get("Protected")),
-        recommends=tuple(one.strip() for one in fields.get("Recommends", "").split(",") if one.strip()),
+        recommends=recommends,
         is_debug=name.endswith("-dbgsym") and fields.get("Auto-Built-Package") == "debug-symbols",
     )
+
+
+def _control_of(path: Path) -> str:
+    """Return the text of a package's control file; dpkg-deb takes the archive apart, and reaches nothing else.
+
+    Nothing is unpacked onto this host's disk, as ``dpkg-deb --field`` does, with all that lies beside the control file.
+
+    :raise UsageError: there is none.
+    :raise HostError: this host has no dpkg-deb.
+    """
+    where = str(path.resolve())
+    argv = confined_argv(["dpkg-deb", "--ctrl-tarfile", where], Reach((where,)))
+    data, problem = b"", ""
+    with (
+        tempfile.TemporaryFile() as complaints,
+        subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints) as process,
+    ):
+        if process.stdout is None:
+            raise AssertionError("it is a pipe")
+        try:
+            data = first_file(process.stdout, _CONTROL, limit_bytes=_LIMIT_BYTES + 1)
+        except TestFailed as damage:
+            problem = str(damage.__cause__ or damage)
+        finally:
+            process.stdout.close()  # what follows is nobody's; a program that goes on to write ends by that
+        if process.wait() == NOT_FOUND:
+            raise HostError("cannot read .deb files: this host has no dpkg-deb", hint="it comes with dpkg")
+        complaints.seek(0)
+        words = " ".join(complaints.read(_LIMIT_BYTES).decode(errors="replace").split())
+    if len(data) > _LIMIT_BYTES:
+        raise UsageError(f"cannot read {path}: its control file has more than {_LIMIT_BYTES >> 10} KiB")
+    if not data:
+        reason = words.removeprefix("dpkg-deb: error: ")[:_LONGEST] or problem or "it is no Debian package"
+        raise UsageError(f"cannot read {path}: {reason}")
+    return data.decode(errors="replace")
+
+
+def _fields(control: str) -> dict[str, str]:
+    """Return those fields of a control file that are of use here, each on one line."""
+    wanted = {name.lower(): name for name in (*_NEEDED, *_FIELDS)}
+    fields: dict[str, str] = {}
+    name = ""
+    for line in control.strip("\n").split("\n"):
+        if not line.strip():
+            break
+        if line[0] in " \t":
+            if name in fields:
+                fields[name] += f" {line.strip()}"
+            continue
+        key, _, value = line.partition(":")
+        name = wanted.get(key.strip().lower(), "")
+        if name:
+            fields[name] = value.strip()
+    return fields

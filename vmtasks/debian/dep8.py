@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 _WHOLE_LINE = re.compile(r"(?m)^[ \t]*#.*\n?")
-_TRAILING = re.compile(r"(?m)[ \t]*#.*$")
+_TRAILING = re.compile(r"(?m)(?<![ \t])[ \t]*+#.*$")
 _FIELD = re.compile(r"(?m)^([\w-]+)[ \t]*:(.*(?:\n[ \t].*)*)")
 _TEST_NAME = "test-name="
 

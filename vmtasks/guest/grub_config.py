@@ -12,11 +12,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
-_MENU = re.compile(r"^\s*(menuentry|submenu)\s+(.+?)\s*\{\s*$")
+_MENU = re.compile(r"^\s*+(menuentry|submenu)\s++(.+)\{\s*+$")
 _LINUX = re.compile(r"^(\s*linux(?:16|efi)?\s+)(\S+)(.*)$")
-_INITRD = re.compile(r"^(\s*initrd(?:16|efi)?\s+)(.*\S)\s*$")
+_INITRD = re.compile(r"^(\s*initrd(?:16|efi)?\s+)(\S(?:.*\S)?)\s*$")
 _ECHO = re.compile(r"^\s*echo\s")
-_DEFAULT = re.compile(r'^\s*set\s+default="?([^"\n]*?)"?\s*$', re.MULTILINE)
+_DEFAULT = re.compile(r'^[ \t]*+set[ \t]++default="?+([^"\n]*+)"?[ \t\r]*+$', re.MULTILINE)
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~:-]*")
 
 
@@ -63,7 +63,7 @@ def _entries(config: str) -> Iterator[BootEntry]:
     for line in config.splitlines():
         inmost = menus[-1]
         if match := _MENU.match(line):
-            menus.append(_menu(match[2], is_entry=match[1] == "menuentry", above=inmost))
+            menus.append(_menu(match[2].rstrip(), is_entry=match[1] == "menuentry", above=inmost))
         elif line.strip() == "}" and not inmost.blocks and len(menus) > 1:
             menus.pop()
             if inmost.is_entry:
@@ -110,7 +110,7 @@ def default_of(config: str, environment: str) -> str:
     :param environment: what grub-editenv lists.
     """
     saved = dict(line.split("=", 1) for line in environment.splitlines() if "=" in line)
-    defaults = [value for value in _DEFAULT.findall(config) if value != "${next_entry}"]
+    defaults = [value for found in _DEFAULT.findall(config) if (value := found.strip()) != "${next_entry}"]
     value = defaults[-1] if defaults else "0"
     return saved.get("saved_entry", "0") if value == "${saved_entry}" else value
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from vmtasks.config import toml
 from vmtasks.config.here import task_line
-from vmtasks.config.paths import image_dirs
+from vmtasks.config.paths import expanded, image_dirs
 from vmtasks.errors import UsageError, did_you_mean
 from vmtasks.spec import Architecture, Network
 
@@ -126,7 +126,7 @@ class Definition:
     @property
     def original(self) -> Path | None:
         """The disk image that *path* names: relative to the definition, or in somebody's home."""
-        return self.home.parent / Path(self.path).expanduser() if self.path is not None else None
+        return self.home.parent / expanded(self.path) if self.path is not None else None
 
     def content(self) -> dict[str, Any]:
         """Return the keys that make it another image; the others make another machine of it."""

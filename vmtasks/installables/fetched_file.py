@@ -11,6 +11,7 @@ from typing import Self
 from urllib.parse import unquote, urlsplit
 
 from vmtasks import events
+from vmtasks.config.paths import expanded
 from vmtasks.errors import HostError, UsageError
 from vmtasks.files.checksum import sha256_of
 from vmtasks.installables.kept import kept, key_of
@@ -32,10 +33,10 @@ class FetchedFile:
     def of(cls, name: str) -> Self:
         """Return the file that a name is of: a path, or an address with its sum behind it (``URL#sha256=SUM``).
 
-        :raise UsageError: it is an address without a sum.
+        :raise UsageError: it is an address without a sum, or in the home of nobody.
         """
         if not is_address(name):
-            return cls(name=str(Path(name).expanduser()))
+            return cls(name=str(expanded(name)))
         url, sha256 = url_and_sum(name)
         return cls(name=url, sha256=sha256)
 

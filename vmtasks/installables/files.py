@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vmtasks.config.paths import is_at
+from vmtasks.config.paths import expanded, is_at
 from vmtasks.errors import UsageError
 from vmtasks.files.checksum import sha256_of
 from vmtasks.installables.base import Installable
@@ -121,7 +121,7 @@ def files_of(name: str, target: str) -> Installable:
     """
     if is_address(name):
         return Tarball(file=FetchedFile.of(name), target=target)
-    path = Path(name).expanduser()
+    path = expanded(name)
     if not name or not is_at(path):
         raise UsageError(f"there is no file and no directory {name or '(no name is given)'}")
     if is_tarball(path.name) and is_at(path, stat.S_ISREG):

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from vmtasks.config.paths import expanded
 from vmtasks.errors import UsageError
 
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9.+-]+")
@@ -94,7 +95,7 @@ def without_sums(kernel: str) -> str:
 
 def _source(name: str) -> Source:
     if is_path(name):
-        return KernelFile(path=Path(name).expanduser())
+        return KernelFile(path=expanded(name))
     if not is_address(name):
         raise UsageError(
             f"cannot take a kernel from {name!r}: of several names with commas, each is a file or an address",

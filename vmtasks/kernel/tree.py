@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
+from vmtasks.config.bounded import read_file
+from vmtasks.config.paths import is_at
 from vmtasks.errors import UsageError
 from vmtasks.files.regular_file import open_regular
 from vmtasks.kernel.header import KernelHeader, read_header
@@ -30,7 +33,8 @@ _CONFIGS = (
 )
 _RELEASE = re.compile(r"[A-Za-z0-9][\w.+~-]{0,63}", re.ASCII)
 _X86 = {"amd64", "i386", ""}
-_SHOWN = 5
+_SHOWN, _SHOWN_LENGTH = 5, 80
+"""So many things, and so many characters of one, get into a message."""
 _TEXT_LIMIT_BYTES = 64 * 1024 * 1024
 
 
@@ -150,7 +154,7 @@ def _image_of(root: Path, name: str) -> tuple[Path, KernelHeader]:
             hint="what `make bzImage` makes is wanted, and Debian, Fedora and others call vmlinuz",
         )
     raise UsageError(
-        f"{name} has {'several kernels: ' + ', '.join(sorted(kernels)) if kernels else 'no kernel'}",
+        f"{name} has {'several kernels: ' + ', '.join(sorted(kernels)[:_SHOWN]) if kernels else 'no kernel'}",
         hint="one boot/vmlinuz-RELEASE, lib/modules/RELEASE/vmlinuz or arch/x86/boot/bzImage is wanted; of a kernel in "
         "several packages, name all, with commas",
     )
@@ -190,24 +194,24 @@ def _files(directory: Path) -> Iterator[Path]:
 
 def _built_modules(root: Path, name: str, release: str) -> dict[str, Path]:
     """Return the modules that a built tree has all over it, where `make modules_install` would put them."""
-    made = root / _BUILT_RELEASE
-    if made.is_file() and (built := made.read_text(errors="replace").strip()) != release:
+    made = read_file(root / _BUILT_RELEASE, within=root)
+    if made is not None and (built := made.decode(errors="replace").strip()) != release:
         raise UsageError(
-            f"cannot use the kernel in {name}: its image is {release}, and its modules are for {built}",
+            f"cannot use the kernel in {name}: its image is {release}, and its modules are for {built[:_SHOWN_LENGTH]}",
             hint="run make there again",
         )
     modules = {one: root / one for one in _LISTS - {"modules.order"} if (root / one).is_file()}
-    order = root / "modules.order"
-    for line in order.read_text(errors="replace").split() if order.is_file() else ():
+    order = read_file(root / "modules.order", within=root) or b""
+    for line in order.decode(errors="replace").split():
         path = PurePath(line.removeprefix("kernel/"))
         if path.is_absolute() or ".." in path.parts or not path.name:
             raise UsageError(
-                f"cannot use the kernel in {name}: modules.order has {line[:80]}, which is no module of it"
+                f"cannot use the kernel in {name}: modules.order has {line[:_SHOWN_LENGTH]}, which is no module of it"
             )
         path = path.with_suffix(".ko")
-        if not (root / path).is_file():
+        if not is_at(root / path, stat.S_ISREG):
             raise UsageError(
-                f"cannot use the kernel in {name}: there is no {path}, which modules.order has",
+                f"cannot use the kernel in {name}: there is no {str(path)[:_SHOWN_LENGTH]}, which modules.order has",
                 hint="run make there again",
             )
         modules[f"kernel/{path}"] = root / path

@@ -19,7 +19,8 @@ CHANGELOG = "debian/changelog"
 _WORD = r"[A-Za-z0-9+.-]+"
 _HEADING = re.compile(rf"(\w[A-Za-z0-9+.-]*) \(([^() \t]+)\)(?:\s+{_WORD})+;.*", re.ASCII)
 _VERSION = re.compile(r"(?:[0-9]+:)?[0-9][A-Za-z0-9.+~:-]*(?<!-)")
-_TRAILER = re.compile(r" -- .*<.*>\s+(\S.*)")
+_TRAILER = re.compile(r" -- [^<]*+<.*>(.*)")
+_DATE_LENGTH = 80
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,10 +77,10 @@ def date_of(root: Path) -> int | None:
             break
         if match := _TRAILER.fullmatch(line):
             try:
-                date = parsedate_to_datetime(match[1])
-            except ValueError:
+                date = parsedate_to_datetime(match[1].strip()[:_DATE_LENGTH])
+                return int((date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp())
+            except (ValueError, OverflowError):
                 return None
-            return int((date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp())
     return None
 
 

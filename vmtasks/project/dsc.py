@@ -18,7 +18,7 @@ _LISTS = {"files": "md5", "checksums-sha1": "sha1", "checksums-sha256": "sha256"
 _NEEDED = ("format", "source", "version", "files")
 _ARMOR = "-----BEGIN PGP SIGNED MESSAGE-----"
 _SIGNATURE, _END = "-----BEGIN PGP SIGNATURE-----", "-----END PGP SIGNATURE-----"
-_ENTRY = re.compile(r"([0-9a-f]+) ([0-9]+) (\S+)")
+_ENTRY = re.compile(r"([0-9a-f]{32,128}) ([0-9]{1,18}) (\S+)")
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9+.~_-]*")
 _LIMIT_BYTES = 1024 * 1024
 _READ_BYTES = 1024 * 1024
@@ -117,9 +117,12 @@ def _without_signature(path: Path, text: str) -> str:
     if _ARMOR in lines:
         if _SIGNATURE not in lines or _END not in lines:
             raise _bad(path, "it is cut short: its signature has no end")
-        first = lines.index("", lines.index(_ARMOR)) + 1
+        begin, end = lines.index(_ARMOR), lines.index(_SIGNATURE)
+        if "" not in lines[begin:end]:
+            raise _bad(path, "its signature has no empty line in front of what was signed")
+        first = lines.index("", begin) + 1
         # RFC 4880, 7.1: what begins with a dash has another one before it.
-        lines = [line.removeprefix("- ") for line in lines[first : lines.index(_SIGNATURE)]]
+        lines = [line.removeprefix("- ") for line in lines[first:end]]
     return "".join(f"{line}\n" for line in lines)
 
 

@@ -8,7 +8,7 @@ ask for; a repository is made of them in the machine, by the git there.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +24,10 @@ _ASKERS = (
 _STAYS = "hooks"
 """The directory of .git that is never looked into: what is in there is run on the host, and does not travel."""
 _LEADS_ELSEWHERE = ("commondir", "objects/info/alternates", "objects/info/http-alternates")
+_WITHOUT_HISTORY = "leave [source] git out, and say its version: [source] version, or VMTASKS_VERSION"
+_WITHOUT_ORIG = (
+    'git clone it, or set [source] orig = "tree" (VMTASKS_ORIG=tree): upstream\'s tarball is then made of the tree'
+)
 
 IMPORT = """# make a repository of what travelled
 set -eu
@@ -62,7 +66,7 @@ class History:
 
         :raise UsageError: it is no checkout with a commit, part of a larger one, or leads elsewhere.
         """
-        _expect_whole(root)
+        _expect_whole(root, hint=_WITHOUT_HISTORY)
         commits = _lines(root, "rev-list", "HEAD")
         if not commits:
             raise UsageError(f"cannot send the history of {root}: it has no commit yet")
@@ -82,8 +86,9 @@ class History:
     def of_one(cls, root: Path, ref: str, trees: Iterable[str] = (), *, name: str) -> History:
         """Return the commit that *ref* stands for as *name*, without what went before it, and *trees* besides.
 
-        :raise UsageError: one of them is not there.
+        :raise UsageError: one of them is not there, or the checkout leads elsewhere.
         """
+        _expect_whole(root, hint=_WITHOUT_ORIG)
         (commit,) = _lines(root, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
         objects = (commit, *(one for tree in (ref, *trees) for one in _tree(root, tree)))
         return cls(objects=tuple(dict.fromkeys(objects)), refs={name: commit}, shallow=(commit,))
@@ -108,25 +113,44 @@ def git_query_in(root: Path) -> str:
     return ""
 
 
-def _expect_whole(root: Path) -> None:
+def _expect_whole(root: Path, *, hint: str) -> None:
     """See that the checkout's .git is its own: what else it leads to is not the project's to hand out.
 
     :raise UsageError: it is not.
     """
     git_dir = root / ".git"
     if not git_dir.is_dir() or git_dir.is_symlink():
-        raise UsageError(
-            f"cannot send the history of {root}: it has no .git directory of its own",
-            hint="leave [source] git out, and say its version: [source] version, or VMTASKS_VERSION",
-        )
-    found = (Path(place, name) for place, names, files in os.walk(git_dir) for name in (*names, *files))
-    elsewhere = [path for path in found if path.is_symlink() and path.relative_to(git_dir).parts[0] != _STAYS]
-    elsewhere += [git_dir / name for name in _LEADS_ELSEWHERE if (git_dir / name).exists()]
+        raise UsageError(f"cannot send the history of {root}: it has no .git directory of its own", hint=hint)
+    elsewhere = [*_links(git_dir), *(git_dir / name for name in _LEADS_ELSEWHERE if (git_dir / name).exists())]
     if elsewhere:
         raise UsageError(
             f"cannot send the history of {root}: {elsewhere[0].relative_to(root)} leads to files that are not its own",
-            hint="a clone that was made without --shared and --reference has everything itself",
+            hint=f"a clone that was made without --shared and --reference has everything itself; or {hint}",
         )
+    # A .git that is no repository has git look above it, where somebody else's may be.
+    if (git(root, "rev-parse", "--absolute-git-dir") or b"").rstrip(b"\n") != os.fsencode(git_dir.resolve()):
+        raise UsageError(f"cannot send the history of {root}: git does not take its .git for a repository", hint=hint)
+
+
+def _links(git_dir: Path) -> Iterator[Path]:
+    """Yield the symbolic links below a .git, but for those among its hooks: git looks for no objects and names there.
+
+    :raise UsageError: some of it cannot be read.
+    """
+    todo = [git_dir]  # not os.walk: to a stranger's tree of directories, that is a call within a call
+    while todo:
+        try:
+            with os.scandir(todo.pop()) as entries:
+                for entry in entries:
+                    path = Path(entry.path)
+                    if path == git_dir / _STAYS:
+                        continue
+                    if entry.is_symlink():
+                        yield path
+                    elif entry.is_dir(follow_symlinks=False):
+                        todo.append(path)
+        except OSError as problem:
+            raise UsageError(f"cannot read {problem.filename or git_dir}: {problem.strerror}") from problem
 
 
 def _tree(root: Path, revision: str) -> list[str]:

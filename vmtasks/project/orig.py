@@ -16,6 +16,7 @@ from vmtasks.errors import UsageError
 from vmtasks.project.changelog import SourcePackage
 from vmtasks.project.git import git
 from vmtasks.project.history import History
+from vmtasks.project.ini import read_ini
 from vmtasks.project.text import text_of
 
 ENDINGS = r"tar\.(?:gz|bz2|lzma|xz)"
@@ -23,8 +24,12 @@ ENDINGS = r"tar\.(?:gz|bz2|lzma|xz)"
 _PRISTINE = ("refs/heads/pristine-tar", "refs/remotes/origin/pristine-tar")
 _TAGS = ("upstream/%(version)s", "v%(version)s", "%(version)s")
 _NATIVE = re.compile(r"3\.0 \((?:native|git)\)")
-_LIMIT_BYTES = 64 * 1024
+_PATTERN_LENGTH = 255
+_COMPONENTS = 100
+"""More tarballs than any version has; git is asked about each."""
 _ID = re.compile(r"[0-9a-f]{40,64}")
+_ID_LIMIT_BYTES = 1024
+"""More than any .id of pristine-tar's has: one name of a tree."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,11 +102,27 @@ def _pristine(root: Path, stem: str) -> Orig | None:
         listed = (git(root, "ls-tree", "-z", "--name-only", ref) or b"") if _exists(root, ref) else b""
         names = [match[1] for name in listed.decode(errors="replace").split("\0") if (match := wanted.fullmatch(name))]
         if any(name.startswith(f"{stem}.tar.") for name in names):
-            ids = [(git(root, "cat-file", "blob", f"{ref}:{name}.id") or b"").decode().strip() for name in names]
+            if len(names) > _COMPONENTS:
+                raise UsageError(
+                    f"cannot take upstream's tarball from {ref}: it has more than {_COMPONENTS} of this version",
+                    hint='[source] orig = "tree" (VMTASKS_ORIG=tree) makes it of the tree',
+                )
+            ids = [_id(root, f"{ref}:{name}.id") for name in names]
             trees = [one for one in ids if _ID.fullmatch(one)]
             history = History.of_one(root, ref, trees, name=_PRISTINE[0])
             return Orig(kind="pristine-tar", stem=stem, names=tuple(names), ref=ref, history=history)
     return None
+
+
+def _id(root: Path, name: str) -> str:
+    """Return what the .id of a tarball holds; nothing where it is larger than one can be.
+
+    :raise UsageError: it is not there.
+    """
+    size = (git(root, "cat-file", "-s", name) or b"").strip()
+    if not size.isdigit() or len(size) > len(str(_ID_LIMIT_BYTES)) or int(size) > _ID_LIMIT_BYTES:
+        return ""
+    return (git(root, "cat-file", "blob", name) or b"").decode(errors="replace").strip()
 
 
 def _tag(root: Path, package: SourcePackage, stem: str) -> Orig | None:
@@ -117,13 +138,19 @@ def _tag(root: Path, package: SourcePackage, stem: str) -> Orig | None:
 
 def _gbp_patterns(root: Path) -> list[str]:
     """Return the pattern of upstream's tags that debian/gbp.conf sets."""
-    settings = configparser.RawConfigParser(strict=False)
     try:
-        settings.read_string((text_of(root, "debian/gbp.conf") or "")[:_LIMIT_BYTES])
+        settings = read_ini(text_of(root, "debian/gbp.conf") or "")
     except configparser.Error as problem:
         raise UsageError(f"cannot read {root / 'debian/gbp.conf'}: {problem.message.splitlines()[0]}") from problem
     sections = [settings.defaults(), *(settings[name] for name in settings.sections())]
-    return [section["upstream-tag"].strip("'\"") for section in sections if "upstream-tag" in section]
+    patterns = [section["upstream-tag"].strip("'\"") for section in sections if "upstream-tag" in section]
+    if unusable := [pattern for pattern in patterns if not pattern.isprintable() or len(pattern) > _PATTERN_LENGTH]:
+        raise UsageError(
+            f"cannot read {root / 'debian/gbp.conf'}: "
+            f"its upstream-tag {unusable[0][:80]!r} is no name that a tag can have",
+            hint="write a pattern such as upstream/%(version)s",
+        )
+    return patterns
 
 
 def _is_whole(root: Path) -> bool:

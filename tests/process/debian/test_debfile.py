@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
+import tarfile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 
 from vmtasks.debian.debfile import find, read
-from vmtasks.errors import UsageError
+from vmtasks.errors import HostError, UsageError
+
+CONTROL = b"Package: tiny\nVersion: 1.0\nArchitecture: all\n"
 
 
 def made(path: Path, name: str, version: str = "1.0", architecture: str = "all", more: str = "") -> Path:
@@ -83,6 +87,70 @@ def test_what_is_no_package_is_told(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(UsageError, match=r"cannot read .*broken.deb: .*\S"):
         find([str(path)])
+
+
+def hand_made(path: Path, control: bytes = CONTROL, *, name: str = "./control", more: bytes = b"") -> Path:
+    """Make a .deb file of parts, as dpkg-deb would make none."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz", compresslevel=1) as archive:
+        for member, content in ((name, control), *((("./more", more),) if more else ())):
+            header = tarfile.TarInfo(member)
+            header.size = len(content)
+            archive.addfile(header, io.BytesIO(content))
+    parts = {"debian-binary": b"2.0\n", "control.tar.gz": stream.getvalue(), "data.tar": bytes(10240)}
+    with path.open("wb") as file:
+        file.write(b"!<arch>\n")
+        for part, content in parts.items():
+            file.write(f"{part:<16}{0:<12}{0:<6}{0:<6}{100644:<8}{len(content):<10}`\n".encode())
+            file.write(content + b"\n" * (len(content) % 2))
+    return path
+
+
+def test_nothing_is_unpacked_on_this_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "nowhere"))  # dpkg-deb would complain
+    path = hand_made(tmp_path / "tiny.deb", more=bytes(64 * 1024 * 1024))
+    assert path.stat().st_size < 1024 * 1024
+    assert read(path).name == "tiny"
+    assert read(hand_made(tmp_path / "plain.deb", name="control")).version == "1.0"
+
+
+@pytest.mark.parametrize(
+    ("control", "reason"),
+    [
+        (CONTROL.replace(b"tiny", b"ti'ny"), 'field Package is "ti\'ny"'),
+        (CONTROL.replace(b"tiny", b"--tiny"), "field Package is '--tiny'"),
+        (CONTROL.replace(b"1.0", b"1.0;x"), "field Version is '1.0;x'"),
+        (CONTROL.replace(b"Architecture", b"Arch"), "field Architecture is missing"),
+        (CONTROL + b"Recommends: a, b'\\\\\n", "it recommends "),
+        (CONTROL + b"Description: " + b"x" * 300_000, "its control file has more than 256 KiB"),
+        (b"", "it is no Debian package"),
+    ],
+)
+def test_what_a_control_file_may_say_is_bounded(tmp_path: Path, control: bytes, reason: str) -> None:
+    with pytest.raises(UsageError, match="cannot read ") as caught:
+        read(hand_made(tmp_path / "tiny.deb", control))
+    assert reason in str(caught.value)
+
+
+def test_what_is_recommended_may_stand_on_several_lines(tmp_path: Path) -> None:
+    control = (
+        b"package: tiny\nVersion: 1.0\nArchitecture: all\nRecommends: a (>= 1:2~rc1),\n b | c,\n d:any\nX: y\n e\n"
+    )
+    assert read(hand_made(tmp_path / "tiny.deb", control)).recommends == ("a (>= 1:2~rc1)", "b | c", "d:any")
+
+
+def test_a_link_leads_to_a_package(tmp_path: Path) -> None:
+    hand_made(tmp_path / "real.deb")
+    (tmp_path / "link").mkdir()
+    (tmp_path / "link" / "tiny.deb").symlink_to("../real.deb")
+    assert read(tmp_path / "link" / "tiny.deb").path == tmp_path / "link" / "tiny.deb"
+
+
+def test_without_dpkg_deb_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = hand_made(tmp_path / "tiny.deb")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(HostError, match="this host has no dpkg-deb"):
+        read(path)
 
 
 def test_no_packages_are_too_few(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vmtasks.config.paths import cache_dir, is_at
+from vmtasks.config.paths import cache_dir, expanded, is_at
 from vmtasks.errors import UsageError
 
 
@@ -24,6 +24,17 @@ def test_a_cache_that_ssh_could_not_find_is_refused(name: str) -> None:
             cache_dir(environ)
         assert len(str(refusal.value)) < 500
         assert "\n" not in str(refusal.value)
+
+
+def test_a_home_is_somebodys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/tester")
+    assert expanded("~/x") == Path("/home/tester/x")
+    with pytest.raises(UsageError, match="cannot find ~nobody-at-all/x: this host knows no home of that user"):
+        expanded("~nobody-at-all/x")
+
+
+def test_there_is_nothing_with_a_nul_in_its_name() -> None:
+    assert not is_at(Path("a\0b"))
 
 
 def test_a_name_that_no_file_has_is_a_usage_error(tmp_path: Path) -> None:

@@ -76,3 +76,9 @@ def test_a_link_to_the_right_content_is_none_either(tmp_path: Path) -> None:
     (tmp_path / "a_1_all.deb").symlink_to("elsewhere")
     with pytest.raises(TestFailed, match="made no file"):
         changes.check(first(TEXT), tmp_path)
+
+
+def test_a_size_that_no_file_has_is_a_sentence() -> None:
+    text = f"Checksums-Sha256:\n {'0' * 64} {'9' * 5000} tiny_1.0_all.deb\n"
+    with pytest.raises(TestFailed, match="is no checksum, size and name of a file"):
+        changes.read("tiny.changes", text)

@@ -60,3 +60,8 @@ def test_several_names_have_commas_between_them_and_each_is_a_file_or_an_address
 def test_what_is_none_of_these_is_a_sentence(name: str, says: str) -> None:
     with pytest.raises(UsageError, match=says):
         sources_of(name)
+
+
+def test_a_home_of_nobodys_is_a_sentence() -> None:
+    with pytest.raises(UsageError, match="this host knows no home of that user"):
+        sources_of("~nobody-at-all/linux")

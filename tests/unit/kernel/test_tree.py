@@ -146,6 +146,21 @@ def test_no_link_brings_in_a_file_that_is_no_part_of_what_was_named(name: str, t
     assert kernel_in(root, "it", is_own=True).header.release == RELEASE
 
 
+@pytest.mark.parametrize("name", ["include/config/kernel.release", "modules.order"])
+def test_a_text_of_the_host_gets_into_no_message(name: str, tmp_path: Path) -> None:
+    root = laid(BUILT, tmp_path / "kernel")
+    (tmp_path / "secret").write_text("S3CRET is no release\n")
+    (root / name).unlink()
+    (root / name).symlink_to(tmp_path / "secret")
+    with pytest.raises(UsageError, match="it is a link that leads out of") as failure:
+        kernel_in(root, "it", is_own=True)
+    assert "S3CRET" not in str(failure.value)
+    (root / name).unlink()
+    (root / name).write_text("x" * 200)
+    with pytest.raises(UsageError, match=r"[^x]x{80}([^x]|$)"):
+        kernel_in(root, "it", is_own=True)
+
+
 @pytest.mark.parametrize(
     ("path", "is_wanted"),
     [

@@ -113,3 +113,15 @@ def test_what_stands_outside_the_signature_counts_for_nothing(tmp_path: Path) ->
 def test_no_dsc_is_that_large(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="more than 1 MiB"):
         Source.of(package(tmp_path, control("Files") + " " * (1 << 20)))
+
+
+def test_a_signature_without_a_beginning_of_what_it_signs_is_a_sentence(tmp_path: Path) -> None:
+    text = signed(control(*LISTS)).replace("\n\n", "\n")
+    with pytest.raises(UsageError, match="its signature has no empty line in front of what was signed"):
+        Dsc.read(package(tmp_path, text))
+
+
+def test_a_size_that_no_file_has_is_a_sentence(tmp_path: Path) -> None:
+    text = control("Files").replace(" 10 tiny", f" {'9' * 5000} tiny")
+    with pytest.raises(UsageError, match="names no file"):
+        Dsc.read(package(tmp_path, text))

@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Sequence
 
 _FIELD = re.compile(r"(?mi)^(?P<name>depends|restrictions|test-command)[ \t]*:(?P<value>.*(?:\n(?:[ \t]|#).*)*)")
-_COMMENT = re.compile(r"(?m)(^|[ \t]+)#.*$")
+_COMMENT = re.compile(r"(?m)(?:^|(?<![ \t])[ \t]++)#.*$")
 _PROFILES = re.compile(r"<([^<>]*)>")
 _RECOMMENDS = "@recommends@"
 

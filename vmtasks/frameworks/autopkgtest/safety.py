@@ -6,7 +6,7 @@ import re
 
 from vmtasks.errors import TestFailed
 
-_FIELD = re.compile(r"([^\s:#][^:]*?)[ \t]*:")
+_FIELD = re.compile(r"([^\s:#][^:]*+):")
 _ENDS_A_STRING = re.compile(r"['\\]")
 _FREE_TEXT = frozenset(
     {"description", "maintainer", "uploaders", "homepage", "test-command", "section", "origin", "bugs"}
@@ -29,7 +29,7 @@ def check_quotes(name: str, text: str) -> None:
             continue
         if not line[:1].isspace():
             match = _FIELD.match(line)
-            field = match[1].lower() if match else ""
+            field = match[1].rstrip(" \t").lower() if match else ""
         is_free = field in _FREE_TEXT or field.startswith(("x", "vcs-"))
         if not is_free and _ENDS_A_STRING.search(line):
             raise TestFailed(

@@ -11,7 +11,7 @@ Signal = tuple[str, ...]
 """The words of a signal, as a helper sends them."""
 
 _BEGINNING = re.compile(r"<LAVA_SIGNAL_(\w+)(?=[ >])")
-_FIELD = re.compile(r"(?:^| +)(TEST_CASE_ID|RESULT|MEASUREMENT|UNITS)=")
+_FIELD = re.compile(r"(?:^|(?<! ) ++)(TEST_CASE_ID|RESULT|MEASUREMENT|UNITS)=")
 _THREE_WORDS = re.compile(r"\s*\S+\s+\S+\s+[^\s>]+")
 _TRACE = "+"
 """What a line begins with that a shell shows before it runs it (set -x)."""

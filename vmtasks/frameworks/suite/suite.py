@@ -6,9 +6,9 @@ import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from vmtasks.config.paths import expanded
 from vmtasks.errors import UsageError
 from vmtasks.guest import places
 
@@ -64,7 +64,7 @@ class Suite:
         from vmtasks.installables import FileTree, files_of
 
         chosen = runner_of(runner)
-        last = Path(source.partition("#")[0]).expanduser().absolute().name
+        last = expanded(source.partition("#")[0]).absolute().name
         tag = tag or _NO_TAG.sub("-", last).strip("-.") or chosen.name
         if not _TAG.fullmatch(tag):
             raise UsageError(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from pathlib import PurePosixPath
+from fnmatch import translate
+from itertools import count, islice
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from vmtasks.errors import UsageError
@@ -18,6 +19,8 @@ _TARGETS = {"bin": "src/bin", "example": "examples", "test": "tests", "bench": "
 _DEPENDENCIES = ("dependencies", "dev-dependencies", "build-dependencies")
 _MEMBERS = 200
 """So many members of a workspace are looked at: with more, the crates are fetched by the tests."""
+_DEPTH, _LONGEST, _LOOKED_AT = 8, 255, 10_000
+"""So deep directories, such names and so many of them are looked at for all patterns of members."""
 _CONFIG = (".cargo/config.toml", ".cargo/config", "rust-toolchain.toml", "rust-toolchain")
 
 
@@ -37,7 +40,7 @@ def fetch(tree: Tree, cargo: Mapping[str, Any]) -> Fetch | None:
     """
     try:
         manifests = _manifests(tree, cargo)
-    except (OSError, ValueError, NotImplementedError, UsageError):
+    except (OSError, ValueError, re.error, UsageError):
         return None  # whether that is an error is cargo's to say, and not that of every recipe
     if tree.has("vendor") or not any(map(_has_dependencies, manifests.values())):
         return None
@@ -70,21 +73,53 @@ def _manifests(tree: Tree, cargo: Mapping[str, Any]) -> dict[str, Mapping[str, A
 def _members(tree: Tree, cargo: Mapping[str, Any]) -> Iterator[str]:
     """Yield the directories of a workspace's members as they are found: those that it names, or depends on.
 
-    :raise ValueError: a pattern is for any depth, or for nothing that there can be.
+    :raise ValueError: a pattern is for any depth, or for nothing that is looked for; or there are too many of them.
+    :raise OSError: a directory cannot be read.
     """
     workspace = table(cargo, "workspace")
     named, excluded = workspace.get("members"), workspace.get("exclude")
     dependencies = [entry for kind in _DEPENDENCIES for entry in table(cargo, kind).values() if isinstance(entry, dict)]
-    paths = [one.get("path") for one in dependencies]
-    for pattern in [*(named if isinstance(named, list) else []), *paths]:
+    paths = [one["path"] for one in dependencies if "path" in one]
+    patterns = [*(named if isinstance(named, list) else []), *paths]
+    if len(patterns) > _MEMBERS:
+        raise ValueError(f"more than {_MEMBERS} members")
+    looked_at = count(1)
+    for pattern in patterns:
         if _leaves(word(pattern)) or not word(pattern):
             continue
         if "**" in word(pattern):
             raise ValueError(f"all of the tree would be looked through for {pattern}")
-        for path in tree.root.glob(f"{word(pattern)}/Cargo.toml"):
-            name = path.parent.relative_to(tree.root).as_posix()
-            if name != "." and not (isinstance(excluded, list) and name in excluded):
+        for name in _directories(tree.root, PurePosixPath(word(pattern)).parts, looked_at):
+            has_manifest = name and (tree.root / name / "Cargo.toml").exists()
+            if has_manifest and not (isinstance(excluded, list) and name in excluded):
                 yield name
+
+
+def _directories(root: Path, pattern: Sequence[str], looked_at: Iterator[int]) -> list[str]:
+    """Return the directories that a pattern for paths stands for, relative to *root*.
+
+    :param looked_at: counts the names that are looked at.
+    :raise ValueError: it is too deep, leads by way of a link, or these are more than :data:`_LOOKED_AT`.
+    :raise OSError: a directory cannot be read.
+    """
+    if len(pattern) > _DEPTH or any(len(part) > _LONGEST for part in pattern):
+        raise ValueError("deeper directories, or longer names, than there are")
+    found = [""]
+    for part in pattern:
+        is_wanted = re.compile(translate(part)).match if re.search(r"[*?\[]", part) else None
+        below: list[str] = []
+        for directory in found:
+            for name in (one.name for one in (root / directory).iterdir()) if is_wanted else [part]:
+                path = f"{directory}/{name}".lstrip("/")
+                if next(looked_at) > _LOOKED_AT:
+                    raise ValueError(f"more than {_LOOKED_AT} names")
+                if (is_wanted and not is_wanted(name)) or not (root / path).is_dir():
+                    continue
+                if (root / path).is_symlink():
+                    raise ValueError(f"{path} is a link, which may lead anywhere, to where it comes from too")
+                below.append(path)
+        found = below
+    return sorted(found)
 
 
 def _has_dependencies(manifest: Mapping[str, Any]) -> bool:

@@ -7,7 +7,7 @@ import re
 from vmtasks.project.kinds.kind import Guess, Tree, Way, wanted_by
 
 _PROJECT = re.compile(
-    r"^\s*+project\s*+\(\s*+([\w.+-]++)(?:[^)]*?\bVERSION\s++([0-9][\w.]*+))?", re.MULTILINE | re.IGNORECASE
+    r"^[ \t]*+project\s*+\(\s*+([\w.+-]++)(?:[^)]*?\bVERSION\s++([0-9][\w.]*+))?", re.MULTILINE | re.IGNORECASE
 )
 _OLDEST = re.compile(r"cmake_minimum_required\s*+\(\s*+VERSION\s++([0-9.]*[0-9])", re.IGNORECASE)
 _TESTS = re.compile(r"\b(?:enable_testing\s*+\(|include\s*+\(\s*+CTest\b|add_test\s*+\()", re.IGNORECASE)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 from vmtasks.project.kinds.kind import Guess, Tree, Way, wanted_by
 
-_PROJECT = re.compile(r"^\s*+project\s*+\(\s*+'([\w .+-]++)'", re.MULTILINE)
-_VERSION = re.compile(r"^\s*+project\s*+\([^)]*?\bversion\s*+:\s*+'([0-9][\w.+~-]*+)'", re.MULTILINE)
+_PROJECT = re.compile(r"^[ \t]*+project\s*+\(\s*+'([\w .+-]++)'", re.MULTILINE)
+_VERSION = re.compile(r"[^)]*?\bversion\s*+:\s*+'([0-9][\w.+~-]*+)'")
+"""Behind the beginning of the project: to look for that again and again would read the file to its end each time."""
 _OLDEST = re.compile(r"\bmeson_version\s*+:\s*+'\s*+>=?\s*+([0-9.]++)'")
-_TEST = re.compile(r"^\s*+test\s*+\(", re.MULTILINE)
-_SUBDIR = re.compile(r"^\s*+subdir\s*+\(\s*+'([\w./-]++)'", re.MULTILINE)
+_TEST = re.compile(r"^[ \t]*+test\s*+\(", re.MULTILINE)
+_SUBDIR = re.compile(r"^[ \t]*+subdir\s*+\(\s*+'([\w./-]{1,255}+)'", re.MULTILINE)
 _DEPTH = 3
 """So deep directories are followed, to see whether there are tests."""
+_DIRECTORIES = 1000
+"""So many names of them: by way of links, and of other ways to write its name, one has any number."""
 _NEEDS = {
     "i18n": ("gettext",),
     "gnome": ("libglib2.0-dev",),
@@ -44,7 +48,7 @@ def look(tree: Tree) -> Guess | None:
     text = tree.text("meson.build")
     if not (named := _PROJECT.search(text)):
         return None
-    version, oldest = _VERSION.search(text), _OLDEST.search(text)
+    version, oldest = _VERSION.match(text, named.end()), _OLDEST.search(text)
     return Guess(
         kind="a Meson project",
         known_by="meson.build",
@@ -56,14 +60,26 @@ def look(tree: Tree) -> Guess | None:
             line="meson setup ../build && meson test -C ../build --print-errorlogs",
             artifacts=("../build/meson-logs/testlog.junit.xml",),
         )
-        if _has_tests(tree, ".", text)
+        if _has_tests(tree, text)
         else None,
     )
 
 
-def _has_tests(tree: Tree, directory: str, text: str, depth: int = _DEPTH) -> bool:
+def _has_tests(tree: Tree, text: str) -> bool:
     """Whether a meson.build has a test, or one of the directories that it goes into: without any, Meson is content."""
-    inside = {f"{directory}/{name}" for name in _SUBDIR.findall(text) if ".." not in name}
-    return _TEST.search(text) is not None or (
-        depth > 0 and any(_has_tests(tree, one, tree.text(f"{one}/meson.build"), depth - 1) for one in sorted(inside))
-    )
+    level, seen = [(".", text)], {os.path.realpath(tree.root)}
+    looked_at = 0
+    for depth in range(_DEPTH + 1):
+        if any(_TEST.search(build) for _, build in level):
+            return True
+        below: list[tuple[str, str]] = []
+        for directory, build in level if depth < _DEPTH else ():
+            for name in sorted({name for name in _SUBDIR.findall(build) if ".." not in name}):
+                if (looked_at := looked_at + 1) > _DIRECTORIES:
+                    break
+                if (real := os.path.realpath(tree.root / directory / name)) in seen:
+                    continue
+                seen.add(real)
+                below.append((f"{directory}/{name}", tree.text(f"{directory}/{name}/meson.build")))
+        level = below
+    return False

@@ -206,7 +206,7 @@ def _compiles(tree: Tree, pyproject: Mapping[str, Any]) -> bool:
 def _said(pyproject: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
     """Return the extra and the requirements that the project's metadata have for its tests."""
     extras, groups = table(pyproject, "project", "optional-dependencies"), table(pyproject, "dependency-groups")
-    group = tuple(_group(groups, _first(groups), frozenset())) or tuple(_poetry(table(pyproject, "tool", "poetry")))
+    group = tuple(_group(groups, _first(groups))) or tuple(_poetry(table(pyproject, "tool", "poetry")))
     return next((name for name in EXTRAS if name in extras), ""), group
 
 
@@ -234,14 +234,18 @@ def _first(groups: Mapping[str, Any]) -> str:
     return next((name for name in (*EXTRAS, "dev") if name in groups), "")
 
 
-def _group(groups: Mapping[str, Any], name: str, seen: frozenset[str]) -> Iterator[str]:
-    """Yield the requirements of a dependency group (PEP 735), which may include others."""
-    entries = groups.get(name, [])
-    for entry in entries if isinstance(entries, list) and name not in seen else []:
+def _group(groups: Mapping[str, Any], name: str) -> Iterator[str]:
+    """Yield the requirements of a dependency group (PEP 735), which may include others: each of these once."""
+    todo: list[object] = [{"include-group": name}]
+    seen: set[str] = set()
+    while todo:
+        entry = todo.pop()
         if isinstance(entry, str):
             yield entry
-        elif isinstance(entry, dict):
-            yield from _group(groups, str(entry.get("include-group", "")), seen | {name})
+        elif isinstance(entry, dict) and (included := str(entry.get("include-group", ""))) not in seen:
+            seen.add(included)
+            entries = groups.get(included)
+            todo += reversed(entries) if isinstance(entries, list) else []
 
 
 def _poetry(settings: Mapping[str, Any]) -> Iterator[str]:

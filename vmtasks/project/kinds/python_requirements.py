@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import configparser
+import os
 import posixpath
 import re
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from vmtasks.errors import UsageError
+from vmtasks.project.ini import read_ini
 from vmtasks.project.kinds.kind import Tree, table, word
 
+_LISTS = 200
+"""So many lists of requirements are looked for: each may include any number of others."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 EXTRAS = ("test", "tests", "testing")
 """What projects call the extra, or the dependency group, that their tests need."""
 _LOCKS = {"uv.lock": "package", "poetry.lock": "package", "pdm.lock": "package", "pylock.toml": "packages"}
 """Lock -> its list of what it names. (They have the same keys for that.)"""
 _REQUIRES = re.compile(r"^Requires-Dist: (.+)$", re.MULTILINE)
-_OF_EXTRA = re.compile(r"""^(.*?)\s*+;\s*+(?:(.*\S)\s++and\s++)?extra\s*+==\s*+['"]([\w.-]++)['"]\s*+$""")
-_INSIDE = re.compile(r"\[([^\]]*)\]")
-INCLUDES = re.compile(r"^\s*+(?:-[rc]|--requirement\b|--constraint\b)[ \t=]*+(\S++)", re.MULTILINE)
+_OF_EXTRA = re.compile(r"""(?<![\w.-])extra\s*+==\s*+['"]([\w.-]++)['"]\s*+$""")
+_AND = re.compile(r"(.*\S)\s++and\s++|\s*+", re.DOTALL)
+_INSIDE = re.compile(r"\[([^\[\]]*+)\]")
+INCLUDES = re.compile(r"^[ \t]*+(?:-[rc]|--requirement\b|--constraint\b)[ \t=]*+(\S++)", re.MULTILINE)
 """A line by which a list of requirements includes another."""
 _EDITABLE = re.compile(r"^\s*+(?:-e|--editable\b)[\s=]*+")
 _DIRECTORY = re.compile(r"[.~/]|file:|[^\s;@#]++\s*+@\s*+file:|(?!-)[^\s;@#:/]++/")
@@ -41,13 +48,24 @@ def lock_of(tree: Tree) -> tuple[str, str]:
     return name, f'python3 -c "{_PINS}" {name} {_LOCKS[name]}' if name else ""
 
 
-def lists(tree: Tree, name: str) -> tuple[str, ...]:
-    """Return a list of requirements, and the lists that it includes."""
+def lists(tree: Tree, *names: str) -> tuple[str, ...]:
+    """Return lists of requirements, and the lists that these include.
+
+    :raise UsageError: one of them cannot be read, or more than :data:`_LISTS` are named.
+    """
     found: list[str] = []
-    todo = [name] if name else []
+    seen, files = set[str](), set[str]()
+    todo = [name for name in names if name]
     while todo:
         here = posixpath.normpath(todo.pop())
-        if here not in found and not here.startswith(("..", "/")) and tree.has(here):
+        if here in seen or here.startswith(("..", "/")):
+            continue
+        seen.add(here)
+        if len(seen) > _LISTS:
+            raise UsageError(f"cannot tell what the tests need: more than {_LISTS} lists of requirements are named")
+        # By way of links, one file has any number of names.
+        if tree.has(here) and (file := os.path.realpath(tree.root / here)) not in files:
+            files.add(file)
             found.append(here)
             directory = here.rpartition("/")[0]
             todo += [f"{directory}/{one}" if directory else one for one in INCLUDES.findall(tree.text(here))]
@@ -83,9 +101,9 @@ def needed(tree: Tree, pyproject: Mapping[str, Any], extra: str, group: Iterable
 def _without_itself(project: Mapping[str, Any], requirements: Iterable[str]) -> Iterator[str]:
     """Yield what extras of the project have where these requirements name it: from the index, it would be another."""
     extras, own = table(project, "optional-dependencies"), normal(project.get("name", ""))
-    todo, seen = [*requirements], set[str]()
+    todo, seen = deque(requirements), set[str]()
     while todo:
-        requirement = todo.pop(0)
+        requirement = todo.popleft()
         if not own or normal(requirement) != own:
             yield requirement
         elif inside := _INSIDE.search(requirement):
@@ -95,9 +113,8 @@ def _without_itself(project: Mapping[str, Any], requirements: Iterable[str]) -> 
 
 
 def _of_setup_cfg(tree: Tree, extra: str) -> Iterator[str]:
-    parser = configparser.ConfigParser(interpolation=None, strict=False)
     try:
-        parser.read_string(tree.text("setup.cfg"))
+        parser = read_ini(tree.text("setup.cfg"))
     except configparser.Error:
         return
     for section, key in (("options", "install_requires"), ("options.extras_require", extra)):
@@ -109,11 +126,21 @@ def _of_setup_cfg(tree: Tree, extra: str) -> Iterator[str]:
 def _of_release(tree: Tree, extra: str) -> Iterator[str]:
     """Yield what a release says of itself in its PKG-INFO."""
     for requirement in _REQUIRES.findall(tree.text("PKG-INFO").partition("\n\n")[0]):
-        if not (conditional := _OF_EXTRA.match(requirement)):
-            if "extra" not in requirement:
-                yield requirement.strip()
-        elif conditional[3] == extra:
-            yield f"{conditional[1]} ; {conditional[2]}" if conditional[2] else conditional[1]
+        if "extra" not in requirement:
+            yield requirement.strip()
+        elif wanted := _of_extra(requirement, extra):
+            yield wanted
+
+
+def _of_extra(requirement: str, extra: str) -> str:
+    """Return a requirement that an extra has, without that condition; nothing if it is no such, or another's."""
+    name, _, marker = requirement.rpartition(";")
+    if not (found := _OF_EXTRA.search(marker)) or found[1] != extra:
+        return ""
+    others = _AND.fullmatch(marker[: found.start()])
+    if others is None:
+        return ""
+    return f"{name.rstrip()} ; {others[1].lstrip()}" if others[1] else name.rstrip()
 
 
 def normal(requirement: object) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import re
 
+from vmtasks.project.ini import read_ini
 from vmtasks.project.kinds.kind import Tree
 from vmtasks.project.kinds.python_requirements import INCLUDES, is_directory, lists, name_directories
 
@@ -24,16 +25,15 @@ def is_apart(tree: Tree) -> bool:
 
     :raise UsageError: a list of requirements cannot be read.
     """
-    parser = configparser.ConfigParser(interpolation=None, strict=False)
     try:
-        parser.read_string(tree.text("tox.ini"))
+        parser = read_ini(tree.text("tox.ini"))
     except configparser.Error:
         return False
     # Of all environments: one may take over what another has.
     listed = [line for section in parser.sections() for line in parser.get(section, "deps", fallback="").splitlines()]
     lines = [_FACTORS.sub("", _plain(line.strip())) for line in listed]
     included = [name for line in lines for name in INCLUDES.findall(line)]
-    return not any(map(is_directory, lines)) and not any(name_directories(tree, lists(tree, one)) for one in included)
+    return not any(map(is_directory, lines)) and not name_directories(tree, lists(tree, *included))
 
 
 def _plain(line: str) -> str:
