@@ -199,12 +199,11 @@ def _built_modules(root: Path, name: str, release: str) -> dict[str, Path]:
     modules = {one: root / one for one in _LISTS - {"modules.order"} if (root / one).is_file()}
     order = root / "modules.order"
     for line in order.read_text(errors="replace").split() if order.is_file() else ():
-        path = PurePath(line.removeprefix("kernel/"))
-        if path.is_absolute() or ".." in path.parts or not path.name:
+        path = _in_order(root, line)
+        if path is None:
             raise UsageError(
                 f"cannot use the kernel in {name}: modules.order has {line[:80]}, which is no module of it"
             )
-        path = path.with_suffix(".ko")
         if not (root / path).is_file():
             raise UsageError(
                 f"cannot use the kernel in {name}: there is no {path}, which modules.order has",
@@ -212,3 +211,19 @@ def _built_modules(root: Path, name: str, release: str) -> dict[str, Path]:
             )
         modules[f"kernel/{path}"] = root / path
     return modules
+
+
+def _in_order(root: Path, line: str) -> PurePath | None:
+    """Return where the module of a line of ``modules.order`` is in a built tree; None if it can be nowhere.
+
+    Today's trees list where it is built (``kernel/configs.o``), older ones where it is installed
+    (``kernel/kernel/configs.ko``).
+    """
+    for written in (line, line.removeprefix("kernel/")):
+        path = PurePath(written)
+        if path.is_absolute() or ".." in path.parts or not path.name:
+            return None
+        path = path.with_suffix(".ko")
+        if (root / path).is_file():
+            return path
+    return path
