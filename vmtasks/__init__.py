@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from vmtasks.group.roles import Role
     from vmtasks.guest import Guest, Result, sh  # noqa: F401 - sh is understood until 0.2
     from vmtasks.installables.base import Installable
+    from vmtasks.kernel.kept import Kernel
     from vmtasks.process.threads import parallel
     from vmtasks.profile.profile import Profile
     from vmtasks.project import Project, builddeps, pip, release, source_date_epoch
@@ -70,6 +71,7 @@ _HOMES = {
     "Result": "guest",
     "sh": "guest",
     "Installable": "installables.base",
+    "Kernel": "kernel.kept",
     "PackageTests": "frameworks.autopkgtest.tests",
     "build_dependencies": "run.build_dependencies",
     "build_env": "project.profiles",
@@ -131,6 +133,7 @@ __all__ = [
     "HostError",
     "Installable",
     "Interrupted",
+    "Kernel",
     "NothingTested",
     "PackageTests",
     "Preparation",

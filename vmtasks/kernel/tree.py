@@ -28,6 +28,14 @@ _CONFIGS = (
     "config",
     "config-{0}",
 )
+_INITRDS = (
+    "boot/initrd.img-{0}",
+    "boot/initramfs-{0}.img",
+    "boot/initrd-{0}",
+    "lib/modules/{0}/initrd",
+    "usr/lib/modules/{0}/initrd",
+)
+_INITRD = re.compile(r"initrd(?:[.-].*)?|initramfs-.*\.img")
 _RELEASE = re.compile(r"[A-Za-z0-9][\w.+~-]{0,63}", re.ASCII)
 _X86 = {"amd64", "i386", ""}
 _SHOWN = 5
@@ -41,6 +49,8 @@ class KernelTree:
     image: Path
     header: KernelHeader
     config: Path | None = None
+    initrd: Path | None = None
+    """The initrd that came with it."""
     modules: Mapping[str, Path] = field(default_factory=dict)
     """What belongs into ``lib/modules/RELEASE``, by its path there: modules, and lists of them."""
 
@@ -66,7 +76,7 @@ def wanted(path: PurePath) -> bool:
         is_config
         or path.name in _LISTS
         or str(path).endswith(_BUILT_RELEASE)
-        or any(pattern.fullmatch(path.name) for pattern in (_IMAGE, _MODULE))
+        or any(pattern.fullmatch(path.name) for pattern in (_IMAGE, _MODULE, _INITRD))
     )
 
 
@@ -102,10 +112,14 @@ def kernel_in(root: Path, name: str, *, is_own: bool) -> KernelTree:
         modules |= {str(path.relative_to(directory)): path for path in _files(directory)}
     if not directories and (root / _BUILT).is_file():
         modules = _built_modules(root, name, header.release)
-    configs = (root / config.format(header.release) for config in _CONFIGS)
-    config = next((path for path in configs if path.is_file()), None)
-    _expect_beneath(root, name, [image, *([config] if config else []), *modules.values()])
-    return KernelTree(image=image, header=header, config=config, modules=dict(sorted(modules.items())))
+    config, initrd = (_first(root, names, header.release) for names in (_CONFIGS, _INITRDS))
+    _expect_beneath(root, name, [image, *filter(None, (config, initrd)), *modules.values()])
+    return KernelTree(image=image, header=header, config=config, initrd=initrd, modules=dict(sorted(modules.items())))
+
+
+def _first(root: Path, names: Iterable[str], release: str) -> Path | None:
+    paths = (root / name.format(release) for name in names)
+    return next((path for path in paths if path.is_file()), None)
 
 
 def _expect_beneath(root: Path, name: str, files: Iterable[Path]) -> None:

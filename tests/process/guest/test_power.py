@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -60,7 +60,8 @@ def test_a_machine_without_a_switch_says_so_before_anything_is_done(monkeypatch:
     with machine() as guest:
         monkeypatch.setattr(guest, "_power", Power(hint="buy one"))
         before = guest.boot_id()
-        for verb in (guest.hard_reset, guest.power_cycle, lambda: guest.reboot(hard_after_s=1)):
+        verbs: list[Callable[[], None]] = [guest.hard_reset, guest.power_cycle, lambda: guest.reboot(hard_after_s=1)]
+        for verb in verbs:
             with pytest.raises(UsageError, match=r"^cannot have m (reset|switched off and on): there is no way") as no:
                 verb()
             assert no.value.hint == "buy one"
