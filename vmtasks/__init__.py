@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from vmtasks.guest import Guest, Result, sh  # noqa: F401 - sh is understood until 0.2
     from vmtasks.installables.base import Installable
     from vmtasks.kernel.kept import Kernel
+    from vmtasks.process.parallel_failed import ParallelFailed
     from vmtasks.process.threads import parallel
     from vmtasks.profile.profile import Profile
     from vmtasks.project import Project, builddeps, pip, release, source_date_epoch
@@ -76,6 +77,7 @@ _HOMES = {
     "build_dependencies": "run.build_dependencies",
     "build_env": "project.profiles",
     "parallel": "process.threads",
+    "ParallelFailed": "process.parallel_failed",
     "Profile": "profile.profile",
     "Project": "project",
     "Preparation": "providers.preparation",
@@ -136,6 +138,7 @@ __all__ = [
     "Kernel",
     "NothingTested",
     "PackageTests",
+    "ParallelFailed",
     "Preparation",
     "Profile",
     "Project",
