@@ -8,83 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from tests.process.played_boot_loader import NEW, OLD, BootedMachine, play
 from vmtasks import BootError, BootOptions, Guest, GuestLost, TimedOut, UsageError
 from vmtasks.errors import TestFailed as ProjectFailed
 from vmtasks.providers.base import MachineRequest
-from vmtasks.ssh.command import Command
 from vmtasks.testing import FakeProvider
-from vmtasks.testing.fake_power import FakePower
 
 LIMIT_S = 20.0
-OLD, NEW = "6.1.0-50-amd64", "6.12.9-own"
-ENTRY = """menuentry 'Debian with {0}' --id {1} {{
-\techo 'loading'
-\tlinux\t/boot/vmlinuz-{0} root=/dev/vda1 {2}
-\tinitrd\t/boot/initrd.img-{0}
-}}
-"""
-MENU = (
-    'if [ "${next_entry}" ] ; then\n   set default="${next_entry}"\nelse\n   set default="0"\nfi\n'
-    + ENTRY.format(OLD, "simple", "quiet")
-    + "submenu 'Advanced' --id advanced {\n"
-    + "".join(
-        ENTRY.format(release, f"{release}-{kind}", words)
-        for release in (OLD, NEW)
-        for kind, words in (("advanced", "quiet"), ("recovery", "single"))
-    )
-    + "}\n"
-    + "menuentry 'Mine' --id mine {\n\tlinux\t/boot/kernel root=/dev/vda1\n}\n"
-)
-PROGRAMS = {
-    "update-grub": 'cat "$at/menu" >"$at/grub.cfg"; [ ! -x "$at/42_vmtasks" ] || "$at/42_vmtasks" >>"$at/grub.cfg"',
-    "grub-editenv": '[ "$2" = list ] && cat "$1" || sed -i "/^$3=/d" "$1"',
-    "grub-reboot": 'echo "next_entry=$1" >"$at/grubenv"',
-    "uname": 'cat "$at/release"',
-}
-_PLACES = re.compile(r"/boot/grub/|/etc/grub\.d/|/etc/default/grub(?:\.d/)?|/run/(?=vmtasks)|/proc/(?=cmdline)")
-
-
-class Machine(FakePower):
-    """A machine whose boot loader decides what it boots; its files lie in one directory."""
-
-    boots: str = ""
-    """What it boots whatever it is told: an entry's id."""
-
-    def command(self, command: Command) -> Command:
-        """Have a command find the boot loader's files here."""
-        found = super().command(command)
-        if isinstance(found, str):
-            return _PLACES.sub(f"{self._place}/", found)
-        return [_PLACES.sub(f"{self._place}/", word) for word in found]
-
-    def switch(self, *, off: bool = False) -> None:
-        """Boot what grubenv says, and forget it."""
-        at = self._place
-        if not (at / "menu").exists():
-            (at / "menu").write_text(MENU)
-            (at / "grub.cfg").write_text(MENU)
-            (at / "grubenv").write_text("")
-            for name, line in PROGRAMS.items():
-                (at / name).write_text(f"#!/bin/sh\nat={at}\n{line}\n")
-                (at / name).chmod(0o755)
-        wanted = (at / "grubenv").read_text().strip().rpartition("=")[2]
-        name = self.boots or wanted.rpartition(">")[2] or "simple"
-        entry = (at / "grub.cfg").read_text().partition(f"--id {name} ")[2]
-        line = next(line for line in entry.splitlines() if line.startswith("\tlinux"))
-        _, kernel, args = line.strip().split(maxsplit=2)
-        (at / "release").write_text(f"{kernel.partition('vmlinuz-')[2] or NEW}\n")
-        (at / "cmdline").write_text(f"BOOT_IMAGE={kernel} {args}\n")
-        (at / "grubenv").write_text("")
-        for path in at.iterdir():  # the machine's user writes them
-            if path.is_file():
-                path.chmod(path.stat().st_mode | 0o666)
-        super().switch(off=off)
 
 
 @pytest.fixture
 def guest(monkeypatch: pytest.MonkeyPatch) -> Iterator[Guest]:
-    monkeypatch.setattr("vmtasks.testing.fake_power.FakePower", Machine)
-    monkeypatch.setattr(Machine, "boots", "")
+    play(monkeypatch)
     with FakeProvider().machine(MachineRequest(image="bookworm", options=BootOptions(name="m"))) as guest:
         yield guest
 
@@ -125,7 +60,7 @@ def test_an_entry_that_names_no_release_is_known_by_its_word(guest: Guest) -> No
 
 
 def test_another_kernel_than_was_asked_for_is_told_with_both(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Machine, "boots", "simple")
+    monkeypatch.setattr(BootedMachine, "boots", "simple")
     with pytest.raises(ProjectFailed, match=rf"^m came back with the kernel {OLD}, and not with {NEW}$"):
         guest.reboot(kernel=NEW, timeout_s=LIMIT_S)
     with pytest.raises(ProjectFailed, match=rf"^m runs {OLD} without a=1 vmtasks\.boot=\w+: it was booted with BOOT_"):

@@ -46,7 +46,7 @@ def test_a_common_limit_does_so_too_and_what_cleans_up_runs(guests: list[Guest])
             guest.run(WAITS)
 
     with pytest.raises(TimedOut, match=r"2 of 2 have failed: branch 1 did not end within 2 s"):
-        parallel(*(lambda guest=guest: waits(guest) for guest in guests), timeout_s=2)  # type: ignore[misc]
+        parallel(*(lambda guest=guest: waits(guest) for guest in guests), timeout_s=2)
     for guest, room in zip(guests, sorted(rooms, key=lambda room: not guests[0].glob(room)), strict=True):
         guest.fail("[ ! -e pid ] || kill -0 $(cat pid)")
         assert not guest.glob(room)
