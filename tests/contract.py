@@ -101,6 +101,17 @@ class ProviderContract:
                 guest.run(f"sleep 600 & echo $! >{room}/child; wait", timeout_s=1, warn=True)
             guest.fail(f"kill -0 $(cat {room}/child)")
 
+    def test_a_branch_that_is_to_end_ends_its_command_and_the_machine_goes_on(self, guest: Guest) -> None:
+        def fail() -> None:
+            guest.wait_for_file(f"{room}/child")
+            raise ZeroDivisionError
+
+        with guest.tmp_dir() as room:
+            guest.query(["chmod", "1777", room])
+            with pytest.raises(ZeroDivisionError):
+                parallel(fail, lambda: guest.run(f"sleep 600 & echo $! >{room}/child; wait"), fail_fast=True)
+            guest.fail(f"kill -0 $(cat {room}/child)")
+
     def test_an_interrupt_is_heard_in_threads_too(self, guest: Guest) -> None:
         heard = threading.Event()
 

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from vmtasks.group.roles import Role
     from vmtasks.guest import Guest, Result, sh  # noqa: F401 - sh is understood until 0.2
     from vmtasks.installables.base import Installable
+    from vmtasks.kernel.kept import Kernel
+    from vmtasks.process.parallel_failed import ParallelFailed
     from vmtasks.process.threads import parallel
     from vmtasks.profile.profile import Profile
     from vmtasks.project import Project, builddeps, lintian, pip, release, source_date_epoch
@@ -70,10 +72,12 @@ _HOMES = {
     "Result": "guest",
     "sh": "guest",
     "Installable": "installables.base",
+    "Kernel": "kernel.kept",
     "PackageTests": "frameworks.autopkgtest.tests",
     "build_dependencies": "run.build_dependencies",
     "build_env": "project.profiles",
     "parallel": "process.threads",
+    "ParallelFailed": "process.parallel_failed",
     "Profile": "profile.profile",
     "Project": "project",
     "Preparation": "providers.preparation",
@@ -132,8 +136,10 @@ __all__ = [
     "HostError",
     "Installable",
     "Interrupted",
+    "Kernel",
     "NothingTested",
     "PackageTests",
+    "ParallelFailed",
     "Preparation",
     "Profile",
     "Project",

@@ -216,6 +216,11 @@ class Interrupted(VmtasksError):
     outcome = Outcome.INTERRUPTED
 
 
+WORST_FIRST: tuple[type[VmtasksError], ...] = (
+    TestFailed, TimedOut, UsageError, Interrupted, VmtasksError, HostError, BootError, ConnectionLost, NothingTested,
+)  # fmt: skip
+"""Which of several ends decides: what is found out about the project goes before what kept others from finding out."""
+
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 """The errors of a disk that takes no more: the host's trouble, wherever in our code it is met."""
 

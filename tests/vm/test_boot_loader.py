@@ -70,6 +70,20 @@ def test_an_installed_kernel_is_booted_once_with_more_arguments_and_the_default_
     assert loader.default.id == usual.id
 
 
+def test_a_reboot_chooses_kernel_and_arguments_for_once_and_proves_them(guest: Guest) -> None:
+    loader = guest.boot_loader
+    usual, release = loader.default, guest.query("uname --kernel-release").strip()
+    guest.reboot(kernel=release, kernel_args=["c=1"])
+    assert {"c=1", "console=ttyS0"} <= set(words(guest))
+    assert [word for word in words(guest) if word.startswith("vmtasks.boot=")]
+    assert loader.default.id == usual.id
+    assert "vmtasks-reboot" not in {entry.id for entry in loader.entries}
+    guest.reboot()
+    assert "c=1" not in words(guest)
+    with pytest.raises(UsageError, match=r"cannot reboot .* with the kernel 0\.0\.1: its boot loader has"):
+        guest.reboot(kernel="0.0.1")
+
+
 def test_entries_of_ours_have_arguments_of_their_own(guest: Guest) -> None:
     loader = guest.boot_loader
     usual = loader.default

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from invoke.context import Context
 from invoke.tasks import task
 
+from vmtasks.cli.optional_word import WordMayBeMissing
 from vmtasks.cli.table import AS_JSON
 from vmtasks.config.here import page
 
@@ -24,27 +25,32 @@ _DATES = ("%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%d")
 
 
 @task(
+    klass=WordMayBeMissing,
     help={
-        "state": "eager, reluctant, none (takes no new machines), auto (as the settings say), or show",
+        "state": "eager, reluctant, none (takes no new machines) or auto (as the settings say); without: shows it",
         "until": "when that ends: 18:00, 2h, 2026-12-24 or '2026-12-24 18:00'",
-        "reason": "what those read who wait",
+        "why": "what those read who wait",
+        "reason": "the same as --why",
         "on": "where: USER@HOST; this host by default",
         "json": AS_JSON,
     },
     auto_shortflags=False,
 )
-def availability(_: Context, state: str, until: str = "", reason: str = "", on: str = "", json: bool = False) -> None:
+def availability(
+    _: Context, state: str, until: str = "", why: str = "", reason: str = "", on: str = "", json: bool = False
+) -> None:
     """Show or set whether the host takes new machines, for all its users; what runs goes on."""
     from vmtasks.errors import HostError, UsageError
     from vmtasks.host import declared
     from vmtasks.host.availability import STATES
     from vmtasks.host.slots import SlotsUnavailableError
 
+    state, reason = state or SHOW, why or reason
     if state not in {SHOW, AUTO, *STATES}:
         known = f"{', '.join(STATES)}, {AUTO} and {SHOW}"
         raise UsageError(f"a host cannot be '{state[:40]}': there are {known}", hint=f"see {page('hosts')}")
     if (until or reason) and state not in STATES:
-        raise UsageError("--until and --reason belong to eager, reluctant or none")
+        raise UsageError("--until and --why belong to eager, reluctant or none")
     place, until_s = _place(on), moment(until) if until else None
     try:
         if state == AUTO:

@@ -4,45 +4,26 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from invoke.context import Context
 from invoke.exceptions import Exit
-from invoke.tasks import Task, task
+from invoke.tasks import task
 
+from vmtasks.cli.optional_word import WordMayBeMissing
 from vmtasks.cli.run import SSH_FAILED, brought, command_behind_dashes, expect_directory, over_ssh
 from vmtasks.config.here import task_line
 
 if TYPE_CHECKING:
-    from invoke.parser.argument import Argument
-
     from vmtasks.guest import Guest
     from vmtasks.named.registry import NamedMachine
 
 _IMAGE = "bookworm"
 _TTL = "2h"
 _NAME = "the machine's name, which `up` gave it"
-
-
-class NameMayBeMissing(Task[Any]):
-    """A task whose one positional argument may be left out, which Invoke does not know: it is empty then."""
-
-    def get_arguments(self, *options: Any, **more: Any) -> list[Argument]:  # noqa: ANN401 - Invoke's own
-        """Return the arguments; the positional one is none where the command line has no word for it."""
-        arguments: list[Argument] = super().get_arguments(*options, **more)
-        if _has_no_word(self.name.replace("_", "-"), sys.argv):
-            for argument in arguments:
-                if argument.positional:
-                    argument.positional, argument.default = False, ""
-        return arguments
-
-
-def _has_no_word(name: str, argv: Sequence[str]) -> bool:
-    """Tell whether a command line calls a task, and has nothing but options behind its name."""
-    return name in argv[1:] and all(word.startswith("-") for word in argv[argv.index(name, 1) + 1 :])
 
 
 @task(
@@ -244,7 +225,7 @@ def ssh(_: Context, name: str) -> None:
     raise Exit(code=status)
 
 
-@task(klass=NameMayBeMissing, help={"name": f"{_NAME}; all of yours without"}, auto_shortflags=False)
+@task(klass=WordMayBeMissing, help={"name": f"{_NAME}; all of yours without"}, auto_shortflags=False)
 def ssh_config(_: Context, name: str) -> None:
     """Print what has ssh know named machines by their names (ssh_config(5)): for scp, rsync and editors, too."""
     from vmtasks.named import registry
@@ -258,7 +239,7 @@ def ssh_config(_: Context, name: str) -> None:
 
 
 @task(
-    klass=NameMayBeMissing,
+    klass=WordMayBeMissing,
     help={"name": _NAME, "all_": "end all that are yours"},
     auto_shortflags=False,
 )

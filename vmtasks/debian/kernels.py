@@ -9,6 +9,9 @@ from pathlib import Path
 from vmtasks.debian import apt
 from vmtasks.errors import TestFailed, UsageError
 from vmtasks.guest import Guest
+from vmtasks.guest.next_boot import expect_running
+
+__all__ = ["expect_installable", "expect_running", "install"]
 
 _KERNEL_OF = """# find the kernel of a package, or of what a metapackage depends on
 for p in @PACKAGE@ $(dpkg-query --show --showformat '${Depends}' @PACKAGE@ | grep -o 'linux-image-[^ ,(|]*'); do
@@ -76,18 +79,6 @@ def expect_installable(kernel: str) -> None:
             f"cannot install the kernel {kernel}: that takes a Debian package, by its name or as a .deb file",
             hint="a machine that is booted directly takes any kernel: see --kernel of other recipes",
         )
-
-
-def expect_running(guest: Guest, release: str, args: Sequence[str] = ()) -> None:
-    """See that a guest runs a kernel, with these arguments among others.
-
-    :raise TestFailed: it runs another one, or without them.
-    """
-    running, words = guest.query("uname --kernel-release; cat /proc/cmdline").split("\n", 1)
-    if running != release:
-        raise TestFailed(f"{guest.name} came back with the kernel {running}, and not with {release}")
-    if missing := [word for word in args if word not in words.split()]:
-        raise TestFailed(f"{guest.name} runs {release} without {' '.join(missing)}: it was booted with {words.strip()}")
 
 
 def _release_of(guest: Guest, package: str) -> str:

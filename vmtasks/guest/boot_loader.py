@@ -55,8 +55,8 @@ class BootLoader:
                 raise UsageError(f"cannot work with the boot loader of {guest.name}: it is {found[0]}, and not GRUB 2")
             raise UsageError(
                 f"{guest.name} has no boot loader: it boots directly with the kernel of its image",
-                hint='boot an image with boot_loader = "grub", such as bookworm-grub; '
-                "or name the kernel as the machine starts (--kernel)",
+                hint='boot an image with boot_loader = "grub", such as bookworm-grub; or name the kernel as the '
+                "machine starts (--kernel), and its arguments in the image (kernel_options)",
             )
         self._guest = guest
 
@@ -108,6 +108,14 @@ class BootLoader:
         :raise CommandFailed: that cannot be written down.
         """
         self._remember("grub-reboot", self.entry(entry_id), "next_entry")
+
+    def boot_default(self) -> None:
+        """Take back what :meth:`boot_once` has asked for.
+
+        :raise CommandFailed: that cannot be written down.
+        """
+        path = f"{_DIRECTORY}/grubenv"
+        self._asked(lambda: self._guest.query(["grub-editenv", path, "unset", "next_entry"]), "have its default booted")
 
     # --- entries of our own -----------------------------------------------------------------------------------
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vmtasks import events
 from vmtasks.deadline import Deadline
-from vmtasks.errors import ConnectionLost, GuestLost, InfrastructureError, TestFailed, TimedOut, UsageError
+from vmtasks.errors import BootError, ConnectionLost, GuestLost, InfrastructureError, TestFailed, TimedOut, UsageError
 from vmtasks.guest.commands import GuestCommands
 
 if TYPE_CHECKING:
@@ -109,15 +109,42 @@ class GuestPower(GuestCommands):
         """Return the kernel's boot_id, which every boot makes anew (random(4))."""
         return self.query(["cat", BOOT_ID]).strip()
 
-    def reboot(self, *, timeout_s: float = 300.0, hard_after_s: float | None = None) -> None:
-        """Reboot the guest and come back when it is another boot.
+    def reboot(
+        self,
+        *,
+        timeout_s: float = 300.0,
+        hard_after_s: float | None = None,
+        kernel: str = "",
+        kernel_args: Sequence[str] | str = (),
+    ) -> None:
+        """Reboot the guest, and come back when it is another boot.
 
         :param hard_after_s: how long that may take, in seconds, before the guest is reset hard; None: it never is.
-        :raise BootError: it did not come back within *timeout_s* seconds.
+        :param kernel: what its boot loader boots this time alone: a release, or an entry's id; empty: its default.
+        :param kernel_args: more arguments of that kernel, this time alone.
+        :raise TimedOut: it never went down within *timeout_s* seconds.
+        :raise BootError: it went down, and did not come back within them.
+        :raise GuestLost: the same, by its own doing.
+        :raise TestFailed: it came back with another kernel, or without an argument.
+        :raise UsageError: it has no boot loader, or no such kernel, and one is asked for.
         """
         limit = Deadline.after(timeout_s)
         if hard_after_s is not None:
             self._expect_way(self._power.reset, "reset")
+        if not (kernel or kernel_args):
+            self._reboot(limit, hard_after_s)
+            return
+        from vmtasks.guest.next_boot import NextBoot
+
+        wanted = NextBoot.choose(self, kernel, kernel_args)
+        try:
+            self._reboot(limit, hard_after_s)
+        except TimedOut:  # it still answers
+            wanted.take_back()
+            raise
+        wanted.prove(self)
+
+    def _reboot(self, limit: Deadline, hard_after_s: float | None) -> None:
         try:
             soft_s = math.inf if hard_after_s is None else max(hard_after_s, _AT_ONCE_S)
             with self.rebooting(timeout_s=limit.within(soft_s)) as ask:
@@ -133,7 +160,8 @@ class GuestPower(GuestCommands):
     def rebooting(self, *, timeout_s: float = 300.0) -> Iterator[Callable[[], None]]:
         """Come back, at the end of the block, when the guest is another boot; what is yielded asks it to reboot.
 
-        :raise BootError: it did not come back within *timeout_s* seconds.
+        :raise TimedOut: it never went down within *timeout_s* seconds.
+        :raise BootError: it went down, and did not come back within them.
         """
 
         def ask() -> None:
@@ -146,8 +174,16 @@ class GuestPower(GuestCommands):
         with events.phase("reboot", machine=self.name), self._power.away():
             yield ask
             while True:
-                self.wait_down(timeout_s=max(deadline.left_s, 1.0))
-                self.wait_up(timeout_s=max(deadline.left_s, 1.0))
+                try:
+                    self.wait_down(timeout_s=max(deadline.left_s, 1.0))
+                except TimedOut as problem:
+                    message = f"{self.name} never went down: it is in the same boot after {timeout_s:.3g} s"
+                    raise TimedOut(message) from problem
+                try:
+                    self.wait_up(timeout_s=max(deadline.left_s, 1.0))
+                except BootError as problem:
+                    message = f"{self.name} went down, and never came back: {problem}"
+                    raise BootError(message, details=problem.details, hint=problem.hint) from problem
                 if self.boot_id() != before:
                     return
 

@@ -45,6 +45,7 @@ class CommandRunner:
                 quiet=quiet,
                 secrets=tuple(session.secrets),
                 tap=spec.tap,
+                end=session.end_group,
             )
             was_ended = outcome.timed_out and session.end_group(outcome.group)
         result = Result(

@@ -4,6 +4,8 @@
 
     CACHE/kernels/KEY/
         kernel.tar.gz       what of it goes into an image
+        vmlinuz             the image that QEMU boots
+        initrd              the initrd that came with it, if one did
         kernel.json         what it is
         in-use              when it last served
     CACHE/kernels/KEY.lock  locked by the process that unpacks it
@@ -14,36 +16,37 @@ files in it that count.
 
 from __future__ import annotations
 
-import filecmp
 import hashlib
 import json
 import os
 import shutil
+import tarfile
+import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Self
+from typing import IO, Self
 
-from vmtasks import events
 from vmtasks.cache.entry import CacheEntry, exclusive, incomplete
 from vmtasks.cache.unused import prune_unused
 from vmtasks.config.paths import cache_dir
 from vmtasks.errors import HostError, UsageError
 from vmtasks.files import durable, typed_json
 from vmtasks.files.checksum import sha256_of
-from vmtasks.image.download import download
 from vmtasks.image.spared import SPARED_S
+from vmtasks.kernel.assembled import UNPACKED, KernelSource, unpacked
+from vmtasks.kernel.debian_package import KernelPackage
 from vmtasks.kernel.drivers import missing_drivers
-from vmtasks.kernel.origin import KernelFile, KernelUrl, Source, sources_of, without_sums
+from vmtasks.kernel.origin import KernelFile, sources_of, without_sums
 from vmtasks.kernel.payload import write_payload
 from vmtasks.kernel.tree import KernelTree, has_image, kernel_in
-from vmtasks.kernel.unpack import top_of, unpack_kernel
 
 PAYLOAD = "kernel.tar.gz"
-_FORMAT = "1"
+_FORMAT = "2"
 """Part of each key: raise it when the same kernel is unpacked into something else."""
 _MANIFEST = "kernel.json"
-_UNPACKED = "unpacked"
+_IMAGE, _INITRD = "vmlinuz", "initrd"
 _SHAPE = {
     "release": str, "version": str, "architecture": str, "modules": int, "missing": ([str], None), "sha256": str,
     "payload_bytes": int,
@@ -92,15 +95,56 @@ class Kernel:
         """The archive that is laid over an image: ``boot/`` and ``lib/modules/RELEASE/``."""
         return self.directory / PAYLOAD
 
-    @classmethod
-    def get(cls, name: str) -> Self:
-        """Return the kernel that files, a directory or addresses hold, after fetching and unpacking it if need be.
+    @property
+    def image(self) -> Path:
+        """The image alone, as QEMU's ``-kernel`` has it; it is the cache's, which nobody writes to."""
+        return self.directory / _IMAGE
 
-        :param name: as ``--kernel`` has it, but not the name of a Debian package.
+    @property
+    def initrd(self) -> Path | None:
+        """The initrd that came with it; None if none did, as none does in Debian's packages."""
+        path = self.directory / _INITRD
+        return path if path.is_file() else None
+
+    def extract(self, directory: Path | str) -> Path:
+        """Unpack it into a directory of this host, without installing it, and return that.
+
+        ``boot/vmlinuz-RELEASE`` and ``lib/modules/RELEASE`` are there then, and ``boot/initrd.img-RELEASE`` if one came
+        with it. Modules are not compressed, and there is no ``modules.dep``: ``depmod -b DIRECTORY RELEASE`` makes it.
+
+        :raise UsageError: the directory cannot be written.
+        """
+        target = Path(directory)
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+            with tarfile.open(self.payload) as archive:
+                archive.extractall(target, filter="data")
+            if self.initrd:
+                shutil.copyfile(self.initrd, target / f"boot/initrd.img-{self.release}")
+        except OSError as problem:
+            reason = problem.strerror or problem
+            raise UsageError(f"cannot unpack the kernel {self.release} into {target}: {reason}") from problem
+        return target
+
+    @classmethod
+    def get(cls, source: str | Path | IO[bytes]) -> Self:
+        """Return the kernel that something holds, after fetching and unpacking it if need be.
+
+        :param source: as ``--kernel`` has it: a path, an address with its sum, several with commas, or the name of a
+            Debian package, whose file this host's apt fetches; or a file that is open for reading bytes.
         :raise UsageError: one is not there or damaged, there is no kernel in them, or more than one.
         :raise HostError: the network or the disk failed, or what came is not what was meant.
         """
-        sources = _expanded(sources_of(name), name)
+        if isinstance(source, str):
+            return cls._get(_expanded(sources_of(source), source), source)
+        if isinstance(source, Path):
+            return cls._get(_expanded([KernelFile(path=source)], str(source)), str(source))
+        with ExitStack() as stack:
+            path = stack.enter_context(_copied(source))
+            return cls._get((KernelFile(path=Path(path.name)),), str(getattr(source, "name", "the open file")))
+
+    @classmethod
+    def _get(cls, sources: Sequence[KernelSource], name: str) -> Self:
         try:
             built = _directory_of(sources)
             tree = kernel_in(built, str(built), is_own=True) if built else None
@@ -127,14 +171,29 @@ def prune(*, everything: bool = False) -> int:
     return prune_unused(kernels_dir(), spared_s=0 if everything else SPARED_S)
 
 
-def _expanded(sources: Sequence[Source], name: str) -> tuple[Source, ...]:
+def _copied(file: IO[bytes]) -> IO[bytes]:
+    """Return a file of ours with the rest of an open one: it may be a pipe.
+
+    :raise UsageError: it cannot be read, or not as bytes.
+    """
+    copy = tempfile.NamedTemporaryFile(prefix="vmtasks-kernel-")  # noqa: SIM115 - the caller closes it
+    try:
+        shutil.copyfileobj(file, copy)
+        copy.flush()
+    except (TypeError, OSError, ValueError) as problem:
+        copy.close()
+        raise UsageError(
+            f"cannot read the kernel {getattr(file, 'name', 'from the open file')}: {problem}",
+            hint='it must be open for reading bytes: open(FILE, "rb")',
+        ) from problem
+    return copy
+
+
+def _expanded(sources: Sequence[KernelSource], name: str) -> tuple[KernelSource, ...]:
     """Return the sources with the packages of a directory in its place, unless there is a kernel in it itself."""
     if not sources:
-        raise UsageError(
-            f"cannot take the kernel {name} apart here: a Debian package by its name is installed in an image",
-            hint="`apt-get download` fetches its file",
-        )
-    found: list[Source] = []
+        return (KernelPackage.find(name),)
+    found: list[KernelSource] = []
     for source in sources:
         if isinstance(source, KernelFile) and source.path.is_dir() and not has_image(source.path):
             here = source.path.resolve()
@@ -154,13 +213,13 @@ def _expanded(sources: Sequence[Source], name: str) -> tuple[Source, ...]:
     return tuple(found)
 
 
-def _directory_of(sources: Sequence[Source]) -> Path | None:
+def _directory_of(sources: Sequence[KernelSource]) -> Path | None:
     (first, *more) = sources
     return first.path if not more and isinstance(first, KernelFile) and first.path.is_dir() else None
 
 
-def _sum_of(source: Source) -> str:
-    if isinstance(source, KernelUrl):
+def _sum_of(source: KernelSource) -> str:
+    if not isinstance(source, KernelFile):
         return source.sha256
     try:
         return sha256_of(source.path)
@@ -170,7 +229,7 @@ def _sum_of(source: Source) -> str:
 
 def _stamps(tree: KernelTree) -> list[str]:
     """Return what stands for the content of a directory, which would be too much to read at each start."""
-    files = {"image": tree.image, "config": tree.config, **tree.modules}
+    files = {"image": tree.image, "config": tree.config, "initrd": tree.initrd, **tree.modules}
     stamps = ["directory"]
     for name, path in files.items():
         if path is not None:
@@ -187,7 +246,8 @@ def _facts(directory: Path) -> KernelFacts | None:
     """Return what is kept in a directory, if it is there and whole."""
     manifest = typed_json.read(directory / _MANIFEST, _SHAPE)
     try:
-        if manifest is None or (directory / PAYLOAD).stat().st_size != manifest["payload_bytes"]:
+        is_whole = manifest is not None and (directory / PAYLOAD).stat().st_size == manifest["payload_bytes"]
+        if manifest is None or not (is_whole and (directory / _IMAGE).is_file()):
             return None
     except FileNotFoundError:
         return None
@@ -195,73 +255,27 @@ def _facts(directory: Path) -> KernelFacts | None:
     return KernelFacts(**{**manifest, "missing": None if missing is None else tuple(missing)})
 
 
-def _made(directory: Path, tree: KernelTree | None, sources: Sequence[Source], name: str) -> KernelFacts:
+def _made(directory: Path, tree: KernelTree | None, sources: Sequence[KernelSource], name: str) -> KernelFacts:
     CacheEntry(directory=directory).drop()  # what is there is damaged
     beside = directory.with_name(f".{directory.name}.{os.getpid()}.part")
     with incomplete(beside):
         try:
-            tree = tree or _unpacked(sources, beside, name)
+            tree = tree or unpacked(sources, beside, name)
             facts = _written(tree, beside)
             (beside / _MANIFEST).write_text(json.dumps(asdict(facts), indent=1) + "\n")
-            shutil.rmtree(beside / _UNPACKED, ignore_errors=True)
+            shutil.rmtree(beside / UNPACKED, ignore_errors=True)
             durable.rename(beside, directory)
         except OSError as problem:
             raise HostError(f"cannot keep a kernel in {kernels_dir()}: {problem.strerror or problem}") from problem
     return facts
 
 
-def _unpacked(sources: Sequence[Source], room: Path, name: str) -> KernelTree:
-    target, one = room / _UNPACKED, room / "one"
-    target.mkdir()
-    for source in sources:
-        if isinstance(source, KernelUrl):
-            fetched = room / "fetched"
-            _fetch(source, fetched)
-            unpack_kernel(fetched, one, str(source))
-            fetched.unlink()
-        else:
-            unpack_kernel(source.path, one, str(source))
-        _put_beside(one, target, str(source))
-    return kernel_in(top_of(target), name, is_own=False)
-
-
-def _put_beside(one: Path, target: Path, name: str) -> None:
-    """Move what has come out of one package to what has come out of others.
-
-    :raise UsageError: two have one file, with different contents: two builds of a kernel make none.
-    """
-    for path in sorted(one.rglob("*"), key=lambda path: len(path.parts)):
-        place = target / path.relative_to(one)
-        if path.is_dir() and not path.is_symlink():
-            place.mkdir(parents=True, exist_ok=True)
-        elif not os.path.lexists(place):
-            place.parent.mkdir(parents=True, exist_ok=True)
-            durable.rename(path, place, lasting=False)
-        elif path.is_symlink() or not place.is_file() or not filecmp.cmp(path, place, shallow=False):
-            raise UsageError(
-                f"cannot make one kernel of several packages: {name} has another {path.relative_to(one)} than the ones "
-                "before it",
-                hint="name the packages of one build alone",
-            )
-    shutil.rmtree(one, ignore_errors=True)
-
-
-def _fetch(source: KernelUrl, target: Path) -> None:
-    events.emit(events.Note(text=f"fetching the kernel {source}"))
-    try:
-        found = download(source.url, target, detail="fetching the kernel")
-    except ValueError as problem:
-        raise UsageError(f"cannot fetch the kernel {source}: that is no URL") from problem
-    if found != source.sha256:
-        raise HostError(
-            f"cannot use the kernel {source}: its sha256 is {found}, and {source.sha256} was asked for",
-            hint="if a new version is what you want, put its sum behind the #",
-        )
-
-
 def _written(tree: KernelTree, room: Path) -> KernelFacts:
     archive = room / PAYLOAD
     write_payload(tree, archive)
+    shutil.copyfile(tree.image, room / _IMAGE)
+    if tree.initrd:
+        shutil.copyfile(tree.initrd, room / _INITRD)
     sha256 = sha256_of(archive)
     paths = tree.module_paths
     return KernelFacts(

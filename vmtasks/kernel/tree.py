@@ -31,6 +31,14 @@ _CONFIGS = (
     "config",
     "config-{0}",
 )
+_INITRDS = (
+    "boot/initrd.img-{0}",
+    "boot/initramfs-{0}.img",
+    "boot/initrd-{0}",
+    "lib/modules/{0}/initrd",
+    "usr/lib/modules/{0}/initrd",
+)
+_INITRD = re.compile(r"initrd(?:[.-].*)?|initramfs-.*\.img")
 _RELEASE = re.compile(r"[A-Za-z0-9][\w.+~-]{0,63}", re.ASCII)
 _X86 = {"amd64", "i386", ""}
 _SHOWN, _SHOWN_LENGTH = 5, 80
@@ -45,6 +53,8 @@ class KernelTree:
     image: Path
     header: KernelHeader
     config: Path | None = None
+    initrd: Path | None = None
+    """The initrd that came with it."""
     modules: Mapping[str, Path] = field(default_factory=dict)
     """What belongs into ``lib/modules/RELEASE``, by its path there: modules, and lists of them."""
 
@@ -70,7 +80,7 @@ def wanted(path: PurePath) -> bool:
         is_config
         or path.name in _LISTS
         or str(path).endswith(_BUILT_RELEASE)
-        or any(pattern.fullmatch(path.name) for pattern in (_IMAGE, _MODULE))
+        or any(pattern.fullmatch(path.name) for pattern in (_IMAGE, _MODULE, _INITRD))
     )
 
 
@@ -106,10 +116,14 @@ def kernel_in(root: Path, name: str, *, is_own: bool) -> KernelTree:
         modules |= {str(path.relative_to(directory)): path for path in _files(directory)}
     if not directories and (root / _BUILT).is_file():
         modules = _built_modules(root, name, header.release)
-    configs = (root / config.format(header.release) for config in _CONFIGS)
-    config = next((path for path in configs if path.is_file()), None)
-    _expect_beneath(root, name, [image, *([config] if config else []), *modules.values()])
-    return KernelTree(image=image, header=header, config=config, modules=dict(sorted(modules.items())))
+    config, initrd = (_first(root, names, header.release) for names in (_CONFIGS, _INITRDS))
+    _expect_beneath(root, name, [image, *filter(None, (config, initrd)), *modules.values()])
+    return KernelTree(image=image, header=header, config=config, initrd=initrd, modules=dict(sorted(modules.items())))
+
+
+def _first(root: Path, names: Iterable[str], release: str) -> Path | None:
+    paths = (root / name.format(release) for name in names)
+    return next((path for path in paths if path.is_file()), None)
 
 
 def _expect_beneath(root: Path, name: str, files: Iterable[Path]) -> None:
@@ -203,12 +217,11 @@ def _built_modules(root: Path, name: str, release: str) -> dict[str, Path]:
     modules = {one: root / one for one in _LISTS - {"modules.order"} if (root / one).is_file()}
     order = read_file(root / "modules.order", within=root) or b""
     for line in order.decode(errors="replace").split():
-        path = PurePath(line.removeprefix("kernel/"))
-        if path.is_absolute() or ".." in path.parts or not path.name:
+        path = _in_order(root, line)
+        if path is None:
             raise UsageError(
                 f"cannot use the kernel in {name}: modules.order has {line[:_SHOWN_LENGTH]}, which is no module of it"
             )
-        path = path.with_suffix(".ko")
         if not is_at(root / path, stat.S_ISREG):
             raise UsageError(
                 f"cannot use the kernel in {name}: there is no {str(path)[:_SHOWN_LENGTH]}, which modules.order has",
@@ -216,3 +229,19 @@ def _built_modules(root: Path, name: str, release: str) -> dict[str, Path]:
             )
         modules[f"kernel/{path}"] = root / path
     return modules
+
+
+def _in_order(root: Path, line: str) -> PurePath | None:
+    """Return where the module of a line of ``modules.order`` is in a built tree; None if it can be nowhere.
+
+    Today's trees list where it is built (``kernel/configs.o``), older ones where it is installed
+    (``kernel/kernel/configs.ko``).
+    """
+    for written in (line, line.removeprefix("kernel/")):
+        path = PurePath(written)
+        if path.is_absolute() or ".." in path.parts or not path.name:
+            return None
+        path = path.with_suffix(".ko")
+        if (root / path).is_file():
+            return path
+    return path

@@ -1,8 +1,9 @@
 """What a kernel says on its console when something is wrong with it: the table, and how a report is found in the text.
 
 Only lines that a kernel's log has count: a time stamp, and the message at once behind it. A process in the guest may
-print anything on its console, and so may a test that reads a log aloud. The prompts of an initramfs and of GRUB count
-at the beginning of a line. Whatever is found is text from a stranger, and it is bounded.
+print anything on its console, and so may a test that reads a log aloud. The prompts of an initramfs, of GRUB and of the
+kernel's debugger, and what UEFI's firmware says as it dies, count at the beginning of a line. Whatever is found is text
+from a stranger, and it is bounded.
 """
 
 from __future__ import annotations
@@ -43,31 +44,48 @@ def _row(type: str, severity: Severity, pattern: str, *, is_prompt: bool = False
 
 # What a slow host can cause as well, or what does not concern the kernel's own soundness, is a warning.
 ALARMS: tuple[AlarmPattern, ...] = (
-    _row("panic", "error", r"Kernel panic - not syncing"),
+    _row("panic", "error", r"Kernel panic(?: - not syncing|:)"),
     _row(
         "lockup",
         "warning",
         r"(?:NMI )?(?:watchdog: )?(?:CPU\d+: )?(?:BUG: soft lockup - CPU|Watchdog detected hard LOCKUP)",
     ),
-    _row("lockup", "warning", r"BUG: workqueue lockup"),
-    _row("rcu-stall", "warning", r"(?:rcu: )?INFO: \w+ (?:self-)?detected (?:expedited )?stalls? on CPU"),
+    _row("lockup", "warning", r"BUG: (?:workqueue|(?:spin|rw)lock\S{0,20}) lockup"),
+    _row("rcu-stall", "warning", r"(?:rcu: )?INFO: \w+ (?:self-)?detected (?:expedited )?stalls? on (?:CPU|tasks)"),
+    _row("rcu-stall", "warning", r"(?:rcu: )?\w+ kthread (?:starved for|timer wakeup didn't happen for) \d"),
     _row("hung-task", "warning", r"INFO: task .{1,200} blocked for more than \d+ seconds"),
     _row("hung-task", "warning", r"INFO: task .{1,200} blocked in I/O wait for more than \d+ seconds"),
     _row("oom", "warning", r"(?:Memory cgroup out|Out) of memory(?: \([^)]{1,40}\))?: Kill(?:ed)? process \d+"),
+    _row("oom", "warning", r".{1,40} invoked oom-killer: |Out of memory and no killable processes"),
+    _row("oops", "error", r"(?:traps: )?PANIC: double fault"),
     _row("oops", "error", r"(?:BUG: u|U)nable to handle (?:kernel |page fault|NULL pointer|paging request)"),
     _row("oops", "error", r"BUG: kernel NULL pointer dereference"),
     # Only the end of an oops counts them: "Oops: 0002 [#1]", "invalid opcode: 0000 [#1]".
     _row("oops", "error", r"[^\[\]]{1,200}: (?:0x)?[0-9a-f]{1,16} \[#\d+\]"),
     _row("lockdep", "error", r"(?:WARNING: |\[ INFO: |INFO: )possible .{1,60}(?:locking|inversion).{0,40} detected"),
-    _row("lockdep", "error", r"WARNING: (?:inconsistent lock state|suspicious RCU usage|bad unlock balance detected)"),
+    _row("lockdep", "error", r"WARNING: (?:inconsistent lock state|suspicious RCU usage|chain_key collision)"),
+    _row("lockdep", "error", r"(?:WARNING|BUG): bad (?:unlock balance|contention) detected"),
+    _row(
+        "lockdep",
+        "error",
+        r"BUG: (?:MAX_(?:LOCK_DEPTH|STACK_TRACE|LOCKDEP_)|looking up invalid subclass|held lock freed)",
+    ),
+    _row(
+        "lockdep",
+        "error",
+        r"BUG: (?:key \S{1,40} (?:not in|has not been)|lock held (?:at|when))|INFO: trying to register",
+    ),
     _row("lockdep", "error", r"WARNING: .{1,60} lock order detected|\[ INFO: .{1,60} lock order detected"),
     _row("lockdep", "error", r"WARNING: (?:held lock freed|lock held when returning|Nested lock was not taken)"),
-    _row("lockdep", "error", r"WARNING: \S{1,60} still has locks held|\[ INFO: (?:inconsistent lock|suspicious RCU)"),
+    _row("lockdep", "error", r"WARNING: \S{1,60} still has locks held|\[ INFO: (?:inconsistent lock|suspicious )"),
     _row("lockdep", "error", r"\[ BUG: [^\]]{1,80}\]|DEBUG_LOCKS_WARN_ON"),
     _row("bug", "error", r"kernel BUG at |BUG: |BUG \S{1,80} \((?:Not t|T)ainted"),
     _row("warning", "warning", r"WARNING: (?:CPU: \d+ PID: \d+ )?at |WARNING: \S{1,200}:\d+ at |UBSAN: "),
     _row("initramfs", "error", r"\(initramfs\)(?: |$)", is_prompt=True),
     _row("grub", "error", r"grub(?: rescue)?>(?: |$)", is_prompt=True),
+    _row("kdb", "error", r"Entering kdb \(current=0x[0-9a-f]{1,16}, pid \d{1,10}\)", is_prompt=True),
+    _row("kdb", "error", r"(?:\[\d{1,4}\])?kdb>(?: |$)", is_prompt=True),
+    _row("firmware", "error", r"Synchronous Exception at ", is_prompt=True),
 )
 
 _STAMPED = re.compile(r"\[ *(\d{1,9})\.(\d{6})\](?:\[ *[TC]\d+\])? ?(.*)")
@@ -77,7 +95,8 @@ _END = re.compile(r"---\[ end (?:trace|Kernel panic)")
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[ -/]*[0-~])")
 _BREAK = re.compile(rb"[\r\n]+")
 _WORTH_A_LOOK = re.compile(
-    rb"panic - not|\bBUG|LOCKUP|INFO: |f memory|nable to|\[#|WARNING|_WARN_ON|UBSAN|\(initramfs\)|grub(?: rescue)?>"
+    rb"Kernel panic|\bBUG|LOCKUP|INFO: |f memory|oom-killer|nable to|\[#|double fault|WARNING|_WARN_ON|UBSAN"
+    rb"|kthread [st]|\(initramfs\)|grub(?: rescue)?>|Entering kdb|kdb>|Synchronous Exc"
 )
 """One search for a whole piece of text: nearly none of it is about anything."""
 

@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextvars import copy_context
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from concurrent.futures import ALL_COMPLETED, FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextvars import ContextVar, copy_context
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from vmtasks.deadline import Deadline
-from vmtasks.errors import Interrupted
+from vmtasks.errors import Interrupted, TimedOut
 
 _interrupted = threading.Event()
 
 
+class BranchEnded(Interrupted):
+    """What is done here is to end, and its machines go on: another branch has failed, or the time of all is up."""
+
+
+@dataclass(slots=True)
+class _Stop:
+    """What a branch is told to end by: once, so that it can clean up afterwards."""
+
+    is_set: Callable[[], bool]
+    told: bool = False
+
+
+_stops: ContextVar[tuple[_Stop, ...]] = ContextVar("stops", default=())
+"""Those of the branch that runs here, and of the branches around it."""
+
+
 def check_interrupted() -> None:
-    """Raise if the run has been interrupted; whatever waits in a thread calls this now and then.
+    """Raise if the run has been interrupted, or this branch of it; whatever waits in a thread calls this now and then.
 
     Python hands signals to the main thread alone.
 
@@ -24,30 +42,80 @@ def check_interrupted() -> None:
     """
     if _interrupted.is_set() and threading.current_thread() is not threading.main_thread():
         raise Interrupted("interrupted")
+    for stop in _stops.get():
+        if not stop.told and stop.is_set():
+            stop.told = True
+            raise BranchEnded("ended, since what ran beside it has failed or the time of all is up")
 
 
-def parallel(*tasks: Callable[[], object]) -> None:
-    """Run all *tasks*, each in a thread of its own, and return when all have ended.
+def parallel(*tasks: Callable[[], Any], timeout_s: float | None = None, fail_fast: bool = False) -> tuple[Any, ...]:
+    """Run all *tasks*, each in a thread of its own, and return their results when all have ended.
 
-    Each has the caller's context variables. Where one fails, the others go on to their own end: what they find out
-    is worth as much as before. The first failure is then raised.
+    Each has the caller's context variables. A task that is to end does so in its next wait for a machine, and its
+    command in the guest ends with it; one that waits for no machine goes on to its own end. Tasks may call this, too.
 
+    :param timeout_s: the limit of all together, in seconds; None or 0: there is none.
+    :param fail_fast: whether the first failure ends the others. By default they go on: what they find out is worth as
+        much as before.
+    :raise ParallelFailed: several have failed: an error of the kind of the worst, which names each of them. A single
+        failure is raised as it is.
+    :raise TimedOut: one did not end within *timeout_s* seconds.
     :raise Interrupted: we were asked to stop; the tasks were told, and have ended.
     """
+    from vmtasks.process.parallel_failed import (  # a listing of the tasks does without
+        BranchFailure,
+        failure_of,
+        names_of,
+    )
+
+    stop, names = threading.Event(), names_of(tasks)
+    deadline = Deadline.after(timeout_s)
+    late: Sequence[Future[Any]] = ()
     with ThreadPoolExecutor(max_workers=max(1, len(tasks)), thread_name_prefix="task") as pool:
-        futures: list[Future[object]] = []
+        futures: list[Future[Any]] = []
         try:
-            futures += [pool.submit(copy_context().run, task) for task in tasks]
-            wait(futures)
+            for task in tasks:
+                context = copy_context()
+                context.run(_stops.set, (*(_Stop(one.is_set) for one in _stops.get()), _Stop(stop.is_set)))
+                futures.append(pool.submit(context.run, task))
+            left_s = None if math.isinf(deadline.left_s) else deadline.left_s
+            ended = wait(futures, left_s, return_when=FIRST_EXCEPTION if fail_fast else ALL_COMPLETED)
+            if ended.not_done:
+                if not any(one.exception() for one in ended.done) or not fail_fast:
+                    late = [*ended.not_done]
+                stop.set()
+                wait(futures)
         except BaseException:
-            _interrupted.set()
+            stop.set()
+            is_outermost = not _stops.get()
+            if is_outermost:  # or whoever is around it tells all
+                _interrupted.set()
             try:
                 wait(futures)
             finally:
-                _interrupted.clear()
+                if is_outermost:
+                    _interrupted.clear()
             raise
-    for future in futures:
-        future.result()
+    problems = [
+        _problem_of(one, name, deadline if one in late else None) for one, name in zip(futures, names, strict=True)
+    ]
+    if any(problems):
+        check_interrupted()  # what ended them may have come from around us
+    failures = [BranchFailure(name=name, error=one) for name, one in zip(names, problems, strict=True) if one]
+    if problem := failure_of(failures, len(tasks)):
+        raise problem
+    return tuple(one.result() for one in futures)
+
+
+def _problem_of(one: Future[Any], name: str, passed: Deadline | None) -> BaseException | None:
+    """Return what a branch has failed with.
+
+    :param passed: the limit after which it had not ended; what it found out itself goes before that.
+    """
+    problem = one.exception()
+    if passed is None or not (problem is None or isinstance(problem, BranchEnded)):
+        return problem
+    return TimedOut(f"{name} did not end within {passed.timeout_s:g} s")
 
 
 _TURN_S = 0.25

@@ -8,24 +8,9 @@ from dataclasses import dataclass
 from inspect import Signature
 from typing import Any
 
-from vmtasks.errors import (
-    BootError,
-    ConnectionLost,
-    HostError,
-    Interrupted,
-    NothingTested,
-    Outcome,
-    TestFailed,
-    TimedOut,
-    UsageError,
-    VmtasksError,
-)
+from vmtasks.errors import WORST_FIRST, Outcome, UsageError, VmtasksError
 
 _UNSAFE = re.compile(r"[^\w.@+-]+", re.ASCII)
-_WORST_FIRST = (
-    TestFailed, TimedOut, UsageError, Interrupted, VmtasksError, HostError, BootError, ConnectionLost, NothingTested,
-)  # fmt: skip
-"""What is found out about the project goes before what kept other runs from finding out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +83,7 @@ def verdict(outcomes: Mapping[str, Outcome]) -> VmtasksError | None:
     :param outcomes: what became of each run, by the combination's name.
     """
     rest = {name: outcome for name, outcome in outcomes.items() if outcome is not Outcome.PASSED}
-    for kind in _WORST_FIRST:
+    for kind in WORST_FIRST:
         if kind.outcome in rest.values():
             shown = ", ".join(f"{name} ({outcome})" for name, outcome in rest.items())
             return kind(f"{len(rest)} of {len(outcomes)} runs did not pass: {shown}")

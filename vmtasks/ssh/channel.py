@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING
 
 from vmtasks import events
 from vmtasks.deadline import Deadline
+from vmtasks.process.threads import BranchEnded
 from vmtasks.ssh.secret import Mask
 
 if TYPE_CHECKING:
@@ -149,6 +150,7 @@ def follow(
     keep_bytes: int | None = None,
     secrets: Iterable[bytes] = (),
     tap: Tap | None = None,
+    end: Callable[[int], object] = lambda _: None,
 ) -> ChannelResult:
     """See a started command to its end.
 
@@ -158,6 +160,7 @@ def follow(
     :param keep_bytes: how much of each stream's end the result holds.
     :param secrets: what its output is not to show, anywhere.
     :param tap: what standard output goes through, where not all of it is output; what it raises ends this.
+    :param end: ends the command's process group where this branch is to end, and the machine is not.
     """
     follower = _Follower(
         channel,
@@ -173,7 +176,11 @@ def follow(
             follower.log = Log(log.open("wb"))
             stack.callback(follower.log.close)
         while not follower.done() and not deadline.passed:
-            watch()
+            try:
+                watch()
+            except BranchEnded:
+                end(follower.group)
+                raise
             follower.turn(deadline.within(_TURN_S))
         follower.finish()
     timed_out = not follower.ended and deadline.passed

@@ -370,11 +370,6 @@ def test_several_machines_at_once_keep_one_file(tmp_path: Path) -> None:
     assert len(list(kernels_dir().glob("[!.]*/"))) == 1
 
 
-def test_a_package_of_the_archive_is_nothing_to_unpack() -> None:
-    with pytest.raises(UsageError, match="cannot take the kernel linux-image-amd64 apart here"):
-        Kernel.get("linux-image-amd64")
-
-
 def test_directories_with_kernels_stand_alone(tmp_path: Path) -> None:
     one, other = (laid(kernel_files(), tmp_path / name) for name in ("one", "other"))
     with pytest.raises(UsageError, match="a directory with a kernel in it stands alone"):

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from invoke.context import Context
 
 from vmtasks.cli import checks, host, vm
+from vmtasks.cli.program import program
 from vmtasks.errors import HostError, UsageError
 from vmtasks.host import slots
 
@@ -64,11 +67,30 @@ def test_it_is_set_shown_and_taken_back(capsys: pytest.CaptureFixture[str]) -> N
 
 
 @pytest.mark.usefixtures("queue")
+@pytest.mark.parametrize("why", ["--why", "--reason"])
+def test_on_the_command_line_the_state_may_be_left_out(
+    why: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def call(*words: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["vmtasks", "host.availability", *words])
+        with suppress(SystemExit):
+            program().run()
+        return capsys.readouterr().out
+
+    assert call() == "the host takes machines\n"
+    assert "(a disk; " in call("none", "--until", "18:00", why, "a disk")
+    assert call("--on", "here").startswith("the host takes no new machines until ")
+    assert json.loads(call("--json", "--on=here"))["reason"] == "a disk"
+    assert call("--on", "here", "auto") == "the host takes machines\n"
+
+
+@pytest.mark.usefixtures("queue")
 @pytest.mark.parametrize(
     ("state", "options", "message"),
     [
         ("never", {}, "a host cannot be 'never': there are eager, reluctant, none, auto and show"),
-        ("show", {"until": "2h"}, "--until and --reason belong to"),
+        ("show", {"until": "2h"}, "--until and --why belong to"),
+        ("", {"why": "a disk"}, "--until and --why belong to"),
         ("none", {"until": "soon"}, "'soon' is no time"),
         ("none", {"on": "ssh://big"}, "'ssh://big' has no queue of machines"),
     ],

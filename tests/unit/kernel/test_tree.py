@@ -64,6 +64,17 @@ def test_an_older_tree_lists_the_files_themselves_and_one_without_modules_none(t
     assert kernel_in(laid(monolithic, tmp_path / "b"), "it", is_own=True).module_paths == ()
 
 
+@pytest.mark.parametrize("prefix", ["", "kernel/"])
+def test_modules_of_the_sources_own_directory_kernel_keep_it(prefix: str, tmp_path: Path) -> None:
+    own = ("kernel/configs", "kernel/locking/locktorture", "drivers/net/dummy")
+    order = "".join(f"{prefix}{name}.{'ko' if prefix else 'o'}\n" for name in own)
+    files = BUILT | {"modules.order": order.encode(), **{f"{name}.ko": module(name) for name in own}}
+    found = kernel_in(laid(files, tmp_path), "it", is_own=True)
+    assert {path: source.relative_to(tmp_path) for path, source in found.modules.items() if path.endswith(".ko")} == {
+        f"kernel/{name}.ko": Path(f"{name}.ko") for name in own
+    }
+
+
 def test_what_is_installed_below_a_built_tree_goes_before_what_lies_in_it(tmp_path: Path) -> None:
     files = BUILT | kernel_files(modules=MODULES[:1], image="arch/x86/boot/bzImage")
     found = kernel_in(laid(files, tmp_path), "it", is_own=True)

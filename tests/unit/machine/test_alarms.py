@@ -105,6 +105,46 @@ MET = [
                  "oom", "warning", 1, id="OOM"),
     pytest.param("[  518.050606] Out of memory: Kill process 27438 (R) score 31 or sacrifice child\n",
                  "oom", "warning", 1, id="OOM, 4.x"),
+    # kernel/rcu/tasks.h and tree_stall.h
+    pytest.param("[  624.108322] rcu: INFO: rcu_tasks detected stalls on tasks:\n"
+                 "[  624.108401] 00000000d2b9ac9e: .N nvcsw: 2/2 holdout: 1 idle_cpu: -1/0\n",
+                 "rcu-stall", "warning", 2, id="RCU tasks"),
+    pytest.param("[  624.108322] INFO: rcu_tasks_trace detected stalls on tasks:\n",
+                 "rcu-stall", "warning", 1, id="RCU tasks trace"),
+    pytest.param("[  553.456118] rcu: rcu_preempt kthread starved for 21003 jiffies! g2629 f0x0 RCU_GP_WAIT_FQS(5)\n",
+                 "rcu-stall", "warning", 1, id="RCU kthread"),
+    # mm/oom_kill.c: the level "warning", before it is said who was killed
+    pytest.param("[  518.040606] Web Content invoked oom-killer: gfp_mask=0x140cca(GFP_HIGHUSER_MOVABLE), order=0\n"
+                 "[  518.050606] Out of memory: Killed process 15784 (python3) total-vm:11964kB, anon-rss:4288kB\n",
+                 "oom", "warning", 2, id="OOM killer"),
+    pytest.param("[  518.050606] Out of memory and no killable processes...\n", "oom", "warning", 1, id="OOM, nobody"),
+    # kernel/locking/spinlock_debug.c
+    pytest.param("[  118.050606] BUG: spinlock lockup suspected on CPU#1, swapper/1/0\n",
+                 "lockup", "warning", 1, id="spinlock lockup"),
+    # arch/x86/kernel/traps.c
+    pytest.param("[   18.050606] traps: PANIC: double fault, error_code: 0x0\n"
+                 "[   18.050610] double fault: 0000 [#1] PREEMPT SMP\n", "oops", "error", 2, id="double fault"),
+    # kernel/locking/lockdep.c, now and in 2.6.34
+    pytest.param("[    3.050606] BUG: MAX_LOCKDEP_ENTRIES too low!\n", "lockdep", "error", 1, id="lockdep is full"),
+    pytest.param("[    3.050606] BUG: MAX_LOCK_DEPTH too low!\n", "lockdep", "error", 1, id="lockdep, depth"),
+    pytest.param("[    3.050606] BUG: key ffff888105a2c0e8 has not been registered!\n",
+                 "lockdep", "error", 1, id="lockdep, key"),
+    pytest.param("[    3.050606] INFO: trying to register non-static key.\n"
+                 "[    3.050607] The code is fine but needs lockdep annotation, or maybe\n",
+                 "lockdep", "error", 2, id="lockdep, no key"),
+    pytest.param("[    3.050606] WARNING: bad contention detected!\n", "lockdep", "error", 1, id="lockdep, contention"),
+    pytest.param("[    3.050606] BUG: bad unlock balance detected!\n", "lockdep", "error", 1, id="lockdep, unlock"),
+    pytest.param("[    3.050606] BUG: lock held at task exit time!\n", "lockdep", "error", 1, id="lockdep, exit"),
+    pytest.param("[    3.050606] [ INFO: suspicious rcu_dereference_check() usage. ]\n",
+                 "lockdep", "error", 1, id="lockdep, 2.6.34"),
+    # kernel/debug/kdb/kdb_main.c
+    pytest.param("\r\nEntering kdb (current=0x1, pid 1) on processor 0 due to Keyboard Entry\r\n[0]kdb> ",
+                 "kdb", "error", 1, id="kdb"),
+    pytest.param("[    3.050606] sysrq: DEBUG\r\n[0]kdb> ", "kdb", "error", 2, id="kdb, with a number"),
+    pytest.param("kdb> ", "kdb", "error", 1, id="kdb, one processor"),
+    # EDK2 on arm64
+    pytest.param("EFI stub: Booting Linux Kernel...\r\nSynchronous Exception at 0x000000003FD04000\r\n",
+                 "firmware", "error", 2, id="UEFI"),
     # openrisc/linux#12 in QEMU, behind a prompt; openzfs/zfs#4536
     pytest.param("/ # [90216.140000] watchdog: BUG: soft lockup - CPU#0 stuck for 186s! [kworker/u3:3:2073]\n"
                  "[90216.140000] Modules linked in:\n",
@@ -153,6 +193,10 @@ def test_any_pieces_give_the_same(text: object) -> None:
         "[   10.000000] ------------[ cut here ]------------",
         "[   10.000000] oom_reaper: reaped process 15784 (python3), now anon-rss:0kB",
         "echo (initramfs) grub rescue>",
+        "echo [0]kdb> kdb>",
+        "[   10.000000] INFO: lockdep is turned off.",
+        "[   10.000000] rcu: Hierarchical RCU implementation.",
+        "[   10.000000] KGDB: Registered I/O driver kgdboc",
         "[ 10] BUG: a time stamp of some program",
     ],
 )  # fmt: skip

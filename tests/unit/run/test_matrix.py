@@ -9,7 +9,7 @@ from invoke.context import Context
 
 from vmtasks import HostError, Run, UsageError, errors, recipe
 from vmtasks.errors import Outcome
-from vmtasks.run import fan_out, matrix
+from vmtasks.run import fan_out
 from vmtasks.run.matrix import Combination, combinations, is_matrix, verdict
 
 
@@ -132,7 +132,7 @@ def test_a_matrix_that_passed_ends_with_nothing() -> None:
 
 
 def test_every_outcome_has_its_place() -> None:
-    assert {kind.outcome for kind in matrix._WORST_FIRST} == set(Outcome) - {Outcome.PASSED}
+    assert {kind.outcome for kind in errors.WORST_FIRST} == set(Outcome) - {Outcome.PASSED}
 
 
 def test_those_that_did_not_pass_are_named() -> None:
