@@ -21,7 +21,12 @@ LONGEST_CHARACTERS = 1024 * 1024
 """How much one message may carry."""
 MOST_CHARACTERS = 64 * LONGEST_CHARACTERS
 """How much all that were sent may hold: guests must not fill the host's memory."""
+LONGEST_WORD = 1000
+"""How many characters an id and a role may have."""
 MOST_WAITING = 1000
+_OF_A_MESSAGE = 500
+_OF_A_PAIR = 100
+"""What is kept of each beside its text, in characters: of the smallest ones, many more would fit than memory holds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,9 +98,8 @@ class Coordinator:
         if error := self._refusal(call):
             return [Answer(call=call, outcome=FAILED, error=error)]
         if call.verb == "send":
-            before = self._sent.setdefault(call.id, {}).get(call.member, {})
-            self._characters += _size(call.pairs) - _size(before)
-            self._sent[call.id][call.member] = dict(call.pairs)
+            self._characters += self._growth(call)
+            self._sent.setdefault(call.id, {})[call.member] = dict(call.pairs)
             return [Answer(call=call, outcome=WAITED), *self._settled(call.at_s)]
         self._waiting[call.serial] = waiting = _Waiting(call, ())
         waiting.waited_for = tuple(self._missing(call))
@@ -137,16 +141,17 @@ class Coordinator:
 
     def _refusal(self, call: MessageCall) -> str:
         """Return why a call cannot be; nothing if it can."""
+        if len(call.id) > LONGEST_WORD or len(call.role) > LONGEST_WORD:  # which no sentence repeats
+            return f"the id of a message, and a role, have at most {LONGEST_WORD} characters"
         roles = [*dict.fromkeys(self._roles.values())]
         waiting = sum(one.call.member == call.member for one in self._waiting.values())
-        size = _size(call.pairs)
-        growth = size - _size(self._sent.get(call.id, {}).get(call.member, {}))
+        growth = self._growth(call) if call.verb == "send" else 0
         wrong = {
             f"'{call.id}' is no id of a message: that is one word, and has no equals sign": not is_id(call.id),
             f"there is no role '{call.role}' in the group; there are {', '.join(roles)}": (
                 call.role not in ("", *roles)
             ),
-            f"a message carries at most {LONGEST_CHARACTERS} characters": size > LONGEST_CHARACTERS,
+            f"a message carries at most {LONGEST_CHARACTERS} characters": _size(call.pairs) > LONGEST_CHARACTERS,
             f"the messages of a group have at most {MOST_CHARACTERS} characters together": (
                 self._characters + growth > MOST_CHARACTERS
             ),
@@ -154,6 +159,11 @@ class Coordinator:
             "only members come to a sync": call.verb == "sync" and call.member not in self._roles,
         }
         return next((sentence for sentence, is_so in wrong.items() if is_so), "")
+
+    def _growth(self, call: MessageCall) -> int:
+        """Return by how much a message adds to what all of them hold; another of its id and sender goes for it."""
+        before = self._sent.get(call.id, {}).get(call.member)
+        return _held(call.id, call.pairs) - (0 if before is None else _held(call.id, before))
 
     def _settled(self, now_s: float) -> list[Answer]:
         """Return the answers to all calls that have what they waited for, or cannot have it any more."""
@@ -226,6 +236,11 @@ class Coordinator:
 
 def _size(pairs: Pairs) -> int:
     return sum(len(name) + len(value) for name, value in pairs.items())
+
+
+def _held(name: str, pairs: Pairs) -> int:
+    """Return what a message takes of the memory for all of them, in characters."""
+    return _OF_A_MESSAGE + len(name) + _size(pairs) + _OF_A_PAIR * len(pairs)
 
 
 def is_id(text: str) -> bool:

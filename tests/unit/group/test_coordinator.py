@@ -8,9 +8,11 @@ from collections.abc import Iterable
 
 import pytest
 
+from vmtasks.group import coordinator
 from vmtasks.group.coordinator import (
     FAILED,
     LONGEST_CHARACTERS,
+    LONGEST_WORD,
     MOST_CHARACTERS,
     MOST_WAITING,
     WAITED,
@@ -236,14 +238,31 @@ def test_guests_do_not_fill_the_memory_of_the_host(talk: Talk) -> None:
     (answer,) = talk("server", "send", "x", a="y" * LONGEST_CHARACTERS)
     assert "a message carries at most" in answer.error
     value = "y" * (LONGEST_CHARACTERS - 1)
-    for number in range(MOST_CHARACTERS // LONGEST_CHARACTERS):
+    for number in range(MOST_CHARACTERS // LONGEST_CHARACTERS - 1):
         assert talk("server", "send", f"x{number}", a=value)[0].outcome == WAITED
         assert talk("server", "send", "x0", a=value)[0].outcome == WAITED, "what replaces another counts once"
-    assert "together" in talk("server", "send", "more", a="y")[0].error
+    assert "together" in talk("server", "send", "more", a=value)[0].error
     for _ in range(MOST_WAITING):
         talk("server", "wait", "never")
     assert "wait at once" in talk("server", "wait", "never")[0].error
     assert talk("client1", "wait", "never") == []
+
+
+@pytest.mark.parametrize("verb", ["send", "wait", "wait-all", "sync"])
+def test_an_id_and_a_role_are_words_and_no_texts(talk: Talk, verb: Verb) -> None:
+    word = "y" * (LONGEST_WORD + 1)
+    for name, role in ((word, ""), ("x", word)):
+        (answer,) = talk("server", verb, name, role)
+        assert answer.error == f"the id of a message, and a role, have at most {LONGEST_WORD} characters"
+    assert talk("server", "send", word[1:])[0].outcome == WAITED
+
+
+@pytest.mark.parametrize("pairs", [{}, {f"{number}": "" for number in range(10_000)}])
+def test_what_has_no_values_counts_as_well(talk: Talk, monkeypatch: pytest.MonkeyPatch, pairs: dict[str, str]) -> None:
+    """An id takes memory, and so does each pair, and the message itself."""
+    monkeypatch.setattr(coordinator, "MOST_CHARACTERS", 2_000_000)
+    answers = (talk("server", "send", f"{'y' * 900}{number}", **pairs)[0] for number in range(2000))
+    assert "together" in next(answer.error for answer in answers if answer.error)
 
 
 def test_every_call_is_answered_once_whatever_comes_in_which_order() -> None:
