@@ -122,8 +122,8 @@ def _source_package(guest: Guest, tree: str) -> str:
     if there := guest.glob(f"{workshop}/*.dsc"):
         return there[0]
     made = guest.run(["dpkg-source", "--build", tree], cwd=workshop, user="builder", warn=True)
-    if made.ok:
-        return guest.glob(f"{workshop}/*.dsc")[0]
+    if made.ok and (there := guest.glob(f"{workshop}/*.dsc")):
+        return there[0]
     text = f"lintian sees no source: dpkg-source cannot make a package of it: {''.join(made.last_lines(1))}"
     events.emit(events.Note(machine=guest.name, text=text, level="warning"))
     return ""

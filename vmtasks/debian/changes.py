@@ -10,7 +10,7 @@ from vmtasks.errors import TestFailed
 from vmtasks.files.checksum import sha256_of
 
 _SECTION = re.compile(r"^Checksums-Sha256:[ \t]*\n((?: .*\n?)+)", re.MULTILINE | re.IGNORECASE)
-_LINE = re.compile(r" ([0-9a-f]{64}) ([0-9]+) ([A-Za-z0-9][A-Za-z0-9.+~:_%@=,-]*)")
+_LINE = re.compile(r" ([0-9a-f]{64}) ([0-9]{1,15}) ([A-Za-z0-9][A-Za-z0-9.+~:_%@=,-]*)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

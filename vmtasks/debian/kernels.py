@@ -83,7 +83,7 @@ def expect_running(guest: Guest, release: str, args: Sequence[str] = ()) -> None
 
     :raise TestFailed: it runs another one, or without them.
     """
-    running, words = guest.query("uname --kernel-release; cat /proc/cmdline").split("\n", 1)
+    running, _, words = guest.query("uname --kernel-release; cat /proc/cmdline").partition("\n")
     if running != release:
         raise TestFailed(f"{guest.name} came back with the kernel {running}, and not with {release}")
     if missing := [word for word in args if word not in words.split()]:

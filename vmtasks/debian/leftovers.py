@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from typing import Literal
 
 from vmtasks.debian import apt
-from vmtasks.guest import Guest
+from vmtasks.guest import Guest, answers
 
 Kind = Literal["left", "changed", "removed"]
 
@@ -93,7 +93,7 @@ def snapshot(guest: Guest) -> FilesystemState:
         state, tab, path = entry.partition("\t")
         if tab:
             files[path] = f"{files.get(path, '')} {state}".strip()
-    rows = (line.split("\t") for line in guest.query(_PACKAGES).splitlines())
+    rows = answers.rows_of(guest.query(_PACKAGES), 3, of="dpkg-query", separator="\t")
     processes = (line.split(None, 6)[-1].strip() for line in guest.query(_PROCESSES).splitlines() if line.strip())
     return FilesystemState(
         files=files,

@@ -10,7 +10,7 @@ from vmtasks.debian import apt
 from vmtasks.debian.debfile import Package, Packages, find
 from vmtasks.errors import TestFailed, TestSkipped, UsageError
 from vmtasks.files.checksum import sha256_of
-from vmtasks.guest import Guest, units
+from vmtasks.guest import Guest, answers, units
 
 __all__ = ["AT_REST", "Package", "Packages", "find", "install", "install_older", "prove", "purge", "serve", "sets_of"]
 
@@ -73,7 +73,7 @@ def serve(guest: Guest, packages: Packages) -> None:
     """
     shown = " ".join(shlex.quote(f"{package.name}={package.version}") for package in packages.values())
     architectures, _, theirs = guest.query(_SERVE.replace("@PACKAGES@", shown)).partition("--\n")
-    ours = architectures.split()
+    ours = answers.at_least(architectures.split(), 1, of="dpkg --print-architecture")
     for package in packages.values():
         if package.architecture not in ("all", *ours):
             raise UsageError(
@@ -90,11 +90,12 @@ def _twins(packages: Packages, theirs: str) -> list[str]:
     """
     theirs_of: dict[tuple[str, int], set[str]] = {}
     for stanza in theirs.split("Package: ")[1:]:
-        name, *fields = stanza.splitlines()
-        values = dict(field.split(": ", 1) for field in fields)
+        name, *fields = answers.at_least(stanza.splitlines(), 1, of="apt-cache")
+        values = {key: value for key, _, value in (field.partition(": ") for field in fields)}
         if not values.keys() >= {"Size", "SHA256"}:  # what is installed, and in no archive
             continue
-        theirs_of.setdefault((name, int(values["Size"])), set()).add(values["SHA256"])
+        size_bytes = int(answers.number_of(values["Size"], of="apt-cache"))
+        theirs_of.setdefault((name, size_bytes), set()).add(values["SHA256"])
     return [
         name
         for name, package in packages.items()
@@ -132,9 +133,10 @@ def prove(guest: Guest, packages: Packages) -> None:
     files = shlex.join(package.path.name for package in packages.values())
     script = _PROVE.replace("@REPOSITORY@", apt.LOCAL_REPOSITORY)
     if others := guest.query(f"set -- {files}\n{script}").splitlines():
+        file, name = answers.at_least(others[0].split(maxsplit=1), 2, of="dpkg-query")
         raise TestFailed(
-            f"what is installed was not made from {others[0].split()[0]}: another package of the same name and version "
-            f"took its place ({others[0].split(maxsplit=1)[1]} differs)",
+            f"what is installed was not made from {file}: another package of the same name and version "
+            f"took its place ({name} differs)",
             details=tuple(others),
         )
 
@@ -142,9 +144,8 @@ def prove(guest: Guest, packages: Packages) -> None:
 def _installed(guest: Guest, names: Collection[str]) -> dict[str, str]:
     """Return the versions of those of the packages that are installed."""
     show = "dpkg-query --show --showformat='${Package} ${Version} ${db:Status-Status}\\n'"
-    rows = guest.query(f"{show} {shlex.join(names)} 2>/dev/null || :").splitlines()
-    words = [row.split() for row in rows]
-    return {row[0]: row[1] for row in words if row[-1] == "installed"}
+    rows = answers.rows_of(guest.query(f"{show} {shlex.join(names)} 2>/dev/null || :"), 3, of="dpkg-query")
+    return {name: version for name, version, status in rows if status == "installed"}
 
 
 def sets_of(guest: Guest, packages: Packages) -> list[Packages]:
@@ -250,7 +251,7 @@ def purge_at_rest(guest: Guest, packages: Packages, before: Collection[str]) -> 
 def installed_names(guest: Guest) -> list[str]:
     """Return the names of all packages that dpkg has something of, with their architecture where it needs that."""
     show = ["dpkg-query", "--show", "--showformat=${binary:Package} ${db:Status-Status}\\n"]
-    rows = (line.split() for line in guest.query(show).splitlines())
+    rows = answers.rows_of(guest.query(show), 2, of="dpkg-query")
     return [name for name, status in rows if status != "not-installed"]
 
 
@@ -258,7 +259,8 @@ def _essential(guest: Guest, names: Sequence[str]) -> list[str]:
     if not names:
         return []
     show = ["dpkg-query", "--show", "--showformat=${Package} ${Essential} ${Protected}\\n", *names]
-    return [line.split()[0] for line in guest.query(show).splitlines() if "yes" in line.split()[1:]]
+    rows = answers.rows_of(guest.query(show), 3, of="dpkg-query")
+    return [name for name, *is_needed in rows if "yes" in is_needed]
 
 
 def failed_units(guest: Guest) -> tuple[units.FailedUnit, ...]:
