@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -228,12 +227,17 @@ def test_the_server_on_this_host_has_no_files_and_no_secrets(bench: Bench, monke
     monkeypatch.setenv("TOKEN", "s3cret")
     place = bench.path / "other/bin"
     place.mkdir(parents=True)
-    script = (
-        f"#!/bin/sh\ncat {secret}; env; echo x >$TMPDIR/buffer && echo has room\necho Server listening\nexec sleep 60\n"
+    look = (f"cat {secret}", "env", "echo x >$TMPDIR/buffer && echo has room")
+    lines = (*look, "echo Server listening", "exec sleep 60")
+        f"cat {secret}",
+        "env",
+        "echo x >$TMPDIR/buffer && echo has room",
+        "echo Server listening",
+        "exec sleep 60",
     )
-    (place / "iperf3").write_text(script)
+    (place / "iperf3").write_text("\n".join(("#!/bin/sh", *lines, "")))
     (place / "iperf3").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{place}:{os.environ['PATH']}")
+    monkeypatch.setattr(iperf3, "PROGRAM", str(place / "iperf3"))
     with servers.serving_here(bench.path / "log"):
         printed = (bench.path / "log").read_text()
     assert "secret: Permission denied" in printed
