@@ -229,12 +229,6 @@ def test_the_server_on_this_host_has_no_files_and_no_secrets(bench: Bench, monke
     place.mkdir(parents=True)
     look = (f"cat {secret}", "env", "echo x >$TMPDIR/buffer && echo has room")
     lines = (*look, "echo Server listening", "exec sleep 60")
-        f"cat {secret}",
-        "env",
-        "echo x >$TMPDIR/buffer && echo has room",
-        "echo Server listening",
-        "exec sleep 60",
-    )
     (place / "iperf3").write_text("\n".join(("#!/bin/sh", *lines, "")))
     (place / "iperf3").chmod(0o755)
     monkeypatch.setattr(iperf3, "PROGRAM", str(place / "iperf3"))
