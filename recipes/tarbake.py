@@ -145,7 +145,7 @@ def _top(guest: Guest, path: str, maker: str) -> str:
     """
     name = path.rpartition("/")[2]
     try:
-        files, *tops = guest.query(["sh", "-c", _INSIDE, "sh", path]).splitlines()
+        files, *tops = guest.query(["sh", "-c", _INSIDE, "sh", path]).splitlines() or ["0"]
     except CommandFailed as problem:
         raise TestFailed(f"{maker} made {name}, which cannot be unpacked", details=problem.details) from problem
     if files == "0":

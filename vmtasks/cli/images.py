@@ -95,18 +95,20 @@ def show(_: Context, name: str, path: bool = False) -> None:
 
 @task
 def check(_: Context) -> None:
-    """Read all that is kept of images, templates and checkpoints, and remove what is damaged: it is made anew."""
+    """Read all of the images, templates, checkpoints and kernels, and remove what is damaged: it is made anew."""
     from invoke.exceptions import Exit
 
     from vmtasks.cache import snapshots
     from vmtasks.errors import Outcome
     from vmtasks.image.baked import all_baked
     from vmtasks.image.damage import condemn
+    from vmtasks.kernel import kept as kernels
 
     stays = False
     kept: list[tuple[str, CacheEntry, Callable[[], str]]] = []
     kept += ((f"image {image.serial}", image, partial(condemn, image)) for image in all_baked())
     kept += ((f"{one.kind} {one.name}", one, partial(snapshots.condemn, one)) for one in snapshots.all_snapshots())
+    kept += ((f"kernel {one.directory.name}", one, partial(kernels.condemn, one)) for one in kernels.kept_kernels())
     for name, one, judge in kept:
         reason = judge()
         there = one.directory.exists()

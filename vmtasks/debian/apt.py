@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 from vmtasks.errors import CommandFailed, HostError, TestFailed
-from vmtasks.guest import Guest, Result, units
+from vmtasks.guest import Guest, Result, answers, units
 
 _USUAL = ("--yes", "--quiet", "-o", "Dpkg::Use-Pty=0", "-o", "APT::Install-Recommends=false")
 ENV = {"DEBIAN_FRONTEND": "noninteractive"}
@@ -191,7 +191,8 @@ def remove_repository(guest: Guest) -> None:
 def would_remove(guest: Guest, packages: Sequence[str]) -> list[str]:
     """Return all packages that go if *packages* are purged: those that depend on them go too."""
     plan = guest.query(_apt_get("purge", *packages, "--simulate", only_local=True))
-    return [line.split()[1] for line in plan.splitlines() if line.startswith(("Purg ", "Remv "))]
+    going = [line.split() for line in plan.splitlines() if line.startswith(("Purg ", "Remv "))]
+    return [answers.at_least(words, 2, of="apt-get")[1] for words in going]
 
 
 def purge(guest: Guest, packages: Sequence[str], *, root: str = "") -> None:

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Collection
 
 from vmtasks.debian.debfile import Packages
-from vmtasks.guest import Guest
+from vmtasks.guest import Guest, answers
 
 # As debsums does it, which piuparts calls. The sums are those that came with the package, or that dpkg made of what it
 # unpacked. A file that another package took over is no more in the package's list. One that another package has
@@ -53,15 +53,14 @@ done
 def versions(guest: Guest, names: Collection[str]) -> dict[str, str]:
     """Return the versions of those of the packages that are installed."""
     show = "dpkg-query --show --showformat='${Package} ${Version} ${db:Status-Status}\\n'"
-    rows = guest.query(f"{show} {shlex.join(names)} 2>/dev/null || :").splitlines()
-    words = [row.split() for row in rows]
-    return {row[0]: row[1] for row in words if row[-1] == "installed"}
+    rows = answers.rows_of(guest.query(f"{show} {shlex.join(names)} 2>/dev/null || :"), 3, of="dpkg-query")
+    return {name: version for name, version, status in rows if status == "installed"}
 
 
 def known_names(guest: Guest) -> list[str]:
     """Return the names of all packages that dpkg has something of, with their architecture where it needs that."""
     show = ["dpkg-query", "--show", "--showformat=${binary:Package} ${db:Status-Status}\\n"]
-    rows = (line.split() for line in guest.query(show).splitlines())
+    rows = answers.rows_of(guest.query(show), 2, of="dpkg-query")
     return [name for name, status in rows if status != "not-installed"]
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vmtasks.debian.shared_state import is_shared
-from vmtasks.guest import Guest
+from vmtasks.guest import Guest, answers
 
 Kind = Literal["left", "changed", "removed"]
 
@@ -105,7 +105,7 @@ def snapshot(guest: Guest) -> FilesystemState:
         state, tab, path = entry.partition("\t")
         if tab:
             files[path] = f"{files.get(path, '')} {state}".strip()
-    rows = (line.split("\t") for line in guest.query(_PACKAGES).splitlines())
+    rows = answers.rows_of(guest.query(_PACKAGES), 3, of="dpkg-query", separator="\t")
     processes = (line.split(None, 6)[-1].strip() for line in guest.query(_PROCESSES).splitlines() if line.strip())
     return FilesystemState(
         files=files,

@@ -12,7 +12,7 @@ from vmtasks.debian.installed import altered, versions
 from vmtasks.debian.purging import AT_REST, Complaint, expect_silence, purge, purge_at_rest, rest
 from vmtasks.errors import TestFailed, TestSkipped, UsageError
 from vmtasks.files.checksum import sha256_of
-from vmtasks.guest import Guest, units
+from vmtasks.guest import Guest, answers, units
 
 __all__ = [
     "AT_REST", "Complaint", "Package", "Packages", "expect_silence", "expect_unaltered", "failed_units", "find",
@@ -65,7 +65,7 @@ def serve(guest: Guest, packages: Packages) -> None:
     """
     shown = " ".join(shlex.quote(f"{package.name}={package.version}") for package in packages.values())
     architectures, _, theirs = guest.query(_SERVE.replace("@PACKAGES@", shown)).partition("--\n")
-    ours = architectures.split()
+    ours = answers.at_least(architectures.split(), 1, of="dpkg --print-architecture")
     for package in packages.values():
         if package.architecture not in ("all", *ours):
             raise UsageError(
@@ -82,11 +82,12 @@ def _twins(packages: Packages, theirs: str) -> list[str]:
     """
     theirs_of: dict[tuple[str, int], set[str]] = {}
     for stanza in theirs.split("Package: ")[1:]:
-        name, *fields = stanza.splitlines()
-        values = dict(field.split(": ", 1) for field in fields)
+        name, *fields = answers.at_least(stanza.splitlines(), 1, of="apt-cache")
+        values = {key: value for key, _, value in (field.partition(": ") for field in fields)}
         if not values.keys() >= {"Size", "SHA256"}:  # what is installed, and in no archive
             continue
-        theirs_of.setdefault((name, int(values["Size"])), set()).add(values["SHA256"])
+        size_bytes = int(answers.number_of(values["Size"], of="apt-cache"))
+        theirs_of.setdefault((name, size_bytes), set()).add(values["SHA256"])
     return [
         name
         for name, package in packages.items()
@@ -124,9 +125,10 @@ def prove(guest: Guest, packages: Packages) -> None:
     files = shlex.join(package.path.name for package in packages.values())
     script = _PROVE.replace("@REPOSITORY@", apt.LOCAL_REPOSITORY)
     if others := guest.query(f"set -- {files}\n{script}").splitlines():
+        file, name = answers.at_least(others[0].split(maxsplit=1), 2, of="dpkg-query")
         raise TestFailed(
-            f"what is installed was not made from {others[0].split()[0]}: another package of the same name and version "
-            f"took its place ({others[0].split(maxsplit=1)[1]} differs)",
+            f"what is installed was not made from {file}: another package of the same name and version "
+            f"took its place ({name} differs)",
             details=tuple(others),
         )
 

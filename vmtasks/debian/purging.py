@@ -14,7 +14,7 @@ from vmtasks.debian import apt
 from vmtasks.debian.debfile import Packages
 from vmtasks.debian.installed import known_names
 from vmtasks.errors import TestFailed, TestSkipped
-from vmtasks.guest import Guest
+from vmtasks.guest import Guest, answers
 
 _ACCESS = frozenset({"openssh-server", "systemd", "systemd-sysv", "init", "libc6", "dpkg", "apt", "udev"})
 """Without these there is no machine to look at."""
@@ -157,4 +157,5 @@ def _essential(guest: Guest, names: Sequence[str]) -> list[str]:
     if not names:
         return []
     show = ["dpkg-query", "--show", "--showformat=${Package} ${Essential} ${Protected}\\n", *names]
-    return [line.split()[0] for line in guest.query(show).splitlines() if "yes" in line.split()[1:]]
+    rows = answers.rows_of(guest.query(show), 3, of="dpkg-query")
+    return [name for name, *is_needed in rows if "yes" in is_needed]

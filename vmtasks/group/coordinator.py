@@ -20,13 +20,19 @@ WAITED, FAILED, WITHDRAWN = "passed", "failed", "withdrawn"
 LONGEST_CHARACTERS = 1024 * 1024
 """How much one message may carry: its values together."""
 LONGEST_NAMES_CHARACTERS = 64 * 1024
-"""How long its id and the names of its values may be together."""
+"""How long the names of its values may be together."""
 MOST_CHARACTERS = 65 * LONGEST_CHARACTERS
 """How much all that were sent may hold: guests must not fill the host's memory."""
-_OF_AN_ITEM = 100
-"""So much more does each message take there, and each of its values."""
+LONGEST_WORD = 1000
+"""How many characters an id and a role may have."""
+_OF_A_MESSAGE = 500
+_OF_A_PAIR = 100
+"""What is kept of each beside its text, in characters: of the smallest ones, many more would fit than memory holds."""
 TOO_LONG = f"a message carries at most {LONGEST_CHARACTERS} characters, its values together"
 MOST_WAITING = 1000
+_OF_A_MESSAGE = 500
+_OF_A_PAIR = 100
+"""What is kept of each beside its text, in characters: of the smallest ones, many more would fit than memory holds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,17 +152,18 @@ class Coordinator:
 
     def _refusal(self, call: MessageCall) -> str:
         """Return why a call cannot be; nothing if it can."""
+        if len(call.id) > LONGEST_WORD or len(call.role) > LONGEST_WORD:  # which no sentence repeats
+            return f"the id of a message, and a role, have at most {LONGEST_WORD} characters"
         roles = [*dict.fromkeys(self._roles.values())]
         waiting = sum(one.call.member == call.member for one in self._waiting.values())
-        names_characters = len(call.id) + sum(map(len, call.pairs))
         wrong = {
             f"'{call.id}' is no id of a message: that is one word, and has no equals sign": not is_id(call.id),
             f"there is no role '{call.role}' in the group; there are {', '.join(roles)}": (
                 call.role not in ("", *roles)
             ),
             TOO_LONG: sum(map(len, call.pairs.values())) > LONGEST_CHARACTERS,
-            f"the id and the names of a message have at most {LONGEST_NAMES_CHARACTERS} characters together": (
-                names_characters > LONGEST_NAMES_CHARACTERS
+            f"the names of a message's values have at most {LONGEST_NAMES_CHARACTERS} characters together": (
+                sum(map(len, call.pairs)) > LONGEST_NAMES_CHARACTERS
             ),
             f"the messages of a group have at most {MOST_CHARACTERS} characters together": (
                 call.verb == "send" and self._characters + self._growth(call) > MOST_CHARACTERS
@@ -167,9 +174,9 @@ class Coordinator:
         return next((sentence for sentence, is_so in wrong.items() if is_so), "")
 
     def _growth(self, call: MessageCall) -> int:
-        """Return how much more all messages hold once this one is sent."""
+        """Return by how much a message adds to what all of them hold; another of its id and sender goes for it."""
         before = self._sent.get(call.id, {}).get(call.member)
-        return _size(call.id, call.pairs) - (_size(call.id, before) if before is not None else 0)
+        return _size(call.id, call.pairs) - (0 if before is None else _size(call.id, before))
 
     def _settled(self, now_s: float) -> list[Answer]:
         """Return the answers to all calls that have what they waited for, or cannot have it any more."""
@@ -244,7 +251,7 @@ class Coordinator:
 
 def _size(name: str, pairs: Pairs) -> int:
     """Return how much a message takes, in characters."""
-    return _OF_AN_ITEM + len(name) + sum(_OF_AN_ITEM + len(key) + len(value) for key, value in pairs.items())
+    return _OF_A_MESSAGE + len(name) + sum(_OF_A_PAIR + len(key) + len(value) for key, value in pairs.items())
 
 
 def is_id(text: str) -> bool:

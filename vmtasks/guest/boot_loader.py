@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from vmtasks.errors import CommandFailed, UsageError
+from vmtasks.guest.answers import at_least
 from vmtasks.guest.commands import GuestCommands
 from vmtasks.guest.grub_config import BootEntry, default_of, entries_of, entry_like, find, is_id, text_of, with_args
 
@@ -222,7 +223,8 @@ class BootLoader:
         return config, environment
 
     def _settings(self) -> tuple[str, str, str]:
-        default, always, usually = self._guest.query(_SETTINGS).splitlines()
+        lines = self._guest.query(_SETTINGS).splitlines()
+        default, always, usually, *_ = at_least(lines, 3, of="/etc/default/grub")
         return default, always, usually
 
     def _set(self, **settings: str) -> None:

@@ -74,7 +74,7 @@ def _entries(config: str) -> Iterator[BootEntry]:
 
 
 def _menu(header: str, *, is_entry: bool, above: _Menu) -> _Menu:
-    words = _words(header)
+    words = _words(header) or [""]
     ids = [after for word, after in pairwise(words) if word in ("--id", "$menuentry_id_option")]
     name, place = ids[0] if ids else words[0], str(above.children)
     above.children += 1

@@ -246,7 +246,9 @@ class Guest(CommandsThroughReboots, HasConsole):
 
     def cpu_count(self) -> int:
         """Return the number of processors that are online."""
-        return int(self.query(["nproc", "--all"]))
+        from vmtasks.guest.answers import number_of
+
+        return int(number_of(self.query(["nproc", "--all"]), of="nproc"))
 
     def profiled(self, *, interval_s: float = 0.5) -> AbstractContextManager[Profile]:
         """Count what the machine takes of its host while the block runs: processor time, memory, traffic, page faults.

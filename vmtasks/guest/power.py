@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from vmtasks import events
 from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError, ConnectionLost, GuestLost, InfrastructureError, TestFailed, TimedOut, UsageError
+from vmtasks.guest.answers import at_least, number_of
 from vmtasks.guest.commands import GuestCommands
 
 if TYPE_CHECKING:
@@ -70,8 +71,8 @@ class Boot:
 
         One that did not answer before has booted since then if it has been up for less time than has passed.
         """
-        boot_id, up_s, *_ = session.query(["cat", BOOT_ID, "/proc/uptime"]).split()
-        return boot_id != self.id if self.id else float(up_s) < time.monotonic() - self.seen_s
+        boot_id, up_s, *_ = at_least(session.query(["cat", BOOT_ID, "/proc/uptime"]).split(), 2, of="cat")
+        return boot_id != self.id if self.id else number_of(up_s, of="cat") < time.monotonic() - self.seen_s
 
 
 class GuestPower(GuestCommands):

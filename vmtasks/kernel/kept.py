@@ -6,7 +6,7 @@
         kernel.tar.gz       what of it goes into an image
         vmlinuz             the image that QEMU boots
         initrd              the initrd that came with it, if one did
-        kernel.json         what it is
+        kernel.json         what it is, and what tells a damaged file
         in-use              when it last served
     CACHE/kernels/KEY.lock  locked by the process that unpacks it
 
@@ -24,10 +24,12 @@ import tarfile
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import IO, Self
 
+from vmtasks import events
+from vmtasks.cache.digest import damage_of, digests_of
 from vmtasks.cache.entry import CacheEntry, exclusive, incomplete
 from vmtasks.cache.unused import prune_unused
 from vmtasks.config.paths import cache_dir
@@ -49,7 +51,7 @@ _MANIFEST = "kernel.json"
 _IMAGE, _INITRD = "vmlinuz", "initrd"
 _SHAPE = {
     "release": str, "version": str, "architecture": str, "modules": int, "missing": ([str], None), "sha256": str,
-    "payload_bytes": int,
+    "payload_bytes": int, "digests": {PAYLOAD: {"bytes": int, "samples": [int], "crc32": int, "sha256": str}},
 }  # fmt: skip
 _PACKAGES = ("*.deb", "*.rpm")
 
@@ -163,6 +165,19 @@ def kernels_dir() -> Path:
     return cache_dir() / "kernels"
 
 
+def kept_kernels() -> tuple[CacheEntry, ...]:
+    """Return the kernels that are kept."""
+    return tuple(CacheEntry(directory=path) for path in sorted(kernels_dir().glob("[0-9a-f]*[0-9a-f]/")))
+
+
+def condemn(kept: CacheEntry) -> str:
+    """Read all of a kernel, remove it if it is damaged, and return what is wrong with it; nothing if it is whole."""
+    _, reason = _look(kept.directory, completely=True)
+    if reason:
+        kept.drop()
+    return reason
+
+
 def prune(*, everything: bool = False) -> int:
     """Remove the kernels that have not served for a week, and return how many bytes that has freed.
 
@@ -243,16 +258,24 @@ def _key(parts: Sequence[str]) -> str:
 
 
 def _facts(directory: Path) -> KernelFacts | None:
-    """Return what is kept in a directory, if it is there and whole."""
+    """Return what is kept in a directory, if it is there and whole, as far as a look at parts of it tells."""
+    facts, reason = _look(directory)
+    if reason and directory.exists():
+        text = f"a kernel that was kept is damaged: {reason}; it is unpacked anew"
+        events.emit(events.Note(text=text, level="warning"))
+    return facts
+
+
+def _look(directory: Path, *, completely: bool = False) -> tuple[KernelFacts | None, str]:
+    """Return what is kept in a directory, and None and what is wrong with it if it is not whole."""
     manifest = typed_json.read(directory / _MANIFEST, _SHAPE)
-    try:
-        is_whole = manifest is not None and (directory / PAYLOAD).stat().st_size == manifest["payload_bytes"]
-        if manifest is None or not (is_whole and (directory / _IMAGE).is_file()):
-            return None
-    except FileNotFoundError:
-        return None
+    if manifest is None:
+        return None, f"{_MANIFEST} is missing, or makes no sense"
+    if reason := damage_of(directory, manifest["digests"], completely=completely):
+        return None, reason
+    known = {one.name: manifest[one.name] for one in fields(KernelFacts)}
     missing = manifest["missing"]
-    return KernelFacts(**{**manifest, "missing": None if missing is None else tuple(missing)})
+    return KernelFacts(**{**known, "missing": None if missing is None else tuple(missing)}), ""
 
 
 def _made(directory: Path, tree: KernelTree | None, sources: Sequence[KernelSource], name: str) -> KernelFacts:
@@ -262,7 +285,9 @@ def _made(directory: Path, tree: KernelTree | None, sources: Sequence[KernelSour
         try:
             tree = tree or unpacked(sources, beside, name)
             facts = _written(tree, beside)
-            (beside / _MANIFEST).write_text(json.dumps(asdict(facts), indent=1) + "\n")
+            kept = [name for name in (PAYLOAD, _IMAGE, _INITRD) if (beside / name).is_file()]
+            about = {**asdict(facts), "digests": digests_of(beside, kept)}
+            (beside / _MANIFEST).write_text(json.dumps(about, indent=1) + "\n")
             shutil.rmtree(beside / UNPACKED, ignore_errors=True)
             durable.rename(beside, directory)
         except OSError as problem:

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from vmtasks import events
+from vmtasks.cache.entry import CacheEntry
 from vmtasks.errors import HostError, UsageError
 from vmtasks.image.definition import INHERITED, Definition, File, Step
 from vmtasks.kernel.drivers import DRIVERS
-from vmtasks.kernel.kept import PAYLOAD, Kernel
+from vmtasks.kernel.kept import PAYLOAD, Kernel, condemn
 from vmtasks.kernel.origin import sources_of, without_sums
 
 _ROOT_ON_EXT4 = ("ext4", "crc32c_generic")
@@ -129,15 +130,30 @@ def _expect_fit(image: Definition, found: Kernel, name: str) -> None:
         )
 
 
+def _damage(kernel: str) -> str:
+    """Return what is wrong with what is kept of a kernel, all of it read, and be rid of it; nothing if it is whole."""
+    with suppress(HostError, UsageError):  # it cannot be had any more, and why it cannot be baked is told
+        return condemn(CacheEntry(directory=Kernel.get(kernel).directory)) if sources_of(kernel) else ""
+    return ""
+
+
 @contextmanager
 def baking(image: Definition, kernel: str) -> Iterator[None]:
     """In the block, the image is baked with another kernel: that there is none of that name is the asker's mistake.
 
     :raise UsageError: the archive that the image is from has no such package.
+    :raise HostError: it cannot be baked; if what was kept of the kernel is damaged, it is there no more.
     """
     try:
         yield
     except HostError as problem:
+        if reason := _damage(kernel):
+            raise HostError(
+                f"cannot bake {image.name} with the kernel of {without_sums(kernel)}: what was kept of it is damaged: "
+                f"{reason}",
+                details=problem.details,
+                hint="call again: it is unpacked anew",
+            ) from problem
         if not any(_NO_PACKAGE.search(line) for line in problem.details):
             raise
         listing = f"`apt list 'linux-image-*'` in a machine of {image.name} shows those that there are"

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from vmtasks.cache.entry import writing
 from vmtasks.config.paths import cache_dir
 from vmtasks.files import durable, typed_json
 from vmtasks.files.typed_json import SECONDS
@@ -150,11 +151,17 @@ def entered(name: str, *, patience_s: float = END_PATIENCE_S) -> Iterator[None]:
 
 
 def forget(name: str) -> bool:
-    """Remove what is known of a machine that is gone, and tell whether that was so."""
+    """Remove what is known of a machine that is gone, and tell whether that was so.
+
+    :raise HostError: the cache cannot be written.
+    """
     directory = directory_of(name)
-    try:
-        lock = _locked(directory, _LOOK_S)
-    except (BlockingIOError, FileNotFoundError, NotADirectoryError, PermissionError):  # it is there, or another user's
+    if (directory / "lock").is_dir():  # which no keeper can have locked
+        shutil.rmtree(directory, ignore_errors=True)
+        return not directory.exists()
+    with writing(directory):
+        lock = _unless_there(directory)
+    if lock is None:
         return False
     try:
         shutil.rmtree(directory, ignore_errors=True)
@@ -163,8 +170,22 @@ def forget(name: str) -> bool:
     return True
 
 
+def _unless_there(directory: Path) -> int | None:
+    """Take the lock of a machine that is gone; None: it is there, or nothing of ours.
+
+    :raise OSError: the cache cannot be written.
+    """
+    try:
+        return _locked(directory, _LOOK_S)
+    except (BlockingIOError, FileNotFoundError, NotADirectoryError, PermissionError):  # it is there, or another user's
+        return None
+
+
 def sweep() -> Iterator[Path]:
-    """Remove what is known of machines that are gone, and yield where it was."""
+    """Remove what is known of machines that are gone, and yield where it was.
+
+    :raise HostError: the cache cannot be written.
+    """
     with suppress(FileNotFoundError):
         for path in sorted(registry_dir().iterdir()):
             if forget(path.name):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -12,9 +11,11 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from vmtasks.config.settings import HostSettings
 from vmtasks.errors import Outcome
+from vmtasks.report.files.read import run_at
 
 _RUN = re.compile(r"(.+)-[0-9]{8}-[0-9]{6}-[0-9]+(?:\.[0-9]+)?")
 _DAY_S = 86400.0
@@ -96,9 +97,6 @@ def _source(rerun: str) -> str:
     return next(iter(given), words[words.index("--source") + 1] if "--source" in words[:-1] else "")
 
 
-def _result(directory: Path) -> dict[str, object]:
-    try:
-        document = json.loads((directory / "result.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return document if isinstance(document, dict) else {}
+def _result(directory: Path) -> dict[str, Any]:
+    """Return a run as it was written down; nothing where that is no run: a machine may bring any file home."""
+    return run_at(directory / "result.json") or {}

@@ -9,18 +9,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
+from vmtasks.config.here import PACKAGE, is_checkout
 from vmtasks.errors import Outcome, UsageError
 from vmtasks.run.matrix import Combination, combinations
 
 _AXES = ("image", "on")
+_LOADING = ("--config", "--collection", "--search-root")
+_LOADING_SHORT = frozenset("fcr")
+"""Options of Invoke's that have it run a file of Python before any task, and what they are in a block such as -ef."""
+_SEARCH_ROOT = "-r"
+"""The one that vmtasks.mk uses, for the checkout that it belongs to."""
 
 
 def words_of(run: Mapping[str, Any]) -> list[str]:
     """Return the command line of a run, as it was written down, in words.
 
-    Only this program is ever called so, whatever the first word is.
+    Only this program is ever called so, whatever the first word is, and with no code but what it has loaded now.
 
-    :raise UsageError: it is none, or one of another program: the file may be anybody's.
+    :raise UsageError: it is none, one of another program, or one that has more code loaded: the file may be anybody's.
     """
     line = run.get("rerun", "")
     try:
@@ -32,7 +38,42 @@ def words_of(run: Mapping[str, Any]) -> list[str]:
             f"cannot repeat the last run: what is written down as its command line is none of this program's: {line!r}",
             hint="call `rerun` from where the run was called, and with the same program",
         )
+    if word := _loading(words[1:]):
+        raise UsageError(
+            f"cannot repeat the last run: {word!r} in its command line may have Python load code, and that line may be "
+            f"anybody's: {line!r}",
+            hint="if the line is yours, call it yourself",
+        )
     return words
+
+
+def _loading(words: Sequence[str]) -> str:
+    """Return the word of a command line that has Invoke load code; nothing if none does.
+
+    Invoke takes such an option wherever it stands. What is an option's value there only a task knows, so that a value
+    that looks like one counts as well.
+    """
+    if len(words) > 1 and words[0] == _SEARCH_ROOT and _is_loaded(words[1]):
+        words = words[2:]
+    end = words.index("--") if "--" in words else len(words)
+    return next(filter(_loads, words[:end]), "")
+
+
+def _loads(word: str) -> bool:
+    if word.startswith("--"):
+        return word.partition("=")[0] in _LOADING
+    return word.startswith("-") and not _LOADING_SHORT.isdisjoint(word)
+
+
+def _is_loaded(directory: str) -> bool:
+    """Tell whether this very call has its tasks from a directory: the checkout, or what it was told to search."""
+    roots = [PACKAGE.parent] if is_checkout() else []
+    if sys.argv[1:2] == [_SEARCH_ROOT]:
+        roots += map(Path, sys.argv[2:3])
+    try:
+        return any(Path(directory).samefile(root) for root in roots)
+    except (OSError, ValueError):
+        return False
 
 
 def _is_this_program(word: str) -> bool:

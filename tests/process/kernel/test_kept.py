@@ -9,6 +9,7 @@ import http.server
 import io
 import lzma
 import os
+import random
 import shutil
 import subprocess
 import tarfile
@@ -17,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from invoke.context import Context
 
 from tests.small_kernel import (
     MODULES,
@@ -31,12 +33,13 @@ from tests.small_kernel import (
     rpm,
     zstd,
 )
+from vmtasks.cli import images
 from vmtasks.errors import HostError, UsageError
 from vmtasks.image.baked import key_of
 from vmtasks.image.definition import find
 from vmtasks.kernel import compressed
 from vmtasks.kernel.kept import Kernel, kernels_dir, prune
-from vmtasks.kernel.layer import with_kernel
+from vmtasks.kernel.layer import baking, with_kernel
 from vmtasks.process.threads import parallel
 
 IMAGE = f"boot/vmlinuz-{RELEASE}"
@@ -384,6 +387,46 @@ def test_what_is_damaged_in_the_cache_is_made_anew(tmp_path: Path) -> None:
     (kernel.directory / "kernel.json").write_text("{}")
     assert Kernel.get(str(made)) == kernel
     expect_whole(kernel)
+    overwritten(kernel.payload, 0)
+    assert Kernel.get(str(made)) == kernel
+    expect_whole(kernel)
+
+
+def overwritten(path: Path, at: int) -> None:
+    """Damage a file without a change of its size."""
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(bytes(100))
+
+
+def test_all_of_a_kernel_is_read_when_that_is_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = Kernel.get(str(deb(kernel_files(), tmp_path / "whole.deb")))
+    noise = {f"lib/modules/{RELEASE}/kernel/noise.ko": random.Random(1).randbytes(3_000_000)}  # noqa: S311 - any bytes
+    made = str(deb(kernel_files() | noise, tmp_path / "k.deb"))
+    kernel = Kernel.get(made)
+    damaged = kernel.payload.read_bytes()
+    overwritten(kernel.payload, 300_000)  # between what each start looks at
+    assert Kernel.get(made).payload.read_bytes() != damaged, "the quick look does not find it, or this shows nothing"
+    images.check.body(Context())
+    shown = capsys.readouterr().out
+    assert f"kernel {whole.directory.name}: whole\n" in shown
+    assert f"kernel {kernel.directory.name}: damaged: kernel.tar.gz has other bytes than when it was made; rem" in shown
+    assert not kernel.directory.exists()
+    assert Kernel.get(made).payload.read_bytes() == damaged
+
+
+def test_a_bake_that_fails_with_a_damaged_kernel_is_rid_of_it(tmp_path: Path) -> None:
+    noise = {f"lib/modules/{RELEASE}/kernel/noise.ko": random.Random(1).randbytes(3_000_000)}  # noqa: S311 - any bytes
+    made = str(deb(kernel_files() | noise, tmp_path / "k.deb"))
+    kernel = Kernel.get(made)
+    image = find("trixie")
+    with pytest.raises(HostError, match="no space"), baking(image, made):
+        raise HostError("no space")
+    overwritten(kernel.payload, 300_000)
+    with pytest.raises(HostError, match="what was kept of it is damaged") as caught, baking(image, made):
+        raise HostError("tar: it is damaged")
+    assert caught.value.hint == "call again: it is unpacked anew"
+    assert not kernel.directory.exists()
 
 
 def test_a_kernel_goes_when_it_has_not_served_for_long(tmp_path: Path) -> None:

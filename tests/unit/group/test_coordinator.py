@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from vmtasks.group import coordinator
 from vmtasks.group.coordinator import (
     FAILED,
     LONGEST_CHARACTERS,
     LONGEST_NAMES_CHARACTERS,
+    LONGEST_WORD,
     MOST_CHARACTERS,
     MOST_WAITING,
     WAITED,
@@ -268,9 +270,8 @@ def test_guests_do_not_fill_the_memory_of_the_host(talk: Talk) -> None:
     for answers in (talk("server", "send", "x", a=f"{value}y"), talk("server", "send", "x", a=value, b="y")):
         (answer,) = answers
         assert answer.error == "a message carries at most 1048576 characters, its values together"
-    names: dict[str, Any] = {"n" * LONGEST_NAMES_CHARACTERS: ""}
-    assert "the names of a message have at most" in talk("server", "send", "x", **names)[0].error
-    assert "the names of a message have at most" in talk("server", "wait", "x" * 100_000)[0].error
+    names: dict[str, Any] = {"n" * (LONGEST_NAMES_CHARACTERS + 1): ""}
+    assert "the names of a message's values have at most" in talk("server", "send", "x", **names)[0].error
     for number in range(MOST_CHARACTERS // LONGEST_CHARACTERS - 1):
         assert talk("server", "send", f"x{number}", a=value)[0].outcome == WAITED
         assert talk("server", "send", "x0", a=value)[0].outcome == WAITED, "what replaces another counts once"
@@ -282,12 +283,21 @@ def test_guests_do_not_fill_the_memory_of_the_host(talk: Talk) -> None:
     assert talk("client1", "wait", "never") == []
 
 
-def test_messages_without_values_do_not_fill_the_memory_of_the_host_either(talk: Talk) -> None:
-    talk.coordinator._characters = MOST_CHARACTERS - 250
-    assert talk("server", "send", "a")[0].outcome == WAITED
-    assert talk("server", "send", "a")[0].outcome == WAITED
-    assert talk("server", "send", "b")[0].outcome == WAITED
-    assert "together" in talk("server", "send", "c")[0].error
+@pytest.mark.parametrize("verb", ["send", "wait", "wait-all", "sync"])
+def test_an_id_and_a_role_are_words_and_no_texts(talk: Talk, verb: Verb) -> None:
+    word = "y" * (LONGEST_WORD + 1)
+    for name, role in ((word, ""), ("x", word)):
+        (answer,) = talk("server", verb, name, role)
+        assert answer.error == f"the id of a message, and a role, have at most {LONGEST_WORD} characters"
+    assert talk("server", "send", word[1:])[0].outcome == WAITED
+
+
+@pytest.mark.parametrize("pairs", [{}, {f"{number}": "" for number in range(10_000)}])
+def test_what_has_no_values_counts_as_well(talk: Talk, monkeypatch: pytest.MonkeyPatch, pairs: dict[str, str]) -> None:
+    """An id takes memory, and so does each pair, and the message itself."""
+    monkeypatch.setattr(coordinator, "MOST_CHARACTERS", 2_000_000)
+    answers = (talk("server", "send", f"{'y' * 900}{number}", **pairs)[0] for number in range(2000))
+    assert "together" in next(answer.error for answer in answers if answer.error)
 
 
 def test_every_call_is_answered_once_whatever_comes_in_which_order() -> None:

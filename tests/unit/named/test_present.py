@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Iterator
@@ -123,6 +124,20 @@ def test_a_sweep_takes_what_is_gone_and_nothing_else(keepers: ExitStack) -> None
     keepers.close()
     assert list(registry.sweep()) == [registry.directory_of("web")]
     assert list(registry.sweep()) == []
+
+
+def test_a_sweep_heals_what_is_no_lock_and_says_where_nothing_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    (registry.directory_of("web") / "lock").mkdir(parents=True)
+    assert list(registry.sweep()) == [registry.directory_of("web")]
+    assert not registry.directory_of("web").exists()
+    (registry.directory_of("db")).mkdir(parents=True)
+
+    def read_only(*_: object) -> int:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), "lock")
+
+    monkeypatch.setattr(registry, "flock", read_only)
+    with pytest.raises(HostError, match=r"cannot write to the cache \S+db: Read-only file system"):
+        list(registry.sweep())
 
 
 def test_what_is_written_down_of_another_users_machine_is_not_used(

@@ -20,7 +20,10 @@ def past(home: Path, number: int, *, outcome: str = "test-failed", source: str =
     path = home / f"tarbake-2026010{number}-000000-{number}"
     path.mkdir()
     (path / "log").write_bytes(b"x" * size_kib * 1024)
-    result = {"recipe": "tarbake", "outcome": outcome, "rerun": f"inv tarbake --source {source}", "ended": "then"}
+    result = {
+        "schema": 2, "recipe": "tarbake", "outcome": outcome, "rerun": f"inv tarbake --source {source}",
+        "ended": "then", "duration_s": 1.0, "phases": [], "commands": [],
+    }  # fmt: skip
     if outcome == "running":
         result.pop("ended")
     (path / "result.json").write_text(json.dumps(result))
@@ -54,6 +57,33 @@ def test_the_last_pass_of_each_project_never_goes(tmp_path: Path) -> None:
     older = past(tmp_path, 3, outcome="passed")
     assert remove_old(tmp_path, HostSettings(results_runs=1)) == [older]
     assert all(path.exists() for path in kept)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[" * 100_000,
+        '{"outcome": "passed", "recipe": []}',
+        '{"outcome": {}, "recipe": "tarbake", "rerun": []}',
+        '{"outcome": "passed", "recipe": "tarbake", "rerun": 1, "phases": 1}',
+        "[]",
+        "",
+        "\x00",
+        '{"recipe": "\\ud800"}',
+        None,
+    ],
+)
+def test_what_is_no_result_keeps_nothing_and_stops_nothing(content: str | None, tmp_path: Path) -> None:
+    past(tmp_path, 1)
+    bad, older = past(tmp_path, 2), past(tmp_path, 3)
+    path = bad / "result.json"
+    if content is None:
+        path.unlink()
+        path.mkdir()
+    else:
+        path.write_text(content)
+    os.utime(path, (0, 0))
+    assert {*remove_old(tmp_path, HostSettings(results_runs=1))} == {bad, older}
 
 
 def test_a_run_that_goes_on_stays_until_nobody_can_wait_for_it_any_more(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from vmtasks.config.here import PACKAGE
 from vmtasks.errors import UsageError
 from vmtasks.run.frozen import read_run
 from vmtasks.run.own_results import expect_ours
@@ -33,8 +34,46 @@ def run_of(line: str, **outcomes: str) -> dict[str, Any]:
 
 
 def test_a_run_is_repeated_as_it_was_called() -> None:
-    line = ".venv/bin/inv -r '../my vmtasks' test-in-vm --source ../parrot"
-    assert words_of(run_of(line)) == [".venv/bin/inv", "-r", "../my vmtasks", "test-in-vm", "--source", "../parrot"]
+    line = ".venv/bin/inv test-in-vm --source '../my parrot' --cold -e"
+    assert words_of(run_of(line)) == [".venv/bin/inv", "test-in-vm", "--source", "../my parrot", "--cold", "-e"]
+
+
+def test_the_search_root_of_a_makefile_is_that_of_this_checkout_or_of_this_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = os.path.relpath(PACKAGE.parent)
+    for at, name in enumerate(("my tasks", "other")):
+        (tmp_path / name).mkdir()
+        line = shlex.join(["inv", "-r", name, "t"])
+        with pytest.raises(UsageError, match="may have Python load code"):
+            words_of(run_of(line))
+        if not at:
+            monkeypatch.setattr("sys.argv", [str(tmp_path / ".venv/bin/inv"), "-r", "my tasks", "rerun"])
+            assert words_of(run_of(line))[2] == "my tasks"
+    assert words_of(run_of(f"inv -r {home} t"))[1:3] == ["-r", home]
+    with pytest.raises(UsageError, match="may have Python load code"):
+        words_of(run_of(f"inv t -r {home} -r other"))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("-f evil.py", "-fevil.py", "-f=evil.py", "-ef evil.py", "-efevil.py", "-e-f evil.py"),
+        *("--config evil.py", "--config=evil.py", "-c evil", "-cevil", "--collection evil", "--collection=evil"),
+        *("-r evil", "-revil", "-r=evil", "--search-root evil", "--search-root=evil", "-wr evil", "-r gone"),
+    ],
+)
+def test_no_code_is_loaded_whatever_is_written_down(words: str) -> None:
+    Path("evil").mkdir()
+    for line in (f"inv {words} --list", f"inv t {words}", f"inv t --cold {words} -- x"):
+        with pytest.raises(UsageError, match="may have Python load code") as caught:
+            words_of(run_of(line))
+        assert caught.value.hint == "if the line is yours, call it yourself"
+
+
+def test_what_invoke_does_not_read_and_other_options_pass() -> None:
+    for line in ("inv t -- -f x", "inv t --append=-cf --configure=x --out -"):
+        assert shlex.join(words_of(run_of(line))) == line
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,10 @@ _PEER = struct.Struct("3i")
 _FACTOR = 10
 """autopkgtest's own limits are meant for machines that are not emulated, on a host that has nothing else to do."""
 _NO_LIMIT_S = 10**7
+_LOG_BYTES = 256 * 1024 * 1024
+"""So large may its log grow, which has what all tests print."""
+_FILE_BYTES = 4 * _LOG_BYTES
+"""What the kernel lets it write to any file, for when nobody looks at the log: the terminal may be stopped."""
 _TESTBED_FAILED = 16
 """The least exit status of a call that did not come to its end."""
 _TEST_FAILED = 4
@@ -114,6 +118,7 @@ def run(
     :param machine: what output is shown as.
     :param shown: what to call it in the story.
     :raise HostError: autopkgtest cannot be run.
+    :raise TestFailed: the tests print too much.
     """
     ended = False
     with _listening() as (listener, name), TemporaryDirectory(prefix=".tmp-", dir=directory.parent) as temporary:
@@ -123,6 +128,7 @@ def run(
         def watch(_: float) -> None:
             check_interrupted()
             log.emit_more()
+            log.expect_bounded()
 
         def call() -> int:
             nonlocal ended
@@ -130,7 +136,8 @@ def run(
                 with host_commands() as host:
                     # All that it prints is in its log; what it leaves in TMPDIR when it is killed is the run's.
                     quiet = ["/bin/sh", "-c", 'exec "$@" </dev/null >/dev/null 2>&1', "sh"]
-                    line = [*quiet, "env", f"TMPDIR={Path(temporary).absolute()}", *argv]
+                    limited = ["prlimit", f"--fsize={_FILE_BYTES}", "env", f"TMPDIR={Path(temporary).absolute()}"]
+                    line = [*quiet, *limited, *argv]
                     return host.run(line, watch=watch)
             finally:
                 ended = True
@@ -147,6 +154,7 @@ def run(
             finally:
                 log.emit_more()
             learn(statuses[0])
+        log.expect_bounded()
     try:
         summary = (directory / "summary").read_text(encoding="utf-8", errors="replace")
     except OSError as problem:
@@ -167,12 +175,24 @@ class _Followed:
         try:
             with self._path.open("rb") as file:
                 file.seek(self._position)
-                data = file.read()
+                data = file.read(max(0, _LOG_BYTES - self._position))
         except FileNotFoundError:  # it has not begun
             return
         self._position += len(data)
         if data:
             events.emit(events.Output(machine=self._machine, stream="stdout", text=data.decode(errors="replace")))
+
+    def expect_bounded(self) -> None:
+        """See that it does not fill the disk.
+
+        :raise TestFailed: it would.
+        """
+        with suppress(FileNotFoundError):
+            if self._path.stat().st_size > _LOG_BYTES:
+                raise TestFailed(
+                    f"the tests print more than {_LOG_BYTES >> 20} MiB, and were ended: {self._path} has the beginning",
+                    hint="have them write to files in $AUTOPKGTEST_ARTIFACTS instead",
+                )
 
 
 @contextmanager

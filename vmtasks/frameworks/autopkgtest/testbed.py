@@ -11,6 +11,7 @@ from vmtasks.errors import UsageError
 from vmtasks.frameworks.autopkgtest.connection import SharedConnection, shared_connection
 from vmtasks.frameworks.autopkgtest.shell import variables
 from vmtasks.guest import Guest
+from vmtasks.guest.answers import at_least
 from vmtasks.process.host_commands import HostCommands
 from vmtasks.ssh.command import CommandSpec
 
@@ -89,7 +90,7 @@ class Testbed:
             self._connection = stack.enter_context(shared_connection(guest.ssh_command, self._host))
             template = shlex.quote(self._scratch) if self._scratch else "$(mktemp -d -u /tmp/autopkgtest.XXXXXX)"
             script = f"d={template}; mkdir -p -m 1777 $d && echo $d; id -u {_USER} 2>/dev/null || :"
-            self._scratch, *user = guest.query(script).split()
+            self._scratch, *user = at_least(guest.query(script).split(), 1, of="mktemp")
             self._has_user = bool(user)
             self._guest = guest
             self._machine = stack.pop_all()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from vmtasks import apt, packages
 from vmtasks.errors import TestFailed, TestSkipped
 from vmtasks.frameworks.autopkgtest.names import fresh_directory, plain_name
+from vmtasks.guest import answers
 
 if TYPE_CHECKING:
     from vmtasks.debian.debfile import Packages
@@ -287,8 +288,9 @@ class PackageTests:
         listing = report.directory / f"{name}-packages"
         if not listing.is_file():  # there were none beside the image's own
             return
-        rows = (line.split("\t") for line in listing.read_text(errors="replace").splitlines() if "\t" in line)
-        for package, version in rows:
+        lines = (line for line in listing.read_text(errors="replace").splitlines() if "\t" in line)
+        for line in lines:
+            package, version = answers.columns_of(line, 2, of="dpkg-query", separator="\t")
             plain = package.partition(":")[0]
             if plain in new and new[plain].version != version:
                 raise TestFailed(f"{name} ran with {plain} {version}, and not with the {new[plain].version} under test")

@@ -23,6 +23,10 @@ from vmtasks.frameworks.lava.signals import Signal, parts_of
 _LONGEST_LINE = 64 * 1024
 _MOST_CHARACTERS = 64 * 1024 * 1024
 """So much may the tests of a machine tell, by signals or by a pattern: all of it is kept, in the host's memory."""
+MOST_CASES = 10_000
+"""So many cases may the tests of a machine have, and so many events: each is a row of the run's report."""
+MOST_ATTACHMENTS = 1000
+"""So many files may they attach: each is a directory of its own, and a transfer."""
 _OF_A_SIGNAL = 200
 _UNTOLD = "it began, and told no result"
 
@@ -71,6 +75,7 @@ class Recorder:
         self._open: dict[str, OpenCase] = {}
         self._line = bytearray()
         self._line_count = 0
+        self._left_events = MOST_CASES
         self._left_characters = _MOST_CHARACTERS
         self._patterns = Patterns(lambda text: self._note(text, level="warning"))
         self._meanings: Mapping[str, Callable[[str, str, str, str], object]] = {
@@ -85,8 +90,8 @@ class Recorder:
             "TESTRAISE": lambda message, *_: self._raise(message),
             "ATTACH": self._attach,
             "METADATA": lambda name, value, *_: self.metadata.setdefault(self._suite, {}).update({name: value}),
-            "TESTEVENT": lambda text, *_: self._note(text),
-            "TESTFEEDBACK": lambda *_: self._note("there is no other console to listen to", level="warning"),
+            "TESTEVENT": lambda text, *_: self._event(text),
+            "TESTFEEDBACK": lambda *_: self._event("there is no other console to listen to", level="warning"),
         }
 
     @property
@@ -173,7 +178,18 @@ class Recorder:
     def _note(self, text: str, level: events.Level = "info") -> None:
         events.emit(events.Note(machine=self._machine, text=f"{self._suite}: {text}", level=level))
 
+    def _event(self, text: str, level: events.Level = "info") -> None:
+        self._left_events -= 1
+        if self._left_events < 0:
+            raise TestFailed(f"the tests of {self._machine} have more than {MOST_CASES} events")
+        self._note(text, level)
+
     def _attach(self, case: str, path: str, mime_type: str, _: str) -> None:
+        if len(self.attachments) >= MOST_ATTACHMENTS:
+            raise TestFailed(
+                f"the tests of {self._machine} attach more than {MOST_ATTACHMENTS} files",
+                hint="have them attach archives (tar)",
+            )
         mime_type = mime_type or guess_type(path)[0] or "application/octet-stream"
         number = len(self.attachments) + 1
         self.attachments.append(Attachment(suite=self._suite, case=case, path=path, mime_type=mime_type, number=number))
@@ -225,9 +241,18 @@ class Recorder:
 
     def _start_case(self, name: str) -> None:
         if name not in self._open:
+            self._expect_room()
             title = titled(self._set, name)
             self._open[name] = OpenCase(test_set=self._set, first_line=self._line_count + 1)
             events.emit(events.CaseStarted(machine=self._machine, definition=self._suite, case=title))
+
+    def _expect_room(self) -> None:
+        """See that there may be one more case.
+
+        :raise TestFailed: there are too many.
+        """
+        if len(self.rows) + len(self._open) >= MOST_CASES:
+            raise TestFailed(f"the tests of {self._machine} have more than {MOST_CASES} cases")
 
     def _end_case(self, name: str, *_: str) -> None:
         if name in self._open:
@@ -240,6 +265,8 @@ class Recorder:
         case = self._open.pop(name, None)
         if case:
             case.end()
+        else:
+            self._expect_room()
         result = result_of(word)
         row = CaseRow(
             suite=self._suite,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -63,28 +63,38 @@ def expect_here() -> None:
 
 @contextmanager
 def serving_here(log: Path) -> Iterator[int]:
-    """Serve on this host's loopback until the end of the block, and yield the port: guests reach it, and nobody else.
+    """Serve on this host's loopback until the end of the block, and yield the port.
+
+    Every guest that reaches this host reaches it meanwhile, whatever that sends to it: so it has no privileges, no
+    secrets in its environment, and no files but its program's and a directory for its buffers.
 
     :param log: receives what the server prints.
     :raise HostError: iperf3 does not start.
     """
-    from vmtasks.process.host_commands import host_commands  # which a listing of the recipes need not load
+    import subprocess  # none of these need a listing of the recipes load
+    from tempfile import TemporaryDirectory
+
+    from vmtasks.host.confined import confined_argv
+    from vmtasks.process.landlock import Reach
 
     expect_here()
     port = _free_port()
-    log.write_bytes(b"")
-    server = shlex.join(iperf3.server_argv(port, bind=LOOPBACK))
-    with host_commands() as host:  # which ends what it has started
-        line = f'{server} >"$VMTASKS_LOG" 2>&1 </dev/null &'
-        host.run(["/bin/sh", "-c", line], env={"VMTASKS_LOG": str(log.absolute())})
-        deadline = Deadline.after(_START_LIMIT_S)
-        while _LISTENING not in (text := log.read_text(errors="replace")):
-            check_interrupted()
-            if deadline.passed or "error" in text:
-                lines = tuple(text.splitlines()[-15:])
-                raise HostError(f"iperf3 does not serve on this host, on port {port}: {log} has why", details=lines)
-            threading.Event().wait(_TURN_S)
-        yield port
+    with TemporaryDirectory(prefix="vmtasks-iperf3-") as room, log.open("wb") as written:
+        argv = confined_argv(iperf3.server_argv(port, bind=LOOPBACK), Reach(write=(room,)))
+        env = {"PATH": os.environ.get("PATH", os.defpath), "TMPDIR": room, "LC_ALL": "C"}
+        server = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=written, stderr=subprocess.STDOUT, env=env)
+        try:
+            deadline = Deadline.after(_START_LIMIT_S)
+            while _LISTENING not in (text := log.read_text(errors="replace")):
+                check_interrupted()
+                if deadline.passed or "error" in text or server.poll() is not None:
+                    lines = tuple(text.splitlines()[-15:])
+                    raise HostError(f"iperf3 does not serve on this host, on port {port}: {log} has why", details=lines)
+                threading.Event().wait(_TURN_S)
+            yield port
+        finally:
+            server.kill()  # it has nothing to tidy up
+            server.wait()
 
 
 def _free_port() -> int:

@@ -28,6 +28,7 @@ def report_in(paths: Sequence[Path], root: Path, *, by_bats: bool = False) -> Su
     :param by_bats: the runner is bats, whose TAP has rules of its own.
     """
     starts: dict[int, list[Path]] = {}
+    root = root.resolve()  # as the paths of what has come out of a guest
     for path in paths:
         parts = path.relative_to(root).parts
         if len(parts) > 1 and (found := _START.fullmatch(parts[0])):

@@ -8,6 +8,7 @@ from vmtasks.config.settings import HostSettings
 from vmtasks.debian import apt
 from vmtasks.errors import HostError, TestFailed
 from vmtasks.guest import Guest
+from vmtasks.guest.answers import rows_of
 from vmtasks.host.accelerator import Choice
 from vmtasks.image.bake import GuestSteps
 from vmtasks.image.baked import BakedImage
@@ -43,4 +44,4 @@ def _work(guest: Guest, work: GuestSteps) -> dict[str, str]:
         apt.update(guest)
     apply_layer(guest, work)
     listed = guest.query("command -v dpkg-query >/dev/null && dpkg-query -W -f '${binary:Package} ${Version}\\n'; sync")
-    return dict(line.split(" ", 1) for line in listed.splitlines())
+    return {row[0]: row[1] for row in rows_of(listed, 2, of="dpkg-query")}

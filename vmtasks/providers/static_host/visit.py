@@ -151,7 +151,7 @@ class HostVisit:
                 hint=f"`{shlex.join(self._ssh_words())} id -u` shows what it says",
             )
         if missing:
-            raise HostError(f"cannot use {self.host}: it has no {missing[0]}", hint=_NEEDS[missing[0]])
+            raise HostError(f"cannot use {self.host}: it has no {missing[0]}", hint=_NEEDS.get(missing[0], ""))
 
     def _finish_packages(self) -> None:
         """Have dpkg go on where it was killed with the program that had the machine: apt does nothing before."""

@@ -71,6 +71,7 @@ from vmtasks.report.files.rows import (
     Phase,
     ProfileRow,
     Remark,
+    begun_among,
     ended_among,
     row_of,
 )
@@ -134,7 +135,7 @@ def _(event: e.RunStarted, result: RunResult) -> RunResult:
 @_after.register
 def _(event: e.PhaseStarted, result: RunResult) -> RunResult:
     phase = Phase(phase=event.phase, machine=event.machine, detail=event.detail)
-    return replace(result, phases=(*result.phases, phase))
+    return replace(result, phases=begun_among(result.phases, phase))
 
 
 @_after.register
@@ -166,7 +167,7 @@ def _(event: e.ConsoleAlarm, result: RunResult) -> RunResult:
 @_after.register
 def _(event: e.CommandStarted, result: RunResult) -> RunResult:
     command = Command(machine=event.machine, command=event.command, log=event.log)
-    return replace(result, commands=(*result.commands, command))
+    return replace(result, commands=begun_among(result.commands, command))
 
 
 @_after.register
@@ -178,7 +179,7 @@ def _(event: e.CommandEnded, result: RunResult) -> RunResult:
 
 @_after.register
 def _(event: e.CaseStarted, result: RunResult) -> RunResult:
-    return replace(result, cases=(*result.cases, _case(event)))
+    return replace(result, cases=begun_among(result.cases, _case(event)))
 
 
 @_after.register

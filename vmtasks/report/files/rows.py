@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TypeVar
@@ -173,14 +173,42 @@ Row = TypeVar("Row", bound=Phase | Command | Case)
 CopiedRow = TypeVar("CopiedRow", bound=MachineRow | AlarmRow | FrozenRow | MatrixRow | MessageRow | ProfileRow)
 
 
+class _Rows(tuple[Row, ...]):  # noqa: SLOT001 - a tuple has no room for slots
+    """Rows, and where those stand that are open, by their keys: of some there are thousands."""
+
+    open: Mapping[tuple[str, ...], tuple[int, ...]]
+
+
+def _of(rows: Iterable[Row], places: Mapping[tuple[str, ...], tuple[int, ...]]) -> tuple[Row, ...]:
+    found = _Rows(rows)
+    found.open = places
+    return found
+
+
+def _open_in(rows: tuple[Row, ...]) -> Mapping[tuple[str, ...], tuple[int, ...]]:
+    if isinstance(rows, _Rows):
+        return rows.open
+    places: dict[tuple[str, ...], tuple[int, ...]] = {}
+    for place, row in enumerate(rows):
+        if row.duration_s is None:
+            places[row.key] = (*places.get(row.key, ()), place)
+    return places
+
+
+def begun_among(rows: tuple[Row, ...], begun: Row) -> tuple[Row, ...]:
+    """Put *begun*, which is open, behind all rows."""
+    places = _open_in(rows)
+    return _of((*rows, begun), {**places, begun.key: (*places.get(begun.key, ()), len(rows))})
+
+
 def ended_among(rows: tuple[Row, ...], ended: Row) -> tuple[Row, ...]:
     """Put *ended* in the place of the last open row with its key, or behind all rows if there is none."""
-    changed = list(rows)
-    for index, row in reversed(list(enumerate(rows))):
-        if row.duration_s is None and row.key == ended.key:
-            changed[index] = ended
-            return tuple(changed)
-    return (*changed, ended)
+    places = _open_in(rows)
+    if not (those := places.get(ended.key)):
+        return _of((*rows, ended), places)
+    *before, last = those
+    rest = {key: one for key, one in places.items() if key != ended.key}
+    return _of((*rows[:last], ended, *rows[last + 1 :]), {**rest, ended.key: tuple(before)} if before else rest)
 
 
 def row_of(kind: type[CopiedRow], event: Event) -> CopiedRow:

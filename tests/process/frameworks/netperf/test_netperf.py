@@ -16,6 +16,7 @@ from recipes.netperf import netperf
 from vmtasks import Group, Guest, HostError, TestFailed, UsageError, VmtasksError, events, use_provider
 from vmtasks.frameworks.netperf import iperf3, servers
 from vmtasks.frameworks.netperf import run as run_module
+from vmtasks.process import landlock
 from vmtasks.providers.preparation import Preparation
 from vmtasks.run.options import RecipeOptions
 from vmtasks.run.run import Run
@@ -216,6 +217,26 @@ def test_a_network_without_this_host_is_refused(bench: Bench, network: str) -> N
 def test_a_server_that_is_none_of_the_three(bench: Bench) -> None:
     ran = bench.run(server="board")
     assert str(ran.problem) == "there is no server 'board': it is guest, host or ssh://HOST"
+
+
+@pytest.mark.skipif(not landlock.abi(), reason="this kernel has no Landlock")
+def test_the_server_on_this_host_has_no_files_and_no_secrets(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each guest that reaches this host can send it what it likes."""
+    secret = bench.path / "secret"
+    secret.write_text("open sesame")
+    monkeypatch.setenv("TOKEN", "s3cret")
+    place = bench.path / "other/bin"
+    place.mkdir(parents=True)
+    look = (f"cat {secret}", "env", "echo x >$TMPDIR/buffer && echo has room")
+    lines = (*look, "echo Server listening", "exec sleep 60")
+    (place / "iperf3").write_text("\n".join(("#!/bin/sh", *lines, "")))
+    (place / "iperf3").chmod(0o755)
+    monkeypatch.setattr(iperf3, "PROGRAM", str(place / "iperf3"))
+    with servers.serving_here(bench.path / "log"):
+        printed = (bench.path / "log").read_text()
+    assert "secret: Permission denied" in printed
+    assert "s3cret" not in printed
+    assert "has room" in printed
 
 
 def test_this_host_says_why_its_server_does_not_start(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

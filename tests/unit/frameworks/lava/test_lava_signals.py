@@ -149,6 +149,29 @@ def test_what_is_told_without_end_is_not_kept_without_end(monkeypatch: pytest.Mo
     assert len(recorder.metadata[""]) == 51
 
 
+@pytest.mark.parametrize(
+    ("signal", "most", "complaint"),
+    [
+        (["TESTCASE", "@", "pass"], recorder_module.MOST_CASES, "have more than 10000 cases"),
+        (["STARTTC", "@"], recorder_module.MOST_CASES, "have more than 10000 cases"),
+        (["ATTACH", "", "@"], recorder_module.MOST_ATTACHMENTS, "attach more than 1000 files"),
+        (["TESTEVENT", "@"], recorder_module.MOST_CASES, "have more than 10000 events"),
+        (["TESTFEEDBACK", "@"], recorder_module.MOST_CASES, "have more than 10000 events"),
+    ],
+)
+def test_tests_have_cases_and_files_by_the_thousand_and_no_more(signal: list[str], most: int, complaint: str) -> None:
+    recorder = Recorder("m", {})
+    for number in range(most):
+        recorder.hear_signal([word.replace("@", str(number)) for word in signal])
+    if signal[0] == "STARTTC":  # what has begun may end
+        recorder.hear_signal(["TESTCASE", "0", "pass"])
+    with pytest.raises(TestFailed, match=f"the tests of m {complaint}"):
+        recorder.hear_signal([word.replace("@", "more") for word in signal])
+    recorder.close()
+    assert len(recorder.rows) <= most
+    assert len(recorder.attachments) <= recorder_module.MOST_ATTACHMENTS
+
+
 def row(name: str, result: str, suite: str = "0_x") -> CaseRow:
     return CaseRow(suite=suite, name=name, result=result, details=("said why",))  # type: ignore[arg-type]
 
