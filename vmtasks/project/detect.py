@@ -18,6 +18,7 @@ from vmtasks.project.kinds import (
     meson,
     node,
     python,
+    python_tree,
     rust,
 )
 from vmtasks.project.kinds.kind import Guess, Kind, Tree, Way
@@ -34,6 +35,7 @@ KINDS: tuple[Kind, ...] = (
     meson.look,
     cmake.look,
     node.look,
+    python_tree.look,
 )
 """Of several that know a tree, the first that has a command tests it, and the first that has one makes its release."""
 _NAMES_FIRST = "pyproject.toml"

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _UNSET = "\0"
 """Stands for a command that is not set."""
+_OF_PYTHON = ("pyproject.toml", "setup.py", "tox.ini", "tox.toml", "noxfile.py", "requirements.txt")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +148,7 @@ class Project:
     @property
     def is_python(self) -> bool:
         """Whether it is a Python project, for which pip may be called."""
-        return any((self.root / name).is_file() for name in ("pyproject.toml", "setup.py"))
+        return any((self.root / name).is_file() for name in _OF_PYTHON)
 
     @property
     def env(self) -> dict[str, str]:

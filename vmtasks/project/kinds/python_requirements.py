@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import configparser
 import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from vmtasks.project.kinds.kind import Tree, table, word
+from vmtasks.project.kinds.python_metadata import setup_cfg
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 EXTRAS = ("test", "tests", "testing")
@@ -95,11 +95,7 @@ def _without_itself(project: Mapping[str, Any], requirements: Iterable[str]) -> 
 
 
 def _of_setup_cfg(tree: Tree, extra: str) -> Iterator[str]:
-    parser = configparser.ConfigParser(interpolation=None, strict=False)
-    try:
-        parser.read_string(tree.text("setup.cfg"))
-    except configparser.Error:
-        return
+    parser = setup_cfg(tree)
     for section, key in (("options", "install_requires"), ("options.extras_require", extra)):
         text = parser.get(section, key, fallback="") if key else ""
         if not text.startswith(("file:", "attr:")):

@@ -200,9 +200,23 @@ def test_where_tox_installs_more_than_names_nothing_is_kept(tmp_path: Path, text
         "needs/test.txt": "-r base.txt\n",
         "needs/base.txt": "a\n-e .\n",
     }
-    found = way(tmp_path, {"tests/test_a.py": "", "setup.py": "", "tox.ini": f"[testenv]\n{text}\n", **lists})
+    found = way(
+        tmp_path, {"tests/test_a.py": "", "setup.py": "", "tox.ini": f"[testenv]\ncommands = pytest\n{text}\n", **lists}
+    )
     assert "tox run" in found.line
     assert bool(found.prepare) is is_kept
+
+
+def test_what_uv_has_from_elsewhere_is_not_looked_for_in_the_index(tmp_path: Path) -> None:
+    text = (
+        "[project]\nname = 'p'\ndependencies = ['a', 'b', 'c']\n[tool.uv.workspace]\nmembers = ['packages/*']\n"
+        "[tool.uv.sources]\nb = {workspace = true}\nc = {path = 'c'}\n"
+    )
+    member = "[project]\nname = 'B'\n"
+    files = {"pyproject.toml": text, "packages/x/pyproject.toml": member, "c/setup.py": "", "tests/test_a.py": ""}
+    found = way(tmp_path, files)
+    assert " --no-warn-script-location . ./c ./packages/x && " in found.line
+    assert not found.prepare
 
 
 def test_a_list_that_names_the_project_is_not_kept(tmp_path: Path) -> None:
