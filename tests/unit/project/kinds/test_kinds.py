@@ -86,6 +86,45 @@ KINDS = {
         "python3 -m venv",
     ),
     "go": ({"go.mod": "module example.org/uuid/v2\n\ngo 1.19\n"}, "a Go module (go.mod)", "go test ./..."),
+    "a workspace of go": (
+        {
+            "go.work": "go 1.22\n\nuse (\n\t./cmd // the program\n\t./lib\n)\nuse ../out\nuse ./c\n",
+            "cmd/go.mod": "module a\n",
+        },
+        "a workspace of Go modules (go.work)",
+        "go test ./cmd/... ./lib/... ./c/...",
+    ),
+    "a go module in a workspace": (
+        {"go.mod": "module a\n", "go.work": "use .\nuse ./b\n"},
+        "a Go module (go.mod)",
+        "go test ./... ./b/...",
+    ),
+    "node with yarn 4": (
+        {
+            "package.json": '{"name": "a", "packageManager": "yarn@4.5.0+sha224.1", "scripts": {"test": "jest"}}',
+            "yarn.lock": "# made\n\n__metadata:\n  version: 8\n",
+        },
+        "a Node package (package.json)",
+        "npx --yes @yarnpkg/cli-dist@4.5.0 install --immutable && npx --yes @yarnpkg/cli-dist@4.5.0 run test",
+    ),
+    "node with a lock of yarn 3": (
+        {"package.json": '{"name": "a", "scripts": {"test": "t"}}', "yarn.lock": "__metadata:\n  version: 6\n"},
+        "a Node package (package.json)",
+        "npx --yes @yarnpkg/cli-dist@3 install --immutable && npx --yes @yarnpkg/cli-dist@3 run test",
+    ),
+    "node with a lock of a yarn to come": (
+        {"package.json": '{"name": "a", "scripts": {"test": "t"}}', "yarn.lock": "__metadata:\n  version: 99\n"},
+        "a Node package (package.json)",
+        "npx --yes @yarnpkg/cli-dist@4 install && npx --yes @yarnpkg/cli-dist@4 run test",
+    ),
+    "node with yarn 1": (
+        {
+            "package.json": '{"name": "a", "packageManager": "yarn@1.22.22", "scripts": {"test": "t"}}',
+            "yarn.lock": "",
+        },
+        "a Node package (package.json)",
+        "npx --yes yarn install --frozen-lockfile && npx yarn test",
+    ),
     "node": (
         {"package.json": '{"name": "ms", "version": "2.1.3", "scripts": {"test": "mocha"}}', "package-lock.json": "{}"},
         "a Node package (package.json)",
@@ -365,3 +404,8 @@ def test_a_guess_is_told_in_two_lines_and_what_was_said_is_none(tmp_path: Path) 
     )
     assert Project.load(tmp_path / "itoa", {"VMTASKS_TEST": "make test"}).guess("test") == ()
     assert Project.load(tree(tmp_path / "empty", {"README": ""}), {}).guess("test") == ()
+
+
+def test_the_newest_go_of_a_workspace_decides_the_image(tmp_path: Path) -> None:
+    found = detect(tree(tmp_path, {"go.work": "go 1.18\nuse ./a\n", "a/go.mod": "module a\ngo 1.22\n"}))
+    assert found.suite == "trixie"
