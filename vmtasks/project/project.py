@@ -182,11 +182,13 @@ def _filled(commands: Commands, found: Detected) -> Commands:
 def _over(project: Project, environ: Mapping[str, str]) -> Project:
     """Return *project* with what *environ* sets over it."""
     from vmtasks.config import toml
+    from vmtasks.config.settings import place
 
     if image := environ.get("VMTASKS_IMAGE"):
         project = replace(project, images=Images.like(image, image_dirs(environ)))
     project = toml.override(project, environ)
-    return replace(project, version=project.source.version or project.version)
+    machine = replace(project.machine, on=place(project.machine.on))
+    return replace(project, machine=machine, version=project.source.version or project.version)
 
 
 def _check_place(path: Path, on: str) -> None:
