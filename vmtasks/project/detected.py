@@ -19,8 +19,10 @@ class Detected:
     dist: Way = field(default_factory=lambda: Way(line=""))
     packages: tuple[str, ...] = ()
     suite: str = "bookworm"
+    variant: str = "build"
+    """Which image of the suite builds and tests it."""
     note: str = ""
-    """What decides the suite, if that is not the usual one."""
+    """What decides the images, if they are not the usual ones."""
 
     @property
     def kind(self) -> str:

@@ -75,9 +75,14 @@ class Project:
             root=root,
             name=found.name,
             version=found.version,
-            images=Images.like(found.suite, image_dirs(environ)) if found.note else Images(),
+            images=Images.like(found.suite, image_dirs(environ), variant=found.variant) if found.note else Images(),
             commands=Commands(
-                test=found.test.line, dist=_UNSET, prepare=_UNSET, prepare_files=(_UNSET,), packages=found.packages
+                test=found.test.line,
+                dist=_UNSET,
+                prepare=_UNSET,
+                prepare_files=(_UNSET,),
+                packages=found.packages,
+                as_root=found.test.as_root,
             ),
             artifacts=Artifacts(test=found.test.artifacts),
             detected=found if found.guesses else None,
@@ -185,7 +190,8 @@ def _over(project: Project, environ: Mapping[str, str]) -> Project:
     from vmtasks.config.settings import place
 
     if image := environ.get("VMTASKS_IMAGE"):
-        project = replace(project, images=Images.like(image, image_dirs(environ)))
+        variant = project.detected.variant if project.detected else "build"
+        project = replace(project, images=Images.like(image, image_dirs(environ), variant=variant))
     project = toml.override(project, environ)
     machine = replace(project.machine, on=place(project.machine.on))
     return replace(project, machine=machine, version=project.source.version or project.version)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from vmtasks import events
 from vmtasks.errors import UsageError
-from vmtasks.project import pip
+from vmtasks.project import pip, source_package
 from vmtasks.project.prepared import DoneOnce
 from vmtasks.project.source import Source
 from vmtasks.run.own_dependencies import attempt, take_over
@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from vmtasks.guest import Guest
     from vmtasks.project import Project
     from vmtasks.run.run import Run
+
+_OF_ROOT = {
+    "HOME": f"/home/{source_package.USER}",  # what is fetched once lies there
+    "GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*",  # the tree is the user's
+}  # fmt: skip
+"""What root finds in its environment, to use a tree and a home that are another user's."""
 
 
 def test_command(project: Project) -> str:
@@ -43,6 +49,7 @@ def run_own_tests(run: Run, guest: Guest, project: Project, out: Path) -> None:
     is_there = once is not None and take_over(guest, project, once)
     tree = Source.of(project.root).deliver(guest)
     env, secrets = {**pip.env(guest, project), **project.env}, project.commands.env_from
+    user, of_root = ("root", _OF_ROOT) if project.commands.as_root else (source_package.USER, {})
     lines = [test_command(project)]
     if once and not is_there:
         if not project.guesses_prepare:
@@ -52,8 +59,9 @@ def run_own_tests(run: Run, guest: Guest, project: Project, out: Path) -> None:
             events.emit(events.Note(machine=guest.name, text=text, level="warning"))
             tree = Source.of(project.root).deliver(guest)
     try:
-        for line in lines:
-            guest.succeed(line, cwd=tree, user="builder", env=env, env_from=secrets)
+        for line in lines[:-1]:
+            guest.succeed(line, cwd=tree, user=source_package.USER, env=env, env_from=secrets)
+        guest.succeed(lines[-1], cwd=tree, user=user, env=of_root | env, env_from=secrets)
     finally:
         for pattern in project.artifacts.test:
             # By their pattern, and not one by one: a name need not be text.

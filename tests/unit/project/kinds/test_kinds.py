@@ -23,6 +23,8 @@ CARGO = '[package]\nname = "itoa"\nversion = "1.0.1"\n'
 PYPROJECT = "[build-system]\nrequires = ['hatchling']\n[project]\nname = 'snake'\nversion = '2'\n"
 CMAKE = "cmake_minimum_required(VERSION 3.5...3.27)\nproject(Fmt\n  VERSION 9.1.0 LANGUAGES CXX)\n"
 MESON = "project('json glib', 'c',\n  version: '1.6.6',\n  meson_version: '>= 0.55',\n)\n"
+NEWEST = "ls -d /lib/modules/*/build | sort -V | tail -n 1"
+IN_KERNEL = f'make -C "$(ls -d "/lib/modules/$(uname -r)/build" 2>/dev/null || {NEWEST})"'
 
 KINDS = {
     "make": ({"Makefile": "check: all\n\t./run\n"}, "a project with a makefile (Makefile)", "make check"),
@@ -151,13 +153,32 @@ KINDS = {
     "a kernel module": (
         {"Makefile": "obj-m := loop.o\nall:\ncheck:\n", "dkms.conf": 'PACKAGE_NAME="loop"\nPACKAGE_VERSION=0.1\n'},
         "a kernel module (Makefile)",
-        'make -C "$(ls -d /lib/modules/*/build | sort -V | tail -n 1)" M="$PWD" modules',
+        f'{IN_KERNEL} M="$PWD" modules',
     ),
     "a kernel module in src": (
         {"src/Kbuild": "obj-$(CONFIG_X) += x.o\nobj-m += x.o\n", "Makefile": "all:\n"},
         "a kernel module (src/Kbuild)",
-        'make -C "$(ls -d /lib/modules/*/build | sort -V | tail -n 1)" M="$PWD/src" modules',
+        f'{IN_KERNEL} M="$PWD"/src modules',
     ),
+    "a kernel module where dkms.conf says": (
+        {"dkms.conf": 'MAKE[0]="make -C driver KVERSION=$kernelver"\n', "driver/Makefile": "obj-m := a.o\n"},
+        "a kernel module (driver/Makefile)",
+        f'{IN_KERNEL} M="$PWD"/driver modules',
+    ),
+    "a kernel module in what dkms makes of the tree": (
+        {
+            "dkms.conf": 'MAKE="make -C ${kernel_source_dir} M=$dkms_tree/$PACKAGE_NAME/1/build/drivers/net modules"\n',
+            "drivers/net/Kbuild": "obj-m += a.o\n",
+        },
+        "a kernel module (drivers/net/Kbuild)",
+        f'{IN_KERNEL} M="$PWD"/drivers/net modules',
+    ),
+    "dkms with a place for what is built": (
+        {"dkms.conf": 'BUILT_MODULE_LOCATION[0]="kmod/"\nMAKE[0]="make"\n', "kmod/Kbuild": "obj-m += a.o\n"},
+        "a kernel module (kmod/Kbuild)",
+        f'{IN_KERNEL} M="$PWD"/kmod modules',
+    ),
+    "dkms that leads out": ({"dkms.conf": 'MAKE[0]="make -C ../x; make -C /y -C ${a}"\n'}, "", ""),
     "a debian package": ({"debian/control": "Source: a\n"}, "a Debian package (debian/control)", ""),
     "nothing that is known": ({"README": "", "package.json": "[1]", "CMakeLists.txt": "# nothing\n"}, "", ""),
 }
@@ -409,3 +430,14 @@ def test_a_guess_is_told_in_two_lines_and_what_was_said_is_none(tmp_path: Path) 
 def test_the_newest_go_of_a_workspace_decides_the_image(tmp_path: Path) -> None:
     found = detect(tree(tmp_path, {"go.work": "go 1.18\nuse ./a\n", "a/go.mod": "module a\ngo 1.22\n"}))
     assert found.suite == "trixie"
+
+
+def test_a_kernel_module_is_built_by_root_where_the_kernels_headers_are(tmp_path: Path) -> None:
+    tree(tmp_path, {"Kbuild": "obj-m := a.o\n"})
+    project = Project.load(tmp_path, {})
+    assert (project.images.build, project.images.install) == ("bookworm-kernel", "bookworm")
+    assert project.commands.as_root
+    assert "in bookworm-kernel: it has the headers of the kernel that runs there" in project.guess("test")[0]
+    assert Project.load(tmp_path, {"VMTASKS_IMAGE": "trixie"}).images.build == "trixie-kernel"
+    assert Project.load(tmp_path, {"VMTASKS_IMAGE": "sid-build"}).images.build == "sid-build"
+    assert not Project.load(tmp_path, {"VMTASKS_AS_ROOT": "false"}).commands.as_root
