@@ -23,7 +23,7 @@ from vmtasks.process.stdout import end_with_reader
 
 GROUPS = ("images", "vm", "host")
 """Modules whose tasks have their name before them: ``images.list``."""
-ALONE = ("init", "run", "reopen", "named", "config", "doctor", "setup", "pages")
+ALONE = ("init", "run", "shell", "reopen", "named", "config", "doctor", "setup", "pages")
 _NEEDED = ("invoke", "fabric", "paramiko", "rich")
 
 

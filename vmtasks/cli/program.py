@@ -23,13 +23,15 @@ class VmtasksProgram(Program):
     """Invoke's program, with a name and words of its own."""
 
     def normalize_argv(self, argv: list[str] | None) -> None:
-        """Take ``help`` and ``help TASK`` for what they mean; ``help PAGE`` is a task."""
+        """Take ``help``, ``help TASK`` and ``shell IMAGE`` for what they mean; ``help PAGE`` is a task."""
         super().normalize_argv(argv)
         match self.argv[1:]:
             case ["help"]:
                 self.argv = [self.argv[0], "--help"]
             case ["help", name] if self.namespace and name in self.namespace:
                 self.argv = [self.argv[0], "--help", name]
+            case ["shell", image, *more] if not image.startswith("-"):  # Invoke knows no optional positional argument
+                self.argv = [self.argv[0], "shell", "--image", image, *more]
 
     def parse_tasks(self) -> None:
         """Read the tasks and their options; say which one may have been meant.

@@ -12,7 +12,7 @@ from vmtasks.project import pip, source_package
 from vmtasks.project.prepared import DoneOnce
 from vmtasks.project.source import Source
 from vmtasks.run.own_dependencies import attempt, take_over
-from vmtasks.ssh.command import short
+from vmtasks.ssh.command import CommandSpec, short
 
 if TYPE_CHECKING:
     from vmtasks.guest import Guest
@@ -45,25 +45,37 @@ def run_own_tests(run: Run, guest: Guest, project: Project, out: Path) -> None:
     If what it needs is not there, that is fetched first. Where this is a guess, the test command alone decides: it
     fetches what it misses.
     """
+    test_command(project)
+    spec, prepares = ready_for_tests(guest, project)
+    try:
+        for line in (*prepares, spec):
+            guest.succeed(line.command, cwd=line.cwd, user=line.user, env=line.env, env_from=line.env_from)
+    finally:
+        for pattern in project.artifacts.test:
+            # By their pattern, and not one by one: a name need not be text.
+            for made in guest.get_any(f"{escape(spec.cwd)}/{pattern}", out):
+                run.artifact(made)
+
+
+def ready_for_tests(guest: Guest, project: Project) -> tuple[CommandSpec, tuple[CommandSpec, ...]]:
+    """Put the project's files into a machine, and return its test command as it runs there, and what runs before that.
+
+    What runs before is what fetches what the tests need, where it is not there and is the project's own to say.
+    """
     once = DoneOnce.of(project)
     is_there = once is not None and take_over(guest, project, once)
     tree = Source.of(project.root).deliver(guest)
     env, secrets = {**pip.env(guest, project), **project.env}, project.commands.env_from
-    user, of_root = ("root", _OF_ROOT) if project.commands.as_root else (source_package.USER, {})
-    lines = [test_command(project)]
+    prepares = []
     if once and not is_there:
         if not project.guesses_prepare:
-            lines.insert(0, once.line)
+            prepares.append(
+                CommandSpec(command=once.line, cwd=tree, user=source_package.USER, env=env, env_from=secrets)
+            )
         elif status := attempt(guest, once, tree, env, env_from=secrets):
             text = f"the guess `{short(once.line)}` ended with status {status}; the test command runs without it"
             events.emit(events.Note(machine=guest.name, text=text, level="warning"))
             tree = Source.of(project.root).deliver(guest)
-    try:
-        for line in lines[:-1]:
-            guest.succeed(line, cwd=tree, user=source_package.USER, env=env, env_from=secrets)
-        guest.succeed(lines[-1], cwd=tree, user=user, env=of_root | env, env_from=secrets)
-    finally:
-        for pattern in project.artifacts.test:
-            # By their pattern, and not one by one: a name need not be text.
-            for made in guest.get_any(f"{escape(tree)}/{pattern}", out):
-                run.artifact(made)
+    user, of_root = ("root", _OF_ROOT) if project.commands.as_root else (source_package.USER, {})
+    test = CommandSpec(command=project.commands.test, cwd=tree, user=user, env={**of_root, **env}, env_from=secrets)
+    return test, tuple(prepares)

@@ -56,6 +56,12 @@ def test_what_is_not_known_is_asked_about(capsys: pytest.CaptureFixture[str], wo
     assert capsys.readouterr().err.strip() == message
 
 
+def test_the_image_of_a_shell_is_named_without_an_option() -> None:
+    called = program()
+    called.normalize_argv(["vmtasks", "shell", "trixie", "--cpus", "2"])
+    assert called.argv == ["vmtasks", "shell", "--image", "trixie", "--cpus", "2"]
+
+
 def test_help_of_a_task_is_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         program().run(["vmtasks", "help", "test"])
