@@ -68,6 +68,16 @@ class VmtasksProgram(Program):
         """Print every task in its group."""
         print("\n".join(overview(self.collection, shutil.get_terminal_size((120, 24)).columns)))
 
+    def print_task_help(self, name: str) -> None:
+        """Print what a task does and takes."""
+        from vmtasks.cli.task_help import head, option_groups
+
+        task, context = self.collection[name], self.parser.contexts[name]
+        print("\n".join(head(task, name, context)))
+        for title, lines in option_groups(task, context):
+            print(f"{title}:")
+            self.print_columns(lines)
+
     def execute(self) -> None:
         """Run the tasks; say first which of ours is not ours."""
         for name in recipes.replaced():
