@@ -25,6 +25,11 @@ class Detected:
     """What decides the images, if they are not the usual ones."""
 
     @property
+    def untested(self) -> str:
+        """Why no test command was detected, as one sentence; empty if one was, or nothing tells."""
+        return "" if self.test.line else next((one.untested for one in self.guesses if one.untested), "")
+
+    @property
     def kind(self) -> str:
         """What it is and what tells so, in words; empty where no kind knows it."""
         chosen = next((one for one in self.guesses if one.test or one.dist), next(iter(self.guesses), None))

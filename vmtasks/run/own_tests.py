@@ -32,8 +32,9 @@ def test_command(project: Project) -> str:
     :raise UsageError: it has none.
     """
     if not project.commands.test:
+        reason = project.detected.untested if project.detected else ""
         raise UsageError(
-            f"there is no command that tests {project.root}",
+            f"there is no command that tests {project.root}{f': {reason}' if reason else ''}",
             hint='say one in vmtasks.toml: [commands] test = "make check"',
         )
     return project.commands.test

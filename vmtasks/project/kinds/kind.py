@@ -84,6 +84,8 @@ class Guess:
     packages: tuple[str, ...] = ()
     """The Debian packages of its tools: needed however it is tested."""
     test: Way | None = None
+    untested: str = ""
+    """Why there is no :attr:`test` where there may be tests, as one sentence."""
     dist: Way | None = None
     tool: tuple[str, str] = ("", "")
     """A tool, and the oldest version of it that will do: which suite has that decides the image."""

@@ -17,7 +17,7 @@ from vmtasks.project.kinds.python_requirements import lists, lock_of, name_direc
 from vmtasks.project.kinds.python_runners import TESTS, VENV, by_runner, python_of
 from vmtasks.project.kinds.python_test_needs import of_older_files, of_pyproject, poetry_names
 from vmtasks.project.kinds.suites import suite_with
-from vmtasks.project.kinds.uv_sources import directories, names_elsewhere
+from vmtasks.project.kinds.uv_sources import directories, names_elsewhere, out_of_reach
 
 _BACKENDS = {
     "cffi": "python3-cffi",
@@ -59,7 +59,9 @@ def look(tree: Tree) -> Guess | None:
     pyproject = tree.toml("pyproject.toml")
     if not is_package(tree):
         return None
-    known, test = metadata(tree, pyproject), _test(tree, pyproject)
+    known = metadata(tree, pyproject)
+    missing = out_of_reach(tree, pyproject, needed(tree, pyproject, *of_pyproject(pyproject)))
+    test = None if missing else _test(tree, pyproject)
     return Guess(
         kind="a Python package",
         known_by="pyproject.toml" if tree.has("pyproject.toml") else "setup.py",
@@ -68,6 +70,9 @@ def look(tree: Tree) -> Guess | None:
         packages=(*packages(pyproject), *(["python3-dev"] if _compiles(tree, pyproject) else [])),
         tool=_tool(tree, pyproject, max(known.python, python_of(test), key=numbers)),
         test=test,
+        untested=f"[tool.uv.sources] has {missing} from elsewhere than the index or the tree, where pip cannot get it"
+        if missing
+        else "",
         dist=Way(line=SDIST),
     )
 
@@ -119,7 +124,7 @@ def _test(tree: Tree, pyproject: Mapping[str, Any]) -> Way | None:
         return way
     if not has_tests:
         return None
-    more, beside = more or (), directories(tree, pyproject)
+    more, beside = more or (), sorted(directories(tree, pyproject).values())
     if _is_unittest(tree):
         directory = next(name for name in TESTS if tree.has(name))
         runs = f"python3 -P -m unittest discover --start-directory {directory} --top-level-directory ."

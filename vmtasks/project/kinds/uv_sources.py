@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -19,19 +19,30 @@ def names_elsewhere(pyproject: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(map(normal, table(pyproject, "tool", "uv", "sources")))
 
 
-def directories(tree: Tree, pyproject: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the directories in the tree that requirements are in, as pip wants them: ``./packages/b``.
+def directories(tree: Tree, pyproject: Mapping[str, Any]) -> Mapping[str, str]:
+    """Return the directories in the tree that requirements are in, by their names and as pip wants them.
 
-    Where pip is told these, it takes no package of such a name from the index.
+    Where pip is told ``./packages/b``, it takes no package of such a name from the index.
     """
     sources = table(pyproject, "tool", "uv", "sources")
-    of_workspace = {normal(name) for name in sources if table(sources, name).get("workspace") is True}
-    found = {word(table(sources, name).get("path")) for name in sources}
-    found |= (
-        {place for place in _members(tree, pyproject) if _name(tree, place) in of_workspace} if of_workspace else set()
-    )
-    places = sorted(posixpath.normpath(one) for one in found if one)
-    return tuple(f"./{one}" for one in places if not one.startswith(("..", "/", ".")) and tree.has(one))
+    members = {_name(tree, place): place for place in _members(tree, pyproject)}
+    found = {}
+    for name in sources:
+        source = table(sources, name)
+        place = members.get(normal(name), "") if source.get("workspace") is True else word(source.get("path"))
+        place = posixpath.normpath(place) if place else ""
+        if place and not place.startswith(("..", "/", ".")) and tree.has(place):
+            found[normal(name)] = f"./{place}"
+    return found
+
+
+def out_of_reach(tree: Tree, pyproject: Mapping[str, Any], requirements: Iterable[str]) -> str:
+    """Return the first of these requirements that is neither in the tree nor from the index; empty if none is.
+
+    pip would take a stranger's package for it.
+    """
+    elsewhere = names_elsewhere(pyproject) - directories(tree, pyproject).keys()
+    return next((name for name in map(normal, requirements) if name in elsewhere), "")
 
 
 def _members(tree: Tree, pyproject: Mapping[str, Any]) -> Iterator[str]:
