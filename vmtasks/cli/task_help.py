@@ -42,12 +42,9 @@ def option_groups(task: Task[Any], context: ParserContext) -> Groups:
     own: list[tuple[str, str]] = []
     shared: list[tuple[str, str]] = []
     for line, text in context.help_tuples():
-        flag, separator, _ = line.partition("=")
-        name = flag.removeprefix("--")
-        if name in _OLD:
-            continue
-        shown = f"{flag}={VALUES.get(name, 'TEXT')}" if separator else line
-        (shared if name.replace("-", "_") in common else own).append((shown, text or ""))
+        name = name_of(line)
+        if name not in _OLD:
+            (shared if name.replace("-", "_") in common else own).append((with_value(line), text or ""))
     return [(title, lines) for title, lines in (("Options", own), ("Options of every recipe", shared)) if lines]
 
 
@@ -59,3 +56,14 @@ def head(task: Task[Any], name: str, context: ParserContext) -> Iterator[str]:
     for line in (inspect.getdoc(task) or "").splitlines():
         yield f"  {line}".rstrip()
     yield ""
+
+
+def with_value(line: str) -> str:
+    """Return an option as Invoke shows it, with what it takes instead of STRING."""
+    flag, separator, _ = line.partition("=")
+    return f"{flag}={VALUES.get(name_of(line), 'TEXT')}" if separator else line
+
+
+def name_of(line: str) -> str:
+    """Return the name of an option, as Invoke shows it, without its dashes."""
+    return line.partition("=")[0].removeprefix("--")
