@@ -105,8 +105,8 @@ def starts(runs: int) -> Rows:
             downtime_s.append(checkpointer.downtime_s)
         parent.succeed(["true"])
         kept = parent.connection is before and parent.connection.is_connected
-        fork, fork_berth, origin = fork_of(checkpoint, BootOptions())
-        forks, bare = _starts_in_turn(runs, lambda: _ours(checkpoint), lambda: _by_hand(fork, fork_berth, origin))
+        fork, launch, source = fork_of(checkpoint, BootOptions())
+        forks, bare = _starts_in_turn(runs, lambda: _ours(checkpoint), lambda: _by_hand(fork, launch, source))
     effect = "keeps its ssh connection" if kept else "LOSES its ssh connection"
     title = f"a running machine of 1 GiB stands still for a checkpoint, and {effect}"
     yield at_most(title, STANDSTILL_AT_MOST_S, tuple(downtime_s))
@@ -183,7 +183,7 @@ def _by_hand(machine: Machine, launch: LaunchConfig, origin: BootSource) -> Star
 
 
 def _note(form: Machine) -> tuple[str, int, str]:
-    """Return what ours find as well: without it, the dozer would take its time from all else."""
+    """Return what ours find as well: without it, the guest would wait for it, and take the time from all else."""
     return str(form.transfer_disk), NOTE_AT, CloneIdentity(name=form.name).note
 
 

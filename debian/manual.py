@@ -18,6 +18,7 @@ from pathlib import Path
 from vmtasks import __version__
 from vmtasks.cli.overview import EXAMPLES
 from vmtasks.cli.program import program
+from vmtasks.cli.task_help import with_value
 from vmtasks.config.here import beside
 from vmtasks.run.options import RecipeOptions
 
@@ -121,7 +122,7 @@ def tasks_page() -> Iterator[str]:
             recipes |= {task} if is_recipe else set()
             yield ".RS"
             yield from listed(
-                Entry(tag=tag, text=text)
+                Entry(tag=with_value(tag), text=text)
                 for tag, text in real.help_tuples()
                 if not (is_recipe and re.split(r"[^a-z-]", tag.removeprefix("--"))[0] in common)
             )

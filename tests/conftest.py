@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.bigger_host import BiggerHost, bigger_host
+from vmtasks import events
 
 pytest.register_assert_rewrite("tests.contract")
 
@@ -43,6 +44,13 @@ def _makes_variables_stay_with_it() -> None:
     """What `make check` was given is not for the makes that tests call."""
     for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES", "ARGS", "EXTRAS"):
         os.environ.pop(name, None)
+
+
+@pytest.fixture(autouse=True)
+def _old_names_are_told_to_each_test() -> None:
+    """What one test did not hear of old names is not for the next."""
+    events.unheard()
+    events._renamed.clear()
 
 
 @pytest.fixture(scope="session")

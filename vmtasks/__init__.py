@@ -186,7 +186,6 @@ __all__ = [
 
 
 _RENAMED = {
-    "Provisioning": "Preparation",
     "TimeLimit": "TimedOut",
     "Wishes": "BootOptions",
     "at_once": "parallel",

@@ -263,7 +263,9 @@ Listener = Callable[[Event], None]
 _listeners: list[Listener] = []
 _lock = threading.RLock()
 _renamed: set[str] = set()
-"""The old names that have been told of."""
+"""The old names that have been told of, or are in the list below."""
+_unheard: list[Note] = []
+"""What was told of them before anybody listened."""
 
 
 def emit(event: Event) -> None:
@@ -271,6 +273,9 @@ def emit(event: Event) -> None:
     with _lock:
         for listener in tuple(_listeners):
             listener(event)
+        if _unheard and _listeners:
+            for note in unheard():  # after the first event, which begins a record
+                emit(note)
 
 
 @contextmanager
@@ -286,10 +291,27 @@ def listening(listener: Listener) -> Iterator[None]:
 
 
 def renamed(old: str, new: str) -> None:
-    """Tell, once in a process, that a setting, a variable or an option has another name now."""
-    if old not in _renamed:
+    """Tell, once in a process, that a setting, a variable or an option has another name now.
+
+    Where nobody listens yet, it is told after the next event that somebody hears, or by who takes :func:`unheard`.
+    """
+    with _lock:
+        if old in _renamed:
+            return
         _renamed.add(old)
-        emit(Note(text=f"{old} is now {new}", level="warning"))
+        note = Note(text=f"{old} is now {new}", level="warning")
+        if _listeners:
+            emit(note)
+        else:
+            _unheard.append(note)
+
+
+def unheard() -> tuple[Note, ...]:
+    """Take what was told of old names and nobody has heard."""
+    with _lock:
+        notes = tuple(_unheard)
+        _unheard.clear()
+    return notes
 
 
 @contextmanager

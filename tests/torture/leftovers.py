@@ -79,8 +79,8 @@ def roles(found: Mapping[int, Process], shell: int, callers: Iterable[str]) -> d
         if last:
             cast[name] = last
     for one in found.values():
-        is_janitor = one.line.endswith(" janitor ")  # whose work begins when all is lost
-        if last and one.parent == last.pid and one.line != last.line and not is_janitor:
+        is_remover = one.line.endswith(" remover ")  # whose work begins when all is lost
+        if last and one.parent == last.pid and one.line != last.line and not is_remover:
             cast[next((role for program, role in _PROGRAMS.items() if program in one.line), "tool")] = one
     for one in found.values():
         if "supervisor" in cast and one.parent == cast["supervisor"].pid and one.name.startswith("qemu-system"):

@@ -92,6 +92,9 @@ MAY_BE_LONGER = {
     "vmtasks.events": "the whole contract between the engine and its reports is one page",
     "vmtasks.host.slots": "one idea: parted at Ticket, its two halves call each other all the time",
 }
+LONGEST_FUNCTION_LINES = 50
+FUNCTIONS_THAT_MAY_BE_LONGER: dict[str, str] = {}
+"""Function, with its module -> why it is longer."""
 MAY_RENAME = {
     "vmtasks.files.durable": "it is the place for it",
     "vmtasks.image.rootfs": "within a bake, which gets its name when all of it is there",
@@ -429,6 +432,27 @@ def test_modules_stay_small() -> None:
             if length > LONGEST_MODULE_LINES
         ),
     )
+
+
+def test_functions_stay_short() -> None:
+    hold(
+        f"A function has at most {LONGEST_FUNCTION_LINES} lines without its docstring: part it where its steps part.",
+        (
+            f"{path.relative_to(ROOT)}:{node.lineno}: {node.name} has {length} lines"
+            for module, path in modules().items()
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            and (length := length_of(node)) > LONGEST_FUNCTION_LINES
+            and f"{module}.{node.name}" not in FUNCTIONS_THAT_MAY_BE_LONGER
+        ),
+    )
+
+
+def length_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Return how many lines a function has, without those of its docstring."""
+    first = function.body[0]
+    docstring = (first.end_lineno or 0) - first.lineno + 1 if ast.get_docstring(function) else 0
+    return (function.end_lineno or 0) - function.lineno + 1 - docstring
 
 
 def renames(source: str) -> Iterator[int]:

@@ -125,7 +125,7 @@ def test_roles_are_told_by_who_called_whom(host: Callable[..., None], tmp_path: 
     host(6, 5, "python", line=SUPERVISOR)  # about to become something else
     host(7, 5, "qemu-system-x86", line="qemu-system-x86_64 -S")
     host(8, 4, "ssh")
-    host(10, 4, "sh", line="/bin/sh -c trap... janitor ")
+    host(10, 4, "sh", line="/bin/sh -c trap... remover ")
     host(9, 4, "inv", line="python bin/inv victim")  # about to become something else
     host(11, 4, "python", line="python -c from vmtasks.group.switch import main; main()")
     host(12, 1, "python", line=SUPERVISOR)

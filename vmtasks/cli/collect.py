@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import pkgutil
 import sys
@@ -15,13 +16,14 @@ from typing import Any
 from invoke.collection import Collection
 from invoke.tasks import Task
 
+from vmtasks import events
 from vmtasks.cli import recipes
 from vmtasks.errors import UsageError
 from vmtasks.process.stdout import end_with_reader
 
 GROUPS = ("images", "vm", "host")
 """Modules whose tasks have their name before them: ``images.list``."""
-ALONE = ("init", "run", "reopen", "named", "config", "doctor", "setup", "pages")
+ALONE = ("init", "run", "shell", "reopen", "named", "config", "doctor", "setup", "pages")
 _NEEDED = ("invoke", "fabric", "paramiko", "rich")
 
 
@@ -36,6 +38,7 @@ def collect(*modules: str) -> Collection:
     :raise UsageError: PYTHONPATH has other versions of what they need.
     """
     end_with_reader()
+    atexit.register(_tell_unheard)
     sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)
     if path := os.environ.get("PYTHONPATH"):
         _expect_own_packages([one for one in path.split(os.pathsep) if one])
@@ -47,6 +50,12 @@ def collect(*modules: str) -> Collection:
         for task in _tasks(module):
             namespace.add_task(task)
     return namespace
+
+
+def _tell_unheard() -> None:
+    """Say what was told of old names of settings in a command that nothing listens to, such as `config`."""
+    for note in events.unheard():
+        print(f"vmtasks: {note.text}", file=sys.stderr)
 
 
 def _expect_own_packages(path: list[str]) -> None:

@@ -19,6 +19,7 @@ from vmtasks.config.here import task_line
 
 if TYPE_CHECKING:
     from vmtasks.guest import Guest
+    from vmtasks.named.keeper import Order
     from vmtasks.named.registry import NamedMachine
 
 _IMAGE = "bookworm"
@@ -55,57 +56,77 @@ def up(
     extend: bool = False,
 ) -> None:
     """Start a machine that stays after this call, for `exec`, `put`, `get` and `ssh`, until `down` or --ttl ends it."""
-    from vmtasks.errors import UsageError
-    from vmtasks.named import calls, registry
-    from vmtasks.named.present import expect_ours, present, wait_until_ready
+    from vmtasks.named import registry
+    from vmtasks.named.keeper import Order
+    from vmtasks.named.present import expect_ours
     from vmtasks.named.words import expect_name, ttl_s
-    from vmtasks.process.signals import interrupt_on_signals
     from vmtasks.run import options
 
-    lifetime_s = ttl_s(ttl or _TTL)
-    size_mib = options.number("memory-mib", memory_mib, at_least=64)
-    processors = options.number("cpus", cpus, at_least=1)
-    chosen, reach = options.accelerator(accel), options.network(network)
+    order = Order(
+        name=name,
+        image=image or _IMAGE,
+        on=on,
+        ttl_s=ttl_s(ttl or _TTL),
+        memory_mib=options.number("memory-mib", memory_mib, at_least=64),
+        cpus=options.number("cpus", cpus, at_least=1),
+        accel=options.accelerator(accel),
+        network=options.network(network),
+    )
     expect_ours(expect_name(name))
     there = registry.find(name)
-    is_there = there is not None and there.is_alive and not there.end
-    if is_there or (extend and not reuse):
-        machine = present(name)
-        if not (reuse or extend):
-            raise UsageError(
-                f"there is a machine '{name}' already: {_described(machine)}",
-                hint=f"--reuse takes it, --extend gives it more time, {task_line(f'down {name}')} ends it",
-            )
-        _expect_same(machine, image=image, on=on)
-        with interrupt_on_signals():
-            machine = wait_until_ready(name)  # another call may have started it just now
-        machine = calls.extend(name, lifetime_s) if extend else machine
+    if (there is not None and there.is_alive and not there.end) or (extend and not reuse):
+        machine = _taken(order, image=image, reuse=reuse, extend=extend)
     else:
-        from vmtasks.named.keeper import Order
-
-        order = Order(
-            name=name,
-            image=image or _IMAGE,
-            on=on,
-            ttl_s=lifetime_s,
-            memory_mib=size_mib,
-            cpus=processors,
-            accel=chosen,
-            network=reach,
-        )
-        order.request()  # before a process is started that would only say what is wrong with it
-        with interrupt_on_signals():
-            try:
-                calls.start(order.to_json())
-            except UsageError:
-                now = registry.find(name)
-                if not (reuse and now is not None and now.is_alive and not now.end):
-                    raise
-                wait_until_ready(name)  # of two calls at once the other one starts it
-        machine = present(name)
+        machine = _started(order, reuse=reuse)
     print(
         f"{name}: {_described(machine)}; {task_line(f'exec {name} -- COMMAND')} runs a command in it", file=sys.stderr
     )
+
+
+def _taken(order: Order, *, image: str, reuse: bool, extend: bool) -> NamedMachine:
+    """Return the machine that is there, as one that was ordered.
+
+    :param image: the one that was named; empty: any will do.
+    :raise UsageError: it is not to be taken, or is another one.
+    """
+    from vmtasks.errors import UsageError
+    from vmtasks.named import calls
+    from vmtasks.named.present import present, wait_until_ready
+    from vmtasks.process.signals import interrupt_on_signals
+
+    machine = present(order.name)
+    if not (reuse or extend):
+        raise UsageError(
+            f"there is a machine '{order.name}' already: {_described(machine)}",
+            hint=f"--reuse takes it, --extend gives it more time, {task_line(f'down {order.name}')} ends it",
+        )
+    _expect_same(machine, image=image, on=order.on)
+    with interrupt_on_signals():
+        machine = wait_until_ready(order.name)  # another call may have started it just now
+    return calls.extend(order.name, order.ttl_s) if extend else machine
+
+
+def _started(order: Order, *, reuse: bool) -> NamedMachine:
+    """Start a machine, and return it.
+
+    :param reuse: whether the one of another call that comes first will do.
+    :raise UsageError: there cannot be such a machine, or there is one of the name.
+    """
+    from vmtasks.errors import UsageError
+    from vmtasks.named import calls, registry
+    from vmtasks.named.present import present, wait_until_ready
+    from vmtasks.process.signals import interrupt_on_signals
+
+    order.request()  # before a process is started that would only say what is wrong with it
+    with interrupt_on_signals():
+        try:
+            calls.start(order.to_json())
+        except UsageError:
+            now = registry.find(order.name)
+            if not (reuse and now is not None and now.is_alive and not now.end):
+                raise
+            wait_until_ready(order.name)  # of two calls at once the other one starts it
+    return present(order.name)
 
 
 def _described(machine: NamedMachine) -> str:

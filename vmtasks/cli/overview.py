@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from invoke.collection import Collection
 
-ALIASES: Mapping[str, str] = MappingProxyType({"test": "test-in-vm", "shell": "vm.shell", "ps": "vm.ps"})
+ALIASES: Mapping[str, str] = MappingProxyType({"test": "test-in-vm", "ps": "vm.ps"})
 """Short names, and the tasks that they are."""
 
 EXAMPLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -18,7 +18,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "reopen --run make",
             "rerun --failed",
             "run --put . -- make check",
-            "shell bookworm",
+            "shell --image trixie",
             "config --source .",
             "lint",
         ),
@@ -58,6 +58,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "ps --json",
             "vm.times --last 5",
             "vm.gc",
+            "vm.shell bookworm",
             "vm.console bookworm",
             "host.availability none --until 18:00",
             "help vmtasks.toml",

@@ -23,13 +23,15 @@ class VmtasksProgram(Program):
     """Invoke's program, with a name and words of its own."""
 
     def normalize_argv(self, argv: list[str] | None) -> None:
-        """Take ``help`` and ``help TASK`` for what they mean; ``help PAGE`` is a task."""
+        """Take ``help``, ``help TASK`` and ``shell IMAGE`` for what they mean; ``help PAGE`` is a task."""
         super().normalize_argv(argv)
         match self.argv[1:]:
             case ["help"]:
                 self.argv = [self.argv[0], "--help"]
             case ["help", name] if self.namespace and name in self.namespace:
                 self.argv = [self.argv[0], "--help", name]
+            case ["shell", image, *more] if not image.startswith("-"):  # Invoke knows no optional positional argument
+                self.argv = [self.argv[0], "shell", "--image", image, *more]
 
     def parse_tasks(self) -> None:
         """Read the tasks and their options; say which one may have been meant.
@@ -65,6 +67,16 @@ class VmtasksProgram(Program):
     def print_help(self) -> None:
         """Print every task in its group."""
         print("\n".join(overview(self.collection, shutil.get_terminal_size((120, 24)).columns)))
+
+    def print_task_help(self, name: str) -> None:
+        """Print what a task does and takes."""
+        from vmtasks.cli.task_help import head, option_groups
+
+        task, context = self.collection[name], self.parser.contexts[name]
+        print("\n".join(head(task, name, context)))
+        for title, lines in option_groups(task, context):
+            print(f"{title}:")
+            self.print_columns(lines)
 
     def execute(self) -> None:
         """Run the tasks; say first which of ours is not ours."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from invoke.context import Context
-from invoke.exceptions import Exit
 from invoke.tasks import task
 
 from vmtasks.cli.table import AS_JSON, Column, age, tell
@@ -231,24 +229,10 @@ def console(_: Context, name: str, write: bool = False) -> None:
     auto_shortflags=False,
 )
 def shell(_: Context, image: str, memory_mib: str = "", cpus: str = "", accel: str = "", on: str = "") -> None:
-    """Open a shell in a clean machine; the machine goes when you leave it."""
-    from vmtasks.errors import UsageError
-    from vmtasks.process.signals import interrupt_on_signals
-    from vmtasks.providers.boot import boot
-    from vmtasks.report import reporting
-    from vmtasks.run.debug import open_shell
+    """Open root's shell in a clean machine of an image, without a project; it goes when you leave."""
+    from vmtasks.cli.shell import expect_terminal, open_in
     from vmtasks.run.options import accelerator, number
 
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise UsageError(
-            "cannot open a shell: standard input and standard error are no terminal",
-            hint=f"what is to run in a machine without a person at it is a recipe: see {page('recipes')}",
-        )
+    expect_terminal()
     size_mib, processors = number("memory-mib", memory_mib, at_least=64), number("cpus", cpus, at_least=1)
-    with (
-        reporting(None),
-        interrupt_on_signals(),
-        boot(image, on=on, memory_mib=size_mib, cpus=processors, accel=accelerator(accel), purpose="a shell") as guest,
-    ):
-        status = open_shell(guest)
-    raise Exit(code=status)
+    open_in(image, None, on=on, memory_mib=size_mib, cpus=processors, accel=accelerator(accel))

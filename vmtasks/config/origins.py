@@ -50,9 +50,11 @@ def origins(
                     yield replace(one, key=f"{wanted.key}.{key}.{one.key}")
             continue
         found = wanted.found_in(environ)
-        said_in = [file for file, content in files if {wanted.key, wanted.was} & {_normal(key) for key in content}]
+        files_with_it = [
+            file for file, content in files if {wanted.key, wanted.was} & {_normal(key) for key in content}
+        ]
         guessed = GUESS if value != defaults[name] else DEFAULT
-        yield Setting(key=wanted.key, value=value, origin=found[0] if found else next(iter(said_in), guessed))
+        yield Setting(key=wanted.key, value=value, origin=found[0] if found else next(iter(files_with_it), guessed))
 
 
 def _default(field: Any) -> object:  # noqa: ANN401 - Field has a parameter that does not matter

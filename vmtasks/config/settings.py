@@ -12,14 +12,16 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
 
+from vmtasks import events
 from vmtasks.config import hours, toml
 from vmtasks.config.paths import _xdg
 from vmtasks.errors import UsageError
+from vmtasks.spec import LOCAL
 
 Accel = Literal["auto", "kvm", "tcg"]
 
@@ -168,6 +170,7 @@ class HostSettings:
         for path in cls.files(environ, system=system):
             settings = toml.load(cls, path, over=settings)
         settings = toml.override(settings, environ)
+        settings = replace(settings, on=place(settings.on))
         if settings.snapshots_share > 1:
             message = f"snapshots_share (VMTASKS_SNAPSHOTS_SHARE) must be at most 1, not {settings.snapshots_share:g}"
             raise UsageError(f"{message}: it is the share of the free disk for templates and checkpoints")
@@ -204,3 +207,11 @@ class HostSettings:
             return shlex.split(self.ssh) or ["ssh"]
         except ValueError as problem:
             raise UsageError(f"cannot call {self.ssh!r} as ssh (VMTASKS_SSH): {problem}") from problem
+
+
+def place(on: str) -> str:
+    """Return where machines run, by the word of today for it: ``here`` is what ``local`` was called before 0.2."""
+    if on == "here":
+        events.renamed("on = here", "on = local")
+        return LOCAL
+    return on

@@ -116,8 +116,8 @@ def _expect_host(name: str, role: Role) -> None:
     if not isinstance(role.image, str):
         raise UsageError(f"role '{name}' cannot start from {role.image.name}: {host} runs already")
     network = role.network if role.network != "user" else None
-    wishes = {"memory_mib": role.memory_mib, "cpus": role.cpus, "kernel": role.kernel, "network": network}
-    if given := [key for key, value in wishes.items() if value]:
+    wanted = {"memory_mib": role.memory_mib, "cpus": role.cpus, "kernel": role.kernel, "network": network}
+    if given := [key for key, value in wanted.items() if value]:
         raise UsageError(f"role '{name}' cannot have {given[0]}: {host} is an existing host, and is what it is")
 
 

@@ -96,7 +96,7 @@ class GuestCommands:
             if guest.run(["grep", "-q", name, "/etc/passwd"], warn=True).failed: ...
 
         :param command: a text is a line for /bin/sh; a list is an argument vector, which no shell reads: use it with
-            words that come from elsewhere.
+            words that come from elsewhere. Paths may stand in it.
         :param warn: whether another exit status than 0 is for the caller to judge, and no error.
         :param hide: run it without making it part of the story: no events, no log.
         :param cwd: the directory to run in; the one of :meth:`cd`, or the user's home, by default.
@@ -112,7 +112,8 @@ class GuestCommands:
         :raise CommandFailed: the exit status is not 0, and not *warn*; ``error.result`` has the result.
         :raise CommandTimedOut: the limit passed.
         :raise ConnectionLost: the machine is gone or no longer answers.
-        :raise UsageError: a variable of *env_from* is not set, or *command* is empty.
+        :raise UsageError: a variable of *env_from* is not set, or *command* is empty, or neither a text nor a sequence
+            of texts and paths.
         """
         warn = not renamed_options(renamed, {"check": _OPPOSITE}).get(_OPPOSITE, not warn)
         timeout_s = self.timeout_s if timeout_s is None else timeout_s

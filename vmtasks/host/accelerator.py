@@ -128,7 +128,7 @@ def _try() -> tuple[Choice, float]:
     return Choice(accelerator="kvm", reason=f"a trial took {kvm_s:.2f} s"), math.inf
 
 
-def countdown_s(accelerator: Accelerator, sector: Path, limit_s: float) -> float | None:
+def countdown_s(accelerator: Accelerator, sector: Path, timeout_s: float) -> float | None:
     """Run the trial under one accelerator; return its seconds, infinity if it took too long, None if it failed."""
     command = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-M", "pc"]
     command += ["-accel", accelerator, "-cpu", "host" if accelerator == "kvm" else "max", "-m", "16M"]
@@ -137,7 +137,7 @@ def countdown_s(accelerator: Accelerator, sector: Path, limit_s: float) -> float
     try:
         status = subprocess.run(
             confined_argv(command, Reach(write=(str(sector), str(KVM)))),
-            timeout=limit_s,
+            timeout=timeout_s,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             check=False,

@@ -6,7 +6,7 @@ import os
 import secrets
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,12 +18,11 @@ from vmtasks import events
 from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError, HostError
 from vmtasks.guest.announce import announce
-from vmtasks.guest.console import GuestConsole
-from vmtasks.guest.power import Power
 from vmtasks.guest.transfer_disk import TransferDisk
 from vmtasks.image.damage import condemn
 from vmtasks.machine.alarm_watch import ConsoleAlarms, following
 from vmtasks.machine.checkpoint import Checkpointer, fingerprint, machine_as_data
+from vmtasks.machine.controls import guest_console, moved_bytes, power_of, runs
 from vmtasks.machine.identity import CloneIdentity
 from vmtasks.machine.instance import QemuGuest
 from vmtasks.machine.launch import BootSource, LaunchConfig, launch_form, lock_files_of
@@ -31,12 +30,11 @@ from vmtasks.machine.logs import log_files, one_log
 from vmtasks.machine.offline import refuse_at_once
 from vmtasks.machine.plan import plan_of
 from vmtasks.machine.shutdown import end_machine
-from vmtasks.qemu.argv import SSH_PORT, TRANSFER_DISK
+from vmtasks.qemu.argv import SSH_PORT
 from vmtasks.spec import Machine
 from vmtasks.ssh.connect import Address, connect, pin_host_key, ssh_line
 from vmtasks.ssh.session import Session
 from vmtasks.supervisor.client import SupervisorClient, supervised
-from vmtasks.supervisor.console import CONSOLE_LIMIT_BYTES
 from vmtasks.supervisor.watch import TURN_S, MachineWatch
 
 if TYPE_CHECKING:
@@ -45,8 +43,6 @@ if TYPE_CHECKING:
 START_LIMIT_S = 60.0
 FROM_DISK = BootSource()
 IDENTITY_LIMIT_S = 60.0
-ANSWER_LIMIT_S = 3.0
-"""How long QEMU may take to report that it runs, on a host that is well."""
 IDENTITY_STAGGER_S = 5.0
 """A copied machine listens already: a second attempt beside the first would only slow that down."""
 
@@ -125,36 +121,18 @@ def _boot_once(machine: Machine, launch: LaunchConfig, source: BootSource, attem
         one_log(launch.console, client, attempt.number, shlex.join(plan.argv)),
     ):
         watch = MachineWatch(client, machine.name, console, partial(_look_around, alarms, launch))
-        port = _wait_until_started(watch, machine, launch, source, attempt)
-        address = Address(port=port, access=launch.access)
+        address = Address(port=_wait_until_started(watch, machine, launch, source, attempt), access=launch.access)
         connection = _first_connection(address, machine, launch, identity, watch)
         if launch.access.known_hosts is None:
             address = replace(address, access=pin_host_key(launch.access, connection, directory / "known_hosts"))
-        session = Session(
-            machine.name,
-            connection,
-            lambda deadline: connect(address, deadline, watch.watch),
-            watch.watch,
-            host_is_well=lambda: launch.place.is_local and _runs(client),  # elsewhere, it may be the way there
-        )
+        session = _session(machine, launch, client, watch, address=address, connection=connection)
         alarms.secrets = session.secrets
-
-        def reset(_limit: Deadline) -> None:
-            watch.reset()  # which is a matter of a moment
-
         guest = QemuGuest(
             session,
             client=client,
             source=source,
             directory=directory,
-            console=GuestConsole(
-                machine.name,
-                console,
-                watch=watch.watch,
-                type_in=partial(_type_in, client),
-                from_bytes=alarms.from_bytes,
-                limit_bytes=CONSOLE_LIMIT_BYTES,
-            ),
+            console=guest_console(machine.name, console, client, watch, alarms),
             console_alarms=alarms,
             checkpointer=_checkpointer(machine, form, client, launch, source),
             ssh_command=ssh_line(address),
@@ -164,24 +142,12 @@ def _boot_once(machine: Machine, launch: LaunchConfig, source: BootSource, attem
             log_dir=launch.log_dir,
             heartbeat_s=launch.settings.heartbeat_s,
             is_local=launch.place.is_local,
-            power=Power(reset=reset, cycle=reset, wait_off=watch.wait_off),  # QEMU ends with "off"
+            power=power_of(watch),
         )
         if machine.network != "user" and launch.baked:
             refuse_at_once(guest)
         watch.booted = True
-        announce(
-            guest,
-            image=launch.image,
-            image_key=launch.baked.key if launch.baked else "",
-            manifest=launch.baked.manifest if launch.baked else {},
-            argv=plan.argv,
-            accelerator=launch.choice.accelerator,
-            accelerator_reason=launch.choice.reason,
-            start=source.kind,
-            start_reason=source.reason,
-            host=launch.place.name,
-            attempt=attempt.number,
-        )
+        _announce(guest, launch, source, plan.argv, attempt.number)
         went_well = False
         try:
             yield guest
@@ -191,6 +157,40 @@ def _boot_once(machine: Machine, launch: LaunchConfig, source: BootSource, attem
                 # What ends badly, or because it is interrupted, does not wait for a guest to power off.
                 power_off = went_well and not machine.ephemeral
                 end_machine(guest, client, launch.persistent_disk if power_off else None, listens=watch.listens)
+
+
+def _session(
+    machine: Machine,
+    launch: LaunchConfig,
+    client: SupervisorClient,
+    watch: MachineWatch,
+    *,
+    address: Address,
+    connection: Connection,
+) -> Session:
+    return Session(
+        machine.name,
+        connection,
+        lambda deadline: connect(address, deadline, watch.watch),
+        watch.watch,
+        host_is_well=lambda: launch.place.is_local and runs(client),  # elsewhere, it may be the way there
+    )
+
+
+def _announce(guest: QemuGuest, launch: LaunchConfig, source: BootSource, argv: Sequence[str], attempt: int) -> None:
+    announce(
+        guest,
+        image=launch.image,
+        image_key=launch.baked.key if launch.baked else "",
+        manifest=launch.baked.manifest if launch.baked else {},
+        argv=argv,
+        accelerator=launch.choice.accelerator,
+        accelerator_reason=launch.choice.reason,
+        start=source.kind,
+        start_reason=source.reason,
+        host=launch.place.name,
+        attempt=attempt,
+    )
 
 
 def _look_around(alarms: ConsoleAlarms, launch: LaunchConfig) -> None:
@@ -221,7 +221,7 @@ def _transfer_disk(
     """Return the disk through which files travel; None where its file is out of reach, on another host."""
     if not (form.transfer_disk and launch.place.is_local):
         return None
-    disk = TransferDisk(form.transfer_disk, partial(_moved_bytes, client))
+    disk = TransferDisk(form.transfer_disk, partial(moved_bytes, client))
     if is_clone:
         disk.empty()  # what random numbers began with must not be read again
     return disk
@@ -264,26 +264,3 @@ def _first_connection(
         while (wait_s := first_look_s - time.monotonic()) > 0 and not limit.passed:
             watch.watch(limit.within(min(wait_s, TURN_S)))
         return connect(address, limit, watch.watch, on_greeting=lambda: enter("ssh", "the first command"))
-
-
-def _runs(client: SupervisorClient) -> bool:
-    """Tell whether QEMU answers, and the machine runs, or has come to an end by itself."""
-    try:
-        status = client.qmp("query-status", timeout_s=ANSWER_LIMIT_S)["status"]
-        return status in ("running", "shutdown", "guest-panicked")
-    except BootError:
-        return False
-
-
-def _type_in(client: SupervisorClient, data: bytes) -> int:
-    """Type on the console, and return how many bytes the guest has taken."""
-    return int(client.request(Deadline.after(ANSWER_LIMIT_S), do="type", text=data.decode("latin-1")))
-
-
-def _moved_bytes(client: SupervisorClient) -> int:
-    """Return how much the guest has read from the transfer disk, and written to it; 0 where QEMU does not report it."""
-    try:
-        found = [one["stats"] for one in client.qmp("query-blockstats") if one.get("device") == TRANSFER_DISK]
-    except BootError:  # it is for show: if the machine is gone, its watch reports that
-        return 0
-    return sum(int(stats["rd_bytes"]) + int(stats["wr_bytes"]) for stats in found)

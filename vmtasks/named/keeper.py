@@ -167,8 +167,8 @@ class _Kept:
         except VmtasksError as problem:
             self._ended("lost", str(problem))
 
-    def _ended(self, end: registry.End, why: str = "") -> None:
-        self.machine = replace(self.machine, end=end, why=why)
+    def _ended(self, end: registry.End, reason: str = "") -> None:
+        self.machine = replace(self.machine, end=end, why=reason)
         with suppress(OSError):  # a full disk: then it has ended without a word
             self.machine.write()
 

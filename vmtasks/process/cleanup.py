@@ -33,28 +33,28 @@ def remove_at_exit(path: Path) -> None:
     line = os.fsencode(path.absolute()) + b"\n"
     if line.count(b"\n") > 1:  # it would be read as two
         return
-    with _one_at_a_time, suppress(OSError):  # without a janitor it is left to a sweep: nothing to fail over
-        os.write(_janitor().pipe, line)
+    with _one_at_a_time, suppress(OSError):  # without that shell it is left to a sweep: nothing to fail over
+        os.write(_remover().pipe, line)
 
 
-class _Janitor(NamedTuple):
+class _Remover(NamedTuple):
     pid: int
     pipe: int
 
 
 @cache
-def _janitor() -> _Janitor:
+def _remover() -> _Remover:
     """Start the shell, which is nobody's to wait for: it ends after us."""
     reader, writer = os.pipe()
     nothing = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_WRONLY, 0) for fd in (1, 2)]
     actions = [(os.POSIX_SPAWN_DUP2, reader, 0), *nothing]
     try:
         pid = os.posix_spawn(
-            "/bin/sh", ["/bin/sh", "-c", _PROGRAM, "janitor"], os.environ, file_actions=actions, setsid=True
+            "/bin/sh", ["/bin/sh", "-c", _PROGRAM, "remover"], os.environ, file_actions=actions, setsid=True
         )
     except OSError:
         os.close(writer)
         raise
     finally:
         os.close(reader)
-    return _Janitor(pid, writer)
+    return _Remover(pid, writer)

@@ -18,6 +18,7 @@ from vmtasks.project.kinds import (
     meson,
     node,
     python,
+    python_tree,
     rust,
 )
 from vmtasks.project.kinds.kind import Guess, Kind, Tree, Way
@@ -34,8 +35,11 @@ KINDS: tuple[Kind, ...] = (
     meson.look,
     cmake.look,
     node.look,
+    python_tree.look,
 )
 """Of several that know a tree, the first that has a command tests it, and the first that has one makes its release."""
+_OF_VARIANT = {"kernel": "it has the headers of the kernel that runs there"}
+"""Why an image is chosen that is for more than builds."""
 _NAMES_FIRST = "pyproject.toml"
 """What tells a project's name better than whatever builds it."""
 
@@ -63,7 +67,8 @@ def detect(root: Path) -> Detected:
         dist=dist,
         packages=tuple(dict.fromkeys(packages)),
         suite=suite,
-        note=note,
+        variant=tests.variant if tests else "build",
+        note=note or (_OF_VARIANT.get(tests.variant, "") if tests else ""),
     )
 
 

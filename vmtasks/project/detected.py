@@ -19,8 +19,15 @@ class Detected:
     dist: Way = field(default_factory=lambda: Way(line=""))
     packages: tuple[str, ...] = ()
     suite: str = "bookworm"
+    variant: str = "build"
+    """Which image of the suite builds and tests it."""
     note: str = ""
-    """What decides the suite, if that is not the usual one."""
+    """What decides the images, if they are not the usual ones."""
+
+    @property
+    def untested(self) -> str:
+        """Why no test command was detected, as one sentence; empty if one was, or nothing tells."""
+        return "" if self.test.line else next((one.untested for one in self.guesses if one.untested), "")
 
     @property
     def kind(self) -> str:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _UNSET = "\0"
 """Stands for a command that is not set."""
+_OF_PYTHON = ("pyproject.toml", "setup.py", "tox.ini", "tox.toml", "noxfile.py", "requirements.txt")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,9 +75,14 @@ class Project:
             root=root,
             name=found.name,
             version=found.version,
-            images=Images.like(found.suite, image_dirs(environ)) if found.note else Images(),
+            images=Images.like(found.suite, image_dirs(environ), variant=found.variant) if found.note else Images(),
             commands=Commands(
-                test=found.test.line, dist=_UNSET, prepare=_UNSET, prepare_files=(_UNSET,), packages=found.packages
+                test=found.test.line,
+                dist=_UNSET,
+                prepare=_UNSET,
+                prepare_files=(_UNSET,),
+                packages=found.packages,
+                as_root=found.test.as_root,
             ),
             artifacts=Artifacts(test=found.test.artifacts),
             detected=found if found.guesses else None,
@@ -147,7 +153,7 @@ class Project:
     @property
     def is_python(self) -> bool:
         """Whether it is a Python project, for which pip may be called."""
-        return any((self.root / name).is_file() for name in ("pyproject.toml", "setup.py"))
+        return any((self.root / name).is_file() for name in _OF_PYTHON)
 
     @property
     def env(self) -> dict[str, str]:
@@ -181,11 +187,14 @@ def _filled(commands: Commands, found: Detected) -> Commands:
 def _over(project: Project, environ: Mapping[str, str]) -> Project:
     """Return *project* with what *environ* sets over it."""
     from vmtasks.config import toml
+    from vmtasks.config.settings import place
 
     if image := environ.get("VMTASKS_IMAGE"):
-        project = replace(project, images=Images.like(image, image_dirs(environ)))
+        variant = project.detected.variant if project.detected else "build"
+        project = replace(project, images=Images.like(image, image_dirs(environ), variant=variant))
     project = toml.override(project, environ)
-    return replace(project, version=project.source.version or project.version)
+    machine = replace(project.machine, on=place(project.machine.on))
+    return replace(project, machine=machine, version=project.source.version or project.version)
 
 
 def _check_place(path: Path, on: str) -> None:

@@ -28,19 +28,22 @@ class Images:
     )
 
     @classmethod
-    def like(cls, name: str, directories: Iterable[Path]) -> Images:
+    def like(cls, name: str, directories: Iterable[Path], *, variant: str = "build") -> Images:
         """Return the pair that *name* belongs to: ``trixie`` installs in it and builds in ``trixie-build``.
 
         The same pair comes of ``trixie-build``. An image that has no such counterpart does both.
 
         :param directories: where image definitions are.
+        :param variant: what the counterpart is called that builds, if there is one; else it is ``build``.
         :raise UsageError: no image can be called so.
         """
-        plain = name.removesuffix("-build")
-        counterpart = plain if plain != name else f"{plain}-build"
-        if not any(is_at(directory / f"{counterpart}.toml", stat.S_ISREG) for directory in directories):
-            return cls(build=name, install=name)
-        return cls(build=f"{plain}-build", install=plain)
+        places = tuple(directories)
+        for suffix in dict.fromkeys((f"-{variant}", "-build")):
+            plain = name.removesuffix(suffix)
+            counterpart = plain if plain != name else f"{plain}{suffix}"
+            if any(is_at(directory / f"{counterpart}.toml", stat.S_ISREG) for directory in places):
+                return cls(build=f"{plain}{suffix}", install=plain)
+        return cls(build=name, install=name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +84,9 @@ class Commands:
     """What is done once for the test command, and kept."""
     prepare_files: tuple[str, ...] = field(default=(), metadata={"says": "globs", "env": "VMTASKS_PREPARE_FILES"})
     """What decides the result of that."""
+    as_root: bool = field(
+        default=False, metadata={"says": "whether the test command needs root", "env": "VMTASKS_AS_ROOT"}
+    )
     timeout_s: float = field(
         default=3600.0,
         metadata={"says": "limit of one command in seconds, 0 for none", "at_least": 0, "env": "VMTASKS_TIMEOUT_S"},

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, Never, TypeVar
 
 from vmtasks import events
-from vmtasks.config.settings import HostSettings
+from vmtasks.config.settings import HostSettings, place
 from vmtasks.errors import renamed_options
 from vmtasks.guest import Guest
 from vmtasks.providers.base import BootOptions, Foresighted, MachineRequest, Provider
@@ -148,11 +148,7 @@ def where(request: MachineRequest) -> str:
     """Return where a machine is to run: where its checkpoint is, or as the options have it, or the settings."""
     if not isinstance(request.image, str):
         return request.image.on
-    on = request.options.on or HostSettings.load().on
-    if on == "here":
-        events.renamed("--on here", "--on local")
-        on = LOCAL
-    return on or LOCAL
+    return place(request.options.on) or HostSettings.load().on or LOCAL
 
 
 def provider_of(on: str) -> Provider:

@@ -93,8 +93,8 @@ class RemoteHost(Host):
         self.name = name
         self._directory = Path(tempfile.mkdtemp(prefix="vmtasks-", dir=socket_dir()))
         remove_at_exit(self._directory)
-        self._parcel = self._directory / "code.zip"
-        self._parcel.write_bytes(payload.payload())
+        self._payload_file = self._directory / "code.zip"
+        self._payload_file.write_bytes(payload.payload())
         self._serials = itertools.count(1)
         self._asked: dict[int, Future[Any]] = {}
         self._lock = threading.Lock()
@@ -192,7 +192,9 @@ class RemoteHost(Host):
             command = payload.first_command("vmtasks.remote.watchdog", program)
         else:
             command = payload.command(self._is.code, "vmtasks.remote.watchdog", program)
-        return isolated_argv("vmtasks.remote.proxy", self.name, command, str(self._parcel), *self._ssh(master=master))
+        return isolated_argv(
+            "vmtasks.remote.proxy", self.name, command, str(self._payload_file), *self._ssh(master=master)
+        )
 
     def _ssh(self, *, master: bool = False) -> list[str]:
         options = {

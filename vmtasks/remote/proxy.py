@@ -46,7 +46,7 @@ class Proxy:
     def __init__(self, ssh: list[str], host: str, command: str, payload: str) -> None:
         self._ssh = ssh
         self._host = host
-        self._parcel = payload
+        self._payload_file = payload
         self._complaint = tempfile.TemporaryFile()  # noqa: SIM115 - as long as we live
         parent = os.getpid()
         self._line = subprocess.Popen(
@@ -88,7 +88,7 @@ class Proxy:
             for message in self._messages():
                 match message["event"]:
                     case "send":
-                        with open(self._parcel, "rb") as file:  # noqa: PTH123
+                        with open(self._payload_file, "rb") as file:  # noqa: PTH123
                             code = file.read()
                         self._send(f"{len(code)}\n".encode() + code)
                     case "ready":

@@ -112,8 +112,8 @@ class Run(ArtifactStore):
 
         :param image: the name of an image, or a checkpoint.
         :param name: what to call it in output and logs.
-        :param project: whose wishes for the machine count, where no flag overrides them, and whose secrets are kept out
-            of all output.
+        :param project: whose settings for the machine count, where no flag overrides them, and whose secrets are kept
+            out of all output.
         :param prepare: work that the machine is to have behind it; it is done once and then kept.
         :param forkable: whether ``guest.checkpoint`` is to serve.
         :param own_kernel: boot with the image's own kernel, whatever ``--kernel`` says.

@@ -92,6 +92,11 @@ def recipe(
     return Recipe(body)
 
 
+def common_options() -> frozenset[str]:
+    """Return the names of the options that every recipe has."""
+    return frozenset(flag.name for flag in fields(RecipeOptions))
+
+
 def _help(body: Callable[..., Any]) -> dict[str, str]:
     """Take the options' help from the docstring's ``:param:`` lines, and from the common flags."""
     documented = re.findall(r":param (\w+):\s*((?:.|\n)*?)(?=\n\s*(?::|\n|$)|\Z)", inspect.getdoc(body) or "")

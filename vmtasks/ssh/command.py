@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,8 +22,8 @@ _HIGHEST_SIGNAL = 64
 _SHORT = 100
 
 
-Command = str | Sequence[str]
-"""A text is a line for /bin/sh; a sequence of texts is an argument vector."""
+Command = str | Sequence[str | os.PathLike[str]]
+"""A text is a line for /bin/sh; a sequence of texts and paths is an argument vector."""
 
 
 def sh(line: str) -> str:
@@ -99,7 +100,10 @@ class Result:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandSpec:
-    """A command, and all that it is to run with; see :meth:`vmtasks.Guest.run`."""
+    """A command, and all that it is to run with; see :meth:`vmtasks.Guest.run`.
+
+    :raise UsageError: the command is neither a text nor a sequence of texts and paths.
+    """
 
     command: Command
     cwd: str = ""
@@ -115,10 +119,35 @@ class CommandSpec:
     tap: Tap | None = None
     """Sees the standard output first, and has shown what it likes of it."""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "command", _checked(self.command))
+
 
 def display(command: Command) -> str:
-    """Return the command as a person would type it."""
-    return command if isinstance(command, str) else shlex.join(command)
+    """Return the command as a person would type it.
+
+    :raise UsageError: it is neither a text nor a sequence of texts and paths.
+    """
+    checked = _checked(command)
+    return checked if isinstance(checked, str) else shlex.join(checked)
+
+
+def _checked(command: Command) -> str | tuple[str, ...]:
+    """Return a command with its paths as texts.
+
+    :raise UsageError: it is neither a text nor a sequence of texts and paths.
+    """
+    if isinstance(command, str):
+        return command
+    if isinstance(command, bytes | bytearray) or not isinstance(command, Sequence):
+        raise UsageError(f"cannot run {command!r}: give a line for the shell, or a list of arguments")
+    words = [os.fspath(word) if isinstance(word, os.PathLike) else word for word in command]
+    if wrong := [word for word in words if not isinstance(word, str)]:
+        raise UsageError(
+            f"cannot run {list(command)!r}: each argument must be a text or a path, and {wrong[0]!r} is neither",
+            hint="for a number, write str(number)",
+        )
+    return tuple(words)
 
 
 def short(shown: str) -> str:
@@ -133,11 +162,9 @@ def remote_line(spec: CommandSpec) -> str:
     Its first line of output is the number of the process group, so that a command which outlives its limit
     can be killed with all its children: sshd makes each command the leader of a session of its own.
 
-    :raise UsageError: the command is empty, or neither a text nor a list of texts.
+    :raise UsageError: the command is empty.
     """
-    command = spec.command
-    if isinstance(command, bytes) or not isinstance(command, str | Sequence):
-        raise UsageError(f"cannot run {command!r}: give a line for the shell, or a list of arguments")
+    command = _checked(spec.command)
     if not command or (isinstance(command, str) and not command.strip()):
         raise UsageError("cannot run an empty command")
     words = [*secret.receiver(spec.env_from)]

@@ -93,10 +93,10 @@ class Session:
             message = f"{self.machine} has not answered for {SILENCE_LIMIT_S:g} s"
             raise self._lost(message, hint="it hangs or has lost its network: its console may tell")
 
-    def switched_off(self, why: str) -> None:
-        """Have every use of the connection tell that the machine is off, and *why*."""
+    def switched_off(self, reason: str) -> None:
+        """Have every use of the connection tell that the machine is off, and *reason*."""
         self.close()
-        self._off = why
+        self._off = reason
 
     def switched_on(self) -> None:
         """Have the machine be on again; what comes next is to connect anew."""

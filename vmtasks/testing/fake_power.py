@@ -70,7 +70,9 @@ class FakePower:
     def command(self, command: Command) -> Command:
         """Return a command that has the machine's boot_id where it asks for the kernel's."""
         own = str(self._place / "boot_id")
-        return command.replace(BOOT_ID, own) if isinstance(command, str) else [w.replace(BOOT_ID, own) for w in command]
+        if isinstance(command, str):
+            return command.replace(BOOT_ID, own)
+        return [str(word).replace(BOOT_ID, own) for word in command]
 
     def connect(self, deadline: Deadline) -> Connection:
         """Return a connection to the machine.

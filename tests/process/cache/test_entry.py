@@ -28,7 +28,7 @@ keep = sys.argv[1:] == ["keep"]
 with snapshots.create("0123456789abcdef", "checkpoint", "name", lock_files=(), keep=keep) as (into, final):
     for name in ("ram", "state", "disk.qcow2", "overlay"):
         (into / name).touch()
-    print(cleanup._janitor().pid, flush=True)
+    print(cleanup._remover().pid, flush=True)
     print(into, flush=True)
     sys.stdin.readline()
 print(final, flush=True)
@@ -45,7 +45,7 @@ for key, keep in (("0123456789abcdef", False), ("fedcba9876543210", True)):
         for name in ("ram", "state", "disk.qcow2", "overlay"):
             (into / name).touch()
     held = (final / "in-use",)
-print(cleanup._janitor().pid, flush=True)
+print(cleanup._remover().pid, flush=True)
 sys.stdin.readline()
 """
 BAKER = """
@@ -107,20 +107,20 @@ def test_a_half_made_one_goes_with_its_maker(
     start: Start, ended: Ended, number: signal.Signals, whole_group: bool
 ) -> None:
     maker = start(MAKER)
-    janitor_pid, part = int(says(maker)), Path(says(maker))
-    assert not ended(janitor_pid, timeout_s=0)
+    remover_pid, part = int(says(maker)), Path(says(maker))
+    assert not ended(remover_pid, timeout_s=0)
     assert (part / "ram").exists()
     (os.killpg if whole_group else os.kill)(maker.pid, number)
-    assert ended(janitor_pid, timeout_s=PROMPT_S)
+    assert ended(remover_pid, timeout_s=PROMPT_S)
     assert not part.exists()
 
 
 def test_what_a_kept_one_stands_on_stays_with_it(start: Start, ended: Ended) -> None:
     maker = start(TWO)
-    janitor_pid = int(says(maker))
-    assert not ended(janitor_pid, timeout_s=0)
+    remover_pid = int(says(maker))
+    assert not ended(remover_pid, timeout_s=0)
     maker.kill()
-    assert ended(janitor_pid, timeout_s=PROMPT_S)
+    assert ended(remover_pid, timeout_s=PROMPT_S)
     assert len(snapshots.all_snapshots()) == 2
     (unnamed,) = [one for one in snapshots.all_snapshots() if not one.metadata["keep"]]
     assert snapshots.sweep() == ()
@@ -129,57 +129,57 @@ def test_what_a_kept_one_stands_on_stays_with_it(start: Start, ended: Ended) -> 
 
 def test_a_complete_one_stays(start: Start, ended: Ended) -> None:
     maker = start(MAKER, "keep")
-    janitor_pid, _ = int(says(maker)), says(maker)
-    assert not ended(janitor_pid, timeout_s=0)
+    remover_pid, _ = int(says(maker)), says(maker)
+    assert not ended(remover_pid, timeout_s=0)
     go_on(maker)
     made = Path(says(maker))
     end(maker)
-    assert ended(janitor_pid, timeout_s=PROMPT_S)
+    assert ended(remover_pid, timeout_s=PROMPT_S)
     assert [one.directory for one in snapshots.all_snapshots()] == [made]
 
 
 @pytest.mark.parametrize("is_killed", [True, False])
 def test_a_checkpoint_without_a_key_goes_with_its_maker(start: Start, ended: Ended, is_killed: bool) -> None:
     maker = start(MAKER)
-    janitor_pid, _ = int(says(maker)), says(maker)
-    assert not ended(janitor_pid, timeout_s=0)
+    remover_pid, _ = int(says(maker)), says(maker)
+    assert not ended(remover_pid, timeout_s=0)
     go_on(maker)
     made = Path(says(maker))
     assert snapshots.read(made).name == "name"
     end(maker) if is_killed else go_on(maker)
-    assert ended(janitor_pid, timeout_s=PROMPT_S)
+    assert ended(remover_pid, timeout_s=PROMPT_S)
     assert not made.exists()
 
 
-def test_a_janitor_cannot_be_told_to_end(start: Start, ended: Ended) -> None:
+def test_a_remover_cannot_be_told_to_end(start: Start, ended: Ended) -> None:
     maker = start(MAKER)
-    janitor_pid, part = int(says(maker)), Path(says(maker))
+    remover_pid, part = int(says(maker)), Path(says(maker))
     signals = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
-    status = Path(f"/proc/{janitor_pid}/status")
+    status = Path(f"/proc/{remover_pid}/status")
     deadline = Deadline.after(PROMPT_S)
     while not all(int(status.read_text().partition("SigIgn:")[2].split()[0], 16) >> (n - 1) & 1 for n in signals):
         assert not deadline.passed, "it listens"
     for number in signals:
-        os.kill(janitor_pid, number)
-    assert not ended(janitor_pid, timeout_s=0)
+        os.kill(remover_pid, number)
+    assert not ended(remover_pid, timeout_s=0)
     end(maker)
-    assert ended(janitor_pid, timeout_s=PROMPT_S)
+    assert ended(remover_pid, timeout_s=PROMPT_S)
     assert not part.exists()
 
 
-def test_whoever_reads_the_maker_waits_for_no_janitor(start: Start) -> None:
+def test_whoever_reads_the_maker_waits_for_no_remover(start: Start) -> None:
     maker = start(MAKER)
-    janitor_pid, part = int(says(maker)), Path(says(maker))
-    os.kill(janitor_pid, signal.SIGSTOP)
+    remover_pid, part = int(says(maker)), Path(says(maker))
+    os.kill(remover_pid, signal.SIGSTOP)
     end(maker)
     assert says(maker) == ""
     assert part.exists()
-    os.kill(janitor_pid, signal.SIGKILL)
+    os.kill(remover_pid, signal.SIGKILL)
 
 
 def test_a_path_that_would_be_read_as_two_is_nobodys_to_remove(monkeypatch: pytest.MonkeyPatch) -> None:
     heard, pipe = os.pipe()
-    monkeypatch.setattr(cleanup, "_janitor", lambda: cleanup._Janitor(pid=0, pipe=pipe))
+    monkeypatch.setattr(cleanup, "_remover", lambda: cleanup._Remover(pid=0, pipe=pipe))
     for name in ("precious\nx", "a part"):
         cleanup.remove_at_exit(Path("/cache", name))
     os.close(pipe)
@@ -187,10 +187,10 @@ def test_a_path_that_would_be_read_as_two_is_nobodys_to_remove(monkeypatch: pyte
         assert lines.read() == b"/cache/a part\n"
 
 
-def test_a_half_made_one_whose_janitor_was_killed_is_swept(start: Start, ended: Ended) -> None:
+def test_a_half_made_one_whose_remover_was_killed_is_swept(start: Start, ended: Ended) -> None:
     maker = start(MAKER)
-    janitor_pid, part = int(says(maker)), Path(says(maker))
-    kill(janitor_pid, ended)
+    remover_pid, part = int(says(maker)), Path(says(maker))
+    kill(remover_pid, ended)
     assert snapshots.sweep() == ()
     assert (part / "ram").exists()
     end(maker)
@@ -198,7 +198,7 @@ def test_a_half_made_one_whose_janitor_was_killed_is_swept(start: Start, ended: 
     assert not part.exists()
 
 
-def test_a_checkpoint_without_a_key_whose_makers_janitor_was_killed_is_swept(start: Start, ended: Ended) -> None:
+def test_a_checkpoint_without_a_key_whose_makers_remover_was_killed_is_swept(start: Start, ended: Ended) -> None:
     maker = start(MAKER)
     kill(int(says(maker)), ended)
     says(maker)

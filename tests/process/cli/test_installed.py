@@ -152,7 +152,7 @@ def test_manual_pages_tell_of_every_task_and_name_only_what_is_there(call: Call,
     for line in call("--help").stdout.splitlines():
         if line.startswith("  vmtasks "):
             assert f"\n.B {line.strip().partition('  ')[0]}\n" in pages["vmtasks.1"]
-    assert "\n.B --upgrade-from=STRING\nalso upgrade from older packages" in pages["vmtasks.1"]
+    assert "\n.B --upgrade-from=TEXT\nalso upgrade from older packages" in pages["vmtasks.1"]
     assert "\n.B 69\ninfrastructure failure" in pages["vmtasks.1"]
     assert "\n.B VMTASKS_CACHE\nwhere baked images are kept" in pages["vmtasks.1"]
     assert "\n.B -p, --port=N\nPort of this host" in pages["runvm.1"]

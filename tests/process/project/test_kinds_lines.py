@@ -115,7 +115,8 @@ path = "tools/one/main.rs"
         "uv.lock": LOCKS["uv.lock"],
         "tests/test_a.py": "",
     },
-    "tox": {"setup.py": "", "tests/test_a.py": "", "tox.ini": "[testenv]\n"},
+    "tox": {"setup.py": "", "tests/test_a.py": "", "tox.ini": "[testenv]\ncommands = pytest\n"},
+    "a list of requirements": {"requirements.txt": "six\n", "tests/test_a.py": ""},
     "node": {
         "package.json": (
             '{"name": "n", "scripts": {"test": "t", "prepare": "p", "postinstall": "i"}, "devDependencies": {"a": "1"}}'

@@ -161,3 +161,21 @@ def test_it_is_kept_with_the_packages_and_without_them(tmp_path: Path) -> None:
     assert both.name == "the packages hello and what the tests of app need"
     assert both.key != alone.key
     assert own_dependencies(tree(tmp_path / "none", packages="[]", prepare='" "')) is None
+
+
+def test_tests_that_need_root_run_as_root_with_what_was_fetched_for_the_user(
+    workshop: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users: list[tuple[str, str]] = []
+    succeed = Guest.succeed
+
+    def seen(guest: Guest, command: str, **options: object) -> str:
+        users.append((str(options.get("user", "")), str(dict(options.get("env") or {}).get("HOME", ""))))  # type: ignore[call-overload]
+        return succeed(guest, command, **{**options, "env": {}})  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Guest, "succeed", seen)
+    project = tree(tmp_path / "app", as_root="true")
+    with boot("bookworm") as guest:
+        assert not fetch(replace(project, commands=replace(project.commands, prepare="false")), guest)
+        run_own_tests(run, guest, project, tmp_path / "out")
+    assert users[-2:] == [("builder", ""), ("root", "/home/builder")]

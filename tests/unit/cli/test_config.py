@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,24 @@ def test_people_read_values_as_they_would_write_them(capsys: pytest.CaptureFixtu
 def test_lint_finds_no_fault_in_what_is_right(capsys: pytest.CaptureFixture[str]) -> None:
     config.lint(Context())
     assert all(line.startswith("ok  ") for line in capsys.readouterr().out.splitlines())
+
+
+OLD = [
+    ("host.toml", "frozen_mib = 4\n", "frozen_mib is now snapshots_mib"),
+    ("host.toml", "on = 'here'\n", "on = here is now on = local"),
+    ("vmtasks.toml", "[machine]\non = 'here'\n", "on = here is now on = local"),
+]
+
+
+@pytest.mark.parametrize(("file", "text", "sentence"), OLD)
+@pytest.mark.parametrize("task", ["lint", "config"])
+def test_old_names_of_settings_are_told_by_every_command(
+    tmp_path: Path, file: str, text: str, sentence: str, task: str
+) -> None:
+    (tmp_path / file).write_text(text)
+    command = [sys.executable, "-P", "-c", "from vmtasks.cli.program import main; main()", task]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert f"{sentence}\n" in ran.stderr
 
 
 @pytest.mark.parametrize(

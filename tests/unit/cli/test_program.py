@@ -10,6 +10,10 @@ from invoke.parser import Parser
 
 from vmtasks.cli.overview import ALIASES, EXAMPLES, overview
 from vmtasks.cli.program import main, program
+from vmtasks.cli.task_help import VALUES
+from vmtasks.errors import UsageError
+from vmtasks.project.ci import CI
+from vmtasks.run.options import accelerator, network
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +58,32 @@ def test_what_is_not_known_is_asked_about(capsys: pytest.CaptureFixture[str], wo
         program().run(["vmtasks", *words])
     assert ended.value.code == 64
     assert capsys.readouterr().err.strip() == message
+
+
+def test_help_shows_choices_and_has_the_common_options_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        program().run(["vmtasks", "help", "test"])
+    own, _, common = capsys.readouterr().out.partition("\nOptions of every recipe:\n")
+    assert "--source=DIR" in own
+    assert "--accel" not in own
+    assert "--accel=auto|kvm|tcg" in common
+    assert "--network=user|restricted|none" in common
+    assert "--keep-s=" not in common
+    assert "STRING" not in own + common
+
+
+def test_the_choices_in_the_help_are_those_that_there_are() -> None:
+    for name, of_option in (("accel", accelerator), ("network", network)):
+        with pytest.raises(UsageError) as refused:
+            of_option("x")
+        assert all(f"'{choice}'" in str(refused.value) for choice in VALUES[name].split("|"))
+    assert {*VALUES["ci"].split("|")} == {*CI}
+
+
+def test_the_image_of_a_shell_is_named_without_an_option() -> None:
+    called = program()
+    called.normalize_argv(["vmtasks", "shell", "trixie", "--cpus", "2"])
+    assert called.argv == ["vmtasks", "shell", "--image", "trixie", "--cpus", "2"]
 
 
 def test_help_of_a_task_is_its_own(capsys: pytest.CaptureFixture[str]) -> None:

@@ -79,7 +79,7 @@ def test_an_agent_calls_our_own_functions_and_no_others() -> None:
         named("os:system")
 
 
-def test_the_parcel_has_all_of_us_and_what_our_errors_stand_on() -> None:
+def test_the_payload_has_all_of_us_and_what_our_errors_stand_on() -> None:
     names = set(zipfile.ZipFile(io.BytesIO(payload.payload())).namelist())
     assert {
         "vmtasks/supervisor/__main__.py",

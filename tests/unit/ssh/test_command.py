@@ -38,6 +38,11 @@ def test_a_line_is_for_the_shell() -> None:
     assert run("x='a  b'; echo \"$x\" | tr a-z A-Z\nexit 7") == ("A  B\n", 7)
 
 
+def test_a_path_is_an_argument_like_any_other(tmp_path: Path) -> None:
+    assert run(["printf", "%s", tmp_path]) == (str(tmp_path), 0)
+    assert display(["ls", tmp_path / "a b"]) == f"ls '{tmp_path}/a b'"
+
+
 def test_offline_there_is_nothing_but_the_loopback() -> None:
     words = shlex.split(remote_line(CommandSpec(command=["id"], cwd="/x", user="builder", offline=True)))
     begin = words.index("unshare")
@@ -114,7 +119,7 @@ def test_a_user_need_not_have_a_group_of_its_own_name() -> None:
     assert done.stdout.splitlines()[1:] == ["nobody", "nogroup", "nobody"], done.stderr
 
 
-@pytest.mark.parametrize("command", ["", "  ", b"ls", 7, None, [], ()])
+@pytest.mark.parametrize("command", ["", "  ", b"ls", 7, None, [], (), ["echo", 1], ["echo", None], [b"ls"], {"ls"}])
 def test_what_is_no_command_is_refused(command: Any) -> None:
     with pytest.raises(UsageError, match="cannot run"):
         remote_line(CommandSpec(command=command))

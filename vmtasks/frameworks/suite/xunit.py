@@ -58,10 +58,10 @@ def _case(row: ET.Element) -> SuiteCase:
         if (found := row.find(word)) is not None:
             text = found.text or ""
             lines = last_of(("" if text.strip() in _NOTHING else text).splitlines()) or _printed(row)
-            message = _said(found.get("message", "")) or (lines[-1] if lines else "")
+            message = _first_line(found.get("message", "")) or (lines[-1] if lines else "")
             return SuiteCase(name=name, verdict="failed", duration_s=duration_s, message=message, details=lines)
     if (found := row.find("skipped")) is not None:
-        message = _said(found.get("message", "")) or _said(found.text or "")
+        message = _first_line(found.get("message", "")) or _first_line(found.text or "")
         return SuiteCase(name=name, verdict="skipped", duration_s=duration_s, message=message)
     return SuiteCase(name=name, verdict="passed", duration_s=duration_s)
 
@@ -78,7 +78,7 @@ def _printed(row: ET.Element) -> tuple[str, ...]:
     return last_of("".join(f"{row.findtext(word) or ''}\n" for word in ("system-out", "system-err")).splitlines())
 
 
-def _said(text: str) -> str:
+def _first_line(text: str) -> str:
     """Return the first line of what a message says."""
     stripped = text.strip()
     return "" if stripped in _NOTHING else stripped.splitlines()[0]

@@ -39,13 +39,13 @@ def fetch(tree: Tree, cargo: Mapping[str, Any]) -> Fetch | None:
     project's own sources come to a tree that has none of these.
     """
     try:
-        manifests = _manifests(tree, cargo)
+        found = manifests(tree, cargo)
     except (OSError, ValueError, re.error, UsageError):
         return None  # whether that is an error is cargo's to say, and not that of every recipe
-    if tree.has("vendor") or not any(map(_has_dependencies, manifests.values())):
+    if tree.has("vendor") or not any(map(_has_dependencies, found.values())):
         return None
-    targets = dict.fromkeys(f"{place}{name}" for place, one in manifests.items() for name in _targets(one))
-    if any(_leaves(name) for name in targets):
+    targets = dict.fromkeys(f"{place}{name}" for place, one in found.items() for name in _targets(one))
+    if any(leaves(name) for name in targets):
         return None
     # A lock that is made now is the one that the tests go by.
     is_locked = tree.has("Cargo.lock")
@@ -54,11 +54,11 @@ def fetch(tree: Tree, cargo: Mapping[str, Any]) -> Fetch | None:
         *(f"install -D /dev/null {shlex.quote(name)}" for name in targets),
         "cargo fetch --locked" if is_locked else 'cargo fetch && cp Cargo.lock "$OLDPWD"',
     ]
-    names = (*(f"{place}Cargo.toml" for place in manifests), *(("Cargo.lock",) if is_locked else ()))
+    names = (*(f"{place}Cargo.toml" for place in found), *(("Cargo.lock",) if is_locked else ()))
     return Fetch(line=" && ".join(lines), files=(*names, *(name for name in _CONFIG if tree.has(name))))
 
 
-def _manifests(tree: Tree, cargo: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+def manifests(tree: Tree, cargo: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """Return the manifests of the project and of its workspace's members, by the beginning of their paths.
 
     :raise ValueError: there are more than :data:`_MEMBERS` of them, or a pattern is none that is looked for.
@@ -85,7 +85,7 @@ def _members(tree: Tree, cargo: Mapping[str, Any]) -> Iterator[str]:
         raise ValueError(f"more than {_MEMBERS} members")
     looked_at = count(1)
     for pattern in patterns:
-        if _leaves(word(pattern)) or not word(pattern):
+        if leaves(word(pattern)) or not word(pattern):
             continue
         if "**" in word(pattern):
             raise ValueError(f"all of the tree would be looked through for {pattern}")
@@ -141,7 +141,7 @@ def _targets(manifest: Mapping[str, Any]) -> Iterator[str]:
             yield word(table({"entry": entry}, "entry").get("path")) or f"{directory}/{name or 'main'}.rs"
 
 
-def _leaves(name: str) -> bool:
+def leaves(name: str) -> bool:
     """Whether a path may lead out of the project."""
     path = PurePosixPath(name)
     return path.is_absolute() or ".." in path.parts or re.search(r"[\0\n]", name) is not None

@@ -7,9 +7,13 @@ import re
 from vmtasks.project.kinds.kind import Guess, Tree, Way, wanted_by
 
 _PROJECT = re.compile(
-    r"^[ \t]*+project\s*+\(\s*+([\w.+-]++)(?:[^)]*?\bVERSION\s++([0-9][\w.]*+))?", re.MULTILINE | re.IGNORECASE
+    r"^[ \t]*+project\s*+\(\s*+(?:\"([^\"\n]*+)\"|((?:[\w.+-]|\$\{[^}\n]*+\})++))"
+    r"(?:[^)]*?\bVERSION\s++\"?([0-9][\w.]*+))?",
+    re.MULTILINE | re.IGNORECASE,
 )
-_OLDEST = re.compile(r"cmake_minimum_required\s*+\(\s*+VERSION\s++([0-9.]*[0-9])", re.IGNORECASE)
+_VARIABLE = re.compile(r"\$\{([\w.+-]++)\}")
+_SET = r"^[ \t]*+set\s*+\(\s*+%s\s++\"?([\w.+-]++)\"?\s*+\)"
+_OLDEST = re.compile(r"cmake_minimum_required\s*+\(\s*+VERSION\s++\"?([0-9]++(?:\.[0-9]++)*+)", re.IGNORECASE)
 _TESTS = re.compile(r"\b(?:enable_testing\s*+\(|include\s*+\(\s*+CTest\b|add_test\s*+\()", re.IGNORECASE)
 _BUILD = 'cmake -S . -B ../build -DBUILD_TESTING=ON && cmake --build ../build --parallel "$(nproc)"'
 _CTEST = 'ctest --test-dir ../build --output-on-failure --no-tests=error --output-junit "$PWD/ctest.xml"'
@@ -37,9 +41,17 @@ def look(tree: Tree) -> Guess | None:
     return Guess(
         kind="a CMake project",
         known_by="CMakeLists.txt",
-        name=named[1].lower(),
-        version=named[2] or "",
+        name=_name(text, named[1] or named[2] or ""),
+        version=named[3] or "",
         packages=("cmake", "build-essential", *wanted_by(text, _NEEDS)),
         tool=("cmake", oldest[1] if oldest else ""),
         test=Way(line=f"{_BUILD} && {_CTEST}", artifacts=("ctest.xml",)) if has_tests else None,
     )
+
+
+def _name(text: str, name: str) -> str:
+    """Return a project's name with its variables filled in; empty where one of them is set elsewhere."""
+    for variable in {*_VARIABLE.findall(name)}:
+        if found := re.search(_SET % re.escape(variable), text, re.MULTILINE | re.IGNORECASE):
+            name = name.replace(f"${{{variable}}}", found[1])
+    return "" if "$" in name else re.sub(r"[^\w.+-]+", "-", name.lower()).strip("-")

@@ -67,6 +67,8 @@ class Way:
     """Globs relative to the project's root; a ``*`` goes over directories, too."""
     artifacts: tuple[str, ...] = ()
     """What it leaves to look at: globs relative to the project's root."""
+    as_root: bool = False
+    """Whether it needs root: to load a module of the kernel, for example."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,9 +84,13 @@ class Guess:
     packages: tuple[str, ...] = ()
     """The Debian packages of its tools: needed however it is tested."""
     test: Way | None = None
+    untested: str = ""
+    """Why there is no :attr:`test` where there may be tests, as one sentence."""
     dist: Way | None = None
     tool: tuple[str, str] = ("", "")
     """A tool, and the oldest version of it that will do: which suite has that decides the image."""
+    variant: str = "build"
+    """Which image of the suite builds and tests it: ``bookworm-VARIANT``."""
 
 
 Kind = Callable[[Tree], Guess | None]

@@ -15,6 +15,11 @@ _INSTALL = {
     "yarn.lock": ("npx --yes yarn install --frozen-lockfile", "npx yarn test"),
 }
 """Lock -> what installs what it names, and what tests."""
+_BERRY = re.compile(r"yarn@((?:[2-9]|[1-9][0-9])[0-9.]*+)")
+"""The release of Yarn 2 or later that a package asks for, in ``packageManager``."""
+_LOCKED_BY_BERRY = re.compile(r"^__metadata:\n\s++version: ([0-9]++)", re.MULTILINE)
+_WRITES_LOCK = {"6": "3", "8": "4.12.0"}
+"""Version of a yarn.lock -> a release of Yarn that writes this version: every other one would change the lock."""
 _UNLOCKED = ("npm install --no-audit --no-fund", "npm test")
 _OLDEST = re.compile(r"\s*+(?:>=|\^|~)?\s*+v?([0-9][0-9.]*+)")
 _DEPENDENCIES = ("dependencies", "devDependencies", "optionalDependencies", "peerDependencies")
@@ -54,6 +59,8 @@ def look(tree: Tree) -> Guess | None:
 def _test(tree: Tree, package: Mapping[str, Any]) -> Way:
     """Return what tests it: with the packages installed before there is more of it than its lock, if they can be."""
     lock = next((name for name in _INSTALL if tree.has(name)), "")
+    if berry := _berry(tree, package):
+        return Way(line=berry)  # by default, it has no node_modules, and what it has is not apart from the tree
     install, test = _INSTALL.get(lock, _UNLOCKED)
     if not _is_apart(tree, package):
         return Way(line=f"{install} && {test}")
@@ -70,6 +77,20 @@ def _test(tree: Tree, package: Mapping[str, Any]) -> Way:
         installs=install,
         prepare_files=files,
     )
+
+
+def _berry(tree: Tree, package: Mapping[str, Any]) -> str:
+    """Return the line that tests a package by Yarn 2 or later; empty if it is none for that.
+
+    The package ``yarn`` ends with Yarn 1: later ones are in ``@yarnpkg/cli-dist``, from 3.0 on.
+    """
+    asked = _BERRY.match(word(package.get("packageManager")))
+    lock = _LOCKED_BY_BERRY.search(tree.text("yarn.lock"))
+    if not asked and not lock:
+        return ""
+    release = asked[1] if asked and not asked[1].startswith("2.") else _WRITES_LOCK.get(lock[1] if lock else "", "")
+    yarn = f"npx --yes @yarnpkg/cli-dist@{release or '4'}"
+    return f"{yarn} install{' --immutable' if lock and release else ''} && {yarn} run test"
 
 
 def _is_apart(tree: Tree, package: Mapping[str, Any]) -> bool:

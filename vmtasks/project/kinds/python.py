@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -10,17 +9,15 @@ from itertools import islice
 from typing import Any
 
 from vmtasks.errors import UsageError
-from vmtasks.project.kinds import tox
-from vmtasks.project.kinds.kind import Guess, Tree, Way, table, word
-from vmtasks.project.kinds.python_requirements import (
-    EXTRAS,
-    NAME,
-    lists,
-    lock_of,
-    name_directories,
-    needed,
-    normal,
-)
+from vmtasks.project.kinds import rust
+from vmtasks.project.kinds.cargo_fetch import leaves
+from vmtasks.project.kinds.kind import Guess, Tree, Way, numbers, table, word
+from vmtasks.project.kinds.python_metadata import metadata
+from vmtasks.project.kinds.python_requirements import lists, lock_of, name_directories, needed, normal
+from vmtasks.project.kinds.python_runners import TESTS, VENV, by_runner, python_of
+from vmtasks.project.kinds.python_test_needs import of_older_files, of_pyproject, poetry_names
+from vmtasks.project.kinds.suites import suite_with
+from vmtasks.project.kinds.uv_sources import directories, names_elsewhere, out_of_reach
 
 _BACKENDS = {
     "cffi": "python3-cffi",
@@ -42,25 +39,10 @@ _BACKENDS = {
 _TOOLS = ("python3-build", "python3-pip", "python3-venv")
 _LEGACY = ("setuptools", "wheel")
 """What builds a project that names nothing for that (PEP 518)."""
-_LISTS = (
-    "requirements-test.txt", "requirements-tests.txt", "requirements_test.txt", "test-requirements.txt",
-    "requirements/test.txt", "requirements/tests.txt", "requirements-dev.txt", "requirements_dev.txt",
-    "dev-requirements.txt", "requirements/dev.txt",
-)  # fmt: skip
-"""What projects call the list of it, if they have neither."""
-_TESTS = ("tests", "test", "testing", "pytest.ini", "conftest.py")
-"""What a Python project that has tests has at its root, one of them at least, or else a test module."""
 _COMPILERS = ("cython3", "python3-cffi", "python3-mesonpy", "cmake")
 """Packages of backends that compile."""
 _COMPILES = ("ext_modules", "ext-modules", "Extension(", "cffi_modules")
 """Words of setup.py and pyproject.toml by which a project has modules in C."""
-_OLDEST = re.compile(r">=\s*+([0-9.]++)")
-_RELEASED = re.compile(r"^(Name|Version): ([\w.+!-]++)$", re.MULTILINE)
-"""What is in the PKG-INFO of a release."""
-_SETUP_EXTRA = re.compile(r"^\[options\.extras_require\][^\[]*?^(test|tests|testing)\s*+=", re.MULTILINE)
-_SESSION = re.compile(r"^def (tests?|unit|unit_tests|pytest)\(", re.MULTILINE)
-_NOT_INDEXED = ("optional", "path", "git", "url", "file", "source")
-"""Keys of Poetry's by which a dependency is not installed, or not from the index that pip asks."""
 _FILES = 40
 """So many test files are looked at, to see what they are written for."""
 
@@ -70,28 +52,44 @@ _ISOLATION = f"$(python3 -c '{_IS_THERE}' %s >/dev/null 2>&1 && echo %s)"
 
 SDIST = f"python3 -m build --sdist {_ISOLATION % ('sdist', '--no-isolation')}"
 _INSTALL = "python3 -m pip install --no-warn-script-location "
-# Debian's pip serves the environment, too: one of its own would be the same, and takes as long as all the rest.
-_VENV = "python3 -m venv --system-site-packages --without-pip ../.venv && . ../.venv/bin/activate && "
 
 
 def look(tree: Tree) -> Guess | None:
     """Look for a pyproject.toml of a package, or a setup.py."""
     pyproject = tree.toml("pyproject.toml")
-    if not tree.has("setup.py") and pyproject.keys().isdisjoint(("project", "build-system")):
+    if not is_package(tree):
         return None
-    metadata = table(pyproject, "project") or table(pyproject, "tool", "poetry")
-    oldest = _OLDEST.search(word(metadata.get("requires-python")))
-    released = dict(_RELEASED.findall(tree.text("PKG-INFO").partition("\n\n")[0]))
+    known = metadata(tree, pyproject)
+    missing = out_of_reach(tree, pyproject, needed(tree, pyproject, *of_pyproject(pyproject)))
+    test = None if missing else _test(tree, pyproject)
     return Guess(
         kind="a Python package",
         known_by="pyproject.toml" if tree.has("pyproject.toml") else "setup.py",
-        name=word(metadata.get("name")) or released.get("Name", ""),
-        version=word(metadata.get("version")) or released.get("Version", ""),
+        name=known.name,
+        version=known.version,
         packages=(*packages(pyproject), *(["python3-dev"] if _compiles(tree, pyproject) else [])),
-        tool=("python3", oldest[1] if oldest else ""),
-        test=_test(tree, pyproject),
+        tool=_tool(tree, pyproject, max(known.python, python_of(test), key=numbers)),
+        test=test,
+        untested=f"[tool.uv.sources] has {missing} from elsewhere than the index or the tree, where pip cannot get it"
+        if missing
+        else "",
         dist=Way(line=SDIST),
     )
+
+
+def is_package(tree: Tree) -> bool:
+    """Whether pip can install it."""
+    return tree.has("setup.py") or not tree.toml("pyproject.toml").keys().isdisjoint(("project", "build-system"))
+
+
+def _tool(tree: Tree, pyproject: Mapping[str, Any], python: str) -> tuple[str, str]:
+    """Return the tool that decides the image: Python, unless its backend compiles Rust that wants a newer suite."""
+    if "cargo" in packages(pyproject):
+        manifest = word(table(pyproject, "tool", "maturin").get("manifest-path")) or "Cargo.toml"
+        rustc = rust.oldest(tree, tree.toml(manifest)) if not leaves(manifest) else ""
+        if suite_with("rustc", rustc)[1] and not suite_with("python3", python)[1]:
+            return "rustc", rustc
+    return "python3", python
 
 
 def packages(pyproject: Mapping[str, Any]) -> tuple[str, ...]:
@@ -110,46 +108,30 @@ def venv_line(pyproject: Mapping[str, Any], *, more: tuple[str, ...] = (), runs:
     :param more: what pip is to install beside the project, and what the project says that its tests need.
     :param runs: what runs the tests.
     """
-    extra, group = _said(pyproject)
+    extra, group = of_pyproject(pyproject)
     wanted = [f".[{extra}]" if extra else ".", *dict.fromkeys([*group, *more])]
     return (
-        f"{_VENV}python3 -m pip install {_ISOLATION % ('wheel', '--no-build-isolation')} --no-warn-script-location "
+        f"{VENV}python3 -m pip install {_ISOLATION % ('wheel', '--no-build-isolation')} --no-warn-script-location "
         f"{shlex.join(wanted)} && {runs}"
     )
 
 
 def _test(tree: Tree, pyproject: Mapping[str, Any]) -> Way | None:
     """Return what tests it: what the project says that its tests need, else what its tox or nox knows of that."""
-    has_tests = tree.has(*_TESTS) or any(tree.root.glob("test_*.py"))
-    if not (has_tests or tree.has("tox.ini", "noxfile.py")):
-        return None
-    more = () if any(_said(pyproject)) else _said_elsewhere(tree)
-    if more is None and "[testenv" in tree.text("tox.ini"):
-        return _tox(tree)
-    if more is None and (session := _SESSION.search(tree.text("noxfile.py"))):
-        nox = f"{_VENV}python3 -m pip install nox"
-        return Way(line=f"{nox} && python3 -m nox --session {session[1]}", prepare=nox, installs="nox")
+    has_tests = tree.has(*TESTS) or any(tree.root.glob("test_*.py"))
+    more = () if any(of_pyproject(pyproject)) else of_older_files(tree)
+    if more is None and (way := by_runner(tree)):
+        return way
     if not has_tests:
         return None
+    more, beside = more or (), sorted(directories(tree, pyproject).values())
     if _is_unittest(tree):
-        directory = next(name for name in _TESTS if tree.has(name))
+        directory = next(name for name in TESTS if tree.has(name))
         runs = f"python3 -P -m unittest discover --start-directory {directory} --top-level-directory ."
-        way = Way(line=venv_line(pyproject, more=more or (), runs=runs))
+        way = Way(line=venv_line(pyproject, more=(*more, *beside), runs=runs))
     else:
-        way = Way(line=venv_line(pyproject, more=more or ()), packages=("python3-pytest",))
-    return _prepared(way, tree, pyproject, more or ())
-
-
-def _tox(tree: Tree) -> Way:
-    line = f"{_VENV}python3 -m pip install tox && python3 -m tox run --workdir ../.tox -e py"
-    try:
-        is_apart = tox.is_apart(tree)
-    except (OSError, UsageError):
-        is_apart = False
-    if not is_apart:
-        return Way(line=line)
-    prepare = f"{line} --notest --skip-pkg-install"
-    return Way(line=line, prepare=prepare, installs="tox -e py --notest", prepare_files=tox.READS)
+        way = Way(line=venv_line(pyproject, more=(*more, *beside)), packages=("python3-pytest",))
+    return _prepared(way, tree, pyproject, more)
 
 
 def _prepared(way: Way, tree: Tree, pyproject: Mapping[str, Any], more: tuple[str, ...]) -> Way:
@@ -159,7 +141,7 @@ def _prepared(way: Way, tree: Tree, pyproject: Mapping[str, Any], more: tuple[st
     environment of its own where it is there. It comes first and in any version, since a lock tells nothing of it; where
     the project needs another version of the same to run, that is the one that stays.
     """
-    extra, group = _said(pyproject)
+    extra, group = of_pyproject(pyproject)
     listed = more[1] if more[:1] == ("--requirement",) else ""
     lock, pins = lock_of(tree)
     try:
@@ -169,12 +151,14 @@ def _prepared(way: Way, tree: Tree, pyproject: Mapping[str, Any], more: tuple[st
         return way  # whether that is an error is pip's to say
     wanted = [
         *needed(tree, pyproject, extra or (more[0][2:-1] if more and not listed else ""), group),
-        *(_poetry_names(table(pyproject, "tool", "poetry", "dependencies")) if lock else ()),
+        *(poetry_names(table(pyproject, "tool", "poetry", "dependencies")) if lock else ()),
         *(more if listed else ()),
     ]
     builders = [*dict.fromkeys(_builders(pyproject))]
     if not (wanted or builders) or not (is_apart or lock):
         return way
+    if not names_elsewhere(pyproject).isdisjoint(map(normal, wanted)):
+        return way  # the index may have a stranger's package of such a name
     pinned, constraint = (f"{pins} >../constraints.txt && ", "--constraint ../constraints.txt ") if lock else ("", "")
     requirements = shlex.join(dict.fromkeys(wanted))
     steps = [
@@ -183,7 +167,7 @@ def _prepared(way: Way, tree: Tree, pyproject: Mapping[str, Any], more: tuple[st
     ]
     return replace(
         way,
-        prepare=f"{_VENV}{' && '.join(steps)}",
+        prepare=f"{VENV}{' && '.join(steps)}",
         installs=f"pip install {shlex.join(dict.fromkeys([*builders, *wanted]))}",
         prepare_files=(*([lock] if lock else []), *included),
     )
@@ -203,61 +187,13 @@ def _compiles(tree: Tree, pyproject: Mapping[str, Any]) -> bool:
     return not builders.isdisjoint(_COMPILERS) or any(word in text for word in _COMPILES)
 
 
-def _said(pyproject: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
-    """Return the extra and the requirements that the project's metadata have for its tests."""
-    extras, groups = table(pyproject, "project", "optional-dependencies"), table(pyproject, "dependency-groups")
-    group = tuple(_group(groups, _first(groups))) or tuple(_poetry(table(pyproject, "tool", "poetry")))
-    return next((name for name in EXTRAS if name in extras), ""), group
-
-
-def _said_elsewhere(tree: Tree) -> tuple[str, ...] | None:
-    """Return what pip is to install by what older files say; None where none says anything."""
-    if extra := _SETUP_EXTRA.search(tree.text("setup.cfg")):
-        return (f".[{extra[1]}]",)
-    name = next((name for name in _LISTS if tree.has(name)), "")
-    return ("--requirement", name) if name else None
-
-
 def _is_unittest(tree: Tree) -> bool:
     """Whether its tests are written for unittest alone."""
     if "pytest" in "".join(map(tree.text, ("setup.cfg", "tox.ini", "pytest.ini", "pyproject.toml", "setup.py"))):
         return False
-    directory = next((name for name in _TESTS if (tree.root / name).is_dir()), "")
+    directory = next((name for name in TESTS if (tree.root / name).is_dir()), "")
     if not directory or tree.has("conftest.py", f"{directory}/conftest.py"):
         return False
     files = islice((path for path in (tree.root / directory).glob("test*.py") if path.is_file()), _FILES)
     texts = [tree.text(f"{directory}/{path.name}") for path in files]
     return any("unittest" in text for text in texts) and not any("pytest" in text for text in texts)
-
-
-def _first(groups: Mapping[str, Any]) -> str:
-    return next((name for name in (*EXTRAS, "dev") if name in groups), "")
-
-
-def _group(groups: Mapping[str, Any], name: str) -> Iterator[str]:
-    """Yield the requirements of a dependency group (PEP 735), which may include others: each of these once."""
-    todo: list[object] = [{"include-group": name}]
-    seen: set[str] = set()
-    while todo:
-        entry = todo.pop()
-        if isinstance(entry, str):
-            yield entry
-        elif isinstance(entry, dict) and (included := str(entry.get("include-group", ""))) not in seen:
-            seen.add(included)
-            entries = groups.get(included)
-            todo += reversed(entries) if isinstance(entries, list) else []
-
-
-def _poetry(settings: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the names in Poetry's groups for tests: its way to say versions is not pip's."""
-    groups = table(settings, "group")
-    yield from _poetry_names(table(groups, _first(groups), "dependencies") or table(settings, "dev-dependencies"))
-
-
-def _poetry_names(entries: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the names that the index has: what comes from elsewhere may have a stranger's name there."""
-    for name, entry in entries.items():
-        forms = entry if isinstance(entry, list) else [entry]  # by platform, or by version of Python
-        is_left_out = any(isinstance(form, dict) and any(map(form.get, _NOT_INDEXED)) for form in forms)
-        if name != "python" and NAME.fullmatch(name) and not is_left_out:
-            yield name

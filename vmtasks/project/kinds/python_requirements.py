@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 import os
 import posixpath
 import re
@@ -11,8 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from vmtasks.errors import UsageError
-from vmtasks.project.ini import read_ini
 from vmtasks.project.kinds.kind import Tree, table, word
+from vmtasks.project.kinds.python_metadata import setup_cfg
 
 _LISTS = 200
 """So many lists of requirements are looked for: each may include any number of others."""
@@ -113,10 +112,7 @@ def _without_itself(project: Mapping[str, Any], requirements: Iterable[str]) -> 
 
 
 def _of_setup_cfg(tree: Tree, extra: str) -> Iterator[str]:
-    try:
-        parser = read_ini(tree.text("setup.cfg"))
-    except configparser.Error:
-        return
+    parser = setup_cfg(tree)
     for section, key in (("options", "install_requires"), ("options.extras_require", extra)):
         text = parser.get(section, key, fallback="") if key else ""
         if not text.startswith(("file:", "attr:")):

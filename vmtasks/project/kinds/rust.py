@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
-from vmtasks.project.kinds.cargo_fetch import fetch
+from vmtasks.errors import UsageError
+from vmtasks.project.kinds.cargo_fetch import fetch, manifests
 from vmtasks.project.kinds.kind import Guess, Tree, Way, numbers, table, word
 
 _PACK = (
@@ -12,6 +15,7 @@ _PACK = (
     'cp "$crate" "$(basename "$crate" .crate).tar.gz"; done'
 )
 _LOCK_VERSION = re.compile(r"^version = ([0-9]+)$", re.MULTILINE)
+_EDITIONS = {"2024": "1.85"}
 _READS_LOCK = {"4": "1.78"}
 """Version of a Cargo.lock -> the first cargo that reads it, where Debian 12's does not."""
 
@@ -24,10 +28,6 @@ def look(tree: Tree) -> Guess | None:
         return None
     if table(tree.toml("pyproject.toml"), "build-system"):
         return None
-    shared = table(workspace, "package")
-    oldest = word(package.get("rust-version")) or word(shared.get("rust-version"))
-    edition = "1.85" if "2024" in {package.get("edition"), shared.get("edition")} else ""
-    lock = _LOCK_VERSION.search(tree.text("Cargo.lock"))
     locked = " --locked" if tree.has("Cargo.lock") else ""
     fetched = fetch(tree, cargo)
     return Guess(
@@ -36,7 +36,7 @@ def look(tree: Tree) -> Guess | None:
         name=word(package.get("name")),
         version=word(package.get("version")),
         packages=("cargo", "rustc"),
-        tool=("rustc", max(oldest, edition, _READS_LOCK.get(lock[1] if lock else "", ""), key=numbers)),
+        tool=("rustc", oldest(tree, cargo)),
         test=Way(
             line=f"cargo test{'' if package and not workspace else ' --workspace'}{locked}",
             prepare=fetched.line if fetched else "",
@@ -45,3 +45,20 @@ def look(tree: Tree) -> Guess | None:
         ),
         dist=Way(line=_PACK) if package and not workspace else None,
     )
+
+
+def oldest(tree: Tree, cargo: Mapping[str, Any]) -> str:
+    """Return the oldest rustc that can do it: that of the newest edition and ``rust-version`` among all manifests.
+
+    :param cargo: the manifest at the root of the crate, or of the workspace.
+    """
+    try:
+        found = [*manifests(tree, cargo).values()]
+    except (OSError, ValueError, NotImplementedError, UsageError):
+        found = [cargo]  # whether that is an error is cargo's to say
+    lock = _LOCK_VERSION.search(tree.text("Cargo.lock"))
+    wants = [_READS_LOCK.get(lock[1] if lock else "", "")]
+    for manifest in found:
+        for package in (table(manifest, "package"), table(manifest, "workspace", "package")):
+            wants += [word(package.get("rust-version")), _EDITIONS.get(word(package.get("edition")), "")]
+    return max(wants, key=numbers)

@@ -52,7 +52,7 @@ class Ec2:
     @contextmanager
     def machine(self, request: MachineRequest) -> Iterator[Guest]:
         """Yield the guest of a clean machine; see :class:`vmtasks.providers.base.Provider`."""
-        image, options = request.image, request.options  # what it prepares is not kept here, and done in the block
+        image = request.image  # what it prepares is not kept here, and done in the block
         settings = HostSettings.load()
         definition = self.expect_possible(request)
         ec2_image = ec2_of(definition)
@@ -71,34 +71,8 @@ class Ec2:
                 watch = Watch(account, instance_id, claim)
                 host = address_of(account, instance_id, watch, limit)
             access = Access(identity=keys / "id_ed25519", known_hosts=keys / "known_hosts")
-            address = Address(host=host, port=SSH_PORT, access=access)
             instance = Instance(account=account, id=instance_id, name=name, watch=watch, host=host)
-            connection = _first_connection(address, name, watch, limit)
-
-            def connect_again(deadline: Deadline) -> Connection:
-                guest.address = there = replace(address, host=instance.host)
-                guest.ssh_command = tuple(ssh_line(there))
-                return connect(there, deadline, watch)
-
-            session = Session(name, connection, connect_again, watch, look=watch.look)
-            checkpointer = AmiCheckpointer(
-                account=account,
-                session=session,
-                instance_id=instance_id,
-                definition=definition,
-                on=self.on,
-                ttl_s=settings.ec2_ttl_s,
-                forkable=options.forkable,
-            )
-            guest = Guest(
-                session,
-                save=checkpointer.checkpoint,
-                log_dir=request.log_dir,
-                heartbeat_s=settings.heartbeat_s,
-                ssh_command=ssh_line(address),
-                address=address,
-                power=instance.power,
-            )
+            guest = self._guest(request, definition, instance, access, settings=settings, limit=limit)
             stack.callback(guest.close)
             announce(
                 guest,
@@ -115,6 +89,47 @@ class Ec2:
             if not isinstance(image, Ami):
                 apply_image(guest, definition)
             yield guest
+
+    def _guest(
+        self,
+        request: MachineRequest,
+        definition: Definition,
+        instance: Instance,
+        access: Access,
+        *,
+        settings: HostSettings,
+        limit: Deadline,
+    ) -> Guest:
+        """Connect to an instance, and return its guest."""
+        watch = instance.watch
+        address = Address(host=instance.host, port=SSH_PORT, access=access)
+        connection = _first_connection(address, instance.name, watch, limit)
+
+        def connect_again(deadline: Deadline) -> Connection:
+            guest.address = there = replace(address, host=instance.host)
+            guest.ssh_command = tuple(ssh_line(there))
+            return connect(there, deadline, watch)
+
+        session = Session(instance.name, connection, connect_again, watch, look=watch.look)
+        checkpointer = AmiCheckpointer(
+            account=instance.account,
+            session=session,
+            instance_id=instance.id,
+            definition=definition,
+            on=self.on,
+            ttl_s=settings.ec2_ttl_s,
+            forkable=request.options.forkable,
+        )
+        guest = Guest(
+            session,
+            save=checkpointer.checkpoint,
+            log_dir=request.log_dir,
+            heartbeat_s=settings.heartbeat_s,
+            ssh_command=ssh_line(address),
+            address=address,
+            power=instance.power,
+        )
+        return guest
 
     def expect_possible(self, request: MachineRequest) -> Definition:
         """See that a machine can be as it is asked for, and return what it is made from.

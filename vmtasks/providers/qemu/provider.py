@@ -33,7 +33,7 @@ from vmtasks.providers.qemu.template import source_of
 from vmtasks.qemu.argv import BY_HAND, qemu_argv
 from vmtasks.spec import LOCAL, DirectKernel, GroupCard, Machine
 
-NO_WISHES = BootOptions()
+DEFAULT_OPTIONS = BootOptions()
 _CPUS_ANYWHERE = 8
 """So many processors a machine may have on the smallest host, if slowly."""
 
@@ -220,7 +220,7 @@ def _expect_room(place: Host, options: BootOptions) -> None:
 
 
 def host_settings(*, accel: Literal["auto", "kvm", "tcg"] | None = None, attempts: int | None = None) -> HostSettings:
-    """Return the host's settings with the caller's wishes over them.
+    """Return the host's settings with the caller's options over them.
 
     :raise UsageError: a settings file or variable is not right.
     """
@@ -245,7 +245,7 @@ def machine_of(
     definition: Definition,
     baked: BakedImage,
     choice: Choice,
-    options: BootOptions = NO_WISHES,
+    options: BootOptions = DEFAULT_OPTIONS,
     *,
     seed: Path | None = None,
     ephemeral: bool = True,

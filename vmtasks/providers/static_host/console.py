@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -90,11 +91,7 @@ def host_console(
             log_dir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vmtasks-console-")))
         log = log_dir.absolute() / f"{machine}-console.log"
         alarms = stack.enter_context(following(machine, log, listens=listens))
-        try:
-            log_dir.mkdir(parents=True, exist_ok=True)
-            file = stack.enter_context(log.open("ab", buffering=0))
-        except OSError as problem:
-            raise HostError(f"cannot write to {problem.filename}: {problem.strerror}") from problem
+        file = stack.enter_context(_opened(log))
 
         def complain(what: str) -> None:
             text = f"the console of {called} is interrupted: the command `console` of its settings {what}; trying again"
@@ -105,12 +102,7 @@ def host_console(
 
         def expect_alive() -> None:
             if not command.is_alive():
-                raise HostError(
-                    f"cannot use the console of {called}: the command `console` of its settings "
-                    f"{command.failure or 'has ended'}",
-                    details=last_lines(log),
-                    hint=f"{task_line('vm.console')} ssh://{called} runs it by hand, on this host",
-                )
+                raise _gone(called, command, log)
 
         def watch(wait_s: float) -> None:
             check_interrupted()
@@ -132,6 +124,27 @@ def host_console(
             limit_bytes=CONSOLE_LIMIT_BYTES,
         )
         yield HostConsole(log=log, console=console, alarms=alarms)
+
+
+def _gone(called: str, command: ConsoleCommand, log: Path) -> HostError:
+    """Return the error that says that a host's console has ended."""
+    return HostError(
+        f"cannot use the console of {called}: the command `console` of its settings {command.failure or 'has ended'}",
+        details=last_lines(log),
+        hint=f"{task_line('vm.console')} ssh://{called} runs it by hand, on this host",
+    )
+
+
+def _opened(log: Path) -> FileIO:
+    """Open a log to be written at its end.
+
+    :raise HostError: it cannot be written.
+    """
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        return log.open("ab", buffering=0)
+    except OSError as problem:
+        raise HostError(f"cannot write to {problem.filename}: {problem.strerror}") from problem
 
 
 @contextmanager

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+import vmtasks
+from vmtasks.errors import UsageError
+from vmtasks.project import Project
 from vmtasks.project.detect import detect
 from vmtasks.project.kinds.cargo_fetch import fetch
 from vmtasks.project.kinds.kind import Tree, Way
@@ -200,9 +203,33 @@ def test_where_tox_installs_more_than_names_nothing_is_kept(tmp_path: Path, text
         "needs/test.txt": "-r base.txt\n",
         "needs/base.txt": "a\n-e .\n",
     }
-    found = way(tmp_path, {"tests/test_a.py": "", "setup.py": "", "tox.ini": f"[testenv]\n{text}\n", **lists})
+    found = way(
+        tmp_path, {"tests/test_a.py": "", "setup.py": "", "tox.ini": f"[testenv]\ncommands = pytest\n{text}\n", **lists}
+    )
     assert "tox run" in found.line
     assert bool(found.prepare) is is_kept
+
+
+def test_what_uv_has_from_elsewhere_is_not_looked_for_in_the_index(tmp_path: Path) -> None:
+    text = (
+        "[project]\nname = 'p'\ndependencies = ['a', 'b', 'c']\n[tool.uv.workspace]\nmembers = ['packages/*']\n"
+        "[tool.uv.sources]\nb = {workspace = true}\nc = {path = 'c'}\n"
+    )
+    member = "[project]\nname = 'B'\n"
+    files = {"pyproject.toml": text, "packages/x/pyproject.toml": member, "c/setup.py": "", "tests/test_a.py": ""}
+    found = way(tmp_path, files)
+    assert " --no-warn-script-location . ./c ./packages/x && " in found.line
+    assert not found.prepare
+
+
+@pytest.mark.parametrize("source", ["{workspace = true}", "{path = '../b'}", "{git = 'https://example.org/b'}"])
+def test_a_strangers_package_is_never_taken_for_what_uv_has_elsewhere(tmp_path: Path, source: str) -> None:
+    text = f"[project]\nname = 'p'\ndependencies = ['B>=1']\n[tool.uv.sources]\nb = {source}\nunused = {source}\n"
+    found = way(tmp_path, {"pyproject.toml": text, "tests/test_a.py": "", "tox.ini": "[testenv]\ncommands = a\n"})
+    assert not found.line
+    with pytest.raises(UsageError, match=r"has b from elsewhere than the index") as refused:
+        vmtasks.test_command(Project.load(tmp_path, {}))
+    assert "say one in vmtasks.toml" in str(refused.value.hint)
 
 
 def test_a_list_that_names_the_project_is_not_kept(tmp_path: Path) -> None:

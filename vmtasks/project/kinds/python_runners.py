@@ -1,0 +1,58 @@
+"""tox and nox: what tests a Python project by what they know of it."""
+
+from __future__ import annotations
+
+import re
+
+from vmtasks.errors import UsageError
+from vmtasks.project.kinds import tox
+from vmtasks.project.kinds.kind import Tree, Way
+
+TESTS = ("tests", "test", "testing", "pytest.ini", "conftest.py")
+"""What a Python project that has tests has at its root, one of them at least, or else a test module."""
+# Debian's pip serves the environment, too: one of its own would be the same, and takes as long as all the rest.
+VENV = "python3 -m venv --system-site-packages --without-pip ../.venv && . ../.venv/bin/activate && "
+_SESSION = re.compile(
+    r"^@(?:nox\.)?session\b[ \t]*+(?:\(([^)]*+)\))?[^\n]*+\n(?:[@ \t)\]][^\n]*+\n|\n)*+def (\w++)\(", re.MULTILINE
+)
+"""A session of nox: the arguments of its decorator, and the function below that."""
+_NAME = re.compile(r"""\bname\s*+=\s*+(["'])([\w.-]++)\1""")
+_SESSIONS = ("test", "tests", "unit", "unit-tests", "unit-test", "pytest")
+_OF_TOX = re.compile(r" tox run .* -e ([\w.-]+)")
+
+
+def by_runner(tree: Tree) -> Way | None:
+    """Return what tests it by tox, or else by nox; None where neither knows how."""
+    if name := tox.environment(tree):
+        return _tox(tree, name)
+    if name := session_of(tree):
+        nox = f"{VENV}python3 -m pip install nox"
+        return Way(line=f"{nox} && python3 -m nox --session {name}", prepare=nox, installs="nox")
+    return None
+
+
+def session_of(tree: Tree) -> str:
+    """Return the session of nox that runs tests, by the name that nox knows it by; empty if there is none."""
+    for arguments, function in _SESSION.findall(tree.text("noxfile.py")):
+        name = named[2] if (named := _NAME.search(arguments)) else str(function)
+        if name.replace("_", "-").lower() in _SESSIONS:
+            return name
+    return ""
+
+
+def python_of(way: Way | None) -> str:
+    """Return the version of Python that the environment of tox in a line asks for; empty if any will do."""
+    found = _OF_TOX.search(way.line) if way else None
+    return tox.python_of(found[1]) if found else ""
+
+
+def _tox(tree: Tree, name: str) -> Way:
+    line = f"{VENV}python3 -m pip install tox && python3 -m tox run --workdir ../.tox -e {name}"
+    try:
+        is_apart = tox.is_apart(tree)
+    except (OSError, UsageError):
+        is_apart = False
+    if not is_apart:
+        return Way(line=line)
+    prepare = f"{line} --notest --skip-pkg-install"
+    return Way(line=line, prepare=prepare, installs=f"tox -e {name} --notest", prepare_files=tox.READS)
