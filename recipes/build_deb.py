@@ -7,7 +7,6 @@ import shlex
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
 
 from vmtasks import (
     CommandFailed,
@@ -66,6 +65,8 @@ def build_deb(
     :param project: the project that *source* is a release of; its settings and, if need be, its debian/ are used.
     :param meanwhile: what to do with the packages while lintian, which takes its time, looks at them.
     """
+    from tempfile import TemporaryDirectory
+
     origin = Source.of(Path(source), debian=project.root / "debian" if project else None)
     if origin.kind == "tree" and not (origin.path / "debian/control").is_file():
         raise UsageError(
@@ -99,17 +100,26 @@ def build_deb(
         if not has_lintian:
             machine.close()
 
-        def look() -> None:
-            # The machine goes when lintian is done: a run that waits for another slot must not hold one all the while.
-            with machine.pop_all():
-                if has_lintian:
-                    _lintian(run, guest, project, [*found, *shown])
-            if is_checked and not has_lintian:
-                with run.boot(project.images.build, name="lintian", project=project) as another:
-                    _lintian(run, another, project, [*found, *shown])
-
-        parallel(look, lambda: meanwhile(artifacts))
+        looking = _looking(run, project, [*found, *shown], machine, guest if has_lintian else None)
+        parallel(looking if is_checked else machine.close, lambda: meanwhile(artifacts))
     return artifacts
+
+
+def _looking(
+    run: Run, project: Project, files: list[Path], machine: ExitStack, guest: Guest | None
+) -> Callable[[], None]:
+    """Return what has lintian look at files: in a guest that has it, or in another machine."""
+
+    def look() -> None:
+        # The machine goes when lintian is done: a run that waits for another slot must not hold one all the while.
+        with machine.pop_all():
+            if guest:
+                _lintian(run, guest, project, files)
+        if not guest:
+            with run.boot(project.images.build, name="lintian", project=project) as another:
+                _lintian(run, another, project, files)
+
+    return look
 
 
 def _packed(run: Run, origin: Source, project: Project, room: Path, *, anyhow: bool) -> Source:

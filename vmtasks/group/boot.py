@@ -215,22 +215,11 @@ def _all_at_once(
             if member.on and group.has_network:
                 text = f"{guest.name} has no card on the group's network: it is an existing host, {member.on}"
                 events.emit(events.Note(machine=guest.name, text=text))
-            lost = partial(group.lost, member)
-            channel = MemberChannel(member, group.members, guest, group.messages, lost, has_network=group.has_network)
             group.add(member, guest)
             guest.wait_only_while(group.check)
-            try:
-                channel.join()
-            except CommandFailed as problem:
-                if member.on:
-                    raise HostError(f"{guest.name} cannot be a member of the group: {problem}") from problem
-                if group.has_network:
-                    raise
-                text = f"{guest.name} can neither send nor wait: {problem}"
-                events.emit(events.Note(machine=guest.name, text=text, level="warning"))
-                return
-            channel.start()
-            stacks[member].callback(channel.stop)
+            if (channel := _joined(group, member, guest)) is not None:
+                channel.start()
+                stacks[member].callback(channel.stop)
         except (BootError, ConnectionLost, GuestLost) as problem:
             if member.is_essential:
                 group.fail(problem)
@@ -248,3 +237,20 @@ def _all_at_once(
         yield
     finally:
         parallel(*(stack.close for stack in stacks.values()))
+
+
+def _joined(group: Group, member: GroupMember, guest: Guest) -> MemberChannel | None:
+    """Return the channel by which a guest takes part; None if it can neither send nor wait, and need not."""
+    lost = partial(group.lost, member)
+    channel = MemberChannel(member, group.members, guest, group.messages, lost, has_network=group.has_network)
+    try:
+        channel.join()
+    except CommandFailed as problem:
+        if member.on:
+            raise HostError(f"{guest.name} cannot be a member of the group: {problem}") from problem
+        if group.has_network:
+            raise
+        text = f"{guest.name} can neither send nor wait: {problem}"
+        events.emit(events.Note(machine=guest.name, text=text, level="warning"))
+        return None
+    return channel

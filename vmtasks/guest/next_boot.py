@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from vmtasks.errors import InfrastructureError, TestFailed, TimedOut, UsageError
+from vmtasks.guest import answers
 from vmtasks.guest.boot_loader import BootLoader
 from vmtasks.guest.commands import GuestCommands
 from vmtasks.guest.grub_config import BootEntry
@@ -95,7 +96,7 @@ def expect_running(guest: GuestCommands, release: str, args: Sequence[str] = ())
     :param release: what ``uname -r`` has to say; empty: anything.
     :raise TestFailed: it runs another one, or without them.
     """
-    running, words = guest.query(_RUNNING).split("\n", 1)
+    running, words = answers.at_least(guest.query(_RUNNING).split("\n", 1), 2, of="uname")
     if release and running != release:
         raise TestFailed(f"{guest.name} came back with the kernel {running}, and not with {release}")
     if missing := [word for word in args if word not in words.split()]:

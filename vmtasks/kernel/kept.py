@@ -10,13 +10,11 @@
         in-use              when it last served
     CACHE/kernels/KEY.lock  locked by the process that unpacks it
 
-KEY is a hash over what the kernel comes in: the sums of its files, or of a directory the names, sizes and times of the
-files in it that count.
+:mod:`vmtasks.kernel.key` says what KEY is.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -40,13 +38,12 @@ from vmtasks.image.spared import SPARED_S
 from vmtasks.kernel.assembled import UNPACKED, KernelSource, unpacked
 from vmtasks.kernel.debian_package import KernelPackage
 from vmtasks.kernel.drivers import missing_drivers
+from vmtasks.kernel.key import key_of
 from vmtasks.kernel.origin import KernelFile, sources_of, without_sums
 from vmtasks.kernel.payload import write_payload
 from vmtasks.kernel.tree import KernelTree, has_image, kernel_in
 
 PAYLOAD = "kernel.tar.gz"
-_FORMAT = "2"
-"""Part of each key: raise it when the same kernel is unpacked into something else."""
 _MANIFEST = "kernel.json"
 _IMAGE, _INITRD = "vmlinuz", "initrd"
 _SHAPE = {
@@ -150,7 +147,7 @@ class Kernel:
         try:
             built = _directory_of(sources)
             tree = kernel_in(built, str(built), is_own=True) if built else None
-            key = _key(_stamps(tree) if tree else sorted(map(_sum_of, sources)))
+            key = key_of(sources, tree)
         except OSError as problem:
             raise UsageError(f"cannot read the kernel {name}: {problem.strerror or problem}") from problem
         directory = kernels_dir() / key
@@ -231,30 +228,6 @@ def _expanded(sources: Sequence[KernelSource], name: str) -> tuple[KernelSource,
 def _directory_of(sources: Sequence[KernelSource]) -> Path | None:
     (first, *more) = sources
     return first.path if not more and isinstance(first, KernelFile) and first.path.is_dir() else None
-
-
-def _sum_of(source: KernelSource) -> str:
-    if not isinstance(source, KernelFile):
-        return source.sha256
-    try:
-        return sha256_of(source.path)
-    except OSError as problem:
-        raise UsageError(f"cannot read the kernel {source}: {problem.strerror}") from problem
-
-
-def _stamps(tree: KernelTree) -> list[str]:
-    """Return what stands for the content of a directory, which would be too much to read at each start."""
-    files = {"image": tree.image, "config": tree.config, "initrd": tree.initrd, **tree.modules}
-    stamps = ["directory"]
-    for name, path in files.items():
-        if path is not None:
-            status = path.stat()
-            stamps.append(f"{name} {path.resolve()} {status.st_size} {status.st_mtime_ns} {status.st_ino}")
-    return stamps
-
-
-def _key(parts: Sequence[str]) -> str:
-    return hashlib.sha256("\n".join((_FORMAT, *parts)).encode(errors="surrogateescape")).hexdigest()
 
 
 def _facts(directory: Path) -> KernelFacts | None:

@@ -44,6 +44,8 @@ class FakeDpkg:
     def query(self, command: str | list[str]) -> str:
         if "--simulate" in command:
             return "".join(f"Purg {name} [1]\n" for name in ("tiny",) if name in command)
+        if any("Essential" in word for word in command):
+            return "".join(f"{name} no no\n" for name in command if name in self.states)
         if "dpkg-query" in command:
             return "".join(f"{name} {state}\n" for name, state in self.states.items() if "--show" in command)
         if purging._JOBS in command:

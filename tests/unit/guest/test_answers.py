@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from vmtasks.debian import apt, changes, kernels, leftovers, packages
+from vmtasks.debian import apt, changes, installed, kernels, leftovers, packages, purging
 from vmtasks.debian.debfile import Package
 from vmtasks.errors import TestFailed
 from vmtasks.guest import Guest
@@ -31,9 +31,9 @@ def guest_of(answer: str) -> Guest:
 
 TINY = {"tiny": Package(path=Path(__file__), name="tiny", version="1.0", architecture="all")}
 ASKED: dict[str, Callable[[Guest], object]] = {
-    "installed": lambda guest: packages._installed(guest, ["tiny"]),
-    "installed_names": packages.installed_names,
-    "essential": lambda guest: packages._essential(guest, ["tiny"]),
+    "installed": lambda guest: installed.versions(guest, ["tiny"]),
+    "installed_names": installed.known_names,
+    "essential": lambda guest: purging._essential(guest, ["tiny"]),
     "prove": lambda guest: packages.prove(guest, TINY),
     "twins": lambda guest: packages._twins(TINY, guest.query("")),
     "twins of a size": lambda guest: packages._twins(TINY, f"Package: tiny\nSize: {guest.query('')}\nSHA256: x\n"),
@@ -69,7 +69,7 @@ def test_good_answers_are_read() -> None:
         ["a", "", "not-installed"],
         ["b", "1.0", "installed"],
     ]
-    assert packages._installed(guest_of("a  not-installed\nb 1.0 installed\n"), ["a", "b"]) == {"b": "1.0"}
-    assert packages._essential(guest_of("a yes \nb  \nc  yes\nd no no\n"), ["a"]) == ["a", "c"]
+    assert installed.versions(guest_of("a  not-installed\nb 1.0 installed\n"), ["a", "b"]) == {"b": "1.0"}
+    assert purging._essential(guest_of("a yes \nb  \nc  yes\nd no no\n"), ["a"]) == ["a", "c"]
     assert number_of("12.5\n", of="x") == 12.5
     assert at_least(["a", "b"], 1, of="x") == ["a", "b"]

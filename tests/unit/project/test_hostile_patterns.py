@@ -196,7 +196,9 @@ def test_a_pattern_reads_a_text_once(used: Used) -> None:
 
 def test_there_are_patterns() -> None:
     assert len(USED) > 100
-    assert {"project.kinds.meson._VERSION-match", "debian.dep8:56-split"} <= {f"{u.where}-{u.method}" for u in USED}
+    found = {f"{used.where}-{used.method}" for used in USED}
+    assert "project.kinds.meson._VERSION-match" in found
+    assert any(name.startswith("debian.dep8:") and name.endswith("-split") for name in found), "one without a name"
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ _RELEASED = re.compile(r"^(Name|Version|Requires-Python): (\S.*)$", re.MULTILINE
 """What is in the PKG-INFO of a release."""
 _PLAIN = re.compile(r"[\w.+!-]+")
 _IN_SETUP_PY = re.compile(r"""\bpython_requires\s*+=\s*+(["'])([^"'\n]++)\1""")
-_CLAUSE = re.compile(r"(>=|~=|===?|\^|~|>|(?<![<>=~!^\w.]))\s*+v?([0-9][0-9.]*+)")
+_CLAUSE = re.compile(r"(>=|~=|===?|\^|~|>|(?<![<>=~!^\w.]))[ \t]{0,9}+v?([0-9][0-9.]*+)")
 """A part of a requirement that a version is the least of: pip's words for it, and Poetry's."""
 
 _NUMBERS = 3

@@ -13,12 +13,13 @@ TESTS = ("tests", "test", "testing", "pytest.ini", "conftest.py")
 # Debian's pip serves the environment, too: one of its own would be the same, and takes as long as all the rest.
 VENV = "python3 -m venv --system-site-packages --without-pip ../.venv && . ../.venv/bin/activate && "
 _SESSION = re.compile(
-    r"^@(?:nox\.)?session\b[ \t]*+(?:\(([^)]*+)\))?[^\n]*+\n(?:[@ \t)\]][^\n]*+\n|\n)*+def (\w++)\(", re.MULTILINE
+    r"^@(?:nox\.)?session\b[ \t]*+(?:\(([^)]{0,2000}+)\))?[^\n]*+\n(?:[@ \t)\]][^\n]*+\n|\n){0,40}+def (\w++)\(",
+    re.MULTILINE,
 )
 """A session of nox: the arguments of its decorator, and the function below that."""
 _NAME = re.compile(r"""\bname\s*+=\s*+(["'])([\w.-]++)\1""")
 _SESSIONS = ("test", "tests", "unit", "unit-tests", "unit-test", "pytest")
-_OF_TOX = re.compile(r" tox run .* -e ([\w.-]+)")
+_OF_TOX = re.compile(r" tox run [^\n]{0,99}? -e ([\w.-]++)")
 
 
 def by_runner(tree: Tree) -> Way | None:

@@ -21,7 +21,7 @@ _DEFAULT = re.compile(r"\{env:[^:{}]++:([^{}]*+)\}")
 _FACTORS = re.compile(r"^([\w.,!{}-]++):(?=\s|$)\s*+")
 """What begins a line that is for some environments only: ``py311,!cov: name``."""
 _BRACES = re.compile(r"\{([^{}]*+)\}")
-_BETWEEN = re.compile(r"[,\s]++(?![^{}]*+\})")
+_BETWEEN = re.compile(r"[,\s]++(?![^{}]{0,99}+\})")
 """What separates the environments of a list; a comma in braces does not."""
 _EXPANDED = 200
 """So many environments of a list are looked at,"""
