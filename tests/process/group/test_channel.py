@@ -381,7 +381,7 @@ def test_a_guest_that_greets_without_end_gets_a_new_agent(monkeypatch: pytest.Mo
         began: list[CommandSpec] = []
 
         def babble(spec: CommandSpec) -> str:
-            if spec.command != channel.agent_command(PATHS):
+            if spec.command != tuple(channel.agent_command(PATHS)):
                 return line(spec)
             began.append(spec)
             return "head -c 20000 /dev/zero; sleep 60"
