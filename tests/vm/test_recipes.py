@@ -232,7 +232,7 @@ def test_make_test_in_vm_writes_everything_down(made: Done) -> None:
         ("test-greets", "bookworm", "fork"),
     ]
     assert ("lintian", "bookworm-build", "clone") in found[2:]
-    for machine in result["machines"]:
+    for machine in machines:
         assert machine["argv"][0].startswith("qemu-system-")
         assert machine["accelerator"] in ("kvm", "tcg")
         assert re.fullmatch(r"[0-9a-f]{16,}", machine["image_key"])
