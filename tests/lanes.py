@@ -1,9 +1,9 @@
 """Which tests stay together in one worker where several workers run tests at once (pytest-xdist).
 
-A file's tests stay together, for its fixtures. Files whose tests wait for a slot while they have a machine are one
-lane: of two that do so, each could wait for the other for ever. Files that never do, as no recipe of ours does, are
-another lane beside it, which always gives back what the first one waits for. Any other file goes to the worker that is
-free.
+A file's tests stay together, for its fixtures. Files whose tests have several machines at once are one lane, and those
+that have one, or for a moment two, are another lane beside it: so there are never so many machines that each test could
+wait for another's slot for ever (``tests/vm/conftest.py`` has room for all of them), nor many more than there are
+processors. Any other file goes to the worker that is free.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,15 @@ import pytest
 from vmtasks import Guest, boot
 from vmtasks.config.paths import cache_dir
 from vmtasks.image.baked import images_dir
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _nobody_waits_for_ever() -> Iterator[None]:
+    """Have room for all machines of two tests: each that has one could wait for the other's, if there were but two."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "VMTASKS_SLOTS" not in os.environ:
+            patch.setenv("VMTASKS_SLOTS", "6")
+        yield
 
 
 @pytest.fixture(scope="module")
