@@ -16,10 +16,10 @@ from vmtasks.image.baked import images_dir
 
 @pytest.fixture(autouse=True, scope="session")
 def _nobody_waits_for_ever() -> Iterator[None]:
-    """Have room for all machines of two tests: each that has one could wait for the other's, if there were but two."""
+    """Have room for all machines of three tests: who has one could wait for another's for ever, if there were two."""
     with pytest.MonkeyPatch.context() as patch:
         if "VMTASKS_SLOTS" not in os.environ:
-            patch.setenv("VMTASKS_SLOTS", "6")
+            patch.setenv("VMTASKS_SLOTS", "8")
         yield
 
 
