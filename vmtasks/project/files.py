@@ -98,9 +98,11 @@ def _named(paths: list[Path]) -> str:
 def _empty_directories(root: Path) -> list[Path]:
     listing = git(root, "ls-files", "-z", "--others", "--directory", "--exclude-standard")
     if listing is None:
-        names = (Path(name) for name, directories, files in os.walk(root) if not directories and not files)
+        empty = (Path(name).relative_to(root) for name, below, files in os.walk(root) if not below and not files)
         return sorted(
-            path.relative_to(root) for path in names if not {".git", *_BYPRODUCTS} & {*path.relative_to(root).parts}
+            path
+            for path in empty
+            if not {".git", *_BYPRODUCTS} & {*path.parts} and not path.is_relative_to(_OUR_OUTPUT)
         )
     found = (Path(os.fsdecode(name)) for name in listing.split(b"\0") if name.endswith(b"/"))
     return sorted(path for path in found if not any(files for _, _, files in os.walk(root / path)))
