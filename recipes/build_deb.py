@@ -108,16 +108,13 @@ def build_deb(
 def _looking(
     run: Run, project: Project, files: list[Path], machine: ExitStack, guest: Guest | None
 ) -> Callable[[], None]:
-    """Return what has lintian look at files: in a guest that has it, or in another machine."""
+    """Return what has lintian look at files: in a guest that has it, which *machine* ends, or in another machine."""
 
     def look() -> None:
         # The machine goes when lintian is done: a run that waits for another slot must not hold one all the while.
-        with machine.pop_all():
-            if guest:
-                _lintian(run, guest, project, files)
-        if not guest:
-            with run.boot(project.images.build, name="lintian", project=project) as another:
-                _lintian(run, another, project, files)
+        with machine.pop_all() as held:
+            looker = guest or held.enter_context(run.boot(project.images.build, name="lintian", project=project))
+            _lintian(run, looker, project, files)
 
     return look
 
