@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.process.board import Board, board_in, home_in, place_in
 from tests.process.supervised import LIMIT_S, Supervisor, plan_in
 from vmtasks.supervisor.plan import Plan
 
@@ -50,3 +52,18 @@ def supervise() -> Iterator[Callable[..., Supervisor]]:
     for one in started:
         with one.process as process:
             process.kill()
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """Yield a directory with a short name, which other users may enter: sockets are in it."""
+    with tempfile.TemporaryDirectory(prefix="board-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@pytest.fixture
+def board(place: Path) -> Iterator[Board]:
+    """Yield an existing host in *place*."""
+    with home_in(place) as home, place_in(place), board_in(place, home) as board:
+        yield board

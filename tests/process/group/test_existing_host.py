@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,7 +12,7 @@ import pytest
 from invoke.exceptions import Exit
 
 from recipes.group import group as group_recipe
-from tests.process.board import Board, board_in, home_in, on, place_in, switched_power
+from tests.process.board import Board, on, switched_power
 from tests.process.rehearsal import Rehearsal, rehearsal_in
 from tests.waiting import until
 from vmtasks import ConnectionLost, Group, HostError, Role, Run, TimedOut, UsageError, boot_group, events
@@ -24,19 +23,6 @@ from vmtasks.providers.static_host.reservation import HostInUseError
 from vmtasks.run.options import RecipeOptions
 
 LIMIT_S = 30.0
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="group-") as name:
-        Path(name).chmod(0o755)
-        yield Path(name)
-
-
-@pytest.fixture
-def board(place: Path) -> Iterator[Board]:
-    with home_in(place) as home, place_in(place), board_in(place, home) as board:
-        yield board
 
 
 @pytest.fixture

@@ -6,14 +6,13 @@ The board is a fake sshd with real locks, and QEMU a fake one with a fake sshd f
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.lava_page import PAGE
-from tests.process.board import Board, board_in, home_in, on, place_in
+from tests.process.board import Board, on
 from tests.process.lab import Lab, run_shell, v1
 from tests.process.rehearsal import Rehearsal, rehearsal_in
 from vmtasks import TestFailed, UsageError, events
@@ -29,19 +28,6 @@ qemu = "bookworm"
 "file:///path/to" = "tests"
 "https://git.example.org/tests.git" = "tests"
 """
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="lava-") as name:
-        Path(name).chmod(0o755)
-        yield Path(name)
-
-
-@pytest.fixture
-def board(place: Path) -> Iterator[Board]:
-    with home_in(place) as home, place_in(place), board_in(place, home) as board:
-        yield board
 
 
 @pytest.fixture
