@@ -48,7 +48,10 @@ down: setup ## End the machine NAME
 	@$(INV) down $(call quote,$(NAME))
 
 # Few enough workers that tests with limits of time keep to them; ARGS="-n 0" has none.
-PYTEST = .venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile --durations 20 --durations-min 30
+# A test that hangs ends with its worker after HANG_S seconds, and the stacks of its threads tell where; the rest goes on.
+HANG_S := 900
+PYTEST = .venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile --durations 20 --durations-min 30 \
+	-o faulthandler_timeout=$(HANG_S) -o faulthandler_exit_on_timeout=true
 
 .PHONY: check
 check: setup ## Every test and linter that this project has about itself, real machines included

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING
 
 from vmtasks import events
 from vmtasks.deadline import Deadline
-from vmtasks.errors import BootError, ConnectionLost, GuestLost, InfrastructureError, TestFailed, TimedOut, UsageError
+from vmtasks.errors import (
+    BootError,
+    CommandTimedOut,
+    ConnectionLost,
+    GuestLost,
+    InfrastructureError,
+    TestFailed,
+    TimedOut,
+    UsageError,
+)
 from vmtasks.guest.answers import at_least, number_of
 from vmtasks.guest.commands import GuestCommands
 
@@ -19,6 +28,8 @@ if TYPE_CHECKING:
     from vmtasks.ssh.session import Session
 
 _POLL_S = 0.25
+_LEAST_S = 1.0
+"""How long what ends a verb may take that has used up its limit."""
 _AT_ONCE_S = 1e-9
 """A limit of no seconds, where 0 is no limit."""
 _SIGN_OF_LIFE_S = 5.0
@@ -165,23 +176,22 @@ class GuestPower(GuestCommands):
         :raise BootError: it went down, and did not come back within them.
         """
 
-        def ask() -> None:
-            # --no-block: the answer comes before the network goes. A connection that breaks all the same is fine.
-            with suppress(ConnectionLost, GuestLost):
-                self.run(["systemctl", "--no-block", "reboot"], warn=True)
-
         deadline = Deadline.after(timeout_s)
+
+        def ask() -> None:
+            self._ask_systemd("reboot", deadline)
+
         before = self.boot_id()
         with events.phase("reboot", machine=self.name), self._power.away():
             yield ask
             while True:
                 try:
-                    self.wait_down(timeout_s=max(deadline.left_s, 1.0))
+                    self.wait_down(timeout_s=max(deadline.left_s, _LEAST_S))
                 except TimedOut as problem:
                     message = f"{self.name} never went down: it is in the same boot after {timeout_s:.3g} s"
                     raise TimedOut(message) from problem
                 try:
-                    self.wait_up(timeout_s=max(deadline.left_s, 1.0))
+                    self.wait_up(timeout_s=max(deadline.left_s, _LEAST_S))
                 except BootError as problem:
                     message = f"{self.name} went down, and never came back: {problem}"
                     raise BootError(message, details=problem.details, hint=problem.hint) from problem
@@ -225,14 +235,19 @@ class GuestPower(GuestCommands):
         self._power.expect_halt()
         limit = Deadline.after(timeout_s)
         with events.phase("halt", machine=self.name), self._power.away():
-            with suppress(ConnectionLost, GuestLost):  # that broke because it does as it is told
-                self.run(["systemctl", "--no-block", "poweroff"], warn=True)
+            self._ask_systemd("poweroff", limit)
             if self._power.wait_off:
                 self._power.wait_off(limit)
             else:
                 with suppress(ConnectionLost, GuestLost):  # then it is off, too
-                    self.wait_down(timeout_s=max(limit.left_s, 1.0))
+                    self.wait_down(timeout_s=max(limit.left_s, _LEAST_S))
             self._session.switched_off("halt() has switched it off")
+
+    def _ask_systemd(self, verb: str, limit: Deadline) -> None:
+        # --no-block: the answer comes before the network goes. A connection that breaks all the same, because the
+        # guest does as it is told, is fine; and what comes of an answer that does not come is for the caller to see.
+        with suppress(ConnectionLost, GuestLost, CommandTimedOut):
+            self.run(["systemctl", "--no-block", verb], warn=True, timeout_s=max(limit.left_s, _LEAST_S))
 
     def _expect_way(self, act: Callable[[Deadline], None] | None, done: str) -> Callable[[Deadline], None]:
         if act is None:
@@ -251,7 +266,7 @@ class GuestPower(GuestCommands):
                 self._session.switched_on()
                 effect = Deadline.after(EFFECT_LIMIT_S if left else None)
                 while True:  # to look once, however long that took: nobody else knows which boot it is in
-                    self.wait_up(timeout_s=max(limit.left_s, 1.0))
+                    self.wait_up(timeout_s=max(limit.left_s, _LEAST_S))
                     if before.is_over(self._session):
                         return
                     if limit.passed:

@@ -18,6 +18,7 @@ from vmtasks.testing import FakeProvider
 
 LIMIT_S = 20.0
 HANGS = {"systemctl --no-block reboot": ":", "systemctl --no-block poweroff": ":"}
+NEVER_ANSWERS = dict.fromkeys(HANGS, "sleep 600")
 
 
 @contextmanager
@@ -35,8 +36,11 @@ def notes() -> Iterator[list[str]]:
         yield notes
 
 
-def test_a_reboot_that_hangs_is_told_or_made_hard_where_that_is_allowed(notes: list[str]) -> None:
-    with machine(**HANGS) as guest:
+@pytest.mark.parametrize("instead", [HANGS, NEVER_ANSWERS], ids=["ignored", "no answer"])
+def test_a_reboot_that_hangs_is_told_or_made_hard_where_that_is_allowed(
+    notes: list[str], instead: dict[str, str]
+) -> None:
+    with machine(**instead) as guest:
         before = guest.boot_id()
         with pytest.raises(TimedOut, match=r"m never went down: it is in the same boot after"):
             guest.reboot(timeout_s=1)
@@ -119,8 +123,9 @@ def test_a_boot_that_was_never_known_is_told_by_its_age() -> None:
         assert power.Boot(id="", seen_s=float("-inf")).is_over(session)
 
 
-def test_a_machine_that_does_not_halt_is_told() -> None:
-    with machine(**HANGS) as guest:
+@pytest.mark.parametrize("instead", [HANGS, NEVER_ANSWERS], ids=["ignored", "no answer"])
+def test_a_machine_that_does_not_halt_is_told(instead: dict[str, str]) -> None:
+    with machine(**instead) as guest:
         with pytest.raises(TimedOut, match=r"did not switch itself off within 1 s"):
             guest.halt(timeout_s=1)
         assert guest.is_up()
