@@ -175,7 +175,6 @@ class GuestPower(GuestCommands):
         :raise TimedOut: it never went down within *timeout_s* seconds.
         :raise BootError: it went down, and did not come back within them.
         """
-
         deadline = Deadline.after(timeout_s)
 
         def ask() -> None:
