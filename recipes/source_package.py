@@ -12,8 +12,8 @@ def source_package(run: Run, source: str = ".", out: str = "", image: str = "") 
     """Make a Debian source package of a tree in a clean machine.
 
     dpkg-source makes it as debian/source/format says. Upstream's tarball is the one beside the tree, on a pristine-tar
-    branch or at a tag; where there is none, it is made of the tree without debian/. Out come the .dsc and the files
-    that it names.
+    branch, at a tag, or where debian/watch leads to; where there is none, it is made of the tree without debian/. Out
+    come the .dsc and the files that it names.
 
     :param source: the project's directory, with debian/ in it.
     :param out: where the files go; the run's own directory by default.

@@ -12,7 +12,14 @@ import pytest
 from vmtasks.project import source, source_package
 from vmtasks.testing import FakeProvider
 
-PROVIDER = FakeProvider(instead={"id -u builder *": ":", "apt-get *": ":", "dpkg-checkbuilddeps": ":"})
+PROVIDER = FakeProvider(
+    instead={
+        "id -u builder *": ":",
+        "apt-get *": ":",
+        "dpkg-checkbuilddeps": ":",
+        "command -v uscan || :": "echo uscan",
+    }
+)
 
 
 @contextmanager

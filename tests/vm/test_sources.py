@@ -10,6 +10,9 @@ import re
 import subprocess
 import sys
 import tarfile
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +185,36 @@ def test_a_tree_is_built_from_upstreams_tarball_and_what_no_patch_has_fails(tmp_
     assert (done.returncode, result["outcome"]) == (1, "test-failed"), done.stderr
     assert {case["case"]: case["outcome"] for case in result["cases"]} == {"source-package": "test-failed"}
     assert "tiny_1.0.orig.tar.gz" in result["message"]
+
+
+def test_upstreams_tarball_is_fetched_from_where_debian_watch_leads_to(tmp_path: Path) -> None:
+    upstream = {"words": "as upstream has it\n", "data/more": "more\n"}
+    (tmp_path / "site").mkdir()
+    orig = packed(tmp_path / "site" / "tiny-1.0.tar.gz", "tiny-whatever", upstream)
+    packed(tmp_path / "site" / "tiny-1.1.tar.gz", "tiny-1.1", upstream)
+    root = write(tmp_path / "tree", {**upstream, **DEBIAN, "debian/changelog": CHANGELOG.format(version="1:1.0-1")})
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "site"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as site:
+        # A bound port that nobody listens to any more is refused; 10.0.2.2 is this host, in a machine's network.
+        threading.Thread(target=site.serve_forever, daemon=True).start()
+        where = f"http://10.0.2.2:{site.server_port}/"
+        write(
+            root,
+            {"debian/watch": f"version=4\nopts=uversionmangle=s/x/y/ {where} tiny-(.+)\\.tar\\.gz debian uupdate\n"},
+        )
+        done, result = inv(tmp_path, "source-package", "--source", root, "--out", "out")
+        site.shutdown()
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "tiny_1.0.orig.tar.gz").read_bytes() == orig.read_bytes()
+    told = [note["text"] for note in result["notes"] if "upstream" in note["text"]]
+    assert told == ["upstream's tarball tiny_1.0.orig.tar.* is what debian/watch leads to"]
+
+    done, result = inv(tmp_path, "source-package", "--source", root, "--out", "out2")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out2" / "tiny_1.0.orig.tar.gz").read_bytes() != orig.read_bytes()
+    (told,) = (note["text"] for note in result["notes"] if "upstream" in note["text"])
+    assert "made of the tree without debian/" in told
+    assert f"debian/watch leads to none: {where} failed: 500 Can't connect" in told
 
 
 def test_the_version_that_git_describe_says_is_the_one_that_the_developer_sees(tmp_path: Path) -> None:

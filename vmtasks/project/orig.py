@@ -1,7 +1,7 @@
 """Upstream's tarball: where the one that a Debian package is made from can be found, and what it is called.
 
-Looked for in the order in which Debian's own tools would find one: beside the tree, on a pristine-tar branch, at a tag.
-Source: dpkg-source(1), pristine-tar(1), gbp-buildpackage(1), DEP-14.
+Looked for in the order in which Debian's own tools would find one: beside the tree, on a pristine-tar branch, at a tag,
+and where debian/watch leads to. Source: dpkg-source(1), pristine-tar(1), gbp-buildpackage(1), DEP-14, uscan(1).
 """
 
 from __future__ import annotations
@@ -27,16 +27,20 @@ _NATIVE = re.compile(r"3\.0 \((?:native|git)\)")
 _PATTERN_LENGTH = 255
 _COMPONENTS = 100
 """More tarballs than any version has; git is asked about each."""
+_WATCH_VERSION = re.compile(r"(?i:version)\s*[=:]\s*[0-9]+")
 _ID = re.compile(r"[0-9a-f]{40,64}")
 _ID_LIMIT_BYTES = 1024
 """More than any .id of pristine-tar's has: one name of a tree."""
+
+
+OrigKind = Literal["beside", "pristine-tar", "tag", "watch", "tree", "none"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Orig:
     """Where upstream's tarball comes from."""
 
-    kind: Literal["beside", "pristine-tar", "tag", "tree", "none"]
+    kind: OrigKind
     stem: str
     """What it is called, up to ``.tar``."""
     files: tuple[Path, ...] = ()
@@ -45,6 +49,8 @@ class Orig:
     """What pristine-tar has under its own names."""
     ref: str = ""
     history: History = field(default_factory=History)
+    trouble: str = ""
+    """What came of debian/watch, where it is made of the tree since that led to none."""
 
     def says(self) -> str:
         """Return a sentence about what was done."""
@@ -56,10 +62,13 @@ class Orig:
                 return made + f"what {self.ref.removeprefix('refs/')} has"
             case "tag":
                 return made + f"made of the tag {self.ref.removeprefix('refs/tags/')}"
+            case "watch":
+                return made + "what debian/watch leads to"
             case "tree":
-                return (
-                    made + "made of the tree without debian/: none was found beside it, with pristine-tar or at a tag"
-                )
+                reason = "none was found beside it, with pristine-tar or at a tag"
+                if self.trouble:
+                    reason += f", and debian/watch leads to none: {self.trouble}"
+                return made + f"made of the tree without debian/: {reason}"
         return ""
 
 
@@ -86,7 +95,8 @@ def find(root: Path, *, only_tree: bool = False) -> Orig:
         return Orig(kind="none", stem=stem)
     if only_tree:
         return Orig(kind="tree", stem=stem)
-    return _beside(root, stem) or _pristine(root, stem) or _tag(root, package, stem) or Orig(kind="tree", stem=stem)
+    found = _beside(root, stem) or _pristine(root, stem) or _tag(root, package, stem)
+    return found or Orig(kind="watch" if _is_watched(root) else "tree", stem=stem)
 
 
 def _beside(root: Path, stem: str) -> Orig | None:
@@ -151,6 +161,12 @@ def _gbp_patterns(root: Path) -> list[str]:
             hint="write a pattern such as upstream/%(version)s",
         )
     return patterns
+
+
+def _is_watched(root: Path) -> bool:
+    """Whether debian/watch says where upstream's tarballs are: it has more than comments and a version of its own."""
+    lines = (line.strip() for line in (text_of(root, "debian/watch") or "").splitlines())
+    return any(line and not line.startswith("#") and not _WATCH_VERSION.fullmatch(line) for line in lines)
 
 
 def _is_whole(root: Path) -> bool:

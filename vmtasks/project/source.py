@@ -8,7 +8,7 @@ import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from vmtasks import events
 from vmtasks.config.paths import is_at
@@ -19,7 +19,9 @@ from vmtasks.project.release import is_tarball
 from vmtasks.project.source_package import USER, WORKSHOP
 from vmtasks.project.text import text_of
 
-UpstreamKind = Literal["beside", "pristine-tar", "tag", "tree", "none"]
+if TYPE_CHECKING:
+    from vmtasks.project.orig import OrigKind
+
 _COMMENT = re.compile(r"^#.*\n", re.MULTILINE)
 _BUILD_FIELD = re.compile(
     r"^(?:Source|Build-(?:Depends|Conflicts)(?:-Arch|-Indep)?):.*(?:\n[ \t].*)*", re.MULTILINE | re.IGNORECASE
@@ -82,7 +84,7 @@ class Source:
         """Return those fields of the text of a debian/control."""
         return "".join(f"{field}\n" for field in _BUILD_FIELD.findall(_COMMENT.sub("", control)))
 
-    def upstream(self) -> UpstreamKind:
+    def upstream(self) -> OrigKind:
         """Return where the upstream tarball of a tree that is a Debian package comes from; ``none``: it has none.
 
         :raise UsageError: debian/changelog does not tell which it is, or git has a complaint.

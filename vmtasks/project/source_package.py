@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vmtasks import apt, events
-from vmtasks.errors import CommandFailed
+from vmtasks.errors import CommandFailed, CommandTimedOut
 from vmtasks.guest import Guest
 from vmtasks.project import Project, source_date_epoch
 
@@ -55,6 +56,28 @@ git -C "$1" archive --format=tar --prefix="$4/" "$3" >"$2.tmp"
 gzip -9 -n <"$2.tmp" >"$2"
 rm -- "$2.tmp"
 """
+# $1 is the tree, $2 what the tarball is called up to `.tar`, $3 where it goes. uscan sees debian/ alone, in a room of
+# its own: what it makes of that, and an action that debian/watch names, are not for the build.
+_FROM_WATCH = """# fetch upstream's tarball from where debian/watch leads to
+set -eu
+room=$(mktemp --directory)
+trap 'rm -rf -- "$room"' EXIT
+mkdir -- "$room/found" "$room/tree"
+cp -a -- "$1/debian" "$room/tree/"
+cd -- "$room/tree"
+# Its status also tells whether there are newer versions: what counts is what it has brought.
+uscan --no-conf --download-current-version --rename --destdir="$room/found" --check-dirname-level=0 || :
+cd -- "$room/found"
+set -- "$3" "$2".tar.* "$2"-*.tar.*
+into=$1
+shift
+[ -f "$1" ] || exit 0
+for one; do
+    [ ! -f "$one" ] || cp -L -- "$one" "$into/"
+done
+"""
+_WATCH_LIMIT_S = 600.0
+"""How long upstream's site may take."""
 
 
 def make(guest: Guest, project: Project, tree: str, into: Path) -> list[Path]:
@@ -72,8 +95,7 @@ def make(guest: Guest, project: Project, tree: str, into: Path) -> list[Path]:
     expect_tool(guest, "dpkg-source", "dpkg-dev")
     # A patch that was applied for a build is none of upstream's: its tarball is made before.
     guest.succeed(["dpkg-source", "--after-build", tree], cwd=WORKSHOP, user=USER)
-    orig = find(project.root, only_tree=project.source.orig == "tree")
-    _bring(guest, project.root, orig, tree)
+    orig = _bring(guest, project.root, find(project.root, only_tree=project.source.orig == "tree"), tree)
     options = _OPTIONS.get(format_of(project.root), ())
     try:
         guest.succeed(["dpkg-source", *options, "--build", tree], cwd=WORKSHOP, user=USER)
@@ -126,12 +148,14 @@ def put_history(guest: Guest, root: Path, history: History, tree: str) -> None:
         guest.succeed(["sh", "-c", IMPORT, "sh", tree, there])
 
 
-def _bring(guest: Guest, root: Path, orig: Orig, tree: str) -> None:
-    """See that upstream's tarball lies beside the tree, if the package has one, and tell where it comes from."""
+def _bring(guest: Guest, root: Path, orig: Orig, tree: str) -> Orig:
+    """See that upstream's tarball lies beside the tree, if the package has one; tell and return where it comes from."""
     made = f"{WORKSHOP}/{orig.stem}.tar.gz"
+    if orig.kind == "watch" and (trouble := _fetch(guest, orig, tree)):
+        orig = replace(orig, kind="tree", trouble=trouble)
     match orig.kind:
         case "none":
-            return
+            return orig
         case "beside":
             guest.put(root.parent, WORKSHOP, files=[Path(path.name) for path in orig.files])
         case "tree":
@@ -150,3 +174,17 @@ def _bring(guest: Guest, root: Path, orig: Orig, tree: str) -> None:
                 for name in orig.names:
                     guest.succeed(["pristine-tar", "checkout", f"{WORKSHOP}/{name}"], cwd=f"{room}/git")
     events.emit(events.Note(machine=guest.name, text=orig.says(), level="info"))
+    return orig
+
+
+def _fetch(guest: Guest, orig: Orig, tree: str) -> str:
+    """Have uscan fetch upstream's tarball of this version; return why there is none, or nothing if it is there."""
+    expect_tool(guest, "uscan", "devscripts")
+    line = ["sh", "-c", _FROM_WATCH, "sh", tree, orig.stem, WORKSHOP]
+    try:
+        said = guest.run(line, user=USER, timeout_s=_WATCH_LIMIT_S, warn=True)
+    except CommandTimedOut as problem:
+        return str(problem)
+    if guest.glob(f"{WORKSHOP}/{orig.stem}.tar.*"):
+        return ""
+    return next((line.strip() for line in reversed(said.last_lines())), f"uscan brought no {orig.stem}.tar.*")

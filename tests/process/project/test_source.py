@@ -6,6 +6,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from tests.process.workshop import PROVIDER, workshop_of_ones_own
 from vmtasks import BootOptions, Guest, Source, UsageError, events
 from vmtasks.errors import CommandFailed
+from vmtasks.project import source_package
 from vmtasks.providers.base import MachineRequest
 
 pytestmark = pytest.mark.skipif(not shutil.which("dpkg-source"), reason="dpkg-source is not installed")
@@ -417,6 +419,72 @@ def test_upstreams_tarball_is_the_one_that_pristine_tar_has(guest: Guest, tmp_pa
     made(guest, root, tmp_path / "out")
     assert (tmp_path / "out" / "tiny_1.0.orig.tar.xz").read_bytes() == (tmp_path / "up.tar.xz").read_bytes()
     assert notes == ["upstream's tarball tiny_1.0.orig.tar.* is what heads/pristine-tar has"]
+
+
+WATCH = {"debian/watch": "version=4\nhttp://example.org/ tiny-(.+).tar.gz\n"}
+USCAN = r"""#!/bin/sh
+# What uscan(1) does here: it has a tree with debian/ alone, and brings what the files beside it are.
+set -eu
+for word; do case $word in --destdir=*) target=${word#*=} ;; esac; done
+[ "$(ls)" = debian ] && grep -q example.org debian/watch
+echo "uscan: looking" && echo "uscan warn: no matching hrefs" >&2
+cp -- {found}/* "$target/" && exit 1
+"""
+
+
+@pytest.fixture
+def upstreams_site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Yield the directory that a played uscan finds files in; it needs one at least."""
+    with tempfile.TemporaryDirectory(prefix="vmtasks-test-") as name:  # which everybody may enter
+        place = Path(name)
+        place.chmod(0o755)
+        (place / "site").mkdir()
+        (place / "uscan").write_text(USCAN.replace("{found}", str(place / "site")))
+        (place / "uscan").chmod(0o755)
+        monkeypatch.setattr(source_package, "_FROM_WATCH", f"PATH={place}:$PATH\n{source_package._FROM_WATCH}")
+        yield place / "site"
+
+
+def test_upstreams_tarball_is_what_debian_watch_leads_to(
+    guest: Guest, tmp_path: Path, notes: list[str], upstreams_site: Path
+) -> None:
+    tree = packaged(tmp_path / "tiny", "3.0 (quilt)", "1:1.0-1", **WATCH, **PATCHED, **{"extra/words": "words\n"})
+    tar(tmp_path / "up.tgz", write(tmp_path / "up" / "upstream", {"tiny.c": "as upstream has it\n"}), "-z")
+    shutil.copy(tmp_path / "up.tgz", upstreams_site / "tiny_1.0.orig.tar.gz")
+    tar(upstreams_site / "tiny_1.0.orig-extra.tar.xz", write(tmp_path / "up" / "extra", {"words": "words\n"}))
+    (upstreams_site / "tiny-1.0.tar.gz").touch()
+    (upstreams_site / "tiny_1.1.orig.tar.gz").touch()
+    assert Source.of(tree).upstream() == "watch"
+    dsc = made(guest, tree, tmp_path / "out")
+    found = tmp_path / "out" / "tiny_1.0.orig.tar.gz"
+    assert found.read_bytes() == (upstreams_site / found.name).read_bytes()
+    assert (unpacked(dsc, tmp_path / "x") / "extra/words").read_text() == "words\n"
+    assert notes == ["upstream's tarball tiny_1.0.orig.tar.* is what debian/watch leads to"]
+
+
+@pytest.mark.parametrize("brought", ["tiny_1.1.orig.tar.gz", "tiny_1.0.orig-extra.tar.xz"])
+def test_where_debian_watch_leads_to_none_it_is_the_tree_and_the_note_says_why(
+    guest: Guest, tmp_path: Path, notes: list[str], upstreams_site: Path, brought: str
+) -> None:
+    (upstreams_site / brought).touch()
+    tree = packaged(tmp_path / "tiny", **WATCH)
+    dsc = made(guest, tree, tmp_path / "out")
+    assert "tiny_1.0.orig.tar.gz" in dsc.read_text()
+    assert brought not in dsc.read_text()
+    assert notes[0].endswith(", and debian/watch leads to none: uscan warn: no matching hrefs")
+
+
+@pytest.mark.parametrize("text", ["", "version=4\n", "# version=4\n# http://example.org\n\n", "Version: 5\n"])
+def test_a_debian_watch_that_names_no_site_leads_nowhere(tmp_path: Path, text: str) -> None:
+    assert Source.of(packaged(tmp_path / "tiny", **{"debian/watch": text})).upstream() == "tree"
+
+
+def test_what_is_nearer_than_debian_watch_goes_before_it(tmp_path: Path) -> None:
+    tree = packaged(tmp_path / "tiny", **WATCH)
+    (tmp_path / "tiny_1.0.orig.tar.gz").touch()
+    assert Source.of(tree).upstream() == "beside"
+    write(tree, {"vmtasks.toml": '[source]\norig = "tree"\n'})
+    assert Source.of(tree).upstream() == "tree"
 
 
 def test_else_upstreams_tarball_is_made_of_the_tree(guest: Guest, tmp_path: Path, notes: list[str]) -> None:
