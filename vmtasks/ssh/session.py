@@ -181,7 +181,7 @@ class Session:
             channel: Channel = self.connection.transport.open_session(timeout=open_timeout_s + 1)
             opened.append(channel)
             if given_up.is_set():  # nobody waits for it: what is told as not begun must not begin
-                channel.close()
+                _hang_up(channel)
             else:
                 channel.exec_command(line)
             return channel
@@ -189,7 +189,7 @@ class Session:
         def give_up() -> None:
             given_up.set()
             for channel in opened:
-                channel.close()
+                _hang_up(channel)
 
         open_timeout_s = min(timeout_s or _OPEN_LIMIT_S, _OPEN_LIMIT_S)
         try:
@@ -201,7 +201,7 @@ class Session:
         except (SSHException, EOFError) as problem:
             raise self.lost(f"the connection to {self.machine} broke: {_cause(problem)}") from problem
         finally:
-            channel.close()
+            _hang_up(channel)
 
     def query(self, command: Command, *, stdin: bytes = b"", timeout_s: float | None = None) -> str:
         """Return what a small command prints; no event tells of it.
@@ -279,6 +279,14 @@ class Session:
         if outcome.status is None:
             raise self.lost(f"the connection to {self.machine} broke in the middle of: {action}")
         return outcome
+
+
+def _hang_up(channel: Channel) -> None:
+    """Close a channel. What breaks now is for whoever still wants something of the connection to find out."""
+    from paramiko.ssh_exception import SSHException
+
+    with suppress(SSHException, EOFError, OSError):
+        channel.close()
 
 
 def _cause(problem: Exception) -> str:

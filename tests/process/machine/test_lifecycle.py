@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -115,10 +115,6 @@ def lease() -> dict[str, Any]:
 
 def qemu_of() -> int:
     return int(lease()["qemu_pid"])
-
-
-def lives(pid: int) -> bool:
-    return Path(f"/proc/{pid}").exists()
 
 
 @pytest.fixture
@@ -528,8 +524,12 @@ def test_console_is_read_and_typed_on_and_shown_to_its_user(
         assert guest.console.expect("login: ", timeout_s=LIMIT_S)
         guest.console.send("root")
         qemu_pid = qemu_of()
-        # It ends once somebody looks on.
-        monkeypatch.setattr(vm.time, "sleep", lambda _: os.kill(qemu_pid, signal.SIGTERM) if lives(qemu_pid) else None)
+
+        def end(_: float) -> None:
+            with suppress(ProcessLookupError):
+                os.kill(qemu_pid, signal.SIGTERM)
+
+        monkeypatch.setattr(vm.time, "sleep", end)  # it ends once somebody looks on
         vm.console(Context(), "guest")
         assert not [found for found in leases() if found.alive]
     assert capsys.readouterr().out == "Booting\n10%\n20%\ndebian login: "

@@ -272,6 +272,22 @@ def test_bad_news_of_the_machine_ends_every_wait(
     assert server.ran
 
 
+def test_a_connection_that_breaks_as_its_channel_is_closed_takes_no_outcome_with_it(
+    guest: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def close(channel: paramiko.Channel) -> None:
+        whole(channel)
+        if channel.transport is guest._session.connection.transport:
+            raise EOFError
+
+    whole = paramiko.Channel.close
+    monkeypatch.setattr(paramiko.Channel, "close", close)
+    assert guest.run("echo told").stdout == "told\n"
+    assert guest.query("echo told") == "told\n"
+    with pytest.raises(TimedOut, match="within 1 s"):
+        guest.run(["sleep", str(LIMIT_S)], timeout_s=1)
+
+
 # ---- signs of life
 
 
