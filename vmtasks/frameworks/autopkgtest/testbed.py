@@ -32,6 +32,7 @@ class Testbed:
     :param host: runs the ssh client.
     :param reverts: whether each machine is a clean one.
     :param look: opens a shell for a person, in a directory of the guest and with additions to its environment.
+    :param copied: called with each file or directory of the host's that the guest has now, and where.
     """
 
     __test__ = False  # not a test class, whatever pytest makes of the name
@@ -43,11 +44,13 @@ class Testbed:
         *,
         reverts: bool = True,
         look: Callable[[Guest, str, Sequence[str]], None] | None = None,
+        copied: Callable[[Guest, Path, str], None] = lambda _guest, _source, _target: None,
     ) -> None:
         self._machines = machines
         self._host = host
         self._reverts = reverts
         self._look = look
+        self._copied = copied
         self._machine = ExitStack()
         self._guest: Guest | None = None
         self._connection: SharedConnection | None = None
@@ -125,6 +128,7 @@ class Testbed:
     def copy_down(self, source: str, target: str) -> None:
         """Copy a file of the host's, or a directory's content (both names end in a slash), into the guest."""
         self.guest.files.put(Path(source), target.rstrip("/"), None, None)
+        self._copied(self.guest, Path(source), target)
 
     def copy_up(self, source: str, target: str) -> None:
         """Copy a file of the guest's, or a directory's content (both names end in a slash), to the host."""

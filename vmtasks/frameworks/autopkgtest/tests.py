@@ -46,6 +46,8 @@ class PackageTests:
     project: Project
     tree: Path
     listed: Sequence[Listed]
+    links: Path | None = None
+    """The archive of its links that lead out of it; see :mod:`vmtasks.frameworks.autopkgtest.links`."""
     _rows: list[Row] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _once: threading.Lock = field(default_factory=threading.Lock)
@@ -66,6 +68,7 @@ class PackageTests:
         from vmtasks.debian.dep8 import listed
         from vmtasks.frameworks.autopkgtest.completed import COMPLETE, expect_autodep8
         from vmtasks.frameworks.autopkgtest.control import normalized
+        from vmtasks.frameworks.autopkgtest.links import pack
         from vmtasks.frameworks.autopkgtest.safety import check_quotes
         from vmtasks.project.text import text_of
 
@@ -80,6 +83,7 @@ class PackageTests:
                 return None
             target = run.directory / "source"
             guest.get(tree, target)
+            packed = pack(guest, tree, target.with_suffix(".links"))
         control, tests = (text_of(target, name) or "" for name in ("debian/control", "debian/tests/control"))
         check_quotes("debian/control", control)
         check_quotes("debian/tests/control", tests)
@@ -87,7 +91,7 @@ class PackageTests:
         tests = normalized(tests, recommends=recommends, can_build=(target / "debian/rules").is_file())
         (target / "debian/tests/control").unlink(missing_ok=True)  # it may be a link
         (target / "debian/tests/control").write_text(tests)
-        return cls(run=run, project=project, tree=target, listed=listed(tests))
+        return cls(run=run, project=project, tree=target, listed=listed(tests), links=packed)
 
     def each(self, new: Packages, served: Checkpoint, checkpoints: ExitStack) -> list[Callable[[], object]]:
         """Return what runs each test, in machines that start from *served*; those that want the tree built, together.
@@ -189,6 +193,7 @@ class PackageTests:
         reverts: bool = True,
         skip: Sequence[str] = (),
     ) -> Report:
+        from vmtasks.frameworks.autopkgtest.links import restorer
         from vmtasks.frameworks.autopkgtest.run import command_line, run
         from vmtasks.frameworks.autopkgtest.testbed import Testbed
         from vmtasks.process.host_commands import host_commands
@@ -198,16 +203,13 @@ class PackageTests:
         each: Iterator[Machines] = chain([builder] if build else [], repeat(machines))
         directory = fresh_directory(self.run.directory / "autopkgtest" / plain_name(name))
         with host_commands() as host:
-            testbed = Testbed(each, host, reverts=reverts, look=partial(self._look, names))
+            tree = self._tree(built=not build)
+            look, copied = partial(self._look, names), restorer(self.links, tree)
+            testbed = Testbed(each, host, reverts=reverts, look=look, copied=copied)
             command = partial(
-                command_line,
-                self._tree(built=not build),
-                directory=directory,
-                tests=names,
-                skip=skip,
-                timeout_s=self.project.commands.timeout_s,
-                shell=self.run.looks_at_failures,
-            )
+                command_line, tree, directory=directory, tests=names, skip=skip,
+                timeout_s=self.project.commands.timeout_s, shell=self.run.looks_at_failures,
+            )  # fmt: skip
             shown = f"autopkgtest {self.tree.name} {' '.join(names)}".rstrip()
             report = run(command, testbed, directory=directory, machine=machine, shown=shown)
         with self._lock:
