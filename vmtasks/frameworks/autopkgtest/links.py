@@ -1,4 +1,4 @@
-"""Links of a source that lead out of its tree: this host leaves them out, and the machines of its tests have them again.
+"""A source's links that lead out of its tree: left out on this host, and made again in the machines of its tests.
 
 They travel as an archive that only machines look into.
 """
