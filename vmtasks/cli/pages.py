@@ -9,10 +9,10 @@ from invoke.tasks import task
 @task(name="help", help={"page": "its name: reference, vmtasks.toml, recipes …"}, auto_shortflags=False)
 def help_(_: Context, page: str) -> None:
     """Print a page of the documents; of a task, what --help says."""
-    from vmtasks.config.here import beside
+    from vmtasks.config.here import pages
     from vmtasks.errors import UsageError
 
-    pages = {path.stem: path for path in sorted(beside("docs").glob("*.md"))}
-    if page not in pages:
-        raise UsageError(f"there is no task and no page '{page}'; the pages are {', '.join(pages)}")
-    print(pages[page].read_text(encoding="utf-8"), end="")
+    known = pages()
+    if page not in known:
+        raise UsageError(f"there is no task and no page '{page}'; the pages are {', '.join(known)}")
+    print(known[page].read_text(encoding="utf-8"), end="")

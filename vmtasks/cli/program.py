@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import sys
+from contextlib import suppress
 from copy import copy
 
 from invoke.exceptions import Exit, ParseError
@@ -14,6 +15,7 @@ from vmtasks import __version__
 from vmtasks.cli import recipes
 from vmtasks.cli.collect import collect
 from vmtasks.cli.overview import ALIASES, overview
+from vmtasks.config.here import pages
 from vmtasks.errors import UsageError, did_you_mean
 
 _UNKNOWN = re.compile(r"No idea what '(.+)' is!")
@@ -28,10 +30,17 @@ class VmtasksProgram(Program):
         match self.argv[1:]:
             case ["help"]:
                 self.argv = [self.argv[0], "--help"]
-            case ["help", name] if self.namespace and name in self.namespace:
+            case ["help", name] if self._is_task(name):
                 self.argv = [self.argv[0], "--help", name]
+            case ["help", name] if self.namespace and name in self.namespace.collections and name not in pages():
+                self.argv = [self.argv[0], name]  # which tells its tasks
             case ["shell", image, *more] if not image.startswith("-"):  # Invoke knows no optional positional argument
                 self.argv = [self.argv[0], "shell", "--image", image, *more]
+
+    def _is_task(self, name: str) -> bool:
+        with suppress(ValueError):  # it is a group of tasks
+            return self.namespace is not None and name in self.namespace
+        return False
 
     def parse_tasks(self) -> None:
         """Read the tasks and their options; say which one may have been meant.
@@ -61,6 +70,9 @@ class VmtasksProgram(Program):
             hint = did_you_mean(word, [*flags, *self.initial_context.flags])
             where = f"'{task}' has no option {word}" if task else f"there is no option {word}"
             return UsageError(where, hint=hint or f"`vmtasks {f'help {task}' if task else '--help'}` lists them")
+        if word in self.collection.collections:
+            tasks = ", ".join(name for name in self.collection.task_names if name.startswith(f"{word}."))
+            return UsageError(f"'{word}' is a group of tasks, and no task", hint=f"its tasks are {tasks}")
         hint = did_you_mean(word, self.collection.task_names)
         return UsageError(f"there is no task '{word}'", hint=hint or "`vmtasks --help` lists them")
 

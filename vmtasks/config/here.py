@@ -37,6 +37,14 @@ def setup_line(extra: str = "") -> str:
     return f"`pip install 'CHECKOUT[{extra}]'`, with the path of a checkout of vmtasks" if extra else "`vmtasks setup`"
 
 
+def pages() -> dict[str, Path]:
+    """Return the pages of the documents by their names."""
+    found = {path.stem: path for path in sorted(beside("docs").glob("*.md"))}
+    return {**found, "images": beside("images") / "README.md"}
+
+
 def page(name: str) -> str:
     """Return where a page of the documents can be read."""
-    return f"docs/{name}.md" if is_checkout() else f"`vmtasks help {name}`"
+    if is_checkout():
+        return "images/README.md" if name == "images" else f"docs/{name}.md"
+    return f"`vmtasks help {name}`"

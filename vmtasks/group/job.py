@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vmtasks.config import toml
+from vmtasks.config.here import page
 from vmtasks.errors import UsageError, did_you_mean
 from vmtasks.group.roles import HOST, Role, as_roles, members_of
 from vmtasks.providers.preparation import Preparation
@@ -119,7 +120,7 @@ class GroupJob:
             if one.packages and not one.on and reach in ("none", "restricted"):
                 raise UsageError(
                     f"role '{one.name}' cannot install packages: its network is '{reach}'",
-                    hint='have them in an image of your own (images/README.md), or give the role network = "user"',
+                    hint=f'have them in an image of your own ({page("images")}), or give the role network = "user"',
                 )
         titles = [test.name for test in self.tests]
         for test in self.tests:

@@ -93,6 +93,21 @@ def test_help_of_a_task_is_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--memory-mib" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("words", [["help", "vm"], ["vm"], ["help", "host"]])
+def test_a_group_of_tasks_tells_its_tasks(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        program().run(["vmtasks", *words])
+    assert ended.value.code == 64
+    told = capsys.readouterr().err
+    assert f"'{words[-1]}' is a group of tasks, and no task\nits tasks are " in told
+    assert f" {words[-1]}." in told
+
+
+def test_the_page_about_images_is_there_though_there_are_tasks_of_that_name(capsys: pytest.CaptureFixture[str]) -> None:
+    program().run(["vmtasks", "help", "images"], exit=False)
+    assert capsys.readouterr().out.startswith("# ")
+
+
 def test_settings_that_are_wrong_keep_nobody_from_finding_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from vmtasks.config.here import page
 from vmtasks.config.settings import HostSettings
 from vmtasks.errors import UsageError
 from vmtasks.image.cloud_image import user_data
@@ -79,7 +80,7 @@ def ec2_of(definition: Definition) -> Ec2Image:
     if ec2_image is None or not (ec2_image.ami or (ec2_image.owner and ec2_image.name)):
         raise UsageError(
             f"cannot have {definition.name} on ec2: {definition.home} does not say which AMI it is there",
-            hint="write `[ec2]` with `ami`, or with `owner` and `name`, into it: see images/README.md",
+            hint=f"write `[ec2]` with `ami`, or with `owner` and `name`, into it: see {page('images')}",
         )
     return ec2_image
 
