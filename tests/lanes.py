@@ -9,8 +9,12 @@ processors. Any other file goes to the worker that is free.
 from __future__ import annotations
 
 from pathlib import PurePath
+from typing import TYPE_CHECKING
 
 from xdist.scheduler import LoadScopeScheduling
+
+if TYPE_CHECKING:
+    from xdist.workermanage import WorkerController
 
 SEVERAL, ONE = "several machines at once", "one machine at a time"
 ONE_AT_A_TIME = frozenset(
@@ -46,3 +50,16 @@ class Lanes(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         return lane_of(nodeid)
+
+    def remove_node(self, node: WorkerController) -> str | None:
+        """Have the rest of a lost worker's tests run elsewhere; xdist would have the one that it ran lose others, too.
+
+        :return: the test that it ran; None if it had none left.
+        """
+        units = self.assigned_work[node].values()
+        lost = next(((unit, test) for unit in units for test, is_over in unit.items() if not is_over), None)
+        if lost is not None:
+            unit, test = lost
+            unit[test] = True
+        super().remove_node(node)
+        return lost and lost[1]

@@ -257,12 +257,17 @@ ALONE = """\
 test -r debian/control
 test ! -e /usr/games/sl
 touch /var/tmp/mine
+# A link that leads out of the tree is there as well.
+[ "$(readlink outside)" = /etc/hostname ]
 """
 
 
 def test_each_test_has_what_it_asks_for_in_a_machine_of_its_own_and_autopkgtest_judges(tmp_path: Path) -> None:
     tree = source(tmp_path, TESTS, more={"debian/more/script": ALONE, "debian/tests/twice": "#!/bin/sh\nexit 3\n"})
-    done = install_test(tmp_path, "--debs", deb(tmp_path, "Package: tiny\nRecommends: sl"), "--source", tree)
+    (tree / "outside").symlink_to("/etc/hostname")
+    packed = tmp_path / "tiny-1.tar.gz"
+    subprocess.run(["tar", "-czf", packed, "-C", tree.parent, tree.name], check=True)
+    done = install_test(tmp_path, "--debs", deb(tmp_path, "Package: tiny\nRecommends: sl"), "--source", packed)
     assert done.cases == {
         **dict.fromkeys(["install", "purge", "leftovers"], "passed"),
         **dict.fromkeys(["recommends", "reboots", "script"], "passed"),
