@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from inspect import Signature
 from typing import Any
 
 from vmtasks.errors import WORST_FIRST, Outcome, UsageError, VmtasksError
-
-_UNSAFE = re.compile(r"[^\w.@+-]+", re.ASCII)
+from vmtasks.files.file_name import file_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +21,7 @@ class Combination:
     @property
     def name(self) -> str:
         """What it is called, also as a file."""
-        return "-on-".join(_as_file(one) for one in (self.image, self.on) if one is not None)
+        return "-on-".join(file_name(one) for one in (self.image, self.on) if one is not None)
 
     @property
     def own(self) -> dict[str, str]:
@@ -103,7 +101,3 @@ def _names(option: str, value: object) -> Sequence[str | None]:
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise UsageError(f"--{option} names {twice} twice")
     return names
-
-
-def _as_file(name: str) -> str:
-    return _UNSAFE.sub("-", name).strip("-.") or "_"

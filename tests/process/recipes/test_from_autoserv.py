@@ -115,8 +115,13 @@ def test_a_kernel_that_is_not_installed(tmp_path: Path, capsys: pytest.CaptureFi
 
 def test_client_and_server(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     package = deb(kernel_files(), tmp_path / "linux.deb")
-    assert ran("netperf_pair", tmp_path, release=NEW, package=str(package), seconds=1).problem is None
+    done = ran("netperf_pair", tmp_path, release=NEW, package=str(package), seconds=1)
+    assert done.problem is None
     assert capsys.readouterr().out.startswith("941 Mbits/sec")
+    printed = {branch: done.directory / f"branches/{branch}/iperf3.txt" for branch in ("serve", "measure")}
+    assert printed["serve"].read_text() == "Server listening on 5201\n"
+    assert printed["measure"].read_text() == "941 Mbits/sec\n"
+    assert sorted(done.artifacts) == sorted(printed.values())
 
 
 def test_a_server_that_fails_ends_the_client(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from vmtasks import apt, packages
 from vmtasks.errors import TestFailed, TestSkipped
-from vmtasks.frameworks.autopkgtest.names import fresh_directory, plain_name
+from vmtasks.files.file_name import fresh_directory
+from vmtasks.frameworks.autopkgtest.names import plain_name
 from vmtasks.guest import answers
 
 if TYPE_CHECKING:
