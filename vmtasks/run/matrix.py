@@ -9,11 +9,12 @@ from typing import Any
 
 from vmtasks.errors import WORST_FIRST, Outcome, UsageError, VmtasksError
 from vmtasks.files.file_name import file_name
+from vmtasks.run import pairs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Combination:
-    """An image and a host; each is None where the command line names one or none, which every run then has."""
+    """An image and a host, or a pair of them; each is None where the command line has one or none for all runs."""
 
     image: str | None = None
     on: str | None = None
@@ -21,7 +22,8 @@ class Combination:
     @property
     def name(self) -> str:
         """What it is called, also as a file."""
-        return "-on-".join(file_name(one) for one in (self.image, self.on) if one is not None)
+        hosts = None if self.on is None else "-and-".join(map(file_name, self.on.split(",")))
+        return "-on-".join(one for one in (self.image and file_name(self.image), hosts) if one is not None)
 
     @property
     def own(self) -> dict[str, str]:
@@ -49,7 +51,12 @@ class Combination:
 
 
 def is_matrix(options: Mapping[str, object]) -> bool:
-    """Tell whether options ask for more than one run."""
+    """Tell whether options ask for more than one run.
+
+    :raise UsageError: they ask for pairs of hosts, and name none.
+    """
+    if options.get(pairs.NAME):
+        return _is_several(options.get("image")) or len(_places(options)) > 1
     return any(_is_several(options.get(name)) for name in ("image", "on"))
 
 
@@ -65,9 +72,7 @@ def combinations(options: Mapping[str, object]) -> tuple[Combination, ...]:
                 hint="name one image and one host, as the `rerun:` line of the one that failed does",
             )
     found = tuple(
-        Combination(image=image, on=on)
-        for image in _names("image", options.get("image"))
-        for on in _names("on", options.get("on"))
+        Combination(image=image, on=on) for image in _names("image", options.get("image")) for on in _places(options)
     )
     names = [one.name for one in found]
     if twice := next((name for name in names if names.count(name) > 1), None):
@@ -90,6 +95,16 @@ def verdict(outcomes: Mapping[str, Outcome]) -> VmtasksError | None:
 
 def _is_several(value: object) -> bool:
     return isinstance(value, str) and "," in value
+
+
+def _places(options: Mapping[str, object]) -> Sequence[str | None]:
+    """Return where the runs are: at each host, or at each pair of them."""
+    on = options.get("on")
+    if not options.get(pairs.NAME):
+        return _names("on", on)
+    hosts = [str(name) for name in _names("on", on)] if _is_several(on) else [on] if isinstance(on, str) and on else []
+    found = pairs.pairs_of(hosts)
+    return found if len(found) > 1 else [None]
 
 
 def _names(option: str, value: object) -> Sequence[str | None]:

@@ -57,6 +57,11 @@ class RecipeOptions:
     )
     dry_run: bool = field(default=False, metadata={"help": "print QEMU's command line instead of running it"})
 
+    @property
+    def pair(self) -> tuple[str, ...]:
+        """The two hosts of a run with ``--pairs``, the server's first; none without it."""
+        return tuple(name.strip() for name in self.on.split(",")) if "," in self.on else ()
+
     @classmethod
     def taken_from(cls, options: dict[str, Any]) -> RecipeOptions:
         """Take the flags out of a command line's options.

@@ -145,6 +145,27 @@ def test_between_a_guest_and_a_machine_that_stands(bench: Bench, monkeypatch: py
     assert any("--client 192.0.2.7" in command for command in commands)
 
 
+def test_between_the_two_hosts_of_a_pair(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(Group, "address_of", lambda _, member: asked.append(member.role) or "192.0.2.7")
+    ran = bench.run(RecipeOptions(on="ssh://root@one,ssh://root@other", memory_mib=2048))
+    assert ran.problem is None
+    assert ran.cases == [("tcp to ssh://root@one", "passed")]
+    assert ran.figures == FIGURES
+    assert asked == ["server"]
+    machines = [(one.machine, one.image) for one in ran.heard if isinstance(one, events.MachineStarted)]
+    assert sorted(machines) == [("client", ""), ("server", "")], "they are used as they are"
+    notes = [one.text for one in ran.heard if isinstance(one, events.Note)]
+    assert any(text.startswith("from ssh://root@other to ssh://root@one: sent 250 Mbit/s") for text in notes)
+
+
+@pytest.mark.parametrize("server", ["host", "ssh://root@board", "board"])
+def test_a_pair_has_its_server(bench: Bench, server: str) -> None:
+    ran = bench.run(RecipeOptions(on="ssh://one,ssh://other"), server=server)
+    assert isinstance(ran.problem, UsageError)
+    assert str(ran.problem) == f"cannot have {server} as the server of a pair: that is its first host, ssh://one"
+
+
 def test_between_a_guest_and_this_host(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     here = Guest.__init__
 
