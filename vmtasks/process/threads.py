@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 
 from vmtasks.deadline import Deadline
 from vmtasks.errors import Interrupted, TimedOut
-from vmtasks.process.branch import CURRENT_BRANCH, Branch
 
 _interrupted = threading.Event()
 
@@ -63,7 +62,8 @@ def parallel(*tasks: Callable[[], Any], timeout_s: float | None = None, fail_fas
     :raise TimedOut: one did not end within *timeout_s* seconds.
     :raise Interrupted: we were asked to stop; the tasks were told, and have ended.
     """
-    from vmtasks.process.parallel_failed import (  # a listing of the tasks does without
+    from vmtasks.process.branch import CURRENT_BRANCH, Branch  # a listing of the tasks does without these
+    from vmtasks.process.parallel_failed import (
         BranchFailure,
         failure_of,
         names_of,

@@ -7,14 +7,16 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vmtasks import errors, events
 from vmtasks.errors import HostError, UsageError
 from vmtasks.files import durable
-from vmtasks.files.file_name import file_name, fresh_directory
-from vmtasks.process.branch import CURRENT_BRANCH, Branch
 from vmtasks.run.options import RecipeOptions
 from vmtasks.run.place import make_directory, write_file
+
+if TYPE_CHECKING:
+    from vmtasks.process.branch import Branch
 
 _ARTIFACTS_LIMIT = 10_000
 """How many artifacts a run's result lists."""
@@ -84,11 +86,15 @@ class ArtifactStore:
         :raise UsageError: a link in the project is on the way.
         :raise HostError: it cannot be made.
         """
+        from vmtasks.process.branch import CURRENT_BRANCH
+
         branch = CURRENT_BRANCH.get()
         with self._branch_lock:
             return self._dir_of(branch) if branch else self.directory
 
     def _dir_of(self, branch: Branch) -> Path:
+        from vmtasks.files.file_name import file_name, fresh_directory
+
         if branch not in self._branch_dirs:
             around = self._dir_of(branch.outer) if branch.outer else self.directory / _BRANCHES
             path = around / file_name(branch.name)[:_NAME_LIMIT]

@@ -8,8 +8,7 @@ from inspect import Signature
 from typing import Any
 
 from vmtasks.errors import WORST_FIRST, Outcome, UsageError, VmtasksError
-from vmtasks.files.file_name import file_name
-from vmtasks.run import pairs
+from vmtasks.run.options import PAIRS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +21,8 @@ class Combination:
     @property
     def name(self) -> str:
         """What it is called, also as a file."""
+        from vmtasks.files.file_name import file_name  # a listing of the tasks does without
+
         hosts = None if self.on is None else "-and-".join(map(file_name, self.on.split(",")))
         return "-on-".join(one for one in (self.image and file_name(self.image), hosts) if one is not None)
 
@@ -55,7 +56,7 @@ def is_matrix(options: Mapping[str, object]) -> bool:
 
     :raise UsageError: they ask for pairs of hosts, and name none.
     """
-    if options.get(pairs.NAME):
+    if options.get(PAIRS.name):
         return _is_several(options.get("image")) or len(_places(options)) > 1
     return any(_is_several(options.get(name)) for name in ("image", "on"))
 
@@ -99,11 +100,13 @@ def _is_several(value: object) -> bool:
 
 def _places(options: Mapping[str, object]) -> Sequence[str | None]:
     """Return where the runs are: at each host, or at each pair of them."""
+    from vmtasks.run.pairs import pairs_of  # a listing of the tasks does without
+
     on = options.get("on")
-    if not options.get(pairs.NAME):
+    if not options.get(PAIRS.name):
         return _names("on", on)
     hosts = [str(name) for name in _names("on", on)] if _is_several(on) else [on] if isinstance(on, str) and on else []
-    found = pairs.pairs_of(hosts)
+    found = pairs_of(hosts)
     return found if len(found) > 1 else [None]
 
 

@@ -81,6 +81,14 @@ class RecipeOptions:
         return chosen
 
 
+PAIRS = inspect.Parameter("pairs", inspect.Parameter.KEYWORD_ONLY, default=False)
+"""The option of recipes whose machines are a server and a client."""
+PAIRS_HELP = (
+    "take the existing hosts of --on two by two, each two as the server and the client of a run: "
+    "--on ssh://a,ssh://b,ssh://c,ssh://d is a run on a and b, and one on c and d"
+)
+
+
 def option(flag: Field[Any]) -> inspect.Parameter:
     """Return the option of a flag. Numbers are texts to Invoke, which has no sentence for one that is none."""
     default = str(flag.default or "") if _is_number(flag) else flag.default

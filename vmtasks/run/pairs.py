@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -13,12 +12,6 @@ if TYPE_CHECKING:
     from vmtasks.group.roles import GroupMember
     from vmtasks.providers.base import MachineRequest
 
-NAME = "pairs"
-OPTION = inspect.Parameter(NAME, inspect.Parameter.KEYWORD_ONLY, default=False)
-HELP = (
-    "take the existing hosts of --on two by two, each two as the server and the client of a run: "
-    "--on ssh://a,ssh://b,ssh://c,ssh://d is a run on a and b, and one on c and d"
-)
 _EXISTING = "ssh://"
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from vmtasks.config.here import PACKAGE, is_checkout
 from vmtasks.errors import Outcome, UsageError
-from vmtasks.run import pairs
 from vmtasks.run.matrix import Combination, combinations
+from vmtasks.run.options import PAIRS
 
 _AXES = ("image", "on")
 _LOADING = ("--config", "--collection", "--search-root")
@@ -104,7 +104,7 @@ def words_of_failed(run: Mapping[str, Any]) -> list[str]:
     if not failed:
         raise UsageError("there is nothing to repeat: all runs passed")
     given = {axis: value for axis in _AXES if (value := _value(words, axis)) is not None}
-    asked = {**given, pairs.NAME: f"--{pairs.NAME}" in words}
+    asked = {**given, PAIRS.name: f"--{PAIRS.name}" in words}
     rest = [one for one in combinations(asked) if one.name in failed]
     if not rest:
         raise UsageError("cannot tell which runs failed: the line that is written down names others")

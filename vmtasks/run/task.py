@@ -28,8 +28,7 @@ from invoke.context import Context
 from invoke.tasks import Task
 
 from vmtasks.run.matrix import is_matrix
-from vmtasks.run.options import RecipeOptions, option, own_numbers, own_option
-from vmtasks.run.pairs import HELP, NAME, OPTION
+from vmtasks.run.options import PAIRS, PAIRS_HELP, RecipeOptions, option, own_numbers, own_option
 from vmtasks.run.record import run_recorded
 from vmtasks.run.run import Run
 
@@ -39,7 +38,7 @@ class Recipe(Task[Callable[..., Any]]):
 
     def __init__(self, body: Callable[..., Any], *, iterable: tuple[str, ...] = (), pairs: bool = False) -> None:
         self.recipe_body = body
-        task, shown = self._as_task(body, pairs=pairs), _help(body) | ({NAME: HELP} if pairs else {})
+        task, shown = self._as_task(body, pairs=pairs), _help(body) | ({PAIRS.name: PAIRS_HELP} if pairs else {})
         super().__init__(task, help=shown, iterable=list(iterable), auto_shortflags=False)
 
     def __call__(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401
@@ -61,7 +60,7 @@ class Recipe(Task[Callable[..., Any]]):
 
         def one_run(options: dict[str, Any]) -> Any:  # noqa: ANN401
             flags = RecipeOptions.taken_from(options)
-            options.pop(NAME, None)  # the flags have the pair
+            options.pop(PAIRS.name, None)  # the flags have the pair
             options = own_numbers(inspect.signature(body), options)
             with run_recorded(name, flags, source=str(options.get("source") or "")) as run:
                 return body(run, **options)
@@ -71,7 +70,7 @@ class Recipe(Task[Callable[..., Any]]):
         # What is keyword-only is for recipes that call this one, and no option of the command line.
         parameters = inspect.signature(body).parameters.values()
         own = [own_option(one) for one in parameters if one.kind is not one.KEYWORD_ONLY]
-        own += [OPTION] if pairs else []
+        own += [PAIRS] if pairs else []
         task.__signature__ = inspect.Signature([*own, *map(option, fields(RecipeOptions))])  # type: ignore[attr-defined]
         return task
 

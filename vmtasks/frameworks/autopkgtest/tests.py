@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 from vmtasks import apt, packages
 from vmtasks.errors import TestFailed, TestSkipped
-from vmtasks.files.file_name import fresh_directory
 from vmtasks.frameworks.autopkgtest.names import plain_name
 from vmtasks.guest import answers
 
@@ -190,6 +189,7 @@ class PackageTests:
         reverts: bool = True,
         skip: Sequence[str] = (),
     ) -> Report:
+        from vmtasks.files.file_name import fresh_directory
         from vmtasks.frameworks.autopkgtest.run import command_line, run
         from vmtasks.frameworks.autopkgtest.testbed import Testbed
         from vmtasks.process.host_commands import host_commands
