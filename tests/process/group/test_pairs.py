@@ -10,7 +10,9 @@ from pathlib import Path
 import paramiko
 import pytest
 
+from recipes.netperf import netperf
 from tests.process.board import Board, on
+from tests.process.played_iperf3 import free_port, played_iperf3
 from tests.process.rehearsal import rehearsal_in
 from vmtasks import HostError, Run, UsageError, events
 from vmtasks.run.options import RecipeOptions
@@ -64,6 +66,20 @@ def test_the_two_hosts_are_server_and_client_and_the_runs_meanwhile(
     assert any("echo asks" in command for command in other.commands)
     assert not any("echo serves" in command for command in other.commands)
     assert [lock.read_text() for lock in locks] == ["", ""]
+
+
+def test_netperf_measures_between_them(
+    run: Run, board: Board, other: OtherBoard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free_port(monkeypatch)
+    heard: list[events.Event] = []
+    with events.listening(heard.append), played_iperf3():
+        netperf(run, seconds=1, out=str(tmp_path / "out"))
+    cases = [(one.case, one.outcome, one.measurement) for one in heard if isinstance(one, events.CaseEnded)]
+    assert cases[:2] == [(f"tcp to {on(board)}", "passed", ""), ("sent", "passed", "250")]
+    notes = [one.text for one in heard if isinstance(one, events.Note)]
+    assert any(text.startswith(f"from {on(other)} to {on(board)}: sent 250 Mbit/s") for text in notes)
+    assert [" --client " in command for command in other.commands if "iperf3" in command] == [True]
 
 
 def test_a_host_alone_is_no_pair(run: Run, board: Board) -> None:
