@@ -5,7 +5,7 @@ from __future__ import annotations
 from vmtasks import Run, Traffic, recipe, run_netperf
 
 
-@recipe
+@recipe(pairs=True)
 def netperf(
     run: Run,
     server: str = "guest",
@@ -19,10 +19,10 @@ def netperf(
 ) -> None:
     """Measure with iperf3 between a clean machine and another one, this host, or an existing host.
 
-    Each figure is a test case with a measurement and its units.
+    Each figure is a test case with a measurement and its units. With --pairs, existing hosts are measured two by two.
 
     :param server: where the server is: guest (a second machine, on a network of their own), host (this one), or
-        ssh://HOST, an existing host.
+        ssh://HOST, an existing host; with --pairs, it is the first host of each pair.
     :param image: the image of the machines.
     :param seconds: how long to measure.
     :param streams: how many connections there are at the same time.

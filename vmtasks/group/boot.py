@@ -183,12 +183,13 @@ def _provider_of_the_others(requests: Mapping[GroupMember, MachineRequest]) -> P
     if twice := next((one for one in hosts if hosts.count(one) > 1), ""):
         raise UsageError(
             f"cannot have {hosts.count(twice)} members of a group at {twice}: it is one machine",
-            hint="without --on, members run on this host",
+            hint="without --on, members run on this host; with --pairs, where a recipe has it, they are two hosts",
         )
     others = {where(request) for member, request in requests.items() if not member.on}
     if not others:
         return None
-    places = {place for place in others if not place.startswith("ssh://")} or others  # a fake plays hosts as well
+    # A fake plays existing hosts as well, however many they are.
+    places = {place for place in others if not place.startswith("ssh://")} or {min(others)}
     provider = provider_of(*places) if len(places) == 1 else None
     if provider is None or (hosts and not isinstance(provider, Qemu)):
         raise UsageError(f"cannot have a group in several places: {', '.join(sorted({*others, *hosts}))}")

@@ -62,7 +62,8 @@ def parallel(*tasks: Callable[[], Any], timeout_s: float | None = None, fail_fas
     :raise TimedOut: one did not end within *timeout_s* seconds.
     :raise Interrupted: we were asked to stop; the tasks were told, and have ended.
     """
-    from vmtasks.process.parallel_failed import (  # a listing of the tasks does without
+    from vmtasks.process.branch import CURRENT_BRANCH, Branch  # a listing of the tasks does without these
+    from vmtasks.process.parallel_failed import (
         BranchFailure,
         failure_of,
         names_of,
@@ -74,8 +75,9 @@ def parallel(*tasks: Callable[[], Any], timeout_s: float | None = None, fail_fas
     with ThreadPoolExecutor(max_workers=max(1, len(tasks)), thread_name_prefix="task") as pool:
         futures: list[Future[Any]] = []
         try:
-            for task in tasks:
+            for task, name in zip(tasks, names, strict=True):
                 context = copy_context()
+                context.run(CURRENT_BRANCH.set, Branch(name=name, outer=CURRENT_BRANCH.get()))
                 context.run(_stops.set, (*(_Stop(one.is_set) for one in _stops.get()), _Stop(stop.is_set)))
                 futures.append(pool.submit(context.run, task))
             left_s = None if math.isinf(deadline.left_s) else deadline.left_s

@@ -10,7 +10,7 @@ from typing import Literal, Never, TypeVar
 
 from vmtasks import events
 from vmtasks.config.settings import HostSettings, place
-from vmtasks.errors import renamed_options
+from vmtasks.errors import UsageError, renamed_options
 from vmtasks.guest import Guest
 from vmtasks.providers.base import BootOptions, Foresighted, MachineRequest, Provider
 from vmtasks.providers.choice import Choices, is_choice, names_of
@@ -125,9 +125,15 @@ def settled(
 
     :param choices: what was chosen before is chosen again.
     :param group: all requests that go to the same host at once, this one among them; nothing: it is alone.
+    :raise UsageError: it names several hosts for the one machine.
     :raise HostError: no host of the choice can be had.
     """
     on = where(request)
+    if "," in on:
+        raise UsageError(
+            f"cannot have one machine on several hosts: {on}",
+            hint="with a comma, --on is a run on each; with --pairs, the two machines of run.group are a pair of hosts",
+        )
     if _instead or not is_choice(on):
         return request
     return (Choices() if choices is None else choices).settled(request, on, group)

@@ -48,8 +48,8 @@ def fan_out(
     for one in wanted:
         if one.image is not None:
             find(one.image)
-        if one.on is not None:
-            expect_place(one.on)
+        for place in one.on.split(",") if one.on is not None else ():
+            expect_place(place)
     if flags.dry_run:
         for one in wanted:
             print(f"{one.name}:", file=sys.stderr, flush=True)  # noqa: T201 - no run that could show it is there

@@ -17,6 +17,7 @@ from vmtasks.group.roles import Role, as_roles, members_of, options_of
 from vmtasks.providers.base import BootOptions
 from vmtasks.providers.boot import command_line, settled_group
 from vmtasks.run.options import network
+from vmtasks.run.pairs import on_pair
 from vmtasks.ssh import secret
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ def group_in(
     full = as_roles(roles)
     secrets = secret.values(project.commands.env_from if project else ())
     asked = {one: _over_role(request(one.name, full[one.role]), full[one.role], flags) for one in members_of(full)}
+    if flags.pair:
+        asked = on_pair(asked, flags.pair)
     requests = settled_group(asked, choices)
     if flags.dry_run:
         for member, one in requests.items():

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from inspect import Signature
 from typing import Any
 
 from vmtasks.errors import WORST_FIRST, Outcome, UsageError, VmtasksError
-
-_UNSAFE = re.compile(r"[^\w.@+-]+", re.ASCII)
+from vmtasks.run.options import PAIRS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Combination:
-    """An image and a host; each is None where the command line names one or none, which every run then has."""
+    """An image and a host, or a pair of them; each is None where the command line has one or none for all runs."""
 
     image: str | None = None
     on: str | None = None
@@ -23,7 +21,10 @@ class Combination:
     @property
     def name(self) -> str:
         """What it is called, also as a file."""
-        return "-on-".join(_as_file(one) for one in (self.image, self.on) if one is not None)
+        from vmtasks.files.file_name import file_name  # a listing of the tasks does without
+
+        hosts = None if self.on is None else "-and-".join(map(file_name, self.on.split(",")))
+        return "-on-".join(one for one in (self.image and file_name(self.image), hosts) if one is not None)
 
     @property
     def own(self) -> dict[str, str]:
@@ -51,7 +52,12 @@ class Combination:
 
 
 def is_matrix(options: Mapping[str, object]) -> bool:
-    """Tell whether options ask for more than one run."""
+    """Tell whether options ask for more than one run.
+
+    :raise UsageError: they ask for pairs of hosts, and name none.
+    """
+    if options.get(PAIRS.name):
+        return _is_several(options.get("image")) or len(_places(options)) > 1
     return any(_is_several(options.get(name)) for name in ("image", "on"))
 
 
@@ -67,9 +73,7 @@ def combinations(options: Mapping[str, object]) -> tuple[Combination, ...]:
                 hint="name one image and one host, as the `rerun:` line of the one that failed does",
             )
     found = tuple(
-        Combination(image=image, on=on)
-        for image in _names("image", options.get("image"))
-        for on in _names("on", options.get("on"))
+        Combination(image=image, on=on) for image in _names("image", options.get("image")) for on in _places(options)
     )
     names = [one.name for one in found]
     if twice := next((name for name in names if names.count(name) > 1), None):
@@ -94,6 +98,18 @@ def _is_several(value: object) -> bool:
     return isinstance(value, str) and "," in value
 
 
+def _places(options: Mapping[str, object]) -> Sequence[str | None]:
+    """Return where the runs are: at each host, or at each pair of them."""
+    from vmtasks.run.pairs import pairs_of  # a listing of the tasks does without
+
+    on = options.get("on")
+    if not options.get(PAIRS.name):
+        return _names("on", on)
+    hosts = [str(name) for name in _names("on", on)] if _is_several(on) else [on] if isinstance(on, str) and on else []
+    found = pairs_of(hosts)
+    return found if len(found) > 1 else [None]
+
+
 def _names(option: str, value: object) -> Sequence[str | None]:
     if not isinstance(value, str) or not _is_several(value):
         return [None]
@@ -103,7 +119,3 @@ def _names(option: str, value: object) -> Sequence[str | None]:
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise UsageError(f"--{option} names {twice} twice")
     return names
-
-
-def _as_file(name: str) -> str:
-    return _UNSAFE.sub("-", name).strip("-.") or "_"

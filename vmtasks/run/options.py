@@ -57,6 +57,11 @@ class RecipeOptions:
     )
     dry_run: bool = field(default=False, metadata={"help": "print QEMU's command line instead of running it"})
 
+    @property
+    def pair(self) -> tuple[str, ...]:
+        """The two hosts of a run with ``--pairs``, the server's first; none without it."""
+        return tuple(name.strip() for name in self.on.split(",")) if "," in self.on else ()
+
     @classmethod
     def taken_from(cls, options: dict[str, Any]) -> RecipeOptions:
         """Take the flags out of a command line's options.
@@ -74,6 +79,14 @@ class RecipeOptions:
             events.renamed("--keep-s", "--keep-for-s")
             chosen = replace(chosen, keep_for_s=chosen.keep_s)
         return chosen
+
+
+PAIRS = inspect.Parameter("pairs", inspect.Parameter.KEYWORD_ONLY, default=False)
+"""The option of recipes whose machines are a server and a client."""
+PAIRS_HELP = (
+    "take the existing hosts of --on two by two, each two as the server and the client of a run: "
+    "--on ssh://a,ssh://b,ssh://c,ssh://d is a run on a and b, and one on c and d"
+)
 
 
 def option(flag: Field[Any]) -> inspect.Parameter:

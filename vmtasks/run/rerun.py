@@ -12,6 +12,7 @@ from typing import Any
 from vmtasks.config.here import PACKAGE, is_checkout
 from vmtasks.errors import Outcome, UsageError
 from vmtasks.run.matrix import Combination, combinations
+from vmtasks.run.options import PAIRS
 
 _AXES = ("image", "on")
 _LOADING = ("--config", "--collection", "--search-root")
@@ -103,7 +104,8 @@ def words_of_failed(run: Mapping[str, Any]) -> list[str]:
     if not failed:
         raise UsageError("there is nothing to repeat: all runs passed")
     given = {axis: value for axis in _AXES if (value := _value(words, axis)) is not None}
-    rest = [one for one in combinations(given) if one.name in failed]
+    asked = {**given, PAIRS.name: f"--{PAIRS.name}" in words}
+    rest = [one for one in combinations(asked) if one.name in failed]
     if not rest:
         raise UsageError("cannot tell which runs failed: the line that is written down names others")
     for axis in _AXES:

@@ -28,7 +28,7 @@ from invoke.context import Context
 from invoke.tasks import Task
 
 from vmtasks.run.matrix import is_matrix
-from vmtasks.run.options import RecipeOptions, option, own_numbers, own_option
+from vmtasks.run.options import PAIRS, PAIRS_HELP, RecipeOptions, option, own_numbers, own_option
 from vmtasks.run.record import run_recorded
 from vmtasks.run.run import Run
 
@@ -36,9 +36,10 @@ from vmtasks.run.run import Run
 class Recipe(Task[Callable[..., Any]]):
     """An Invoke task around a function of a run."""
 
-    def __init__(self, body: Callable[..., Any], *, iterable: tuple[str, ...] = ()) -> None:
+    def __init__(self, body: Callable[..., Any], *, iterable: tuple[str, ...] = (), pairs: bool = False) -> None:
         self.recipe_body = body
-        super().__init__(self._as_task(body), help=_help(body), iterable=list(iterable), auto_shortflags=False)
+        task, shown = self._as_task(body, pairs=pairs), _help(body) | ({PAIRS.name: PAIRS_HELP} if pairs else {})
+        super().__init__(task, help=shown, iterable=list(iterable), auto_shortflags=False)
 
     def __call__(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401
         """Run inside another recipe's run, or as the task that Invoke calls."""
@@ -46,7 +47,7 @@ class Recipe(Task[Callable[..., Any]]):
             return self.recipe_body(*args, **options)
         return super().__call__(*args, **options)
 
-    def _as_task(self, body: Callable[..., Any]) -> Callable[..., Any]:
+    def _as_task(self, body: Callable[..., Any], *, pairs: bool) -> Callable[..., Any]:
         name = body.__name__.replace("_", "-")
 
         def task(_: Context, **options: Any) -> Any:  # noqa: ANN401
@@ -59,6 +60,7 @@ class Recipe(Task[Callable[..., Any]]):
 
         def one_run(options: dict[str, Any]) -> Any:  # noqa: ANN401
             flags = RecipeOptions.taken_from(options)
+            options.pop(PAIRS.name, None)  # the flags have the pair
             options = own_numbers(inspect.signature(body), options)
             with run_recorded(name, flags, source=str(options.get("source") or "")) as run:
                 return body(run, **options)
@@ -68,6 +70,7 @@ class Recipe(Task[Callable[..., Any]]):
         # What is keyword-only is for recipes that call this one, and no option of the command line.
         parameters = inspect.signature(body).parameters.values()
         own = [own_option(one) for one in parameters if one.kind is not one.KEYWORD_ONLY]
+        own += [PAIRS] if pairs else []
         task.__signature__ = inspect.Signature([*own, *map(option, fields(RecipeOptions))])  # type: ignore[attr-defined]
         return task
 
@@ -77,18 +80,20 @@ def recipe(body: Callable[..., Any]) -> Recipe: ...
 
 
 @overload
-def recipe(*, iterable: tuple[str, ...]) -> Callable[[Callable[..., Any]], Recipe]: ...
+def recipe(*, iterable: tuple[str, ...] = (), pairs: bool = False) -> Callable[[Callable[..., Any]], Recipe]: ...
 
 
 def recipe(
-    body: Callable[..., Any] | None = None, *, iterable: tuple[str, ...] = ()
+    body: Callable[..., Any] | None = None, *, iterable: tuple[str, ...] = (), pairs: bool = False
 ) -> Recipe | Callable[[Callable[..., Any]], Recipe]:
     """Make a recipe of a function; see the module's docstring.
 
     :param iterable: the options that may be given more than once; they come as a list.
+    :param pairs: whether its machines are a group of a server and a client, which may be two existing hosts: it has
+        the option ``--pairs``.
     """
     if body is None:
-        return lambda function: Recipe(function, iterable=iterable)
+        return lambda function: Recipe(function, iterable=iterable, pairs=pairs)
     return Recipe(body)
 
 

@@ -21,7 +21,7 @@ from vmtasks.run.task import Recipe
 from vmtasks.testing import FakeProvider
 
 PAGE = Path(__file__).resolve().parents[3] / "docs/from-autoserv.md"
-SERVER, CLIENT = "iperf3 --server --one-off", "iperf3 --client server --time 1"
+SERVER, CLIENT = "iperf3 --server --one-off", "iperf3 --client 198.18.0.1 --time 1"
 INSTEAD = {
     "apt-get *": ":",
     "dpkg-deb --field *": "echo linux-image-own",
@@ -53,12 +53,12 @@ def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def ran(
-    name: str, path: Path, instead: dict[str, str] | None = None, kernel: str = "", **options: Any
+    name: str, path: Path, instead: dict[str, str] | None = None, kernel: str = "", on: str = "", **options: Any
 ) -> DocumentedCall:
     """Run an example, and return what came of it."""
 
     def call(run: Run) -> None:
-        run.flags = RecipeOptions(kernel=kernel)
+        run.flags = RecipeOptions(kernel=kernel, on=on)
         examples()[name](run, **options)
 
     with use_provider(FakeProvider(instead={**INSTEAD, **(instead or {})})):
@@ -115,8 +115,22 @@ def test_a_kernel_that_is_not_installed(tmp_path: Path, capsys: pytest.CaptureFi
 
 def test_client_and_server(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     package = deb(kernel_files(), tmp_path / "linux.deb")
-    assert ran("netperf_pair", tmp_path, release=NEW, package=str(package), seconds=1).problem is None
+    done = ran("netperf_pair", tmp_path, release=NEW, package=str(package), seconds=1)
+    assert done.problem is None
     assert capsys.readouterr().out.startswith("941 Mbits/sec")
+    printed = {branch: done.directory / f"branches/{branch}/iperf3.txt" for branch in ("serve", "measure")}
+    assert printed["serve"].read_text() == "Server listening on 5201\n"
+    assert printed["measure"].read_text() == "941 Mbits/sec\n"
+    assert sorted(done.artifacts) == sorted(printed.values())
+
+
+def test_a_server_and_a_client_that_are_a_pair_of_hosts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    package = deb(kernel_files(), tmp_path / "linux.deb")
+    pair = "ssh://192.168.1.1,ssh://192.168.1.2"
+    done = ran("netperf_pair", tmp_path, on=pair, release=NEW, package=str(package), seconds=1)
+    assert done.problem is None
+    assert capsys.readouterr().out.startswith("941 Mbits/sec")
+    assert "pairs" in examples()["netperf_pair"].help
 
 
 def test_a_server_that_fails_ends_the_client(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from invoke.exceptions import Exit
 
 from recipes.group import group
 from tests.group_roles import roles
@@ -375,6 +376,60 @@ def test_each_member_is_profiled_where_that_was_asked_for(run: Run) -> None:
 def test_a_fake_plays_existing_hosts_too() -> None:
     with boot_group({"board": Role(on="ssh://root@board"), "vm": "bookworm"}) as group:
         assert [result.ok for result in group.run_all("true").values()] == [True, True]
+
+
+PAIR = "ssh://root@one,ssh://root@other"
+
+
+def test_with_a_pair_the_two_machines_of_a_group_are_its_hosts(run: Run) -> None:
+    places: dict[str, str] = {}
+
+    class Seen(FakeProvider):
+        @contextmanager
+        def machine(self, request: MachineRequest) -> Iterator[Guest]:
+            places[request.name] = request.options.on
+            with super().machine(request) as guest:
+                yield guest
+
+    run.flags = RecipeOptions(on=PAIR)
+    with use_provider(Seen()), run.group({"server": "bookworm", "client": Role(image="bookworm", cpus=2)}) as group:
+        assert [member.role for member in group.members] == ["server", "client"]
+    assert places == {"server": "ssh://root@one", "client": "ssh://root@other"}
+    own = {"server": Role(on="ssh://mine"), "client": Role(on="ssh://other")}
+    with use_provider(Seen()), run.group(own):
+        assert (places["server-2"], places["client-2"]) == ("ssh://mine", "ssh://other")
+
+
+def test_a_group_that_is_no_server_and_client_is_refused_on_a_pair(run: Run) -> None:
+    run.flags = RecipeOptions(on=PAIR)
+    wrong: dict[int, dict[str, Role | str]] = {
+        3: {"server": "bookworm", "client": Role(image="bookworm", count=2)},
+        1: {"server": "bookworm", "client": Role(on="ssh://mine")},
+    }
+    for number, one in wrong.items():
+        message = rf"cannot have this group on a pair of hosts: of its machines, {number} would be one, and not 2"
+        with pytest.raises(UsageError, match=message), run.group(one):
+            pytest.fail("it has started")
+
+
+def test_a_machine_alone_is_on_no_pair(run: Run) -> None:
+    run.flags = RecipeOptions(on=PAIR)
+    with (
+        pytest.raises(UsageError, match=f"cannot have one machine on several hosts: {PAIR}") as refused,
+        run.boot("bookworm"),
+    ):
+        pytest.fail("it has started")
+    assert "run.group" in refused.value.hint
+
+
+def test_a_dry_run_names_the_hosts_of_a_pair(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = Run(recipe="group", flags=RecipeOptions(on=PAIR, dry_run=True), directory=tmp_path)
+    with pytest.raises(Exit, match=r"^$"), run.group({"server": "bookworm", "client": "bookworm"}):
+        pytest.fail("it has started")
+    assert capsys.readouterr().out.splitlines() == [
+        "# server: ssh://root@one, which runs already",
+        "# client: ssh://root@other, which runs already",
+    ]
 
 
 def test_a_dry_run_prints_and_starts_nothing(tmp_path: Path) -> None:

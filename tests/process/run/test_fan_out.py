@@ -69,6 +69,19 @@ def test_in_vm(run: Run, source: str = ".", out: str = "", image: str = "bookwor
     path = run.output_dir(out) / "hello.txt"
     path.write_text(image)
     run.artifact(path)
+
+
+@recipe(pairs=True)
+def measure(run: Run, image: str = "bookworm", out: str = "") -> None:
+    """Have a server and a client.
+
+    :param image: the image of both.
+    :param out: where the artifacts go.
+    """
+    with run.group({"server": image, "client": image}) as group:
+        run.write(run.output_dir(out) / "pair.txt", " ".join(run.flags.pair))
+        if "ssh://d" in run.flags.pair:
+            raise TestFailed(f"{group['client'].name} is slow")
 '''
 
 
@@ -183,6 +196,32 @@ def test_hosts_make_a_product_with_images(place: Place) -> None:
         f"{place.whole.relative_to(place.home)}/{name}/artifacts/hello.txt" for name in names
     )
     assert place.result("trixie-on-alice@big")["rerun"].endswith(" --image trixie --on alice@big")
+
+
+def test_pairs_of_hosts_are_a_run_each_with_results_of_its_own(place: Place) -> None:
+    measure = (str(INV), "measure")
+    done = place.call("--on", "ssh://a,ssh://b,ssh://c,ssh://d", "--pairs", argv=measure)
+    assert done.returncode == 1, done.stderr
+    (whole,) = (path for path in (place.home / "build/vmtasks").glob("measure-*") if path.is_dir())
+    document = json.loads((whole / "result.json").read_text())
+    rows = {row["combination"]: (row["outcome"], row["message"]) for row in document["runs"]}
+    assert rows == {"ssh-a-and-ssh-b": ("passed", ""), "ssh-c-and-ssh-d": ("test-failed", "client is slow")}
+    for name, text in {"ssh-a-and-ssh-b": "ssh://a ssh://b", "ssh-c-and-ssh-d": "ssh://c ssh://d"}.items():
+        assert (whole / name / "artifacts/pair.txt").read_text() == text
+        own = json.loads((whole / name / "result.json").read_text())
+        assert own["rerun"].endswith(f" measure --pairs --on {text.replace(' ', ',')}")
+    suites = ET.parse(whole / "junit.xml").getroot()  # noqa: S314 - our own text
+    assert [suite.get("name") for suite in suites] == [f"{name}.measure" for name in rows]
+
+
+def test_a_host_without_a_partner_starts_nothing(place: Place) -> None:
+    done = place.call("--on", "ssh://a,ssh://b,ssh://c", "--pairs", argv=(str(INV), "measure"))
+    assert done.returncode == 64
+    assert done.stderr.splitlines() == [
+        "--pairs needs an even number of hosts, and --on names 3: ssh://c has no partner",
+        "name another host, or leave ssh://c out",
+    ]
+    assert not (place.home / "build").exists()
 
 
 def test_a_run_that_is_killed_is_the_hosts_trouble_and_told_of_everywhere(place: Place) -> None:

@@ -9,8 +9,9 @@ from invoke.context import Context
 
 from vmtasks import HostError, Run, UsageError, errors, recipe
 from vmtasks.errors import Outcome
-from vmtasks.run import fan_out
+from vmtasks.run import fan_out, task
 from vmtasks.run.matrix import Combination, combinations, is_matrix, verdict
+from vmtasks.run.options import RecipeOptions
 
 
 def names(**options: object) -> list[str]:
@@ -72,6 +73,83 @@ def test_a_name_is_a_clean_files(on: str, name: str) -> None:
 def test_what_cannot_be_is_a_usage(options: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         combinations(options)
+
+
+# ---- pairs
+
+FOUR = "ssh://a, ssh://root@b:2222,ssh://c,ssh://d"
+
+
+def test_pairs_are_formed_in_the_order_of_the_hosts() -> None:
+    found = combinations({"on": FOUR, "pairs": True})
+    assert [(one.name, one.on) for one in found] == [
+        ("ssh-a-and-ssh-root@b-2222", "ssh://a,ssh://root@b:2222"),
+        ("ssh-c-and-ssh-d", "ssh://c,ssh://d"),
+    ]
+    assert names(on=FOUR, image="bookworm,trixie", pairs=True)[3] == "trixie-on-ssh-c-and-ssh-d"
+    assert names(on="ssh://a,ssh://b", image="bookworm,trixie", pairs=True) == ["bookworm", "trixie"]
+
+
+def test_one_pair_is_one_run() -> None:
+    assert not is_matrix({"on": "ssh://a,ssh://b", "pairs": True})
+    assert is_matrix({"on": "ssh://a,ssh://b", "pairs": False})
+    assert is_matrix({"on": "ssh://a,ssh://b", "image": "bookworm,trixie", "pairs": True})
+    assert is_matrix({"on": FOUR, "pairs": True})
+
+
+def test_a_run_knows_its_pair() -> None:
+    assert RecipeOptions(on="ssh://a, ssh://b").pair == ("ssh://a", "ssh://b")
+    assert RecipeOptions(on="ssh://a").pair == ()
+    assert RecipeOptions().pair == ()
+
+
+@pytest.mark.parametrize(
+    ("on", "message"),
+    [
+        ("", "--pairs needs hosts, and --on names none"),
+        ("ssh://a", "--pairs needs an even number of hosts, and --on names 1: ssh://a has no partner"),
+        ("ssh://a,ssh://b,ssh://c", "--pairs needs an even number of hosts, and --on names 3: ssh://c has no partner"),
+        ("ssh://a,alice@big", "--pairs is for existing hosts, and alice@big is none"),
+        ("ssh://a,ssh://b,", "has an empty name"),
+        ("ssh://a,ssh://b,ssh://a,ssh://c", "--on names ssh://a twice"),
+    ],
+)
+def test_what_is_no_pair_is_a_usage(on: str, message: str) -> None:
+    for options in ({"on": on, "pairs": True}, {"on": on, "image": "bookworm,trixie", "pairs": True}):
+        with pytest.raises(UsageError, match=message):
+            combinations(options)
+    with pytest.raises(UsageError, match=message):
+        is_matrix({"on": on, "pairs": True})
+
+
+@recipe(pairs=True)
+def measure(run: Run, image: str = "bookworm") -> None:
+    """Have a server and a client."""
+    pytest.fail("it is not called")
+
+
+def test_a_recipe_of_a_server_and_a_client_has_the_option_and_no_other_has() -> None:
+    assert "pairs" in signature(measure.body).parameters
+    assert "two by two" in measure.help["pairs"]
+    assert "pairs" not in signature(several.body).parameters
+    assert "pairs" not in several.help
+
+
+def test_the_run_of_a_pair_is_called_with_the_option() -> None:
+    options = {"image": "bookworm", "on": FOUR, "pairs": True}
+    (_, other) = combinations(options)
+    words = other.words(options, signature(measure.body))
+    assert sorted(words) == sorted(["--on", "ssh://c,ssh://d", "--pairs"])
+
+
+def test_hosts_of_a_pair_that_cannot_be_are_found_before_anything_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fan_out, "run_recorded", lambda *_, **__: pytest.fail("something was started"))
+    every = {name: one.default for name, one in signature(measure.body).parameters.items() if name != "run"}
+    with pytest.raises(UsageError, match="cannot work as 'alice' at d"):
+        measure(Context(), **{**every, "on": "ssh://a,ssh://b,ssh://c,ssh://alice@d", "pairs": True})
+    monkeypatch.setattr(task, "run_recorded", lambda *_, **__: pytest.fail("something was started"))
+    with pytest.raises(UsageError, match="ssh://a has no partner"):
+        measure(Context(), **{**every, "on": "ssh://a", "pairs": True})
 
 
 @recipe(iterable=("debs",))

@@ -117,6 +117,11 @@ def test_this_program_has_several_names(program: Path, word: str) -> None:
             "inv t --on y --image a,b",
         ),
         (
+            "inv t --on ssh://a,ssh://b,ssh://c,ssh://d --pairs",
+            {"ssh_a_and_ssh_b": "passed", "ssh_c_and_ssh_d": "host"},
+            "inv t --on ssh://c,ssh://d --pairs",
+        ),
+        (
             "inv t --on x,y --image a,b",
             {"a_on_x": "timeout", "a_on_y": "passed", "b_on_x": "passed", "b_on_y": "timeout"},
             "inv t --on x,y --image a,b",

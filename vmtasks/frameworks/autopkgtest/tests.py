@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from vmtasks import apt, packages
 from vmtasks.errors import TestFailed, TestSkipped
-from vmtasks.frameworks.autopkgtest.names import fresh_directory, plain_name
+from vmtasks.frameworks.autopkgtest.names import plain_name
 from vmtasks.guest import answers
 
 if TYPE_CHECKING:
@@ -193,6 +193,7 @@ class PackageTests:
         reverts: bool = True,
         skip: Sequence[str] = (),
     ) -> Report:
+        from vmtasks.files.file_name import fresh_directory
         from vmtasks.frameworks.autopkgtest.links import restorer
         from vmtasks.frameworks.autopkgtest.run import command_line, run
         from vmtasks.frameworks.autopkgtest.testbed import Testbed

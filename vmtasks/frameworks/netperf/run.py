@@ -27,6 +27,8 @@ class _Ends:
     """The two ends of what is measured."""
 
     client: Guest
+    client_name: str
+    """What messages call it."""
     server: str
     """What messages call the other end."""
     address: str
@@ -36,9 +38,9 @@ class _Ends:
 def run_netperf(
     run: Run, traffic: Traffic, *, image: str, server: str = GUEST, at_least_mbit_per_s: float = 0, target: Path
 ) -> tuple[Figure, ...]:
-    """Measure the network between a clean machine and a server, and return the figures.
+    """Measure the network between a clean machine and a server, or the two hosts of a pair, and return the figures.
 
-    :param image: the image of the client, and of a server that is a machine as well.
+    :param image: the image of the client, and of a server that is a machine as well; a pair is used as it is.
     :param server: ``guest``, ``host``, or an existing host: ``ssh://HOST``.
     :param at_least_mbit_per_s: what must arrive in a second, in Mbit.
     :param target: the directory for ``iperf3.json``, the client's own report.
@@ -53,7 +55,7 @@ def run_netperf(
             try:
                 figures = figures_in(result.stdout, status=result.exited)
             except TestFailed as problem:
-                message = f"{problem} (from {ends.client.name} to {ends.server}, {ends.address} port {ends.port})"
+                message = f"{problem} (from {ends.client_name} to {ends.server}, {ends.address} port {ends.port})"
                 raise CommandFailed(message, details=problem.details or result.last_lines(), result=result) from problem
         return _told(ends, traffic, figures, at_least_mbit_per_s)
 
@@ -66,6 +68,12 @@ def _between(run: Run, image: str, server: str) -> Iterator[_Ends]:
     from vmtasks.providers.preparation import Preparation
 
     tools = Preparation.of_packages((PACKAGE,))
+    pair = run.flags.pair
+    if pair and server != GUEST:
+        raise UsageError(
+            f"cannot have {server} as the server of a pair: that is its first host, {pair[0]}",
+            hint="leave out --server, or --pairs",
+        )
     if server == HOST:
         if run.flags.network not in ("", "user"):
             raise UsageError(
@@ -79,17 +87,22 @@ def _between(run: Run, image: str, server: str) -> Iterator[_Ends]:
                     hint="without --on, or with --server guest",
                 )
             with serving_here(run.directory / "iperf3-server.log") as port:
-                yield _Ends(client=client, server="this host", address=HOST_ADDRESS, port=port)
+                yield _Ends(client=client, client_name=client.name, server="this host", address=HOST_ADDRESS, port=port)
         return
     if server != GUEST and not server.startswith(_EXISTING):
         raise UsageError(f"there is no server '{server}': it is {GUEST}, {HOST} or {_EXISTING}HOST")
-    other = Role(on=server, prepare=tools) if server != GUEST else Role(image=image, prepare=tools)
-    with run.group({"server": other, "client": Role(image=image, prepare=tools)}) as group:
+    clean = Role(image=image, prepare=tools)
+    places = pair or ("" if server == GUEST else server, "")
+    roles = {
+        name: Role(on=on, prepare=tools) if on else clean for name, on in zip(("server", "client"), places, strict=True)
+    }
+    with run.group(roles) as group:
         member = next(one for one in group.members if one.role == "server")
         with serving_in(group["server"]) as port:
             yield _Ends(
                 client=group["client"],
-                server="server" if server == GUEST else server,
+                client_name=places[1] or "client",
+                server=places[0] or "server",
                 address=group.address_of(member),
                 port=port,
             )
@@ -118,7 +131,7 @@ def _told(ends: _Ends, traffic: Traffic, figures: tuple[Figure, ...], at_least_m
             )
         )
     text = ", ".join(f"{one.name} {one.text} {one.units}" for one in figures)
-    events.emit(events.Note(text=f"from {ends.client.name} to {ends.server}: {text}"))
+    events.emit(events.Note(text=f"from {ends.client_name} to {ends.server}: {text}"))
     if not is_enough:
-        raise TestFailed(f"from {ends.client.name} to {ends.server}, {complaint}")
+        raise TestFailed(f"from {ends.client_name} to {ends.server}, {complaint}")
     return figures

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,45 +12,15 @@ from typing import Any
 import pytest
 
 from recipes.netperf import netperf
+from tests.process.played_iperf3 import free_port, played_iperf3
 from vmtasks import Group, Guest, HostError, TestFailed, UsageError, VmtasksError, events, use_provider
 from vmtasks.frameworks.netperf import iperf3, servers
 from vmtasks.frameworks.netperf import run as run_module
+from vmtasks.group.roles import GroupMember
 from vmtasks.process import landlock
-from vmtasks.providers.preparation import Preparation
 from vmtasks.run.options import RecipeOptions
 from vmtasks.run.run import Run
 from vmtasks.testing import FakeProvider
-
-PLAYER = """#!/usr/bin/python3
-import json, os, socket, sys
-words = sys.argv[1:]
-port = int(words[words.index("--port") + 1])
-if "--server" in words:
-    if "--daemon" in words:  # before it listens, as iperf3 does
-        if os.fork():
-            sys.exit()
-        os.setsid()
-        for fd in 0, 1, 2:
-            os.dup2(os.open("/dev/null", os.O_RDWR), fd)
-        with open(words[words.index("--pidfile") + 1], "w") as file:
-            file.write(str(os.getpid()) + "\\0")
-    listener = socket.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind(("127.0.0.1", port))
-    except OSError:
-        sys.exit("iperf3: error - unable to start listener: Address already in use")
-    listener.listen()
-    print("Server listening on", port, flush=True)
-    while True:
-        listener.accept()[0].close()
-try:
-    socket.create_connection(("127.0.0.1", port), 5).close()
-    rate = {"bits_per_second": 250e6}
-    print(json.dumps({"end": {"sum_sent": {**rate, "retransmits": 3}, "sum_received": rate}}))
-except OSError as problem:
-    print(json.dumps({"end": {}, "error": "unable to connect to server: " + problem.strerror}))
-"""
 
 
 @dataclass
@@ -91,22 +60,12 @@ class Bench:
 
 @pytest.fixture
 def port(monkeypatch: pytest.MonkeyPatch) -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        found: int = probe.getsockname()[1]
-    monkeypatch.setattr(servers, "PORT", found)
-    return found
+    return free_port(monkeypatch)
 
 
 @pytest.fixture
-def bench(tmp_path: Path, port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
-    with tempfile.TemporaryDirectory(prefix="vmtasks-test-") as name, use_provider(FakeProvider()):
-        Path(name).chmod(0o755)
-        program = Path(name, "iperf3")
-        program.write_text(PLAYER)
-        program.chmod(0o755)
-        monkeypatch.setattr(iperf3, "PROGRAM", str(program))
-        monkeypatch.setattr(Preparation, "of_packages", lambda _: None)
+def bench(tmp_path: Path, port: int) -> Iterator[Bench]:
+    with played_iperf3(), use_provider(FakeProvider()):
         yield Bench(tmp_path)
 
 
@@ -133,9 +92,20 @@ def test_between_two_guests(bench: Bench, port: int) -> None:
     assert "from client to server: sent 250 Mbit/s, received 250 Mbit/s, retransmits 3 segments" in notes
 
 
-def test_between_a_guest_and_a_machine_that_stands(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def address_is_asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the roles of those whose address a group was asked for; it is always the same."""
     asked: list[str] = []
-    monkeypatch.setattr(Group, "address_of", lambda _, member: asked.append(member.role) or "192.0.2.7")
+
+    def address_of(_: Group, member: GroupMember) -> str:
+        asked.append(member.role)
+        return "192.0.2.7"
+
+    monkeypatch.setattr(Group, "address_of", address_of)
+    return asked
+
+
+def test_between_a_guest_and_a_machine_that_stands(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = address_is_asked(monkeypatch)
     ran = bench.run(server="ssh://root@board")
     assert ran.problem is None
     assert ran.cases == [("tcp to ssh://root@board", "passed")]
@@ -143,6 +113,26 @@ def test_between_a_guest_and_a_machine_that_stands(bench: Bench, monkeypatch: py
     assert asked == ["server"]
     commands = [one.command for one in ran.heard if isinstance(one, events.CommandStarted)]
     assert any("--client 192.0.2.7" in command for command in commands)
+
+
+def test_between_the_two_hosts_of_a_pair(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = address_is_asked(monkeypatch)
+    ran = bench.run(RecipeOptions(on="ssh://root@one,ssh://root@other", memory_mib=2048))
+    assert ran.problem is None
+    assert ran.cases == [("tcp to ssh://root@one", "passed")]
+    assert ran.figures == FIGURES
+    assert asked == ["server"]
+    machines = [(one.machine, one.image) for one in ran.heard if isinstance(one, events.MachineStarted)]
+    assert sorted(machines) == [("client", ""), ("server", "")], "they are used as they are"
+    notes = [one.text for one in ran.heard if isinstance(one, events.Note)]
+    assert any(text.startswith("from ssh://root@other to ssh://root@one: sent 250 Mbit/s") for text in notes)
+
+
+@pytest.mark.parametrize("server", ["host", "ssh://root@board", "board"])
+def test_a_pair_has_its_server(bench: Bench, server: str) -> None:
+    ran = bench.run(RecipeOptions(on="ssh://one,ssh://other"), server=server)
+    assert isinstance(ran.problem, UsageError)
+    assert str(ran.problem) == f"cannot have {server} as the server of a pair: that is its first host, ssh://one"
 
 
 def test_between_a_guest_and_this_host(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
