@@ -23,6 +23,7 @@ from vmtasks.image.damage import condemn
 from vmtasks.machine.alarm_watch import ConsoleAlarms, following
 from vmtasks.machine.checkpoint import Checkpointer, fingerprint, machine_as_data
 from vmtasks.machine.controls import guest_console, moved_bytes, power_of, runs
+from vmtasks.machine.direct_boots import DirectBoots
 from vmtasks.machine.identity import CloneIdentity
 from vmtasks.machine.instance import QemuGuest
 from vmtasks.machine.launch import BootSource, LaunchConfig, launch_form, lock_files_of
@@ -121,12 +122,17 @@ def _boot_once(machine: Machine, launch: LaunchConfig, source: BootSource, attem
         one_log(launch.console, client, attempt.number, shlex.join(plan.argv)),
     ):
         watch = MachineWatch(client, machine.name, console, partial(_look_around, alarms, launch))
-        address = Address(port=_wait_until_started(watch, machine, launch, source, attempt), access=launch.access)
+        port = _wait_until_started(watch, machine, launch, source, attempt)
+        address = Address(port=port, access=launch.access)
         connection = _first_connection(address, machine, launch, identity, watch)
         if launch.access.known_hosts is None:
             address = replace(address, access=pin_host_key(launch.access, connection, directory / "known_hosts"))
         session = _session(machine, launch, client, watch, address=address, connection=connection)
         alarms.secrets = session.secrets
+        checkpointer = _checkpointer(machine, form, client, launch, source)
+        direct = None
+        if form.boot and checkpointer and launch.place.is_local:
+            direct = DirectBoots(form, form.boot, client, port=port, directory=directory, pin=checkpointer.pin)
         guest = QemuGuest(
             session,
             client=client,
@@ -134,7 +140,7 @@ def _boot_once(machine: Machine, launch: LaunchConfig, source: BootSource, attem
             directory=directory,
             console=guest_console(machine.name, console, client, watch, alarms),
             console_alarms=alarms,
-            checkpointer=_checkpointer(machine, form, client, launch, source),
+            checkpointer=checkpointer,
             ssh_command=ssh_line(address),
             address=address,
             console_log=console,
@@ -142,7 +148,7 @@ def _boot_once(machine: Machine, launch: LaunchConfig, source: BootSource, attem
             log_dir=launch.log_dir,
             heartbeat_s=launch.settings.heartbeat_s,
             is_local=launch.place.is_local,
-            power=power_of(watch),
+            power=power_of(watch, direct),
         )
         if machine.network != "user" and launch.baked:
             refuse_at_once(guest)
