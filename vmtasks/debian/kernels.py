@@ -11,7 +11,8 @@ from vmtasks.errors import TestFailed, UsageError
 from vmtasks.guest import Guest
 from vmtasks.guest.boot_loader import BootLoader
 from vmtasks.guest.direct_boot import choose_installed
-from vmtasks.guest.next_boot import expect_running, words_of
+from vmtasks.guest.next_boot import words_of
+from vmtasks.guest.running_kernel import expect_running
 
 __all__ = ["expect_installable", "expect_running", "install"]
 

@@ -56,8 +56,9 @@ class BootLoader:
                 raise UsageError(f"cannot work with the boot loader of {guest.name}: it is {found[0]}, and not GRUB 2")
             raise UsageError(
                 f"{guest.name} has no boot loader: it boots directly",
-                hint="reboot(kernel=, kernel_args=) and kernels.install() do without one in a machine of this host; "
-                'for entries, boot an image with boot_loader = "grub", such as bookworm-grub',
+                hint="in a machine of this host, reboot(kernel=, kernel_args=) and kernels.install() do without; "
+                'else boot an image with boot_loader = "grub", such as bookworm-grub; or name the kernel as it '
+                "starts (--kernel), and its arguments in the image (kernel_options)",
             )
         self._guest = guest
 

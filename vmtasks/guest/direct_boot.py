@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from vmtasks.errors import HostError, InfrastructureError, TestFailed, UsageError
 from vmtasks.guest.commands import GuestCommands
+from vmtasks.guest.running_kernel import expect_running
 from vmtasks.spec import DirectKernel
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ if [ -x /usr/sbin/mktirfs ]; then
 """
     + UNCOMPRESSED
     + """    initrd=@ROOM@/initrd
-    mktirfs -m no --include-modules=@MODULES@ -o "$initrd" "$1" >&2
+    /usr/sbin/mktirfs -m no --include-modules=@MODULES@ -o "$initrd" "$1" >&2
 else
     initrd=/boot/initrd.img-$1
     [ -f "$initrd" ] || mkinitramfs -o "$initrd" "$1" >&2
@@ -58,7 +59,7 @@ echo "$initrd"
 )
 
 
-class DirectBoots(Protocol):
+class BootChoice(Protocol):
     """What QEMU boots a machine with, beyond the next reset."""
 
     image: DirectKernel
@@ -86,7 +87,7 @@ class DirectBoots(Protocol):
 class DirectNextBoot:
     """The next boot of such a guest, as it was asked for."""
 
-    boots: DirectBoots
+    boots: BootChoice
     release: str
     """Of its kernel; empty: that of its default, whichever it is."""
     args: tuple[str, ...]
@@ -94,7 +95,7 @@ class DirectNextBoot:
 
     @classmethod
     def choose(
-        cls, guest: GuestCommands, boots: DirectBoots, release: str, args: Sequence[str], nonce: str
+        cls, guest: GuestCommands, boots: BootChoice, release: str, args: Sequence[str], nonce: str
     ) -> DirectNextBoot:
         """Have a kernel booted the next time alone.
 
@@ -115,8 +116,6 @@ class DirectNextBoot:
 
         :raise TestFailed: it does not.
         """
-        from vmtasks.guest.next_boot import expect_running
-
         expect_running(guest, self.release, self.args)
 
     def take_back(self) -> None:
@@ -126,7 +125,7 @@ class DirectNextBoot:
 
 
 def choose_installed(
-    guest: GuestCommands, boots: DirectBoots, release: str, args: Sequence[str], *, default: bool, once: bool
+    guest: GuestCommands, boots: BootChoice, release: str, args: Sequence[str], *, default: bool, once: bool
 ) -> None:
     """Have a kernel that is installed in the guest booted from its next reboot on, or the next time alone.
 
@@ -149,7 +148,7 @@ def with_args(kernel: DirectKernel, args: Sequence[str]) -> DirectKernel:
     return replace(kernel, command_line=" ".join((*kept, *args)))
 
 
-def fetched(guest: GuestCommands, boots: DirectBoots, release: str) -> DirectKernel:
+def fetched(guest: GuestCommands, boots: BootChoice, release: str) -> DirectKernel:
     """Bring a kernel that is installed in the guest to this host, with an initrd; its arguments are the image's.
 
     :raise UsageError: the guest has no such kernel, or a file of it is too large.

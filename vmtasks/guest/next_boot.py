@@ -15,21 +15,20 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from vmtasks.errors import InfrastructureError, TestFailed, TimedOut, UsageError
-from vmtasks.guest import answers
 from vmtasks.guest.boot_loader import BootLoader
 from vmtasks.guest.commands import GuestCommands
-from vmtasks.guest.direct_boot import DirectBoots, DirectNextBoot
+from vmtasks.guest.direct_boot import BootChoice, DirectNextBoot
 from vmtasks.guest.grub_config import BootEntry
+from vmtasks.guest.running_kernel import expect_running
 
 _ENTRY = "vmtasks-reboot"
 _NONCE = "vmtasks.boot"
 """A kernel passes over a parameter with a dot of a module that is not there."""
 _RELEASE = re.compile(r".*/vmlinu[xz]-(.+)")
-_RUNNING = "uname --kernel-release; cat /proc/cmdline"
 
 
 def choose_next_boot(
-    guest: GuestCommands, direct: DirectBoots | None, kernel: str, args: Sequence[str] | str
+    guest: GuestCommands, direct: BootChoice | None, kernel: str, args: Sequence[str] | str
 ) -> NextBoot | DirectNextBoot:
     """Have a guest boot a kernel the next time alone.
 
@@ -115,19 +114,6 @@ def release_of(entry: BootEntry) -> str:
     """Return the release of an entry's kernel, as its file's name has it; empty if it has none."""
     found = _RELEASE.fullmatch(f"/{entry.kernel}")
     return found[1] if found else ""
-
-
-def expect_running(guest: GuestCommands, release: str, args: Sequence[str] = ()) -> None:
-    """See that a guest runs a kernel, with these arguments among others.
-
-    :param release: what ``uname -r`` has to say; empty: anything.
-    :raise TestFailed: it runs another one, or without them.
-    """
-    running, words = answers.at_least(guest.query(_RUNNING).split("\n", 1), 2, of="uname")
-    if release and running != release:
-        raise TestFailed(f"{guest.name} came back with the kernel {running}, and not with {release}")
-    if missing := [word for word in args if word not in words.split()]:
-        raise TestFailed(f"{guest.name} runs {running} without {' '.join(missing)}: it was booted with {words.strip()}")
 
 
 def _entry_of(loader: BootLoader, name: str, kernel: str) -> BootEntry:

@@ -25,7 +25,7 @@ from vmtasks.guest.answers import at_least, number_of
 from vmtasks.guest.commands import GuestCommands
 
 if TYPE_CHECKING:
-    from vmtasks.guest.direct_boot import DirectBoots
+    from vmtasks.guest.direct_boot import BootChoice
     from vmtasks.ssh.session import Session
 
 _POLL_S = 0.25
@@ -58,7 +58,7 @@ class Power:
     """What to do where it has no reset button, or no switch."""
     away: Callable[[], AbstractContextManager[None]] = nullcontext
     """Returns a block in which the machine may go and come back."""
-    direct: DirectBoots | None = None
+    direct: BootChoice | None = None
     """What it boots with, where it is booted directly and that can be changed."""
 
 
@@ -95,7 +95,7 @@ class GuestPower(GuestCommands):
     _power: Power
 
     @property
-    def direct_boots(self) -> DirectBoots | None:
+    def direct_boots(self) -> BootChoice | None:
         """What it boots with; None: that is decided in the guest, or cannot be changed."""
         return self._power.direct
 

@@ -106,6 +106,11 @@ class Checkpointer:
         key = key_of(basis, secrets.token_hex(16))  # nobody looks for it by what went before: there is only this one
         return self._saved(key, "failure", name, basis=key_of(basis), failure=failure_as_data(failed))
 
+    @property
+    def is_local(self) -> bool:
+        """Whether the machine runs on this host."""
+        return self._place.is_local
+
     def pin(self) -> Path:
         """Return the disk that the machine writes to, and let it stay that: from now on, it is not saved any more.
 

@@ -18,7 +18,7 @@ _LIMIT_S = 15.0
 
 
 class DirectBoots:
-    """What one machine boots with at its next resets; see :class:`vmtasks.guest.direct_boot.DirectBoots`.
+    """What one machine boots with at its next resets; see :class:`vmtasks.guest.direct_boot.BootChoice`.
 
     :param form: the machine as it was started.
     :param boot: what it was started with.

@@ -122,17 +122,13 @@ def _boot_once(machine: Machine, launch: LaunchConfig, source: BootSource, attem
         one_log(launch.console, client, attempt.number, shlex.join(plan.argv)),
     ):
         watch = MachineWatch(client, machine.name, console, partial(_look_around, alarms, launch))
-        port = _wait_until_started(watch, machine, launch, source, attempt)
-        address = Address(port=port, access=launch.access)
+        address = Address(port=_wait_until_started(watch, machine, launch, source, attempt), access=launch.access)
         connection = _first_connection(address, machine, launch, identity, watch)
         if launch.access.known_hosts is None:
             address = replace(address, access=pin_host_key(launch.access, connection, directory / "known_hosts"))
         session = _session(machine, launch, client, watch, address=address, connection=connection)
         alarms.secrets = session.secrets
         checkpointer = _checkpointer(machine, form, client, launch, source)
-        direct = None
-        if form.boot and checkpointer and launch.place.is_local:
-            direct = DirectBoots(form, form.boot, client, port=port, directory=directory, pin=checkpointer.pin)
         guest = QemuGuest(
             session,
             client=client,
@@ -148,7 +144,7 @@ def _boot_once(machine: Machine, launch: LaunchConfig, source: BootSource, attem
             log_dir=launch.log_dir,
             heartbeat_s=launch.settings.heartbeat_s,
             is_local=launch.place.is_local,
-            power=power_of(watch, direct),
+            power=power_of(watch, _direct_boots(form, client, checkpointer, port=address.port, directory=directory)),
         )
         if machine.network != "user" and launch.baked:
             refuse_at_once(guest)
@@ -243,6 +239,15 @@ def _checkpointer(
     return Checkpointer(
         form, client, basis=basis, lock_files=lock_files_of(launch, source), about=about, place=launch.place
     )
+
+
+def _direct_boots(
+    form: Machine, client: SupervisorClient, checkpointer: Checkpointer | None, *, port: int, directory: Path
+) -> DirectBoots | None:
+    """Return what a machine boots with, where QEMU boots it; None where its files are out of reach, on another host."""
+    if not (form.boot and checkpointer and checkpointer.is_local):
+        return None
+    return DirectBoots(form, form.boot, client, port=port, directory=directory, pin=checkpointer.pin)
 
 
 def _first_connection(
