@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
@@ -46,6 +47,7 @@ class DirectBoots:
         self._directory = directory
         self._pin = pin
         self._numbers = count(1)
+        self._rooms: list[Path] = []
 
     def room(self) -> Path:
         """Return a new directory for the files of a kernel.
@@ -57,6 +59,7 @@ class DirectBoots:
             path.mkdir(mode=0o700)
         except OSError as problem:
             raise HostError(f"cannot make {path}: {problem.strerror}") from problem
+        self._rooms.append(path)
         return path
 
     def choose(self, *, default: DirectKernel, release: str, once: DirectKernel | None = None) -> None:
@@ -76,6 +79,13 @@ class DirectBoots:
         except BootError as problem:
             raise HostError(f"cannot choose what {self._form.name} boots with: {problem}") from problem
         self.default, self.default_release = default, release
+        self._clear({default.kernel.parent, *([once.kernel.parent] if once else [])})
+
+    def _clear(self, needed: set[Path]) -> None:
+        """Remove the files of kernels that are not to be booted; a QEMU that runs with one has read them."""
+        for room in [room for room in self._rooms if room not in needed]:
+            shutil.rmtree(room, ignore_errors=True)
+            self._rooms.remove(room)
 
     def _argv(self, boot: DirectKernel, disk: Path) -> tuple[str, ...]:
         return qemu_argv(replace(self._form, boot=boot), disk=disk)

@@ -393,7 +393,9 @@ def test_a_kernel_that_is_chosen_is_booted_by_another_qemu_on_the_same_disk_and_
         assert after(second, "-drive") == after(first, "-drive")
         assert f"hostfwd=tcp:127.0.0.1:{guest.address.port}-:22" in after(second, "-netdev")
         assert lease()["ports"] == {"22": guest.address.port}
+        unused = boots.room()
         boots.choose(default=own, release="6.6.6")
+        assert (room.is_dir(), unused.is_dir()) == (True, False)
         cast("StandIn", guest).client.qmp("stop")
         assert words_of(qemu_of()) == second, "it has what it is to boot with"
         assert (boots.default, boots.default_release) == (own, "6.6.6")

@@ -120,6 +120,31 @@ def test_the_console_goes_on_and_who_is_attached_stays_attached(
     assert Path(ours.console or "").read_text() == f"first\n{panic}typed\n"
 
 
+def test_a_profile_ends_with_the_qemu_that_it_is_of(supervise: Callable[..., Supervisor], plan: MakePlan) -> None:
+    one = supervise(plan(RESETS))
+    port = one.starts()["ports"]["22"]
+    one.send({"do": "profile", "id": "profile", "number": 1, "interval_s": 60.0})
+    assert one.says("answer")["result"]["process"]
+    choose(one, once=None, default=line(port, {}, "usual"))
+    reset(one)
+    one.send({"do": "profiled", "id": "end", "number": 1})
+    assert one.hears("answer")["error"] == "cannot end the profile 1: it has not begun with this QEMU"
+    one.send({"do": "profile", "id": "profile", "number": 2, "interval_s": 60.0})
+    assert one.hears("answer")["result"]["process"]
+
+
+def test_a_time_to_live_goes_on(supervise: Callable[..., Supervisor], plan: MakePlan) -> None:
+    ours = plan(RESETS, lifetime_s=600)
+    one = supervise(ours)
+    port = one.starts()["ports"]["22"]
+    lease = Path(ours.directory, "lease.json")
+    until_s = json.loads(lease.read_text())["until_s"]
+    choose(one, once=None, default=line(port, {}, "usual"))
+    pid = reset(one)["qemu_pid"]
+    assert json.loads(lease.read_text())["until_s"] == until_s
+    assert json.loads(lease.read_text())["qemu_pid"] == pid
+
+
 def test_a_guest_that_powers_itself_off_ends_whatever_is_chosen(
     supervise: Callable[..., Supervisor], plan: MakePlan
 ) -> None:
