@@ -189,6 +189,7 @@ class GuestPower(GuestCommands):
         def ask() -> None:
             self._ask_systemd("reboot", deadline)
 
+        never = f"{self.name} never went down: it is in the same boot after {timeout_s:.3g} s"
         before = self.boot_id()
         with events.phase("reboot", machine=self.name), self._power.away():
             yield ask
@@ -196,8 +197,7 @@ class GuestPower(GuestCommands):
                 try:
                     self.wait_down(timeout_s=max(deadline.left_s, _LEAST_S))
                 except TimedOut as problem:
-                    message = f"{self.name} never went down: it is in the same boot after {timeout_s:.3g} s"
-                    raise TimedOut(message) from problem
+                    raise TimedOut(never) from problem
                 try:
                     self.wait_up(timeout_s=max(deadline.left_s, _LEAST_S))
                 except BootError as problem:
@@ -205,6 +205,8 @@ class GuestPower(GuestCommands):
                     raise BootError(message, details=problem.details, hint=problem.hint) from problem
                 if self.boot_id() != before:
                     return
+                if deadline.passed:  # its connection breaks, or it answers too late, and it goes on all the same
+                    raise TimedOut(never)
 
     def hard_reset(self, *, timeout_s: float = 300.0) -> None:
         """Reset the machine, as its reset button does, and come back when it is another boot.
