@@ -17,6 +17,7 @@ sent to the control line goes out with it. ::
     {"cont": [["open", "/etc/passwd", "r"]]}                       complains of what came of it; "w": to write
     {"query-status": [["after", "event", "STOP", {}]]}             any of these, but behind the answer
     {"query-status": [["flood", "all work and no play\n"]]}         on the console, without end
+    {"stop": [["reset"]]}                                          the guest resets its machine
     {"cont": [["echo"]]}                                           what is typed on the console comes back
     {"migrate": [["event", "MIGRATION", {"status": "failed"}]]}    instead of one that is completed at once
     {"query-stats": [["answer", [{"provider": "kvm"}]]]}            instead of the usual answer
@@ -46,10 +47,7 @@ _COMPLETE = "Capabilities negotiation is already complete, command ignored"
 _COLUMNS = "  Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ\r\n"
 _FORWARD = re.compile(r"hostfwd=tcp:([\d.]*):(\d+)-([\d.]*):(\d+)")
 
-_TOLD = {
-    "quit": ("SHUTDOWN", {"guest": False, "reason": "host-qmp-quit"}),
-    "system_reset": ("RESET", {"guest": False, "reason": "host-qmp-system-reset"}),
-}
+_QUIT = {"guest": False, "reason": "host-qmp-quit"}
 FILES = (os.path.abspath(__file__), sys.prefix, sys.base_prefix)  # noqa: PTH100
 """What the fake has to read."""
 Act = Sequence[Any]
@@ -86,6 +84,7 @@ class FakeQemu:
         ]
         self._status = "prelaunch" if "-S" in argv else "running"
         self._negotiated = False
+        self._ends_at_reset = self._has_ended = False
         self._outgoing: list[bytes] = []
 
     def serve(self) -> NoReturn:
@@ -112,7 +111,7 @@ class FakeQemu:
         for act in self._acts(name, behind=True):
             self._do(*act)
         self._flush()
-        if name == "quit" and as_usual:
+        if self._has_ended or (name == "quit" and as_usual):
             os._exit(0)
 
     def _answer(self, name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -124,7 +123,7 @@ class FakeQemu:
         except Refused as refusal:
             return refusal.answer
 
-    def _execute(self, name: str, arguments: Mapping[str, Any]) -> object:  # noqa: C901 - one branch for each command
+    def _execute(self, name: str, arguments: Mapping[str, Any]) -> object:  # noqa: C901, PLR0912 - one branch for each command
         if self._negotiated == (name == "qmp_capabilities"):
             raise Refused(_COMPLETE if self._negotiated else _EXPECTING, "CommandNotFound")
         match name:
@@ -147,11 +146,20 @@ class FakeQemu:
                     self._do("event", "MIGRATION", {"status": "completed"})
             case "human-monitor-command":
                 return self._human(arguments)
-            case "quit" | "system_reset":
-                self._do("event", *_TOLD[name])
+            case "set-action":
+                self._ends_at_reset = arguments["reboot"] == "shutdown"
+            case "quit":
+                self._do("event", "SHUTDOWN", _QUIT)
+            case "system_reset":
+                self._reset(by_guest=False)
             case _:
                 raise Refused(f"The command {name} has not been found", "CommandNotFound")
         return {}
+
+    def _reset(self, *, by_guest: bool) -> None:
+        reason = "guest-reset" if by_guest else "host-qmp-system-reset"
+        self._do("event", "SHUTDOWN" if self._ends_at_reset else "RESET", {"guest": by_guest, "reason": reason})
+        self._has_ended = self._ends_at_reset
 
     def _human(self, arguments: Mapping[str, Any]) -> str:
         if "command-line" not in arguments:
@@ -181,11 +189,13 @@ class FakeQemu:
             if (act[0] == "after") == behind:
                 yield act[1:] if behind else act
 
-    def _do(self, verb: str, *details: Any) -> None:
+    def _do(self, verb: str, *details: Any) -> None:  # noqa: C901 - one branch for each verb
         match verb, details:
             case "complain", (text,):
                 sys.stderr.write(f"qemu-system-fake: {text}\n")
                 sys.stderr.flush()
+            case "reset", ():
+                self._reset(by_guest=True)
             case "open", (path, mode):
                 self._do("complain", f"{path}: {_opened(path, mode)}")
             case "say", (text,):

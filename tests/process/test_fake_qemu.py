@@ -137,6 +137,22 @@ def test_fake_and_real_say_the_same(talk: Callable[[list[str]], Talk]) -> None:
     assert fake.process.wait(LIMIT_S) == real.process.wait(LIMIT_S) == 0
 
 
+@pytest.mark.skipif(REAL is None, reason="there is no qemu-system-x86_64 to compare with")
+def test_fake_and_real_end_at_a_reset_if_they_are_told_so(talk: Callable[[list[str]], Talk]) -> None:
+    action = {"execute": "set-action", "arguments": {"reboot": "shutdown"}, "id": 2}
+    heard = []
+    for one in (talk([*command(), *OPTIONS]), talk([str(REAL), *OPTIONS])):
+        one.hear()
+        assert one.ask(NEGOTIATE) == [{"return": {}, "id": 1}]
+        assert one.ask(action) == [{"return": {}, "id": 2}]
+        answers = one.ask({"execute": "system_reset", "id": 3})
+        if len(answers) == 1:  # which of the two comes first is a matter of QEMU's threads
+            answers.append(one.hear())
+        heard.append(sorted(answers, key=str))
+        assert one.process.wait(LIMIT_S) == 0
+    assert heard[0] == heard[1]
+
+
 @pytest.mark.skipif(REAL is None, reason="there is no qemu-system-x86_64 to ask")
 def test_the_real_one_counts_for_each_drive(talk: Callable[[list[str]], Talk]) -> None:
     real = talk([str(REAL), *OPTIONS, "-drive", "if=none,id=disk,file=null-co://,format=raw"])

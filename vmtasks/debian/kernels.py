@@ -1,4 +1,4 @@
-"""Kernels that are installed for good in a guest with a boot loader, and are run by its next reboot."""
+"""Kernels that are installed for good in a guest, and are run by its next reboot."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from pathlib import Path
 from vmtasks.debian import apt
 from vmtasks.errors import TestFailed, UsageError
 from vmtasks.guest import Guest
-from vmtasks.guest.next_boot import expect_running
+from vmtasks.guest.boot_loader import BootLoader
+from vmtasks.guest.direct_boot import choose_installed
+from vmtasks.guest.next_boot import words_of
+from vmtasks.guest.running_kernel import expect_running
 
 __all__ = ["expect_installable", "expect_running", "install"]
 
@@ -21,19 +24,29 @@ done
 
 
 def install(guest: Guest, kernel: str, *, args: Sequence[str] = (), default: bool = True, once: bool = False) -> str:
-    """Install a kernel, have the boot loader boot it from the next reboot on, and return its release.
+    """Install a kernel, have it booted from the next reboot on, and return its release.
+
+    The guest's boot loader boots it; a machine of this host's that boots directly, QEMU, which is started anew.
 
     :param kernel: the name of a Debian package, or a .deb file.
-    :param args: arguments of the kernel, beside those that its own entry has.
+    :param args: arguments of the kernel, beside those that its own entry has, or that the image has.
     :param default: boot it from now on.
     :param once: boot it the next time alone.
     :return: what ``uname -r`` says once it runs.
-    :raise UsageError: it is no kernel, or the guest has no boot loader.
+    :raise UsageError: it is no kernel, or the guest has nothing by which one can be chosen.
+    :raise HostError: the kernel cannot be kept on this host.
     :raise CommandFailed: it cannot be installed.
     :raise TestFailed: it is installed, and the boot loader has no entry for it.
     """
     expect_installable(kernel)
-    loader = guest.boot_loader
+    direct = guest.direct_boots
+    words = words_of(args)
+    if direct and words and not (default or once):
+        raise UsageError(
+            f"cannot keep arguments for a kernel that {guest.name} is not to boot: it has no boot loader to keep them",
+            hint="reboot(kernel=RELEASE, kernel_args=…) boots it with them",
+        )
+    loader = None if direct else guest.boot_loader
     package = kernel
     if kernel.endswith(".deb"):
         with guest.tmp_dir() as room:
@@ -44,6 +57,17 @@ def install(guest: Guest, kernel: str, *, args: Sequence[str] = (), default: boo
     else:
         apt.install(guest, [kernel])
     release = _release_of(guest, package)
+    if loader:
+        _enter(guest, loader, package, release, words, default=default, once=once)
+    elif direct:
+        choose_installed(guest, direct, release, words, default=default, once=once)
+    return release
+
+
+def _enter(
+    guest: Guest, loader: BootLoader, package: str, release: str, args: Sequence[str], *, default: bool, once: bool
+) -> None:
+    """Have the boot loader boot a kernel that is installed."""
     ours = f"vmtasks-{release}"
     entries = [
         entry
@@ -61,7 +85,6 @@ def install(guest: Guest, kernel: str, *, args: Sequence[str] = (), default: boo
         loader.boot_once(entry.id)
     elif default:
         loader.set_default(entry.id)
-    return release
 
 
 def expect_installable(kernel: str) -> None:

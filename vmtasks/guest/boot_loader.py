@@ -55,9 +55,10 @@ class BootLoader:
             if found:
                 raise UsageError(f"cannot work with the boot loader of {guest.name}: it is {found[0]}, and not GRUB 2")
             raise UsageError(
-                f"{guest.name} has no boot loader: it boots directly with the kernel of its image",
-                hint='boot an image with boot_loader = "grub", such as bookworm-grub; or name the kernel as the '
-                "machine starts (--kernel), and its arguments in the image (kernel_options)",
+                f"{guest.name} has no boot loader: it boots directly",
+                hint="in a machine of this host, reboot(kernel=, kernel_args=) and kernels.install() do without; "
+                'else boot an image with boot_loader = "grub", such as bookworm-grub; or name the kernel as it '
+                "starts (--kernel), and its arguments in the image (kernel_options)",
             )
         self._guest = guest
 

@@ -1,8 +1,9 @@
 """A guest's next boot, where it is to have another kernel or other arguments: chosen, and proved afterwards.
 
-The boot loader boots it once. Where arguments are asked for, or nothing else would tell one boot from another, an entry
-of our own does, with a word on the kernel's command line that no other boot has: another boot_id is no proof, since any
-crash makes one.
+The boot loader boots it once; in a machine that has none, QEMU does (:mod:`vmtasks.guest.direct_boot`). Where arguments
+are asked for, or nothing else would tell one boot from another, there is a word on the kernel's command line that no
+other boot has, and the boot loader has an entry of our own for that: another boot_id is no proof, since any crash makes
+one.
 """
 
 from __future__ import annotations
@@ -14,16 +15,45 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from vmtasks.errors import InfrastructureError, TestFailed, TimedOut, UsageError
-from vmtasks.guest import answers
 from vmtasks.guest.boot_loader import BootLoader
 from vmtasks.guest.commands import GuestCommands
+from vmtasks.guest.direct_boot import BootChoice, DirectNextBoot
 from vmtasks.guest.grub_config import BootEntry
+from vmtasks.guest.running_kernel import expect_running
 
 _ENTRY = "vmtasks-reboot"
 _NONCE = "vmtasks.boot"
 """A kernel passes over a parameter with a dot of a module that is not there."""
 _RELEASE = re.compile(r".*/vmlinu[xz]-(.+)")
-_RUNNING = "uname --kernel-release; cat /proc/cmdline"
+
+
+def choose_next_boot(
+    guest: GuestCommands, direct: BootChoice | None, kernel: str, args: Sequence[str] | str
+) -> NextBoot | DirectNextBoot:
+    """Have a guest boot a kernel the next time alone.
+
+    :param direct: what it boots with, where it is booted directly.
+    :param kernel: a release, or the id of an entry; empty: its default.
+    :param args: more arguments, for that boot.
+    :raise UsageError: the guest has no boot loader or no such kernel, or an argument cannot be one.
+    :raise CommandFailed: that cannot be written down.
+    """
+    words = words_of(args)
+    if direct is not None:
+        return DirectNextBoot.choose(guest, direct, kernel, words, _NONCE)
+    return NextBoot.choose(guest, kernel, words)
+
+
+def words_of(args: Sequence[str] | str) -> tuple[str, ...]:
+    """Return arguments of a kernel, each a word.
+
+    :raise UsageError: one cannot be such.
+    """
+    words = tuple(args.split()) if isinstance(args, str) else tuple(args)
+    for word in words:
+        if not word or set(word) & set(" \t\n'\"\\$`"):
+            raise UsageError(f"{word!r} cannot be an argument of the kernel: it is one word, without quotes and $")
+    return words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,18 +69,14 @@ class NextBoot:
     """Whether an entry was made for it."""
 
     @classmethod
-    def choose(cls, guest: GuestCommands, kernel: str, args: Sequence[str] | str) -> NextBoot:
+    def choose(cls, guest: GuestCommands, kernel: str, words: tuple[str, ...]) -> NextBoot:
         """Have the boot loader boot a kernel the next time alone.
 
         :param kernel: a release, or the id of an entry; empty: that of the default entry.
-        :param args: more arguments, for that boot.
-        :raise UsageError: the guest has no boot loader or no such kernel, or an argument cannot be one.
+        :param words: more arguments, for that boot.
+        :raise UsageError: the guest has no boot loader or no such kernel.
         :raise CommandFailed: that cannot be written down.
         """
-        words = tuple(args.split()) if isinstance(args, str) else tuple(args)
-        for word in words:
-            if not word or set(word) & set(" \t\n'\"\\$`"):
-                raise UsageError(f"{word!r} cannot be an argument of the kernel: it is one word, without quotes and $")
         loader = BootLoader(guest)
         entry = _entry_of(loader, guest.name, kernel)
         release = release_of(entry)
@@ -88,19 +114,6 @@ def release_of(entry: BootEntry) -> str:
     """Return the release of an entry's kernel, as its file's name has it; empty if it has none."""
     found = _RELEASE.fullmatch(f"/{entry.kernel}")
     return found[1] if found else ""
-
-
-def expect_running(guest: GuestCommands, release: str, args: Sequence[str] = ()) -> None:
-    """See that a guest runs a kernel, with these arguments among others.
-
-    :param release: what ``uname -r`` has to say; empty: anything.
-    :raise TestFailed: it runs another one, or without them.
-    """
-    running, words = answers.at_least(guest.query(_RUNNING).split("\n", 1), 2, of="uname")
-    if release and running != release:
-        raise TestFailed(f"{guest.name} came back with the kernel {running}, and not with {release}")
-    if missing := [word for word in args if word not in words.split()]:
-        raise TestFailed(f"{guest.name} runs {running} without {' '.join(missing)}: it was booted with {words.strip()}")
 
 
 def _entry_of(loader: BootLoader, name: str, kernel: str) -> BootEntry:

@@ -25,6 +25,7 @@ from vmtasks.guest.answers import at_least, number_of
 from vmtasks.guest.commands import GuestCommands
 
 if TYPE_CHECKING:
+    from vmtasks.guest.direct_boot import BootChoice
     from vmtasks.ssh.session import Session
 
 _POLL_S = 0.25
@@ -57,6 +58,8 @@ class Power:
     """What to do where it has no reset button, or no switch."""
     away: Callable[[], AbstractContextManager[None]] = nullcontext
     """Returns a block in which the machine may go and come back."""
+    direct: BootChoice | None = None
+    """What it boots with, where it is booted directly and that can be changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,11 @@ class GuestPower(GuestCommands):
     """What a guest can do and have done that ends its boot."""
 
     _power: Power
+
+    @property
+    def direct_boots(self) -> BootChoice | None:
+        """What it boots with; None: that is decided in the guest, or cannot be changed."""
+        return self._power.direct
 
     def is_up(self) -> bool:
         """Tell whether the guest runs a command."""
@@ -132,13 +140,14 @@ class GuestPower(GuestCommands):
         """Reboot the guest, and come back when it is another boot.
 
         :param hard_after_s: how long that may take, in seconds, before the guest is reset hard; None: it never is.
-        :param kernel: what its boot loader boots this time alone: a release, or an entry's id; empty: its default.
+        :param kernel: what it boots this time alone: a release that is installed, or the id of an entry of its boot
+            loader; empty: its default.
         :param kernel_args: more arguments of that kernel, this time alone.
         :raise TimedOut: it never went down within *timeout_s* seconds.
         :raise BootError: it went down, and did not come back within them.
         :raise GuestLost: the same, by its own doing.
         :raise TestFailed: it came back with another kernel, or without an argument.
-        :raise UsageError: it has no boot loader, or no such kernel, and one is asked for.
+        :raise UsageError: it has no such kernel, or nothing by which one can be chosen, and one is asked for.
         """
         limit = Deadline.after(timeout_s)
         if hard_after_s is not None:
@@ -146,9 +155,9 @@ class GuestPower(GuestCommands):
         if not (kernel or kernel_args):
             self._reboot(limit, hard_after_s)
             return
-        from vmtasks.guest.next_boot import NextBoot
+        from vmtasks.guest.next_boot import choose_next_boot
 
-        wanted = NextBoot.choose(self, kernel, kernel_args)
+        wanted = choose_next_boot(self, self._power.direct, kernel, kernel_args)
         try:
             self._reboot(limit, hard_after_s)
         except TimedOut:  # it still answers
@@ -180,6 +189,7 @@ class GuestPower(GuestCommands):
         def ask() -> None:
             self._ask_systemd("reboot", deadline)
 
+        never = f"{self.name} never went down: it is in the same boot after {timeout_s:.3g} s"
         before = self.boot_id()
         with events.phase("reboot", machine=self.name), self._power.away():
             yield ask
@@ -187,8 +197,7 @@ class GuestPower(GuestCommands):
                 try:
                     self.wait_down(timeout_s=max(deadline.left_s, _LEAST_S))
                 except TimedOut as problem:
-                    message = f"{self.name} never went down: it is in the same boot after {timeout_s:.3g} s"
-                    raise TimedOut(message) from problem
+                    raise TimedOut(never) from problem
                 try:
                     self.wait_up(timeout_s=max(deadline.left_s, _LEAST_S))
                 except BootError as problem:
@@ -196,6 +205,8 @@ class GuestPower(GuestCommands):
                     raise BootError(message, details=problem.details, hint=problem.hint) from problem
                 if self.boot_id() != before:
                     return
+                if deadline.passed:  # its connection breaks, or it answers too late, and it goes on all the same
+                    raise TimedOut(never)
 
     def hard_reset(self, *, timeout_s: float = 300.0) -> None:
         """Reset the machine, as its reset button does, and come back when it is another boot.

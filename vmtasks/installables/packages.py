@@ -78,7 +78,7 @@ class BootedKernel:
     def install(self, guest: Guest) -> str:
         """Install it, and return its release.
 
-        :raise UsageError: the guest has no boot loader, or it is no kernel.
+        :raise UsageError: the guest has nothing by which one can be chosen, or it is no kernel.
         """
         if not (file := self._file()):
             return kernels.install(guest, self.kernel, args=self.args)

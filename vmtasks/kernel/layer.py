@@ -17,6 +17,7 @@ from pathlib import Path
 from vmtasks import events
 from vmtasks.cache.entry import CacheEntry
 from vmtasks.errors import HostError, UsageError
+from vmtasks.guest.direct_boot import UNCOMPRESSED
 from vmtasks.image.definition import INHERITED, Definition, File, Step
 from vmtasks.kernel.drivers import DRIVERS
 from vmtasks.kernel.kept import PAYLOAD, Kernel, condemn
@@ -53,11 +54,8 @@ done
 cd /lib/modules
 set -- *
 [ $# = 1 ] && [ -e "/boot/vmlinuz-$1" ] || { echo "$package brings not one kernel, but: $*"; exit 1; }
-if ! grep -qs '[.]xz' /usr/share/tiny-initramfs/functions && [ "$(find "$1" -name '*.ko.xz' -print -quit)" ]; then
-    find "$1" -name '*.ko.xz' -exec xz --decompress {} +
-    depmod "$1"
-fi
 """
+    + UNCOMPRESSED
 )
 
 # Purged first: a package may have files of the very release that comes. The archive has no directories in it, so tar

@@ -8,6 +8,7 @@ import os
 import platform
 import secrets
 import shutil
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -63,6 +64,9 @@ class Checkpointer:
         self._about = about
         self._disk = machine.disk
         self._count = 0
+        self._lock = threading.Lock()
+        self._is_pinned = False
+        """Whether its disk is to stay the one that it is: QEMU is to be started on it anew."""
         self._half_way = False
         """Whether QEMU writes over a saved disk that never came to its lasting place."""
         self.downtime_s = 0.0
@@ -103,12 +107,39 @@ class Checkpointer:
         return self._saved(key, "failure", name, basis=key_of(basis), failure=failure_as_data(failed))
 
     @property
+    def is_local(self) -> bool:
+        """Whether the machine runs on this host."""
+        return self._place.is_local
+
+    def pin(self) -> Path:
+        """Return the disk that the machine writes to, and let it stay that: from now on, it is not saved any more.
+
+        :raise HostError: it is not known which it is.
+        """
+        with self._lock:
+            if self._half_way:
+                raise HostError(
+                    f"cannot start {self._machine.name} anew: the last time it was saved, that did not come to its end"
+                )
+            self._is_pinned = True
+            return self._disk
+
+    @property
     def _is_forkable(self) -> bool:
         return self._machine.ram is not None and self._machine.ram.shared
 
     def _saved(self, key: str, kind: Kind, name: str, **more: object) -> Snapshot:
+        with self._lock:
+            return self._saved_alone(key, kind, name, **more)
+
+    def _saved_alone(self, key: str, kind: Kind, name: str, **more: object) -> Snapshot:
         if self._machine.ram is None:
             raise AssertionError("what is saved has its memory in a file")
+        if self._is_pinned:
+            raise UsageError(
+                f"cannot checkpoint {self._machine.name}: what it boots was chosen in it, and no copy would boot that",
+                hint="checkpoint it before kernels.install() and reboot(kernel=), or boot it with --kernel",
+            )
         if self._half_way:
             raise HostError(
                 f"cannot checkpoint {self._machine.name} again: the last time, that did not come to its end"

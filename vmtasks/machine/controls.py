@@ -10,6 +10,7 @@ from vmtasks.errors import BootError
 from vmtasks.guest.console import GuestConsole
 from vmtasks.guest.power import Power
 from vmtasks.machine.alarm_watch import ConsoleAlarms
+from vmtasks.machine.direct_boots import DirectBoots
 from vmtasks.qemu.argv import TRANSFER_DISK
 from vmtasks.supervisor.client import SupervisorClient
 from vmtasks.supervisor.console import CONSOLE_LIMIT_BYTES
@@ -33,13 +34,16 @@ def guest_console(
     )
 
 
-def power_of(watch: MachineWatch) -> Power:
-    """Return the hand on a machine's power switch."""
+def power_of(watch: MachineWatch, direct: DirectBoots | None = None) -> Power:
+    """Return the hand on a machine's power switch.
+
+    :param direct: what it boots with, where that can be changed.
+    """
 
     def reset(_limit: Deadline) -> None:
         watch.reset()  # which is a matter of a moment
 
-    return Power(reset=reset, cycle=reset, wait_off=watch.wait_off)  # QEMU ends with "off"
+    return Power(reset=reset, cycle=reset, wait_off=watch.wait_off, direct=direct)  # QEMU ends with "off"
 
 
 def runs(client: SupervisorClient) -> bool:

@@ -23,6 +23,7 @@ from vmtasks.image.damage import condemn
 from vmtasks.machine.alarm_watch import ConsoleAlarms, following
 from vmtasks.machine.checkpoint import Checkpointer, fingerprint, machine_as_data
 from vmtasks.machine.controls import guest_console, moved_bytes, power_of, runs
+from vmtasks.machine.direct_boots import DirectBoots
 from vmtasks.machine.identity import CloneIdentity
 from vmtasks.machine.instance import QemuGuest
 from vmtasks.machine.launch import BootSource, LaunchConfig, launch_form, lock_files_of
@@ -127,6 +128,7 @@ def _boot_once(machine: Machine, launch: LaunchConfig, source: BootSource, attem
             address = replace(address, access=pin_host_key(launch.access, connection, directory / "known_hosts"))
         session = _session(machine, launch, client, watch, address=address, connection=connection)
         alarms.secrets = session.secrets
+        checkpointer = _checkpointer(machine, form, client, launch, source)
         guest = QemuGuest(
             session,
             client=client,
@@ -134,7 +136,7 @@ def _boot_once(machine: Machine, launch: LaunchConfig, source: BootSource, attem
             directory=directory,
             console=guest_console(machine.name, console, client, watch, alarms),
             console_alarms=alarms,
-            checkpointer=_checkpointer(machine, form, client, launch, source),
+            checkpointer=checkpointer,
             ssh_command=ssh_line(address),
             address=address,
             console_log=console,
@@ -142,7 +144,7 @@ def _boot_once(machine: Machine, launch: LaunchConfig, source: BootSource, attem
             log_dir=launch.log_dir,
             heartbeat_s=launch.settings.heartbeat_s,
             is_local=launch.place.is_local,
-            power=power_of(watch),
+            power=power_of(watch, _direct_boots(form, client, checkpointer, port=address.port, directory=directory)),
         )
         if machine.network != "user" and launch.baked:
             refuse_at_once(guest)
@@ -237,6 +239,15 @@ def _checkpointer(
     return Checkpointer(
         form, client, basis=basis, lock_files=lock_files_of(launch, source), about=about, place=launch.place
     )
+
+
+def _direct_boots(
+    form: Machine, client: SupervisorClient, checkpointer: Checkpointer | None, *, port: int, directory: Path
+) -> DirectBoots | None:
+    """Return what a machine boots with, where QEMU boots it; None where its files are out of reach, on another host."""
+    if not (form.boot and checkpointer and checkpointer.is_local):
+        return None
+    return DirectBoots(form, form.boot, client, port=port, directory=directory, pin=checkpointer.pin)
 
 
 def _first_connection(

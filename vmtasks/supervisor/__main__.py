@@ -11,6 +11,8 @@ line:
 ``prepared``          its disk (and a copy of a memory, where it needs one) is there
 ``greeted``           QEMU runs
 ``started``           the guest runs: ``qemu_pid``, ``version`` and ``ports`` (guest port to host port)
+``restarting``        the machine was reset, and boots with another command line of QEMU's, which is about to start
+``restarted``         it runs: what ``started`` has
 ``panic``             the console told of a kernel panic, the first: ``line``
 ``out-of-memory``     the console told of a process that was killed as memory ran out, the first: ``line``
 ``overfull``          more was written than the plan allows, and QEMU is ended: ``written_mib``, the limit
@@ -86,6 +88,12 @@ def supervise(plan: Plan, control: ControlChannel, stack: ExitStack) -> dict[str
         if plan.load:
             migration.load(machine.qmp, plan.load, lambda left_s: control.wait(left_s, machine.qmp), plan.note)
         began = {**facts, "since_s": time.time()}
+
+        def tell_new_process(facts: dict[str, Any]) -> None:
+            began.update(facts)
+            machine.lifetime.tell_again()
+
+        machine.on_new_process = tell_new_process
         machine.lifetime = Lifetime(plan.lifetime_s, lambda until_s: write_lease(lease, plan, **began, until_s=until_s))
         emit("started", **facts)
         machine.watch(control)

@@ -88,6 +88,14 @@ class Console:
         """Tell of the next signs as of the first: they are those of another boot."""
         self._signs, self._unsearched = dict(self._of_each_boot), b""
 
+    def hear_from(self, line: socket.socket) -> None:
+        """Go on with another line, that of a boot of another QEMU, once what is left on this one is taken in."""
+        self._take_rest()
+        self.line.close()
+        line.setblocking(False)
+        self.line = line
+        self.hear_anew()
+
     def type_in(self, data: bytes) -> int:
         """Type on the console; return how many bytes the guest has room for."""
         try:
@@ -106,7 +114,10 @@ class Console:
 
     def close(self) -> None:
         """Take in what is left on the line, and close the log."""
-        while select.select([self], [], [], 0)[0] and self.pump():
-            pass
+        self._take_rest()
         if self._log is not None:
             self._log.close()
+
+    def _take_rest(self) -> None:
+        while select.select([self], [], [], 0)[0] and self.pump():
+            pass

@@ -23,15 +23,20 @@ class Lifetime:
         self._tell = tell
         self.lifetime_s = 0
         self._end_s = 0.0
+        self._until_s: float | None = None
         self.set(lifetime_s)
 
     def set(self, lifetime_s: int) -> float | None:
         """Begin anew, with *lifetime_s* seconds from now; return until when that is."""
         self.lifetime_s = lifetime_s
         self._end_s = _now_s() + lifetime_s
-        until_s = time.time() + lifetime_s if lifetime_s else None
-        self._tell(until_s)
-        return until_s
+        self._until_s = time.time() + lifetime_s if lifetime_s else None
+        self._tell(self._until_s)
+        return self._until_s
+
+    def tell_again(self) -> None:
+        """Tell once more until when that is: more has changed."""
+        self._tell(self._until_s)
 
     def left_s(self, at_most_s: float) -> float:
         """Return how many seconds are left, *at_most_s* where there are more."""

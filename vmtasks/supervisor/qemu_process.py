@@ -14,6 +14,7 @@ from vmtasks.host.flock import flock
 from vmtasks.qemu import migration
 from vmtasks.qemu.descriptors import CONSOLE_FD, QMP_FD
 from vmtasks.qemu.qmp import Qmp, QmpError, ports_of
+from vmtasks.supervisor.boot_lines import BY_HOST, BootLines, kept_ports
 from vmtasks.supervisor.confined import start_confined
 from vmtasks.supervisor.console import LAST_WORDS_BYTES, Console
 from vmtasks.supervisor.console_socket import ConsoleSocket
@@ -24,6 +25,7 @@ from vmtasks.supervisor.sampler import Sampler
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from vmtasks.supervisor.plan import Plan
@@ -36,19 +38,19 @@ LOOK_S = 1.0
 
 
 class QemuProcess:
-    """A running QEMU, its control line and its console."""
+    """A running QEMU, its control line and its console; at a reset, another one may take its place."""
 
     def __init__(self, plan: Plan) -> None:
-        ours, theirs = socket.socketpair()
-        screen, serial = socket.socketpair()
-        os.dup2(theirs.fileno(), QMP_FD, inheritable=True)
-        os.dup2(serial.fileno(), CONSOLE_FD, inheritable=True)
+        self._plan = plan
         self._log = plan.qemu_log
         self._directory = plan.directory
         self._written_mib = plan.written_mib
-        self._greeted = False
         self._next_look_s = 0.0
+        self._ports: dict[str, int] = {}
         self.lifetime = Lifetime(0)
+        self.on_new_process: Callable[[dict[str, Any]], None] = lambda _: None
+        """Told what a QEMU that has taken another's place reports of itself, and its command line."""
+        screen, serial = socket.socketpair()
         self.console = Console(
             screen,
             plan.console,
@@ -58,21 +60,30 @@ class QemuProcess:
         )
         self.attached = ConsoleSocket(self.console, plan.directory)
         self.console.show = self.attached.show
+        self.boots = BootLines(plan.argv)
+        self._start(serial)
+
+    def _start(self, serial: socket.socket) -> None:
+        """Start QEMU, with *serial* as its end of the console; what was known of another one is let go of."""
+        ours, theirs = socket.socketpair()
+        self._greeted = False
         self.qmp = Qmp(ours)
         with theirs, serial, open(self._log, "ab") as log:
+            os.dup2(theirs.fileno(), QMP_FD, inheritable=True)
+            os.dup2(serial.fileno(), CONSOLE_FD, inheritable=True)
             self.process = start_confined(
-                plan.argv,
-                plan.reach,
+                self.boots.running,
+                self._plan.reach,
                 stdout=log,
                 stderr=log,
                 pass_fds=(QMP_FD, CONSOLE_FD),
-                cwd=plan.cwd or plan.directory,
-                env={**os.environ, "TMPDIR": plan.directory},
+                cwd=self._plan.cwd or self._plan.directory,
+                env={**os.environ, "TMPDIR": self._plan.directory},
             )
         os.close(QMP_FD)
         os.close(CONSOLE_FD)
         self.ended = os.pidfd_open(self.process.pid)
-        self.sampler = Sampler(self.process.pid, self.qmp, plan.directory)
+        self.sampler = Sampler(self.process.pid, self.qmp, self._directory)
 
     def greet(self, control: ControlChannel) -> dict[str, Any]:
         """Return what QEMU reports of itself: process, version, and guest ports to the host ports that it picked.
@@ -85,7 +96,8 @@ class QemuProcess:
         version = self.qmp.greet(deadline_s - time.monotonic())
         self._greeted = True
         network = self.qmp.human("info usernet", timeout_s=deadline_s - time.monotonic())
-        return {"qemu_pid": self.process.pid, "version": version, "ports": ports_of(network)}
+        self._ports = ports_of(network)
+        return {"qemu_pid": self.process.pid, "version": version, "ports": self._ports}
 
     def watch(self, control: ControlChannel) -> None:
         """Serve the caller's requests until QEMU has ended, has written more than it may, or its time has passed.
@@ -113,8 +125,48 @@ class QemuProcess:
                     self.serve(request, control)
             if self.sampler.tick():
                 self.emit_events()
-            if self.ended in ready or self._is_overfull() or self._is_expired():
+            if self.ended in ready and self._ends_to_boot_anew():
+                self._boot_anew(control)
+                watched = [control, self.qmp, self.console, self.ended]
+            elif self.ended in ready or self._is_overfull() or self._is_expired():
                 return
+
+    def _ends_to_boot_anew(self) -> bool:
+        """Tell whether QEMU, which has ended, is to be followed by another one."""
+        self._take_rest()
+        self.emit_events()
+        return self.boots.ended_by_reset and self.process.wait() == 0
+
+    def _take_rest(self) -> None:
+        """Take in what a QEMU that has ended has left on its control line."""
+        with suppress(QmpError):
+            while select.select([self.qmp], [], [], 0)[0]:
+                self.qmp.pump()
+
+    def _boot_anew(self, control: ControlChannel) -> None:
+        """Start another QEMU in the place of one that has ended.
+
+        :raise QmpError: it does not greet.
+        :raise CallerGone: the caller went before it did.
+        """
+        by_host = self.boots.was_reset_by_host
+        emit("restarting")
+        self.sampler.close()
+        self.qmp.line.close()
+        ended = self.ended
+        screen, serial = socket.socketpair()
+        self.console.hear_from(screen)
+        with kept_ports(self._ports.values()):
+            self.boots.turn()
+            self._start(serial)
+            os.close(ended)
+            facts = self.greet(control)
+        action = self.boots.action
+        self.qmp.execute(action["execute"], action["arguments"], timeout_s=CONTROL_LIMIT_S)
+        self.on_new_process({**facts, "argv": self.boots.running})
+        emit("restarted", **facts)
+        if by_host:  # who had it reset waits for that
+            emit("qemu", name="RESET", data={"guest": False, "reason": BY_HOST})
 
     def _is_expired(self) -> bool:
         """Tell whether, and that, the machine has lived as long as it may."""
@@ -162,12 +214,16 @@ class QemuProcess:
             return self.sampler.begin(request["number"], request["interval_s"])
         if request["do"] == "profiled":
             return self.sampler.end(request["number"])
+        if request["do"] == "boots":
+            self.boots.choose(request)
+            request = self.boots.action
         return self.qmp.execute(request["execute"], request.get("arguments"), timeout_s=CONTROL_LIMIT_S)
 
     def emit_events(self) -> None:
         """Pass QEMU's own events on."""
         for event in self.qmp.events:
             data = event.get("data", {})
+            self.boots.hear(event)
             if event["event"] == "RESET" and not data.get("guest"):  # by us, and not by the guest
                 self.console.hear_anew()
             emit("qemu", name=event["event"], data=data)
@@ -202,6 +258,11 @@ class QemuProcess:
             self.process.kill()
             by_itself = False
         status = self.process.wait()
+        self._take_rest()
+        for event in self.qmp.events:  # nobody waits for them any more
+            self.boots.hear(event)
+        if self.boots.ended_by_reset:  # the guest has not powered itself off, though QEMU has ended as if it had
+            by_itself = False
         self.sampler.close()
         self.console.close()
         self.attached.close()

@@ -90,7 +90,7 @@ class Sampler:
         from vmtasks.profile.procfs import NotCounted, pss_bytes
 
         if self._intervals_s.pop(number, None) is None:
-            raise OSError(f"cannot end the profile {number}: it has not begun")
+            raise OSError(f"cannot end the profile {number}: it has not begun with this QEMU")
         began_s = time.thread_time()
         last: dict[str, Any] = {"sample": self._sample().as_data(), "pss_bytes": None, "not_supported": {}}
         perf = self._perfs.pop(number)

@@ -53,6 +53,8 @@ class MachineWatch:
         self.listens = True
         """Whether the guest may still do what it is told."""
         self._panicked = False
+        self._is_restarting = False
+        """Whether QEMU is being started anew, with what was chosen in the guest."""
         self._resets = 0
         """How often the machine was reset from here."""
 
@@ -130,6 +132,8 @@ class MachineWatch:
             raise self._bad
 
     def _handle(self, message: dict[str, Any]) -> None:
+        if message["event"] in ("restarting", "restarted"):
+            self._is_restarting = message["event"] == "restarting"
         try:
             self._judge(message)
         except VmtasksError as problem:
@@ -181,6 +185,10 @@ class MachineWatch:
             hint = _CONFINED if "Permission denied" in reason else _LOOK
             raise HostError(f"cannot start {self._machine}: {reason}", hint=hint)
         details = lines_of(message["console"])
+        if self._is_restarting:
+            # It has the options that it had before, but for the kernel, which came from the guest.
+            error = by_guest if message["by_itself"] and message["status"] > 0 else by_host
+            raise error(f"{self._machine} is gone: QEMU does not start with what was chosen for its boot: {reason}")
         if message["by_itself"] and message["status"] == 0 and not message["qemu"].strip():
             # It was no signal: QEMU would have printed which.
             raise by_guest(f"{self._machine} is gone: it powered itself off", details=details)

@@ -118,3 +118,13 @@ def test_a_machine_without_a_boot_loader_says_what_serves_instead() -> None:
 def test_the_fakes_files_are_nobody_elses(guest: Guest) -> None:
     assert not Path("/etc/grub.d/42_vmtasks").exists()
     assert guest.boot_loader.default.id == "simple"
+
+
+def test_a_connection_that_breaks_without_a_reboot_is_no_reboot_for_ever(
+    guest: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asks = guest.run
+    monkeypatch.setattr(guest, "run", lambda line, **options: asks("true" if "reboot" in line else line, **options))
+    monkeypatch.setattr(guest, "is_up", lambda: False)
+    with pytest.raises(TimedOut, match=r"^m never went down: it is in the same boot after [\d.]+ s$"):
+        guest.reboot(timeout_s=1)

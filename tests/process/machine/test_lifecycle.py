@@ -37,7 +37,7 @@ from vmtasks.process.landlock import Reach
 from vmtasks.process.user import user_name
 from vmtasks.providers.base import BootOptions, MachineRequest
 from vmtasks.providers.qemu.provider import started
-from vmtasks.spec import AlarmPolicy, Machine
+from vmtasks.spec import AlarmPolicy, DirectKernel, Machine
 from vmtasks.ssh.connect import Address
 from vmtasks.ssh.session import Session
 from vmtasks.supervisor import watch
@@ -342,6 +342,109 @@ def test_the_settings_of_the_host_are_the_rules_of_its_queue(
     with running(machine, replace(launch, settings=settings, check=open_once_it_is_told)):
         pass
     assert notes(heard) == ["waiting: the host takes no new machines"]
+
+
+# --- a boot with another kernel -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def direct(machine: Machine, tmp_path: Path) -> Machine:
+    """Return a machine that QEMU boots directly."""
+    baked = tmp_path / "baked"
+    kernel = DirectKernel(kernel=baked / "vmlinuz", initrd=baked / "initrd", command_line="root=/dev/vda")
+    return replace(machine, boot=kernel)
+
+
+def words_of(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/cmdline").read_text().split("\0")[:-1]
+
+
+def after(words: list[str], option: str) -> str:
+    return words[words.index(option) + 1]
+
+
+def reset_by_guest(guest: Guest, pid: int, ended: Ended) -> list[str]:
+    """Have the guest reset its machine, and return the command line of the QEMU that runs then."""
+    assert not ended(pid, timeout_s=0)
+    cast("StandIn", guest).client.qmp("stop")
+    assert ended(pid)
+    deadline = Deadline.after(LIMIT_S)
+    while qemu_of() == pid and not deadline.passed:
+        guest.watch(0.05)
+    return words_of(qemu_of())
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_kernel_that_is_chosen_is_booted_by_another_qemu_on_the_same_disk_and_port(
+    direct: Machine, launch: LaunchConfig, host: Callable[..., None], tmp_path: Path, ended: Ended
+) -> None:
+    host({"stop": [["reset"]]})
+    with running(direct, launch) as guest:
+        first = words_of(qemu_of())
+        boots = cast("StandIn", guest).power.direct
+        assert boots
+        room = boots.room()
+        assert room.parent.parent == tmp_path / "cache" / "machines"
+        own = DirectKernel(kernel=room / "vmlinuz", initrd=room / "initrd", command_line="root=/dev/vda a=1")
+        boots.choose(default=boots.image, release="", once=own)
+        second = reset_by_guest(guest, qemu_of(), ended)
+        named = [after(second, option) for option in ("-kernel", "-initrd", "-append")]
+        assert named == [str(own.kernel), str(own.initrd), own.command_line]
+        assert after(second, "-drive") == after(first, "-drive")
+        assert f"hostfwd=tcp:127.0.0.1:{guest.address.port}-:22" in after(second, "-netdev")
+        assert lease()["ports"] == {"22": guest.address.port}
+        unused = boots.room()
+        boots.choose(default=own, release="6.6.6")
+        assert (room.is_dir(), unused.is_dir()) == (True, False)
+        cast("StandIn", guest).client.qmp("stop")
+        assert words_of(qemu_of()) == second, "it has what it is to boot with"
+        assert (boots.default, boots.default_release) == (own, "6.6.6")
+        guest.watch(0.0)
+    assert nothing_is_left(tmp_path)
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_reset_button_boots_what_is_chosen_and_ends_a_panic(
+    direct: Machine, launch: LaunchConfig, host: Callable[..., None], tmp_path: Path
+) -> None:
+    panic = "Kernel panic - not syncing: no init\n"
+    host({"human-monitor-command": [["say", panic]]}, {})
+    with running(direct, launch) as guest:
+        power = cast("StandIn", guest).power
+        assert power.direct
+        power.direct.choose(default=replace(power.direct.image, command_line="a=1"), release="")
+        with pytest.raises(GuestLost, match="the kernel of guest panicked"):
+            watch_until_it_raises(guest)
+        power.reset(Deadline.after(None))  # type: ignore[misc] - it has one
+        guest.watch(0.0)
+        assert after(words_of(qemu_of()), "-append") == "a=1"
+    assert nothing_is_left(tmp_path)
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_kernel_that_qemu_does_not_take_is_the_guests_doing(
+    direct: Machine, launch: LaunchConfig, host: Callable[..., None], tmp_path: Path
+) -> None:
+    host({"stop": [["reset"]]}, {"start": [["complain", "could not load kernel"], ["exit", 1]]})
+    with running(direct, launch) as guest:
+        boots = cast("StandIn", guest).power.direct
+        assert boots
+        boots.choose(default=replace(boots.image, command_line="a=1"), release="")
+        with suppress(BootError):  # it may be gone before it answers
+            cast("StandIn", guest).client.qmp("stop")
+        with pytest.raises(GuestLost) as told:
+            watch_until_it_raises(guest)
+        assert str(told.value) == (
+            "guest is gone: QEMU does not start with what was chosen for its boot: "
+            "qemu-system-fake: could not load kernel"
+        )
+    assert nothing_is_left(tmp_path)
+
+
+@pytest.mark.usefixtures("host", "stand_in")
+def test_a_machine_that_boots_by_itself_has_no_kernel_to_be_chosen(machine: Machine, launch: LaunchConfig) -> None:
+    with running(machine, launch) as guest:
+        assert cast("StandIn", guest).power.direct is None
 
 
 # --- a boot that does not go well ------------------------------------------------------------------------------

@@ -117,7 +117,7 @@ def test_profiles_overlap_and_the_shorter_interval_is_for_all(
     one.hears("sample")
     assert "sample" in end(one, 2)["result"]
     assert "sample" in end(one, 1)["result"]
-    assert end(one, 1)["error"] == "cannot end the profile 1: it has not begun"
+    assert end(one, 1)["error"] == "cannot end the profile 1: it has not begun with this QEMU"
 
 
 def test_counters_of_kvm(supervise: Supervise, plan: MakePlan, programs: Path) -> None:

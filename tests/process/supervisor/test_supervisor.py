@@ -675,6 +675,7 @@ TRAVELLERS = {
     "qemu": ("descriptors", "migration", "qmp"),
     "supervisor": (
         "__main__",
+        "boot_lines",
         "confined",
         "console",
         "console_socket",

@@ -140,3 +140,15 @@ def test_a_checkpoint_is_its_makers_as_ever(make: Make) -> None:
     assert (one.kind, one.directory in snapshot.private_snapshots) == ("checkpoint", True)
     assert make().checkpoint("tools", "key").directory not in snapshot.private_snapshots
     assert checkpoint.key_of("basis") != checkpoint.key_of("basis", "key")
+
+
+def test_a_machine_that_is_to_be_started_anew_on_its_disk_is_not_saved_any_more(make: Make, tmp_path: Path) -> None:
+    saver = make()
+    saver.checkpoint("before")
+    disk = saver.pin()
+    assert disk == tmp_path / "m/disk-1.qcow2", "what it writes to since it was saved"
+    with pytest.raises(UsageError, match="cannot checkpoint test: what it boots was chosen in it"):
+        saver.checkpoint("after")
+    with pytest.raises(UsageError, match="what it boots was chosen in it"):
+        saver.freeze(FAILED)
+    assert saver.pin() == disk
