@@ -190,7 +190,8 @@ def remove_repository(guest: Guest) -> None:
 
 def would_remove(guest: Guest, packages: Sequence[str]) -> list[str]:
     """Return all packages that go if *packages* are purged: those that depend on them go too."""
-    plan = guest.query(_apt_get("purge", *packages, "--simulate", only_local=True))
+    # Otherwise it refuses to tell of those that it refuses to remove.
+    plan = guest.query(_apt_get("purge", *packages, "--simulate", "--allow-remove-essential", only_local=True))
     going = [line.split() for line in plan.splitlines() if line.startswith(("Purg ", "Remv "))]
     return [answers.at_least(words, 2, of="apt-get")[1] for words in going]
 

@@ -28,7 +28,7 @@ _NEEDED = {
     "Architecture": re.compile(r"[a-z0-9][a-z0-9-]{0,99}"),
 }
 """What each package says, and what it can be."""
-_FIELDS = ("Essential", "Protected", "Auto-Built-Package", "Recommends")
+_FIELDS = ("Essential", "Protected", "Important", "Auto-Built-Package", "Recommends")
 _RELATION = re.compile(r"[A-Za-z0-9+.:~=<>()| _-]+")
 _CONTROL = re.compile(r"(\./)?control")
 _LIMIT_BYTES = 256 * 1024
@@ -45,7 +45,7 @@ class Package:
     version: str
     architecture: str
     must_stay: bool = False
-    """Whether it is Essential or Protected: dpkg and apt refuse to remove it."""
+    """Whether it is Essential or Protected, or Important, as apt calls that: dpkg or apt refuses to remove it."""
     recommends: tuple[str, ...] = ()
     """Relations, as its control file has them."""
     is_debug: bool = False
@@ -113,7 +113,7 @@ def read(path: Path) -> Package:
         name=name,
         version=version,
         architecture=architecture,
-        must_stay="yes" in (fields.get("Essential"), fields.get("Protected")),
+        must_stay=any(fields.get(name, "").lower() == "yes" for name in ("Essential", "Protected", "Important")),
         recommends=recommends,
         is_debug=name.endswith("-dbgsym") and fields.get("Auto-Built-Package") == "debug-symbols",
     )

@@ -51,6 +51,7 @@ def test_a_package_is_what_its_control_file_says_whatever_its_file_is_called(tmp
     assert (package.name, package.version, package.architecture) == ("tiny", "1:2.0~rc1-1", "all")
     assert package.must_stay
     assert read(made(tmp_path / "stays.deb", "stays", more="Protected: yes\n")).must_stay
+    assert read(made(tmp_path / "important.deb", "important", more="Important: Yes\n")).must_stay  # e2fsprogs is so
     assert not read(made(tmp_path / "goes.deb", "goes", more="Protected: no\n")).must_stay
 
 

@@ -67,8 +67,8 @@ def _rewritten(text: str, name: str, rewrite: Callable[[str], str]) -> str:
         if match["name"].lower() != name:
             return match[0]
         value = rewrite(" ".join(_COMMENT.sub("", match["value"]).split()))
-        # An empty Depends means that there are none, where none would mean all of the source's packages. Of a field that
-        # goes, its line goes too: an empty one would end the paragraph.
+        # An empty Depends means that there are none, where none would mean all of the source's packages. Of a field
+        # that goes, its line goes too: an empty one would end the paragraph.
         return f"{match['name']}: {value}{match['end']}" if value or name == "depends" else ""
 
     return _FIELD.sub(field, text)
