@@ -86,7 +86,8 @@ def purge(guest: Guest, packages: Packages, before: Collection[str]) -> list[Com
     :raise TestSkipped: they are to stay: the system needs them, or the way into the machine does.
     """
     if staying := [name for name, package in packages.items() if package.must_stay]:
-        text = f"not purged, since no system that runs can be without what is Essential, Protected or Important: {', '.join(staying)}"
+        names = ", ".join(staying)
+        text = f"not purged, since no system can be without what is Essential, Protected or Important: {names}"
         packages = {name: package for name, package in packages.items() if name not in staying}
         if not packages:
             raise TestSkipped(text)

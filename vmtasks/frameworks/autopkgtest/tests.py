@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -64,7 +63,7 @@ class PackageTests:
         :raise TestFailed: its control files have what autopkgtest on the host had better not read.
         """
         from vmtasks.debian.dep8 import listed
-        from vmtasks.frameworks.autopkgtest.completed import COMPLETE, expect_autodep8
+        from vmtasks.frameworks.autopkgtest.completed import complete
         from vmtasks.frameworks.autopkgtest.control import normalized
         from vmtasks.frameworks.autopkgtest.safety import check_quotes
         from vmtasks.project.text import text_of
@@ -73,9 +72,7 @@ class PackageTests:
             return None
         with run.boot(project.images.build, name="source", project=project) as guest:
             tree = origin.deliver(guest)
-            if not guest.glob(f"{tree}/debian/tests/*"):  # autodep8 may know what to do
-                expect_autodep8(guest)
-            guest.query(COMPLETE.replace("@TREE@", shlex.quote(tree)))
+            complete(guest, tree)
             if not guest.glob(f"{tree}/debian/tests/control"):
                 return None
             target = run.directory / "source"
@@ -135,6 +132,7 @@ class PackageTests:
             report = self._in_clean_machines([], new, served, name="control")
             if complaint := report.summary.complaint:
                 raise TestFailed(f"debian/tests/control: {complaint}", details=report.output_of("control"))
+            report.expect_end(["debian/tests/control"])
             raise TestSkipped("there is no test in debian/tests/control")
 
     def _one(self, name: str, new: Packages, served: Checkpoint) -> None:
