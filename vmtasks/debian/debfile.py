@@ -17,6 +17,7 @@ from vmtasks.config.bounded import read_file
 from vmtasks.config.here import task_line
 from vmtasks.config.paths import is_at
 from vmtasks.errors import HostError, TestFailed, UsageError
+from vmtasks.files.checksum import sha256_of
 from vmtasks.guest.unpack import first_file
 from vmtasks.host.confined import confined_argv
 from vmtasks.process.confined import NOT_FOUND
@@ -30,6 +31,8 @@ _NEEDED = {
 """What each package says, and what it can be."""
 _FIELDS = ("Essential", "Protected", "Important", "Auto-Built-Package", "Recommends")
 _RELATION = re.compile(r"[A-Za-z0-9+.:~=<>()| _-]+")
+_SUM = re.compile(r"^ ([0-9a-f]{64}) [0-9]{1,18} ([^\s/]+)$", re.MULTILINE)
+"""A line of a .changes file's Checksums-Sha256."""
 _CONTROL = re.compile(r"(\./)?control")
 _LIMIT_BYTES = 256 * 1024
 """More than any control file has."""
@@ -59,7 +62,8 @@ Packages = dict[str, Package]
 def find(names: Sequence[str]) -> Packages:
     """Return the packages of .deb files, .changes files and directories of them; those with debug symbols are left out.
 
-    :raise UsageError: one is none of these, or not there, there are two of one package, or no packages at all.
+    :raise UsageError: one is none of these, or not there, there are two of one package, or no packages at all;
+        or a .changes file names another file than the one beside it.
     """
     found: list[Path] = []
     for name in names or ["."]:
@@ -67,8 +71,7 @@ def find(names: Sequence[str]) -> Packages:
         if is_at(path, stat.S_ISDIR):
             found += sorted(one for one in path.glob("*.deb") if one.is_file())
         elif path.suffix == ".changes" and path.is_file():
-            words = (read_file(path) or b"").decode(errors="replace").split()
-            found += dict.fromkeys(path.with_name(Path(word).name) for word in words if word.endswith(".deb"))
+            found += _named_in(path)
         elif path.suffix == ".deb":
             found.append(path)
         else:
@@ -91,6 +94,23 @@ def find(names: Sequence[str]) -> Packages:
             hint=f"{task_line('build-deb')} makes some",
         )
     return packages
+
+
+def _named_in(listing: Path) -> list[Path]:
+    """Return the .deb files that a .changes file names, beside it.
+
+    :raise UsageError: one is another than the one that it names.
+    """
+    text = (read_file(listing) or b"").decode(errors="replace")
+    named = dict.fromkeys(listing.with_name(Path(word).name) for word in text.split() if word.endswith(".deb"))
+    for digest, name in _SUM.findall(text):
+        path = listing.with_name(name)
+        if path in named and path.is_file() and sha256_of(path) != digest:
+            raise UsageError(
+                f"cannot install {path}: it is not the file that {listing.name} names: its sha256 is another",
+                hint="name the .deb files themselves, if they are what is meant",
+            )
+    return [*named]
 
 
 def read(path: Path) -> Package:

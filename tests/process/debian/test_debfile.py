@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import subprocess
 import tarfile
@@ -66,6 +67,17 @@ def test_a_file_that_is_named_more_than_once_is_one(debs: Path) -> None:
     linked.symlink_to(debs)
     assert names(changes) == {"one": debs / "one_1.0_amd64.deb"}
     assert set(names(debs, changes, linked)) == {"one", "two"}
+
+
+def test_a_file_that_changes_does_not_mean_is_refused(debs: Path) -> None:
+    changes, deb = debs / "one_1.0_amd64.changes", debs / "one_1.0_amd64.deb"
+    digest = hashlib.sha256(deb.read_bytes()).hexdigest()
+    changes.write_text(f"Checksums-Sha256:\n {digest} {deb.stat().st_size} {deb.name}\nFiles:\n 00 1 x {deb.name}\n")
+    assert names(changes) == {"one": deb}
+    made(deb, "one", version="1.1", architecture="amd64")
+    with pytest.raises(UsageError, match=r"not the file that one_1\.0_amd64\.changes names") as problem:
+        names(changes)
+    assert "name the .deb files themselves" in problem.value.hint
 
 
 @pytest.mark.parametrize(("version", "architecture"), [("1.1", "amd64"), ("0.9", "amd64"), ("1.0", "i386")])
