@@ -441,3 +441,24 @@ def test_a_kernel_module_is_built_by_root_where_the_kernels_headers_are(tmp_path
     assert Project.load(tmp_path, {"VMTASKS_IMAGE": "trixie"}).images.build == "trixie-kernel"
     assert Project.load(tmp_path, {"VMTASKS_IMAGE": "sid-build"}).images.build == "sid-build"
     assert not Project.load(tmp_path, {"VMTASKS_AS_ROOT": "false"}).commands.as_root
+
+
+@pytest.mark.parametrize(
+    ("package", "lock", "dist"),
+    [
+        ('{"name": "a", "scripts": {"test": "t"}, "dependencies": {"b": "1"}}', "", "npm pack"),
+        ('{"name": "a", "scripts": {"prepare": "tsc"}}', "", "npm install --no-audit --no-fund && npm pack"),
+        (
+            '{"name": "a", "scripts": {"prepack": "tsc"}}',
+            "package-lock.json",
+            "npm ci --no-audit --no-fund && npm pack",
+        ),
+        ('{"name": "a", "bundleDependencies": ["b"]}', "", "npm install --no-audit --no-fund && npm pack"),
+        ('{"name": "a", "private": true, "scripts": {"prepack": "tsc"}}', "", ""),
+    ],
+)
+def test_a_node_package_is_packed_with_what_its_own_scripts_need(
+    tmp_path: Path, package: str, lock: str, dist: str
+) -> None:
+    files = {"package.json": package, **({lock: "{}"} if lock else {})}
+    assert detect(tree(tmp_path, files)).dist.line == dist
