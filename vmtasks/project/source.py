@@ -203,6 +203,8 @@ class Source:
         events.emit(events.Note(machine=guest.name, text=text, level=level))
 
     def _deliver_tarball(self, guest: Guest) -> str:
+        if self.path.name.endswith("zst"):  # dpkg-dev brings what unpacks all others
+            source_package.expect_tool(guest, "zstd", "zstd")
         guest.put(self.path, f"{WORKSHOP}/")
         guest.query(f"cd {WORKSHOP} && mkdir .unpacked && tar -x -C .unpacked -f ./{shlex.quote(self.path.name)}")
         found = guest.query(["find", f"{WORKSHOP}/.unpacked", "-mindepth", "1", "-maxdepth", "1", "-printf", "%y%f\n"])

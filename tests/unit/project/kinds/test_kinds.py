@@ -236,6 +236,10 @@ def test_each_kind_tells_its_name_and_version(tmp_path: Path, files: dict[str, s
             {"configure.ac": "AC_INIT(a, 1)\nAM_GNU_GETTEXT\nPKG_CHECK_MODULES([X], [x])\n", "Makefile.am": ""},
             ("autoconf", "automake", "libtool", "gettext", "autopoint", "pkg-config"),
         ),
+        (
+            {"configure.ac": "AC_INIT(a, 1)\nAM_INIT_AUTOMAKE([foreign no-dist-gzip dist-zstd])\n", "Makefile.am": ""},
+            ("autoconf", "automake", "libtool", "zstd"),
+        ),
     ],
 )
 def test_a_kind_names_the_packages_of_its_tools(
