@@ -62,8 +62,8 @@ Packages = dict[str, Package]
 def find(names: Sequence[str]) -> Packages:
     """Return the packages of .deb files, .changes files and directories of them; those with debug symbols are left out.
 
-    :raise UsageError: one is none of these, or not there, there are two of one package, or no packages at all;
-        or a .changes file names another file than the one beside it.
+    :raise UsageError: one is none of these, not there, or another than a .changes file names; there are two of one
+        package, or of one name; or no packages at all.
     """
     found: list[Path] = []
     for name in names or ["."]:
@@ -93,7 +93,22 @@ def find(names: Sequence[str]) -> Packages:
             f"there are no packages in {', '.join(names) or 'this directory'}",
             hint=f"{task_line('build-deb')} makes some",
         )
+    _expect_names(packages)
     return packages
+
+
+def _expect_names(packages: Packages) -> None:
+    """See that the files have names of their own: they lie in one directory of the machine.
+
+    :raise UsageError: two have the same.
+    """
+    called: dict[str, Path] = {}
+    for package in packages.values():
+        if (other := called.setdefault(package.path.name, package.path)) != package.path:
+            raise UsageError(
+                f"cannot install {other} and {package.path}: two packages in files of one name",
+                hint="rename one of the files",
+            )
 
 
 def _named_in(listing: Path) -> list[Path]:

@@ -69,6 +69,14 @@ def test_a_file_that_is_named_more_than_once_is_one(debs: Path) -> None:
     assert set(names(debs, changes, linked)) == {"one", "two"}
 
 
+def test_two_files_of_one_name_cannot_both_be_there(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        made(tmp_path / name / "package.deb", name)
+    with pytest.raises(UsageError, match=r"cannot install .*one/package\.deb and .*two/package\.deb: two packages in"):
+        names(tmp_path / "one", tmp_path / "two")
+
+
 def test_a_file_that_changes_does_not_mean_is_refused(debs: Path) -> None:
     changes, deb = debs / "one_1.0_amd64.changes", debs / "one_1.0_amd64.deb"
     digest = hashlib.sha256(deb.read_bytes()).hexdigest()
