@@ -146,12 +146,20 @@ def read(path: Path) -> Package:
     return Package(
         path=path,
         name=name,
-        version=version,
+        version=_as_dpkg_has_it(version),
         architecture=architecture,
         must_stay=any(fields.get(name, "").lower() == "yes" for name in ("Essential", "Protected", "Important")),
         recommends=recommends,
         is_debug=name.endswith("-dbgsym") and fields.get("Auto-Built-Package") == "debug-symbols",
     )
+
+
+def _as_dpkg_has_it(version: str) -> str:
+    """Return a version as dpkg tells it once it is installed: an epoch is a number, and one of 0 is none."""
+    epoch, colon, rest = version.partition(":")
+    if not colon or not epoch.isdecimal():
+        return version
+    return rest if not int(epoch) and ":" not in rest else f"{int(epoch)}:{rest}"
 
 
 def _control_of(path: Path) -> str:

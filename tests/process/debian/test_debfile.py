@@ -56,6 +56,13 @@ def test_a_package_is_what_its_control_file_says_whatever_its_file_is_called(tmp
     assert not read(made(tmp_path / "goes.deb", "goes", more="Protected: no\n")).must_stay
 
 
+@pytest.mark.parametrize("version", ["0:1.0-1", "00:1.0", "01:1.0", "1.0-0", "1:1.0~rc1+b1"])
+def test_a_version_is_what_dpkg_tells_of_it(tmp_path: Path, version: str) -> None:
+    path = made(tmp_path / "tiny.deb", "tiny", version=version)
+    shown = subprocess.run(["dpkg-deb", "--field", path, "Version"], check=True, capture_output=True, text=True).stdout
+    assert read(path).version == shown.strip()
+
+
 def test_debug_symbols_are_known_by_what_made_them_and_not_by_a_name(tmp_path: Path) -> None:
     assert set(names(made(tmp_path / "a.deb", "about-dbgsym"))) == {"about-dbgsym"}
 
