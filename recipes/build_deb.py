@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from glob import escape
 from pathlib import Path, PurePosixPath
 
 from vmtasks import (
@@ -84,7 +85,7 @@ def build_deb(
         guest = machine.enter_context(run.boot(project.images.build, name="build", project=project, prepare=prepared))
         with run.case("build-deb"):
             tree = origin.deliver(guest, adds_git=False)
-            if not guest.glob(f"{tree}/debian/control"):
+            if not guest.glob(f"{escape(tree)}/debian/control"):
                 raise UsageError(f"cannot build packages of {source}: there is no debian/control in it")
             control = guest.query(["cat", f"{tree}/debian/control"])
             wanted = builddeps.reduced(guest, control, env)
