@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from glob import escape
 from pathlib import Path, PurePosixPath
 
 from vmtasks import (
@@ -84,7 +85,7 @@ def build_deb(
         guest = machine.enter_context(run.boot(project.images.build, name="build", project=project, prepare=prepared))
         with run.case("build-deb"):
             tree = origin.deliver(guest, adds_git=False)
-            if not guest.glob(f"{tree}/debian/control"):
+            if not guest.glob(f"{escape(tree)}/debian/control"):
                 raise UsageError(f"cannot build packages of {source}: there is no debian/control in it")
             control = guest.query(["cat", f"{tree}/debian/control"])
             wanted = builddeps.reduced(guest, control, env)
@@ -122,12 +123,13 @@ def _looking(
 def _packed(run: Run, origin: Source, project: Project, room: Path, *, anyhow: bool) -> Source:
     """Return the source package that a tree with an upstream tarball is, made in a machine of its own; else *origin*.
 
-    sbuild begins so, too: what no patch has of the changes to upstream's files is found there.
+    sbuild begins so, too: what no patch has of the changes to upstream's files is found there, and a version that does
+    not go with the source format.
 
     :param anyhow: make upstream's tarball of the tree if there is none.
     """
     upstream = origin.upstream()
-    if upstream == "none" or (upstream == "tree" and not anyhow):
+    if not origin.is_refused and (upstream == "none" or (upstream == "tree" and not anyhow)):
         return origin
     with run.boot(project.images.build, name="source", project=project) as guest, run.case("source-package"):
         dsc, *_ = origin.package(guest, origin.deliver(guest, patched=False), room)

@@ -32,6 +32,8 @@ umask 022
 mkdir .repack
 for tarball; do
     tar -x -C .repack -f "$tarball"
+    # A directory that nobody may write to could not be removed again.
+    find .repack -type d ! -perm -u=rwx -exec chmod u+rwx {} \\;
     (cd .repack && find . -mindepth 1 -maxdepth 1 -printf '%P\\0' | sort -z) >.repack.names
     tar -c -C .repack --sort=name --mtime="@$SOURCE_DATE_EPOCH" --clamp-mtime --owner=0 --group=0 --numeric-owner \\
         --mode=go=rX,u+rw,a-s --format=posix --pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime \\
@@ -59,7 +61,7 @@ gzip -n <"../$name.tar" >"./$name.tar.gz"
 rm -- "../$name.tar"
 """
 
-# How many files are in it, and the first two of the names at its top.
+# How many files are in it, and the first two of the names at its top; those of directories end in a slash.
 _INSIDE = """
 set -eu
 case $1 in
@@ -67,7 +69,7 @@ case $1 in
     *) names=$(tar --list --quoting-style=literal --file="$1") ;;
 esac
 printf '%s\\n' "$names" | grep -c '[^/]$' || :
-printf '%s\\n' "$names" | sed -e 's,^\\./,,' -e 's,/.*,,' | grep -v '^\\.\\{0,1\\}$' | sort -u | head -n 2
+printf '%s\\n' "$names" | sed -e 's,^\\./,,' -e 's,/.*,/,' | grep -v '^\\.\\{0,1\\}/\\{0,1\\}$' | sort -u | head -n 2
 """
 
 
@@ -150,7 +152,7 @@ def _top(guest: Guest, path: str, maker: str) -> str:
         raise TestFailed(f"{maker} made {name}, which cannot be unpacked", details=problem.details) from problem
     if files == "0":
         raise TestFailed(f"{maker} made {name}, which holds no file")
-    return tops[0] if len(tops) == 1 else ""
+    return tops[0].removesuffix("/") if len(tops) == 1 and tops[0].endswith("/") else ""
 
 
 def _checksum(tarball: Path) -> tuple[Path, str]:

@@ -34,8 +34,10 @@ def test_in_vm(run: Run, source: str = ".", out: str = "", image: str = "") -> N
         origin, *_ = source_package(run, source=source, out=out, image=image)
 
     def try_them(packages: list[Path]) -> None:
-        debs = [str(path) for path in packages if path.suffix == ".deb"]
-        install_test(run, debs=debs, source=str(origin), project=project)
+        if debs := [str(path) for path in packages if path.suffix == ".deb"]:
+            install_test(run, debs=debs, source=str(origin), project=project)
+        else:  # without a name, install-test would take what lies in the working directory
+            run.skip("install", "the build made no .deb file: a .udeb is the installer's, which no machine here is")
 
     build_deb(run, source=str(origin), out=out, project=project, meanwhile=try_them)
 

@@ -196,7 +196,7 @@ def test_a_purge_that_leaves_or_changes_files_fails_and_what_must_stay_stays(tmp
     assert sorted(told) == sorted(["changed: /etc/adduser.conf", *files, *records])
     notes = "\n".join(note["text"] for note in done.result["notes"])
     assert "still running after the purge: sleep 1000" in notes
-    assert "Essential or Protected: tiny-base" in notes
+    assert "Essential, Protected or Important: tiny-base" in notes
 
 
 def test_packages_that_exclude_each_other_are_tried_and_upgraded_in_their_turn(tmp_path: Path) -> None:

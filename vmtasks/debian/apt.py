@@ -20,10 +20,13 @@ LOCAL_REPOSITORY = "/srv/vmtasks-repository"
 LOCAL_FILES = ("/etc/apt/apt.conf.d/99vmtasks-repository", "/etc/apt/preferences.d/vmtasks-repository")
 """What makes apt know the local repository."""
 _OUT_OF_REACH = re.compile(r"Failed to fetch|Temporary failure resolving|Could not (connect|resolve)|Unable to connect")
-_DPKG_FAILED = re.compile(r"^E: Sub-process .*dpkg", re.MULTILINE)
+_DPKG_FAILED = re.compile(r"^(?:E|Error): Sub-process .*dpkg", re.MULTILINE)
 _URL = re.compile(r"https?://[^\s'\"]+")
 _REACH_LIMIT_S = 10.0
-_SCRIPT_FAILED = re.compile(r"\S package [\w-]++ script subprocess (returned error|was killed)")
+_SCRIPT_FAILED = re.compile(
+    r"\S package [\w-]++ (?:maintainer )?script subprocess (?:returned error|failed|was killed)"
+)
+"""As dpkg 1.21 has it, and 1.23."""
 _REASON = re.compile(
     r"E: (?!Sub-process|Unmet dependencies|Failed to fetch).|^(?>.*?.(?:Depends|Conflicts|Breaks): ).+ but ."
 )
@@ -190,7 +193,8 @@ def remove_repository(guest: Guest) -> None:
 
 def would_remove(guest: Guest, packages: Sequence[str]) -> list[str]:
     """Return all packages that go if *packages* are purged: those that depend on them go too."""
-    plan = guest.query(_apt_get("purge", *packages, "--simulate", only_local=True))
+    # Otherwise it refuses to tell of those that it refuses to remove.
+    plan = guest.query(_apt_get("purge", *packages, "--simulate", "--allow-remove-essential", only_local=True))
     going = [line.split() for line in plan.splitlines() if line.startswith(("Purg ", "Remv "))]
     return [answers.at_least(words, 2, of="apt-get")[1] for words in going]
 

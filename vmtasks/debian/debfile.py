@@ -17,6 +17,7 @@ from vmtasks.config.bounded import read_file
 from vmtasks.config.here import task_line
 from vmtasks.config.paths import is_at
 from vmtasks.errors import HostError, TestFailed, UsageError
+from vmtasks.files.checksum import sha256_of
 from vmtasks.guest.unpack import first_file
 from vmtasks.host.confined import confined_argv
 from vmtasks.process.confined import NOT_FOUND
@@ -28,8 +29,10 @@ _NEEDED = {
     "Architecture": re.compile(r"[a-z0-9][a-z0-9-]{0,99}"),
 }
 """What each package says, and what it can be."""
-_FIELDS = ("Essential", "Protected", "Auto-Built-Package", "Recommends")
+_FIELDS = ("Essential", "Protected", "Important", "Auto-Built-Package", "Recommends")
 _RELATION = re.compile(r"[A-Za-z0-9+.:~=<>()| _-]+")
+_SUM = re.compile(r"^ ([0-9a-f]{64}) [0-9]{1,18} ([^\s/]+)$", re.MULTILINE)
+"""A line of a .changes file's Checksums-Sha256."""
 _CONTROL = re.compile(r"(\./)?control")
 _LIMIT_BYTES = 256 * 1024
 """More than any control file has."""
@@ -45,7 +48,7 @@ class Package:
     version: str
     architecture: str
     must_stay: bool = False
-    """Whether it is Essential or Protected: dpkg and apt refuse to remove it."""
+    """Whether it is Essential or Protected, or Important, as apt calls that: dpkg or apt refuses to remove it."""
     recommends: tuple[str, ...] = ()
     """Relations, as its control file has them."""
     is_debug: bool = False
@@ -59,7 +62,8 @@ Packages = dict[str, Package]
 def find(names: Sequence[str]) -> Packages:
     """Return the packages of .deb files, .changes files and directories of them; those with debug symbols are left out.
 
-    :raise UsageError: one is none of these, or not there, there are two of one package, or no packages at all.
+    :raise UsageError: one is none of these, not there, or another than a .changes file names; there are two of one
+        package, or of one name; or no packages at all.
     """
     found: list[Path] = []
     for name in names or ["."]:
@@ -67,8 +71,7 @@ def find(names: Sequence[str]) -> Packages:
         if is_at(path, stat.S_ISDIR):
             found += sorted(one for one in path.glob("*.deb") if one.is_file())
         elif path.suffix == ".changes" and path.is_file():
-            words = (read_file(path) or b"").decode(errors="replace").split()
-            found += dict.fromkeys(path.with_name(Path(word).name) for word in words if word.endswith(".deb"))
+            found += _named_in(path)
         elif path.suffix == ".deb":
             found.append(path)
         else:
@@ -90,7 +93,39 @@ def find(names: Sequence[str]) -> Packages:
             f"there are no packages in {', '.join(names) or 'this directory'}",
             hint=f"{task_line('build-deb')} makes some",
         )
+    _expect_names(packages)
     return packages
+
+
+def _expect_names(packages: Packages) -> None:
+    """See that the files have names of their own: they lie in one directory of the machine.
+
+    :raise UsageError: two have the same.
+    """
+    called: dict[str, Path] = {}
+    for package in packages.values():
+        if (other := called.setdefault(package.path.name, package.path)) != package.path:
+            raise UsageError(
+                f"cannot install {other} and {package.path}: two packages in files of one name",
+                hint="rename one of the files",
+            )
+
+
+def _named_in(listing: Path) -> list[Path]:
+    """Return the .deb files that a .changes file names, beside it.
+
+    :raise UsageError: one is another than the one that it names.
+    """
+    text = (read_file(listing) or b"").decode(errors="replace")
+    named = dict.fromkeys(listing.with_name(Path(word).name) for word in text.split() if word.endswith(".deb"))
+    for digest, name in _SUM.findall(text):
+        path = listing.with_name(name)
+        if path in named and path.is_file() and sha256_of(path) != digest:
+            raise UsageError(
+                f"cannot install {path}: it is not the file that {listing.name} names: its sha256 is another",
+                hint="name the .deb files themselves, if they are what is meant",
+            )
+    return [*named]
 
 
 def read(path: Path) -> Package:
@@ -111,12 +146,20 @@ def read(path: Path) -> Package:
     return Package(
         path=path,
         name=name,
-        version=version,
+        version=_as_dpkg_has_it(version),
         architecture=architecture,
-        must_stay="yes" in (fields.get("Essential"), fields.get("Protected")),
+        must_stay=any(fields.get(name, "").lower() == "yes" for name in ("Essential", "Protected", "Important")),
         recommends=recommends,
         is_debug=name.endswith("-dbgsym") and fields.get("Auto-Built-Package") == "debug-symbols",
     )
+
+
+def _as_dpkg_has_it(version: str) -> str:
+    """Return a version as dpkg tells it once it is installed: an epoch is a number, and one of 0 is none."""
+    epoch, colon, rest = version.partition(":")
+    if not colon or not epoch.isdecimal():
+        return version
+    return rest if not int(epoch) and ":" not in rest else f"{int(epoch)}:{rest}"
 
 
 def _control_of(path: Path) -> str:

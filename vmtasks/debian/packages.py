@@ -188,7 +188,8 @@ def _parted(guest: Guest, arguments: Mapping[str, str], shown: str) -> list[list
     while left:
         chosen = [left[0]]
         if not can(chosen):
-            apt.apt(guest, *_INSTALL, arguments[left[0]])  # which reports why
+            # Which reports why; or it finds what the lists did not have, and nothing is to be installed for that yet.
+            apt.apt(guest, *_INSTALL, "--download-only", arguments[left[0]])
         others = [name for name in (*left[1:], *arguments) if name not in chosen]
         for name in dict.fromkeys(others):
             if can([*chosen, name]):

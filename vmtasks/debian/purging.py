@@ -86,9 +86,8 @@ def purge(guest: Guest, packages: Packages, before: Collection[str]) -> list[Com
     :raise TestSkipped: they are to stay: the system needs them, or the way into the machine does.
     """
     if staying := [name for name, package in packages.items() if package.must_stay]:
-        text = (
-            f"not purged, since no system that runs can be without what is Essential or Protected: {', '.join(staying)}"
-        )
+        names = ", ".join(staying)
+        text = f"not purged, since no system can be without what is Essential, Protected or Important: {names}"
         packages = {name: package for name, package in packages.items() if name not in staying}
         if not packages:
             raise TestSkipped(text)
@@ -156,6 +155,6 @@ def _run_jobs(guest: Guest, by: str, names: Sequence[str], root: str) -> list[Co
 def _essential(guest: Guest, names: Sequence[str]) -> list[str]:
     if not names:
         return []
-    show = ["dpkg-query", "--show", "--showformat=${Package} ${Essential} ${Protected}\\n", *names]
-    rows = answers.rows_of(guest.query(show), 3, of="dpkg-query")
+    show = ["dpkg-query", "--show", "--showformat=${Package} ${Essential} ${Protected} ${Important}\\n", *names]
+    rows = answers.rows_of(guest.query(show), 4, of="dpkg-query")
     return [name for name, *is_needed in rows if "yes" in is_needed]

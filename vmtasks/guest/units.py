@@ -29,8 +29,11 @@ class FailedUnit:
 
 
 def failed(query: Query) -> tuple[FailedUnit, ...]:
-    """Return the units that have failed; none where there is no systemd to ask."""
-    listing = "systemctl list-units --state=failed --plain --no-legend --no-pager 2>/dev/null || :"
+    """Return the units that have failed; none where there is no systemd to ask.
+
+    One with ``Restart=`` has, too, while it waits to be started again; to systemd it is "activating" all the while.
+    """
+    listing = "systemctl list-units --state=failed,auto-restart --plain --no-legend --no-pager 2>/dev/null || :"
     names = [line.split()[0] for line in query(listing).splitlines() if line.strip()]
     return tuple(FailedUnit(name=name, journal=journal_of(query, name)) for name in names)
 

@@ -83,6 +83,22 @@ def is_native(root: Path) -> bool:
     return _NATIVE.fullmatch(format_of(root)) is not None
 
 
+def fits(root: Path) -> bool:
+    """Tell whether the package in *root* has a version that its format allows: dpkg-source makes none of any other.
+
+    A quilt package has a revision, and a native one has none.
+
+    :raise UsageError: debian/changelog does not tell which it is.
+    """
+    has_revision = "-" in SourcePackage.of(root).version
+    match format_of(root):
+        case "3.0 (native)":
+            return not has_revision
+        case "3.0 (quilt)":
+            return has_revision
+    return True
+
+
 def find(root: Path, *, only_tree: bool = False) -> Orig:
     """Look for upstream's tarball of the package in *root*; there is none of a native one.
 

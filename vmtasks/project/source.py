@@ -96,6 +96,13 @@ class Source:
         project = Project.load(self.path)
         return find(project.root, only_tree=project.source.orig == "tree").kind
 
+    @property
+    def is_refused(self) -> bool:
+        """Whether it is a tree whose version its source format does not allow; a UsageError where it tells none."""
+        from vmtasks.project.orig import fits
+
+        return self.kind == "tree" and not fits(Project.load(self.path).root)
+
     def deliver(self, guest: Guest, *, patched: bool = True, adds_git: bool = True) -> str:
         """Put the source into the guest's workshop and return the directory of its tree there.
 
@@ -196,6 +203,8 @@ class Source:
         events.emit(events.Note(machine=guest.name, text=text, level=level))
 
     def _deliver_tarball(self, guest: Guest) -> str:
+        if self.path.name.endswith("zst"):  # dpkg-dev brings what unpacks all others
+            source_package.expect_tool(guest, "zstd", "zstd")
         guest.put(self.path, f"{WORKSHOP}/")
         guest.query(f"cd {WORKSHOP} && mkdir .unpacked && tar -x -C .unpacked -f ./{shlex.quote(self.path.name)}")
         found = guest.query(["find", f"{WORKSHOP}/.unpacked", "-mindepth", "1", "-maxdepth", "1", "-printf", "%y%f\n"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import subprocess
 import tarfile
@@ -51,7 +52,15 @@ def test_a_package_is_what_its_control_file_says_whatever_its_file_is_called(tmp
     assert (package.name, package.version, package.architecture) == ("tiny", "1:2.0~rc1-1", "all")
     assert package.must_stay
     assert read(made(tmp_path / "stays.deb", "stays", more="Protected: yes\n")).must_stay
+    assert read(made(tmp_path / "important.deb", "important", more="Important: Yes\n")).must_stay  # e2fsprogs is so
     assert not read(made(tmp_path / "goes.deb", "goes", more="Protected: no\n")).must_stay
+
+
+@pytest.mark.parametrize("version", ["0:1.0-1", "00:1.0", "01:1.0", "1.0-0", "1:1.0~rc1+b1"])
+def test_a_version_is_what_dpkg_tells_of_it(tmp_path: Path, version: str) -> None:
+    path = made(tmp_path / "tiny.deb", "tiny", version=version)
+    shown = subprocess.run(["dpkg-deb", "--field", path, "Version"], check=True, capture_output=True, text=True).stdout
+    assert read(path).version == shown.strip()
 
 
 def test_debug_symbols_are_known_by_what_made_them_and_not_by_a_name(tmp_path: Path) -> None:
@@ -65,6 +74,25 @@ def test_a_file_that_is_named_more_than_once_is_one(debs: Path) -> None:
     linked.symlink_to(debs)
     assert names(changes) == {"one": debs / "one_1.0_amd64.deb"}
     assert set(names(debs, changes, linked)) == {"one", "two"}
+
+
+def test_two_files_of_one_name_cannot_both_be_there(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        made(tmp_path / name / "package.deb", name)
+    with pytest.raises(UsageError, match=r"cannot install .*one/package\.deb and .*two/package\.deb: two packages in"):
+        names(tmp_path / "one", tmp_path / "two")
+
+
+def test_a_file_that_changes_does_not_mean_is_refused(debs: Path) -> None:
+    changes, deb = debs / "one_1.0_amd64.changes", debs / "one_1.0_amd64.deb"
+    digest = hashlib.sha256(deb.read_bytes()).hexdigest()
+    changes.write_text(f"Checksums-Sha256:\n {digest} {deb.stat().st_size} {deb.name}\nFiles:\n 00 1 x {deb.name}\n")
+    assert names(changes) == {"one": deb}
+    made(deb, "one", version="1.1", architecture="amd64")
+    with pytest.raises(UsageError, match=r"not the file that one_1\.0_amd64\.changes names") as problem:
+        names(changes)
+    assert "name the .deb files themselves" in problem.value.hint
 
 
 @pytest.mark.parametrize(("version", "architecture"), [("1.1", "amd64"), ("0.9", "amd64"), ("1.0", "i386")])

@@ -523,3 +523,18 @@ def test_a_source_package_is_the_same_for_the_same_tree(guest: Guest, workshop: 
     for path in tree.rglob("*"):
         os.utime(path, (1000, 1000))
     assert made(guest, tree, tmp_path / "two").read_bytes() == first.read_bytes()
+
+
+@pytest.mark.parametrize(("ending", "asked"), [("tar.gz", []), ("tar.zst", [("zstd", "zstd")])])
+def test_a_machine_has_what_unpacks_a_tarball(
+    guest: Guest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str, asked: list[tuple[str, str]]
+) -> None:
+    if ending == "tar.zst" and not shutil.which("zstd"):
+        pytest.skip("zstd is not installed")
+    write(tmp_path / "tiny-1.0", {"tiny.c": ""})
+    packed = tmp_path / f"tiny-1.0.{ending}"
+    subprocess.run(["tar", "-caf", packed, "tiny-1.0"], cwd=tmp_path, check=True)
+    tools: list[tuple[str, str]] = []
+    monkeypatch.setattr(source_package, "expect_tool", lambda _, *names: tools.append(names))
+    assert Source.of(packed).deliver(guest).endswith("/tiny-1.0")
+    assert tools == asked

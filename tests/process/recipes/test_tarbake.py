@@ -122,6 +122,23 @@ def test_a_release_that_is_empty_or_broken_is_a_failure(run: Run, tmp_path: Path
     assert list((tmp_path / "out").iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("packing", "top"),
+    [
+        ("mkdir t; cp tiny.c t; chmod 555 t; tar -czf tiny-1.0.tar.gz t; chmod 755 t; rm -r t", "t"),
+        ("mkdir t; cp tiny.c t; tar -czf tiny-1.0.tar.gz ./t; rm -r t", "t"),
+        ("mkdir t; cp tiny.c t; tar -czf tiny-1.0.tar.gz -C t .; rm -r t", ""),
+        ("tar -czf tiny-1.0.tar.gz tiny.c", ""),
+        ("mkdir t; cp tiny.c t; tar -czf tiny-1.0.tar.gz t tiny.c; rm -r t", ""),
+    ],
+)
+def test_the_directory_in_a_release_is_named_where_there_is_one(
+    run: Run, tmp_path: Path, packing: str, top: str
+) -> None:
+    artifacts = baked(run, project(tmp_path / "tiny", Makefile=f"dist:\n\t{packing}\n"), tmp_path / "out")
+    assert artifacts["distdirname.txt"].read_text() == f"{top}\n"
+
+
 def two(tmp_path: Path, first: str, second: str) -> Path:
     lines = "".join(
         f"\tmkdir {top}; cp tiny.c {top}; tar -czf {top}.tar.gz {top}; rm -r {top}\n" for top in (first, second)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -76,15 +77,25 @@ def test_what_dpkg_refuses_is_not_tried_again_and_no_fault_of_the_mirror() -> No
     assert one.value.details[-1] == "tiny.service: bind: port is taken"
 
 
-def test_what_a_maintainer_script_says_is_the_reason() -> None:
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "installed tiny package post-installation script subprocess returned error exit status 1",
+        "old tiny package postinst maintainer script subprocess failed with exit status 1",  # dpkg 1.23
+        "new tiny package pre-installation script subprocess was killed by signal (Killed)",
+    ],
+)
+@pytest.mark.parametrize("error", ["E", "Error"])
+def test_what_a_maintainer_script_says_is_the_reason(sentence: str, error: str) -> None:
     output = (
         "Setting up tiny (1.0) ...\ntiny: /var/lib/tiny is missing\n"
         "dpkg: error processing package tiny (--configure):\n"
-        " installed tiny package post-installation script subprocess returned error exit status 1\n"
-        "E: Sub-process /usr/bin/dpkg returned an error code (1)\n"
+        f" {sentence}\n{error}: Sub-process /usr/bin/dpkg returned an error code (1)\n"
     )
-    with pytest.raises(CommandFailed, match=r"installed tiny package post-installation script .* status 1") as failure:
-        apt_in(Stub(install=(100, output)))
+    guest = Stub(install=(100, output))
+    with pytest.raises(CommandFailed, match=re.escape(f"apt-get cannot install thing on m: {sentence}")) as failure:
+        apt_in(guest)
+    assert guest.ran == ["install"]
     assert "tiny: /var/lib/tiny is missing" in failure.value.details
 
 

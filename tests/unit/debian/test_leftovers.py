@@ -50,6 +50,7 @@ def test_a_machine_that_is_as_it_was_has_nothing_to_tell() -> None:
         "/boot/x",
         "/etc/thing.conf", "/var/lib/thing", "/var/tmp/thing", "/usr/share/thing", "/usr/bin/dangling",
         "/etc/ssl/certs/thing.pem", "/etc/ssl/certs/0123abcd.0", "/" + "root/.ssh/id_thing", "/" + "root/.cache/thing",
+        "/boot/initrd-thing", "/boot/grub/thing.cfg", "/usr/lib/udev/hwdb.d/thing.hwdb",
         "/etc/hostname", "/etc/resolv.conf", "/usr/share/mime/packages/thing.xml", "/usr/share/mime/thing",
         "/etc/ssl/certs", "/etc/cron.d",  # a file of that name
         "/var/lib/systemd/thing", "/var/log/apt-thing", "/etc/passwd.thing", "/var/log/dpkg.log.thing",
@@ -67,6 +68,7 @@ def test_files_are_left_wherever_they_are(path: str) -> None:
         "/var/cache/ldconfig/aux-cache", "/var/lib/systemd/timers/stamp-x", "/var/log/wtmp",
         "/usr/share/mime/mime.cache", "/usr/share/mime/application/x-thing.xml", "/etc/ssl/certs/ca-certificates.crt",
         "/etc/aliases", "/etc/mailname", "/var/mail/root", "/var/spool/exim4/db/retry", "/var/log/exim4/mainlog",
+        "/boot/initrd.img-6.1.0-40-cloud-amd64", "/boot/grub/grub.cfg", "/usr/lib/udev/hwdb.bin",
         "/var/log/syslog", "/etc/init.d/.depend.boot", "/var/lib/update-rc.d/thing", "/" + "root/.ssh/authorized_keys",
         "/srv/vmtasks-repository/Packages", "/etc/apt/preferences.d/vmtasks-repository", "/var/lib/ucf/hashfile",
         "/usr/lib/x86_64-linux-gnu/gtk-3.0/3.0.0/immodules.cache",

@@ -71,6 +71,19 @@ class Choosy:
         del source, target
 
 
+class Outdated(Choosy):
+    """... and whose package lists do not have what one needs, until it has to be fetched."""
+
+    needs = "b"
+
+    def run(self, command: list[str], **_: object) -> Any:
+        if "--simulate" in command and self.needs in command:
+            return SimpleNamespace(ok=False)
+        self.needs = ""
+        assert "--simulate" in command or "--download-only" in command
+        return super().run(command)
+
+
 def some(*names: str) -> Mapping[str, Package]:
     return {name: Package(path=Path(f"/debs/{name}.deb"), name=name, version="1", architecture="all") for name in names}
 
@@ -80,6 +93,11 @@ def notes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
     monkeypatch.setattr(events, "emit", lambda event: found.append(event.text))
     return found
+
+
+def test_lists_that_are_out_of_date_do_not_have_packages_installed_before_their_time() -> None:
+    sets = packages.sets_of(Outdated(), dict(some("b", "a")))  # type: ignore[arg-type]
+    assert [list(one) for one in sets] == [["b", "a"]]
 
 
 def test_older_packages_of_the_archive_that_exclude_each_other_are_in_sets(notes: list[str]) -> None:

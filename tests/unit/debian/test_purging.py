@@ -27,6 +27,7 @@ class FakeDpkg:
         self.conffiles = conffiles
         self.stuck = stuck
         self.jobs = jobs
+        self.important: dict[str, str] = {}
         self.done: list[str] = []
 
     def run(self, command: list[str], **_: object) -> Any:
@@ -45,7 +46,7 @@ class FakeDpkg:
         if "--simulate" in command:
             return "".join(f"Purg {name} [1]\n" for name in ("tiny",) if name in command)
         if any("Essential" in word for word in command):
-            return "".join(f"{name} no no\n" for name in command if name in self.states)
+            return "".join(f"{name} no no {self.important.get(name, '')}\n" for name in command if name in self.states)
         if "dpkg-query" in command:
             return "".join(f"{name} {state}\n" for name, state in self.states.items() if "--show" in command)
         if purging._JOBS in command:
@@ -87,11 +88,18 @@ def test_what_dpkg_still_knows_is_told(stuck: str) -> None:
 
 def test_what_must_stay_stays() -> None:
     stays = {"apt": Package(path=Path("apt.deb"), name="apt", version="1", architecture="all", must_stay=True)}
-    with pytest.raises(TestSkipped, match="Essential or Protected: apt"):
+    with pytest.raises(TestSkipped, match="Essential, Protected or Important: apt"):
         packages.purge(fake(), stays, BASE)
     guest = fake()
     packages.purge(guest, {**TINY, **stays}, {"libc6:amd64": "1"})
     assert "apt" in guest.states
+
+
+def test_a_purge_that_would_take_along_what_apt_does_not_remove_is_skipped() -> None:
+    guest = fake()
+    guest.important = {"tiny": "yes"}
+    with pytest.raises(TestSkipped, match="take along what the machine cannot do without: tiny"):
+        packages.purge(guest, TINY, BASE)
 
 
 def test_jobs_that_complain_are_told_in_their_own_lines() -> None:

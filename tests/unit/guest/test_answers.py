@@ -70,6 +70,6 @@ def test_good_answers_are_read() -> None:
         ["b", "1.0", "installed"],
     ]
     assert installed.versions(guest_of("a  not-installed\nb 1.0 installed\n"), ["a", "b"]) == {"b": "1.0"}
-    assert purging._essential(guest_of("a yes \nb  \nc  yes\nd no no\n"), ["a"]) == ["a", "c"]
+    assert purging._essential(guest_of("a yes  \nb   \nc  yes \nd no no \ne no no yes\n"), ["a"]) == ["a", "c", "e"]
     assert number_of("12.5\n", of="x") == 12.5
     assert at_least(["a", "b"], 1, of="x") == ["a", "b"]

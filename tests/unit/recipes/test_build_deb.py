@@ -219,6 +219,9 @@ def test_a_build_has_no_home_unless_the_project_says_which(run: OneSlot, source:
         (("3.0 (quilt)", "1-1"), False, "source = true", ["source", "build"]),
         (("3.0 (quilt)", "1-1"), False, "", ["build"]),
         (("3.0 (native)", "1"), True, "source = true", ["build"]),
+        # dpkg-source refuses these, and says why.
+        (("3.0 (native)", "1-1"), False, "", ["source", "build"]),
+        (("3.0 (quilt)", "1"), True, "", ["source", "build"]),
     ],
 )
 def test_a_tree_with_upstreams_tarball_becomes_a_source_package_first(

@@ -14,7 +14,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-_FIELD = re.compile(r"(?mi)^(?P<name>depends|restrictions|test-command)[ \t]*:(?P<value>.*(?:\n(?:[ \t]|#).*)*)")
+_FIELD = re.compile(
+    r"(?mi)^(?P<name>depends|restrictions|test-command)[ \t]*:(?P<value>.*(?:\n(?:[ \t]|#).*)*)(?P<end>\n?)"
+)
 _COMMENT = re.compile(r"(?m)(?:^|(?<![ \t])[ \t]++)#.*$")
 _PROFILES = re.compile(r"<([^<>]*)>")
 _RECOMMENDS = "@recommends@"
@@ -65,8 +67,9 @@ def _rewritten(text: str, name: str, rewrite: Callable[[str], str]) -> str:
         if match["name"].lower() != name:
             return match[0]
         value = rewrite(" ".join(_COMMENT.sub("", match["value"]).split()))
-        # An empty Depends means that there are none, where none would mean all of the source's packages.
-        return f"{match['name']}: {value}" if value or name == "depends" else ""
+        # An empty Depends means that there are none, where none would mean all of the source's packages. Of a field
+        # that goes, its line goes too: an empty one would end the paragraph.
+        return f"{match['name']}: {value}{match['end']}" if value or name == "depends" else ""
 
     return _FIELD.sub(field, text)
 

@@ -51,7 +51,9 @@ class Report:
     """What autopkgtest left: log, each test's output and packages, artifacts."""
 
     def expect_end(self, tests: Sequence[str]) -> None:
-        """See that autopkgtest, where it has reported all *tests*, then came to its end, and that its status agrees.
+        """See that autopkgtest came to its end, and that its status agrees with what it has reported.
+
+        Where it has complained before it had reported all *tests*, those without a row are told that.
 
         :raise TestFailed: it did not, which autopkgtest(1) calls a failure, whatever has passed before; or its status
             is that of a failure, and it has reported none.
@@ -61,11 +63,11 @@ class Report:
         cause = self.summary.complaint
         if not tests or not (is_whole or not cause):  # those without a row are told the complaint
             return
-        if self.status >= _TESTBED_FAILED:
-            if is_whole:
-                cause = cause or " ".join(last_lines(self.directory / "log", 1))
-                raise TestFailed(f"autopkgtest failed after {', '.join(tests)} (exit status {self.status}): {cause}")
-        elif self.status & _TEST_FAILED and "FAIL" not in {row.verdict for row in self.summary.rows}:
+        if not 0 <= self.status < _TESTBED_FAILED:
+            cause = cause or " ".join(last_lines(self.directory / "log", 1))
+            when = f"after {', '.join(tests)}" if is_whole else f"before it has reported on {', '.join(tests)}"
+            raise TestFailed(f"autopkgtest failed {when} (exit status {self.status}): {cause}")
+        if self.status & _TEST_FAILED and "FAIL" not in {row.verdict for row in self.summary.rows}:
             cause = cause or f"it has reported no failure of {', '.join(tests)}; its log is {self.directory / 'log'}"
             raise TestFailed(f"autopkgtest ended with the status of a failure, {self.status}: {cause}")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -66,7 +65,7 @@ class PackageTests:
         :raise TestFailed: its control files have what autopkgtest on the host had better not read.
         """
         from vmtasks.debian.dep8 import listed
-        from vmtasks.frameworks.autopkgtest.completed import COMPLETE, expect_autodep8
+        from vmtasks.frameworks.autopkgtest.completed import complete
         from vmtasks.frameworks.autopkgtest.control import normalized
         from vmtasks.frameworks.autopkgtest.links import pack
         from vmtasks.frameworks.autopkgtest.safety import check_quotes
@@ -76,14 +75,14 @@ class PackageTests:
             return None
         with run.boot(project.images.build, name="source", project=project) as guest:
             tree = origin.deliver(guest)
-            if not guest.glob(f"{tree}/debian/tests/*"):  # autodep8 may know what to do
-                expect_autodep8(guest)
-            guest.query(COMPLETE.replace("@TREE@", shlex.quote(tree)))
-            if not guest.glob(f"{tree}/debian/tests/control"):
+            complete(guest, tree)
+            plain = f"{tree.rpartition('/')[0]}/.source"  # the tree's own name may have a glob's letters in it
+            guest.query(["mv", "--", tree, plain])
+            if not guest.glob(f"{plain}/debian/tests/control"):
                 return None
             target = run.directory / "source"
-            guest.get(tree, target)
-            packed = pack(guest, tree, target.with_suffix(".links"))
+            guest.get(plain, target)
+            packed = pack(guest, plain, target.with_suffix(".links"))
         control, tests = (text_of(target, name) or "" for name in ("debian/control", "debian/tests/control"))
         check_quotes("debian/control", control)
         check_quotes("debian/tests/control", tests)
@@ -139,6 +138,7 @@ class PackageTests:
             report = self._in_clean_machines([], new, served, name="control")
             if complaint := report.summary.complaint:
                 raise TestFailed(f"debian/tests/control: {complaint}", details=report.output_of("control"))
+            report.expect_end(["debian/tests/control"])
             raise TestSkipped("there is no test in debian/tests/control")
 
     def _one(self, name: str, new: Packages, served: Checkpoint) -> None:

@@ -23,6 +23,8 @@ _NEEDS = {
     "PKG_CHECK_MODULES": ("pkg-config",),
     "PKG_PROG_PKG_CONFIG": ("pkg-config",),
     "_TEXINFOS": ("texinfo",),
+    "dist-zstd": ("zstd",),
+    "dist-zip": ("zip",),
 }
 """What words of configure.ac and Makefile.am stand for."""
 _LOGS = ("test-suite.log", "*/test-suite.log")

@@ -27,6 +27,8 @@ _LOCAL = ("file:", "link:", "portal:", "workspace:", ".", "/", "~/")
 """What begins a version that is a directory."""
 _OF_AN_INSTALLATION = ("preinstall", "install", "postinstall", "prepublish", "preprepare", "prepare", "postprepare")
 """The package's own scripts that an installation runs in the end, in this order."""
+_OF_A_RELEASE = ("prepack", "preprepare", "prepare", "postprepare", "postpack")
+"""... and those that ``npm pack`` runs."""
 # They are the package's own, and wait until it is there; what it is made of stays as it is.
 _WITHOUT_SCRIPTS = (
     "rm -rf ../.npm && mkdir ../.npm && cp {files} ../.npm && cd ../.npm && npm pkg delete scripts && {install} && "
@@ -52,13 +54,28 @@ def look(tree: Tree) -> Guess | None:
         packages=("nodejs", "npm"),
         tool=("node", oldest[1] if oldest else ""),
         test=None if is_none else _test(tree, package),
-        dist=None if package.get("private") else Way(line="npm pack"),
+        dist=None if package.get("private") else _dist(tree, package),
     )
+
+
+def _dist(tree: Tree, package: Mapping[str, Any]) -> Way:
+    """Return what packs it: with its dependencies installed where they are packed, too, or a script needs them."""
+    needs_them = any(name in table(package, "scripts") for name in _OF_A_RELEASE) or any(
+        package.get(name) for name in ("bundleDependencies", "bundledDependencies")
+    )
+    if not needs_them or _berry(tree, package):
+        return Way(line="npm pack")
+    install, _ = _INSTALL.get(_lock(tree), _UNLOCKED)
+    return Way(line=f"{install} && npm pack")
+
+
+def _lock(tree: Tree) -> str:
+    return next((name for name in _INSTALL if tree.has(name)), "")
 
 
 def _test(tree: Tree, package: Mapping[str, Any]) -> Way:
     """Return what tests it: with the packages installed before there is more of it than its lock, if they can be."""
-    lock = next((name for name in _INSTALL if tree.has(name)), "")
+    lock = _lock(tree)
     if berry := _berry(tree, package):
         return Way(line=berry)  # by default, it has no node_modules, and what it has is not apart from the tree
     install, test = _INSTALL.get(lock, _UNLOCKED)

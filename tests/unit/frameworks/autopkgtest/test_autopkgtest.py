@@ -154,6 +154,9 @@ def test_why_there_is_no_verdict_is_read(text: str, complaint: str) -> None:
         (16, "cannot send to testbed", ["a"], r"failed after a \(exit status 16\): cannot send to testbed"),
         (20, "", ["a", "b"], r"failed after a, b \(exit status 20\): the last line"),
         (16, "sent `auxverb'", ["a", "c"], ""),  # which c has to tell, and not a
+        (20, "", ["a", "c"], r"failed before it has reported on a, c \(exit status 20\): the last line"),
+        (137, "", ["c"], r"failed before it has reported on c \(exit status 137\): the last line"),  # killed
+        (-9, "", ["c"], r"exit status -9"),
         (20, "", [], ""),
     ],
 )

@@ -46,7 +46,13 @@ def test_recommends_that_are_asked_for_as_a_restriction_come_with_all_packages()
     assert seen("Tests: t\nRestrictions: needs-recommends, flaky\n", "sl") == (
         "Tests: t\nRestrictions: flaky\nDepends: @, sl\n"
     )
-    assert seen("Tests: t\nDepends: jq\nRestrictions: needs-recommends\n", "sl") == "Tests: t\nDepends: jq, sl\n\n"
+    assert seen("Tests: t\nDepends: jq\nRestrictions: needs-recommends\n", "sl") == "Tests: t\nDepends: jq, sl\n"
+
+
+@pytest.mark.parametrize("word", ["needs-recommends", "skip-foreign-architecture", "", "# nothing"])
+@pytest.mark.parametrize("more", ["Depends: @", "Depends: @\nFeatures: test-name=x"])
+def test_a_field_that_goes_leaves_no_empty_line_which_would_end_the_paragraph(word: str, more: str) -> None:
+    assert seen(f"Test-Command: true\nRestrictions: {word}\n{more}\n") == f"Test-Command: true\n{more}\n"
 
 
 @pytest.mark.parametrize(

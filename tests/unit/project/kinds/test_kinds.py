@@ -236,6 +236,10 @@ def test_each_kind_tells_its_name_and_version(tmp_path: Path, files: dict[str, s
             {"configure.ac": "AC_INIT(a, 1)\nAM_GNU_GETTEXT\nPKG_CHECK_MODULES([X], [x])\n", "Makefile.am": ""},
             ("autoconf", "automake", "libtool", "gettext", "autopoint", "pkg-config"),
         ),
+        (
+            {"configure.ac": "AC_INIT(a, 1)\nAM_INIT_AUTOMAKE([foreign no-dist-gzip dist-zstd])\n", "Makefile.am": ""},
+            ("autoconf", "automake", "libtool", "zstd"),
+        ),
     ],
 )
 def test_a_kind_names_the_packages_of_its_tools(
@@ -441,3 +445,24 @@ def test_a_kernel_module_is_built_by_root_where_the_kernels_headers_are(tmp_path
     assert Project.load(tmp_path, {"VMTASKS_IMAGE": "trixie"}).images.build == "trixie-kernel"
     assert Project.load(tmp_path, {"VMTASKS_IMAGE": "sid-build"}).images.build == "sid-build"
     assert not Project.load(tmp_path, {"VMTASKS_AS_ROOT": "false"}).commands.as_root
+
+
+@pytest.mark.parametrize(
+    ("package", "lock", "dist"),
+    [
+        ('{"name": "a", "scripts": {"test": "t"}, "dependencies": {"b": "1"}}', "", "npm pack"),
+        ('{"name": "a", "scripts": {"prepare": "tsc"}}', "", "npm install --no-audit --no-fund && npm pack"),
+        (
+            '{"name": "a", "scripts": {"prepack": "tsc"}}',
+            "package-lock.json",
+            "npm ci --no-audit --no-fund && npm pack",
+        ),
+        ('{"name": "a", "bundleDependencies": ["b"]}', "", "npm install --no-audit --no-fund && npm pack"),
+        ('{"name": "a", "private": true, "scripts": {"prepack": "tsc"}}', "", ""),
+    ],
+)
+def test_a_node_package_is_packed_with_what_its_own_scripts_need(
+    tmp_path: Path, package: str, lock: str, dist: str
+) -> None:
+    files = {"package.json": package, **({lock: "{}"} if lock else {})}
+    assert detect(tree(tmp_path, files)).dist.line == dist
