@@ -32,5 +32,6 @@ class Detected:
     @property
     def kind(self) -> str:
         """What it is and what tells so, in words; empty where no kind knows it."""
-        chosen = next((one for one in self.guesses if one.test or one.dist), next(iter(self.guesses), None))
+        by_what_it_does = sorted(self.guesses, key=lambda one: (not one.test, not one.dist))
+        chosen = next(iter(by_what_it_does), None)
         return f"{chosen.kind} ({chosen.known_by})" if chosen else ""

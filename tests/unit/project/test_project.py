@@ -305,7 +305,7 @@ def test_a_projects_directory_is_one(tmp_path: Path, name: str, expected: str) -
     [
         ({"Makefile": "all: ; true\n"}, "", ""),
         ({"Makefile": ".PHONY: dist test\ndist test: all\n\ttrue\n"}, "make dist", "make test"),
-        ({"Makefile": "check::\n\ttrue\ntest:\n"}, "", "make check"),
+        ({"Makefile": "check:: test\n\ttrue\ntest:\n"}, "", "make check"),
         ({"Makefile": "dist := dist\ncheck ::= 1\ntest = a:b\n"}, "", ""),
         ({"GNUmakefile": "all:\n", "Makefile": "dist:\n"}, "", ""),
         ({"setup.py": ""}, "python3 -m build --sdist", ""),
@@ -317,7 +317,7 @@ def test_a_projects_directory_is_one(tmp_path: Path, name: str, expected: str) -
         ),
         ({"pyproject.toml": "[project]\n", "Makefile": "check:\n", "test/a": ""}, "python3 -m build", "make check"),
         (
-            {"configure.ac": "", "Makefile.am": "", "Makefile": "all:\n"},
+            {"configure.ac": "", "Makefile.am": "TESTS = a\n", "Makefile": "all:\n"},
             "autoreconf --force --install && ./configure && make dist",
             "autoreconf --force --install && ./configure && make check",
         ),
