@@ -32,6 +32,5 @@ class Detected:
     @property
     def kind(self) -> str:
         """What it is and what tells so, in words; empty where no kind knows it."""
-        by_what_it_does = sorted(self.guesses, key=lambda one: (not one.test, not one.dist))
-        chosen = next(iter(by_what_it_does), None)
+        chosen = min(self.guesses, key=lambda one: 0 if one.test else 1 if one.dist else 2, default=None)
         return f"{chosen.kind} ({chosen.known_by})" if chosen else ""

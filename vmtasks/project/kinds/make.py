@@ -19,7 +19,7 @@ _OF_PYTHON = re.compile(
 _COMPILES = re.compile(r"\$[({](?:CC|CXX|LD|AR)[)}]|\.o\b")
 _CHECK = re.compile(r"^ *+check *+::?+(?!=)(.*+(?:\n(?:\t.*+)?+)*+)", re.MULTILINE)
 """The rules of ``check``: prerequisites, and below them the lines of the recipe."""
-_RUNS_TESTS = re.compile(r"\A[^\n;#]*?test|[$@ \t](?:[({]MAKE[)}]|make)[^\n]*?test")
+_MAKE = re.compile(r"\$[({]MAKE[)}]|\bmake\b")
 
 
 def look(tree: Tree) -> Guess | None:
@@ -45,8 +45,15 @@ def look(tree: Tree) -> Guess | None:
 def _test_target(text: str, targets: frozenset[str]) -> str:
     """Return the target that tests: of two, ``check`` may be linters alone."""
     if {"check", "test"} <= targets:
-        return "check" if any(_RUNS_TESTS.search(rule) for rule in _CHECK.findall(text)) else "test"
+        return "check" if any(map(_runs_tests, _CHECK.findall(text))) else "test"
     return next((name for name in ("check", "test") if name in targets), "")
+
+
+def _runs_tests(rule: str) -> bool:
+    """Whether a rule needs or calls a target with such a name; ``ruff check tests`` is no test."""
+    prerequisites, *recipe = rule.split("\n")
+    calls = (line[found.end() :] for line in recipe if (found := _MAKE.search(line)))
+    return any("test" in line for line in (prerequisites.partition("#")[0], *calls))
 
 
 def _is_for_python(tree: Tree, text: str) -> bool:

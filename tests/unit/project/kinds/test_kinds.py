@@ -128,6 +128,29 @@ KINDS = {
         "a Meson project (meson.build)",
         "meson setup ../build && meson test",
     ),
+    "meson with tests that are off": (
+        {
+            "meson.build": f"{MESON}subdir('t')\n",
+            "t/meson.build": "test('a', a)\n",
+            "meson_options.txt": "option('unit_tests', type: 'boolean', value: false)\n"
+            "option('tests',\n  type: 'feature', value: 'disabled')\noption('test', type: 'boolean')\n"
+            "option('fuzz_tests', type: 'boolean', value: false)\n",
+        },
+        "a Meson project (meson.build)",
+        "meson setup ../build -Dunit_tests=true -Dtests=enabled && meson test",
+    ),
+    "cmake with tests that are off": (
+        {
+            "CMakeLists.txt": CMAKE + 'option(UNIT_TESTING "a" OFF)\noption(FMT_BUILD_TESTS "a")\nenable_testing()\n'
+            'option(BUILD_FUZZ_TESTS "a" OFF)\noption(FMT_ENABLE_TESTS "a" ON)\nadd_subdirectory(sub)\n'
+            "add_subdirectory(/etc)\ninclude(cmake/Options.cmake)\ninclude(../x.cmake)\n",
+            "cmake/Options.cmake": 'option(WITH_TESTS "a" OFF)\n',
+            "sub/CMakeLists.txt": 'option(gtest_build_tests "a" OFF)\n',
+        },
+        "a CMake project (CMakeLists.txt)",
+        "cmake -S . -B ../build -DBUILD_TESTING=ON -DUNIT_TESTING=ON -DFMT_BUILD_TESTS=ON -DWITH_TESTS=ON "
+        "-Dgtest_build_tests=ON && ",
+    ),
     "meson without tests, beside cmake with some": (
         {"meson.build": f"{MESON}# test('a')\nsubdir('..')\n", "CMakeLists.txt": CMAKE + "enable_testing()\n"},
         "a CMake project (CMakeLists.txt)",
@@ -342,7 +365,13 @@ def test_a_kind_names_the_packages_of_its_tools(
     ("files", "runs"),
     [
         ({"tests/test_a.py": "import pytest\n"}, "python3 -P -m pytest"),
-        ({"tests/test_a.py": "import unittest\n"}, "python3 -P -m unittest discover --start-directory tests "),
+        ({"tests/test_a.py": "class A(unittest.TestCase):\n", "tests/__init__.py": ""},
+         "python3 -P -m unittest discover --start-directory tests --top-level-directory ."),
+        # unittest finds no package there: it would end with an error.
+        ({"tests/test_a.py": "class A(TestCase):\n    # of unittest\n"},
+         "python3 -P -m unittest discover --start-directory tests\n"),
+        # unittest would find no test, and pass.
+        ({"tests/testing.py": "import unittest\n", "tests/a/test_b.py": "import unittest\n"}, "python3 -P -m pytest"),
         ({"tests/test_a.py": "", "tox.ini": "[testenv]\ncommands = pytest\n"}, "tox run --workdir ../.tox -e py"),
         # tox would invent an environment that has no commands, and pass.
         ({"tests/a.py": "", "tox.ini": "[testenv:lint]\ncommands = ruff\n[testenv:py311]\ncommands = pytest\n"},
@@ -383,7 +412,7 @@ def test_a_kind_names_the_packages_of_its_tools(
 def test_python_projects_are_tested_by_what_they_have(tmp_path: Path, files: dict[str, str], runs: str) -> None:
     line = detect(tree(tmp_path, {"setup.py": "", **files})).test.line
     assert line.startswith("python3 -m venv ")
-    assert runs in line
+    assert runs in f"{line}\n"
 
 
 @pytest.mark.parametrize(
