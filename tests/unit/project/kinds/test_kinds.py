@@ -45,6 +45,35 @@ KINDS = {
         "autoreconf ",
     ),
     # What automake has for such a check passes, and tests nothing.
+    "automake with a script that makes configure": (
+        {"configure.ac": "", "Makefile.am": "TESTS = a\n", "autogen.sh": "mkdir config && autoreconf -i\n"},
+        "an Autotools project (configure.ac)",
+        "NOCONFIGURE=1 sh ./autogen.sh && ./configure && make check",
+    ),
+    "automake with a script of GNOME's": (
+        {
+            "configure.ac": "",
+            "Makefile.am": "TESTS = a\n",
+            "autogen.sh": ". gnome-autogen.sh\n",
+        },
+        "an Autotools project (configure.ac)",
+        "autoreconf --force --install && ./configure && make check",
+    ),
+    "a release with the script that made its configure": (
+        {"configure.ac": "", "configure": "", "Makefile.am": "TESTS = a\n", "autogen.sh": "git describe\n"},
+        "an Autotools project (configure.ac)",
+        "autoreconf --force --install && ./configure && make check",
+    ),
+    "autoconf with a makefile of GNU make": (
+        {
+            "configure.ac": "",
+            "configure": "",
+            "GNUmakefile.in": "check:\n\t./run\n",
+            "Makefile": "all check:\n\t@if [ ! -f GNUmakefile ]; then exit 1; fi\n",
+        },
+        "an Autotools project (configure.ac)",
+        "./configure && make check",
+    ),
     "automake without tests": (
         {
             "configure.ac": "",
