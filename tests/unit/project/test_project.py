@@ -332,7 +332,7 @@ def test_the_usual_commands(tmp_path: Path, files: dict[str, str], dist: str, te
 
 
 def test_the_usual_commands_come_with_their_packages(tmp_path: Path) -> None:
-    write(tmp_path, {"pyproject.toml": "[build-system]\nrequires = ['Hatchling>=1', 'hatch-vcs']\n", "tests/a": ""})
+    write(tmp_path, {"pyproject.toml": "[build-system]\nrequires = ['Hatchling>=1', 'hatch-vcs']\n", "tests/a.py": ""})
     found = Project.load(tmp_path, {}).commands.packages
     tools = ("python3-build", "python3-pip", "python3-venv")
     assert found == (*tools, "python3-hatchling", "python3-hatch-vcs", "python3-pytest")

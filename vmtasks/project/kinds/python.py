@@ -15,7 +15,7 @@ from vmtasks.project.kinds.cargo_fetch import leaves
 from vmtasks.project.kinds.kind import Guess, Tree, Way, numbers, table, word
 from vmtasks.project.kinds.python_metadata import metadata
 from vmtasks.project.kinds.python_requirements import lists, lock_of, name_directories, needed, normal
-from vmtasks.project.kinds.python_runners import TESTS, VENV, by_runner, python_of
+from vmtasks.project.kinds.python_runners import TESTS, VENV, by_runner, has_tests_in_python, python_of
 from vmtasks.project.kinds.python_test_needs import of_older_files, of_pyproject, poetry_names
 from vmtasks.project.kinds.suites import suite_with
 from vmtasks.project.kinds.uv_sources import directories, names_elsewhere, out_of_reach
@@ -121,7 +121,7 @@ def venv_line(pyproject: Mapping[str, Any], *, more: tuple[str, ...] = (), runs:
 
 def _test(tree: Tree, pyproject: Mapping[str, Any]) -> Way | None:
     """Return what tests it: what the project says that its tests need, else what its tox or nox knows of that."""
-    has_tests = tree.has(*TESTS) or any(tree.root.glob("test_*.py"))
+    has_tests = has_tests_in_python(tree, "*.py")
     more = () if any(of_pyproject(pyproject)) else of_older_files(tree)
     if more is None and (way := by_runner(tree)):
         return way

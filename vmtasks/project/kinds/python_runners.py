@@ -8,8 +8,8 @@ from vmtasks.errors import UsageError
 from vmtasks.project.kinds import tox
 from vmtasks.project.kinds.kind import Tree, Way
 
-TESTS = ("tests", "test", "testing", "pytest.ini", "conftest.py")
-"""What a Python project that has tests has at its root, one of them at least, or else a test module."""
+TESTS = ("tests", "test", "testing")
+"""What Python projects call the directory of their tests."""
 # Debian's pip serves the environment, too: one of its own would be the same, and takes as long as all the rest.
 VENV = "python3 -m venv --system-site-packages --without-pip ../.venv && . ../.venv/bin/activate && "
 _SESSION = re.compile(
@@ -20,6 +20,13 @@ _SESSION = re.compile(
 _NAME = re.compile(r"""\bname\s*+=\s*+(["'])([\w.-]++)\1""")
 _SESSIONS = ("test", "tests", "unit", "unit-tests", "unit-test", "pytest")
 _OF_TOX = re.compile(r" tox run [^\n]{0,99}? -e ([\w.-]++)")
+
+
+def has_tests_in_python(tree: Tree, pattern: str) -> bool:
+    """Whether there are files for pytest at the root, or modules of such names in a directory of tests."""
+    if tree.has("pytest.ini", "conftest.py") or any(tree.root.glob("test_*.py")):
+        return True
+    return any(any((tree.root / name).glob(f"**/{pattern}")) for name in TESTS if (tree.root / name).is_dir())
 
 
 def by_runner(tree: Tree) -> Way | None:

@@ -64,6 +64,11 @@ KINDS = {
         "an Autotools project (configure.ac)",
         "autoreconf --force --install && ./configure && make check",
     ),
+    "cmake with a package of Python beside it": (
+        {"setup.py": "", "tests/a.sh": "", "CMakeLists.txt": CMAKE + "enable_testing()\n"},
+        "a CMake project (CMakeLists.txt)",
+        "cmake ",
+    ),
     "autoconf with a makefile of GNU make": (
         {
             "configure.ac": "",
@@ -212,7 +217,7 @@ KINDS = {
         {
             "Cargo.toml": CARGO,
             "pyproject.toml": "[build-system]\nrequires = ['maturin']\n[project]\nname='r'\n",
-            "tests/a": "",
+            "tests/a.py": "",
         },
         "a Python package (pyproject.toml)",
         "python3 -m venv",
@@ -409,6 +414,11 @@ def test_a_kind_names_the_packages_of_its_tools(
          "python3 -P -m pytest"),
         ({"tests/a.py": "", "tox.ini": "[tox]\nenvlist = py3{7,13}-{a,b}\n[testenv]\ncommands =\n  py3{7,13}: a\n"},
          "tox run --workdir ../.tox -e py313-a"),
+        # What is only for the environments of the list would be missing in "py".
+        ({"tests/a.py": "", "tox.ini": "[tox]\nenvlist = py{39,311}-a\n[testenv]\ndeps = py311: b\ncommands = b\n"},
+         "-e \"py$(python3 -c 'import sys; print(*sys.version_info[:2], sep=str())')\"-a\n"),
+        ({"tests/a.py": "", "tox.ini": "[tox]\nenvlist = py3-lint, py313\n[testenv]\ncommands = b\n"},
+         "tox run --workdir ../.tox -e py\n"),
         ({"tests/a.py": "", "setup.cfg": "[tox:tox]\n[testenv]\ncommands = pytest\n"}, "--workdir ../.tox -e py"),
         ({"tests/a.py": "", "tox.toml": "[env_run_base]\ncommands = [['pytest']]\n"}, "--workdir ../.tox -e py"),
         ({"tests/a.py": "", "tox.toml": "[env.py311]\ncommands = [['pytest']]\n"}, "--workdir ../.tox -e py311"),
@@ -558,7 +568,7 @@ def test_what_a_test_leaves_is_brought_out_unless_the_project_says_what(tmp_path
 @pytest.mark.parametrize("name", ["Cargo.toml", "go.mod", "package.json", "CMakeLists.txt", "meson.build", "tox.ini"])
 def test_a_file_that_leads_out_of_the_project_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "secret").write_text("S3CRET\n")
-    root = tree(tmp_path / "project", {"setup.py": "", "tests/a": ""})
+    root = tree(tmp_path / "project", {"setup.py": "", "tests/a.py": ""})
     (root / name).symlink_to(tmp_path / "secret")
     with pytest.raises(UsageError, match="it is a link that leads out of"):
         detect(root)
