@@ -9,10 +9,15 @@ from invoke.tasks import task
 @task(name="help", help={"page": "its name: reference, vmtasks.toml, recipes …"}, auto_shortflags=False)
 def help_(_: Context, page: str) -> None:
     """Print a page of the documents; of a task, what --help says."""
+    from vmtasks.cli.overview import ALIASES, EXAMPLES
     from vmtasks.config.here import beside
-    from vmtasks.errors import UsageError
+    from vmtasks.errors import UsageError, did_you_mean
 
     pages = {path.stem: path for path in sorted(beside("docs").glob("*.md"))}
     if page not in pages:
-        raise UsageError(f"there is no task and no page '{page}'; the pages are {', '.join(pages)}")
+        tasks = [line.partition(" ")[0] for lines in EXAMPLES.values() for line in lines]
+        raise UsageError(
+            f"there is no task and no page '{page}'; the pages are {', '.join(pages)}",
+            hint=did_you_mean(page, [*pages, *tasks, *ALIASES], otherwise="`vmtasks --help` lists the tasks"),
+        )
     print(pages[page].read_text(encoding="utf-8"), end="")
