@@ -108,6 +108,16 @@ KINDS = {
         "a project with a makefile (Makefile)",
         "make check",
     ),
+    "a makefile whose test only prints": (
+        {"Makefile": "dist:\n\ttar\ntest:\n\t@echo There are none yet.\n"},
+        "a project with a makefile (Makefile)",
+        "",
+    ),
+    "a makefile whose check only prints": (
+        {"Makefile": "check:\n\t@echo Say: make test\n\n\t@true\ntest: all\n\techo Passed\n"},
+        "a project with a makefile (Makefile)",
+        "make test",
+    ),
     "a makefile that calls what a Python project installs": (
         {"setup.py": "", "tests/test_a.py": "", "Makefile": "check:\n\tflake8 a\ntest:\n\tpytest -v\n"},
         "a Python package (setup.py)",
@@ -293,6 +303,16 @@ KINDS = {
     ),
     "node with a makefile that calls npm": (
         {"package.json": '{"name": "a", "scripts": {"test": "jest"}}', "Makefile": "test:\n\tnpm test\n"},
+        "a Node package (package.json)",
+        "npm install --no-audit --no-fund && npm test",
+    ),
+    "node with a test that only prints": (
+        {"package.json": '{"name": "lodash", "scripts": {"test": "echo \\"See https://a.org\\" && exit 0"}}'},
+        "a Node package (package.json)",
+        "",
+    ),
+    "node with a script that prints, and tests": (
+        {"package.json": '{"name": "a", "scripts": {"test": "echo 1 | node test.js"}}'},
         "a Node package (package.json)",
         "npm install --no-audit --no-fund && npm test",
     ),
