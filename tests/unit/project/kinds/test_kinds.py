@@ -419,6 +419,8 @@ def test_a_kind_names_the_packages_of_its_tools(
     ("files", "runs"),
     [
         ({"tests/test_a.py": "import pytest\n"}, "python3 -P -m pytest"),
+        ({"src/a/tests/test_a.py": "", "setup.cfg": "[tool:pytest]\n"}, "python3 -P -m pytest"),
+        ({"pyproject.toml": "[tool.pytest.ini_options]\ntestpaths = 'a'\n"}, "python3 -P -m pytest"),
         ({"tests/test_a.py": "class A(unittest.TestCase):\n", "tests/__init__.py": ""},
          "python3 -P -m unittest discover --start-directory tests --top-level-directory ."),
         # unittest finds no package there: it would end with an error.
