@@ -40,6 +40,16 @@ def test_the_help_fits_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Of this directory:" not in lines
 
 
+def test_a_narrow_terminal_has_what_a_task_does_below_it() -> None:
+    namespace = program().namespace
+    assert namespace is not None
+    lines = list(overview(namespace, 40))
+    at = lines.index("  vmtasks down web")
+    assert lines[at + 1] == "      End a named machine"
+    assert not any("…" in line for line in lines[1:])
+    assert all(len(line) <= 40 for line in lines if line.startswith("      "))
+
+
 NO_CI = "there is no CI 'gitlb' that vmtasks has a file for; known are github, gitlab, salsa, buildbot"
 
 
