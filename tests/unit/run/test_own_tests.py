@@ -23,8 +23,18 @@ def test_a_part_of_a_project_is_asked_about(tmp_path: Path) -> None:
     assert inside.value.hint.endswith(f"; or is the project {tmp_path}/pro ject? `--source '{tmp_path}/pro ject'`")
 
 
-def test_why_there_is_none_is_said(tmp_path: Path) -> None:
-    (tmp_path / "go.mod").write_text("module a\n")
-    (tmp_path / "a.go").write_text("package a\n")
-    with pytest.raises(UsageError, match=r"no file of it is called \*_test.go: `go test` would test nothing"):
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        ({"go.mod": "module a\n", "a.go": ""}, r"no file of it is called \*_test.go: `go test` would test nothing"),
+        ({"Makefile": "test:\n\t@echo none\n"}, "the recipe of its target test only prints, and would test nothing"),
+        ({"package.json": '{"name": "a", "scripts": {"test": "echo a"}}'}, "its script test only prints: echo a"),
+        ({"Cargo.toml": "[package]\nname = 'a'\n", "src/main.rs": ""}, "`cargo test` would test nothing"),
+    ],
+)
+def test_why_there_is_none_is_said(tmp_path: Path, files: dict[str, str], reason: str) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    with pytest.raises(UsageError, match=reason):
         command_of(Project.load(tmp_path, {}))

@@ -32,12 +32,14 @@ def look(tree: Tree) -> Guess | None:
         return None
     targets = targets_of(text)
     test = "" if _is_for_python(tree, text) else _test_target(text, targets)
-    if not test and "dist" not in targets:
+    prints = next((name for name in ("check", "test") if name in targets and _only_says(_rules(text, name))), "")
+    if not test and not prints and "dist" not in targets:
         return None
     return Guess(
         kind="a project with a makefile",
         known_by=next(name for name in names if tree.has(name)),
         test=Way(line=f"make {test}") if test else None,
+        untested=f"the recipe of its target {prints} only prints, and would test nothing" if prints else "",
         dist=Way(line="make dist") if "dist" in targets else None,
     )
 
