@@ -597,6 +597,21 @@ def test_what_a_test_leaves_is_brought_out_unless_the_project_says_what(tmp_path
     assert Project.load(tmp_path, {}).artifacts.test == ()
 
 
+@pytest.mark.parametrize(
+    ("beside", "dist"),
+    [
+        ({}, "npm pack"),
+        ({"debian/control": ""}, "npm pack"),
+        ({"CMakeLists.txt": CMAKE}, ""),
+        ({"go.mod": "module a"}, ""),
+    ],
+)
+def test_what_npm_packs_is_the_release_of_a_node_package_alone(
+    tmp_path: Path, beside: dict[str, str], dist: str
+) -> None:
+    assert detect(tree(tmp_path, {"package.json": '{"name": "a"}', **beside})).dist.line == dist
+
+
 @pytest.mark.parametrize("name", ["Cargo.toml", "go.mod", "package.json", "CMakeLists.txt", "meson.build", "tox.ini"])
 def test_a_file_that_leads_out_of_the_project_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "secret").write_text("S3CRET\n")
