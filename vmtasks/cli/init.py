@@ -22,13 +22,16 @@ if TYPE_CHECKING:
 )
 def init(_: Context, source: str = ".", ci: str = "", make: bool = False) -> None:
     """Write down how this project is tested: a vmtasks.toml of a few lines; nothing is overwritten."""
-    from vmtasks.errors import UsageError
+    from vmtasks.errors import UsageError, did_you_mean
     from vmtasks.project.ci import CI, MAKE
     from vmtasks.project.project import Project
     from vmtasks.project.written import settings_file
 
     if ci and ci not in CI:
-        raise UsageError(f"there is no CI '{ci}' that vmtasks has a file for; known are {', '.join(CI)}")
+        raise UsageError(
+            f"there is no CI '{ci}' that vmtasks has a file for; known are {', '.join(CI)}",
+            hint=did_you_mean(ci, CI, otherwise="in any other, the line to call is `vmtasks test`"),
+        )
     root = Path(source)
     project = Project.load(root, {})
     templates = [*([CI[ci]] if ci else []), *([MAKE] if make else [])]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from textwrap import wrap
 from types import MappingProxyType
 
 from invoke.collection import Collection
@@ -66,6 +67,8 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 """A line for each task, by group: what follows ``vmtasks``."""
+_LEAST_ROOM = 24
+"""So many characters of what a task does are worth a place beside it."""
 _OTHERS = "Of this directory"
 
 
@@ -87,7 +90,11 @@ def overview(namespace: Collection, width: int) -> Iterator[str]:
             name = line.partition(" ")[0]
             if name in namespace:
                 says = _first_sentence(namespace[name].__doc__ or "")
-                yield f"  vmtasks {line:{longest}}  {_cut(says, width - longest - 12)}".rstrip()
+                if (room := width - longest - 12) >= _LEAST_ROOM:
+                    yield f"  vmtasks {line:{longest}}  {_cut(says, room)}".rstrip()
+                else:  # below it, in full
+                    yield f"  vmtasks {line}"
+                    yield from wrap(says, max(width, _LEAST_ROOM), initial_indent="      ", subsequent_indent="      ")
     yield ""
     yield "Every task has --help. Options of vmtasks itself: --version, --print-completion-script bash|zsh|fish"
 

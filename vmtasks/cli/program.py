@@ -18,6 +18,7 @@ from vmtasks.cli.overview import ALIASES, overview
 from vmtasks.config.here import pages
 from vmtasks.errors import UsageError, did_you_mean
 
+_NO_VALUE = re.compile(r"Flag <Argument: ([\w-]+)[^>]*> needed value")
 _UNKNOWN = re.compile(r"No idea what '(.+)' is!")
 
 
@@ -62,7 +63,10 @@ class VmtasksProgram(Program):
     def _usage(self, problem: ParseError) -> UsageError:
         unknown = _UNKNOWN.search(str(problem))
         if unknown is None:
-            return UsageError(str(problem))
+            name = problem.context.name if problem.context else None
+            hint = f"`vmtasks help {name}` shows what it takes" if name else "`vmtasks --help` lists what there is"
+            missing = _NO_VALUE.search(str(problem))
+            return UsageError(f"--{missing[1].replace('_', '-')} needs a value" if missing else str(problem), hint=hint)
         word = unknown[1].partition("=")[0]
         if word.startswith("-"):
             task = problem.context.name if problem.context else None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import sys
+from pathlib import Path, PurePath
 
 PACKAGE = Path(__file__).resolve().parents[1]
 _OF_DEBIAN = Path("/usr/lib/python3/dist-packages")
@@ -25,12 +26,12 @@ def is_checkout() -> bool:
 
 def task_line(line: str) -> str:
     """Return the command line that runs a task, as a message quotes it: ```inv images.list```."""
-    return f"`{'inv' if is_checkout() else 'vmtasks'} {line}`"
+    return f"`{'inv' if is_checkout() and not _is_called_by_name() else 'vmtasks'} {line}`"
 
 
 def setup_line(extra: str = "") -> str:
     """Return the command line that installs what vmtasks needs, or one of its extras."""
-    if is_checkout():
+    if is_checkout() and (extra or not _is_called_by_name()):
         return f"`make setup{f' EXTRAS={extra}' if extra else ''}`"
     if extra and PACKAGE.parent == _OF_DEBIAN:
         return f"`apt install {_EXTRAS[extra]}`"
@@ -45,6 +46,11 @@ def pages() -> dict[str, Path]:
 
 def page(name: str) -> str:
     """Return where a page of the documents can be read."""
-    if is_checkout():
+    if is_checkout() and not _is_called_by_name():
         return "images/README.md" if name == "images" else f"docs/{name}.md"
     return f"`vmtasks help {name}`"
+
+
+def _is_called_by_name() -> bool:
+    """Whether the command is ``vmtasks``: it may be called anywhere, where there is neither a tasks.py nor docs/."""
+    return PurePath(sys.argv[0]).name == "vmtasks"

@@ -40,6 +40,8 @@ KINDS: tuple[Kind, ...] = (
 """Of several that know a tree, the first that has a command tests it, and the first that has one makes its release."""
 _OF_VARIANT = {"kernel": "it has the headers of the kernel that runs there"}
 """Why an image is chosen that is for more than builds."""
+_OF_NODE, _OF_DEBIAN = "package.json", "debian/control"
+"""Beside what builds the project, package.json lists tools of its authors: what npm packs is no release of it."""
 _NAMES_FIRST = "pyproject.toml"
 """What tells a project's name better than whatever builds it."""
 
@@ -52,7 +54,8 @@ def detect(root: Path) -> Detected:
     tree = Tree(root)
     guesses = tuple(guess for look in KINDS if (guess := look(tree)) is not None)
     tests = next((guess for guess in guesses if guess.test), None)
-    packs = next((guess for guess in guesses if guess.dist), None)
+    is_node = all(guess.known_by in (_OF_NODE, _OF_DEBIAN) for guess in guesses)
+    packs = next((guess for guess in guesses if guess.dist and (is_node or guess.known_by != _OF_NODE)), None)
     test = tests.test if tests and tests.test else Way(line="")
     dist = packs.dist if packs and packs.dist else Way(line="")
     suite, note = suite_with(*_tool(guesses, tests))

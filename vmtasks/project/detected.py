@@ -32,5 +32,5 @@ class Detected:
     @property
     def kind(self) -> str:
         """What it is and what tells so, in words; empty where no kind knows it."""
-        chosen = next((one for one in self.guesses if one.test or one.dist), next(iter(self.guesses), None))
+        chosen = min(self.guesses, key=lambda one: 0 if one.test else 1 if one.dist else 2, default=None)
         return f"{chosen.kind} ({chosen.known_by})" if chosen else ""

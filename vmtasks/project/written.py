@@ -21,7 +21,7 @@ def settings_file(project: Project) -> str:
         return "\n".join([*lines, ""])
     lines += ["", "[commands]"]
     if found is None or not found.test.line:
-        lines.append(_UNKNOWN)
+        lines += [*([f"# {found.untested}"] if found and found.untested else []), _UNKNOWN]
     if found:
         values: dict[str, str | tuple[str, ...]] = {
             "test": found.test.line,
@@ -29,6 +29,7 @@ def settings_file(project: Project) -> str:
             "packages": found.packages,
         }
         lines += [f"{key} = {_toml(value)}" for key, value in values.items() if value]
+        lines += ["as_root = true"] if found.test.as_root else []
         if found.test.artifacts:
             lines += ["", "[artifacts]", f"test = {_toml(found.test.artifacts)}"]
     return "\n".join([*lines, ""])

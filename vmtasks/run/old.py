@@ -76,7 +76,8 @@ def _last_passed(past: list[_Past]) -> Iterator[Path]:
     seen = set()
     for one in past:
         result = _result(one.path)
-        kind = (result.get("recipe"), _source(str(result.get("rerun", ""))))
+        recipe = result.get("recipe")
+        kind = (recipe, _source(str(result.get("rerun", "")), str(recipe)))
         if result.get("outcome") == Outcome.PASSED and kind not in seen:
             seen.add(kind)
             yield one.path
@@ -87,14 +88,18 @@ def _may_run(one: _Past) -> bool:
     return _result(one.path).get("ended") is None and one.age_s < _DAY_S
 
 
-def _source(rerun: str) -> str:
-    """Return what a command line has as ``--source``; nothing if it has none."""
+def _source(rerun: str, recipe: str) -> str:
+    """Return what a command line has as ``--source``, or right behind the recipe's name; nothing if it has none."""
     try:
         words = shlex.split(rerun)
     except ValueError:
         return ""
     given = [word.partition("=")[2] for word in words if word.startswith("--source=")]
-    return next(iter(given), words[words.index("--source") + 1] if "--source" in words[:-1] else "")
+    if "--source" in words[:-1]:
+        given.append(words[words.index("--source") + 1])
+    if recipe in words[:-1] and not (behind := words[words.index(recipe) + 1]).startswith("-"):
+        given.append(behind)
+    return next(iter(given), "")
 
 
 def _result(directory: Path) -> dict[str, Any]:

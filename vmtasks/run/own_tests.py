@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,9 +36,17 @@ def test_command(project: Project) -> str:
         reason = project.detected.untested if project.detected else ""
         raise UsageError(
             f"there is no command that tests {project.root}{f': {reason}' if reason else ''}",
-            hint='say one in vmtasks.toml: [commands] test = "make check"',
+            hint=_hint(project.root),
         )
     return project.commands.test
+
+
+def _hint(root: Path) -> str:
+    """Return what to do where nothing tells how a tree is tested: it may be a part of a project."""
+    tops = ("vmtasks.toml", ".git")
+    above = next((one for one in root.parents if any((one / name).exists() for name in tops)), None)
+    say = 'say one in vmtasks.toml: [commands] test = "make check"'
+    return f"{say}; or is the project {above}? `--source {shlex.quote(str(above))}`" if above else say
 
 
 def run_own_tests(run: Run, guest: Guest, project: Project, out: Path) -> None:

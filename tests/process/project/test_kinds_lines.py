@@ -170,6 +170,19 @@ def fetched(root: Path, files: Mapping[str, str]) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.parametrize(("recipe", "status"), [("touch $(M)/a.ko", 0), ("true", 1)])
+def test_a_kernel_module_for_which_nothing_is_built_fails(tmp_path: Path, recipe: str, status: int) -> None:
+    headers, project = tmp_path / "headers", tmp_path / "project"
+    headers.mkdir()
+    (headers / "Makefile").write_text(f"modules:\n\t{recipe}\n")
+    line = detect(write(project, {"Kbuild": "# obj-m\nobj-$(CONFIG_A) += a.o\n"})).test.line
+    _, _, rest = line.partition(' M="$PWD"')
+    assert rest
+    command = ["sh", "-c", f'make -C {headers} M="$PWD"{rest}']
+    done = subprocess.run(command, check=False, cwd=project, capture_output=True)
+    assert (done.returncode, b"No module was built" in done.stderr) == (status, status != 0)
+
+
 def test_cargo_finds_an_empty_file_for_each_target_and_the_project_none(tmp_path: Path) -> None:
     assert fetched(tmp_path, TREES["a crate"]) == [
         f"./benches/{HOSTILE}.rs", "./build me.rs", "./src/lib.rs", "./tools/one/main.rs", "cargo fetch",

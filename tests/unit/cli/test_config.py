@@ -33,7 +33,7 @@ def origins(capsys: pytest.CaptureFixture[str]) -> dict[str, tuple[str, object]]
 def test_each_setting_says_where_it_comes_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "Makefile").write_text("check:\n\ttrue\n")
+    (tmp_path / "Makefile").write_text("check:\n\t./run\n")
     (tmp_path / "vmtasks.toml").write_text('[machine]\nmemory-mib = 2048\n[images]\nbuild = "sid-build"\n')
     monkeypatch.setenv("VMTASKS_CPUS", "3")
     found = origins(capsys)

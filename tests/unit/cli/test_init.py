@@ -19,9 +19,11 @@ PROJECTS = {
     "rust": {"Cargo.toml": CARGO},
     "python": {
         "pyproject.toml": "[project]\nname = 'a'\n[dependency-groups]\ntest = ['x; a < \"3\"']\n",
-        "tests/a": "",
+        "tests/a.py": "",
     },
-    "autotools": {"configure.ac": "AC_INIT(a, 1)\n", "Makefile.am": ""},
+    "autotools": {"configure.ac": "AC_INIT(a, 1)\n", "Makefile.am": "TESTS = a\n"},
+    "autotools without tests": {"configure.ac": "AC_INIT(a, 1)\n", "Makefile.am": ""},
+    "a kernel module": {"Kbuild": "obj-m := a.o\n"},
     "cmake": {"CMakeLists.txt": "project(a)\nenable_testing()\n"},
     "debian": {"debian/control": "Source: a\n", "Makefile": "dist:\ncheck:\n"},
     "nothing": {"README": ""},
@@ -48,6 +50,18 @@ def test_what_is_written_is_what_held_before(root: Path, capsys: pytest.CaptureF
     told = capsys.readouterr().out.splitlines()
     assert f"wrote  vmtasks.toml ({len(text.splitlines())} lines)" in told
     assert told[-1].startswith("next ")
+
+
+def test_why_nothing_tests_it_and_whether_it_needs_root_is_written(tmp_path: Path) -> None:
+    (tmp_path / "configure.ac").write_text("AC_INIT(a, 1)\n")
+    (tmp_path / "Makefile.am").write_text("")
+    init(Context(), str(tmp_path))
+    assert "# no makefile of it has TESTS or check-local" in (tmp_path / "vmtasks.toml").read_text()
+    module = tmp_path / "module"
+    module.mkdir()
+    (module / "Kbuild").write_text("obj-m := a.o\n")
+    init(Context(), str(module))
+    assert tomllib.loads((module / "vmtasks.toml").read_text())["commands"]["as_root"] is True
 
 
 def test_a_package_is_still_built_from_its_source_package(tmp_path: Path) -> None:

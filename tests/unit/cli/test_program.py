@@ -40,6 +40,28 @@ def test_the_help_fits_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Of this directory:" not in lines
 
 
+def test_a_narrow_terminal_has_what_a_task_does_below_it() -> None:
+    namespace = program().namespace
+    assert namespace is not None
+    lines = list(overview(namespace, 40))
+    at = lines.index("  vmtasks down web")
+    assert lines[at + 1] == "      End a named machine"
+    assert not any("…" in line for line in lines[1:])
+    assert all(len(line) <= 40 for line in lines if line.startswith("      "))
+
+
+NO_CI = "there is no CI 'gitlb' that vmtasks has a file for; known are github, gitlab, salsa, buildbot"
+
+
+@pytest.mark.parametrize(("word", "meant"), [("tset", "test"), ("vmtask.toml", "vmtasks.toml"), ("recipe", "recipes")])
+def test_help_asks_about_a_word_that_is_no_page(capsys: pytest.CaptureFixture[str], word: str, meant: str) -> None:
+    with pytest.raises(SystemExit):
+        program().run(["vmtasks", "help", word])
+    message, hint = capsys.readouterr().err.strip().splitlines()
+    assert message.startswith(f"there is no task and no page '{word}'; the pages are ")
+    assert hint == f"did you mean '{meant}'?"
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -50,7 +72,14 @@ def test_the_help_fits_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
         (["lint", "--zzz=1"], "'lint' has no option --zzz\n`vmtasks help lint` lists them"),
         (["--verison"], "there is no option --verison\ndid you mean '--version'?"),
         (["--help", "doctr"], "there is no task 'doctr'\ndid you mean 'doctor'?"),
-        (["images.show"], "'images.show' did not receive required positional arguments: 'name'"),
+        (
+            ["images.show"],
+            "'images.show' did not receive required positional arguments: 'name'\n"
+            "`vmtasks help images.show` shows what it takes",
+        ),
+        (["test", "--keep-for-s"], "--keep-for-s needs a value\n`vmtasks help test` shows what it takes"),
+        (["init", "--ci", "gitlb"], f"{NO_CI}\ndid you mean 'gitlab'?"),
+        (["init", "--ci", "zzz"], f"{NO_CI.replace('gitlb', 'zzz')}\nin any other, the line to call is `vmtasks test`"),
     ],
 )
 def test_what_is_not_known_is_asked_about(capsys: pytest.CaptureFixture[str], words: list[str], message: str) -> None:

@@ -66,6 +66,14 @@ def test_own_images_lie_beside_a_checkout_and_inside_an_installed_package(
     monkeypatch.setattr(here, "PACKAGE", package)
     assert here.beside("images") == tmp_path / "images"
     assert here.task_line("doctor") == "`inv doctor`"
+    assert here.page("hosts") == "docs/hosts.md"
+    assert here.setup_line() == "`make setup`"
+    with monkeypatch.context() as called:  # anywhere: in a directory with no tasks.py, docs/ and makefile of ours
+        called.setattr("sys.argv", ["/x/.venv/bin/vmtasks", "test"])
+        assert here.task_line("doctor") == "`vmtasks doctor`"
+        assert here.page("hosts") == "`vmtasks help hosts`"
+        assert here.setup_line() == "`vmtasks setup`"
+        assert here.setup_line("ec2") == "`make setup EXTRAS=ec2`"
     (package / "_images").mkdir()
     (package / "_recipes").mkdir()
     assert here.beside("images") == package / "_images"

@@ -305,7 +305,7 @@ def test_a_projects_directory_is_one(tmp_path: Path, name: str, expected: str) -
     [
         ({"Makefile": "all: ; true\n"}, "", ""),
         ({"Makefile": ".PHONY: dist test\ndist test: all\n\ttrue\n"}, "make dist", "make test"),
-        ({"Makefile": "check::\n\ttrue\ntest:\n"}, "", "make check"),
+        ({"Makefile": "check:: test\n\ttrue\ntest:\n"}, "", "make check"),
         ({"Makefile": "dist := dist\ncheck ::= 1\ntest = a:b\n"}, "", ""),
         ({"GNUmakefile": "all:\n", "Makefile": "dist:\n"}, "", ""),
         ({"setup.py": ""}, "python3 -m build --sdist", ""),
@@ -317,7 +317,7 @@ def test_a_projects_directory_is_one(tmp_path: Path, name: str, expected: str) -
         ),
         ({"pyproject.toml": "[project]\n", "Makefile": "check:\n", "test/a": ""}, "python3 -m build", "make check"),
         (
-            {"configure.ac": "", "Makefile.am": "", "Makefile": "all:\n"},
+            {"configure.ac": "", "Makefile.am": "TESTS = a\n", "Makefile": "all:\n"},
             "autoreconf --force --install && ./configure && make dist",
             "autoreconf --force --install && ./configure && make check",
         ),
@@ -332,7 +332,7 @@ def test_the_usual_commands(tmp_path: Path, files: dict[str, str], dist: str, te
 
 
 def test_the_usual_commands_come_with_their_packages(tmp_path: Path) -> None:
-    write(tmp_path, {"pyproject.toml": "[build-system]\nrequires = ['Hatchling>=1', 'hatch-vcs']\n", "tests/a": ""})
+    write(tmp_path, {"pyproject.toml": "[build-system]\nrequires = ['Hatchling>=1', 'hatch-vcs']\n", "tests/a.py": ""})
     found = Project.load(tmp_path, {}).commands.packages
     tools = ("python3-build", "python3-pip", "python3-venv")
     assert found == (*tools, "python3-hatchling", "python3-hatch-vcs", "python3-pytest")

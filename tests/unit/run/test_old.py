@@ -15,13 +15,15 @@ from vmtasks.run.old import remove_old
 DAY_S = 86400
 
 
-def past(home: Path, number: int, *, outcome: str = "test-failed", source: str = "a", size_kib: int = 1) -> Path:
+def past(
+    home: Path, number: int, *, outcome: str = "test-failed", source: str = "--source a", size_kib: int = 1
+) -> Path:
     """Write down a run of so many days ago."""
     path = home / f"tarbake-2026010{number}-000000-{number}"
     path.mkdir()
     (path / "log").write_bytes(b"x" * size_kib * 1024)
     result = {
-        "schema": 2, "recipe": "tarbake", "outcome": outcome, "rerun": f"inv tarbake --source {source}",
+        "schema": 2, "recipe": "tarbake", "outcome": outcome, "rerun": f"inv tarbake {source}",
         "ended": "then", "duration_s": 1.0, "phases": [], "commands": [],
     }  # fmt: skip
     if outcome == "running":
@@ -53,7 +55,11 @@ def test_age_number_and_size_each_bound_what_is_kept(tmp_path: Path, bounds: dic
 
 def test_the_last_pass_of_each_project_never_goes(tmp_path: Path) -> None:
     past(tmp_path, 1)
-    kept = [past(tmp_path, 2, outcome="passed"), past(tmp_path, 4, outcome="passed", source="b")]
+    others = ("--source=b", "c --user d", "d")
+    kept = [
+        past(tmp_path, 2, outcome="passed"),
+        *(past(tmp_path, 4 + n, outcome="passed", source=source) for n, source in enumerate(others)),
+    ]
     older = past(tmp_path, 3, outcome="passed")
     assert remove_old(tmp_path, HostSettings(results_runs=1)) == [older]
     assert all(path.exists() for path in kept)

@@ -6,6 +6,7 @@ import posixpath
 import re
 import shlex
 
+from vmtasks.project.kinds.evidence import may_be_tested
 from vmtasks.project.kinds.kind import Guess, Tree, Way, numbers
 
 _USE = re.compile(r"^use[ \t]++(?:\(([^)]*+)\)|(\S++))", re.MULTILINE)
@@ -14,6 +15,7 @@ _MODULE = re.compile(r"^module\s++\"?([^\s\"]++)", re.MULTILINE)
 _GO = re.compile(r"^go\s++([0-9.]++)", re.MULTILINE)
 _MAJOR = re.compile(r"/v[0-9]+\Z")
 _REQUIRES = re.compile(r"^require\b", re.MULTILINE)
+_SOURCES = re.compile(r"\.go\Z")
 _DOWNLOAD = "go mod download"
 _LOCAL = re.compile(r"=>\s*+\.{0,2}/")
 """A module that is replaced by a directory."""
@@ -32,6 +34,8 @@ def look(tree: Tree) -> Guess | None:
     is_fetched = bool(
         _REQUIRES.search(text) and not tree.has("vendor/modules.txt", "go.work") and not _LOCAL.search(text)
     )
+    # Of packages without test files, `go test` says so, and passes.
+    is_tested = may_be_tested(tree, _SOURCES, lambda name: name.endswith("_test.go"))
     return Guess(
         kind="a Go module" if module else "a workspace of Go modules",
         known_by="go.mod" if module else "go.work",
@@ -43,7 +47,10 @@ def look(tree: Tree) -> Guess | None:
             prepare=_DOWNLOAD if is_fetched else "",
             installs=_DOWNLOAD,
             prepare_files=("go.mod", "go.sum") if is_fetched else (),
-        ),
+        )
+        if is_tested
+        else None,
+        untested="" if is_tested else "no file of it is called *_test.go: `go test` would test nothing",
     )
 
 

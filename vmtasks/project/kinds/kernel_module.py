@@ -18,6 +18,12 @@ _PLACE = re.compile(
 )
 _HEADERS = '"$(ls -d "/lib/modules/$(uname -r)/build" 2>/dev/null || ls -d /lib/modules/*/build | sort -V | tail -n 1)"'
 
+_BUILT = (
+    """{ [ -n "$(find . -name '*.ko' -print -quit)" ] || """
+    "{ echo 'No module was built: is its obj-$(CONFIG_...) set in this kernel?' >&2; false; }; }"
+)
+"""Where the kernel's configuration has none of it as a module, Kbuild is content."""
+
 
 def look(tree: Tree) -> Guess | None:
     """Look for a makefile of Kbuild's: at the root, in ``src``, or in a directory that dkms.conf names."""
@@ -35,7 +41,8 @@ def look(tree: Tree) -> Guess | None:
                     version=told.get("VERSION", ""),
                     packages=("linux-headers-amd64", "kmod"),
                     test=Way(
-                        line=f'make -C {_HEADERS} M="$PWD"{f"/{place}" if directory else ""} modules', as_root=True
+                        line=f'make -C {_HEADERS} M="$PWD"{f"/{place}" if directory else ""} modules && {_BUILT}',
+                        as_root=True,
                     ),
                     variant="kernel",
                 )

@@ -11,6 +11,18 @@ _PROJECT = re.compile(r"^[ \t]*+project\s*+\(\s*+'([\w .+-]++)'", re.MULTILINE)
 _VERSION = re.compile(r"[^)]*?\bversion\s*+:\s*+'([0-9][\w.+~-]*+)'")
 """Behind the beginning of the project: to look for that again and again would read the file to its end each time."""
 _OLDEST = re.compile(r"\bmeson_version\s*+:\s*+'\s*+>=?\s*+([0-9.]++)'")
+_OPTION = re.compile(r"^[ \t]*+option\s*+\(\s*+'([\w.-]++)'([^)]*+)", re.MULTILINE)
+_OF_TESTS = re.compile(r"(?:(?:build|enable|with|unit)[_-])?(?:unit[_-])?tests?")
+_OFF = (
+    (re.compile(r"\bvalue\s*+:\s*+false\b"), "true"),
+    (re.compile(r"\bvalue\s*+:\s*+'disabled'"), "enabled"),
+)
+"""How an option says that it is off, and the value of the same type by which it is on."""
+_RAN = (
+    "{ [ -s ../build/meson-logs/testlog.json ] || "
+    "{ echo 'No test was run: see in the project which option of meson setup builds its tests' >&2; false; }; }"
+)
+"""Without a test, Meson is content; but it makes no log then."""
 _TEST = re.compile(r"^[ \t]*+test\s*+\(", re.MULTILINE)
 _SUBDIR = re.compile(r"^[ \t]*+subdir\s*+\(\s*+'([\w./-]{1,255}+)'", re.MULTILINE)
 _DEPTH = 3
@@ -57,7 +69,7 @@ def look(tree: Tree) -> Guess | None:
         packages=("meson", "ninja-build", "pkg-config", "build-essential", *wanted_by(text, _NEEDS)),
         tool=("meson", oldest[1] if oldest else ""),
         test=Way(
-            line="meson setup ../build && meson test -C ../build --print-errorlogs",
+            line=f"meson setup ../build{_options(tree)} && meson test -C ../build --print-errorlogs && {_RAN}",
             artifacts=("../build/meson-logs/testlog.junit.xml",),
         )
         if _has_tests(tree, text)
@@ -65,8 +77,17 @@ def look(tree: Tree) -> Guess | None:
     )
 
 
+def _options(tree: Tree) -> str:
+    """Return the options that turn on tests which are off by default."""
+    values = {}
+    for name, rest in _OPTION.findall(tree.first_text("meson.options", "meson_options.txt")):
+        if _OF_TESTS.fullmatch(name):
+            values[name] = next((on for off, on in _OFF if off.search(rest)), "")
+    return "".join(f" -D{name}={value}" for name, value in values.items() if value)
+
+
 def _has_tests(tree: Tree, text: str) -> bool:
-    """Whether a meson.build has a test, or one of the directories that it goes into: without any, Meson is content."""
+    """Whether a meson.build has a test, or one of the directories that it goes into."""
     level, seen = [(".", text)], {os.path.realpath(tree.root)}
     looked_at = 0
     for depth in range(_DEPTH + 1):

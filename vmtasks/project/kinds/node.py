@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from vmtasks.project.kinds.kind import Guess, Tree, Way, table, word
+from vmtasks.project.kinds.kind import Guess, Tree, Way, only_says, table, word
 
 _INSTALL = {
     "package-lock.json": ("npm ci --no-audit --no-fund", "npm test"),
@@ -45,7 +45,7 @@ def look(tree: Tree) -> Guess | None:
     if not (package.get("name") or script):
         return None
     oldest = _OLDEST.match(word(table(package, "engines").get("node")))
-    is_none = not script or "no test specified" in script
+    is_none = not script or "no test specified" in script or only_says(script)
     return Guess(
         kind="a Node package",
         known_by="package.json",
@@ -54,6 +54,7 @@ def look(tree: Tree) -> Guess | None:
         packages=("nodejs", "npm"),
         tool=("node", oldest[1] if oldest else ""),
         test=None if is_none else _test(tree, package),
+        untested=f"its script test only prints: {script}" if only_says(script) else "",
         dist=None if package.get("private") else _dist(tree, package),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -14,7 +15,7 @@ from vmtasks.project.kinds.cargo_fetch import leaves
 from vmtasks.project.kinds.kind import Guess, Tree, Way, numbers, table, word
 from vmtasks.project.kinds.python_metadata import metadata
 from vmtasks.project.kinds.python_requirements import lists, lock_of, name_directories, needed, normal
-from vmtasks.project.kinds.python_runners import TESTS, VENV, by_runner, python_of
+from vmtasks.project.kinds.python_runners import TESTS, VENV, by_runner, has_tests_in_python, python_of
 from vmtasks.project.kinds.python_test_needs import of_older_files, of_pyproject, poetry_names
 from vmtasks.project.kinds.suites import suite_with
 from vmtasks.project.kinds.uv_sources import directories, names_elsewhere, out_of_reach
@@ -43,6 +44,8 @@ _COMPILERS = ("cython3", "python3-cffi", "python3-mesonpy", "cmake")
 """Packages of backends that compile."""
 _COMPILES = ("ext_modules", "ext-modules", "Extension(", "cffi_modules")
 """Words of setup.py and pyproject.toml by which a project has modules in C."""
+_CASE = re.compile(r"^class \w++\([^\n)]*TestCase\b|^def load_tests\b", re.MULTILINE)
+"""What unittest finds: without any, it passes in Python 3.11."""
 _FILES = 40
 """So many test files are looked at, to see what they are written for."""
 
@@ -118,7 +121,7 @@ def venv_line(pyproject: Mapping[str, Any], *, more: tuple[str, ...] = (), runs:
 
 def _test(tree: Tree, pyproject: Mapping[str, Any]) -> Way | None:
     """Return what tests it: what the project says that its tests need, else what its tox or nox knows of that."""
-    has_tests = tree.has(*TESTS) or any(tree.root.glob("test_*.py"))
+    has_tests = has_tests_in_python(tree, "*.py")
     more = () if any(of_pyproject(pyproject)) else of_older_files(tree)
     if more is None and (way := by_runner(tree)):
         return way
@@ -127,7 +130,9 @@ def _test(tree: Tree, pyproject: Mapping[str, Any]) -> Way | None:
     more, beside = more or (), sorted(directories(tree, pyproject).values())
     if _is_unittest(tree):
         directory = next(name for name in TESTS if tree.has(name))
-        runs = f"python3 -P -m unittest discover --start-directory {directory} --top-level-directory ."
+        is_importable = tree.has(f"{directory}/__init__.py")
+        top = " --top-level-directory ." if is_importable else ""
+        runs = f"python3 -P -m unittest discover --start-directory {directory}{top}"
         way = Way(line=venv_line(pyproject, more=(*more, *beside), runs=runs))
     else:
         way = Way(line=venv_line(pyproject, more=(*more, *beside)), packages=("python3-pytest",))
@@ -196,4 +201,5 @@ def _is_unittest(tree: Tree) -> bool:
         return False
     files = islice((path for path in (tree.root / directory).glob("test*.py") if path.is_file()), _FILES)
     texts = [tree.text(f"{directory}/{path.name}") for path in files]
-    return any("unittest" in text for text in texts) and not any("pytest" in text for text in texts)
+    has_cases = any("unittest" in text and _CASE.search(text) for text in texts)
+    return has_cases and not any("pytest" in text for text in texts)

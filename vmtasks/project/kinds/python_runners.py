@@ -6,12 +6,13 @@ import re
 
 from vmtasks.errors import UsageError
 from vmtasks.project.kinds import tox
-from vmtasks.project.kinds.kind import Tree, Way
+from vmtasks.project.kinds.kind import Tree, Way, table
 
-TESTS = ("tests", "test", "testing", "pytest.ini", "conftest.py")
-"""What a Python project that has tests has at its root, one of them at least, or else a test module."""
+TESTS = ("tests", "test", "testing")
+"""What Python projects call the directory of their tests."""
 # Debian's pip serves the environment, too: one of its own would be the same, and takes as long as all the rest.
 VENV = "python3 -m venv --system-site-packages --without-pip ../.venv && . ../.venv/bin/activate && "
+_OF_PYTEST = {"tox.ini": "pytest", "setup.cfg": "tool:pytest"}
 _SESSION = re.compile(
     r"^@(?:nox\.)?session\b[ \t]*+(?:\(([^)]{0,2000}+)\))?[^\n]*+\n(?:[@ \t)\]][^\n]*+\n|\n){0,40}+def (\w++)\(",
     re.MULTILINE,
@@ -20,6 +21,19 @@ _SESSION = re.compile(
 _NAME = re.compile(r"""\bname\s*+=\s*+(["'])([\w.-]++)\1""")
 _SESSIONS = ("test", "tests", "unit", "unit-tests", "unit-test", "pytest")
 _OF_TOX = re.compile(r" tox run [^\n]{0,99}? -e ([\w.-]++)")
+
+
+def has_tests_in_python(tree: Tree, pattern: str) -> bool:
+    """Whether there are files for pytest at the root, or modules of such names in a directory of tests."""
+    if tree.has("pytest.ini", "conftest.py") or any(tree.root.glob("test_*.py")) or is_set_up_for_pytest(tree):
+        return True
+    return any(any((tree.root / name).glob(f"**/{pattern}")) for name in TESTS if (tree.root / name).is_dir())
+
+
+def is_set_up_for_pytest(tree: Tree) -> bool:
+    """Whether a file has settings of pytest's: then its tests may lie anywhere, as in ``src/NAME/tests``."""
+    tools = table(tree.toml("pyproject.toml"), "tool", "pytest")
+    return bool(tools) or any(f"\n[{section}]" in f"\n{tree.text(name)}" for name, section in _OF_PYTEST.items())
 
 
 def by_runner(tree: Tree) -> Way | None:

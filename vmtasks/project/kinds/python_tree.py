@@ -8,7 +8,7 @@ from vmtasks.errors import UsageError
 from vmtasks.project.kinds import python
 from vmtasks.project.kinds.kind import Guess, Tree, Way
 from vmtasks.project.kinds.python_requirements import lists, name_directories
-from vmtasks.project.kinds.python_runners import TESTS, VENV, by_runner, python_of
+from vmtasks.project.kinds.python_runners import VENV, by_runner, has_tests_in_python, python_of
 from vmtasks.project.kinds.python_test_needs import list_of
 
 _INSTALL = f"{VENV}python3 -m pip install --no-warn-script-location "
@@ -20,7 +20,7 @@ def look(tree: Tree) -> Guess | None:
     """Look for tox's or nox's file, or for requirements.txt and tests in Python, where there is no package."""
     if python.is_package(tree):
         return None
-    has_list = _has_tests(tree) and tree.has("requirements.txt")
+    has_list = has_tests_in_python(tree, "test_*.py") and tree.has("requirements.txt")
     runner = by_runner(tree)
     if not runner and not has_list:
         return None
@@ -32,12 +32,6 @@ def look(tree: Tree) -> Guess | None:
         tool=("python3", python_of(test)),
         test=test,
     )
-
-
-def _has_tests(tree: Tree) -> bool:
-    if tree.has("pytest.ini", "conftest.py") or any(tree.root.glob("test_*.py")):
-        return True
-    return any(any((tree.root / name).glob("**/test_*.py")) for name in TESTS if (tree.root / name).is_dir())
 
 
 def _pytest(tree: Tree) -> Way:

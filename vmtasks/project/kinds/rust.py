@@ -8,12 +8,16 @@ from typing import Any
 
 from vmtasks.errors import UsageError
 from vmtasks.project.kinds.cargo_fetch import fetch, manifests
+from vmtasks.project.kinds.evidence import may_be_tested
 from vmtasks.project.kinds.kind import Guess, Tree, Way, numbers, table, word
 
 _PACK = (
     "cargo package --no-verify --allow-dirty && for crate in target/package/*.crate; do "
     'cp "$crate" "$(basename "$crate" .crate).tar.gz"; done'
 )
+_SOURCES = re.compile(r"\.rs\Z")
+_TESTS = re.compile(r"\btest|[a-z]_test|\b(?:proptest|quickcheck)|```")
+"""What is in the source of a test: an attribute, a macro, or an example in a comment."""
 _LOCK_VERSION = re.compile(r"^version = ([0-9]+)$", re.MULTILINE)
 _EDITIONS = {"2024": "1.85"}
 _READS_LOCK = {"4": "1.78"}
@@ -30,6 +34,9 @@ def look(tree: Tree) -> Guess | None:
         return None
     locked = " --locked" if tree.has("Cargo.lock") else ""
     fetched = fetch(tree, cargo)
+    is_tested = may_be_tested(
+        tree, _SOURCES, lambda name: name.startswith("tests/") or bool(_TESTS.search(tree.text(name)))
+    )
     return Guess(
         kind="a Rust crate" if package else "a workspace of Rust crates",
         known_by="Cargo.toml",
@@ -42,7 +49,10 @@ def look(tree: Tree) -> Guess | None:
             prepare=fetched.line if fetched else "",
             installs="cargo fetch",
             prepare_files=fetched.files if fetched else (),
-        ),
+        )
+        if is_tested
+        else None,
+        untested="" if is_tested else "no source of it has a test or an example: `cargo test` would test nothing",
         dist=Way(line=_PACK) if package and not workspace else None,
     )
 

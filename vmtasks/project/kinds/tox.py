@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import re
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from vmtasks.project.ini import read_ini
@@ -23,6 +24,12 @@ _FACTORS = re.compile(r"^([\w.,!{}-]++):(?=\s|$)\s*+")
 _BRACES = re.compile(r"\{([^{}]*+)\}")
 _BETWEEN = re.compile(r"[,\s]++(?![^{}]{0,99}+\})")
 """What separates the environments of a list; a comma in braces does not."""
+_OF_THIS_PYTHON = "py$(python3 -c 'import sys; print(*sys.version_info[:2], sep=str())')"
+_OF_NO_TESTS = frozenset({
+    "black", "build", "clean", "dist", "doc", "docs", "flake8", "format", "lint", "mypy", "pylint", "pyright", "report",
+    "ruff", "style", "type", "types", "typing",
+})  # fmt: skip
+"""Parts of names of environments that are for something else than tests."""
 _EXPANDED = 200
 """So many environments of a list are looked at,"""
 _LONGEST = 4000
@@ -30,26 +37,31 @@ _LONGEST = 4000
 
 
 def environment(tree: Tree) -> str:
-    """Return the environment of tox that runs tests on a Python that Debian has; empty if there is none.
+    """Return the environment of tox that runs tests on a Python that Debian has, as a shell's word; empty if none is.
 
     tox invents an environment that is asked for and not there: it runs nothing, and passes. So ``py`` is asked for only
-    where it has commands, and else an environment by the name of a Python.
+    where it has commands. An environment that the project names for the usual Python goes before that: what is only for
+    some environments (``py311: pytest``) is missing in ``py``. In another image it is that of the Python there, if that
+    has commands, too.
 
     :raise UsageError: a file that tox reads is no valid TOML.
     """
-    pythons = ["py", "py3", *(f"py{''.join(version.split('.')[:2])}" for version in VERSIONS["python3"].values())]
+    usual, *newer = (f"py{''.join(version.split('.')[:2])}" for version in VERSIONS["python3"].values())
+    pythons = ["py3", usual, "py", *newer]
     if (parser := _ini(tree)) is not None:
         listed = [*_listed(parser), *(name[8:] for name in parser.sections() if name.startswith("testenv:"))]
-        found = {name for name in ["py", *listed] if _ini_runs(parser, name)}
+        runs = partial(_ini_runs, parser)
     else:
         settings = _native(tree)
-        base, environments = table(settings, "env_run_base"), table(settings, "env")
-        found = {name for name in environments if table(environments, name).get("commands", base.get("commands"))}
-        if base.get("commands"):
-            names = settings.get("env_list")
-            found |= {"py", *(word(name) for name in (names if isinstance(names, list) else []))} - {*environments}
-    named = sorted(found)
-    return next((one for python in pythons for one in named if one == python or one.startswith(f"{python}-")), "")
+        names = settings.get("env_list")
+        listed = [*table(settings, "env"), *(word(name) for name in (names if isinstance(names, list) else []))]
+        runs = partial(_native_runs, settings)
+    named = sorted(name for name in {"py", *listed} if runs(name) and _OF_NO_TESTS.isdisjoint(name.split("-")))
+    name = next((one for python in pythons for one in named if one == python or one.startswith(f"{python}-")), "")
+    others = name.removeprefix(usual)
+    if others != name and all(runs(f"{python}{others}") for python in newer):
+        return f'"{_OF_THIS_PYTHON}"{others}'
+    return name
 
 
 def python_of(name: str) -> str:
@@ -121,6 +133,12 @@ def _ini_runs(parser: configparser.RawConfigParser, name: str) -> bool:
         if line.strip() and not line.strip().startswith("#") and (not condition or _holds(condition[1], factors)):
             return True
     return False
+
+
+def _native_runs(settings: Mapping[str, Any], name: str) -> bool:
+    """Whether an environment has a command, in tox's form of TOML: its own, or that of all of them."""
+    base = table(settings, "env_run_base").get("commands")
+    return bool(table(settings, "env", name).get("commands", base))
 
 
 def _holds(condition: str, factors: set[str]) -> bool:
