@@ -14,7 +14,7 @@ from vmtasks.config.paths import cache_dir
 from vmtasks.image.baked import images_dir
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="module")  # what comes next in this worker has its own settings
 def _nobody_waits_for_ever() -> Iterator[None]:
     """Have room for all machines of three tests: who has one could wait for another's for ever, if there were two."""
     with pytest.MonkeyPatch.context() as patch:
