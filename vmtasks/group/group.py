@@ -15,13 +15,17 @@ from vmtasks.errors import GuestLost, InfrastructureError, Interrupted, TimedOut
 from vmtasks.group.hub import Hub
 from vmtasks.group.network import Network
 from vmtasks.group.roles import GroupMember, expand
-from vmtasks.process.threads import check_interrupted, parallel
+from vmtasks.process.threads import BranchEnded, check_interrupted, parallel
 
 if TYPE_CHECKING:
     from vmtasks.guest import Guest, Result
     from vmtasks.ssh.command import Command
 
 _TURN_S = 0.2
+
+
+class GroupEnded(Interrupted):
+    """The group has ended, and what is done in it is to end, too."""
 
 
 class Group:
@@ -150,7 +154,8 @@ class Group:
     def check(self) -> None:
         """Do nothing as long as the group lives; whatever waits for one of its machines calls this.
 
-        :raise Interrupted: it has ended, or the run was interrupted, and so whatever is done in it is to end.
+        :raise GroupEnded: it has ended, and so whatever is done in it is to end.
+        :raise Interrupted: the run was interrupted.
         """
         check_interrupted()
         if self.end is None and self._network is not None:
@@ -160,7 +165,7 @@ class Group:
                 f"the group did not end within {self._deadline.timeout_s:g} s", details=tuple(self.messages.waits())
             )
         if self.end is not None:
-            raise Interrupted(f"the group has ended: {self.end}")
+            raise GroupEnded(f"the group has ended: {self.end}")
 
     def finished(self, member: GroupMember) -> None:
         """Take note that a member sends no more messages: those who wait for one of its own need not."""
@@ -194,7 +199,14 @@ class Group:
         self.messages.gone(member.name, str(problem))
 
     def ended(self, problem: BaseException) -> BaseException:
-        """Return what the group's block ends with, when *problem* is what it came to."""
+        """Return what the group's block ends with, when *problem* is what it came to.
+
+        An interrupt is none of the group's: that its machines end with it is no news of them.
+        """
+        if not isinstance(problem, Exception) or (
+            isinstance(problem, Interrupted) and not isinstance(problem, GroupEnded | BranchEnded)
+        ):
+            return problem
         if isinstance(problem, GuestLost | InfrastructureError):
             for member in self.members:  # whatever was heard of a machine first, its own news say more
                 if member.name in self._guests:

@@ -277,7 +277,7 @@ def test_a_job_is_not_complete_that_was_interrupted_before_all_had_begun(lab: La
     thread = threading.Thread(target=interrupt)
     thread.start()
     with pytest.raises(KeyboardInterrupt):
-        lab.run(v1(run_shell("long"), auto_start_vms=False))
+        pytest.fail(f"it ended with {lab.run(v1(run_shell('long'), auto_start_vms=False))!r}")
     thread.join()
     assert ("", "lava", "job", "fail") in lab.cases
     assert courses(lab) == dict.fromkeys(("host", "server", "client"), "interrupted")

@@ -548,7 +548,9 @@ def test_a_background_process_runs_until_it_is_stopped(lab: Lab) -> None:
     ran = lab.run(
         lab.steps(
             "mkfifo ticks; lava-background-process-start sampler --cmd 'echo tick >ticks'",
-            "read first <ticks; read second <ticks; lava-test-case ticks --shell test $first-$second = tick-tick",
+            # Open all the while: a reader that comes before the first writer has closed it would read that one's end.
+            "exec 3<>ticks; read first <&3; read second <&3",
+            "lava-test-case ticks --shell test $first-$second = tick-tick",
             "lava-background-process-stop sampler --attach /etc/hostname text/plain",
         )
     )
