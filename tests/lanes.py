@@ -33,7 +33,9 @@ ONE_AT_A_TIME = frozenset(
     )
 )
 """What these do changes nothing for the other lane: no shared template is damaged, no shared image removed."""
-FREE = frozenset(f"tests/vm/test_{name}.py" for name in ("images", "kernels", "runvm", "verdicts"))
+FREE = frozenset(
+    f"tests/vm/test_{name}.py" for name in ("direct_kernel", "images", "kernels", "recipes", "runvm", "verdicts")
+)
 """Such files, too; each is for the worker that has come to the end of its lane, or of the tests without machines."""
 
 

@@ -19,7 +19,7 @@ def _nobody_waits_for_ever() -> Iterator[None]:
     """Have room for all machines of three tests: who has one could wait for another's for ever, if there were two."""
     with pytest.MonkeyPatch.context() as patch:
         if "VMTASKS_SLOTS" not in os.environ:
-            patch.setenv("VMTASKS_SLOTS", "8")
+            patch.setenv("VMTASKS_SLOTS", "12")
         yield
 
 

@@ -413,7 +413,7 @@ def test_what_is_needed_to_build_is_installed_once_and_a_test_brings_out_what_it
     assert not [one for one in second.result["commands"] if one["command"].startswith("apt-get")]
     (machine,) = second.result["machines"]
     assert machine["start"] == "fork"
-    assert "the build dependencies of needy" in machine["start_reason"]
+    assert "these build dependencies" in machine["start_reason"]
     (deb,) = [path for path in artifacts(second).values() if path.suffix == ".deb"]
     assert sha256(deb) == sha256(artifacts(first)[deb.name])
 

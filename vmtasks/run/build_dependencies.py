@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 from vmtasks import builddeps
 from vmtasks.guest import Guest
 from vmtasks.project import Project
 from vmtasks.project.profiles import PROFILES, build_env
 from vmtasks.providers.preparation import Preparation
+
+_SOURCE = re.compile(r"^Source:.*\n", re.MULTILINE | re.IGNORECASE)
 
 
 def build_dependencies(project: Project, needs: str, *, alone: bool = False) -> Preparation:
@@ -19,6 +23,7 @@ def build_dependencies(project: Project, needs: str, *, alone: bool = False) -> 
         EC2's keep theirs.
     """
     env = build_env(project)
+    wanted_by_anybody = _SOURCE.sub("", needs)  # sources that need the same share the machine
     keep = ("git",) if alone and project.source.git else ()
 
     def run(guest: Guest) -> bool:
@@ -29,8 +34,8 @@ def build_dependencies(project: Project, needs: str, *, alone: bool = False) -> 
         return (bool(wanted) and builddeps.install(guest, wanted)) or is_new
 
     return Preparation(
-        name=f"the build dependencies of {project.name}" + (" alone" if alone else ""),
-        key=f"build dependencies: {needs} for profiles: {env.get(PROFILES, '')}"
+        name="these build dependencies" + (" alone" if alone else ""),
+        key=f"build dependencies: {wanted_by_anybody} for profiles: {env.get(PROFILES, '')}"
         + (f" alone, but for: {' '.join(keep)}" if alone else ""),
         run=run,
     )

@@ -77,6 +77,8 @@ def test_what_layers_add_goes_unless_it_is_declared(project: Project) -> None:
 
 def test_git_stays_where_the_history_is_to_travel(project: Project) -> None:
     with_tools = build_dependencies(project, "x", alone=True)
+    same_needs = (build_dependencies(project, f"Source: {name}\nBuild-Depends: x\n") for name in ("one", "two"))
+    assert len({one.key for one in same_needs}) == 1, "sources that need the same share the machine"
     (project.root / "vmtasks.toml").write_text('[images]\nbuild = "more"\n[source]\ngit = true\n')
     project = Project.load(project.root)
     assert removed(project, OfQemu()) == ("cmake",)
