@@ -9,7 +9,19 @@ from vmtasks.errors import TestFailed
 _FIELD = re.compile(r"([^\s:#][^:]*+):")
 _ENDS_A_STRING = re.compile(r"['\\]")
 _FREE_TEXT = frozenset(
-    {"description", "maintainer", "uploaders", "homepage", "test-command", "section", "origin", "bugs"}
+    {
+        "bugs",
+        "comment",
+        "description",
+        "homepage",
+        "maintainer",
+        "origin",
+        "original-maintainer",
+        "section",
+        "summary",
+        "test-command",
+        "uploaders",
+    }
 )
 
 

@@ -216,6 +216,8 @@ Build-Depends: debhelper-compat (= 13), libfoo-dev (>= 1:2.0~rc1+dfsg-1~) [linux
  python3:any | python3-all (<< 4) # it's a comment of ours
 # and don't mind this one
 X-Notes: it's free
+Original-Maintainer: Ida O'Hara <ida@example.org>
+Comment: it's taken from elsewhere
 Vcs-Git: https://example.org/it's
 
 Package: thing
