@@ -14,9 +14,26 @@ from vmtasks.process import parent
 ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGINT)
 
 
+class InterruptedBySignal(Interrupted):
+    """A signal, or the going of the caller, asks us to end."""
+
+
+def interrupt_behind(problem: BaseException) -> BaseException:
+    """Return the interrupt by a signal that was on its way out when *problem* took its place; else *problem* itself.
+
+    What is cleaned up after an interrupt may fail, which is no news: somebody wanted an end.
+    """
+    one: BaseException | None = problem
+    while one is not None:
+        if isinstance(one, KeyboardInterrupt | InterruptedBySignal):
+            return one
+        one = one.__cause__ or one.__context__
+    return problem
+
+
 @contextmanager
 def interrupt_on_signals(*, outputs: Mapping[int, str] = parent.OUTPUTS) -> Iterator[None]:
-    """Raise :class:`Interrupted` in the main thread when a signal asks us to end, or the caller is gone.
+    """Raise :class:`InterruptedBySignal` in the main thread when a signal asks us to end, or the caller is gone.
 
     A second signal changes nothing: somebody who presses Ctrl-C twice gets no less clean an end. A caller that uses
     nohup(1) may go, and so may the terminal.
@@ -32,8 +49,10 @@ def interrupt_on_signals(*, outputs: Mapping[int, str] = parent.OUTPUTS) -> Iter
     def interrupt(number: int, _: FrameType | None) -> None:
         _deafen()
         if losses:
-            raise Interrupted(f"interrupted: {losses[0]}", hint="what is to outlive its caller is called with nohup")
-        raise Interrupted(f"interrupted by {signal.Signals(number).name}")
+            raise InterruptedBySignal(
+                f"interrupted: {losses[0]}", hint="what is to outlive its caller is called with nohup"
+            )
+        raise InterruptedBySignal(f"interrupted by {signal.Signals(number).name}")
 
     def lose(loss: str) -> None:
         losses.append(loss)

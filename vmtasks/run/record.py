@@ -49,7 +49,7 @@ def run_recorded(name: str, flags: RecipeOptions, *, source: str = "", matrix: b
     :raise Exit: the block failed; its failure has been reported.
     """
     from vmtasks.config.settings import HostSettings
-    from vmtasks.process.signals import interrupt_on_signals
+    from vmtasks.process.signals import interrupt_behind, interrupt_on_signals
     from vmtasks.report import reporting
     from vmtasks.run.old import remove_old
 
@@ -73,8 +73,9 @@ def run_recorded(name: str, flags: RecipeOptions, *, source: str = "", matrix: b
             if run.nothing_tested:
                 raise run.nothing_tested
         except BaseException as problem:
-            _end(run, problem, rerun, can_look=not matrix)
-            raise Exit(code=outcome_of(problem).exit_code) from problem
+            end = interrupt_behind(problem)
+            _end(run, end, rerun, can_look=not matrix)
+            raise Exit(code=outcome_of(end).exit_code) from problem
         events.emit(events.RunEnded(outcome=outcome_of(None)))
 
 

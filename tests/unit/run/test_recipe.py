@@ -83,7 +83,11 @@ def ends(run: Run, how: str = "") -> None:
     :param how: the name of an exception or of a signal.
     """
     if how.startswith("SIG"):
-        os.kill(os.getpid(), signal.Signals[how])
+        try:
+            os.kill(os.getpid(), signal.Signals[how.removesuffix("-and-gone")])
+        finally:
+            if how.endswith("-and-gone"):
+                raise ConnectionLost("the machine has not ended in order")
     elif how == "FULL":
         raise OSError(28, "No space left on device", "some/file")
     elif how == "HINTED":
@@ -288,6 +292,7 @@ def test_a_recipe_can_be_called_twice_with_other_options(inv: Inv) -> None:
         ("SIGINT", 130, "interrupted"),
         ("SIGTERM", 130, "interrupted"),
         ("SIGHUP", 130, "interrupted"),
+        ("SIGINT-and-gone", 130, "interrupted"),
     ],
 )
 def test_every_end_has_its_status_and_its_word(inv: Inv, how: str, status: int, outcome: str) -> None:
