@@ -33,10 +33,10 @@ ONE_AT_A_TIME = frozenset(
     )
 )
 """What these do changes nothing for the other lane: no shared template is damaged, no shared image removed."""
-FREE = frozenset(
-    f"tests/vm/test_{name}.py" for name in ("direct_kernel", "images", "kernels", "recipes", "runvm", "verdicts")
+FREE = tuple(
+    f"tests/vm/test_{name}.py" for name in ("recipes", "verdicts", "images", "runvm", "direct_kernel", "kernels")
 )
-"""Such files, too; each is for the worker that has come to the end of its lane, or of the tests without machines."""
+"""Such files, too, the longest first: each is for the worker that is free."""
 
 
 def lane_of(nodeid: str) -> str:
@@ -48,10 +48,15 @@ def lane_of(nodeid: str) -> str:
 
 
 class Lanes(LoadScopeScheduling):
-    """Gives whole lanes to workers, those of most tests first."""
+    """Gives whole lanes to workers, those with machines first, which take long: what is short evens out the end."""
 
     def _split_scope(self, nodeid: str) -> str:
         return lane_of(nodeid)
+
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        if (lane := next((one for one in (SEVERAL, ONE, *FREE) if one in self.workqueue), None)) is not None:
+            self.workqueue.move_to_end(lane, last=False)
+        super()._assign_work_unit(node)
 
     def remove_node(self, node: WorkerController) -> str | None:
         """Have the rest of a lost worker's tests run elsewhere; xdist would have the one that it ran lose others, too.
