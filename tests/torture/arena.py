@@ -106,6 +106,7 @@ class Arena:
             run.wait_for(run.ended, _REACH_LIMIT_S)
             if run.shell.returncode != 0:
                 return f"a normal run ended with {run.shell.returncode}: {run.tail}"
+            run.wait_for(lambda: not run.left(), self._limit_s)  # what it has told to end, may take a moment
             return ", ".join(run.left())
 
     def _renew(self) -> None:

@@ -267,6 +267,15 @@ def test_a_job_is_not_complete_whose_machine_does_not_come_back(lab: Lab, monkey
     assert courses(lab)["client"] == "client did not come back: its boot took too long"
 
 
+@pytest.fixture
+def _ctrl_c_is_heard() -> Iterator[None]:
+    """As on a terminal, though a shell that starts jobs in the background has them ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_ctrl_c_is_heard")
 def test_a_job_is_not_complete_that_was_interrupted_before_all_had_begun(lab: Lab, place: Path) -> None:
     lab.definition("long", f"touch {place}/begun; sleep 100")
 
