@@ -51,6 +51,8 @@ class Project:
     """Whether a dist command was set, and it is not what projects of this kind usually have."""
     guesses_prepare: bool = field(default=False, metadata={"key": None})
     """Whether something was detected that is done once for the tests, and nobody has set that, if only to nothing."""
+    guesses: frozenset[str] = field(default=frozenset(), metadata={"key": None})
+    """Those of ``test`` and ``dist`` that nobody has set, if only to what was detected."""
     paths: Paths = field(default_factory=Paths)
     detected: Detected | None = field(default=None, metadata={"key": None})
     """What its files tell; None where no kind of projects knows it."""
@@ -98,6 +100,12 @@ class Project:
             commands=_filled(project.commands, found),
             has_own_dist=project.commands.dist not in {"", _UNSET},
             guesses_prepare=bool(found.test.prepare) and project.commands.prepare == _UNSET,
+            # By identity: what somebody has set may say the same, and is no guess.
+            guesses=frozenset(
+                name
+                for name, unset in (("test", found.test.line), ("dist", _UNSET))
+                if found.guesses and getattr(project.commands, name) is unset
+            ),
         )
 
     @classmethod
@@ -115,8 +123,9 @@ class Project:
         line = getattr(self.commands, command)
         if self.detected is None or not line:
             return ()
-        if line != getattr(self.detected, command).line:
-            return self._not_kept_in_words if command == "test" else ()
+        if command not in self.guesses:
+            is_another = command == "test" and line != self.detected.test.line
+            return self._not_kept_in_words if is_another else ()
         image = f", in {self.images.build}: {self.detected.note}" if self.detected.note else ""
         packages = f"; packages = {' '.join(self.commands.packages)}" if self.commands.packages else ""
         lines = (

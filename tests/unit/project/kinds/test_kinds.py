@@ -637,7 +637,10 @@ def test_a_guess_is_told_in_two_lines_and_what_was_said_is_none(tmp_path: Path) 
         "guessed: test = cargo test; packages = cargo rustc; `inv init` writes it to vmtasks.toml",
     )
     assert Project.load(tmp_path / "itoa", {"VMTASKS_TEST": "make test"}).guess("test") == ()
+    assert Project.load(tmp_path / "itoa", {"VMTASKS_TEST": "cargo test"}).guess("test") == ()
     assert Project.load(tree(tmp_path / "empty", {"README": ""}), {}).guess("test") == ()
+    (tmp_path / "itoa/vmtasks.toml").write_text('[commands]\ntest = "cargo test"\n')
+    assert Project.load(tmp_path / "itoa", {}).guess("test") == (), "init has written it down"
 
 
 def test_the_newest_go_of_a_workspace_decides_the_image(tmp_path: Path) -> None:
