@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Never, TypedDict, Unpack
 
-from vmtasks.errors import CommandFailed, GuestLost, TestFailed, TimedOut, renamed, renamed_options
+from vmtasks.errors import CommandFailed, GuestLost, InfrastructureError, TestFailed, TimedOut, renamed, renamed_options
 from vmtasks.ssh.command import Command, CommandSpec, Result, display, short
 
 if TYPE_CHECKING:
@@ -178,6 +178,16 @@ class GuestCommands:
         :raise CommandFailed: it ended with another status than 0.
         """
         return self._session.query(command, stdin=stdin)
+
+    @contextmanager
+    def tmp_dir(self) -> Iterator[str]:
+        """Yield an empty directory in the guest that everybody may enter, removed at the end."""
+        path = self.query("d=$(mktemp --directory --tmpdir=/var/tmp) && chmod 0755 $d && echo $d").strip()
+        try:
+            yield path
+        finally:
+            with suppress(InfrastructureError, GuestLost):  # a machine that is gone has taken it along
+                self.query(["rm", "-rf", "--", path])
 
     def mask(self, secrets: Iterable[bytes]) -> None:
         """Have ``***`` stand for *secrets* in all that commands print from now on."""

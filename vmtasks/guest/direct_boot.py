@@ -156,8 +156,7 @@ def fetched(guest: GuestCommands, boots: BootChoice, release: str) -> DirectKern
     :raise HostError: this host cannot keep it.
     """
     _expect_installed(guest, release)
-    there = guest.query("mktemp --directory --tmpdir=/var/tmp").strip()
-    try:
+    with guest.tmp_dir() as there:
         script = _MAKE_INITRD
         for word, value in {"@RELEASE@": release, "@ROOM@": there, "@MODULES@": ",".join(MODULES)}.items():
             script = script.replace(word, shlex.quote(value))
@@ -172,9 +171,6 @@ def fetched(guest: GuestCommands, boots: BootChoice, release: str) -> DirectKern
                 os.close(room)
         except OSError as problem:
             raise HostError(f"cannot keep the kernel {release} in {here}: {problem.strerror or problem}") from problem
-    finally:
-        with suppress(InfrastructureError, TestFailed):
-            guest.query(["rm", "-rf", "--", there])
     return replace(boots.image, kernel=here / "vmlinuz", initrd=here / "initrd")
 
 

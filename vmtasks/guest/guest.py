@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from itertools import count
 from pathlib import Path, PurePosixPath
@@ -14,8 +14,6 @@ from vmtasks import events
 from vmtasks.deadline import Deadline
 from vmtasks.errors import (
     CommandFailed,
-    GuestLost,
-    InfrastructureError,
     TimedOut,
     UsageError,
 )
@@ -171,16 +169,6 @@ class Guest(CommandsThroughReboots, HasConsole):
         listed = self.query(f'for f in {words}; do [ -e "$f" ] && printf \'%s\\n\' "$f"; done; :')
         wanted = [pattern.replace("[^", "[!") for pattern in patterns]  # the shell's other way to write it
         return sorted({path for path in listed.splitlines() if any(map(PurePosixPath(path).match, wanted))})
-
-    @contextmanager
-    def tmp_dir(self) -> Iterator[str]:
-        """Yield an empty directory in the guest that everybody may enter, removed at the end."""
-        path = self.query("d=$(mktemp --directory --tmpdir=/var/tmp) && chmod 0755 $d && echo $d").strip()
-        try:
-            yield path
-        finally:
-            with suppress(InfrastructureError, GuestLost):  # a machine that is gone has taken it along
-                self.query(["rm", "-rf", "--", path])
 
     @property
     def boot_loader(self) -> BootLoader:

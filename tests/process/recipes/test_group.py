@@ -15,6 +15,7 @@ from invoke.exceptions import Exit
 
 from recipes.group import group
 from tests.group_roles import roles
+from tests.process.asked import AskedProvider
 from tests.process.workshop import PROVIDER
 from vmtasks import (
     BootError,
@@ -345,24 +346,20 @@ def test_a_role_may_be_called_host_and_then_the_hosts_side_is_not() -> None:
 
 
 def test_each_role_may_have_a_kernel_of_its_own_unless_a_flag_says_which(run: Run) -> None:
-    kernels: dict[str, str] = {}
+    provider = AskedProvider()
 
-    class Seen(FakeProvider):
-        @contextmanager
-        def machine(self, request: MachineRequest) -> Iterator[Guest]:
-            kernels[request.name] = request.options.kernel
-            with super().machine(request) as guest:
-                yield guest
+    def kernels() -> dict[str, str]:
+        return {name: options.kernel for name, options in provider.asked.items()}
 
     roles = {"rt": Role(image="bookworm", kernel="linux-image-rt-amd64"), "usual": Role(image="bookworm")}
-    with use_provider(Seen()):
+    with use_provider(provider):
         with run.group(roles):
-            assert kernels == {"rt": "linux-image-rt-amd64", "usual": ""}
+            assert kernels() == {"rt": "linux-image-rt-amd64", "usual": ""}
         with boot_group(roles):
-            assert kernels == {"rt": "linux-image-rt-amd64", "usual": ""}
+            assert kernels() == {"rt": "linux-image-rt-amd64", "usual": ""}
         run.flags = RecipeOptions(kernel="x.deb")
         with run.group(roles):
-            assert set(kernels.values()) == {"linux-image-rt-amd64", "", "x.deb"}
+            assert set(kernels().values()) == {"linux-image-rt-amd64", "", "x.deb"}
 
 
 def test_each_member_is_profiled_where_that_was_asked_for(run: Run) -> None:
@@ -382,22 +379,16 @@ PAIR = "ssh://root@one,ssh://root@other"
 
 
 def test_with_a_pair_the_two_machines_of_a_group_are_its_hosts(run: Run) -> None:
-    places: dict[str, str] = {}
-
-    class Seen(FakeProvider):
-        @contextmanager
-        def machine(self, request: MachineRequest) -> Iterator[Guest]:
-            places[request.name] = request.options.on
-            with super().machine(request) as guest:
-                yield guest
+    provider = AskedProvider()
 
     run.flags = RecipeOptions(on=PAIR)
-    with use_provider(Seen()), run.group({"server": "bookworm", "client": Role(image="bookworm", cpus=2)}) as group:
+    with use_provider(provider), run.group({"server": "bookworm", "client": Role(image="bookworm", cpus=2)}) as group:
         assert [member.role for member in group.members] == ["server", "client"]
+    places = {name: options.on for name, options in provider.asked.items()}
     assert places == {"server": "ssh://root@one", "client": "ssh://root@other"}
     own = {"server": Role(on="ssh://mine"), "client": Role(on="ssh://other")}
-    with use_provider(Seen()), run.group(own):
-        assert (places["server-2"], places["client-2"]) == ("ssh://mine", "ssh://other")
+    with use_provider(provider), run.group(own):
+        assert (provider.asked["server-2"].on, provider.asked["client-2"].on) == ("ssh://mine", "ssh://other")
 
 
 def test_a_group_that_is_no_server_and_client_is_refused_on_a_pair(run: Run) -> None:

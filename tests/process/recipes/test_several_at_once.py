@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.process.asked import AskedProvider
 from tests.process.documented import documented
-from vmtasks import Guest, Run, use_provider
-from vmtasks.providers.base import MachineRequest
+from vmtasks import Run, use_provider
 from vmtasks.run.options import RecipeOptions
 from vmtasks.run.task import Recipe
 from vmtasks.testing import FakeProvider
@@ -49,19 +47,11 @@ def test_two_machines_are_asked_at_once(tmp_path: Path) -> None:
     ("on", "places"), [("", ["", ""]), ("ssh://a,ssh://b", ["ssh://b", "ssh://a"])], ids=["clean machines", "a pair"]
 )
 def test_a_client_reaches_its_server(on: str, places: list[str], tmp_path: Path) -> None:
-    asked: dict[str, str] = {}
-
-    class Seen(FakeProvider):
-        @contextmanager
-        def machine(self, request: MachineRequest) -> Iterator[Guest]:
-            asked[request.name] = request.options.on
-            with super().machine(request) as guest:
-                yield guest
-
     def call(run: Run) -> None:
         run.flags = RecipeOptions(on=on)
         example("knock", "groups.md")(run)
 
-    with use_provider(Seen(instead={"timeout 10 bash -c '</dev/tcp/198.18.0.1/22'": "true"})):
+    provider = AskedProvider(instead={"timeout 10 bash -c '</dev/tcp/198.18.0.1/22'": "true"})
+    with use_provider(provider):
         assert documented("knock", tmp_path / "run", call).problem is None
-    assert [place for _, place in sorted(asked.items())] == places
+    assert [options.on for _, options in sorted(provider.asked.items(), key=lambda one: one[0])] == places
