@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import codecs
 import math
-import select
 import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
@@ -19,6 +18,7 @@ from typing import IO, TYPE_CHECKING
 from vmtasks import events
 from vmtasks.deadline import Deadline
 from vmtasks.process.threads import BranchEnded
+from vmtasks.ssh.arrivals import Arrivals
 from vmtasks.ssh.secret import Mask
 
 if TYPE_CHECKING:
@@ -209,6 +209,7 @@ class _Follower:
         tap: Tap | None,
     ) -> None:
         self.channel = channel
+        self._arrivals = Arrivals(channel)
         self.stdout = stdout
         self.stderr = stderr
         self._silent = silent
@@ -223,11 +224,11 @@ class _Follower:
 
     def done(self) -> bool:
         """Whether there is nothing more to come, or to wait for."""
-        if self.channel.eof_received and not self._readable():
+        if self.channel.eof_received and not self._arrivals.are_there:
             self.ended = self.channel.status_event.wait(_TURN_S)
             return self.ended or self.channel.closed
         quiet_s = time.monotonic() - self._heard_s
-        if self.channel.exit_status_ready() and not self._readable() and quiet_s > DRAIN_S:
+        if self.channel.exit_status_ready() and not self._arrivals.are_there and quiet_s > DRAIN_S:
             self.ended = True  # a daemon that it left behind holds its output open
             return True
         return False
@@ -235,9 +236,8 @@ class _Follower:
     def turn(self, wait_s: float) -> None:
         """Wait a moment for output and take in what there is."""
         self._feed()
-        if not self._readable() and not self.channel.eof_received:
-            # What the command reads from us makes no sound, so there is less to wait for while it does.
-            select.select([self.channel], [], [], wait_s if self._input is None else min(wait_s, _FEED_TURN_S))
+        # What the command reads from us makes no sound, so there is less to wait for while it does.
+        self._arrivals.wait(wait_s if self._input is None else min(wait_s, _FEED_TURN_S))
         heard = False
         if self.channel.recv_ready():
             self._take_stdout(self._without_header(self.channel.recv(_CHUNK_BYTES)))
@@ -269,9 +269,6 @@ class _Follower:
                 self.channel.shutdown_write()
         except OSError:  # it has closed its standard input, or has ended: not every command reads all
             self._input = None
-
-    def _readable(self) -> bool:
-        return self.channel.recv_ready() or self.channel.recv_stderr_ready()
 
     def _take_stdout(self, data: bytes) -> None:
         if self._tap is None:

@@ -488,6 +488,18 @@ def test_a_transfer_that_does_not_end_is_ended(
     assert guest.run(["true"]).ok, "the machine is as well as before"
 
 
+def test_commands_that_end_while_their_output_comes_leave_the_connection_whole(
+    guest: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """paramiko's thread writes into the pipe behind a channel's number, which close() closes under its hands."""
+    monkeypatch.setattr(paramiko.Channel, "fileno", lambda _: pytest.fail("a channel was asked for its number"))
+    for _ in range(5):
+        with pytest.raises(TimedOut):
+            guest.run("cat /dev/zero", timeout_s=0.2)
+    assert guest.run("echo out; echo err >&2").stdout == "out\n"
+    assert guest.connection.transport.is_active()
+
+
 def test_what_comes_out_of_the_machines_of_a_run_counts_together(guest: Guest, tmp_path: Path) -> None:
     allowance = Allowance(max_bytes=100_000, max_names=5)
     guest.share(allowance)

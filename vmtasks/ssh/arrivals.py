@@ -1,0 +1,35 @@
+"""Waiting for what arrives on a channel, without the pipe that paramiko makes for ``select``.
+
+``Channel.fileno`` makes a pipe that paramiko's own thread writes to as data come, and ``Channel.close`` closes it under
+that thread's hands (paramiko issues 692, 1157, 1700). The write then fails, which ends the whole connection, or goes
+into whatever file has got the pipe's number meanwhile. So nothing here asks a channel for its number.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from paramiko.channel import Channel
+
+
+class Arrivals:
+    """What arrives on one channel: output, complaints, and their end."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._event = threading.Event()
+        for buffer in (channel.in_buffer, channel.in_stderr_buffer):
+            buffer.set_event(self._event)
+
+    @property
+    def are_there(self) -> bool:
+        """Whether there is something to receive."""
+        return self._channel.recv_ready() or self._channel.recv_stderr_ready()
+
+    def wait(self, wait_s: float) -> None:
+        """Wait until something is there or the other end has said its last; at most *wait_s* seconds."""
+        self._event.clear()  # first: what comes after the look sets it again
+        if not self.are_there and not self._channel.eof_received:
+            self._event.wait(wait_s)
