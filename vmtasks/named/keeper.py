@@ -29,7 +29,7 @@ from vmtasks.named.attached import guest_address
 from vmtasks.named.control import serving
 from vmtasks.named.present import PURPOSE
 from vmtasks.named.registry import NamedMachine
-from vmtasks.process.signals import interrupt_on_signals
+from vmtasks.process.signals import interrupt_behind, interrupt_on_signals
 from vmtasks.providers.base import BootOptions, MachineRequest
 from vmtasks.providers.boot import machine as machine_of
 from vmtasks.providers.boot import provider_of, settled, where
@@ -95,11 +95,12 @@ def main() -> NoReturn:
     """Keep the machine that standard input orders; the arguments are the descriptors for our answer and our display."""
     answer, display = (os.fdopen(_own(number), "w") for number in sys.argv[1:3])
     order = Order(**json.loads(sys.stdin.readline()))
-    with answer, display:
+    # Interrupts first: others may end us from the moment that we are registered.
+    with answer, display, interrupt_on_signals(outputs={}):
         try:
             _keep(order, answer, display)
         except Exception as problem:
-            _answer(answer, **_described(problem))
+            _answer(answer, **_described(interrupt_behind(problem)))
             raise
     sys.exit(0)
 
@@ -110,7 +111,7 @@ def _keep(order: Order, answer: TextIO, display: TextIO) -> None:
     :raise VmtasksError: it does not come to be there.
     """
     request = order.request()
-    with _registered(order, where(request)) as kept, interrupt_on_signals(outputs={}), ExitStack() as stack:
+    with _registered(order, where(request)) as kept, ExitStack() as stack:
         with Path(os.devnull).open("w") as nowhere, ExitStack() as boots:
             boots.enter_context(interrupt_on_signals(outputs={answer.fileno(): "the call that started it"}))
             boots.enter_context(reporting(None, stderr=display, stdout=nowhere))
@@ -226,10 +227,11 @@ def _answer(answer: TextIO, **error: object) -> None:
             answer.write(json.dumps(error) + "\n")
 
 
-def _described(problem: Exception) -> dict[str, object]:
+def _described(problem: BaseException) -> dict[str, object]:
     if isinstance(problem, VmtasksError):
         return {
-            "kind": type(problem).__name__,
+            # The caller finds it in vmtasks.errors; some are made of those elsewhere.
+            "kind": next(kind.__name__ for kind in type(problem).__mro__ if kind.__module__ == VmtasksError.__module__),
             "message": str(problem),
             "details": problem.details,
             "hint": problem.hint,
