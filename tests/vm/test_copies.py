@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from vmtasks import UsageError, boot, events
+from vmtasks import Guest, Preparation, UsageError, boot, events
 from vmtasks.cache.snapshot import Snapshot
 from vmtasks.cache.snapshots import all_snapshots, failure
 from vmtasks.errors import CommandFailed
@@ -52,6 +52,24 @@ def test_two_copies_are_themselves_and_as_good_as_new(starts: list[str], tmp_pat
             guest.succeed("touch /var/tmp/mine; timeout 5 bash -c 'echo >/dev/tcp/10.0.2.2/1' 2>&1 | grep refused")
         left.succeed(["rm", "/var/tmp/mine"])
         right.succeed(["test", "-e", "/var/tmp/mine"])
+
+
+def test_work_is_kept_step_by_step_and_goes_on_from_the_step_that_others_have_made(starts: list[str]) -> None:
+    done: list[str] = []
+
+    def step(name: str, before: Preparation | None = None) -> Preparation:
+        def work(guest: Guest) -> bool:
+            guest.succeed(["touch", f"/srv/{name}"])
+            done.append(name)
+            return True
+
+        return Preparation(name=name, key=name, run=work, before=before)
+
+    for last, files in (("one", "one tools"), ("one", "one tools"), ("other", "other tools")):
+        with boot("bookworm", prepare=step(last, before=step("tools"))) as guest:
+            assert guest.succeed(["ls", "/srv"]).split() == files.split()
+    assert done == ["tools", "one", "other"]
+    assert starts == ["clone", "fork", "fork"]
 
 
 @pytest.mark.parametrize("name", ["ram", "state", "disk.qcow2", "overlay"])

@@ -81,6 +81,8 @@ class BootSource:
     """Why this and nothing quicker."""
     forkable: bool = False
     """Whether its memory is to be a file of its own, so that it can be saved in turn."""
+    prepared: str = ""
+    """The key of the work that *snapshot* has behind it, where it was found by that."""
     fallback: BootSource | None = None
     """What to start from if *snapshot* does not serve; None: nothing else is the same machine."""
 

@@ -16,7 +16,7 @@ KEPT = ("build-essential", "dpkg-dev", "fakeroot")
 """What every build has, declared or not."""
 
 _INSTALLED = r"${db:Status-Status}\t${Package}\t${Provides}\n"
-_NEEDED = re.compile(r"^Build-Depends(?:-Arch|-Indep)?:(.*)$", re.MULTILINE | re.IGNORECASE)
+_NEEDED = re.compile(r"^Build-Depends(?:-Arch|-Indep)?:(.*(?:\n[ \t].*)*)", re.MULTILINE | re.IGNORECASE)
 _NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+")
 _RELATION = re.compile(rf"(?:^|[,|])\s*({_NAME.pattern})")
 # Nothing that the image had before its tools goes along: what nobody needs as it is now was somebody's wish. A package
@@ -37,6 +37,15 @@ autoremove --purge
 """Shell for the guest."""
 
 
+def named(tools: Iterable[str], needs: str) -> tuple[str, ...]:
+    """Return those of an image's tools that a source's fields name, as far as can be told without the image.
+
+    debhelper-compat is debhelper's, and names of other packages begin so, too: it may be some more than are needed.
+    """
+    names = _names_in(needs)
+    return tuple(tool for tool in _plain(tools) if any(name == tool or name.startswith(f"{tool}-") for name in names))
+
+
 def remove(guest: Guest, tools: Iterable[str], needed: str, *, keep: Sequence[str] = ()) -> bool:
     """Remove an image's tools that a build does not declare, and return whether there were any.
 
@@ -50,11 +59,10 @@ def remove(guest: Guest, tools: Iterable[str], needed: str, *, keep: Sequence[st
     """
     listed = guest.query(["dpkg-query", "--show", f"--showformat={_INSTALLED}"]).splitlines()
     installed = [line.split("\t") for line in listed if line.startswith("installed\t")]
-    names = {name for field in _NEEDED.findall(needed) for name in _RELATION.findall(field)} | {*KEPT, *keep}
+    names = _names_in(needed) | {*KEPT, *keep}
     stay = {name for _, name, provides in installed if name in names or names & {*_RELATION.findall(provides)}}
     there = {name for _, name, _ in installed}
-    asked = dict.fromkeys(match[0] for tool in tools if (match := _NAME.match(tool)))
-    going = [name for name in asked if name in there and name not in stay]
+    going = [name for name in _plain(tools) if name in there and name not in stay]
     if not going:
         return False
     try:
@@ -66,3 +74,13 @@ def remove(guest: Guest, tools: Iterable[str], needed: str, *, keep: Sequence[st
             hint="another image may serve: --image",
         ) from problem
     return True
+
+
+def _names_in(fields: str) -> set[str]:
+    """Return the names of all packages, alternatives too, that fields of a source ask for."""
+    return {name for field in _NEEDED.findall(fields) for name in _RELATION.findall(field)}
+
+
+def _plain(tools: Iterable[str]) -> Iterable[str]:
+    """Return an image's tools without versions and releases, each once."""
+    return dict.fromkeys(match[0] for tool in tools if (match := _NAME.match(tool)))

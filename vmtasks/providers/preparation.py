@@ -25,6 +25,18 @@ class Preparation:
     """Everything that the result depends on, but for the image and the form of the machine."""
     run: Callable[[Guest], bool]
     """Does it, and returns whether there is anything to keep."""
+    before: Preparation | None = None
+    """What is done first, and kept by itself as well: others that begin so go on from there."""
+
+    @property
+    def steps(self) -> tuple[Preparation, ...]:
+        """What is done, in its order; this is the last of it."""
+        return (*(self.before.steps if self.before else ()), self)
+
+    @property
+    def whole_key(self) -> str:
+        """Everything that the result of all steps depends on."""
+        return "\n".join(step.key for step in self.steps)
 
     @classmethod
     def of_packages(cls, names: Sequence[str]) -> Preparation | None:
@@ -42,8 +54,8 @@ class Preparation:
 
     @classmethod
     def joined(cls, *parts: Preparation | None) -> Preparation | None:
-        """Return several as one, done in their order; None where there are none."""
-        given = [part for part in parts if part]
+        """Return several as one, done in their order and kept together; None where there are none."""
+        given = [step for part in parts if part for step in part.steps]
 
         def run(guest: Guest) -> bool:
             to_keep = [part.run(guest) for part in given]
@@ -59,7 +71,7 @@ class Preparation:
 
 
 def prepared_source(preparation: Preparation, machine: Machine, launch: LaunchConfig, source: BootSource) -> BootSource:
-    """Return the checkpoint that has the work behind it; if there is none, *source*, made fit for one.
+    """Return the checkpoint that has most of the work behind it; if there is none, *source*. Both are fit for another.
 
     A machine that was to boot cold does: what is not to start from a template is not to start from another's work.
     """
@@ -69,29 +81,47 @@ def prepared_source(preparation: Preparation, machine: Machine, launch: LaunchCo
     if source.snapshot is None or launch.baked is None:
         return source
     from_scratch = replace(source, forkable=True)
-    key = key_of(launch.place.call(fingerprint, machine, launch.baked), preparation.key)
-    kept = launch.place.call(snapshots.find, key)
-    if kept is None:
-        return from_scratch
-    kept.touch()
-    reason = f"of the machine with {kept.name}, made {kept.made}"
-    return replace(source, snapshot=kept, reason=reason, fallback=from_scratch)
+    basis = launch.place.call(fingerprint, machine, launch.baked)
+    for step in reversed(preparation.steps):
+        kept = launch.place.call(snapshots.find, key_of(basis, step.whole_key))
+        if kept is not None:
+            kept.touch()
+            return replace(
+                source,
+                snapshot=kept,
+                reason=f"of the machine with {kept.name}, made {kept.made}",
+                forkable=source.forkable or step is not preparation,
+                prepared=step.whole_key,
+                fallback=from_scratch,
+            )
+    return from_scratch
 
 
 def prepare(guest: Guest, preparation: Preparation) -> None:
-    """Do the work, unless the guest has it behind it, and keep the machine for others to start from.
+    """Do what the guest does not have behind it of the work, and keep the machine for others to start from.
 
     That it cannot be kept costs the next one time, and is no error.
     """
     from vmtasks.machine.instance import QemuGuest
 
     source = guest.source if isinstance(guest, QemuGuest) else None
-    if source is not None and source.kind == "fork":
-        return
-    if not (preparation.run(guest) and source is not None and source.forkable):
-        return
+    for step in _left(preparation, source):
+        if step.run(guest) and source is not None and source.forkable:
+            _keep(guest, step)
+
+
+def _left(preparation: Preparation, source: BootSource | None) -> Sequence[Preparation]:
+    """Return the steps that are to be done in a machine which has started from *source*; None: nothing is known."""
+    steps = preparation.steps
+    if source is None or source.kind != "fork":
+        return steps
+    done = [number for number, step in enumerate(steps, 1) if step.whole_key == source.prepared]
+    return steps[done[0] :] if done else ()  # a checkpoint of somebody's is as it was wanted
+
+
+def _keep(guest: Guest, step: Preparation) -> None:
     try:
-        guest.checkpoint(preparation.name, preparation.key)
+        guest.checkpoint(step.name, step.whole_key)
     except HostError as problem:
-        text = f"cannot keep the machine with {preparation.name}: {problem}"
+        text = f"cannot keep the machine with {step.name}: {problem}"
         events.emit(events.Note(machine=guest.name, text=text, level="warning"))

@@ -30,24 +30,49 @@ def build_dependencies(project: Project, needs: str, *, alone: bool = False) -> 
         is_new = builddeps.equip(guest)
         wanted = builddeps.reduced(guest, needs, env) if needs else ""
         if alone:
-            is_new = _remove_tools(guest, project.images.build, wanted, keep) or is_new
-        return (bool(wanted) and builddeps.install(guest, wanted)) or is_new
+            _remove_tools(guest, project.images.build, wanted, keep)
+        # what has been found out is worth as much as what has been done
+        return (bool(wanted) and builddeps.install(guest, wanted)) or is_new or alone
 
     return Preparation(
         name="these build dependencies" + (" alone" if alone else ""),
         key=f"build dependencies: {wanted_by_anybody} for profiles: {env.get(PROFILES, '')}"
         + (f" alone, but for: {' '.join(keep)}" if alone else ""),
         run=run,
+        before=_without_tools(project.images.build, needs, keep) if alone else None,
+    )
+
+
+def _without_tools(image: str, needs: str, keep: tuple[str, ...]) -> Preparation:
+    """Return that a machine has none of an image's tools that *needs* do not name: sources often name the same ones."""
+    from vmtasks.project import undeclared
+
+    stay = tuple(sorted({*undeclared.named(_tools_of(image), needs), *keep}))
+
+    def run(guest: Guest) -> bool:
+        return _remove_tools(guest, image, "", stay)
+
+    return Preparation(
+        name="none of the image's tools" + (f" but {', '.join(stay)}" if stay else ""),
+        key=f"none of the image's tools but: {' '.join(stay)}",
+        run=run,
     )
 
 
 def _remove_tools(guest: Guest, image: str, wanted: str, keep: tuple[str, ...]) -> bool:
-    from vmtasks.image.definition import find
     from vmtasks.machine.instance import QemuGuest
     from vmtasks.project import undeclared
 
     if not isinstance(guest, QemuGuest):  # nothing is removed where it may be somebody's, or from the host of a fake
         return False
+    return undeclared.remove(guest, _tools_of(image), wanted, keep=keep)
+
+
+def _tools_of(image: str) -> list[str]:
+    """Return the packages that an image's layers add to the one at the bottom; none of what is no image of ours."""
+    from vmtasks.image.definition import find, names
+
+    if image not in names():  # which whoever boots it tells; an existing host takes any name
+        return []
     bottom, *layers = find(image).lineage
-    tools = [name for layer in layers for name in layer.packages if name not in bottom.packages]
-    return undeclared.remove(guest, tools, wanted, keep=keep)
+    return [name for layer in layers for name in layer.packages if name not in bottom.packages]

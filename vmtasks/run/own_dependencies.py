@@ -36,16 +36,11 @@ def own_dependencies(project: Project) -> Preparation | None:
     if once is None or project.commands.env_from:
         return packages
 
-    def run(guest: Guest) -> bool:
-        if packages:
-            packages.run(guest)
-        return _fetch(guest, project, once)
-
-    fetched = Preparation(name=f"what the tests of {project.name} need", key=f"prepared: {once.key}", run=run)
-    if packages is None:
-        return fetched
     return Preparation(
-        name=f"{packages.name} and {fetched.name}", key=f"{packages.key}\n{fetched.key}", run=fetched.run
+        name=f"what the tests of {project.name} need",
+        key=f"prepared: {once.key}",
+        run=lambda guest: _fetch(guest, project, once),
+        before=packages,
     )
 
 

@@ -157,9 +157,9 @@ def test_it_is_kept_with_the_packages_and_without_them(tmp_path: Path) -> None:
     alone, both = own_dependencies(project), own_dependencies(tree(tmp_path / "app"))
     assert alone
     assert both
-    assert alone.name == "what the tests of app need"
-    assert both.name == "the packages hello and what the tests of app need"
-    assert both.key != alone.key
+    assert [step.name for step in alone.steps] == ["what the tests of app need"]
+    assert [step.name for step in both.steps] == ["the packages hello", "what the tests of app need"]
+    assert both.whole_key != alone.whole_key
     assert own_dependencies(tree(tmp_path / "none", packages="[]", prepare='" "')) is None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -77,6 +78,38 @@ def preparation(name: str, done: list[str], *, is_new: bool) -> Preparation:
         return is_new
 
     return Preparation(name=f"the {name}", key=name, run=run)
+
+
+@pytest.mark.parametrize(
+    ("behind", "expected"),
+    [
+        (None, ["tools", ("the tools", "tools"), "libraries", ("the libraries", "tools\nlibraries")]),
+        ("tools", ["libraries", ("the libraries", "tools\nlibraries")]),
+        ("tools\nlibraries", []),
+        ("", []),
+    ],
+)
+def test_each_step_is_kept_by_itself_and_done_where_it_is_not_done_yet(
+    behind: str | None, expected: list[object]
+) -> None:
+    """Where somebody's own checkpoint is booted, nothing is done: it is as it was wanted."""
+    done: list[Any] = []
+    libraries = replace(preparation("libraries", done, is_new=True), before=preparation("tools", done, is_new=True))
+    snapshot = TEMPLATE if behind is None else CHECKPOINT
+    guest = Stub(BootSource(snapshot=snapshot, forkable=True, prepared=behind or ""))
+    guest.done = done
+    prepare(guest, libraries)
+    assert done == expected
+
+
+def test_joined_steps_are_one_step() -> None:
+    done: list[Any] = []
+    libraries = replace(preparation("libraries", done, is_new=True), before=preparation("tools", done, is_new=True))
+    joined = Preparation.joined(libraries, preparation("data", done, is_new=False))
+    assert joined
+    assert (joined.key, joined.before) == ("tools\nlibraries\ndata", None)
+    assert joined.run(cast("Guest", None))
+    assert done == ["tools", "libraries", "data"]
 
 
 @pytest.mark.parametrize(

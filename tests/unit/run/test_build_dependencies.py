@@ -65,9 +65,32 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
 
 
 def removed(project: Project, guest: Any, *, alone: bool = True) -> tuple[str, ...]:
-    is_kept = build_dependencies(project, "Build-Depends: x\n", alone=alone).run(guest)
-    assert is_kept is bool(guest.removed)
+    assert build_dependencies(project, "Build-Depends: x\n", alone=alone).run(guest) is alone
     return tuple(guest.removed)
+
+
+@pytest.mark.parametrize(
+    ("needs", "gone"),
+    [
+        ("Build-Depends: x\n", ("debhelper", "git", "cmake")),
+        ("Build-Depends: libx-dev,\n debhelper-compat (= 13),\n", ("git", "cmake")),
+        ("Build-Depends-Indep: git (>= 1:2) | x\nBuild-Conflicts: cmake\n", ("debhelper", "cmake")),
+    ],
+)
+def test_what_many_sources_do_not_name_goes_first_and_that_is_shared(
+    project: Project, needs: str, gone: tuple[str, ...]
+) -> None:
+    guest = OfQemu()
+    first, last = build_dependencies(project, needs, alone=True).steps
+    assert first.run(guest)
+    assert guest.removed == gone
+    other, another = build_dependencies(project, f"{needs}Build-Depends-Arch: y\n", alone=True).steps
+    assert (first.key == other.key, last.key == another.key) == (True, False)
+
+
+def test_an_image_that_is_not_ours_is_for_its_provider_to_know(project: Project) -> None:
+    (project.root / "vmtasks.toml").write_text('[images]\nbuild = "theirs"\n')
+    assert build_dependencies(Project.load(project.root), "Build-Depends: x\n", alone=True).steps
 
 
 def test_what_layers_add_goes_unless_it_is_declared(project: Project) -> None:
