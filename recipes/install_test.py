@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from vmtasks import (
     Checkpoint,
-    ConnectionLost,
     Guest,
     PackageTests,
     Project,
@@ -25,9 +24,8 @@ from vmtasks import (
 )
 
 _ONE_MACHINE = "it needs a machine of its own that starts where this one is, which cannot be had there"
-_LOGS = "journalctl --boot --no-pager >journal.log; cp -f /var/log/dpkg.log /var/log/apt/term.log . 2>/dev/null; :"
 _SHOWN = 30
-"""How many leftovers a report names; the file has all."""
+"""How many files a warning names."""
 
 
 @recipe(iterable=("debs",))
@@ -62,23 +60,24 @@ def install_test(
     project = project or run.project(source, image)
     origin = Source.of(Path(source), debian=debian) if source else None
     new = packages.find(debs)
-    trial = _Trial(run=run, new=new, project=project, smoke=smoke or project.commands.smoke)
     tests = PackageTests.of(run, origin, project, new) if origin else None
     with ExitStack() as checkpoints, ExitStack() as machine:
         guest = machine.enter_context(run.boot(project.images.install, name="install", project=project, forkable=True))
-        machine.enter_context(_logs_kept(run, guest))
-        before = leftovers.snapshot(guest)
+        machine.enter_context(packages.logs_kept(guest, run.directory))
+        trial = _Trial(
+            run=run, new=new, project=project, smoke=smoke or project.commands.smoke, before=leftovers.snapshot(guest)
+        )
         beside: list[Callable[[], object]] = []
         if upgrade_from and not guest.can_fork:
             run.skip("upgrade", _ONE_MACHINE)
         elif upgrade_from:
             clean = _checkpoint(guest, "no packages yet", checkpoints)
-            beside.append(lambda: trial.upgrade(clean, old, before))
+            beside.append(lambda: trial.upgrade(clean, old))
         packages.serve(guest, new)
         first, *others = packages.sets_of(guest, new)
         served = _checkpoint(guest, "the packages, not installed", checkpoints) if guest.can_fork else None
         for one in others:
-            beside.append(partial(trial.another, served, one, before)) if served else run.skip(
+            beside.append(partial(trial.another, served, one)) if served else run.skip(
                 f"install {', '.join(one)}", _ONE_MACHINE
             )
         if tests and served:
@@ -87,15 +86,25 @@ def install_test(
         def go_on() -> None:
             # The machine goes when this is done: the others may be waiting for its slot.
             with machine.pop_all():
-                trial.install(guest, first)
+                altered = trial.install(guest, first)
                 if tests and not served:
                     tests.all_on(guest, new)
-                left = trial.use_and_purge(guest, first, before)
-            trial.judge(left, served, partial(trial.at_rest, first), first, before)
+                traces = trial.use_and_purge(guest, first, altered)
+            trial.judge(traces, served, partial(trial.at_rest, first), first)
 
         parallel(go_on, *beside)
     if tests:
         tests.conclude()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Traces:
+    """What is not as it is to be, through the packages' doing or through that of what ran meanwhile."""
+
+    altered: Sequence[str] = ()
+    """Their own files below /var, once they are installed; others are no service's to write to, and fail at once."""
+    left: Sequence[leftovers.Leftover] = ()
+    """Whatever is not as before, once they are purged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,29 +115,35 @@ class _Trial:
     new: packages.Packages
     project: Project
     smoke: str
+    before: leftovers.FilesystemState
+    """What the machine was like without the packages."""
 
-    def install(self, guest: Guest, chosen: packages.Packages, when: str = "") -> None:
-        """Install packages, and tell of units that have failed since."""
+    def install(self, guest: Guest, chosen: packages.Packages, when: str = "") -> list[str]:
+        """Install packages, tell of units that have failed since, and return which files below /var are altered."""
         with self.run.case(f"install{when}"):
             packages.install(guest, chosen)
-        self._look_at_installed(guest, chosen, when)
+        return self._look_at_installed(guest, chosen, when)
 
-    def _look_at_installed(self, guest: Guest, chosen: packages.Packages, when: str) -> None:
-        """Report what the packages' scripts did to their own files, and tell of units that have failed."""
-        try:
-            packages.expect_unaltered(guest, chosen)
-        except TestFailed as problem:
-            with self.run.case(f"files{when}", continue_on_error=True, guest=guest):
-                raise problem from None
+    def _look_at_installed(self, guest: Guest, chosen: packages.Packages, when: str) -> list[str]:
+        altered = packages.altered(guest, chosen)
+        variable = packages.below_var(altered)
+        self._expect_unaltered([one for one in altered if one not in variable], when, guest)
         for unit in packages.failed_units(guest):
             text = f"{unit.name} has failed: {unit.last}" if unit.last else f"{unit.name} has failed"
             events.emit(events.Note(machine=guest.name, text=text, level="warning"))
+        return variable
+
+    def _expect_unaltered(self, altered: Sequence[str], when: str, guest: Guest | None = None) -> None:
+        if altered:
+            with self.run.case(f"files{when}", continue_on_error=True, guest=guest):
+                packages.expect_unaltered(altered)
 
     def use_and_purge(
-        self, guest: Guest, chosen: packages.Packages, before: leftovers.FilesystemState, when: str = ""
-    ) -> list[leftovers.Leftover] | None:
-        """Run the smoke command if there is one, purge the packages, and return what is not as it was then.
+        self, guest: Guest, chosen: packages.Packages, altered: Sequence[str], when: str = ""
+    ) -> _Traces | None:
+        """Run the smoke command if there is one, purge the packages, and return what is not as it is to be.
 
+        :param altered: which of their files are not as they were unpacked.
         :return: None if they were not purged.
         """
         if self.smoke:
@@ -137,43 +152,41 @@ class _Trial:
                 guest.succeed(self.smoke, user="builder", env=commands.env, env_from=commands.env_from)
         is_purged = False
         with self.run.case(f"purge{when}", continue_on_error=True, guest=guest):
-            complaints = packages.purge(guest, chosen, before.known)
+            complaints = packages.purge(guest, chosen, self.before.known)
             is_purged = True
             packages.expect_silence(complaints)
         if not is_purged:
+            self._expect_unaltered(altered, when)
             return None
         packages.forget(guest)
         after = leftovers.snapshot(guest)
-        if outlived := leftovers.outlived(before, after):
+        if outlived := leftovers.outlived(self.before, after):
             text = f"still running after the purge: {'; '.join(outlived)}"
             events.emit(events.Note(machine=guest.name, text=text, level="warning"))
-        return leftovers.compare(before, after)
+        return _Traces(altered=altered, left=leftovers.compare(self.before, after))
 
     @staticmethod
     def at_rest(chosen: packages.Packages, guest: Guest) -> None:
         """Install packages where no service starts."""
         packages.install(guest, chosen, root=packages.AT_REST)
 
-    def another(self, served: Checkpoint, chosen: packages.Packages, before: leftovers.FilesystemState) -> None:
+    def another(self, served: Checkpoint, chosen: packages.Packages) -> None:
         """Try packages that others exclude."""
         when = f" with {next(iter(chosen))}"
-        with self.run.boot(served, name="install", project=self.project) as guest, _logs_kept(self.run, guest):
-            self.install(guest, chosen, when)
-            left = self.use_and_purge(guest, chosen, before, when)
-        self.judge(left, served, partial(self.at_rest, chosen), chosen, before, when)
+        with (
+            self.run.boot(served, name="install", project=self.project) as guest,
+            packages.logs_kept(guest, self.run.directory),
+        ):
+            altered = self.install(guest, chosen, when)
+            traces = self.use_and_purge(guest, chosen, altered, when)
+        self.judge(traces, served, partial(self.at_rest, chosen), chosen, when)
 
-    def upgrade(self, clean: Checkpoint, old: packages.Packages, before: leftovers.FilesystemState) -> None:
+    def upgrade(self, clean: Checkpoint, old: packages.Packages) -> None:
         """Upgrade from older packages; those that exclude each other in their turn."""
-        for names in self._upgrade(clean, old, None, before)[1:]:
-            self._upgrade(clean, old, names, before)
+        for names in self._upgrade(clean, old, None)[1:]:
+            self._upgrade(clean, old, names)
 
-    def _upgrade(
-        self,
-        clean: Checkpoint,
-        old: packages.Packages,
-        names: Sequence[str] | None,
-        before: leftovers.FilesystemState,
-    ) -> list[list[str]]:
+    def _upgrade(self, clean: Checkpoint, old: packages.Packages, names: Sequence[str] | None) -> list[list[str]]:
         """Upgrade from one set of older packages, in a machine of its own, whose apt does not know the new ones before.
 
         :param names: of the set; None for the first one there is.
@@ -183,7 +196,10 @@ class _Trial:
         when = f" after the upgrade{which}"
         sets: list[list[str]] = []
         is_there = False
-        with self.run.boot(clean, name="upgrade", project=self.project) as guest, _logs_kept(self.run, guest):
+        with (
+            self.run.boot(clean, name="upgrade", project=self.project) as guest,
+            packages.logs_kept(guest, self.run.directory),
+        ):
             with self.run.case(f"install-old{which}"):
                 sets = [list(names)] if names else packages.older_sets(guest, old, list(self.new))
                 packages.install_older(guest, old, sets[0])
@@ -195,59 +211,61 @@ class _Trial:
             chosen = max(packages.sets_of(guest, self.new), key=lambda one: len(one.keys() & set(sets[0])))
             with self.run.case(f"upgrade{which}"):
                 packages.install(guest, chosen)
-            self._look_at_installed(guest, chosen, when)
-            left = self.use_and_purge(guest, chosen, before, when)
+            altered = self._look_at_installed(guest, chosen, when)
+            traces = self.use_and_purge(guest, chosen, altered, when)
 
         def again(guest: Guest) -> None:
             packages.install_older(guest, old, sets[0], root=packages.AT_REST)
             packages.serve(guest, self.new)
             self.at_rest(chosen, guest)
 
-        self.judge(left, clean, again, chosen, before, when)
+        self.judge(traces, clean, again, chosen, when)
         return sets
 
     def judge(
         self,
-        left: list[leftovers.Leftover] | None,
+        traces: _Traces | None,
         start: Checkpoint | None,
         again: Callable[[Guest], object],
         chosen: packages.Packages,
-        before: leftovers.FilesystemState,
         when: str = "",
     ) -> None:
-        """Say whether the purge left the machine as it was.
+        """Say whether the packages' files are as they were unpacked, and the purge left the machine as it was.
 
-        What services have written while they ran is told, and no failure: piuparts, where none starts, decides. So
-        where something is left, all is done once more in a machine where none starts.
+        What services have written is told, and no failure: piuparts, where none starts, decides. So where there is
+        anything, all is done once more where none starts.
 
-        :param left: what is not as it was after the purge; None if there was no purge.
-        :param start: what such a machine starts from; None: there is none, and all that is left counts. It does, too,
-            where the packages cannot be installed in such a machine.
+        :param traces: what there is after the purge; None if there was no purge.
+        :param start: what such a machine starts from; None: there is none, and all of it counts. It does, too, where
+            the packages cannot be installed there.
         :param again: installs the packages in :data:`vmtasks.debian.packages.AT_REST`.
         """
-        if left is None:
+        if traces is None:
             return
         with self.run.case(f"leftovers{when}", continue_on_error=True):
-            if left and start:
-                at_rest = self._left_at_rest(start, again, chosen, before, otherwise=left)
-                if written := [one.path for one in left if one not in at_rest]:
-                    text = f"not purged, but written by what ran meanwhile: {', '.join(written[:_SHOWN])}"
-                    events.emit(events.Note(text=text, level="warning"))
-                left = at_rest
-            if left:
-                self._tell(left, when)
+            if start and (traces.left or traces.altered):
+                at_rest = self._traces_at_rest(start, again, chosen, otherwise=traces)
+                self._tell_of_services("not purged", [one.path for one in traces.left if one not in at_rest.left])
+                self._tell_of_services("not as unpacked", [one for one in traces.altered if one not in at_rest.altered])
+                traces = at_rest
+            if traces.left:
+                self._tell(traces.left, when)
+        self._expect_unaltered(traces.altered, when)
 
-    def _left_at_rest(
-        self,
-        start: Checkpoint,
-        again: Callable[[Guest], object],
-        chosen: packages.Packages,
-        before: leftovers.FilesystemState,
-        *,
-        otherwise: list[leftovers.Leftover],
-    ) -> list[leftovers.Leftover]:
-        """Return what is left where no service starts; *otherwise* where the packages cannot be installed there."""
-        with self.run.boot(start, name="at-rest", project=self.project) as guest, _logs_kept(self.run, guest):
+    @staticmethod
+    def _tell_of_services(what: str, written: Sequence[str]) -> None:
+        if written:
+            text = f"{what}, but written by what ran meanwhile: {', '.join(written[:_SHOWN])}"
+            events.emit(events.Note(text=text, level="warning"))
+
+    def _traces_at_rest(
+        self, start: Checkpoint, again: Callable[[Guest], object], chosen: packages.Packages, *, otherwise: _Traces
+    ) -> _Traces:
+        """Return what there is where no service starts; *otherwise* where the packages cannot be installed there."""
+        with (
+            self.run.boot(start, name="at-rest", project=self.project) as guest,
+            packages.logs_kept(guest, self.run.directory),
+        ):
             packages.rest(guest)
             try:
                 again(guest)
@@ -255,28 +273,20 @@ class _Trial:
                 text = f"all that is left counts, since it cannot be told what services wrote: without them, {problem}"
                 events.emit(events.Note(machine=guest.name, text=text, level="warning"))
                 return otherwise
-            packages.purge_at_rest(guest, chosen, before.known)
+            altered = packages.below_var(packages.altered(guest, chosen))
+            packages.purge_at_rest(guest, chosen, self.before.known)
             packages.forget(guest)
-            return leftovers.compare(before, leftovers.snapshot(guest))
+            return _Traces(altered=altered, left=leftovers.compare(self.before, leftovers.snapshot(guest)))
 
-    def _tell(self, left: list[leftovers.Leftover], when: str) -> None:
-        """Write down and tell what is not as it was.
-
-        :raise TestFailed: the project does not accept that.
-        """
+    def _tell(self, left: Sequence[leftovers.Leftover], when: str) -> None:
         listing = self.run.directory / f"leftovers{when.replace(' ', '-')}.txt"
         listing.write_text("".join(f"{one}\n" for one in left))
-        counts = {kind: [one.path for one in left if one.kind == kind] for kind in ("changed", "removed", "left")}
-        parts = [f"{len(paths)} {kind} ({paths[0]})" for kind, paths in counts.items() if paths]
-        message = f"the purge does not leave the machine as it was: {', '.join(parts)}"
-        if self.project.install.leftovers == "fail":
-            shown = sorted(left, key=lambda one: one.kind)
-            raise TestFailed(
-                message,
-                details=tuple(map(str, shown[:_SHOWN])),
-                hint=f'{listing} has all of them; [install] leftovers = "warn" in vmtasks.toml accepts them',
-            )
-        events.emit(events.Note(text=f"{message}; all are in {listing}", level="warning"))
+        try:
+            leftovers.expect_none(left, listing)
+        except TestFailed as problem:
+            if self.project.install.leftovers == "fail":
+                raise
+            events.emit(events.Note(text=f"{problem}; all are in {listing}", level="warning"))
 
 
 def _checkpoint(guest: Guest, name: str, stack: ExitStack) -> Checkpoint:
@@ -284,14 +294,3 @@ def _checkpoint(guest: Guest, name: str, stack: ExitStack) -> Checkpoint:
     checkpoint = guest.checkpoint(name)
     stack.callback(checkpoint.drop)
     return checkpoint
-
-
-@contextmanager
-def _logs_kept(run: Run, guest: Guest) -> Iterator[None]:
-    """Bring the guest's logs out at the end of the block, whichever way that is left."""
-    try:
-        yield
-    finally:
-        with suppress(ConnectionLost, TestFailed), guest.tmp_dir() as log_dir:
-            guest.query(f"cd {log_dir} && {_LOGS}")
-            guest.get(log_dir, run.directory / f"{guest.name}-logs")

@@ -57,6 +57,16 @@ def versions(guest: Guest, names: Collection[str]) -> dict[str, str]:
     return {name: version for name, version, status in rows if status == "installed"}
 
 
+def newer_ones(guest: Guest, packages: Packages) -> dict[str, str]:
+    """Return the versions of those installed packages that are newer than *packages* have them."""
+    there = {name: version for name, version in versions(guest, packages).items() if version != packages[name].version}
+    if not there:
+        return {}
+    pairs = shlex.join(word for name, version in there.items() for word in (name, version, packages[name].version))
+    script = f'set -- {pairs}\nwhile [ $# -gt 0 ]; do dpkg --compare-versions "$2" le "$3" || echo "$1"; shift 3; done'
+    return {name: there[name] for name in guest.query(script).split()}
+
+
 def known_names(guest: Guest) -> list[str]:
     """Return the names of all packages that dpkg has something of, with their architecture where it needs that."""
     show = ["dpkg-query", "--show", "--showformat=${binary:Package} ${db:Status-Status}\\n"]

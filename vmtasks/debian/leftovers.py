@@ -7,12 +7,17 @@ Source: Debian Policy 6.8 and 10.7.3.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from vmtasks.debian.shared_state import is_shared
+from vmtasks.errors import TestFailed
 from vmtasks.guest import Guest, answers
 
+_SHOWN = 30
+"""How many a report names."""
 Kind = Literal["left", "changed", "removed"]
 
 # Contents count where no package manager vouches for them; below /usr and /boot there are many files, and size and
@@ -136,6 +141,22 @@ def compare(before: FilesystemState, after: FilesystemState) -> list[Leftover]:
     excused = theirs | {name.partition(":")[0] for name in others}
     records = (one for one in sorted(before.records ^ after.records) if one.rpartition(" ")[2] not in excused)
     return found + [Leftover(path=one, kind="left" if one in after.records else "removed") for one in records]
+
+
+def expect_none(left: Sequence[Leftover], listing: Path) -> None:
+    """See that nothing is left.
+
+    :param listing: the file that has all of it, for the hint.
+    :raise TestFailed: something is.
+    """
+    counts = {kind: [one.path for one in left if one.kind == kind] for kind in ("changed", "removed", "left")}
+    parts = [f"{len(paths)} {kind} ({paths[0]})" for kind, paths in counts.items() if paths]
+    if parts:
+        raise TestFailed(
+            f"the purge does not leave the machine as it was: {', '.join(parts)}",
+            details=tuple(map(str, sorted(left, key=lambda one: one.kind)[:_SHOWN])),
+            hint=f'{listing} has all of them; [install] leftovers = "warn" in vmtasks.toml accepts them',
+        )
 
 
 def outlived(before: FilesystemState, after: FilesystemState) -> list[str]:

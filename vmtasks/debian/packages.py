@@ -8,15 +8,17 @@ from collections.abc import Mapping, Sequence
 from vmtasks import events
 from vmtasks.debian import apt
 from vmtasks.debian.debfile import Package, Packages, find
-from vmtasks.debian.installed import altered, versions
+from vmtasks.debian.installed import altered, newer_ones, versions
+from vmtasks.debian.logs import logs_kept
 from vmtasks.debian.purging import AT_REST, Complaint, expect_silence, purge, purge_at_rest, rest
 from vmtasks.errors import TestFailed, TestSkipped, UsageError
 from vmtasks.files.checksum import sha256_of
 from vmtasks.guest import Guest, answers, units
 
 __all__ = [
-    "AT_REST", "Complaint", "Package", "Packages", "expect_silence", "expect_unaltered", "failed_units", "find",
-    "forget", "install", "install_older", "older_sets", "prove", "purge", "purge_at_rest", "rest", "serve", "sets_of",
+    "AT_REST", "Complaint", "Package", "Packages", "altered", "below_var", "expect_silence", "expect_unaltered",
+    "failed_units", "find", "forget", "install", "install_older", "logs_kept", "older_sets", "prove", "purge",
+    "purge_at_rest", "rest", "serve", "sets_of",
 ]  # fmt: skip
 
 OLDER = "/srv/vmtasks-old"
@@ -103,11 +105,14 @@ def replace_installed(guest: Guest, packages: Packages) -> None:
 
 
 def install(guest: Guest, packages: Packages, *, root: str = "") -> None:
-    """Install packages that are served, and see that it is they.
+    """Install packages that are served, and see that it is they; say if they are older than what is there.
 
     :param root: the guest's directory that apt takes for /; its own by default.
     :raise TestFailed: apt cannot, or has installed something else.
     """
+    for name, newer in newer_ones(guest, packages).items():
+        text = f"{name} {newer} is there, and {packages[name].version}, which is older, takes its place: a downgrade"
+        events.emit(events.Note(machine=guest.name, text=text, level="warning"))
     apt.apt(guest, *_INSTALL, *packages, local_first=True, root=root)
     prove(guest, packages)
 
@@ -133,16 +138,22 @@ def prove(guest: Guest, packages: Packages) -> None:
         )
 
 
-def expect_unaltered(guest: Guest, packages: Packages) -> None:
+def below_var(altered: Sequence[str]) -> list[str]:
+    """Return what :func:`altered` has found below /var, where services may write (FHS 5)."""
+    return [line for line in altered if line.partition(": ")[2].startswith("/var/")]
+
+
+def expect_unaltered(altered: Sequence[str]) -> None:
     """See that the files of packages that were just installed are as they were unpacked, conffiles too.
 
-    :raise TestFailed: a script has changed or removed some.
+    :param altered: those that are not, as :func:`vmtasks.debian.installed.altered` returns them.
+    :raise TestFailed: there are some: a script has changed or removed them.
     """
-    if others := altered(guest, packages):
-        more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+    if altered:
+        more = f" and {len(altered) - _NAMED} more" if len(altered) > _NAMED else ""
         raise TestFailed(
-            f"the packages' own files are not as dpkg has unpacked them: {', '.join(others[:_NAMED])}{more}",
-            details=tuple(others),
+            f"the packages' own files are not as dpkg has unpacked them: {', '.join(altered[:_NAMED])}{more}",
+            details=tuple(altered),
             hint="no maintainer script may change what the package ships, conffiles above all (Debian Policy 10.7.3)",
         )
 

@@ -142,7 +142,7 @@ def _fields(path: Path, control: str) -> dict[str, str]:
             fields[name] += f"\n{line}"
             continue
         name, colon, value = line.partition(":")
-        name = name.lower()
+        name = name.rstrip().lower()  # dpkg takes blanks in front of the colon
         if not colon or not name.strip() or name in fields:
             raise _bad(path, f"its line {line[:80]!r} is no field: it is cut short, or no source package's")
         fields[name] = value

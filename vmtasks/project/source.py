@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _COMMENT = re.compile(r"^#.*\n", re.MULTILINE)
 _BUILD_FIELD = re.compile(
-    r"^(?:Source|Build-(?:Depends|Conflicts)(?:-Arch|-Indep)?):.*(?:\n[ \t].*)*", re.MULTILINE | re.IGNORECASE
+    r"^(?:Source|Build-(?:Depends|Conflicts)(?:-Arch|-Indep)?)[ \t]*:.*(?:\n[ \t].*)*", re.MULTILINE | re.IGNORECASE
 )
 _CONTROL = re.compile(r"(\./)?[^/]+/debian/control")
 _CONTROL_LIMIT_BYTES = 1024 * 1024

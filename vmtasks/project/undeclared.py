@@ -16,7 +16,7 @@ KEPT = ("build-essential", "dpkg-dev", "fakeroot")
 """What every build has, declared or not."""
 
 _INSTALLED = r"${db:Status-Status}\t${Package}\t${Provides}\n"
-_NEEDED = re.compile(r"^Build-Depends(?:-Arch|-Indep)?:(.*(?:\n[ \t].*)*)", re.MULTILINE | re.IGNORECASE)
+_NEEDED = re.compile(r"^Build-Depends(?:-Arch|-Indep)?[ \t]*:(.*(?:\n[ \t].*)*)", re.MULTILINE | re.IGNORECASE)
 _NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+")
 _RELATION = re.compile(rf"(?:^|[,|])\s*({_NAME.pattern})")
 # Nothing that the image had before its tools goes along: what nobody needs as it is now was somebody's wish. A package

@@ -10,7 +10,7 @@ from vmtasks.project import Project
 from vmtasks.project.profiles import PROFILES, build_env
 from vmtasks.providers.preparation import Preparation
 
-_SOURCE = re.compile(r"^Source:.*\n", re.MULTILINE | re.IGNORECASE)
+_SOURCE = re.compile(r"^Source[ \t]*:.*\n", re.MULTILINE | re.IGNORECASE)
 
 
 def build_dependencies(project: Project, needs: str, *, alone: bool = False) -> Preparation:

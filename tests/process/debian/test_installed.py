@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.process.debian.admin import Admin
 from vmtasks.debian import installed
+from vmtasks.debian.debfile import Package
 
 
 @pytest.fixture
@@ -75,3 +78,23 @@ def test_what_dpkg_was_told_to_leave_out_is_not_missed(admin: Admin) -> None:
     for path in ("usr/share/a name", "usr/bin/tiny"):
         (admin.root / path).unlink()
     assert altered(admin) == ["missing: /usr/bin/tiny"]
+
+
+class Answering:
+    """A guest whose dpkg-query has been asked already, and which compares versions as any Debian does."""
+
+    def __init__(self, **there: str) -> None:
+        self.there = there
+
+    def query(self, command: str) -> str:
+        if "dpkg-query" in command:
+            return "".join(f"{name} {version} installed\n" for name, version in self.there.items())
+        return subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=True).stdout
+
+
+def test_what_is_there_and_newer_is_named() -> None:
+    names = ("older", "same", "newer", "epoch", "tilde", "absent")
+    packages = {name: Package(path=Path(name), name=name, version="1.0-1", architecture="all") for name in names}
+    guest: Any = Answering(older="0.9-9", same="1.0-1", newer="1.0-1+deb12u1", epoch="1:0.1", tilde="1.0-1~bpo12+1")
+    assert installed.newer_ones(guest, packages) == {"newer": "1.0-1+deb12u1", "epoch": "1:0.1"}
+    assert installed.newer_ones(Answering(same="1.0-1"), packages) == {}  # type: ignore[arg-type]

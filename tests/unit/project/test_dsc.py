@@ -53,6 +53,12 @@ def test_a_whole_one_is_taken(tmp_path: Path, wrap: Callable[[str], str], lists:
     assert Source.of(dsc.path).build_needs() == "Source: tiny\nBuild-Depends: ed,\n bc\n"
 
 
+def test_blanks_in_front_of_a_colon_are_taken_as_dpkg_takes_them(tmp_path: Path) -> None:
+    dsc = Dsc.read(package(tmp_path, control("Files").replace("Source:", "Source :").replace("Depends:", "Depends\t:")))
+    assert dsc.source == "tiny"
+    assert Source.of(dsc.path).build_needs() == "Source : tiny\nBuild-Depends\t: ed,\n bc\n"
+
+
 @pytest.mark.parametrize("lists", [tuple(LISTS), ("Files",)])
 @pytest.mark.parametrize(
     ("data", "reason"),
