@@ -16,7 +16,6 @@ from vmtasks.group.group import Group
 from vmtasks.group.network import switched
 from vmtasks.group.roles import GroupMember, Role, as_roles, expand_with_cards, members_of, options_of
 from vmtasks.group.together import all_needed
-from vmtasks.process.signals import interrupt_behind
 from vmtasks.process.threads import parallel
 from vmtasks.providers.base import BootOptions, MachineRequest, Provider
 from vmtasks.providers.boot import provider_of, settled_group, where
@@ -109,7 +108,7 @@ def group_of(
             yield group
             group.check()
     except BaseException as problem:
-        if (end := group.ended(interrupt_behind(problem))) is not problem:
+        if (end := group.ended(problem)) is not problem:
             raise end from problem
         raise
 

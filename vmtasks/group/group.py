@@ -15,6 +15,7 @@ from vmtasks.errors import GuestLost, InfrastructureError, Interrupted, TimedOut
 from vmtasks.group.hub import Hub
 from vmtasks.group.network import Network
 from vmtasks.group.roles import GroupMember, expand
+from vmtasks.process.signals import interrupt_behind
 from vmtasks.process.threads import BranchEnded, check_interrupted, parallel
 
 if TYPE_CHECKING:
@@ -201,8 +202,10 @@ class Group:
     def ended(self, problem: BaseException) -> BaseException:
         """Return what the group's block ends with, when *problem* is what it came to.
 
-        An interrupt is none of the group's: that its machines end with it is no news of them.
+        An interrupt is none of the group's: that its machines end with it is no news of them, and that they cannot be
+        ended well is none either.
         """
+        problem = interrupt_behind(problem)
         if not isinstance(problem, Exception) or (
             isinstance(problem, Interrupted) and not isinstance(problem, GroupEnded | BranchEnded)
         ):

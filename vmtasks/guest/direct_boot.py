@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import shlex
 from collections.abc import Sequence
 from contextlib import suppress
@@ -94,22 +93,18 @@ class DirectNextBoot:
     """What must be on the kernel's command line, among others."""
 
     @classmethod
-    def choose(
-        cls, guest: GuestCommands, boots: BootChoice, release: str, args: Sequence[str], nonce: str
-    ) -> DirectNextBoot:
+    def choose(cls, guest: GuestCommands, boots: BootChoice, release: str, args: tuple[str, ...]) -> DirectNextBoot:
         """Have a kernel booted the next time alone.
 
         :param release: of a kernel that is installed in the guest; empty: its default.
-        :param args: more arguments, for that boot.
-        :param nonce: the name of an argument that is to tell this boot from all others.
+        :param args: more arguments, for that boot; one of them tells it from all others.
         :raise UsageError: the guest has no such kernel.
         :raise HostError: it cannot be kept on this host, or its supervisor cannot see to that.
         """
         is_default = release in ("", boots.default_release)
         kernel = boots.default if is_default else fetched(guest, boots, release)
-        words = (*args, f"{nonce}={secrets.token_hex(8)}")
-        boots.choose(default=boots.default, release=boots.default_release, once=with_args(kernel, words))
-        return cls(boots=boots, release=release, args=words)
+        boots.choose(default=boots.default, release=boots.default_release, once=with_args(kernel, args))
+        return cls(boots=boots, release=release, args=args)
 
     def prove(self, guest: GuestCommands) -> None:
         """See that the guest, which has rebooted, runs what was asked for.

@@ -40,7 +40,7 @@ def choose_next_boot(
     """
     words = words_of(args)
     if direct is not None:
-        return DirectNextBoot.choose(guest, direct, kernel, words, _NONCE)
+        return DirectNextBoot.choose(guest, direct, kernel, (*words, _nonce()))
     return NextBoot.choose(guest, kernel, words)
 
 
@@ -82,7 +82,7 @@ class NextBoot:
         release = release_of(entry)
         is_ours = bool(words) or not release
         if is_ours:
-            words = (*words, f"{_NONCE}={secrets.token_hex(8)}")
+            words = (*words, _nonce())
             kept = (word for word in entry.args if word not in words and not word.startswith(f"{_NONCE}="))
             entry = loader.add_entry_like(entry, entry_id=_ENTRY, args=(*kept, *words))
         loader.boot_once(entry.id)
@@ -108,6 +108,11 @@ class NextBoot:
         if self.is_ours:
             with suppress(InfrastructureError, TestFailed, TimedOut):  # the next one of its id replaces it
                 self.loader.remove_kernel(_ENTRY)
+
+
+def _nonce() -> str:
+    """Return an argument of the kernel that tells a boot from all others."""
+    return f"{_NONCE}={secrets.token_hex(8)}"
 
 
 def release_of(entry: BootEntry) -> str:
