@@ -43,10 +43,10 @@ def install_test(
 
     The packages are served as a local apt repository, preferred to all others, and installed with apt. Their own files
     must be as they were unpacked. The smoke command is run; they are removed and purged, and then what is left, changed
-    or removed is a failure, as with piuparts. Packages that
-    exclude each other are tried in sets. The package's own tests (debian/tests, or autodep8's, if --source is given)
-    are run by autopkgtest, each in a machine of its own, which has what its Depends names and nothing else. An
-    upgrade has one, too. Logs come out whether it passed or failed.
+    or removed is a failure, as with piuparts. Packages that exclude each other are tried in sets. The package's own
+    tests (debian/tests, or autodep8's, if --source is given) are run by autopkgtest, each in a machine of its own,
+    which has what its Depends names and nothing else. An upgrade has one, too. Logs come out whether it passed or
+    failed.
 
     :param debs: .deb files, .changes files or directories of them; may be given several times.
     :param source: what they were built from, for its tests and vmtasks.toml.
