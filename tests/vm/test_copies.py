@@ -101,7 +101,15 @@ def test_a_template_that_qemu_refuses_costs_time_and_nothing_else(
 def test_a_cold_start_can_be_asked_for(starts: list[str]) -> None:
     with boot("bookworm", cold=True) as guest:
         assert guest.is_up()
+        guests_s, ours_s = clock_s(guest), time.monotonic()
+        guest.succeed("i=0; while [ $i -lt 50000 ]; do i=$((i+1)); done")
+        guests_s, ours_s = clock_s(guest) - guests_s, time.monotonic() - ours_s
+        assert abs(guests_s - ours_s) < 0.5 + 0.02 * ours_s, "its clock runs as ours"
     assert starts == ["cold"]
+
+
+def clock_s(guest: Guest) -> float:
+    return float(guest.query(["cut", "-d", " ", "-f", "1", "/proc/uptime"]))
 
 
 def test_a_checkpoint_is_where_others_start_while_the_machine_goes_on(starts: list[str]) -> None:

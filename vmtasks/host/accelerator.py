@@ -10,25 +10,25 @@ moment, so it counts for some minutes only.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import shutil
 import subprocess
 import tempfile
 import time
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from vmtasks import events
 from vmtasks.config.paths import cache_dir
 from vmtasks.errors import UsageError
-from vmtasks.files import durable, typed_json
+from vmtasks.files import typed_json
 from vmtasks.files.typed_json import NUMBER
 from vmtasks.host.architectures import EMULATED, expect_programs
 from vmtasks.host.confined import confined_argv
+from vmtasks.host.findings import remember
+from vmtasks.host.tsc import tsc_khz
 from vmtasks.process.cleanup import remove_at_exit
 from vmtasks.process.landlock import Reach
 from vmtasks.spec import Accelerator, Architecture
@@ -58,6 +58,8 @@ class Choice:
 
     accelerator: Accelerator
     reason: str
+    tsc_khz: int = 0
+    """How fast the time stamp counter of a machine ticks, in kHz, where its kernel must be told; 0: it finds out."""
 
 
 def choose(value: Literal["auto", "kvm", "tcg"], architecture: Architecture = "amd64") -> Choice:
@@ -69,6 +71,13 @@ def choose(value: Literal["auto", "kvm", "tcg"], architecture: Architecture = "a
     :raise UsageError: KVM is asked for where it cannot be.
     """
     expect_programs(architecture)
+    choice = _chosen(value, architecture)
+    if choice.accelerator == "tcg" and architecture not in EMULATED:
+        return replace(choice, tsc_khz=tsc_khz())
+    return choice
+
+
+def _chosen(value: Literal["auto", "kvm", "tcg"], architecture: Architecture) -> Choice:
     if architecture in EMULATED:
         if value == "kvm":
             raise UsageError(
@@ -85,13 +94,7 @@ def choose(value: Literal["auto", "kvm", "tcg"], architecture: Architecture = "a
         return Choice(accelerator=known["accelerator"], reason=known["reason"])
     with events.phase("accelerator", detail="KVM and emulation are tried"):
         choice, holds_s = _try()
-    data = {"circumstances": circumstances, "until_s": time.monotonic() + holds_s, **asdict(choice)}
-    with suppress(OSError):  # where the cache cannot be written, the next one tries again
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=memory.parent, prefix=".accelerator-", delete=False) as beside:
-            remove_at_exit(Path(beside.name))
-            json.dump(data, beside)
-        durable.rename(Path(beside.name), memory, lasting=False)  # it holds until the host boots
+    remember(memory, {"circumstances": circumstances, "until_s": time.monotonic() + holds_s, **asdict(choice)})
     return choice
 
 

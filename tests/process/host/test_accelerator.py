@@ -58,9 +58,9 @@ def test_a_trial_ends_with_its_caller_and_has_no_privileges(tmp_path: Path) -> N
 
 KILLED = """
 import math, os, signal
-from vmtasks.host import accelerator
+from vmtasks.host import accelerator, findings
 accelerator._try = lambda: (accelerator.Choice(accelerator="tcg", reason="a test"), math.inf)
-accelerator.durable.rename = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+findings.durable.rename = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
 accelerator.choose("auto")
 """
 

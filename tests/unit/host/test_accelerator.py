@@ -56,6 +56,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeHost:
         monkeypatch.setattr(accel, "KVM", device if has_kvm else tmp_path / "none")
         made = Host(kvm_s or (0.01,), tcg_s)
         monkeypatch.setattr(accel, "countdown_s", made.countdown_s)
+        monkeypatch.setattr(accel, "tsc_khz", lambda: 0)
         return made
 
     return make
@@ -241,3 +242,13 @@ def test_a_trial_that_does_not_get_through_has_no_time(
     sector = tmp_path / "sector.img"
     sector.write_bytes(bytes.fromhex(code).ljust(510, b"\0") + b"\x55\xaa")
     assert accel.countdown_s("tcg", sector, limit_s) == taken_s
+
+
+@pytest.mark.parametrize(("wish", "khz"), [("kvm", 0), ("tcg", 2_596_130)])
+def test_who_emulates_is_told_how_fast_the_counter_ticks(
+    host: MakeHost, monkeypatch: pytest.MonkeyPatch, wish: Accelerator, khz: int
+) -> None:
+    """KVM tells the kernel itself."""
+    host()
+    monkeypatch.setattr(accel, "tsc_khz", lambda: 2_596_130)
+    assert accel.choose(wish).tsc_khz == khz

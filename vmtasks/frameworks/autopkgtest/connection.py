@@ -18,6 +18,8 @@ CONNECT_LIMIT_S = 120.0
 _ENV = {**DEFAULT_ENV, "TERM": "vt220"}
 """A terminal's name is what tests have where autopkgtest's own server runs QEMU: systemd's for a serial line."""
 _ALIVE = ("-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=8")
+_TELLING = ("-o", "LogLevel=INFO")
+"""That the other side has hung up is no error to ssh, and all that there is to tell."""
 
 # One word of ssh's is a line for the guest's shell: so each word of the command is quoted. What a test ends with is
 # its own affair; 254 and 255 would mean that the testbed failed (Perl's die ends with 255).
@@ -69,7 +71,7 @@ class SharedConnection:
         :raise ConnectionLost: the guest does not let us in.
         """
         self.close()
-        master = [*self._program, "-o", "ControlMaster=yes", "-f", "-N", "-n", "-T", *_ALIVE, *self._words]
+        master = [*self._program, "-o", "ControlMaster=yes", "-f", "-N", "-n", "-T", *_ALIVE, *_TELLING, *self._words]
         # What stays in the background must not hold the caller's streams open.
         if self._quietly(master, CONNECT_LIMIT_S):
             text = self._log.read_text(errors="replace").strip()
