@@ -28,6 +28,7 @@ def test_a_part_of_a_project_is_asked_about(tmp_path: Path) -> None:
     [
         ({"go.mod": "module a\n", "a.go": ""}, r"no file of it is called \*_test.go: `go test` would test nothing"),
         ({"Makefile": "test:\n\t@echo none\n"}, "the recipe of its target test only prints, and would test nothing"),
+        ({"Makefile": "check:\n"}, "its target check has no recipe, and would test nothing"),
         ({"package.json": '{"name": "a", "scripts": {"test": "echo a"}}'}, "its script test only prints: echo a"),
         ({"Cargo.toml": "[package]\nname = 'a'\n", "src/main.rs": ""}, "`cargo test` would test nothing"),
     ],

@@ -19,6 +19,10 @@ _OF_PYTHON = re.compile(
 _COMPILES = re.compile(r"\$[({](?:CC|CXX|LD|AR)[)}]|\.o\b")
 _RULE = r"^ *+%s *+::?+(?!=)(.*+(?:\n(?:\t.*+)?+)*+)"
 """The rules of a target: prerequisites, and below them the lines of the recipe."""
+_MAY_BE_ELSEWHERE = re.compile(
+    r"^ *+(?:-?include|sinclude)\b|^[^\t#\n:=%]*+%[^\n:=]*+:|^ *+define\b|\$[({](?:eval|call)\b", re.MULTILINE
+)
+"""What may give a target a recipe that is not seen: a makefile that is read as well, a pattern, text that is made."""
 _MAKE = re.compile(r"\$[({]MAKE[)}]|\bmake\b")
 
 
@@ -32,21 +36,21 @@ def look(tree: Tree) -> Guess | None:
         return None
     targets = targets_of(text)
     test = "" if _is_for_python(tree, text) else _test_target(text, targets)
-    prints = next((name for name in ("check", "test") if name in targets and _only_says(_rules(text, name))), "")
-    if not test and not prints and "dist" not in targets:
+    untested = next((why for name in ("check", "test") if name in targets and (why := _why_untested(text, name))), "")
+    if not test and not untested and "dist" not in targets:
         return None
     return Guess(
         kind="a project with a makefile",
         known_by=next(name for name in names if tree.has(name)),
         test=Way(line=f"make {test}") if test else None,
-        untested=f"the recipe of its target {prints} only prints, and would test nothing" if prints else "",
+        untested=untested,
         dist=Way(line="make dist") if "dist" in targets else None,
     )
 
 
 def _test_target(text: str, targets: frozenset[str]) -> str:
     """Return the target that tests: of two, ``check`` may be linters alone."""
-    targets = frozenset(name for name in ("check", "test") if name in targets and not _only_says(_rules(text, name)))
+    targets = frozenset(name for name in ("check", "test") if name in targets and not _why_untested(text, name))
     if {"check", "test"} <= targets:
         return "check" if any(map(_runs_tests, _rules(text, "check"))) else "test"
     return next((name for name in ("check", "test") if name in targets), "")
@@ -56,11 +60,17 @@ def _rules(text: str, target: str) -> list[str]:
     return re.findall(_RULE % target, text, re.MULTILINE)
 
 
-def _only_says(rules: list[str]) -> bool:
-    """Whether the recipes of a target only print, and it needs no other."""
-    parts = [one.partition("\n") for one in rules]
-    needs = any(prerequisites.strip() for prerequisites, _, _ in parts)
-    return not needs and only_says(*(line for _, _, recipe in parts for line in recipe.split("\n")))
+def _why_untested(text: str, target: str) -> str:
+    """Return why a target tests nothing, as a sentence; nothing where it may: it needs others, or does something."""
+    parts = [rule.partition("\n") for rule in _rules(text, target)]
+    if any(prerequisites.partition("#")[0].strip() for prerequisites, _, _ in parts):
+        return ""
+    lines = [line for _, _, recipe in parts for line in recipe.split("\n")]
+    if only_says(*lines):
+        return f"the recipe of its target {target} only prints, and would test nothing"
+    if any(line.strip() for line in lines) or _MAY_BE_ELSEWHERE.search(text):
+        return ""
+    return f"its target {target} has no recipe, and would test nothing"
 
 
 def _runs_tests(rule: str) -> bool:

@@ -128,6 +128,21 @@ KINDS = {
         "a project with a makefile (Makefile)",
         "make test",
     ),
+    "a makefile whose check has no recipe": (
+        {"Makefile": ".PHONY: check\ncheck: # tests\ntest:\n\t./run\n"},
+        "a project with a makefile (Makefile)",
+        "make test",
+    ),
+    "a makefile whose check has no recipe here": (
+        {"Makefile": "check:\ninclude tests.mk\n"},
+        "a project with a makefile (Makefile)",
+        "make check",
+    ),
+    "a makefile whose check has the recipe of a pattern": (
+        {"Makefile": "check:\n%:\n\t./run $@\n"},
+        "a project with a makefile (Makefile)",
+        "make check",
+    ),
     "a makefile that calls what a Python project installs": (
         {"setup.py": "", "tests/test_a.py": "", "Makefile": "check:\n\tflake8 a\ntest:\n\tpytest -v\n"},
         "a Python package (setup.py)",
