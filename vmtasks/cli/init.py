@@ -34,6 +34,11 @@ def init(_: Context, source: str = ".", ci: str = "", make: bool = False) -> Non
         )
     root = Path(source)
     project = Project.load(root, {})
+    if ci == "salsa" and not project.is_packaged:
+        raise UsageError(
+            f"{root.resolve().name} has no debian/control: what Salsa CI runs is for Debian packages",
+            hint="--ci gitlab writes a file for any GitLab, Salsa too",
+        )
     templates = [*([CI[ci]] if ci else []), *([MAKE] if make else [])]
     files = {template.path: template.text for template in templates}
     if not templates or not (root / "vmtasks.toml").exists():

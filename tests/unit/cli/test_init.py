@@ -76,6 +76,12 @@ def test_a_package_is_still_built_from_its_source_package(tmp_path: Path) -> Non
 def test_the_file_for_a_ci_comes_along_and_what_to_do_with_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
+    if name == "salsa":
+        with pytest.raises(UsageError, match="has no debian/control: what Salsa CI runs is for Debian packages"):
+            init(Context(), str(tmp_path), ci=name, make=True)
+        assert not any(tmp_path.iterdir())
+        (tmp_path / "debian").mkdir()
+        (tmp_path / "debian/control").write_text("Source: a\n")
     init(Context(), str(tmp_path), ci=name, make=True)
     written = (tmp_path / CI[name].path).read_text()
     assert '"vmtasks", "test"' in written or "vmtasks test\n" in written
