@@ -14,6 +14,7 @@ from invoke.program import Program
 from vmtasks import __version__
 from vmtasks.cli import recipes
 from vmtasks.cli.collect import collect
+from vmtasks.cli.completion import values_for
 from vmtasks.cli.overview import ALIASES, overview
 from vmtasks.config.here import pages
 from vmtasks.errors import UsageError, did_you_mean
@@ -54,7 +55,13 @@ class VmtasksProgram(Program):
             raise self._usage(problem) from problem
 
     def parse_cleanup(self) -> None:
-        """Do what is asked for instead of a task: the same for the name of a task that help is wanted for."""
+        """Do what is asked for instead of a task: complete a value, or tell of a task that help is wanted for.
+
+        :raise UsageError: there is no such task.
+        """
+        if self.args.complete.value and (values := values_for(self.core.remainder, self.collection)) is not None:
+            print("\n".join(values))
+            raise Exit
         try:
             super().parse_cleanup()
         except ParseError as problem:

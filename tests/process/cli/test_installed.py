@@ -85,6 +85,22 @@ def test_it_has_its_own_name_and_version(call: Call) -> None:
     assert completed.stdout.split().count("test") == 1
 
 
+COMPLETE = """eval "$(vmtasks --print-completion-script bash)"
+COMP_WORDS=(vmtasks test --image tri) COMP_CWORD=3
+_complete_vmtasks vmtasks tri --image
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+
+def test_bash_completes_the_names_of_images(installed: Path, tmp_path: Path) -> None:
+    path = f"{installed}:{os.environ['PATH']}"
+    environ = {**os.environ, "PATH": path, "VMTASKS_CACHE": str(tmp_path)}
+    done = subprocess.run(
+        ["bash", "-c", COMPLETE], env=environ, cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["trixie", "trixie-build", "trixie-kernel"]
+
+
 def test_every_task_is_there_in_an_empty_directory(call: Call) -> None:
     listing = call("--help")
     assert listing.returncode == 0, listing.stderr
