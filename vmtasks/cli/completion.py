@@ -23,7 +23,7 @@ def values_for(line: str, tasks: Collection) -> list[str] | None:
 
     :param line: the command line as the shell hands it on, with the program's name, up to the cursor.
     """
-    first_word = {**_FIRST_WORD, "help": lambda: [*pages(), *tasks.task_names]}
+    first_word: dict[str, Callable[[], list[str]]] = {**_FIRST_WORD, "help": lambda: [*pages(), *tasks.task_names]}
     match _words(line):
         case [*_, option, value] if names := _OPTIONS.get(option):
             return _lists(names(), value)
