@@ -55,7 +55,7 @@ def reopen(_: Context, run: str = "", results: str = "") -> None:
 
 @task(
     help={
-        "failed": "of a run with several images or hosts, only those that did not pass",
+        "failed": "only what did not pass: of several images or hosts those, of a suite its failed tests",
         "results": _RESULTS,
     },
     auto_shortflags=False,
@@ -63,12 +63,16 @@ def reopen(_: Context, run: str = "", results: str = "") -> None:
 def rerun(_: Context, failed: bool = False, results: str = "") -> None:
     """Run the last run's command line again."""
     from vmtasks.errors import UsageError
+    from vmtasks.frameworks.suite.again import words_of_failed_cases
     from vmtasks.run.frozen import read_run
     from vmtasks.run.record import called_with
     from vmtasks.run.rerun import words_of, words_of_failed
 
     run = read_run(_directory(results))
-    words = words_of_failed(run) if failed else words_of(run)
+    if failed and run["recipe"] == "suite" and not run.get("runs"):
+        words = words_of_failed_cases(run)
+    else:
+        words = words_of_failed(run) if failed else words_of(run)
     print(shlex.join(words), file=sys.stderr)
     sys.stdout.flush()
     sys.stderr.flush()

@@ -98,19 +98,20 @@ def words_of_failed(run: Mapping[str, Any]) -> list[str]:
     if not run.get("runs"):
         raise UsageError(
             f"cannot repeat only what failed: {run['recipe']} has no option that names test cases",
-            hint="--failed is for runs with several images or hosts (--image bookworm,trixie); `rerun` repeats all",
+            hint="--failed is for suites, and runs with several images or hosts (--image bookworm,trixie); `rerun` "
+            "repeats all",
         )
     failed = {row["combination"] for row in run["runs"] if row["outcome"] != Outcome.PASSED}
     if not failed:
         raise UsageError("there is nothing to repeat: all runs passed")
-    given = {axis: value for axis in _AXES if (value := _value(words, axis)) is not None}
+    given = {axis: value for axis in _AXES if (value := value_of(words, axis)) is not None}
     asked = {**given, PAIRS.name: f"--{PAIRS.name}" in words}
     rest = [one for one in combinations(asked) if one.name in failed]
     if not rest:
         raise UsageError("cannot tell which runs failed: the line that is written down names others")
     for axis in _AXES:
         if names := _names(rest, axis):
-            words = _with_value(words, axis, ",".join(names))
+            words = with_value(words, axis, ",".join(names))
     return words
 
 
@@ -119,7 +120,7 @@ def _names(those: Sequence[Combination], axis: str) -> list[str]:
     return list(dict.fromkeys(name for one in those if (name := getattr(one, axis)) is not None))
 
 
-def _value(words: Sequence[str], name: str) -> str | None:
+def value_of(words: Sequence[str], name: str) -> str | None:
     """Return what a command line gives for an option, None if nothing; the last one counts, as with Invoke."""
     found = None
     for word, following in zip(words, [*words[1:], ""], strict=True):
@@ -130,11 +131,12 @@ def _value(words: Sequence[str], name: str) -> str | None:
     return found
 
 
-def _with_value(words: Sequence[str], name: str, value: str) -> list[str]:
+def with_value(words: Sequence[str], name: str, value: str) -> list[str]:
+    """Return a command line that gives another value for an option, or gives one at all."""
     changed = list(words)
     for at, word in enumerate(words):
         if word == f"--{name}":
             changed[at + 1] = value
         elif word.startswith(f"--{name}="):
             changed[at] = f"--{name}={value}"
-    return changed
+    return changed if value_of(words, name) is not None else [*changed, f"--{name}={value}"]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
+import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from vmtasks.errors import UsageError, did_you_mean
@@ -29,10 +31,26 @@ class SuiteRunner:
     no_tests_status: int | None = None
     """The exit status that tells, together with the text, that a suite has no tests."""
     no_tests_text: str = ""
+    only: Callable[[Sequence[str]], list[str]] = lambda _: []
+    """Returns the arguments that have it run the tests of these names alone, as it reports them; none: it cannot."""
+
+
+def _patterns(names: Sequence[str]) -> list[str]:
+    return [glob.escape(name) for name in names]
+
+
+def _filter(names: Sequence[str]) -> list[str]:
+    return ["--filter", f"^({'|'.join(map(re.escape, names))})$"]
+
+
+def _expression(names: Sequence[str]) -> list[str]:
+    """Return pytest's, by the names of functions: what stands in brackets need not be one of its words."""
+    functions = dict.fromkeys(name.partition("[")[0].rpartition(".")[2] for name in names)
+    return ["-k", " or ".join(functions)] if all(map(str.isidentifier, functions)) else []
 
 
 _RUNNERS = (
-    SuiteRunner(name=SHELL),
+    SuiteRunner(name=SHELL, only=_patterns),
     SuiteRunner(
         name="avocado",
         line='avocado run --disable-sysinfo --job-results-dir "$results" "$@"',
@@ -51,6 +69,7 @@ _RUNNERS = (
         line='{ bats --formatter tap --timing --recursive "$@"; echo $? >"$results/.status"; } | '
         f'tee "$results/{TAP}"; status=$(cat "$results/.status"); rm "$results/.status"; exit "$status"',
         packages=("bats",),
+        only=_filter,
     ),
     SuiteRunner(
         name="pytest",
@@ -64,6 +83,7 @@ _RUNNERS = (
             ("pygments==2.21.0", "2363c69b61c4a97c838da3b130dcd6468f4848992b21a82f2a63ec34377137d9"),
         ),
         no_tests_status=5,
+        only=_expression,
     ),
 )
 
