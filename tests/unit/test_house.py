@@ -50,7 +50,7 @@ BENEATH = {
     "frameworks": "run installables",
     "integrations": "run",
     "named": "run",
-    "cli": "named installables",
+    "cli": "named frameworks",
     "recipes": "run frameworks",
     "benchmarks": "cli",
     "tasks": "cli recipes benchmarks",
