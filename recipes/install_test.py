@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -118,6 +118,12 @@ class _Trial:
     before: leftovers.FilesystemState
     """What the machine was like without the packages."""
 
+    @contextmanager
+    def _booted(self, start: Checkpoint, name: str) -> Iterator[Guest]:
+        booted = self.run.boot(start, name=name, project=self.project)
+        with booted as guest, packages.logs_kept(guest, self.run.directory):
+            yield guest
+
     def install(self, guest: Guest, chosen: packages.Packages, when: str = "") -> list[str]:
         """Install packages, tell of units that have failed since, and return which files below /var are altered."""
         with self.run.case(f"install{when}"):
@@ -173,10 +179,7 @@ class _Trial:
     def another(self, served: Checkpoint, chosen: packages.Packages) -> None:
         """Try packages that others exclude."""
         when = f" with {next(iter(chosen))}"
-        with (
-            self.run.boot(served, name="install", project=self.project) as guest,
-            packages.logs_kept(guest, self.run.directory),
-        ):
+        with self._booted(served, "install") as guest:
             altered = self.install(guest, chosen, when)
             traces = self.use_and_purge(guest, chosen, altered, when)
         self.judge(traces, served, partial(self.at_rest, chosen), chosen, when)
@@ -196,10 +199,7 @@ class _Trial:
         when = f" after the upgrade{which}"
         sets: list[list[str]] = []
         is_there = False
-        with (
-            self.run.boot(clean, name="upgrade", project=self.project) as guest,
-            packages.logs_kept(guest, self.run.directory),
-        ):
+        with self._booted(clean, "upgrade") as guest:
             with self.run.case(f"install-old{which}"):
                 sets = [list(names)] if names else packages.older_sets(guest, old, list(self.new))
                 packages.install_older(guest, old, sets[0])
@@ -262,10 +262,7 @@ class _Trial:
         self, start: Checkpoint, again: Callable[[Guest], object], chosen: packages.Packages, *, otherwise: _Traces
     ) -> _Traces:
         """Return what there is where no service starts; *otherwise* where the packages cannot be installed there."""
-        with (
-            self.run.boot(start, name="at-rest", project=self.project) as guest,
-            packages.logs_kept(guest, self.run.directory),
-        ):
+        with self._booted(start, "at-rest") as guest:
             packages.rest(guest)
             try:
                 again(guest)
