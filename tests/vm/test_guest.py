@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from vmtasks import CommandFailed, Guest, TestFailed, TimedOut, UsageError, boot, events
+from vmtasks.deadline import Deadline
 
 MIB = 1024 * 1024
 
@@ -203,6 +204,15 @@ def test_several_commands_at_once_over_one_connection(guest: Guest) -> None:
     for thread in threads:
         thread.join(60)
     assert outputs == {number: f"{number}\n" for number in range(4)}
+
+
+def test_new_keys_are_asked_for_by_the_server_alone(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where paramiko asks as a command ends, it waits for itself, and the connection is lost."""
+    monkeypatch.setattr("paramiko.packet.Packetizer.REKEY_BYTES", 100_000)
+    guest._session.renew(Deadline.after(60))
+    for _ in range(15):
+        assert len(guest.query("head -c 60000 /dev/zero")) == 60_000
+    assert guest.connection.transport.packetizer.REKEY_BYTES > 1 << 60
 
 
 def test_the_machine_is_what_the_contract_says(guest: Guest) -> None:

@@ -6,6 +6,7 @@ import base64
 import logging
 import select
 import socket
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -27,6 +28,7 @@ from vmtasks.spec import Access
 
 if TYPE_CHECKING:
     from paramiko.channel import Channel
+    from paramiko.transport import Transport
 
 STAGGER_S = 0.5
 """A new attempt starts this long after the last. QEMU accepts for a guest that does not listen yet, and an
@@ -178,6 +180,7 @@ def _login(address: Address, keys: _Keys, line: socket.socket, timeout_s: float,
         connection.client.get_host_keys().add(name, *keys.host)
     try:
         connection.open()
+        _leave_new_keys_to_the_server(connection.transport)
         with connection.transport.open_session(timeout=timeout_s) as channel:
             channel.settimeout(timeout_s)
             if not hello(channel):
@@ -187,6 +190,15 @@ def _login(address: Address, keys: _Keys, line: socket.socket, timeout_s: float,
         line.close()
         raise
     return connection
+
+
+def _leave_new_keys_to_the_server(transport: Transport) -> None:
+    """Never ask for new keys: sshd does, in good time (RekeyLimit, sshd_config(5)).
+
+    Where paramiko asks, after 512 MiB, and the end of a command is on its way just then, its thread waits for the new
+    keys to answer that, and so reads none: after 30 s the connection is lost (paramiko issue 822).
+    """
+    transport.packetizer.REKEY_BYTES = transport.packetizer.REKEY_PACKETS = sys.maxsize
 
 
 def pin_host_key(access: Access, connection: Connection, path: Path) -> Access:
