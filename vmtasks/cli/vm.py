@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -160,6 +161,8 @@ def times(_: Context, recipe: str = "", last: str = "20", json: bool = False) ->
         Column("all_s", "IN ALL", "{:.2f}".format),
     )
     print(tell(columns, records, as_json=json))
+    if not records:
+        print(f"there are no runs{f' of {recipe}' if recipe else ''} in {output()}", file=sys.stderr)
 
 
 @task(help={"on": _ON}, auto_shortflags=False)

@@ -117,8 +117,10 @@ def test_an_answer_is_a_table_for_people_and_whole_numbers_for_programs() -> Non
 
 
 def test_what_is_not_there_is_an_empty_list_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
-    vm.times(Context(), json=True)
-    assert json.loads(capsys.readouterr().out) == []
+    vm.times(Context(), "tarbake", json=True)
+    told = capsys.readouterr()
+    assert json.loads(told.out) == []
+    assert told.err.startswith("there are no runs of tarbake in ")
 
 
 def test_images_and_findings_can_be_read_by_programs(
