@@ -315,7 +315,11 @@ def test_a_projects_directory_is_one(tmp_path: Path, name: str, expected: str) -
             "python3 -m build --sdist",
             "python3 -m venv",
         ),
-        ({"pyproject.toml": "[project]\n", "Makefile": "check:\n", "test/a": ""}, "python3 -m build", "make check"),
+        (
+            {"pyproject.toml": "[project]\n", "Makefile": "check:\n\t./run\n", "test/a": ""},
+            "python3 -m build",
+            "make check",
+        ),
         (
             {"configure.ac": "", "Makefile.am": "TESTS = a\n", "Makefile": "all:\n"},
             "autoreconf --force --install && ./configure && make dist",
@@ -336,7 +340,7 @@ def test_the_usual_commands_come_with_their_packages(tmp_path: Path) -> None:
     found = Project.load(tmp_path, {}).commands.packages
     tools = ("python3-build", "python3-pip", "python3-venv")
     assert found == (*tools, "python3-hatchling", "python3-hatch-vcs", "python3-pytest")
-    write(tmp_path, {"Makefile": "check:\n"})
+    write(tmp_path, {"Makefile": "check:\n\t./run\n"})
     assert Project.load(tmp_path, {}).commands.packages == (*tools, "python3-hatchling", "python3-hatch-vcs")
     write(tmp_path, {"vmtasks.toml": "commands = { packages = [] }\n"})
     assert Project.load(tmp_path, {}).commands.packages == ()

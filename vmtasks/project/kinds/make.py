@@ -17,8 +17,8 @@ _OF_PYTHON = re.compile(
 )
 """What a makefile calls that is there in its author's environment, and in no clean machine."""
 _COMPILES = re.compile(r"\$[({](?:CC|CXX|LD|AR)[)}]|\.o\b")
-_RULE = r"^ *+%s *+::?+(?!=)(.*+(?:\n(?:\t.*+)?+)*+)"
-"""The rules of a target: prerequisites, and below them the lines of the recipe."""
+_RULE = re.compile(r"^ *+([\w./-]++(?: ++[\w./-]++)*+) *+::?+(?![:=])(.*+(?:\n(?:\t.*+)?+)*+)", re.MULTILINE)
+"""A rule: its targets; prerequisites, and below them the lines of the recipe."""
 _MAY_BE_ELSEWHERE = re.compile(
     r"^ *+(?:-?include|sinclude)\b|^[^\t#\n:=%]*+%[^\n:=]*+:|^ *+define\b|\$[({](?:eval|call)\b", re.MULTILINE
 )
@@ -57,7 +57,7 @@ def _test_target(text: str, targets: frozenset[str]) -> str:
 
 
 def _rules(text: str, target: str) -> list[str]:
-    return re.findall(_RULE % target, text, re.MULTILINE)
+    return [found[2] for found in _RULE.finditer(text) if target in found[1].split()]
 
 
 def _why_untested(text: str, target: str) -> str:

@@ -133,6 +133,16 @@ KINDS = {
         "a project with a makefile (Makefile)",
         "make test",
     ),
+    "a makefile with one recipe for several targets": (
+        {"Makefile": "check test:\n\ntest check:\n\t./run\n"},
+        "a project with a makefile (Makefile)",
+        "make test",
+    ),
+    "a makefile with one recipe that only prints for several targets": (
+        {"Makefile": "dist:\n\ttar\ninstall check:\n\t@echo none\n"},
+        "a project with a makefile (Makefile)",
+        "",
+    ),
     "a makefile whose check has no recipe here": (
         {"Makefile": "check:\ninclude tests.mk\n"},
         "a project with a makefile (Makefile)",
@@ -422,7 +432,7 @@ def test_each_kind_tells_its_name_and_version(tmp_path: Path, files: dict[str, s
             ("cmake", "build-essential", "pkg-config"),
         ),
         # A makefile calls the tools of the other kinds.
-        ({"Makefile": "test:\n", "CMakeLists.txt": CMAKE}, ("cmake", "build-essential")),
+        ({"Makefile": "test:\n\t./run\n", "CMakeLists.txt": CMAKE}, ("cmake", "build-essential")),
         # ... but what is not called is not installed.
         (
             {"pyproject.toml": PYPROJECT, "package.json": '{"name": "docs"}'},
