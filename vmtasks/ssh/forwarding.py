@@ -101,7 +101,7 @@ class _Joints:
     def _serve(self, channel: Channel) -> None:
         with ExitStack() as stack:
             stack.callback(self._leave)
-            stack.enter_context(closing(channel))
+            stack.callback(_hang_up, channel)  # what has broken is no news to anybody here
             try:
                 end = self._target()
             except OSError:  # nobody listens: the guest sees its connection closed, as it would without us

@@ -181,7 +181,7 @@ def _join(transport: Transport, port: tuple[str, int], line: socket.socket, orig
             channel = transport.open_forwarded_tcpip_channel(origin, port)
         except (SSHException, EOFError):  # the client has closed it before it was quite open
             return
-        with closing(channel):
+        with suppress(OSError, EOFError), closing(channel):  # the client may have gone
             back = threading.Thread(target=_copy, args=(channel, line), daemon=True)
             back.start()
             _copy(line, channel)

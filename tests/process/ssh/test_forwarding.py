@@ -200,3 +200,14 @@ def test_nothing_is_asked_while_another_answer_is_awaited_and_bad_news_end_the_w
             pytest.fail("it has an answer that is another's")
         assert not asked.is_set()
     assert asked.wait(LIMIT_S), "it was its turn then"
+
+
+def test_a_connection_that_breaks_while_one_to_the_port_is_closed_is_no_news_here() -> None:
+    class Broken:
+        def close(self) -> None:
+            raise EOFError
+
+    def refuse() -> socket.socket:
+        raise ConnectionRefusedError
+
+    forwarding._Joints(refuse)._serve(Broken())  # type: ignore[arg-type]
