@@ -42,7 +42,7 @@ def look(tree: Tree) -> Guess | None:
     return Guess(
         kind="a project with a makefile",
         known_by=next(name for name in names if tree.has(name)),
-        test=Way(line=f"make {test}") if test else None,
+        test=Way(line=_line(text, targets, test)) if test else None,
         untested=untested,
         dist=Way(line="make dist") if "dist" in targets else None,
     )
@@ -54,6 +54,12 @@ def _test_target(text: str, targets: frozenset[str]) -> str:
     if {"check", "test"} <= targets:
         return "check" if any(map(_runs_tests, _rules(text, "check"))) else "test"
     return next((name for name in ("check", "test") if name in targets), "")
+
+
+def _line(text: str, targets: frozenset[str], test: str) -> str:
+    """Return the line that tests: debhelper builds first, and what it tests so need not say that it needs that."""
+    needs = any(rule.partition("\n")[0].partition("#")[0].strip() for rule in _rules(text, test))
+    return f"make {test}" if needs or "all" not in targets else f"make all && make {test}"
 
 
 def _rules(text: str, target: str) -> list[str]:

@@ -128,6 +128,16 @@ KINDS = {
         "a project with a makefile (Makefile)",
         "make test",
     ),
+    "a makefile whose check takes what was built for granted": (
+        {"Makefile": "all: app\ncheck:\n\t@echo Run\n\t@./run-tests.sh\n"},
+        "a project with a makefile (Makefile)",
+        "make all && make check",
+    ),
+    "a makefile whose check says what it needs": (
+        {"Makefile": "all: app\ncheck: # all of them\n\t./run\ncheck: app\n"},
+        "a project with a makefile (Makefile)",
+        "make check",
+    ),
     "a makefile whose check has no recipe": (
         {"Makefile": ".PHONY: check\ncheck: # tests\ntest:\n\t./run\n"},
         "a project with a makefile (Makefile)",
