@@ -49,8 +49,12 @@ _CASE = re.compile(r"^class \w++\([^\n)]*TestCase\b|^def load_tests\b", re.MULTI
 _FILES = 40
 """So many test files are looked at, to see what they are written for."""
 
-# What builds it is taken where it is there; else it comes from the index, into an environment of its own.
-_IS_THERE = 'import build, sys; sys.exit(bool(build.ProjectBuilder(".").check_dependencies(sys.argv[1])))'
+# What builds it is taken where it is there and can; else it comes from the index, into an environment of its own. That
+# its version will do is not all: Debian's hatchling knows the classifiers of its day, and refuses later ones.
+_IS_THERE = (
+    'import build, sys, tempfile as t; b = build.ProjectBuilder("."); d = t.TemporaryDirectory(); '
+    "sys.exit(bool(b.check_dependencies(sys.argv[1])) or not b.metadata_path(d.name))"
+)
 _ISOLATION = f"$(python3 -c '{_IS_THERE}' %s >/dev/null 2>&1 && echo %s)"
 
 SDIST = f"python3 -m build --sdist {_ISOLATION % ('sdist', '--no-isolation')}"
