@@ -493,9 +493,9 @@ def test_commands_that_end_while_their_output_comes_leave_the_connection_whole(
 ) -> None:
     """paramiko's thread writes into the pipe behind a channel's number, which close() closes under its hands."""
     monkeypatch.setattr(paramiko.Channel, "fileno", lambda _: pytest.fail("a channel was asked for its number"))
-    for _ in range(5):
+    for _ in range(2):
         with pytest.raises(TimedOut):
-            guest.run("cat /dev/zero", timeout_s=0.2)
+            guest.run("cat /dev/zero", timeout_s=3.0)  # which a busy host has for the command's begin, too
     assert guest.run("echo out; echo err >&2").stdout == "out\n"
     assert guest.connection.transport.is_active()
 
