@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from vmtasks.spec import Architecture
+from vmtasks.spec import Accelerator, Architecture
 
 _X86 = "console=ttyS0 quiet net.ifnames=0 no_timer_check"
 KERNEL_OPTIONS: Mapping[Architecture, str] = MappingProxyType(
@@ -22,9 +22,13 @@ KVM_KERNEL_OPTIONS = "tsc=reliable"
 """KVM tells a kernel how fast its counter ticks; so it need not be watched."""
 
 
-def tsc_options(tsc_khz: int) -> str:
-    """Return what an emulated kernel is told of its counter: how fast it ticks, so that it need not be watched.
+def accelerator_options(accelerator: Accelerator, tsc_khz: int) -> str:
+    """Return what a kernel is told because of what runs its machine.
 
-    :param tsc_khz: 0: it is not known. Then the kernel counts, which may go wrong on a busy host, and watches it.
+    :param tsc_khz: how fast the counter of an emulated machine ticks, so that it need not be watched. 0: it is not
+        known; then the kernel counts, which may go wrong on a busy host, and watches it.
     """
-    return f"tsc=reliable tsc_early_khz={tsc_khz}" if tsc_khz else ""
+    if accelerator == "kvm":
+        return KVM_KERNEL_OPTIONS
+    told = f"tsc=reliable tsc_early_khz={tsc_khz} " if tsc_khz else ""
+    return f"{told}{EMULATED_KERNEL_OPTIONS}"

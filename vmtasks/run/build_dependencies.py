@@ -72,7 +72,7 @@ def _tools_of(image: str) -> list[str]:
     """Return the packages that an image's layers add to the one at the bottom; none of what is no image of ours."""
     from vmtasks.image.definition import find, names
 
-    if image not in names():  # which whoever boots it tells; an existing host takes any name
+    if image not in names():  # its provider tells; an existing host takes any name
         return []
     bottom, *layers = find(image).lineage
     return [name for layer in layers for name in layer.packages if name not in bottom.packages]

@@ -29,7 +29,7 @@ class Arrivals:
         return self._channel.recv_ready() or self._channel.recv_stderr_ready()
 
     def wait(self, wait_s: float) -> None:
-        """Wait until something is there or the other end has said its last; at most *wait_s* seconds."""
+        """Wait until something is there or the other end has sent its last; at most *wait_s* seconds."""
         self._event.clear()  # first: what comes after the look sets it again
         if not self.are_there and not self._channel.eof_received:
             self._event.wait(wait_s)

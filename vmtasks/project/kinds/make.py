@@ -58,7 +58,7 @@ def _test_target(text: str, targets: frozenset[str]) -> str:
 
 def _line(text: str, targets: frozenset[str], test: str) -> str:
     """Return the line that tests: debhelper builds first, and what it tests so need not say that it needs that."""
-    needs = any(rule.partition("\n")[0].partition("#")[0].strip() for rule in _rules(text, test))
+    needs = any(map(_prerequisites, _rules(text, test)))
     return f"make {test}" if needs or "all" not in targets else f"make all && make {test}"
 
 
@@ -66,12 +66,17 @@ def _rules(text: str, target: str) -> list[str]:
     return [found[2] for found in _RULE.finditer(text) if target in found[1].split()]
 
 
+def _prerequisites(rule: str) -> str:
+    """Return what a rule needs, without a comment."""
+    return rule.partition("\n")[0].partition("#")[0].strip()
+
+
 def _why_untested(text: str, target: str) -> str:
     """Return why a target tests nothing, as a sentence; nothing where it may: it needs others, or does something."""
-    parts = [rule.partition("\n") for rule in _rules(text, target)]
-    if any(prerequisites.partition("#")[0].strip() for prerequisites, _, _ in parts):
+    rules = _rules(text, target)
+    if any(map(_prerequisites, rules)):
         return ""
-    lines = [line for _, _, recipe in parts for line in recipe.split("\n")]
+    lines = [line for rule in rules for line in rule.split("\n")[1:]]
     if only_says(*lines):
         return f"the recipe of its target {target} only prints, and would test nothing"
     if any(line.strip() for line in lines) or _MAY_BE_ELSEWHERE.search(text):
@@ -81,9 +86,8 @@ def _why_untested(text: str, target: str) -> str:
 
 def _runs_tests(rule: str) -> bool:
     """Whether a rule needs or calls a target with such a name; ``ruff check tests`` is no test."""
-    prerequisites, *recipe = rule.split("\n")
-    calls = (line[found.end() :] for line in recipe if (found := _MAKE.search(line)))
-    return any("test" in line for line in (prerequisites.partition("#")[0], *calls))
+    calls = (line[found.end() :] for line in rule.split("\n")[1:] if (found := _MAKE.search(line)))
+    return any("test" in line for line in (_prerequisites(rule), *calls))
 
 
 def _is_for_python(tree: Tree, text: str) -> bool:

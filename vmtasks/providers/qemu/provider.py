@@ -19,7 +19,7 @@ from vmtasks.image.bake import ensure
 from vmtasks.image.baked import BakedImage, images_dir
 from vmtasks.image.damage import read_whole
 from vmtasks.image.definition import Definition, find
-from vmtasks.image.kernel_options import EMULATED_KERNEL_OPTIONS, KERNEL_OPTIONS, KVM_KERNEL_OPTIONS, tsc_options
+from vmtasks.image.kernel_options import KERNEL_OPTIONS, accelerator_options
 from vmtasks.kernel.header import release_of
 from vmtasks.kernel.layer import baking, with_kernel
 from vmtasks.machine.alarm_watch import expect_none
@@ -252,11 +252,9 @@ def machine_of(
 ) -> Machine:
     """Return the machine that a baked image makes: a pure function."""
     kernel = baked.kernel
-    accelerated: tuple[str, ...] = (KVM_KERNEL_OPTIONS,)
-    if choice.accelerator == "tcg":
-        accelerated = (tsc_options(choice.tsc_khz), EMULATED_KERNEL_OPTIONS)
+    accelerated = accelerator_options(choice.accelerator, choice.tsc_khz)
     root = f"root={definition.root_device} rw"
-    arguments = (root, KERNEL_OPTIONS[definition.architecture], *accelerated, definition.kernel_options)
+    arguments = (root, KERNEL_OPTIONS[definition.architecture], accelerated, definition.kernel_options)
     command_line = " ".join(filter(None, arguments))
     return Machine(
         name=options.name or definition.listed_name,
