@@ -11,11 +11,30 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import paramiko
 import pytest
 
 from tests.process.board import Board, board_in, home_in, place_in
 from tests.process.supervised import LIMIT_S, Supervisor, plan_in
 from vmtasks.supervisor.plan import Plan
+
+
+@pytest.fixture(autouse=True)
+def _channels_are_used_with_care(monkeypatch: pytest.MonkeyPatch) -> None:
+    """See that nothing selects or sends on a channel in a way that breaks connections (ssh/arrivals, ssh/sending)."""
+
+    def careful(name: str) -> Callable[..., Any]:
+        whole = getattr(paramiko.Channel, name)
+
+        def method(channel: paramiko.Channel, *args: Any) -> Any:
+            if channel.get_transport().server_mode:  # the fakes' end
+                return whole(channel, *args)
+            raise AssertionError(f"paramiko's own {name} was used")
+
+        return method
+
+    for name in ("fileno", "send", "sendall", "shutdown", "shutdown_write"):
+        monkeypatch.setattr(paramiko.Channel, name, careful(name))
 
 
 @pytest.fixture

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import select
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vmtasks.errors import ConnectionLost, GuestLost, HostError, Interrupted, TestFailed, VmtasksError
 from vmtasks.group.coordinator import WITHDRAWN, Answer
@@ -15,6 +13,8 @@ from vmtasks.group.guest_programs import EXISTING_HOST, USUAL, GuestPaths, agent
 from vmtasks.group.hub import Hub
 from vmtasks.group.roles import GroupMember
 from vmtasks.group.wire import REFUSAL, FrameReader, Reply, frame, reply_to, understood
+from vmtasks.ssh.arrivals import Arrivals
+from vmtasks.ssh.sending import send
 
 if TYPE_CHECKING:
     from paramiko.channel import Channel
@@ -59,7 +59,8 @@ class MemberChannel:
         self._paths = paths or (EXISTING_HOST if member.on else USUAL)
         self._has_network = has_network and not member.on
         self._over = threading.Event()
-        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._arrivals: Arrivals | None = None
+        """What is waited for while there is an agent."""
         self._sending = threading.Lock()
         self._outgoing = bytearray()
         self._calls: dict[int, int] = {}
@@ -84,10 +85,9 @@ class MemberChannel:
         """Serve it no longer."""
         with self._sending:
             self._over.set()
-            os.eventfd_write(self._wake, 1)
+            self._wake()
         if self._thread.is_alive():
             self._thread.join()
-        os.close(self._wake)
 
     def _serve(self) -> None:
         is_joined = True
@@ -118,14 +118,11 @@ class MemberChannel:
         with self._sending:
             self._outgoing.clear()
         with self._guest.channel(agent_command(self._paths)) as channel:
+            self._arrivals = Arrivals(channel)
             while not self._over.is_set():
-                if not channel.recv_ready():
-                    if channel.eof_received or channel.closed:  # closed: with its connection, as the machine boots
-                        return
-                    watched: list[Any] = [channel, self._wake]
-                    select.select(watched, [], [], _FEED_TURN_S if self._outgoing else _TURN_S)
-                with suppress(BlockingIOError):
-                    os.eventfd_read(self._wake)
+                if not channel.recv_ready() and (channel.eof_received or channel.closed):
+                    return  # closed: with its connection, as the machine boots
+                self._arrivals.wait(_FEED_TURN_S if self._outgoing else _TURN_S)
                 self._guest.watch(0.0)
                 while channel.recv_ready():
                     received += channel.recv(_CHUNK_BYTES)
@@ -173,13 +170,17 @@ class MemberChannel:
             if not self._over.is_set():
                 if len(self._outgoing) < _UNREAD_BYTES:
                     self._outgoing += frame(serial, reply.encoded())
-                os.eventfd_write(self._wake, 1)
+                self._wake()
+
+    def _wake(self) -> None:
+        if self._arrivals is not None:
+            self._arrivals.wake()
 
     def _send(self, channel: Channel) -> None:
         """Send as much as the machine takes now."""
-        with self._sending:
+        with self._sending, suppress(OSError):  # the channel is closed, which the next turn sees
             while self._outgoing and channel.send_ready():
-                sent = channel.send(bytes(self._outgoing[:_PIECE_BYTES]))
+                sent = send(channel, bytes(self._outgoing[:_PIECE_BYTES]))
                 del self._outgoing[:sent]
 
 

@@ -119,7 +119,7 @@ class GuestPower(GuestCommands):
         :raise TimedOut: it still answers after *timeout_s* seconds.
         """
         deadline = Deadline.after(timeout_s)
-        transport = self._session.connection.transport
+        transport = self._session.live.current.transport
         while transport.is_active() and self.is_up():
             if deadline.passed:
                 raise TimedOut(f"{self.name} is still up after {timeout_s:g} s")

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO
 
 from vmtasks import events
+from vmtasks.ssh.sending import send
 
 if TYPE_CHECKING:
     from paramiko.channel import Channel
@@ -82,9 +83,7 @@ class Sink:
         rest = memoryview(data)
         while rest and not self._is_over:
             with suppress(TimeoutError):  # the guest takes nothing just now
-                sent = self._channel.send(bytes(rest[:_PIECE_BYTES]))
-                if not sent:
-                    raise OSError("closed")
+                sent = send(self._channel, bytes(rest[:_PIECE_BYTES]))
                 rest = rest[sent:]
                 self._done_bytes += sent
             try:

@@ -21,6 +21,7 @@ from vmtasks.guest.streams import Sink, Stream, TransferProgress, Watch, Watched
 from vmtasks.guest.tar_commands import BY_DISK, tar_from_disk, tar_into, tar_out_of
 from vmtasks.guest.transfer_disk import TransferDisk
 from vmtasks.guest.unpack import ByteReader, unpack
+from vmtasks.ssh.sending import send_end
 from vmtasks.ssh.session import Session
 
 LIMIT_S = 3600.0
@@ -64,7 +65,7 @@ class Transfer:
             with self.session.started(tar_into(directory)) as channel:
                 with suppress(OSError):  # the guest's tar gave up: its words and its status come below
                     archive.pack(members, Sink(channel, watch, progress), mtime_s=mtime_s)
-                channel.shutdown_write()
+                send_end(channel)
                 self.session.conclude(channel, action, meanwhile=lambda: watch(0.0))
 
     def _packed_here(
@@ -86,7 +87,7 @@ class Transfer:
         """Have the guest unpack the disk; return whether it has one."""
         moved_bytes = disk.progress()
         with self.session.started(tar_from_disk(directory)) as channel:
-            channel.shutdown_write()
+            send_end(channel)
             if Stream(channel, watch).read(1) != BY_DISK:
                 disk.is_known = False
                 return False
@@ -110,7 +111,7 @@ class Transfer:
         action = f"get {remote}"
         progress = TransferProgress("download", self.session.machine)
         with self.session.started(tar_out_of(remote, disk_too=disk is not None)) as channel:
-            channel.shutdown_write()
+            send_end(channel)
             stream = Stream(channel, watch, progress)
             kind, way = stream.read(1), stream.read(1)
             if kind and way == BY_DISK and disk is not None and self.transfer_disk is not None:

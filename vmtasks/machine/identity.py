@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from vmtasks.guest.transfer_disk import FIND
 from vmtasks.spec import NOTE_AT
+from vmtasks.ssh.sending import send_all
 
 if TYPE_CHECKING:
     from paramiko.channel import Channel
@@ -139,6 +140,6 @@ class CloneIdentity:
         with channel.makefile("rb") as answers:
             answer = answers.readline()
             if answer == b"now?\n":
-                channel.sendall(f"{time.time():.6f}\n".encode())
+                send_all(channel, f"{time.time():.6f}\n".encode())
                 answer = answers.readline()
             return bool(answer == b"ready\n")

@@ -20,6 +20,7 @@ class Arrivals:
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._event = threading.Event()
+        self._is_woken = False
         for buffer in (channel.in_buffer, channel.in_stderr_buffer):
             buffer.set_event(self._event)
 
@@ -29,7 +30,14 @@ class Arrivals:
         return self._channel.recv_ready() or self._channel.recv_stderr_ready()
 
     def wait(self, wait_s: float) -> None:
-        """Wait until something is there or the other end has sent its last; at most *wait_s* seconds."""
+        """Wait until something is there, the other end has sent its last, or :meth:`wake`; at most *wait_s* seconds."""
         self._event.clear()  # first: what comes after the look sets it again
-        if not self.are_there and not self._channel.eof_received:
+        is_over = self._channel.eof_received or self._channel.closed
+        if not (self._is_woken or self.are_there or is_over):
             self._event.wait(wait_s)
+        self._is_woken = False
+
+    def wake(self) -> None:
+        """End the wait, or else the next one; any thread may, once there is what the one that waits is to look at."""
+        self._is_woken = True
+        self._event.set()

@@ -20,6 +20,7 @@ from vmtasks.deadline import Deadline
 from vmtasks.process.threads import BranchEnded
 from vmtasks.ssh.arrivals import Arrivals
 from vmtasks.ssh.secret import Mask
+from vmtasks.ssh.sending import send, send_end
 
 if TYPE_CHECKING:
     from paramiko.channel import Channel
@@ -263,10 +264,10 @@ class _Follower:
             return
         try:
             while self._input and self.channel.send_ready():
-                self._input = self._input[self.channel.send(bytes(self._input[:_CHUNK_BYTES])) :]
+                self._input = self._input[send(self.channel, bytes(self._input[:_CHUNK_BYTES])) :]
             if not self._input:
                 self._input = None
-                self.channel.shutdown_write()
+                send_end(self.channel)
         except OSError:  # it has closed its standard input, or has ended: not every command reads all
             self._input = None
 

@@ -11,11 +11,13 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from vmtasks.errors import ConnectionLost, HostError
 from vmtasks.process.threads import call_in_thread
 from vmtasks.ssh.keepalive import turn
+from vmtasks.ssh.sending import send_all, send_end
 
 if TYPE_CHECKING:
     from fabric import Connection
@@ -107,12 +109,13 @@ class _Joints:
             except OSError:  # nobody listens: the guest sees its connection closed, as it would without us
                 return
             with closing(end), self._held(channel, end):
-                back = threading.Thread(target=_pump, args=(end.recv, channel), name="forwarded back", daemon=True)
+                to_guest = (end.recv, partial(send_all, channel), partial(send_end, channel))
+                back = threading.Thread(target=_pump, args=to_guest, name="forwarded back", daemon=True)
                 try:
                     back.start()
                 except RuntimeError:  # as above
                     return
-                _pump(channel.recv, end)
+                _pump(channel.recv, end.sendall, partial(end.shutdown, socket.SHUT_WR))
                 back.join()
 
     @contextmanager
@@ -130,13 +133,13 @@ class _Joints:
                 self._open.difference_update(ends)
 
 
-def _pump(receive: Callable[[int], bytes], to: socket.socket | Channel) -> None:
+def _pump(receive: Callable[[int], bytes], send: Callable[[bytes], None], end: Callable[[], None]) -> None:
     """Send on what comes until its end, and then that."""
     with suppress(OSError, EOFError):  # one side has hung up, which both hear
         while data := receive(_CHUNK_BYTES):
-            to.sendall(data)
+            send(data)
     with suppress(OSError, EOFError):
-        to.shutdown(socket.SHUT_WR)
+        end()
 
 
 def _hang_up(end: socket.socket | Channel) -> None:

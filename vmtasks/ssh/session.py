@@ -9,22 +9,21 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING
 
+from vmtasks import events
 from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError, CommandFailed, ConnectionLost, GuestLost, InfrastructureError, TestFailed
 from vmtasks.process.threads import call_in_thread
 from vmtasks.ssh.channel import ChannelResult, follow
 from vmtasks.ssh.command import DEFAULT_ENV, Command, CommandSpec, display, remote_line, short
-from vmtasks.ssh.keepalive import Keepalive
+from vmtasks.ssh.live import LiveConnection, cause
+from vmtasks.ssh.sending import hang_up
 
 if TYPE_CHECKING:
     from fabric import Connection
     from paramiko.channel import Channel
 
-KEEPALIVE_S = 15.0
-"""How often the machine is asked whether it still answers."""
 SILENCE_LIMIT_S = 120.0
 """How long it may owe an answer: hosts are slow, and being saved takes a machine some seconds."""
 TERM_GRACE_S = 5.0
@@ -38,6 +37,8 @@ NEWS_S = 1.0
 """How long a machine's own bad news may take that are behind a connection that broke."""
 NO_INPUT = 66
 """How one of our own commands ends that finds nothing to work with (EX_NOINPUT, sysexits.h(3head))."""
+RENEW_S = 30.0
+"""How long a machine that is well may take to let us in again."""
 _OPEN_LIMIT_S = 60.0
 _NEVER = Deadline.after(None)
 
@@ -65,8 +66,8 @@ class Session:
         host_is_well: Callable[[], bool] = lambda: False,
     ) -> None:
         self.machine = machine
-        self.connection = connection
-        self._connect = connect
+        self.live = LiveConnection(connection, connect)
+        """The connection, whichever it is by now."""
         self.check: Callable[[], None] = lambda: None
         """Called in every wait; raises when nothing needs the machine any more."""
         self.secrets: set[bytes] = set()
@@ -76,9 +77,8 @@ class Session:
         self._off = ""
         """Why the machine is off, where that was wanted; empty: it is on."""
         self._watch = watch
-        self._look = look or partial(watch, NEWS_S)
+        self._look = look or self._wait_for_news
         self._host_is_well = host_is_well
-        self._keepalive = Keepalive(connection, every_s=KEEPALIVE_S)
 
     def watch(self, wait_s: float) -> None:
         """Wait *wait_s* seconds for news of the machine, or less if there are some; raise if they are bad.
@@ -89,7 +89,7 @@ class Session:
         self.expect_on()
         self.check()
         self._watch(wait_s)
-        if self._keepalive.poll() >= SILENCE_LIMIT_S:
+        if self.live.unanswered_s() >= SILENCE_LIMIT_S:
             message = f"{self.machine} has not answered for {SILENCE_LIMIT_S:g} s"
             raise self._lost(message, hint="it hangs or has lost its network: its console may tell")
 
@@ -130,6 +130,12 @@ class Session:
         error = GuestLost if is_well else ConnectionLost
         return error(message, details=details, hint=hint)
 
+    def _wait_for_news(self) -> None:
+        """Watch for a moment, also where there is some that is not bad."""
+        deadline = Deadline.after(NEWS_S)
+        while not deadline.passed:
+            self._watch(deadline.left_s)
+
     def renew(self, deadline: Deadline) -> None:
         """Connect anew.
 
@@ -137,18 +143,22 @@ class Session:
         :raise GuestLost: the same, by its own doing.
         """
         self.expect_on()
-        self.close()
         try:
-            self.connection = self._connect(deadline)
+            self.live.renew(deadline)
         except BootError as problem:
             if self._host_is_well():
                 raise GuestLost(f"{self.machine} did not come back: {problem}", details=problem.details) from problem
             raise
-        self._keepalive = Keepalive(self.connection, every_s=KEEPALIVE_S)
 
     def close(self) -> None:
         """Close the connection; the machine goes on."""
-        self.connection.close()
+        self.live.close()
+
+    def _mend(self) -> None:
+        """Connect anew if the connection broke with nothing under way, and the machine and its host are well."""
+        if why := self.live.mend(Deadline.after(RENEW_S), is_hopeful=self._host_is_well):
+            text = f"the connection to {self.machine} had broken ({why}), and is a new one"
+            events.emit(events.Note(machine=self.machine, text=text, level="warning"))
 
     def line(self, spec: CommandSpec) -> str:
         """Return the line of shell that a command is there; see :func:`vmtasks.ssh.command.remote_line`."""
@@ -173,15 +183,16 @@ class Session:
         from paramiko.ssh_exception import SSHException
 
         self.expect_on()
+        self._mend()
         opened: list[Channel] = []
         given_up = threading.Event()
 
         def begin() -> Channel:
             # the limit that is told is ours, so this one, which paramiko looks at ten times a second, comes after it
-            channel: Channel = self.connection.transport.open_session(timeout=open_timeout_s + 1)
+            channel: Channel = self.live.current.transport.open_session(timeout=open_timeout_s + 1)
             opened.append(channel)
             if given_up.is_set():  # nobody waits for it: what is told as not begun must not begin
-                _hang_up(channel)
+                hang_up(channel)
             else:
                 channel.exec_command(line)
             return channel
@@ -189,19 +200,19 @@ class Session:
         def give_up() -> None:
             given_up.set()
             for channel in opened:
-                _hang_up(channel)
+                hang_up(channel)
 
         open_timeout_s = min(timeout_s or _OPEN_LIMIT_S, _OPEN_LIMIT_S)
         try:
             channel = call_in_thread(begin, timeout_s=open_timeout_s, watch=self.watch, give_up=give_up)
         except (SSHException, EOFError, OSError, AttributeError) as problem:
-            raise self.lost(f"{self.machine} no longer answers: {_cause(problem)}") from problem
+            raise self.lost(f"{self.machine} no longer answers: {self.live.broken() or cause(problem)}") from problem
         try:
             yield channel
         except (SSHException, EOFError) as problem:
-            raise self.lost(f"the connection to {self.machine} broke: {_cause(problem)}") from problem
+            raise self.lost(f"the connection to {self.machine} broke: {cause(problem)}") from problem
         finally:
-            _hang_up(channel)
+            hang_up(channel)
 
     def query(self, command: Command, *, stdin: bytes = b"", timeout_s: float | None = None) -> str:
         """Return what a small command prints; no event tells of it.
@@ -279,18 +290,6 @@ class Session:
         if outcome.status is None:
             raise self.lost(f"the connection to {self.machine} broke in the middle of: {action}")
         return outcome
-
-
-def _hang_up(channel: Channel) -> None:
-    """Close a channel. What breaks now is for whoever still wants something of the connection to find out."""
-    from paramiko.ssh_exception import SSHException
-
-    with suppress(SSHException, EOFError, OSError):
-        channel.close()
-
-
-def _cause(problem: Exception) -> str:
-    return str(problem) or "it was closed"  # an EOFError has no text
 
 
 def _complaint(outcome: ChannelResult, message: str) -> tuple[str, tuple[str, ...]]:

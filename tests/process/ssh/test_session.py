@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import socket
 import subprocess
 import tarfile
 import threading
@@ -12,16 +13,30 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import paramiko
 import pytest
 
-from vmtasks import CommandFailed, ConnectionLost, Guest, HostError, TestFailed, TimedOut, UsageError, events
+from vmtasks import (
+    BootError,
+    CommandFailed,
+    ConnectionLost,
+    Guest,
+    GuestLost,
+    HostError,
+    TestFailed,
+    TimedOut,
+    UsageError,
+    events,
+)
+from vmtasks.deadline import Deadline
 from vmtasks.guest import archive, streams
 from vmtasks.guest.allowance import Allowance
 from vmtasks.guest.transfer_disk import TransferDisk
 from vmtasks.spec import TRANSFER_DISK_BYTES
-from vmtasks.ssh import keepalive, session
+from vmtasks.ssh import keepalive, live, session
+from vmtasks.ssh.connect import Connection
 from vmtasks.ssh.keepalive import Keepalive
 from vmtasks.ssh.session import Session
 from vmtasks.testing.fake_sshd import FakeSshd
@@ -86,7 +101,7 @@ def news() -> list[Exception]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the machine asked for signs of life often, and not waited for long."""
-    monkeypatch.setattr(session, "KEEPALIVE_S", 0.05)
+    monkeypatch.setattr(live, "KEEPALIVE_S", 0.05)
     monkeypatch.setattr(session, "SILENCE_LIMIT_S", 0.8)
     monkeypatch.setattr(session, "END_LIMIT_S", 0.4)
 
@@ -277,7 +292,7 @@ def test_a_connection_that_breaks_as_its_channel_is_closed_takes_no_outcome_with
 ) -> None:
     def close(channel: paramiko.Channel) -> None:
         whole(channel)
-        if channel.transport is guest._session.connection.transport:
+        if channel.transport is guest.connection.transport:
             raise EOFError
 
     whole = paramiko.Channel.close
@@ -286,6 +301,71 @@ def test_a_connection_that_breaks_as_its_channel_is_closed_takes_no_outcome_with
     assert guest.query("echo told") == "told\n"
     with pytest.raises(TimedOut, match="within 1 s"):
         guest.run(["sleep", str(LIMIT_S)], timeout_s=1)
+
+
+# ---- connections that break
+
+
+def cut(guest: Guest) -> None:
+    """Have a connection break while nothing is under way, as far as this side can tell."""
+    transport = guest.connection.transport
+    transport.sock.shutdown(socket.SHUT_RDWR)
+    transport.join(LIMIT_S)
+
+
+def test_a_connection_that_breaks_between_commands_is_a_new_one_where_the_machine_is_well(
+    guest: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[events.Event] = []
+    monkeypatch.setattr(guest._session, "_host_is_well", lambda: True)
+    with events.listening(heard.append):
+        for _ in range(2):
+            cut(guest)
+            assert guest.run("echo told").stdout == "told\n"
+    notes = [event for event in heard if isinstance(event, events.Note)]
+    assert [note.level for note in notes] == ["warning", "warning"]
+    assert notes[0].text == "the connection to m had broken (it was closed), and is a new one"
+
+
+def test_a_connection_that_breaks_where_nobody_knows_why_is_lost_and_so_is_one_that_cannot_be_had_again(
+    guest: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut(guest)
+    with pytest.raises(ConnectionLost, match="m no longer answers: it was closed"):
+        guest.run("true")
+    guest._session.renew(Deadline.after(LIMIT_S))
+
+    def refused(_: Deadline) -> Connection:
+        tries.append(1)
+        raise BootError("it does not let us in")
+
+    tries: list[int] = []
+    monkeypatch.setattr(guest._session, "_host_is_well", lambda: True)
+    monkeypatch.setattr(guest._session.live, "_connect", refused)
+    cut(guest)
+    for _ in range(2):
+        with pytest.raises(GuestLost, match="m no longer answers: it was closed"):
+            guest.run("true")
+    assert tries == [1], "a machine that is lost is not asked again and again"
+
+
+def test_what_we_closed_stays_closed(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guest._session, "_host_is_well", lambda: True)
+    guest._session.close()
+    with pytest.raises(GuestLost, match="no longer answers"):
+        guest.run("true")
+
+
+def test_news_that_are_not_bad_do_not_end_the_wait_for_bad_ones(server: Server) -> None:
+    def watch(_: float) -> None:
+        told.append(1)
+        if len(told) == 3:
+            raise HostError("QEMU is gone")
+
+    told: list[int] = []
+    ours = Session("m", server.connect(), lambda _: server.connect(), watch)
+    with closing(ours), pytest.raises(HostError, match="QEMU is gone"):
+        ours.lost("m no longer answers")
 
 
 # ---- signs of life
@@ -336,19 +416,20 @@ def test_a_limit_that_passes_on_a_machine_that_hangs_is_told_as_both_and_at_once
     assert time.monotonic() - began_s < 5
 
 
-def test_bad_news_that_comes_once_ends_a_transfer_to_a_guest_that_takes_nothing_more(tmp_path: Path) -> None:
-    class Full:
-        def settimeout(self, _: float) -> None: ...
-
-        def send(self, _: bytes) -> int:
-            raise TimeoutError
+def test_bad_news_that_comes_once_ends_a_transfer_to_a_guest_that_takes_nothing_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: object, __: bytes) -> int:
+        raise TimeoutError
 
     def watch(_: float) -> None:
         raise news.pop()
 
     news = [ConnectionLost("the kernel of m panicked")]
     (tmp_path / "file").write_bytes(bytes(1 << 20))
-    sink = streams.Sink(Full(), watch, streams.TransferProgress("upload", "m"))  # type: ignore[arg-type]
+    monkeypatch.setattr(streams, "send", full)
+    channel: Any = SimpleNamespace(settimeout=lambda _: None)
+    sink = streams.Sink(channel, watch, streams.TransferProgress("upload", "m"))
     with pytest.raises(ConnectionLost, match="panicked"):
         archive.pack(archive.walk(tmp_path / "file"), sink)
 
@@ -488,11 +569,7 @@ def test_a_transfer_that_does_not_end_is_ended(
     assert guest.run(["true"]).ok, "the machine is as well as before"
 
 
-def test_commands_that_end_while_their_output_comes_leave_the_connection_whole(
-    guest: Guest, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """paramiko's thread writes into the pipe behind a channel's number, which close() closes under its hands."""
-    monkeypatch.setattr(paramiko.Channel, "fileno", lambda _: pytest.fail("a channel was asked for its number"))
+def test_commands_that_end_while_their_output_comes_leave_the_connection_whole(guest: Guest) -> None:
     for _ in range(2):
         with pytest.raises(TimedOut):
             guest.run("cat /dev/zero", timeout_s=3.0)  # which a busy host has for the command's begin, too

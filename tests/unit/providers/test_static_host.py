@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from vmtasks import BootOptions, UsageError
 from vmtasks.providers.base import MachineRequest
 from vmtasks.providers.boot import provider_of
+from vmtasks.providers.static_host import reservation
 from vmtasks.providers.static_host.provider import StaticHost
 from vmtasks.ssh.openssh import ssh_words
 
@@ -93,3 +96,17 @@ def test_an_image_that_is_to_reach_nothing_is_not_brought_to_a_machine_that_reac
         StaticHost(host="nowhere.invalid").machine(MachineRequest(image="shut-in", options=BootOptions())),
     ):
         pytest.fail("nobody was to be asked")
+
+
+@pytest.mark.parametrize("problem", [EOFError(), OSError("the channel is closed")], ids=repr)
+def test_a_line_that_breaks_under_a_heartbeat_is_a_loss_that_is_heard_of(
+    problem: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def send_all(_: object, __: bytes) -> None:
+        raise problem
+
+    monkeypatch.setattr(reservation, "HEARTBEAT_S", 0.0)
+    monkeypatch.setattr(reservation, "send_all", send_all)
+    lost = threading.Event()
+    reservation._beat(SimpleNamespace(status_event=threading.Event()), lost)
+    assert lost.is_set()

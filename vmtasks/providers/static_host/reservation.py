@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from vmtasks import events
 from vmtasks.errors import ConnectionLost, HostError
 from vmtasks.process.threads import check_interrupted
+from vmtasks.ssh.sending import send_all, send_end
 from vmtasks.ssh.session import Session
 
 if TYPE_CHECKING:
@@ -186,9 +187,9 @@ class Reservation:
             self._tell(b"b")
 
     def _tell(self, letter: bytes) -> None:
-        with suppress(OSError):  # it is closed: there is no process to hear that
+        with suppress(OSError, EOFError):  # it is closed: there is no process to hear that
             if self._channel is not None:
-                self._channel.sendall(letter)
+                send_all(self._channel, letter)
 
     def _wait(self, session: Session, channel: Channel, *, waits: bool) -> None:
         while True:
@@ -216,8 +217,8 @@ class Reservation:
         if channel is None:
             raise AssertionError("what is given back was had")
         with events.phase("stop", machine=machine):
-            with suppress(OSError):  # it is closed already, and that has been reported
-                channel.shutdown_write()
+            with suppress(OSError, EOFError):  # it is closed already, and that has been reported
+                send_end(channel)
             if channel.status_event.wait(END_LIMIT_S) and channel.exit_status == 0:
                 return
         text = f"{self._host} may not be tidied up: the next run there does that first"
@@ -225,9 +226,9 @@ class Reservation:
 
 
 def _beat(channel: Channel, lost: threading.Event) -> None:
-    with suppress(OSError):  # closed, by whichever side: there is no process to notify any more
+    with suppress(OSError, EOFError):  # closed, by whichever side: there is no process to notify any more
         while not channel.status_event.wait(HEARTBEAT_S):
-            channel.sendall(b".")
+            send_all(channel, b".")
     lost.set()
 
 
