@@ -15,11 +15,15 @@ from vmtasks.image.baked import images_dir
 
 
 @pytest.fixture(autouse=True, scope="module")  # what comes next in this worker has its own settings
-def _nobody_waits_for_ever() -> Iterator[None]:
-    """Have room for all machines of three tests: who has one could wait for another's for ever, if there were two."""
+def _all_machines_have_room() -> Iterator[None]:
+    """Have slots for those of three tests: who has one could wait for another's for ever, if there were two.
+
+    And have the machines of recipes no more processors than three at a time can use on a host of two: more cost time.
+    """
     with pytest.MonkeyPatch.context() as patch:
-        if "VMTASKS_SLOTS" not in os.environ:
-            patch.setenv("VMTASKS_SLOTS", "12")
+        for name, value in (("VMTASKS_SLOTS", "12"), ("VMTASKS_CPUS", "1")):
+            if name not in os.environ:
+                patch.setenv(name, value)
         yield
 
 

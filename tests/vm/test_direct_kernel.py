@@ -46,9 +46,8 @@ def test_a_package_that_is_installed_is_booted_from_then_on(guest: Guest) -> Non
     before = guest.query("uname --kernel-release").strip()
     release = kernels.install(guest, "linux-image-amd64", args=["c=1"])
     assert release != before
-    for _ in range(2):
-        guest.reboot()
-        kernels.expect_running(guest, release, ["c=1"])
+    guest.reboot()
+    kernels.expect_running(guest, release, ["c=1"])
     guest.hard_reset()
     kernels.expect_running(guest, release, ["c=1"])
     guest.put(Path(__file__), "/srv/sent.py")
