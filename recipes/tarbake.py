@@ -43,6 +43,8 @@ for tarball; do
         *xz) xz -6 ;;
         *bz2) bzip2 -9 ;;
         *zst) zstd -q -19 ;;
+        *lz) lzip -9 ;;
+        *lzma) xz -6 --format=lzma ;;
         *) cat ;;
     esac <.repacked.tar >.repacked
     mv .repacked "$tarball"

@@ -7,6 +7,7 @@ import shutil
 import sys
 from contextlib import suppress
 from copy import copy
+from pathlib import Path
 
 from invoke.exceptions import Exit, ParseError
 from invoke.program import Program
@@ -17,7 +18,7 @@ from vmtasks.cli.collect import collect
 from vmtasks.cli.completion import values_for
 from vmtasks.cli.overview import ALIASES, overview
 from vmtasks.config.here import pages
-from vmtasks.errors import UsageError, did_you_mean
+from vmtasks.errors import Outcome, UsageError, did_you_mean
 
 _NO_VALUE = re.compile(r"Flag <Argument: ([\w-]+)[^>]*> needed value")
 _UNKNOWN = re.compile(r"No idea what '(.+)' is!")
@@ -129,4 +130,11 @@ def main() -> None:
     except Exit as problem:  # as Invoke does where it is the one to collect tasks
         print(problem.message, file=sys.stderr)
         sys.exit(problem.code)
-    called.run()
+    try:
+        called.run()
+    except PermissionError as problem:
+        if not Path(problem.filename).is_relative_to(Path.home()):
+            raise
+        # Invoke reads files of its own there, and takes for granted that it may.
+        print(f"cannot read {problem.filename}: {problem.strerror}; HOME is somebody else's", file=sys.stderr)
+        sys.exit(Outcome.HOST.exit_code)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-_ENDINGS = ("tar.gz", "tgz", "tar.xz", "txz", "tar.bz2", "tbz2", "tar.zst", "tar")
+_ENDINGS = ("tar.gz", "tgz", "tar.xz", "txz", "tar.bz2", "tbz2", "tar.zst", "tar.lz", "tar.lzma", "tar")
 _TARBALL = re.compile(rf"(.+)\.({'|'.join(map(re.escape, _ENDINGS))})", re.DOTALL)
 
 PATTERNS = tuple(f"{place}*.{ending}" for place in ("", "dist/") for ending in (*_ENDINGS, "zip"))

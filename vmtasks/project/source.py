@@ -28,6 +28,8 @@ _BUILD_FIELD = re.compile(
 )
 _CONTROL = re.compile(r"(\./)?[^/]+/debian/control")
 _CONTROL_LIMIT_BYTES = 1024 * 1024
+_UNPACKED_BY = {".zst": "zstd", ".lz": "lzip"}
+"""What unpacks a tarball, by its ending; dpkg-dev brings what unpacks all others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,8 +205,8 @@ class Source:
         events.emit(events.Note(machine=guest.name, text=text, level=level))
 
     def _deliver_tarball(self, guest: Guest) -> str:
-        if self.path.name.endswith("zst"):  # dpkg-dev brings what unpacks all others
-            source_package.expect_tool(guest, "zstd", "zstd")
+        if tool := _UNPACKED_BY.get(self.path.suffix):
+            source_package.expect_tool(guest, tool, tool)
         guest.put(self.path, f"{WORKSHOP}/")
         guest.query(f"cd {WORKSHOP} && mkdir .unpacked && tar -x -C .unpacked -f ./{shlex.quote(self.path.name)}")
         found = guest.query(["find", f"{WORKSHOP}/.unpacked", "-mindepth", "1", "-maxdepth", "1", "-printf", "%y%f\n"])

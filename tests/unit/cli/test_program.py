@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from invoke.parser import Parser
 
 from vmtasks.cli.overview import ALIASES, EXAMPLES, overview
-from vmtasks.cli.program import main, program
+from vmtasks.cli.program import VmtasksProgram, main, program
 from vmtasks.cli.task_help import VALUES
 from vmtasks.errors import UsageError
 from vmtasks.project.ci import CI
@@ -160,3 +161,21 @@ def test_what_keeps_tasks_from_being_collected_is_told_in_a_sentence(
         main()
     assert ended.value.code == 64
     assert capsys.readouterr().err.startswith("cannot go on: PYTHONPATH has another fabric than")
+
+
+def test_a_home_that_is_somebody_elses_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "/home/else/.invoke.yaml")
+
+    monkeypatch.setattr(VmtasksProgram, "run", run)
+    monkeypatch.setenv("HOME", "/home/else")
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 69
+    said = capsys.readouterr().err
+    assert said == "cannot read /home/else/.invoke.yaml: Permission denied; HOME is somebody else's\n"
+    monkeypatch.setenv("HOME", "/root")
+    with pytest.raises(PermissionError):
+        main()

@@ -10,7 +10,10 @@ from vmtasks.project.release import choose, is_tarball, stem
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        *((f"a-1.0.{ending}", "a-1.0") for ending in ("tar.gz", "tgz", "tar.xz", "tar.bz2", "tar.zst", "tar")),
+        *(
+            (f"a-1.0.{one}", "a-1.0")
+            for one in ("tar.gz", "tgz", "tar.xz", "tar.bz2", "tar.zst", "tar.lz", "tar.lzma", "tar")
+        ),
         ("dir/a b.tar.gz", "a b"),
         *((name, "") for name in ("a.zip", "a.tar.gz.asc", "tar.gz", "notes.txt", "a-1.0.whl", "")),
     ],

@@ -26,6 +26,7 @@ _NEEDS = {
     "PKG_PROG_PKG_CONFIG": ("pkg-config",),
     "_TEXINFOS": ("texinfo",),
     "dist-zstd": ("zstd",),
+    "dist-lzip": ("lzip",),
     "dist-zip": ("zip",),
 }
 """What words of configure.ac and Makefile.am stand for."""

@@ -456,6 +456,10 @@ def test_each_kind_tells_its_name_and_version(tmp_path: Path, files: dict[str, s
             {"configure.ac": "AC_INIT(a, 1)\nAM_INIT_AUTOMAKE([foreign no-dist-gzip dist-zstd])\n", "Makefile.am": ""},
             ("autoconf", "automake", "libtool", "zstd"),
         ),
+        (
+            {"configure.ac": "AC_INIT(a, 1)\nAM_INIT_AUTOMAKE([foreign dist-lzip])\n", "Makefile.am": ""},
+            ("autoconf", "automake", "libtool", "lzip"),
+        ),
     ],
 )
 def test_a_kind_names_the_packages_of_its_tools(
