@@ -10,6 +10,11 @@ from vmtasks.project import Project
 from vmtasks.project.profiles import PROFILES, build_env
 from vmtasks.providers.preparation import Preparation
 
+_OFTEN_NAMED = frozenset((
+    "debhelper", "autoconf", "automake", "libtool", "autopoint", "gettext", "pkg-config", "pkgconf", "cmake", "meson",
+    "ninja-build", "bison", "flex", "python3", "dh-python",
+))  # fmt: skip
+"""What many sources of Debian's have in their Build-Depends, of what an image for building may have."""
 _SOURCE = re.compile(r"^Source[ \t]*:.*\n", re.MULTILINE | re.IGNORECASE)
 
 
@@ -44,10 +49,21 @@ def build_dependencies(project: Project, needs: str, *, alone: bool = False) -> 
 
 
 def _without_tools(image: str, needs: str, keep: tuple[str, ...]) -> Preparation:
-    """Return that a machine has none of an image's tools that *needs* do not name: sources often name the same ones."""
+    """Return that a machine has none of an image's tools that *needs* do not name: sources often name the same ones.
+
+    Those that hardly any source names go first, and are most of it: all other sources go on from there.
+    """
     from vmtasks.project import undeclared
 
-    stay = tuple(sorted({*undeclared.named(_tools_of(image), needs), *keep}))
+    tools = _tools_of(image)
+    stay = {*undeclared.named(tools, needs), *keep}
+    for_now = {*stay, *_OFTEN_NAMED.intersection(tools)}
+    most = _tools_gone(image, for_now)
+    return most if for_now == stay else _tools_gone(image, stay, before=most)
+
+
+def _tools_gone(image: str, but: set[str], before: Preparation | None = None) -> Preparation:
+    stay = tuple(sorted(but))
 
     def run(guest: Guest) -> bool:
         return _remove_tools(guest, image, "", stay)
@@ -56,6 +72,7 @@ def _without_tools(image: str, needs: str, keep: tuple[str, ...]) -> Preparation
         name="none of the image's tools" + (f" but {', '.join(stay)}" if stay else ""),
         key=f"none of the image's tools but: {' '.join(stay)}",
         run=run,
+        before=before,
     )
 
 

@@ -70,22 +70,30 @@ def removed(project: Project, guest: Any, *, alone: bool = True) -> tuple[str, .
 
 
 @pytest.mark.parametrize(
-    ("needs", "gone"),
+    ("needs", "first", "then"),
     [
-        ("Build-Depends: x\n", ("debhelper", "git", "cmake")),
-        ("Build-Depends: libx-dev,\n debhelper-compat (= 13),\n", ("git", "cmake")),
-        ("Build-Depends-Indep: git (>= 1:2) | x\nBuild-Conflicts: cmake\n", ("debhelper", "cmake")),
+        ("Build-Depends: x\n", ("git",), ("debhelper", "cmake")),
+        ("Build-Depends: libx-dev,\n debhelper-compat (= 13),\n", ("git",), ("cmake",)),
+        ("Build-Depends-Indep: git (>= 1:2) | x\nBuild-Conflicts: cmake\n", (), ("debhelper", "cmake")),
+        ("Build-Depends: cmake, debhelper\n", ("git",), None),
     ],
 )
-def test_what_many_sources_do_not_name_goes_first_and_that_is_shared(
-    project: Project, needs: str, gone: tuple[str, ...]
+def test_what_hardly_any_source_names_goes_first_and_that_is_shared(
+    project: Project, needs: str, first: tuple[str, ...], then: tuple[str, ...] | None
 ) -> None:
     guest = OfQemu()
-    first, last = build_dependencies(project, needs, alone=True).steps
-    assert first.run(guest)
-    assert guest.removed == gone
-    other, another = build_dependencies(project, f"{needs}Build-Depends-Arch: y\n", alone=True).steps
-    assert (first.key == other.key, last.key == another.key) == (True, False)
+    *steps, last = build_dependencies(project, needs, alone=True).steps
+    assert [steps[0].run(guest), guest.removed] == [first != (), first]
+    assert [set(guest.removed) for step in steps[1:] if step.run(guest)] == ([{*first, *then}] if then else [])
+    *same, another = build_dependencies(project, f"{needs}Build-Depends-Arch: y\n", alone=True).steps
+    assert [step.key for step in same] == [step.key for step in steps]
+    assert last.key != another.key
+
+
+def test_sources_of_all_kinds_go_on_from_the_machine_without_what_hardly_any_names(project: Project) -> None:
+    kinds = ("x", "debhelper (>= 13)", "cmake", "cmake, debhelper")
+    firsts = {build_dependencies(project, f"Build-Depends: {kind}\n", alone=True).steps[0].key for kind in kinds}
+    assert len(firsts) == 1
 
 
 def test_an_image_that_is_not_ours_is_for_its_provider_to_know(project: Project) -> None:
