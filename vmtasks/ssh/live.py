@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from vmtasks.errors import BootError
@@ -32,6 +33,7 @@ class LiveConnection:
         self._may_break = True
         """Whether it is to be made anew once it has broken."""
         self._mending = threading.Lock()
+        self._left_alone = 0
 
     def unanswered_s(self) -> float:
         """Ask the machine for a sign of life if it is time to; return for how many seconds it owes one."""
@@ -52,6 +54,15 @@ class LiveConnection:
         self._may_break = False
         self.current.close()
 
+    @contextmanager
+    def left_alone(self) -> Iterator[None]:
+        """Have nobody mend it for the block: who has the machine boot anew waits for the break, and then renews it."""
+        self._left_alone += 1
+        try:
+            yield
+        finally:
+            self._left_alone -= 1
+
     def mend(self, deadline: Deadline, *, is_hopeful: Callable[[], bool]) -> str:
         """Connect anew if it has broken, but not if it was closed, nor a second time where that was in vain.
 
@@ -60,7 +71,7 @@ class LiveConnection:
         """
         with self._mending:
             reason = self.broken()
-            if not (reason and self._may_break):
+            if not reason or self._left_alone or not self._may_break:
                 return ""
             self._may_break = False
             if not is_hopeful():

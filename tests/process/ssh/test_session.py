@@ -349,6 +349,19 @@ def test_a_connection_that_breaks_where_nobody_knows_why_is_lost_and_so_is_one_t
     assert tries == [1], "a machine that is lost is not asked again and again"
 
 
+def test_who_waits_for_the_break_has_no_other_connection_made_meanwhile(
+    guest: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guest._session, "_host_is_well", lambda: True)
+    cut(guest)
+    with guest._session.live.left_alone(), pytest.raises(GuestLost, match="no longer answers"):
+        guest.run("true")
+    guest.wait_down()
+    assert not guest.connection.transport.is_active()
+    guest.run("true")
+    assert guest.connection.transport.is_active()
+
+
 def test_what_we_closed_stays_closed(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guest._session, "_host_is_well", lambda: True)
     guest._session.close()
