@@ -20,7 +20,7 @@ from vmtasks import Guest, boot
 from vmtasks.errors import InfrastructureError, VmtasksError
 from vmtasks.guest.allowance import Allowance
 from vmtasks.host.lease import leases
-from vmtasks.ssh import live, session
+from vmtasks.ssh import session
 
 END_LIMIT_S = 120.0
 """Of everything that is asked of one guest, its end included; the limits of the verbs are far below."""
@@ -208,7 +208,7 @@ ATTACKS = [
 
 @pytest.fixture
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "KEEPALIVE_S", 0.5)
+    monkeypatch.setattr(session, "KEEPALIVE_S", 0.5)
     monkeypatch.setattr(session, "SILENCE_LIMIT_S", 6.0)
     monkeypatch.setattr(session, "END_LIMIT_S", 3.0)
 

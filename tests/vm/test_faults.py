@@ -16,7 +16,7 @@ import pytest
 from vmtasks import CommandFailed, ConnectionLost, Guest, GuestLost, TestFailed, TimedOut, boot, events
 from vmtasks.deadline import Deadline
 from vmtasks.host.lease import leases
-from vmtasks.ssh import channel, live, session
+from vmtasks.ssh import channel, session
 
 MIB = 1024 * 1024
 LIMIT_S = 120.0
@@ -26,7 +26,7 @@ LIMIT_S = 120.0
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have machines asked for signs of life often, and not waited for long."""
-    monkeypatch.setattr(live, "KEEPALIVE_S", 0.5)
+    monkeypatch.setattr(session, "KEEPALIVE_S", 0.5)
     monkeypatch.setattr(session, "SILENCE_LIMIT_S", 6.0)
     monkeypatch.setattr(session, "END_LIMIT_S", 3.0)
 

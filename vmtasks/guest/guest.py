@@ -90,7 +90,7 @@ class Guest(CommandsThroughReboots, HasConsole):
     @property
     def connection(self) -> Connection:
         """The fabric Connection; for what the verbs do not offer."""
-        return self._session.live.current
+        return self._session.connection
 
     def watch(self, wait_s: float) -> None:
         """Wait *wait_s* seconds for news of the machine, or less if there are some; raise if they are bad."""

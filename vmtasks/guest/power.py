@@ -119,12 +119,11 @@ class GuestPower(GuestCommands):
         :raise TimedOut: it still answers after *timeout_s* seconds.
         """
         deadline = Deadline.after(timeout_s)
-        transport = self._session.live.current.transport
-        with self._session.live.left_alone():
-            while transport.is_active() and self.is_up():
-                if deadline.passed:
-                    raise TimedOut(f"{self.name} is still up after {timeout_s:g} s")
-                self._session.watch(deadline.within(_POLL_S))
+        transport = self._session.connection.transport
+        while transport.is_active() and self.is_up():
+            if deadline.passed:
+                raise TimedOut(f"{self.name} is still up after {timeout_s:g} s")
+            self._session.watch(deadline.within(_POLL_S))
 
     def boot_id(self) -> str:
         """Return the kernel's boot_id, which every boot makes anew (random(4))."""
@@ -192,7 +191,7 @@ class GuestPower(GuestCommands):
 
         never = f"{self.name} never went down: it is in the same boot after {timeout_s:.3g} s"
         before = self.boot_id()
-        with events.phase("reboot", machine=self.name), self._away():
+        with events.phase("reboot", machine=self.name), self._power.away():
             yield ask
             while True:
                 try:
@@ -245,7 +244,7 @@ class GuestPower(GuestCommands):
         self._session.expect_on()
         self._power.expect_halt()
         limit = Deadline.after(timeout_s)
-        with events.phase("halt", machine=self.name), self._away():
+        with events.phase("halt", machine=self.name), self._power.away():
             self._ask_systemd("poweroff", limit)
             if self._power.wait_off:
                 self._power.wait_off(limit)
@@ -253,11 +252,6 @@ class GuestPower(GuestCommands):
                 with suppress(ConnectionLost, GuestLost):  # then it is off, too
                     self.wait_down(timeout_s=max(limit.left_s, _LEAST_S))
             self._session.switched_off("halt() has switched it off")
-
-    @contextmanager
-    def _away(self) -> Iterator[None]:
-        with self._power.away(), self._session.live.left_alone():
-            yield
 
     def _ask_systemd(self, verb: str, limit: Deadline) -> None:
         # --no-block: the answer comes before the network goes. A connection that breaks all the same, because the
@@ -273,7 +267,7 @@ class GuestPower(GuestCommands):
     def _start_anew(self, act: Callable[[Deadline], None] | None, done: str, limit: Deadline) -> None:
         """Do what ends a boot, again if that has no effect, and come back in the next one."""
         act = self._expect_way(act, done)
-        with self._away():
+        with self._power.away():
             before = Boot.of(self._session)
             if limit.passed:
                 raise TimedOut(f"{self.name} was not {done}: {limit.timeout_s:g} s went by before that")

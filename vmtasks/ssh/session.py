@@ -11,19 +11,20 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from vmtasks import events
 from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError, CommandFailed, ConnectionLost, GuestLost, InfrastructureError, TestFailed
 from vmtasks.process.threads import call_in_thread
 from vmtasks.ssh.channel import ChannelResult, follow
 from vmtasks.ssh.command import DEFAULT_ENV, Command, CommandSpec, display, remote_line, short
-from vmtasks.ssh.live import LiveConnection, cause
+from vmtasks.ssh.keepalive import Keepalive
 from vmtasks.ssh.sending import hang_up
 
 if TYPE_CHECKING:
     from fabric import Connection
     from paramiko.channel import Channel
 
+KEEPALIVE_S = 15.0
+"""How often the machine is asked whether it still answers."""
 SILENCE_LIMIT_S = 120.0
 """How long it may owe an answer: hosts are slow, and being saved takes a machine some seconds."""
 TERM_GRACE_S = 5.0
@@ -37,8 +38,6 @@ NEWS_S = 1.0
 """How long a machine's own bad news may take that are behind a connection that broke."""
 NO_INPUT = 66
 """How one of our own commands ends that finds nothing to work with (EX_NOINPUT, sysexits.h(3head))."""
-RENEW_S = 30.0
-"""How long a machine that is well may take to let us in again."""
 _OPEN_LIMIT_S = 60.0
 _NEVER = Deadline.after(None)
 
@@ -66,8 +65,8 @@ class Session:
         host_is_well: Callable[[], bool] = lambda: False,
     ) -> None:
         self.machine = machine
-        self.live = LiveConnection(connection, connect)
-        """The connection, whichever it is by now."""
+        self.connection = connection
+        self._connect = connect
         self.check: Callable[[], None] = lambda: None
         """Called in every wait; raises when nothing needs the machine any more."""
         self.secrets: set[bytes] = set()
@@ -79,6 +78,7 @@ class Session:
         self._watch = watch
         self._look = look or self._wait_for_news
         self._host_is_well = host_is_well
+        self._keepalive = Keepalive(connection, every_s=KEEPALIVE_S)
 
     def watch(self, wait_s: float) -> None:
         """Wait *wait_s* seconds for news of the machine, or less if there are some; raise if they are bad.
@@ -89,7 +89,7 @@ class Session:
         self.expect_on()
         self.check()
         self._watch(wait_s)
-        if self.live.unanswered_s() >= SILENCE_LIMIT_S:
+        if self._keepalive.poll() >= SILENCE_LIMIT_S:
             message = f"{self.machine} has not answered for {SILENCE_LIMIT_S:g} s"
             raise self._lost(message, hint="it hangs or has lost its network: its console may tell")
 
@@ -143,22 +143,18 @@ class Session:
         :raise GuestLost: the same, by its own doing.
         """
         self.expect_on()
+        self.close()
         try:
-            self.live.renew(deadline)
+            self.connection = self._connect(deadline)
         except BootError as problem:
             if self._host_is_well():
                 raise GuestLost(f"{self.machine} did not come back: {problem}", details=problem.details) from problem
             raise
+        self._keepalive = Keepalive(self.connection, every_s=KEEPALIVE_S)
 
     def close(self) -> None:
         """Close the connection; the machine goes on."""
-        self.live.close()
-
-    def _mend(self) -> None:
-        """Connect anew if the connection broke with nothing under way, and the machine and its host are well."""
-        if why := self.live.mend(Deadline.after(RENEW_S), is_hopeful=self._host_is_well):
-            text = f"the connection to {self.machine} had broken ({why}), and is a new one"
-            events.emit(events.Note(machine=self.machine, text=text, level="warning"))
+        self.connection.close()
 
     def line(self, spec: CommandSpec) -> str:
         """Return the line of shell that a command is there; see :func:`vmtasks.ssh.command.remote_line`."""
@@ -183,13 +179,12 @@ class Session:
         from paramiko.ssh_exception import SSHException
 
         self.expect_on()
-        self._mend()
         opened: list[Channel] = []
         given_up = threading.Event()
 
         def begin() -> Channel:
             # the limit that is told is ours, so this one, which paramiko looks at ten times a second, comes after it
-            channel: Channel = self.live.current.transport.open_session(timeout=open_timeout_s + 1)
+            channel: Channel = self.connection.transport.open_session(timeout=open_timeout_s + 1)
             opened.append(channel)
             if given_up.is_set():  # nobody waits for it: what is told as not begun must not begin
                 hang_up(channel)
@@ -206,13 +201,19 @@ class Session:
         try:
             channel = call_in_thread(begin, timeout_s=open_timeout_s, watch=self.watch, give_up=give_up)
         except (SSHException, EOFError, OSError, AttributeError) as problem:
-            raise self.lost(f"{self.machine} no longer answers: {self.live.broken() or cause(problem)}") from problem
+            raise self.lost(f"{self.machine} no longer answers: {self._cause(problem)}") from problem
         try:
             yield channel
         except (SSHException, EOFError) as problem:
-            raise self.lost(f"the connection to {self.machine} broke: {cause(problem)}") from problem
+            raise self.lost(f"the connection to {self.machine} broke: {self._cause(problem)}") from problem
         finally:
             hang_up(channel)
+
+    def _cause(self, problem: Exception) -> str:
+        """Return why the connection is no more: what ended it, where that is known, before what came of that."""
+        transport = self.connection.transport
+        ended = None if transport is None or transport.is_active() else transport.saved_exception
+        return str(ended or problem) or "it was closed"  # an EOFError has no text
 
     def query(self, command: Command, *, stdin: bytes = b"", timeout_s: float | None = None) -> str:
         """Return what a small command prints; no event tells of it.

@@ -19,24 +19,20 @@ import paramiko
 import pytest
 
 from vmtasks import (
-    BootError,
     CommandFailed,
     ConnectionLost,
     Guest,
-    GuestLost,
     HostError,
     TestFailed,
     TimedOut,
     UsageError,
     events,
 )
-from vmtasks.deadline import Deadline
 from vmtasks.guest import archive, streams
 from vmtasks.guest.allowance import Allowance
 from vmtasks.guest.transfer_disk import TransferDisk
 from vmtasks.spec import TRANSFER_DISK_BYTES
-from vmtasks.ssh import keepalive, live, session
-from vmtasks.ssh.connect import Connection
+from vmtasks.ssh import keepalive, session
 from vmtasks.ssh.keepalive import Keepalive
 from vmtasks.ssh.session import Session
 from vmtasks.testing.fake_sshd import FakeSshd
@@ -101,7 +97,7 @@ def news() -> list[Exception]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the machine asked for signs of life often, and not waited for long."""
-    monkeypatch.setattr(live, "KEEPALIVE_S", 0.05)
+    monkeypatch.setattr(session, "KEEPALIVE_S", 0.05)
     monkeypatch.setattr(session, "SILENCE_LIMIT_S", 0.8)
     monkeypatch.setattr(session, "END_LIMIT_S", 0.4)
 
@@ -292,7 +288,7 @@ def test_a_connection_that_breaks_as_its_channel_is_closed_takes_no_outcome_with
 ) -> None:
     def close(channel: paramiko.Channel) -> None:
         whole(channel)
-        if channel.transport is guest.connection.transport:
+        if channel.transport is guest._session.connection.transport:
             raise EOFError
 
     whole = paramiko.Channel.close
@@ -306,6 +302,13 @@ def test_a_connection_that_breaks_as_its_channel_is_closed_takes_no_outcome_with
 # ---- connections that break
 
 
+def raises(problem: Exception) -> Callable[[], object]:
+    def fail() -> object:
+        raise problem
+
+    return fail
+
+
 def cut(guest: Guest) -> None:
     """Have a connection break while nothing is under way, as far as this side can tell."""
     transport = guest.connection.transport
@@ -313,59 +316,15 @@ def cut(guest: Guest) -> None:
     transport.join(LIMIT_S)
 
 
-def test_a_connection_that_breaks_between_commands_is_a_new_one_where_the_machine_is_well(
-    guest: Guest, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    heard: list[events.Event] = []
-    monkeypatch.setattr(guest._session, "_host_is_well", lambda: True)
-    with events.listening(heard.append):
-        for _ in range(2):
-            cut(guest)
-            assert guest.run("echo told").stdout == "told\n"
-    notes = [event for event in heard if isinstance(event, events.Note)]
-    assert [note.level for note in notes] == ["warning", "warning"]
-    assert notes[0].text == "the connection to m had broken (it was closed), and is a new one"
-
-
-def test_a_connection_that_breaks_where_nobody_knows_why_is_lost_and_so_is_one_that_cannot_be_had_again(
-    guest: Guest, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_why_a_connection_broke_is_told(guest: Guest) -> None:
     cut(guest)
     with pytest.raises(ConnectionLost, match="m no longer answers: it was closed"):
         guest.run("true")
-    guest._session.renew(Deadline.after(LIMIT_S))
-
-    def refused(_: Deadline) -> Connection:
-        tries.append(1)
-        raise BootError("it does not let us in")
-
-    tries: list[int] = []
-    monkeypatch.setattr(guest._session, "_host_is_well", lambda: True)
-    monkeypatch.setattr(guest._session.live, "_connect", refused)
-    cut(guest)
-    for _ in range(2):
-        with pytest.raises(GuestLost, match="m no longer answers: it was closed"):
-            guest.run("true")
-    assert tries == [1], "a machine that is lost is not asked again and again"
-
-
-def test_who_waits_for_the_break_has_no_other_connection_made_meanwhile(
-    guest: Guest, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(guest._session, "_host_is_well", lambda: True)
-    cut(guest)
-    with guest._session.live.left_alone(), pytest.raises(GuestLost, match="no longer answers"):
-        guest.run("true")
-    guest.wait_down()
-    assert not guest.connection.transport.is_active()
-    guest.run("true")
-    assert guest.connection.transport.is_active()
-
-
-def test_what_we_closed_stays_closed(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guest._session, "_host_is_well", lambda: True)
-    guest._session.close()
-    with pytest.raises(GuestLost, match="no longer answers"):
+    guest.wait_up()
+    guest.connection.transport.packetizer.read_message = raises(paramiko.SSHException("Mismatched MAC"))
+    guest.connection.transport.global_request("a word that ends the wait for one", wait=False)
+    guest.connection.transport.join(LIMIT_S)
+    with pytest.raises(ConnectionLost, match="m no longer answers: Mismatched MAC"):
         guest.run("true")
 
 
