@@ -340,7 +340,9 @@ def holder(board: Board) -> Iterator[subprocess.Popen[str]]:
         str(SILENCE_LIMIT_S),
         *visit.OURS,
     ]
-    with subprocess.Popen([sys.executable, "-c", HOLDER, *words], stdout=subprocess.PIPE, text=True) as process:
+    # In a group of its own: an orphaned one in which somebody is stopped is hung up by the kernel (setpgid(2)).
+    line = [sys.executable, "-c", HOLDER, *words]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True, process_group=0) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "has it\n"
         yield process

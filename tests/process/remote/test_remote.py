@@ -266,7 +266,11 @@ def test_a_caller_that_is_stopped_for_a_while_keeps_its_machine(
 ) -> None:
     plan = plan_there(far, tmp_path).to_json()
     caller = subprocess.Popen(
-        [sys.executable, "-c", CALLER, plan, big.name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", CALLER, plan, big.name],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        process_group=0,  # ours may be orphaned: the kernel hangs one up in which somebody is stopped (setpgid(2))
     )
     assert caller.stdout
     assert caller.stdout.readline() == "started\n"

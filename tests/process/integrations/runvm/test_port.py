@@ -67,7 +67,7 @@ def machine(machines: Path, caller_pid: int, *ignored: str) -> Iterator[tuple[su
     directory = machines / "tmp-1"
     directory.mkdir(parents=True)
     argv = [sys.executable, "-c", MACHINE, str(directory), str(caller_pid), *ignored]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, process_group=0) as process:  # one is stopped
         try:
             assert process.stdout
             yield process, int(process.stdout.readline())
