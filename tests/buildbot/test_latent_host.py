@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -56,12 +57,13 @@ def processes_of(place: Path) -> list[int]:
 
 def holder_of(place: Path) -> int:
     """Return the process that holds the host for the master."""
-    (found,) = (
-        int(process.name)
-        for process in Path("/proc").glob("[0-9]*")
-        if f"boarded.py\0{place}\0".encode() in (process / "cmdline").read_bytes()
-    )
-    return found
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has just ended
+            if f"boarded.py\0{place}\0".encode() in (process / "cmdline").read_bytes():
+                found.append(int(process.name))
+    (holder,) = found
+    return holder
 
 
 def nothing_is_left(place: Path) -> None:

@@ -17,6 +17,7 @@ from tests.ec2.cloud import LIMIT_S, REGION, Cloud
 from vmtasks import events
 from vmtasks.errors import ConnectionLost, HostError, Interrupted, UsageError
 from vmtasks.image.definition import find
+from vmtasks.process import threads
 from vmtasks.providers.ec2 import client as account_module
 from vmtasks.providers.ec2.ami import AmiCheckpointer
 from vmtasks.providers.ec2.client import Ec2Client, Resource
@@ -122,19 +123,44 @@ def test_ctrl_c_while_ec2_is_about_to_be_asked_ends_what_it_answers_with(
     api: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Interrupted(ThreadPoolExecutor):
-        is_new = True
+        count = 0
 
         def submit(self, *work: Any, **more: Any) -> Future[Any]:
             future = super().submit(*work, **more)
-            if self.is_new:
-                self.is_new = False
+            self.count += 1
+            if self.count == 2:  # the first has the thread be there
                 raise KeyboardInterrupt
             return future
 
-    monkeypatch.setattr(account_module, "ThreadPoolExecutor", Interrupted)
+    monkeypatch.setattr(threads, "ThreadPoolExecutor", Interrupted)
     with pytest.raises(KeyboardInterrupt), Ec2Client(REGION).running(PLAIN, "one"):
         pytest.fail("it was handed out")
     assert api.states() == ["terminated"]
+
+
+def test_ctrl_c_while_the_thread_starts_that_asks_ec2_asks_it_nothing(
+    api: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The executor loses sight of a thread in whose start there was an interrupt: what comes next overtakes it."""
+
+    class Interrupted(ThreadPoolExecutor):
+        is_new = True
+
+        def _adjust_thread_count(self) -> None:
+            super()._adjust_thread_count()  # type: ignore[misc]
+            if self.is_new:
+                self.is_new = False
+                lost.extend(self._threads)
+                self._threads.clear()
+                raise KeyboardInterrupt
+
+    lost: list[threading.Thread] = []
+    monkeypatch.setattr(threads, "ThreadPoolExecutor", Interrupted)
+    with pytest.raises(KeyboardInterrupt), Ec2Client(REGION).running(PLAIN, "one"):
+        pytest.fail("it was handed out")
+    for thread in lost:
+        thread.join(LIMIT_S)
+    assert api.states() == []
 
 
 def test_an_instance_ends_that_no_answer_tells_of(api: Cloud) -> None:

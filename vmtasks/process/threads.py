@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ALL_COMPLETED, FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -46,6 +47,18 @@ def check_interrupted() -> None:
         if not stop.told and stop.is_set():
             stop.told = True
             raise BranchEnded("ended, since what ran beside it has failed or the time of all is up")
+
+
+@contextmanager
+def one_thread(name: str) -> Iterator[ThreadPoolExecutor]:
+    """Yield a thread that does one thing after the other, for the block and until all is done.
+
+    It is there before there is anything to do: an interrupt of who starts it, as work comes, could have the executor
+    lose sight of it, start a second one for what comes next, and wait for that one alone.
+    """
+    with ThreadPoolExecutor(1, name) as thread:
+        thread.submit(bool).result()
+        yield thread
 
 
 def parallel(*tasks: Callable[[], Any], timeout_s: float | None = None, fail_fast: bool = False) -> tuple[Any, ...]:
