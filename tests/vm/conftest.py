@@ -5,22 +5,42 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from vmtasks import Guest, boot
 from vmtasks.config.paths import cache_dir
-from vmtasks.image.baked import images_dir
+from vmtasks.host.accelerator import Choice
+from vmtasks.image.baked import BakedImage, images_dir
+from vmtasks.image.definition import Definition
+from vmtasks.providers.base import BootOptions
+from vmtasks.providers.qemu import provider
+from vmtasks.spec import Machine
 
 
 @pytest.fixture(autouse=True, scope="module")  # what comes next in this worker has its own settings
 def _all_machines_have_room() -> Iterator[None]:
     """Have slots for those of three tests: who has one could wait for another's for ever, if there were two.
 
-    And have the machines of recipes no more processors than three at a time can use on a host of two: more cost time.
+    And have machines no more processors than three at a time can use on a host of two, unless a test asks for more:
+    those would only cost time.
     """
+    whole = provider.machine_of
+
+    def machine_of(
+        definition: Definition,
+        baked: BakedImage,
+        choice: Choice,
+        options: BootOptions = provider.DEFAULT_OPTIONS,
+        **more: Any,
+    ) -> Machine:
+        return whole(definition, baked, choice, replace(options, cpus=options.cpus or 1), **more)
+
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(provider, "machine_of", machine_of)
         for name, value in (("VMTASKS_SLOTS", "12"), ("VMTASKS_CPUS", "1")):
             if name not in os.environ:
                 patch.setenv(name, value)

@@ -159,12 +159,11 @@ class Group:
         :raise Interrupted: the run was interrupted.
         """
         check_interrupted()
-        if self.end is None and self._network is not None:
-            self.end = self._network.end
+        if self.end is None and self._network is not None and (gone := self._network.end) is not None:
+            self.fail(gone)
         if self.end is None and self._deadline.passed:
-            self.end = TimedOut(
-                f"the group did not end within {self._deadline.timeout_s:g} s", details=tuple(self.messages.waits())
-            )
+            text = f"the group did not end within {self._deadline.timeout_s:g} s"
+            self.fail(TimedOut(text, details=tuple(self.messages.waits())))
         if self.end is not None:
             raise GroupEnded(f"the group has ended: {self.end}")
 
@@ -239,7 +238,7 @@ class Group:
         return self._network is not None
 
     def fail(self, problem: BaseException) -> None:
-        """End it, because a machine did not come up."""
+        """End it, because a machine did not come up, say; what came first stays the reason, whoever looks meanwhile."""
         with self._losing:
             if self.end is None and isinstance(problem, VmtasksError) and not isinstance(problem, Interrupted):
                 self.end = problem
