@@ -133,7 +133,7 @@ def main() -> None:
     try:
         called.run()
     except PermissionError as problem:
-        if not Path(problem.filename).is_relative_to(Path.home()):
+        if not str(problem.filename).startswith(f"{Path.home()}/"):  # it need not be about a file
             raise
         # Invoke reads files of its own there, and takes for granted that it may.
         print(f"cannot read {problem.filename}: {problem.strerror}; HOME is somebody else's", file=sys.stderr)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from vmtasks.errors import ConnectionLost, HostError
 from vmtasks.process.threads import call_in_thread
 from vmtasks.ssh.keepalive import turn
-from vmtasks.ssh.sending import send_all, send_end
+from vmtasks.ssh.sending import hang_up, send_all, send_end
 
 if TYPE_CHECKING:
     from fabric import Connection
@@ -144,8 +144,8 @@ def _pump(receive: Callable[[int], bytes], send: Callable[[bytes], None], end: C
 
 def _hang_up(end: socket.socket | Channel) -> None:
     """Wake the threads that wait for an end's data, or for room for some."""
-    with suppress(OSError, EOFError):  # it has been closed
-        if isinstance(end, socket.socket):
-            end.shutdown(socket.SHUT_RDWR)
-        else:
-            end.close()
+    if not isinstance(end, socket.socket):
+        hang_up(end)
+        return
+    with suppress(OSError):  # it has been closed
+        end.shutdown(socket.SHUT_RDWR)

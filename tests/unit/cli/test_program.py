@@ -179,3 +179,12 @@ def test_a_home_that_is_somebody_elses_is_a_sentence(
     monkeypatch.setenv("HOME", "/root")
     with pytest.raises(PermissionError):
         main()
+
+
+def test_a_permission_that_is_not_about_a_file_is_told_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(VmtasksProgram, "run", run)
+    with pytest.raises(PermissionError, match="Operation not permitted"):
+        main()
