@@ -9,6 +9,7 @@ import pytest
 from vmtasks.host.accelerator import Choice
 from vmtasks.image.baked import BakedImage
 from vmtasks.image.definition import find
+from vmtasks.providers.base import BootOptions
 from vmtasks.providers.qemu.provider import machine_of
 from vmtasks.spec import Accelerator
 
@@ -49,3 +50,10 @@ def test_builds_for_arm64_have_an_image_of_their_own() -> None:
     build = find("bookworm-arm64-build", {})
     machine = machine_of(build, BAKED, Choice(accelerator="tcg", reason="a test"))
     assert (machine.architecture, machine.memory_mib) == ("arm64", 2048)
+
+
+def test_a_machine_has_two_processors_unless_it_is_asked_for_others() -> None:
+    one = find("bookworm", {})
+    choice = Choice(accelerator="tcg", reason="a test")
+    counts = [machine_of(one, BAKED, choice, BootOptions(cpus=cpus)).cpus for cpus in (None, 1, 4)]
+    assert counts == [2, 1, 4]
