@@ -195,12 +195,15 @@ def _parted(guest: Guest, arguments: Mapping[str, str], shown: str) -> list[list
 
     if len(arguments) == 1 or can([*arguments]):
         return [[*arguments]]
+    if unable := [name for name in arguments if not can([name])]:
+        for name in unable:
+            # Which reports why; or it finds what the lists did not have, and nothing is to be installed for that yet.
+            apt.apt(guest, *_INSTALL, "--download-only", arguments[name])
+        if can([*arguments]):  # they did not exclude each other: the lists were out of date
+            return [[*arguments]]
     left, sets = list(arguments), []
     while left:
         chosen = [left[0]]
-        if not can(chosen):
-            # Which reports why; or it finds what the lists did not have, and nothing is to be installed for that yet.
-            apt.apt(guest, *_INSTALL, "--download-only", arguments[left[0]])
         others = [name for name in (*left[1:], *arguments) if name not in chosen]
         for name in dict.fromkeys(others):
             if can([*chosen, name]):

@@ -107,7 +107,8 @@ def find(root: Path, *, only_tree: bool = False) -> Orig:
     """
     package = SourcePackage.of(root)
     stem = f"{package.name}_{package.upstream_version}.orig"
-    if is_native(root) or "-" not in package.version:
+    # Of the older formats, 2.0 has upstream's tarball whatever its version, and 1.0 has none without a revision.
+    if is_native(root) or ("-" not in package.version and format_of(root) != "2.0"):
         return Orig(kind="none", stem=stem)
     if only_tree:
         return Orig(kind="tree", stem=stem)

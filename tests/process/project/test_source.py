@@ -350,6 +350,17 @@ def test_a_native_package_is_the_tree(guest: Guest, tmp_path: Path, notes: list[
     assert notes == []
 
 
+@pytest.mark.parametrize("version", ["1.0", "2:1.0-1"])
+def test_a_package_of_format_2_has_upstreams_tarball_whatever_its_version(
+    guest: Guest, tmp_path: Path, version: str
+) -> None:
+    tree = packaged(tmp_path / "tiny", "2.0", version)
+    dsc = made(guest, tree, tmp_path / "out")
+    names = {path.name.replace("-1", "") for path in (tmp_path / "out").iterdir()}
+    assert {"tiny_1.0.dsc", "tiny_1.0.orig.tar.gz"} < names
+    assert files(unpacked(dsc, tmp_path / "x")) == files(tree)
+
+
 @pytest.mark.parametrize("form", ["1.0", "3.0 (quilt)"])
 def test_upstreams_tarball_is_the_one_beside_the_tree(
     guest: Guest, tmp_path: Path, notes: list[str], form: str

@@ -97,6 +97,14 @@ def test_lists_that_are_out_of_date_do_not_have_packages_installed_before_their_
     assert [list(one) for one in sets] == [["b", "a"]]
 
 
+def test_lists_that_are_out_of_date_do_not_have_packages_exclude_each_other(notes: list[str]) -> None:
+    sets = packages.sets_of(Outdated(), dict(some("a", "b", "c")))  # type: ignore[arg-type]
+    assert [list(one) for one in sets] == [["a", "b", "c"]]
+    assert not notes
+    sets = packages.sets_of(Outdated({"a", "b"}), dict(some("a", "b", "c")))  # type: ignore[arg-type]
+    assert [list(one) for one in sets] == [["a", "c"], ["b", "c"]]
+
+
 def test_older_packages_of_the_archive_that_exclude_each_other_are_in_sets(notes: list[str]) -> None:
     guest: Any = Choosy({"tcp", "tcp-ipv6"}, archive="tcp tcp-ipv6 doc")
     sets = packages.older_sets(guest, {}, ["tcp", "tcp-ipv6", "new", "doc"])
