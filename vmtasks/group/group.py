@@ -49,7 +49,7 @@ class Group:
             member.role: sum(other.role == member.role for other in members) > 1 for member in self.members
         }
         self._lost: dict[str, VmtasksError] = {}
-        self._losing = threading.Lock()
+        self._losing = threading.RLock()
         self.end: VmtasksError | None = None
         """Why the group has ended before its time."""
 
@@ -193,9 +193,8 @@ class Group:
             if member.name in self._lost or isinstance(problem, Interrupted):
                 return
             self._lost[member.name] = problem
-            waits = self.messages.waits()
-            if member.is_essential and self.end is None:
-                self.end = _end_with(member, problem, waits)
+            if member.is_essential:
+                self.fail(_end_with(member, problem, self.messages.waits()))
         self.messages.gone(member.name, str(problem))
 
     def ended(self, problem: BaseException) -> BaseException:

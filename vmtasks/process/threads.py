@@ -50,15 +50,21 @@ def check_interrupted() -> None:
 
 
 @contextmanager
-def one_thread(name: str) -> Iterator[ThreadPoolExecutor]:
-    """Yield a thread that does one thing after the other, for the block and until all is done.
+def threads(count: int, name: str) -> Iterator[ThreadPoolExecutor]:
+    """Yield so many threads, for the block and until all that they were given is done.
 
-    It is there before there is anything to do: an interrupt of who starts it, as work comes, could have the executor
-    lose sight of it, start a second one for what comes next, and wait for that one alone.
+    They are there before there is anything to do: an interrupt of who starts one, as work comes, could have the
+    executor lose sight of it, and end without waiting for what it does.
     """
-    with ThreadPoolExecutor(1, name) as thread:
-        thread.submit(bool).result()
-        yield thread
+    with ThreadPoolExecutor(count, name) as pool:
+        ready = threading.Barrier(count)
+        try:
+            for one in [pool.submit(ready.wait) for _ in range(count)]:
+                one.result()
+        except BaseException:
+            ready.abort()
+            raise
+        yield pool
 
 
 def parallel(*tasks: Callable[[], Any], timeout_s: float | None = None, fail_fast: bool = False) -> tuple[Any, ...]:
@@ -85,7 +91,7 @@ def parallel(*tasks: Callable[[], Any], timeout_s: float | None = None, fail_fas
     stop, names = threading.Event(), names_of(tasks)
     deadline = Deadline.after(timeout_s)
     late: Sequence[Future[Any]] = ()
-    with ThreadPoolExecutor(max_workers=max(1, len(tasks)), thread_name_prefix="task") as pool:
+    with threads(max(1, len(tasks)), "task") as pool:
         futures: list[Future[Any]] = []
         try:
             for task, name in zip(tasks, names, strict=True):

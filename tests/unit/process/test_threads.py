@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import NoReturn
 
@@ -12,6 +13,7 @@ from vmtasks import CommandFailed, HostError, Interrupted, ParallelFailed, Timed
 from vmtasks.deadline import Deadline
 from vmtasks.errors import Outcome, outcome_of
 from vmtasks.errors import TestFailed as ProjectFailed
+from vmtasks.process import threads
 from vmtasks.process.threads import BranchEnded, check_interrupted
 
 LIMIT_S = 20.0
@@ -179,3 +181,27 @@ def test_one_that_ends_within_another_leaves_that_alone() -> None:
         check_interrupted()
 
     assert parallel(pair, lambda: 2, fail_fast=True) == (None, 2)
+
+
+@pytest.mark.parametrize("struck", [1, 2, 3])
+def test_ctrl_c_while_a_thread_starts_has_nothing_done(monkeypatch: pytest.MonkeyPatch, struck: int) -> None:
+    """The executor loses sight of a thread in whose start there was an interrupt, and would not wait for its work."""
+    started: list[threading.Thread] = []
+
+    class Interrupted(ThreadPoolExecutor):
+        def _adjust_thread_count(self) -> None:
+            super()._adjust_thread_count()  # type: ignore[misc]
+            (new,) = self._threads - {*started}
+            started.append(new)
+            if len(started) == struck:
+                self._threads.discard(new)
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(threads, "ThreadPoolExecutor", Interrupted)
+    done: list[int] = []
+    with pytest.raises(KeyboardInterrupt):
+        parallel(*(lambda number=number: done.append(number) for number in range(3)))
+    for thread in started:
+        thread.join(LIMIT_S)
+        assert not thread.is_alive()
+    assert not done

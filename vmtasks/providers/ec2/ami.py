@@ -12,7 +12,7 @@ from vmtasks import events
 from vmtasks.deadline import Deadline
 from vmtasks.errors import HostError, UsageError
 from vmtasks.image.definition import Definition
-from vmtasks.process.threads import one_thread
+from vmtasks.process.threads import threads
 from vmtasks.providers.ec2.client import Ec2Client
 from vmtasks.providers.ec2.request import ResourceTags
 from vmtasks.ssh.session import Session
@@ -67,7 +67,7 @@ class AmiCheckpointer:
             "NoReboot": True,
             "TagSpecifications": [{"ResourceType": kind, "Tags": claim.tags} for kind in ("image", "snapshot")],
         }
-        with events.phase("checkpoint", machine=machine, detail=name), one_thread("ec2") as thread:
+        with events.phase("checkpoint", machine=machine, detail=name), threads(1, "ec2") as thread:
             self.session.query(["sync"])
             try:
                 # In a thread, one after the other: what an interrupt or a lost answer leaves is there to be removed.

@@ -13,7 +13,7 @@ from typing import Any
 from vmtasks import events
 from vmtasks.config.here import setup_line
 from vmtasks.errors import HostError, UsageError
-from vmtasks.process.threads import one_thread
+from vmtasks.process.threads import threads
 from vmtasks.providers.ec2.refusals import _CREDENTIALS, FAILURES, NotThere, _in_words, error_of
 from vmtasks.providers.ec2.request import ResourceTags
 
@@ -131,7 +131,7 @@ class Ec2Client:
                         text = f"{problem!s}; if it comes to light after all, {problem.hint}"
                         events.emit(events.Note(machine=name, text=text, level="warning"))
 
-        with one_thread("ec2") as thread:
+        with threads(1, "ec2") as thread:
             try:
                 thread.submit(start).result()
                 yield started[0]
