@@ -55,6 +55,16 @@ def start_of(guest: Guest) -> str:
     return str(guest.source.kind)
 
 
+def see_own_kernel_booted(guest: Guest, big: BiggerHost) -> None:
+    """See a kernel of the guest's brought to its host, booted there, and the guest found where it was."""
+    port = guest.address.port
+    guest.reboot(kernel=guest.query(["uname", "-r"]).strip(), kernel_args=["far=1"], timeout_s=RUN_LIMIT_S)
+    assert "far=1" in guest.query(["cat", "/proc/cmdline"]).split()
+    assert guest.address.port == port
+    (room,) = (big.cache / "machines").glob("*/kernel-1")
+    assert {path.name for path in room.iterdir()} == {"vmlinuz", "initrd"}
+
+
 def test_a_machine_there_is_a_machine(big: BiggerHost, tmp_path: Path) -> None:
     (tmp_path / "tree/below").mkdir(parents=True)
     (tmp_path / "tree/below/file").write_text("there and back\n")
@@ -67,6 +77,7 @@ def test_a_machine_there_is_a_machine(big: BiggerHost, tmp_path: Path) -> None:
     with boot("bookworm", on=big.name, log_dir=tmp_path) as guest:
         assert start_of(guest) == "clone", "its template is that host's, and stays there"
         assert guest.glob("/srv/*") == []
+        see_own_kernel_booted(guest, big)
     assert console.parent == tmp_path
     assert list((big.cache / "snapshots").glob("*/ram"))
     assert not list((big.cache / "images").glob("*/id_ed25519"))

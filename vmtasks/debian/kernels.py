@@ -26,7 +26,7 @@ done
 def install(guest: Guest, kernel: str, *, args: Sequence[str] = (), default: bool = True, once: bool = False) -> str:
     """Install a kernel, have it booted from the next reboot on, and return its release.
 
-    The guest's boot loader boots it; a machine of this host's that boots directly, QEMU, which is started anew.
+    The guest's boot loader boots it; a machine of QEMU's that boots directly, QEMU, which is started anew.
 
     :param kernel: the name of a Debian package, or a .deb file.
     :param args: arguments of the kernel, beside those that its own entry has, or that the image has.
@@ -34,7 +34,7 @@ def install(guest: Guest, kernel: str, *, args: Sequence[str] = (), default: boo
     :param once: boot it the next time alone.
     :return: what ``uname -r`` says once it runs.
     :raise UsageError: it is no kernel, or the guest has nothing by which one can be chosen.
-    :raise HostError: the kernel cannot be kept on this host.
+    :raise HostError: the kernel cannot be kept on the machine's host.
     :raise CommandFailed: it cannot be installed.
     :raise TestFailed: it is installed, and the boot loader has no entry for it.
     """

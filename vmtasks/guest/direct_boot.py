@@ -7,14 +7,13 @@ that are made for it.
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import IO, TYPE_CHECKING, Protocol
 
 from vmtasks.errors import HostError, InfrastructureError, TestFailed, UsageError
 from vmtasks.guest.commands import GuestCommands
@@ -58,6 +57,23 @@ echo "$initrd"
 )
 
 
+class Rooms(Protocol):
+    """Directories for the files of kernels, on the host of a machine."""
+
+    def new(self) -> Path:
+        """Return a new one, that QEMU reads.
+
+        :raise HostError: it cannot be made.
+        """
+
+    def new_file(self, path: Path) -> AbstractContextManager[IO[bytes]]:
+        """Return a block that has a file to be written, which is there as *path* after it.
+
+        :raise HostError: it cannot be kept there.
+        :raise OSError: it cannot be kept here.
+        """
+
+
 class BootChoice(Protocol):
     """What QEMU boots a machine with, beyond the next reset."""
 
@@ -68,11 +84,9 @@ class BootChoice(Protocol):
     default_release: str
     """Of its kernel; empty: it is the image's."""
 
-    def room(self) -> Path:
-        """Return a new directory of this host, for the files of a kernel, that QEMU reads.
-
-        :raise HostError: it cannot be made.
-        """
+    @property
+    def rooms(self) -> Rooms:
+        """Where the files of kernels are kept for it."""
 
     def choose(self, *, default: DirectKernel, release: str, once: DirectKernel | None = None) -> None:
         """Have the machine boot with *default* from its next reset on, or after that with *once*.
@@ -99,7 +113,7 @@ class DirectNextBoot:
         :param release: of a kernel that is installed in the guest; empty: its default.
         :param args: more arguments, for that boot; one of them tells it from all others.
         :raise UsageError: the guest has no such kernel.
-        :raise HostError: it cannot be kept on this host, or its supervisor cannot see to that.
+        :raise HostError: it cannot be kept on its host, or its supervisor cannot see to that.
         """
         is_default = release in ("", boots.default_release)
         kernel = boots.default if is_default else fetched(guest, boots, release)
@@ -126,7 +140,7 @@ def choose_installed(
 
     :param args: arguments beside those that the machine was started with.
     :raise UsageError: the guest has no such kernel.
-    :raise HostError: it cannot be kept on this host, or its supervisor cannot see to that.
+    :raise HostError: it cannot be kept on its host, or its supervisor cannot see to that.
     """
     if not (default or once):
         return
@@ -144,11 +158,11 @@ def with_args(kernel: DirectKernel, args: Sequence[str]) -> DirectKernel:
 
 
 def fetched(guest: GuestCommands, boots: BootChoice, release: str) -> DirectKernel:
-    """Bring a kernel that is installed in the guest to this host, with an initrd; its arguments are the image's.
+    """Bring a kernel that is installed in the guest to its host, with an initrd; its arguments are the image's.
 
     :raise UsageError: the guest has no such kernel, or a file of it is too large.
     :raise CommandFailed: no initrd can be made for it.
-    :raise HostError: this host cannot keep it.
+    :raise HostError: it cannot be kept there.
     """
     _expect_installed(guest, release)
     with guest.tmp_dir() as there:
@@ -156,17 +170,14 @@ def fetched(guest: GuestCommands, boots: BootChoice, release: str) -> DirectKern
         for word, value in {"@RELEASE@": release, "@ROOM@": there, "@MODULES@": ",".join(MODULES)}.items():
             script = script.replace(word, shlex.quote(value))
         initrd = guest.query(script).strip()
-        here = boots.room()
+        room = boots.rooms.new()
         try:
-            room = os.open(here, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                for name, path in (("vmlinuz", f"/boot/vmlinuz-{release}"), ("initrd", initrd)):
-                    _fetch(guest, path, name, room)
-            finally:
-                os.close(room)
+            for name, path in (("vmlinuz", f"/boot/vmlinuz-{release}"), ("initrd", initrd)):
+                with boots.rooms.new_file(room / name) as file:
+                    _fetch(guest, path, file)
         except OSError as problem:
-            raise HostError(f"cannot keep the kernel {release} in {here}: {problem.strerror or problem}") from problem
-    return replace(boots.image, kernel=here / "vmlinuz", initrd=here / "initrd")
+            raise HostError(f"cannot keep the kernel {release} in {room}: {problem.strerror or problem}") from problem
+    return replace(boots.image, kernel=room / "vmlinuz", initrd=room / "initrd")
 
 
 def _expect_installed(guest: GuestCommands, release: str) -> None:
@@ -178,21 +189,17 @@ def _expect_installed(guest: GuestCommands, release: str) -> None:
         )
 
 
-def _fetch(guest: GuestCommands, source: str, name: str, room: int) -> None:
-    """Write a file of the guest's to a new one in the directory *room*."""
-    fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=room)
+def _fetch(guest: GuestCommands, source: str, file: IO[bytes]) -> None:
+    """Write a file of the guest's to one of ours."""
     left_bytes = FILE_LIMIT_BYTES
-    with open(fd, "wb") as file:  # noqa: PTH123 - it is open
 
-        def take(data: bytes, _: Show) -> None:
-            nonlocal left_bytes
-            left_bytes -= len(data)
-            if left_bytes < 0:
-                raise UsageError(
-                    f"cannot boot {guest.name} with {source}: it has more than {FILE_LIMIT_BYTES >> 20} MiB"
-                )
-            file.write(data)
+    def take(data: bytes, _: Show) -> None:
+        nonlocal left_bytes
+        left_bytes -= len(data)
+        if left_bytes < 0:
+            raise UsageError(f"cannot boot {guest.name} with {source}: it has more than {FILE_LIMIT_BYTES >> 20} MiB")
+        file.write(data)
 
-        guest.run(["cat", "--", source], hide=True, tap=take, timeout_s=_FETCH_LIMIT_S)
-        if left_bytes == FILE_LIMIT_BYTES:
-            raise UsageError(f"cannot boot {guest.name} with {source}: it is empty")
+    guest.run(["cat", "--", source], hide=True, tap=take, timeout_s=_FETCH_LIMIT_S)
+    if left_bytes == FILE_LIMIT_BYTES:
+        raise UsageError(f"cannot boot {guest.name} with {source}: it is empty")

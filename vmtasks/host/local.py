@@ -5,7 +5,7 @@ This one is the plain case: a call is a call. :mod:`vmtasks.remote` has the othe
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -39,6 +39,11 @@ class Host:
         :raise HostError: the host cannot be reached any more, besides what *function* raises.
         """
         return function(*args, **options)
+
+    def each(self, function: Callable[..., object], calls: Iterable[tuple[object, ...]]) -> None:
+        """Call *function*, which is done in no time, there with each of many arguments, in their order."""
+        for arguments in calls:
+            self.call(function, *arguments)
 
     def enter(
         self,

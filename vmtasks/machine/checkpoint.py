@@ -56,7 +56,7 @@ class Checkpointer:
         about: Mapping[str, object],
         place: Host = LOCAL_HOST,
     ) -> None:
-        self._machine = machine
+        self.machine = machine
         self._basis = basis
         self._client = client
         self._place = place
@@ -81,7 +81,7 @@ class Checkpointer:
         """
         if not self._is_forkable:
             raise UsageError(
-                f"cannot checkpoint {self._machine.name}: it was not booted with forkable=True",
+                f"cannot checkpoint {self.machine.name}: it was not booted with forkable=True",
             )
         key, is_kept = key_of(self._basis(), key or secrets.token_hex(16)), bool(key)
         return self._saved(key, "checkpoint", name, keep=is_kept)
@@ -95,7 +95,7 @@ class Checkpointer:
         """
         from vmtasks.guest.failure import failure_as_data  # other hosts import this module, and have no guests
 
-        name = self._machine.name
+        name = self.machine.name
         if not self._is_forkable:
             raise UsageError(f"cannot freeze {name}: it was not started to be frozen", hint="--freeze does that")
         try:
@@ -106,11 +106,6 @@ class Checkpointer:
         key = key_of(basis, secrets.token_hex(16))  # nobody looks for it by what went before: there is only this one
         return self._saved(key, "failure", name, basis=key_of(basis), failure=failure_as_data(failed))
 
-    @property
-    def is_local(self) -> bool:
-        """Whether the machine runs on this host."""
-        return self._place.is_local
-
     def pin(self) -> Path:
         """Return the disk that the machine writes to, and let it stay that: from now on, it is not saved any more.
 
@@ -119,38 +114,36 @@ class Checkpointer:
         with self._lock:
             if self._half_way:
                 raise HostError(
-                    f"cannot start {self._machine.name} anew: the last time it was saved, that did not come to its end"
+                    f"cannot start {self.machine.name} anew: the last time it was saved, that did not come to its end"
                 )
             self._is_pinned = True
             return self._disk
 
     @property
     def _is_forkable(self) -> bool:
-        return self._machine.ram is not None and self._machine.ram.shared
+        return self.machine.ram is not None and self.machine.ram.shared
 
     def _saved(self, key: str, kind: Kind, name: str, **more: object) -> Snapshot:
         with self._lock:
             return self._saved_alone(key, kind, name, **more)
 
     def _saved_alone(self, key: str, kind: Kind, name: str, **more: object) -> Snapshot:
-        if self._machine.ram is None:
+        if self.machine.ram is None:
             raise AssertionError("what is saved has its memory in a file")
         if self._is_pinned:
             raise UsageError(
-                f"cannot checkpoint {self._machine.name}: what it boots was chosen in it, and no copy would boot that",
+                f"cannot checkpoint {self.machine.name}: what it boots was chosen in it, and no copy would boot that",
                 hint="checkpoint it before kernels.install() and reboot(kernel=), or boot it with --kernel",
             )
         if self._half_way:
-            raise HostError(
-                f"cannot checkpoint {self._machine.name} again: the last time, that did not come to its end"
-            )
+            raise HostError(f"cannot checkpoint {self.machine.name} again: the last time, that did not come to its end")
         metadata = {**more, **self._about}
         self._count += 1
         overlay = self._disk.with_name(f"disk-{self._count}.qcow2")
-        ram = self._machine.ram.file
+        ram = self.machine.ram.file
         create = self._place.enter(snapshots.create, key, kind, name, lock_files=self._lock_files, **metadata)
         try:
-            with events.phase("checkpoint", machine=self._machine.name, detail=name), create as (into, final):
+            with events.phase("checkpoint", machine=self.machine.name, detail=name), create as (into, final):
                 self._save(
                     into,
                     final,
@@ -161,7 +154,7 @@ class Checkpointer:
                 )
                 self._half_way = True
         except OSError as problem:
-            raise HostError(f"cannot checkpoint {self._machine.name}: {problem.strerror or problem}") from problem
+            raise HostError(f"cannot checkpoint {self.machine.name}: {problem.strerror or problem}") from problem
         self._half_way = False
         self._disk, self._lock_files = overlay, (final / "in-use", *self._lock_files)
         return self._place.call(snapshots.read, final)
@@ -172,7 +165,7 @@ class Checkpointer:
         :param final: where the directory will be then.
         :raise HostError: the disk is full, or QEMU could not.
         """
-        ram = self._machine.ram
+        ram = self.machine.ram
         if ram is None:
             raise AssertionError("a template is made of a machine whose memory is a file")
         self._save(
@@ -210,7 +203,7 @@ class Checkpointer:
                 hold=[*map(str, hold)],
             )
         except BootError as problem:
-            raise HostError(f"cannot checkpoint {self._machine.name}: {problem}") from problem
+            raise HostError(f"cannot checkpoint {self.machine.name}: {problem}") from problem
 
     def _size_bytes(self) -> int:
         (disk,) = (one for one in self._client.qmp("query-block") if one["device"] == DISK)

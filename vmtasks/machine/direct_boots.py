@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 
 from vmtasks.deadline import Deadline
 from vmtasks.errors import BootError, HostError
+from vmtasks.machine.kernel_rooms import KernelRooms
 from vmtasks.qemu.argv import qemu_argv
 from vmtasks.spec import DirectKernel, Machine
 from vmtasks.supervisor.client import SupervisorClient
@@ -23,8 +22,8 @@ class DirectBoots:
 
     :param form: the machine as it was started.
     :param boot: what it was started with.
-    :param port: the port of this host that leads to its sshd, and is to go on to.
-    :param directory: the machine's own, which goes with it.
+    :param port: the port of its host that leads to its sshd, and is to go on to.
+    :param rooms: where the files of kernels are kept for it.
     :param pin: returns the disk that it writes to, and sees that this stays the one.
     """
 
@@ -35,7 +34,7 @@ class DirectBoots:
         client: SupervisorClient,
         *,
         port: int,
-        directory: Path,
+        rooms: KernelRooms,
         pin: Callable[[], Path],
     ) -> None:
         self.image = self.default = boot
@@ -44,29 +43,14 @@ class DirectBoots:
         ram = form.ram if form.ram and form.ram.shared else None
         self._form = replace(form, ssh_port=port, waits=False, ram=ram)
         self._client = client
-        self._directory = directory
+        self.rooms = rooms
         self._pin = pin
-        self._numbers = count(1)
-        self._rooms: list[Path] = []
-
-    def room(self) -> Path:
-        """Return a new directory for the files of a kernel.
-
-        :raise HostError: it cannot be made.
-        """
-        path = self._directory / f"kernel-{next(self._numbers)}"
-        try:
-            path.mkdir(mode=0o700)
-        except OSError as problem:
-            raise HostError(f"cannot make {path}: {problem.strerror}") from problem
-        self._rooms.append(path)
-        return path
 
     def choose(self, *, default: DirectKernel, release: str, once: DirectKernel | None = None) -> None:
         """Have the machine boot with *default* from its next reset on, or after that with *once*.
 
         :param release: what *default* is called in ``default_release``.
-        :raise HostError: its supervisor cannot see to that.
+        :raise HostError: its supervisor cannot see to that, or its host cannot be reached any more.
         """
         disk = self._pin()
         try:
@@ -79,13 +63,7 @@ class DirectBoots:
         except BootError as problem:
             raise HostError(f"cannot choose what {self._form.name} boots with: {problem}") from problem
         self.default, self.default_release = default, release
-        self._clear({default.kernel.parent, *([once.kernel.parent] if once else [])})
-
-    def _clear(self, needed: set[Path]) -> None:
-        """Remove the files of kernels that are not to be booted; a QEMU that runs with one has read them."""
-        for room in [room for room in self._rooms if room not in needed]:
-            shutil.rmtree(room, ignore_errors=True)
-            self._rooms.remove(room)
+        self.rooms.keep({default.kernel.parent, *([once.kernel.parent] if once else [])})
 
     def _argv(self, boot: DirectKernel, disk: Path) -> tuple[str, ...]:
         return qemu_argv(replace(self._form, boot=boot), disk=disk)

@@ -26,6 +26,7 @@ from vmtasks.machine.controls import guest_console, moved_bytes, power_of, runs
 from vmtasks.machine.direct_boots import DirectBoots
 from vmtasks.machine.identity import CloneIdentity
 from vmtasks.machine.instance import QemuGuest
+from vmtasks.machine.kernel_rooms import KernelRooms
 from vmtasks.machine.launch import BootSource, LaunchConfig, launch_form, lock_files_of
 from vmtasks.machine.logs import log_files, one_log
 from vmtasks.machine.offline import refuse_at_once
@@ -122,7 +123,7 @@ def _boot_once(machine: Machine, launch: LaunchConfig, source: BootSource, attem
         one_log(launch.console, client, attempt.number, shlex.join(plan.argv)),
     ):
         watch = MachineWatch(client, machine.name, console, partial(_look_around, alarms, launch))
-        address = Address(port=_wait_until_started(watch, machine, launch, source, attempt), access=launch.access)
+        address, port_there = _wait_until_started(watch, machine, launch, source, attempt)
         connection = _first_connection(address, machine, launch, identity, watch)
         if launch.access.known_hosts is None:
             address = replace(address, access=pin_host_key(launch.access, connection, directory / "known_hosts"))
@@ -144,7 +145,7 @@ def _boot_once(machine: Machine, launch: LaunchConfig, source: BootSource, attem
             log_dir=launch.log_dir,
             heartbeat_s=launch.settings.heartbeat_s,
             is_local=launch.place.is_local,
-            power=power_of(watch, _direct_boots(form, client, checkpointer, port=address.port, directory=directory)),
+            power=power_of(watch, _direct_boots(checkpointer, client, launch, port_there, directory)),
         )
         if machine.network != "user" and launch.baked:
             refuse_at_once(guest)
@@ -202,8 +203,8 @@ def _look_around(alarms: ConsoleAlarms, launch: LaunchConfig) -> None:
 
 def _wait_until_started(
     watch: MachineWatch, machine: Machine, launch: LaunchConfig, source: BootSource, attempt: _Attempt
-) -> int:
-    """Wait through the phases until the guest runs; return the port of this host that leads to its sshd."""
+) -> tuple[Address, int]:
+    """Wait through the phases until the guest runs; return where its sshd is, and its port on the machine's host."""
     with events.phase("slot", machine=machine.name):
         watch.wait_for("admitted", Deadline.after(None))
     attempt.was_admitted = True
@@ -214,7 +215,9 @@ def _wait_until_started(
         watch.greeted = True
     with events.phase("restore", machine=machine.name, detail="state") if source.snapshot else nullcontext():
         started = watch.wait_for("started", Deadline.after(START_LIMIT_S))
-    return int(started["ports"][str(SSH_PORT)])
+    ports = started["ports"]
+    address = Address(port=int(ports[str(SSH_PORT)]), access=launch.access)
+    return address, int(started.get("ports_there", ports)[str(SSH_PORT)])
 
 
 def _transfer_disk(
@@ -242,12 +245,14 @@ def _checkpointer(
 
 
 def _direct_boots(
-    form: Machine, client: SupervisorClient, checkpointer: Checkpointer | None, *, port: int, directory: Path
+    checkpointer: Checkpointer | None, client: SupervisorClient, launch: LaunchConfig, port: int, directory: Path
 ) -> DirectBoots | None:
-    """Return what a machine boots with, where QEMU boots it; None where its files are out of reach, on another host."""
-    if not (form.boot and checkpointer and checkpointer.is_local):
+    """Return what a machine boots with; None where a boot loader decides that."""
+    if checkpointer is None or (boot := checkpointer.machine.boot) is None:
         return None
-    return DirectBoots(form, form.boot, client, port=port, directory=directory, pin=checkpointer.pin)
+    form = checkpointer.machine
+    rooms = KernelRooms(directory, machine=form.name, place=launch.place)
+    return DirectBoots(form, boot, client, port=port, rooms=rooms, pin=checkpointer.pin)
 
 
 def _first_connection(

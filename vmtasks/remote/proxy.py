@@ -160,7 +160,8 @@ class Proxy:
             case "sample" if not has_room():  # a caller that is stopped can do without, and we must not wait for it
                 return
             case "started":
-                message["ports"] = {guest: self._at_home(port) for guest, port in message["ports"].items()}
+                there = message["ports_there"] = message["ports"]
+                message["ports"] = {guest: self._at_home(port) for guest, port in there.items()}
                 if not all(message["ports"].values()):
                     self._emit_exited(f"cannot reach machines on {self._host}: ssh did not forward a port of it")
                     return

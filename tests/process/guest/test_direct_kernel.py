@@ -15,6 +15,7 @@ from vmtasks.errors import CommandFailed
 from vmtasks.errors import TestFailed as ProjectFailed
 from vmtasks.guest import direct_boot
 from vmtasks.guest.power import Power
+from vmtasks.machine.kernel_rooms import KernelRooms
 from vmtasks.providers.base import MachineRequest
 from vmtasks.spec import DirectKernel
 from vmtasks.ssh.command import Command
@@ -43,15 +44,7 @@ class Boots:
         )
         self.default_release = ""
         self.once: DirectKernel | None = None
-        self._room = room
-        self.is_full = False
-
-    def room(self) -> Path:
-        path = self._room / f"kernel-{len(list(self._room.iterdir()))}"
-        path.mkdir()
-        if self.is_full:
-            (path / "initrd").touch()
-        return path
+        self.rooms = KernelRooms(room, machine="m")
 
     def choose(self, *, default: DirectKernel, release: str, once: DirectKernel | None = None) -> None:
         self.default, self.default_release, self.once = default, release, once
@@ -132,7 +125,7 @@ def test_a_kernel_is_booted_once_with_its_own_initrd(guest: Guest, boots: Boots,
     release, words = running(guest)
     assert (release, words[:-1]) == (NEW, ["root=/dev/vda", "rw", "quiet"])
     assert re.fullmatch(r"vmtasks\.boot=[0-9a-f]{16}", words[-1])
-    kept = tmp_path / "kernel-0"
+    kept = tmp_path / "kernel-1"
     assert (kept / "vmlinuz").read_bytes() == NEW.encode() + b"\n" + BYTES
     assert (kept / "initrd").read_text() == f"{NEW} virtio_pci,virtio_blk,virtio_net,ext4,crc32c_generic\n"
     assert boots.default == boots.image
@@ -234,14 +227,23 @@ def test_an_initrd_that_cannot_be_made_is_told(guest: Guest) -> None:
     assert "no modules" in told.value.details
 
 
-def test_a_host_that_cannot_keep_it_is_told(guest: Guest, boots: Boots) -> None:
-    boots.is_full = True
-    with pytest.raises(HostError, match=rf"cannot keep the kernel {re.escape(NEW)} in .*kernel-0: File exists"):
+def test_a_host_that_cannot_keep_it_is_told(guest: Guest, boots: Boots, tmp_path: Path) -> None:
+    (tmp_path / "kernel-1").touch()
+    with pytest.raises(HostError, match=r"cannot make .*kernel-1: File exists"):
         guest.reboot(kernel=NEW)
+    new = boots.rooms.new
+    boots.rooms.new = lambda: make_full(new())  # type: ignore[method-assign]
+    with pytest.raises(HostError, match=rf"cannot keep the kernel {re.escape(NEW)} in .*kernel-2: File exists"):
+        guest.reboot(kernel=NEW)
+
+
+def make_full(room: Path) -> Path:
+    (room / "initrd").touch()
+    return room
 
 
 def test_an_initrd_that_a_hook_has_made_is_taken(guest: Guest, tmp_path: Path) -> None:
     (place(guest).parent / "usr/sbin/mktirfs").unlink()
     (place(guest) / f"initrd.img-{NEW}").write_bytes(BYTES)
     guest.reboot(kernel=NEW, timeout_s=LIMIT_S)
-    assert (tmp_path / "kernel-0/initrd").read_bytes() == BYTES
+    assert (tmp_path / "kernel-1/initrd").read_bytes() == BYTES

@@ -383,7 +383,7 @@ def test_a_kernel_that_is_chosen_is_booted_by_another_qemu_on_the_same_disk_and_
         first = words_of(qemu_of())
         boots = cast("StandIn", guest).power.direct
         assert boots
-        room = boots.room()
+        room = boots.rooms.new()
         assert room.parent.parent == tmp_path / "cache" / "machines"
         own = DirectKernel(kernel=room / "vmlinuz", initrd=room / "initrd", command_line="root=/dev/vda a=1")
         boots.choose(default=boots.image, release="", once=own)
@@ -393,7 +393,7 @@ def test_a_kernel_that_is_chosen_is_booted_by_another_qemu_on_the_same_disk_and_
         assert after(second, "-drive") == after(first, "-drive")
         assert f"hostfwd=tcp:127.0.0.1:{guest.address.port}-:22" in after(second, "-netdev")
         assert lease()["ports"] == {"22": guest.address.port}
-        unused = boots.room()
+        unused = boots.rooms.new()
         boots.choose(default=own, release="6.6.6")
         assert (room.is_dir(), unused.is_dir()) == (True, False)
         cast("StandIn", guest).client.qmp("stop")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -27,6 +28,7 @@ from vmtasks.host import declared, slots
 from vmtasks.host.accelerator import choose
 from vmtasks.host.sparse import copy_extents
 from vmtasks.image.baked import BakedImage
+from vmtasks.machine.kernel_rooms import KernelRooms
 from vmtasks.machine.sampling import sampling
 from vmtasks.process.signals import interrupt_on_signals
 from vmtasks.process.threads import parallel
@@ -537,3 +539,23 @@ def test_a_host_whose_cache_cannot_be_written(tmp_path: Path, monkeypatch: pytes
     with bigger_host(tmp_path, environ={"XDG_CACHE_HOME": "/proc/nowhere"}) as host:
         problem = refused(host.name, monkeypatch, host.ssh)
     assert "its cache /proc/nowhere/vmtasks cannot be written" in str(problem)
+
+
+def test_the_files_of_a_kernel_get_there_in_full(far: RemoteHost, big: BiggerHost, tmp_path: Path) -> None:
+    machine = big.cache / "machines/m"
+    machine.mkdir(parents=True)
+    rooms = KernelRooms(machine, machine="m", place=far)
+    first, second = rooms.new(), rooms.new()
+    assert (first.parent, stat.S_IMODE(first.stat().st_mode)) == (machine, 0o700)
+    content = os.urandom(200_001)
+    with rooms.new_file(second / "vmlinuz") as file:
+        file.write(content)
+        assert not (second / "vmlinuz").exists()
+    assert (second / "vmlinuz").read_bytes() == content
+    rooms.keep({second})
+    assert [*machine.iterdir()] == [second]
+    rooms.keep(set())
+    refused = pytest.raises(HostError, match=rf"^{big.name}: cannot write .*kernel-2/initrd: No such file")
+    with refused, rooms.new_file(second / "initrd") as file:
+        file.write(content)
+    machine.rmdir()
