@@ -92,7 +92,8 @@ class LavaMapping:
     def image(self, url: str, *, device: str, where: str) -> str:
         """Return the image of ours for a machine: what stands for the URL of its image, or else for its device type.
 
-        A device type that says of itself that it is of another architecture than the image needs a line of its own.
+        A device type that says of itself that it is of another architecture than the image needs a line of its own. That
+        of one for arm64 goes before the URL's where the latter's image is for amd64.
 
         :param where: what messages begin with: the file and the key.
         :raise UsageError: nothing does.
@@ -112,13 +113,16 @@ class LavaMapping:
                 f"{of_device}"
             )
         image = self.images.get(line) or self.devices[line]
-        if device not in self.devices and is_arm64(device) and not fits(image, device):
+        if not is_arm64(device) or fits(image, device):
+            return image
+        if device not in self.devices:
             raise UsageError(
                 f"{where}: device type '{device}' is for arm64, and '{image}', which stands for {url}, is not: "
                 f"{of_device} is missing",
-                hint="beside that line, the one for the URL may choose any image",
+                hint="where that line has an image for amd64, such a machine stands for it, of whichever image",
             )
-        return image
+        own = self.devices[device]
+        return own if fits(own, device) else image
 
     def kernel(self, url: str, *, image: str, where: str) -> str:
         """Return the kernel that stands for that of a URL, as ``--kernel`` names it.

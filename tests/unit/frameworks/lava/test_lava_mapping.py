@@ -127,9 +127,13 @@ def test_a_device_for_arm64_is_a_machine_for_arm64(tmp_path: Path, device: str) 
         found.image("http://x/amd", device=device, where="w")
     with pytest.raises(UsageError, match=f"no image of ours stands for http://x/other: .*, or {line}"):
         found.image("http://x/other", device=device, where="w")
-    given = mapping(tmp_path, f'[devices]\n{device} = "bookworm-arm64"\n[images]\n"http://x/amd" = "trixie"\n')
-    assert given.image("http://x/other", device=device, where="w") == "bookworm-arm64"
-    assert given.image("http://x/amd", device=device, where="w") == "trixie"
+    images = '[images]\n"http://x/amd" = "trixie"\n"http://x/arm" = "bookworm-arm64-build"\n'
+    given = mapping(tmp_path, f'[devices]\n{device} = "bookworm-arm64"\n{images}')
+    for url, image in (("other", "bookworm-arm64"), ("amd", "bookworm-arm64"), ("arm", "bookworm-arm64-build")):
+        assert given.image(f"http://x/{url}", device=device, where="w") == image
+    given = mapping(tmp_path, f'[devices]\n{device} = "bookworm"\n{images}')
+    for url, image in (("other", "bookworm"), ("amd", "trixie"), ("arm", "bookworm-arm64-build")):
+        assert given.image(f"http://x/{url}", device=device, where="w") == image
 
 
 @pytest.mark.parametrize(
