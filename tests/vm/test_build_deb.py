@@ -30,7 +30,7 @@ Section: misc
 Maintainer: A Tester <tester@example.org>
 Standards-Version: 4.6.2
 Build-Depends: no-such-test-suite <!nocheck>, no-such-manual (>= 2) <!nocheck>, mawk | no-such-awk,
- pkg-config, python3
+ libtool, python3
 Build-Conflicts: equivs
 
 Package: parcel
@@ -52,8 +52,8 @@ build:
 binary: binary-indep
 binary-indep:
 \ttest ! -e /usr/bin/equivs-build
-\tfor tool in dh git autoreconf lintian debuild; do ! command -v $$tool || exit 1; done
-\tpkg-config --version
+\tfor tool in dh git autoreconf pkg-config lintian debuild; do ! command -v $$tool || exit 1; done
+\tlibtoolize --version
 \ttest ! -w "$$HOME"
 \ttest "$(sort $(filter terse nocheck,$(DEB_BUILD_OPTIONS)))" = "nocheck terse"
 \tpython3 debian/reach.py

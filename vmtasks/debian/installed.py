@@ -9,8 +9,8 @@ from vmtasks.debian.debfile import Packages
 from vmtasks.guest import Guest, answers
 
 # As debsums does it, which piuparts calls. The sums are those that came with the package, or that dpkg made of what it
-# unpacked. A file that another package took over is no more in the package's list. One that another package has
-# diverted lies elsewhere, and one that dpkg was told to leave out is nowhere.
+# unpacked. A file that another package took over is no more in the package's list, but in that one's. One that another
+# package has diverted lies elsewhere, and one that dpkg was told to leave out is nowhere.
 _ALTERED = """# find files that are not as dpkg unpacked them
 set -u
 export LC_ALL=C
@@ -33,7 +33,7 @@ for package; do
             sed -n 's|^ \\(/.*\\) \\([0-9a-f]\\{32\\}\\)$|\\2  \\1|p'
     } | sort -u >"$work/sums"
     md5sum --check --quiet "$work/sums" 2>/dev/null | sed -n 's/: FAILED.*$//p' | while IFS= read -r path; do
-        grep -Fxq -e "$path" "$work/listed" || continue
+        grep -Fxq -e "$path" "$work/listed" || ! grep -Fxq -e "$path" /var/lib/dpkg/info/*.list || continue
         by=$(dpkg-divert --listpackage "$path")
         if [ -n "$by" ] && [ "$by" != "${package%%:*}" ]; then
             sum=$(path=$path awk 'substr($0, 35) == ENVIRON["path"] { print substr($0, 1, 32); exit }' "$work/sums")

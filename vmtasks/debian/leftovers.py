@@ -7,10 +7,10 @@ Source: Debian Policy 6.8 and 10.7.3.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from vmtasks.debian.shared_state import is_shared
 from vmtasks.errors import TestFailed
@@ -18,17 +18,19 @@ from vmtasks.guest import Guest, answers
 
 _SHOWN = 30
 """How many a report names."""
-Kind = Literal["left", "changed", "removed"]
+Kind = Literal["changed", "removed", "left", "running"]
 
 # Contents count where no package manager vouches for them; below /usr and /boot there are many files, and size and
-# time tell. Names end in a zero byte, since they may have line feeds in them. Each copy of a machine has a host name of
-# its own, which is no change as long as it is the kernel's, too.
+# time tell; of what dpkg and apt keep, the size does. Names end in a zero byte, since they may have line feeds in them.
+# Each copy of a machine has a host name of its own, which is no change as long as it is the kernel's, too.
 _LIST = """# list all files
 own=/proc
 [ "$(cat /etc/hostname 2>/dev/null)" != "$(cat /proc/sys/kernel/hostname)" ] || own=/etc/hostname
 find / -xdev \\( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp -o -path /build \\
-    -o -path /var/lib/apt -o -path /var/cache/apt -o -path /var/lib/dpkg -o -path /home/builder \\) -prune \\
+    -o -path /var/lib/apt/lists -o -path /home/builder \\) -prune \\
     -o -type f \\( -path '/usr/*' -o -path '/boot/*' \\) -printf 'f %m %U:%G %s %T@\\t%p\\0' \\
+    -o -type f \\( -path '/var/lib/apt/*' -o -path '/var/cache/apt/*' -o -path '/var/lib/dpkg/*' \\) \\
+    -printf 'f %m %U:%G %s\\t%p\\0' \\
     -o -type f -printf 'h %m %U:%G -\\t%p\\0' -o -type l -printf 'l %l\\t%p\\0' -o -printf '%y %m %U:%G\\t%p\\0'
 find / -xdev \\( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp -o -path /build -o -path /usr \\
     -o -path /boot -o -path /var/lib/apt -o -path /var/cache/apt -o -path /var/lib/dpkg -o -path /var/log/journal \\
@@ -45,6 +47,10 @@ awk '{ print substr(FILENAME, 1, length(FILENAME) - 5) "\\t" $0 }' *.list
 """
 # Kernel threads have no command line, and what belongs to a login or to this question is not there for long.
 _PROCESSES = "ps --ppid 2 -p 2 --deselect -o pid=,lstart=,args="
+_PROCESSES_IN = """# list the processes that have a directory for their root
+find /proc -mindepth 2 -maxdepth 2 -path '/proc/[0-9]*/root' -lname "$1" -printf '%h\\n' 2>/dev/null |
+    while read -r process; do tr '\\0' ' ' <"$process/cmdline" && echo; done
+"""
 _PASSING = re.compile(r"^(?:\S+/)?(?:sshd|sshd-session|sh|bash|ps|sudo|env|\(sd-pam\)|systemd --user)\b|^\[")
 
 # Three lines for each diversion. Of an alternative: its mode, its link, two lines for each of its slaves, an empty one;
@@ -93,10 +99,10 @@ class FilesystemState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leftover:
-    """A file that is not as it was, or a record about files: a diversion, a statoverride, an alternative."""
+    """A file that is not as it was; a record about files: a diversion, a statoverride, an alternative; or a process."""
 
     path: str
-    """Of a record, all of it."""
+    """Of a record, all of it; of a process, its command line."""
     kind: Kind
 
     def __str__(self) -> str:
@@ -121,24 +127,31 @@ def snapshot(guest: Guest) -> FilesystemState:
     )
 
 
-def compare(before: FilesystemState, after: FilesystemState) -> list[Leftover]:
+def compare(before: FilesystemState, after: FilesystemState, ours: Collection[str] = ()) -> list[Leftover]:
     """Return what is not as it was, by path; then the records.
 
     Files of packages that have come, gone or changed meanwhile do not count, they are what those packages are: what is
     purged has no files any more. The same holds for records.
+
+    :param ours: the names of packages that may be others now though they have the version that was there.
     """
     names = before.packages.keys() | after.packages.keys()
-    others = [name for name in names if before.packages.get(name) != after.packages.get(name)]
+    others = [
+        name
+        for name in names
+        if before.packages.get(name) != after.packages.get(name) or name.partition(":")[0] in ours
+    ]
     theirs = frozenset[str]().union(*(one.owned.get(name, ()) for name in others for one in (before, after)))
+    plain = {name.partition(":")[0] for name in others}
     found: list[Leftover] = []
     for path in sorted(before.files.keys() | after.files.keys()):
         was, is_now = before.files.get(path), after.files.get(path)
         if was == is_now or path in theirs or is_shared(path, *filter(None, (was, is_now))):
             continue
-        if _is_bytecode_of(path, before):
+        if _is_bytecode_of(path, before) or _package_of_record(path) in plain:
             continue
         found.append(Leftover(path=path, kind="left" if was is None else "removed" if is_now is None else "changed"))
-    excused = theirs | {name.partition(":")[0] for name in others}
+    excused = theirs | plain
     records = (one for one in sorted(before.records ^ after.records) if one.rpartition(" ")[2] not in excused)
     return found + [Leftover(path=one, kind="left" if one in after.records else "removed") for one in records]
 
@@ -149,7 +162,7 @@ def expect_none(left: Sequence[Leftover], listing: Path) -> None:
     :param listing: the file that has all of it, for the hint.
     :raise TestFailed: something is.
     """
-    counts = {kind: [one.path for one in left if one.kind == kind] for kind in ("changed", "removed", "left")}
+    counts = {kind: [one.path for one in left if one.kind == kind] for kind in get_args(Kind)}
     parts = [f"{len(paths)} {kind} ({paths[0]})" for kind, paths in counts.items() if paths]
     if parts:
         raise TestFailed(
@@ -162,6 +175,12 @@ def expect_none(left: Sequence[Leftover], listing: Path) -> None:
 def outlived(before: FilesystemState, after: FilesystemState) -> list[str]:
     """Return the command lines of processes that were not there before."""
     return sorted(after.processes - before.processes)
+
+
+def running_in(guest: Guest, root: str) -> list[Leftover]:
+    """Return the processes that have the directory *root* for theirs."""
+    lines = guest.query(["/bin/sh", "-c", _PROCESSES_IN, "sh", root]).splitlines()
+    return [Leftover(path=line.strip(), kind="running") for line in sorted(lines)]
 
 
 def _owned(listing: str) -> dict[str, frozenset[str]]:
@@ -181,3 +200,9 @@ def _is_bytecode_of(path: str, before: FilesystemState) -> bool:
     """Tell whether a file is compiled Python of a module that was there before: any import by root writes it."""
     directory, found, _ = path.rpartition("/__pycache__")
     return bool(found) and directory in before.files
+
+
+def _package_of_record(path: str) -> str:
+    """Return the package that a file of dpkg's belongs to, by its name; empty if it is none."""
+    directory, _, name = path.rpartition("/")
+    return name.rpartition(".")[0].partition(":")[0] if directory == "/var/lib/dpkg/info" else ""

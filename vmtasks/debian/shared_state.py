@@ -43,12 +43,29 @@ _KEPT_OF_ALL = (
     "/var/cache/fontconfig/", "/var/cache/man/", "/var/lib/cdebconf/", "/var/lib/insserv/", "/var/lib/pam/",
     "/var/lib/ucf/", "/var/lib/update-rc.d/", "/var/lib/xml-core/", "/etc/ssl/certs/ca-certificates.crt",
 )  # fmt: skip
+# What dpkg was told about files is compared by itself, as records.
+_OF_PACKAGE_MANAGERS = (
+    "/var/cache/apt/*pkgcache.bin*", "/var/cache/apt/archives/*.deb", "/var/cache/apt/archives/lock",
+    "/var/cache/apt/archives/partial/", "/var/lib/apt/daily_lock", "/var/lib/apt/extended_states*",
+    "/var/lib/apt/lists/", "/var/lib/apt/periodic/", "/var/lib/dpkg/alternatives/", "/var/lib/dpkg/arch*",
+    *(f"/var/lib/dpkg/{name}{end}" for name in ("diversions", "statoverride", "status") for end in ("", "-old")),
+    "/var/lib/dpkg/available*", "/var/lib/dpkg/cmethopt", "/var/lib/dpkg/lock", "/var/lib/dpkg/lock-frontend",
+    "/var/lib/dpkg/triggers/", "/var/lib/dpkg/updates/",
+)  # fmt: skip
+# What users keep in an application's directory; Debian has long let packages leave it there.
+_OF_USERS = (
+    "/var/lib/citadel/", "/var/lib/mercurial-server/", "/var/lib/onak/", "/var/lib/openvswitch/", "/var/lib/vmm/",
+    "/var/spool/news/", "/var/spool/squid/", "/var/www/",
+)  # fmt: skip
 # A mail server is the dependency of many, and its administrator's answers outlive it.
 _OF_MAIL = (
     "/etc/aliases", "/etc/aliases.db", "/etc/inetd.conf", "/etc/mailname", "/var/log/exim4/", "/var/mail/",
     "/var/spool/exim4/",
 )  # fmt: skip
-_ANY = (*_ACCOUNTS, *_MACHINES_OWN, *_LOGS, *_KEPT_OF_ALL, *_OF_MAIL, *apt.LOCAL_FILES, f"{apt.LOCAL_REPOSITORY}/")
+_ANY = (
+    *_ACCOUNTS, *_MACHINES_OWN, *_LOGS, *_KEPT_OF_ALL, *_OF_PACKAGE_MANAGERS, *_OF_USERS, *_OF_MAIL,
+    *apt.LOCAL_FILES, f"{apt.LOCAL_REPOSITORY}/",
+)  # fmt: skip
 # Directories that dpkg keeps for other reasons than that somebody's files are in them.
 _DIRECTORIES = (
     "/etc/X11", "/etc/apache2", "/etc/apache2/conf.d", "/etc/cron.d", "/etc/news", "/etc/sgml", "/etc/ssl",

@@ -60,9 +60,11 @@ def remove(guest: Guest, tools: Iterable[str], needed: str, *, keep: Sequence[st
     listed = guest.query(["dpkg-query", "--show", f"--showformat={_INSTALLED}"]).splitlines()
     installed = [line.split("\t") for line in listed if line.startswith("installed\t")]
     names = _names_in(needed) | {*KEPT, *keep}
-    stay = {name for _, name, provides in installed if name in names or names & {*_RELATION.findall(provides)}}
-    there = {name for _, name, _ in installed}
-    going = [name for name in _plain(tools) if name in there and name not in stay]
+    names_of = {name: {name, *_RELATION.findall(provides)} for _, name, provides in installed}
+    stay = {package for package, its_names in names_of.items() if names & its_names}
+    # What provides a tool goes with it: it may have stayed for that tool until now, as pkgconf does for pkg-config.
+    tools = {*_plain(tools)}
+    going = [package for package, its_names in names_of.items() if tools & its_names and package not in stay]
     if not going:
         return False
     try:

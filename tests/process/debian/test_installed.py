@@ -43,10 +43,16 @@ def test_a_conffile_that_the_package_has_no_more_does_not_count(admin: Admin) ->
 
 
 def test_a_file_that_another_package_took_over_is_not_the_packages(admin: Admin) -> None:
-    admin.write("/usr/bin/tiny", "of another\n")
     listing = admin.admin / "info/tiny.list"
     listing.write_text(listing.read_text().replace(f"{admin.root}/usr/bin/tiny\n", ""))
+    admin.add("another", {"/usr/bin/tiny": "of another\n"})
     assert altered(admin) == []
+
+
+def test_a_file_that_the_sums_name_and_no_package_has_is_missing(admin: Admin) -> None:
+    with (admin.admin / "info/tiny.md5sums").open("a") as file:
+        file.write(f"{'0' * 32}  {str(admin.root)[1:]}/usr/share/doc/not-shipped\n")
+    assert altered(admin) == ["missing: /usr/share/doc/not-shipped"]
 
 
 def divert(admin: Admin, by: str) -> None:

@@ -54,6 +54,8 @@ def test_a_machine_that_is_as_it_was_has_nothing_to_tell() -> None:
         "/etc/hostname", "/etc/resolv.conf", "/usr/share/mime/packages/thing.xml", "/usr/share/mime/thing",
         "/etc/ssl/certs", "/etc/cron.d",  # a file of that name
         "/var/lib/systemd/thing", "/var/log/apt-thing", "/etc/passwd.thing", "/var/log/dpkg.log.thing",
+        "/var/lib/apt/thing.db", "/var/cache/apt/thing/x", "/var/lib/dpkg/thing", "/var/lib/dpkg/info/thing.cache",
+        "/var/lib/dpkg/info/thing",
     ],
 )  # fmt: skip
 def test_files_are_left_wherever_they_are(path: str) -> None:
@@ -72,6 +74,9 @@ def test_files_are_left_wherever_they_are(path: str) -> None:
         "/var/log/syslog", "/etc/init.d/.depend.boot", "/var/lib/update-rc.d/thing", "/" + "root/.ssh/authorized_keys",
         "/srv/vmtasks-repository/Packages", "/etc/apt/preferences.d/vmtasks-repository", "/var/lib/ucf/hashfile",
         "/usr/lib/x86_64-linux-gnu/gtk-3.0/3.0.0/immodules.cache",
+        "/var/lib/dpkg/status-old", "/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/triggers/File",
+        "/var/lib/apt/extended_states", "/var/cache/apt/pkgcache.bin", "/var/cache/apt/archives/thing_1_all.deb",
+        "/var/www/html/index.html", "/var/spool/squid/00/00",
     ],
 )  # fmt: skip
 def test_what_a_machine_writes_by_itself_or_keeps_of_all_packages_does_not_count(path: str) -> None:
@@ -167,6 +172,24 @@ def test_compiled_python_is_left_by_who_brought_the_module_and_not_by_who_import
 
 def test_packages_that_were_removed_and_not_purged_are_known() -> None:
     assert snapshot(owned={**OWNED, "removed": frozenset({"/etc/removed.conf"})}).known == {"tool", "libold", "removed"}
+
+
+def test_what_dpkg_keeps_of_packages_that_have_come_or_changed_does_not_count() -> None:
+    after = snapshot(
+        packages={"tool": "2", "libold": "1", "python3.11:amd64": "1"},
+        also={
+            f"/var/lib/dpkg/info/{name}": "f 644 0:0 9"
+            for name in ("tool.list", "python3.11:amd64.md5sums", "python3.11.postinst", "libold.cache")
+        },
+    )
+    assert told(snapshot(), after) == ["left: /var/lib/dpkg/info/libold.cache"]
+
+
+def test_what_stays_of_packages_under_test_may_be_another_build_of_the_same_version() -> None:
+    after = snapshot(
+        also={"/usr/bin/tool": "f 755 0:0 101 2.0", "/usr/lib/libold.so": "f 644 0:0 8 1.0", "/etc/x": "h 644 0:0 -"}
+    )
+    assert list(map(str, compare(snapshot(), after, {"tool"}))) == ["left: /etc/x", "changed: /usr/lib/libold.so"]
 
 
 def test_processes_that_go_on_are_told() -> None:

@@ -15,7 +15,8 @@ installed\tbuild-essential\t
 installed\tdebhelper\tdebhelper-compat (= 9), debhelper-compat (= 13), dh-sequence-x
 installed\tgit\tgit-completion, git-core
 installed\tautoconf\tautoconf2.5
-installed\tpkg-config\tpkg-config:amd64 (= 1.8.1-1)
+installed\tpkg-config\t
+installed\tpkgconf\tpkg-config (= 1.8.1-1), pkg-config:i386
 config-files\tlintian\t
 installed\tdpkg-dev\t
 installed\tfakeroot\t
@@ -53,8 +54,8 @@ def gone(needed: str, *tools: str, keep: tuple[str, ...] = ()) -> list[str]:
 
 
 def test_what_is_not_declared_goes() -> None:
-    assert gone("Source: x\n") == ["debhelper", "git", "autoconf", "pkg-config"]
-    assert gone("") == ["debhelper", "git", "autoconf", "pkg-config"]
+    assert gone("Source: x\n") == ["debhelper", "git", "autoconf", "pkg-config", "pkgconf"]
+    assert gone("") == ["debhelper", "git", "autoconf", "pkg-config", "pkgconf"]
 
 
 def test_what_is_declared_stays_by_whatever_name() -> None:
@@ -64,8 +65,13 @@ def test_what_is_declared_stays_by_whatever_name() -> None:
     )
     assert gone(needed) == ["autoconf"]
     assert gone("Source: x\nBuild-Depends: libgit-dev, autoconf2.13\n", keep=("git",)) == [
-        *("debhelper", "autoconf", "pkg-config")
+        *("debhelper", "autoconf", "pkg-config", "pkgconf")
     ]
+
+
+def test_what_stayed_for_a_tool_goes_with_it() -> None:
+    assert gone("", keep=("debhelper", "git", "autoconf", "pkg-config")) == []
+    assert gone("Build-Depends: pkgconf\n", keep=("debhelper", "git", "autoconf")) == ["pkg-config"]
 
 
 def test_where_there_is_nothing_to_remove_nothing_is_done() -> None:

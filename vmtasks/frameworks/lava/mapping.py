@@ -92,8 +92,8 @@ class LavaMapping:
     def image(self, url: str, *, device: str, where: str) -> str:
         """Return the image of ours for a machine: what stands for the URL of its image, or else for its device type.
 
-        A device type that says of itself that it is of another architecture than the image needs a line of its own. That
-        of one for arm64 goes before the URL's where the latter's image is for amd64.
+        A device type that says of itself that it is of another architecture than the image needs a line of its own,
+        which goes before the URL's for one for arm64 where its image is for arm64, and the URL's is not.
 
         :param where: what messages begin with: the file and the key.
         :raise UsageError: nothing does.
