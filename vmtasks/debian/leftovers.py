@@ -16,6 +16,8 @@ from vmtasks.debian.shared_state import is_shared
 from vmtasks.errors import TestFailed
 from vmtasks.guest import Guest, answers
 
+_INFO = "/var/lib/dpkg/info"
+"""Where dpkg keeps what it has of each package, in files of its name."""
 _SHOWN = 30
 """How many a report names."""
 Kind = Literal["changed", "removed", "left", "running"]
@@ -143,12 +145,14 @@ def compare(before: FilesystemState, after: FilesystemState, ours: Collection[st
     ]
     theirs = frozenset[str]().union(*(one.owned.get(name, ()) for name in others for one in (before, after)))
     plain = {name.partition(":")[0] for name in others}
+    # dpkg takes what is not there, since it was told to leave it out, from a package's list at some later time.
+    lists = {f"{_INFO}/{name}.list" for name in before.known}
     found: list[Leftover] = []
     for path in sorted(before.files.keys() | after.files.keys()):
         was, is_now = before.files.get(path), after.files.get(path)
         if was == is_now or path in theirs or is_shared(path, *filter(None, (was, is_now))):
             continue
-        if _is_bytecode_of(path, before) or _package_of_record(path) in plain:
+        if _is_bytecode_of(path, before) or _package_of_record(path) in plain or path in lists:
             continue
         found.append(Leftover(path=path, kind="left" if was is None else "removed" if is_now is None else "changed"))
     excused = theirs | plain
@@ -205,4 +209,4 @@ def _is_bytecode_of(path: str, before: FilesystemState) -> bool:
 def _package_of_record(path: str) -> str:
     """Return the package that a file of dpkg's belongs to, by its name; empty if it is none."""
     directory, _, name = path.rpartition("/")
-    return name.rpartition(".")[0].partition(":")[0] if directory == "/var/lib/dpkg/info" else ""
+    return name.rpartition(".")[0].partition(":")[0] if directory == _INFO else ""
