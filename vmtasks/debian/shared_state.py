@@ -17,7 +17,9 @@ _ACCOUNTS = tuple(
     f"/etc/{name}{end}" for name in ("group", "gshadow", "passwd", "shadow", "subgid", "subuid") for end in ("", "-")
 )
 _MACHINES_OWN = (
-    "/etc/.pwd.lock", "/etc/adjtime", "/etc/hosts", "/etc/ld.so.cache", "/etc/machine-id", "/etc/mtab",
+    "/etc/.pwd.lock", "/etc/adjtime", "/etc/crypttab", "/etc/group.org", "/etc/hosts", "/etc/inittab",
+    "/etc/ld.so.cache", "/etc/machine-id", "/etc/mtab", "/etc/network/interfaces", "/etc/nologin", "/etc/passwd.org",
+    "/etc/rc.local", "/etc/X11/Xwrapper.config", "/etc/X11/default-display-manager",
     *(f"{_ROOTS_HOME}/{name}" for name in (".bash_history", ".cache/motd.legal-displayed", ".ssh/authorized_keys")),
     "/var/backups/",
     "/var/cache/ldconfig/", "/var/lib/logrotate/", "/var/lib/systemd/catalog/", "/var/lib/systemd/coredump/",
@@ -29,7 +31,8 @@ _LOGS = tuple(
     for name in (
         "alternatives.log", "apt/", "auth.log", "bootstrap.log", "btmp", "daemon.log", "dbconfig-common/dbc.log",
         "debug", "dpkg.log", "faillog", "fontconfig.log", "journal/", "kern.log", "lastlog", "lpr.log", "mail.err",
-        "mail.info", "mail.log", "mail.warn", "messages", "news/news.*", "secure", "syslog", "user.log", "wtmp",
+        "mail.info", "mail.log", "mail.warn", "messages", "news/news.*", "secure", "syslog", "tallylog", "user.log",
+        "wtmp",
     )
 )  # fmt: skip
 _KEPT_OF_ALL = (
@@ -45,7 +48,9 @@ _KEPT_OF_ALL = (
 )  # fmt: skip
 # What dpkg was told about files is compared by itself, as records.
 _OF_PACKAGE_MANAGERS = (
-    "/var/cache/apt/*pkgcache.bin*", "/var/cache/apt/archives/*.deb", "/var/cache/apt/archives/lock",
+    "/etc/apt/apt.conf.d/01autoremove-kernels", "/etc/apt/secring.gpg", "/etc/apt/trustdb.gpg",
+    "/etc/apt/trusted.gpg", "/etc/apt/trusted.gpg~", "/var/cache/apt/*pkgcache.bin*",
+    "/var/cache/apt/archives/*.deb", "/var/cache/apt/archives/lock",
     "/var/cache/apt/archives/partial/", "/var/lib/apt/daily_lock", "/var/lib/apt/extended_states*",
     "/var/lib/apt/lists/", "/var/lib/apt/periodic/", "/var/lib/dpkg/alternatives/", "/var/lib/dpkg/arch*",
     *(f"/var/lib/dpkg/{name}{end}" for name in ("diversions", "statoverride", "status") for end in ("", "-old")),
@@ -54,8 +59,9 @@ _OF_PACKAGE_MANAGERS = (
 )  # fmt: skip
 # What users keep in an application's directory; Debian has long let packages leave it there.
 _OF_USERS = (
-    "/var/lib/citadel/", "/var/lib/mercurial-server/", "/var/lib/onak/", "/var/lib/openvswitch/", "/var/lib/vmm/",
-    "/var/spool/news/", "/var/spool/squid/", "/var/www/",
+    "/etc/news/organization", "/etc/news/server", "/etc/news/servers", "/etc/news/whoami", "/var/lib/citadel/",
+    "/var/lib/mercurial-server/", "/var/lib/onak/", "/var/lib/openvswitch/", "/var/lib/vmm/", "/var/spool/news/",
+    "/var/spool/squid/", "/var/www/",
 )  # fmt: skip
 # A mail server is the dependency of many, and its administrator's answers outlive it.
 _OF_MAIL = (
@@ -66,12 +72,18 @@ _ANY = (
     *_ACCOUNTS, *_MACHINES_OWN, *_LOGS, *_KEPT_OF_ALL, *_OF_PACKAGE_MANAGERS, *_OF_USERS, *_OF_MAIL,
     *apt.LOCAL_FILES, f"{apt.LOCAL_REPOSITORY}/",
 )  # fmt: skip
-# Directories that dpkg keeps for other reasons than that somebody's files are in them.
+# Directories that dpkg keeps for other reasons than that somebody's files are in them, and homes of system accounts.
 _DIRECTORIES = (
-    "/etc/X11", "/etc/apache2", "/etc/apache2/conf.d", "/etc/cron.d", "/etc/news", "/etc/sgml", "/etc/ssl",
-    "/etc/ssl/certs", "/etc/ssl/private", "/etc/xml", f"{_ROOTS_HOME}/.cache", f"{_ROOTS_HOME}/.ssh", "/var/crash",
-    "/var/games", "/var/log/dbconfig-common", "/var/log/news",
+    "/boot/grub", "/etc/X11", "/etc/apache2", "/etc/apache2/conf.d", "/etc/clamav", "/etc/cron.d", "/etc/lighttpd",
+    "/etc/lighttpd/conf-available", "/etc/modprobe.d", "/etc/nagios-plugins/config", "/etc/network", "/etc/news",
+    "/etc/sgml", "/etc/ssl", "/etc/ssl/certs", "/etc/ssl/private", "/etc/xml", f"{_ROOTS_HOME}/.cache",
+    f"{_ROOTS_HOME}/.ssh", "/usr/share/dh-python", "/usr/share/dh-python/dhpython",
+    "/usr/share/dh-python/dhpython/build", "/usr/share/python3", "/usr/share/python3/debpython", "/var/crash",
+    "/var/games", "/var/lib/apache2", "/var/lib/debian-security-support", "/var/lib/gozerbot", "/var/lib/nagios",
+    "/var/lib/onioncat", "/var/lib/pkcs11proxyd", "/var/lib/rbldns", "/var/lib/sreview", "/var/log/dbconfig-common",
+    "/var/log/news", "/var/spool/powerdns",
 )  # fmt: skip
+_PHP_DIRECTORY = re.compile(r"/etc/php(/[0-9.]+(/[a-z0-9]+(/conf\.d)?|/mods-available)?|5(/conf\.d|/mods-available)?)?")
 # update-ca-certificates makes links to the certificates, and openssl-rehash links to those, by their hashes.
 _LINKS = (
     (re.compile(r"/etc/ssl/certs/[^/]+\.pem"), re.compile(r"/usr(/local)?/share/ca-certificates/.*")),
@@ -91,7 +103,9 @@ def is_shared(path: str, *states: str) -> bool:
     :param states: what it was and is, as :class:`vmtasks.debian.leftovers.FilesystemState` has it: a letter and more,
         ``l TARGET`` for a link, ``d …`` for a directory.
     """
-    if all(state.startswith("d ") for state in states) and (path in _DIRECTORIES or _MIME_DIRECTORY.fullmatch(path)):
+    if all(state.startswith("d ") for state in states) and (
+        path in _DIRECTORIES or _MIME_DIRECTORY.fullmatch(path) or _PHP_DIRECTORY.fullmatch(path)
+    ):
         return True
     if all(state.startswith("l ") for state in states):
         targets = [state.removeprefix("l ") for state in states]

@@ -76,7 +76,7 @@ def test_files_are_left_wherever_they_are(path: str) -> None:
         "/usr/lib/x86_64-linux-gnu/gtk-3.0/3.0.0/immodules.cache",
         "/var/lib/dpkg/status-old", "/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/triggers/File",
         "/var/lib/apt/extended_states", "/var/cache/apt/pkgcache.bin", "/var/cache/apt/archives/thing_1_all.deb",
-        "/var/www/html/index.html", "/var/spool/squid/00/00",
+        "/var/www/html/index.html", "/var/spool/squid/00/00", "/etc/network/interfaces",
     ],
 )  # fmt: skip
 def test_what_a_machine_writes_by_itself_or_keeps_of_all_packages_does_not_count(path: str) -> None:
@@ -96,6 +96,8 @@ def test_what_a_machine_writes_by_itself_or_keeps_of_all_packages_does_not_count
         ("/usr/share/mime/application", "d 755 0:0", False),
         ("/usr/share/mime/packages", "d 755 0:0", True),
         ("/etc/cron.d", "d 755 0:0", False),
+        ("/var/lib/apache2", "d 755 0:0", False),
+        ("/etc/php/8.2/cli/conf.d", "d 755 0:0", False),
         ("/etc/cron.d/thing", "d 755 0:0", True),
     ],
 )
