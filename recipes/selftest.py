@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 from recipes.test_in_vm import test_in_vm
-from vmtasks import Guest, Preparation, Project, Run, Source, UsageError, build_dependencies, pip, recipe
+from vmtasks import Guest, Preparation, Project, Run, Source, UsageError, build_dependencies, fetching, recipe
 
 _WHEELS = "build/wheel"
 _TOOLS = ("python3-build", "python3-pip", "python3-venv")
@@ -69,7 +69,7 @@ def _try_wheel(run: Run, project: Project, target: Path) -> None:
                     f"python3 -m venv --clear {venv} && "
                     f"{venv}/bin/python -m pip install {shlex.quote(tree)}/{_WHEELS}/*.whl"
                 )
-                guest.succeed(install, env=pip.env(guest, project))
+                guest.succeed(install, env=fetching.env(guest, project))
             for name in _TESTS:
                 with run.case(f"wheel: {name}", continue_on_error=True, guest=guest):
                     _test_installed(guest, tree, name, venv)

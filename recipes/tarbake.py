@@ -16,7 +16,7 @@ from vmtasks import (
     TestFailed,
     build_dependencies,
     events,
-    pip,
+    fetching,
     recipe,
     release,
     source_date_epoch,
@@ -102,7 +102,7 @@ def tarbake(run: Run, source: str = ".", out: str = "", image: str = "") -> list
         tree = origin.deliver(guest, patched=False)
         env = {
             "SOURCE_DATE_EPOCH": str(source_date_epoch(project.root)), "TZ": "UTC",
-            **pip.env(guest, project), **project.env,
+            **fetching.env(guest, project), **project.env,
         }  # fmt: skip
         patterns = [f"{escape(tree)}/{pattern}" for pattern in project.artifacts.dist]
         # What lies there becomes older than all else: make then makes it anew.

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from vmtasks.process.parallel_failed import ParallelFailed
     from vmtasks.process.threads import parallel
     from vmtasks.profile.profile import Profile
-    from vmtasks.project import Project, builddeps, lintian, pip, release, source_date_epoch
+    from vmtasks.project import Project, builddeps, fetching, lintian, release, source_date_epoch
     from vmtasks.project.profiles import build_env
     from vmtasks.project.source import Source
     from vmtasks.providers.base import BootOptions, Provider
@@ -113,13 +113,13 @@ _ROOMS = {
     "builddeps": "project.builddeps",
     "changes": "debian.changes",
     "events": "events",
+    "fetching": "project.fetching",
     "installables": "installables",
     "kernels": "debian.kernels",
     "lava": "frameworks.lava",
     "leftovers": "debian.leftovers",
     "lintian": "project.lintian",
     "packages": "debian.packages",
-    "pip": "project.pip",
     "release": "project.release",
 }
 """Modules that are used under these names, and imported when something of them is."""
@@ -164,6 +164,7 @@ __all__ = [
     "changes",
     "collect",
     "events",
+    "fetching",
     "installables",
     "kernels",
     "lava",
@@ -172,7 +173,6 @@ __all__ = [
     "own_dependencies",
     "packages",
     "parallel",
-    "pip",
     "recipe",
     "release",
     "run_group_job",

@@ -10,7 +10,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from vmtasks import events
-from vmtasks.project import pip, source_package
+from vmtasks.project import fetching, source_package
 from vmtasks.project.prepared import DoneOnce
 from vmtasks.providers.preparation import Preparation
 from vmtasks.ssh.command import short
@@ -57,7 +57,7 @@ def _fetch(guest: Guest, project: Project, once: DoneOnce) -> bool:
     guest.query(["rm", "-rf", place])  # an existing host may have one that never came to its end
     guest.put(project.root, place, files=once.files, mtime_s=_TIME_S)
     guest.query(["chown", "-R", f"{source_package.USER}:{source_package.USER}", place])
-    env = {**pip.env(guest, project), **project.commands.env}
+    env = {**fetching.env(guest, project), **project.commands.env}
     status = attempt(guest, once, place, env)
     if status == 0:
         return True

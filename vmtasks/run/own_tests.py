@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from vmtasks import events
 from vmtasks.errors import UsageError
-from vmtasks.project import pip, source_package
+from vmtasks.project import fetching, source_package
 from vmtasks.project.prepared import DoneOnce
 from vmtasks.project.source import Source
 from vmtasks.run.own_dependencies import attempt, take_over
@@ -75,7 +75,7 @@ def ready_for_tests(guest: Guest, project: Project) -> tuple[CommandSpec, tuple[
     once = DoneOnce.of(project)
     is_there = once is not None and take_over(guest, project, once)
     tree = Source.of(project.root).deliver(guest)
-    env, secrets = {**pip.env(guest, project), **project.env}, project.commands.env_from
+    env, secrets = {**fetching.env(guest, project), **project.env}, project.commands.env_from
     prepares = []
     if once and not is_there:
         if not project.guesses_prepare:
