@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -105,8 +105,6 @@ class _Traces:
     """Their own files below /var, once they are installed; others are no service's to write to, and fail at once."""
     left: Sequence[leftovers.Leftover] = ()
     """Whatever is not as before, once they are purged."""
-    outlived: Sequence[str] = ()
-    """The command lines of processes that have come since, and are still there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,8 +166,8 @@ class _Trial:
             return None
         packages.forget(guest)
         after = leftovers.snapshot(guest)
-        left = leftovers.compare(self.before, after, chosen)
-        return _Traces(altered=altered, left=left, outlived=leftovers.outlived(self.before, after))
+        self._warn("still running after the purge", leftovers.outlived(self.before, after))
+        return _Traces(altered=altered, left=leftovers.compare(self.before, after, chosen))
 
     @staticmethod
     def at_rest(chosen: packages.Packages, guest: Guest) -> None:
@@ -243,14 +241,12 @@ class _Trial:
         if traces is None:
             return
         with self.run.case(f"leftovers{when}", continue_on_error=True):
-            if start and (traces.left or traces.altered or traces.outlived):
+            if start and (traces.left or traces.altered):
                 at_rest = self._traces_at_rest(start, again, chosen, otherwise=traces)
                 by = "but written by what ran meanwhile"
                 self._warn(f"not purged, {by}", [one.path for one in traces.left if one not in at_rest.left])
                 self._warn(f"not as unpacked, {by}", [one for one in traces.altered if one not in at_rest.altered])
-                traces = replace(at_rest, outlived=traces.outlived)
-            running = {one.path for one in traces.left if one.kind == "running"}
-            self._warn("still running after the purge", [one for one in traces.outlived if one not in running])
+                traces = at_rest
             if traces.left:
                 self._tell(traces.left, when)
         self._expect_unaltered(traces.altered, when)
@@ -275,8 +271,7 @@ class _Trial:
             altered = packages.below_var(packages.altered(guest, chosen))
             packages.purge_at_rest(guest, chosen, self.before.known)
             packages.forget(guest)
-            left = leftovers.compare(self.before, leftovers.snapshot(guest), chosen)
-            return _Traces(altered=altered, left=[*left, *leftovers.running_in(guest, packages.AT_REST)])
+            return _Traces(altered=altered, left=leftovers.compare(self.before, leftovers.snapshot(guest), chosen))
 
     def _tell(self, left: Sequence[leftovers.Leftover], when: str) -> None:
         listing = self.run.directory / f"leftovers{when.replace(' ', '-')}.txt"

@@ -192,12 +192,23 @@ def test_a_purge_that_leaves_or_changes_files_fails_and_what_must_stay_stays(tmp
         "left: /etc/alternatives/tiny-link",
         "left: /usr/bin/tiny-link",
         "left: /var/lib/dpkg/info/tiny-stray.cache",
-        "running: sleep 1000",
     ]
     files = [*directories, *(f"{one}/left" for one in directories)]
     assert sorted(told) == sorted(["changed: /etc/adduser.conf", *files, *records])
     notes = "\n".join(note["text"] for note in done.result["notes"])
+    assert "still running after the purge: sleep 1000" in notes
     assert "Essential, Protected or Important: tiny-base" in notes
+
+
+def test_what_a_service_that_a_script_starts_has_written_is_told_and_no_failure(tmp_path: Path) -> None:
+    writes = "/bin/sh -c 'mkdir -p /var/lib/tiny; echo 1 >/var/lib/tiny/state'"
+    unit = f"[Service]\nType=oneshot\nExecStart={writes}\n"
+    postinst = "systemctl daemon-reload\nsystemctl start tiny.service"
+    tiny = deb(tmp_path, "Package: tiny", {"lib/systemd/system/tiny.service": unit}, postinst=postinst)
+    done = install_test(tmp_path, "--debs", tiny)
+    assert (done.status, done.cases) == (0, dict.fromkeys(["install", "purge", "leftovers"], "passed"))
+    notes = [note["text"] for note in done.result["notes"]]
+    assert "not purged, but written by what ran meanwhile: /var/lib/tiny, /var/lib/tiny/state" in notes
 
 
 def test_packages_that_exclude_each_other_are_tried_and_upgraded_in_their_turn(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ _INFO = "/var/lib/dpkg/info"
 """Where dpkg keeps what it has of each package, in files of its name."""
 _SHOWN = 30
 """How many a report names."""
-Kind = Literal["changed", "removed", "left", "running"]
+Kind = Literal["changed", "removed", "left"]
 
 # Contents count where no package manager vouches for them; below /usr and /boot there are many files, and size and
 # time tell; of what dpkg and apt keep, the size does. Names end in a zero byte, since they may have line feeds in them.
@@ -49,10 +49,6 @@ awk '{ print substr(FILENAME, 1, length(FILENAME) - 5) "\\t" $0 }' *.list
 """
 # Kernel threads have no command line, and what belongs to a login or to this question is not there for long.
 _PROCESSES = "ps --ppid 2 -p 2 --deselect -o pid=,lstart=,args="
-_PROCESSES_IN = """# list the processes that have a directory for their root
-find /proc -mindepth 2 -maxdepth 2 -path '/proc/[0-9]*/root' -lname "$1" -printf '%h\\n' 2>/dev/null |
-    while read -r process; do tr '\\0' ' ' <"$process/cmdline" && echo; done
-"""
 _PASSING = re.compile(r"^(?:\S+/)?(?:sshd|sshd-session|sh|bash|ps|sudo|env|\(sd-pam\)|systemd --user)\b|^\[")
 
 # Three lines for each diversion. Of an alternative: its mode, its link, two lines for each of its slaves, an empty one;
@@ -101,10 +97,10 @@ class FilesystemState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leftover:
-    """A file that is not as it was; a record about files: a diversion, a statoverride, an alternative; or a process."""
+    """A file that is not as it was, or a record about files: a diversion, a statoverride, an alternative."""
 
     path: str
-    """Of a record, all of it; of a process, its command line."""
+    """Of a record, all of it."""
     kind: Kind
 
     def __str__(self) -> str:
@@ -179,12 +175,6 @@ def expect_none(left: Sequence[Leftover], listing: Path) -> None:
 def outlived(before: FilesystemState, after: FilesystemState) -> list[str]:
     """Return the command lines of processes that were not there before."""
     return sorted(after.processes - before.processes)
-
-
-def running_in(guest: Guest, root: str) -> list[Leftover]:
-    """Return the processes that have the directory *root* for theirs."""
-    lines = guest.query(["/bin/sh", "-c", _PROCESSES_IN, "sh", root]).splitlines()
-    return [Leftover(path=line.strip(), kind="running") for line in sorted(lines)]
 
 
 def _owned(listing: str) -> dict[str, frozenset[str]]:

@@ -21,14 +21,38 @@ _ACCESS = frozenset({"openssh-server", "systemd", "systemd-sysv", "init", "libc6
 AT_REST = "/run/vmtasks-root"
 """A root directory in which no service starts, once :func:`rest` has made it: as in piuparts' chroot."""
 _POLICY = "/usr/sbin/policy-rc.d"
+# Another directory than / itself, or systemctl does not find that it is in a chroot, and looks for systemd.
 _REST = f"""# make a root directory in which no service starts
 set -eu
 mkdir -p {AT_REST}
-mount --bind / {AT_REST}
-for d in proc sys dev dev/pts; do mount --bind /$d {AT_REST}/$d; done
-for d in run tmp; do mount -t tmpfs tmpfs {AT_REST}/$d; done
+mount -t tmpfs -o mode=755 tmpfs {AT_REST}
+for path in /* /.[!.]*; do
+    if [ -L "$path" ] || [ -f "$path" ]; then
+        cp -a "$path" {AT_REST}/
+    elif [ -d "$path" ]; then
+        mkdir "{AT_REST}$path"
+        case $path in
+            /run | /tmp) mount -t tmpfs tmpfs "{AT_REST}$path" ;;
+            *) mount --bind "$path" "{AT_REST}$path" ;;
+        esac
+    fi
+done
+mount --bind /dev/pts {AT_REST}/dev/pts
 printf '#!/bin/sh\nexit 101\n' >{_POLICY}
 chmod 755 {_POLICY}
+"""
+_UNREST = f"""# have the root directory what is directly in that one, which is no part of it
+set -eu
+rm -f {_POLICY}
+for path in /* /.[!.]*; do
+    [ -d "$path" ] && [ ! -L "$path" ] || [ -e "{AT_REST}$path" ] || [ -L "{AT_REST}$path" ] || rm -f "$path"
+done
+cd {AT_REST}
+for name in * .[!.]*; do
+    if [ -L "$name" ] || [ -f "$name" ] || {{ [ -d "$name" ] && [ ! -d "/$name" ]; }}; then
+        cp -a --remove-destination "$name" /
+    fi
+done
 """
 _JOB_LIMIT_S = 300
 _JOBS = f"""# run what removed packages have left for cron or logrotate
@@ -118,7 +142,7 @@ def purge_at_rest(guest: Guest, packages: Packages, before: Collection[str]) -> 
     """
     names = [name for name, package in packages.items() if not package.must_stay]
     _take_away(guest, names, before, [name for name in packages if name not in names], root=AT_REST)
-    guest.query(["rm", _POLICY])
+    guest.query(_UNREST)
 
 
 def _take_away(

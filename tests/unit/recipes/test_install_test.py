@@ -40,8 +40,6 @@ class World:
         self.notes: list[str] = []
         self.altered: list[list[str]] = []
         """What is found to be altered, one time after the other."""
-        self.running: list[leftovers.Leftover] = []
-        """What runs though no service starts."""
         self.complaint: TestFailed | None = None
         self.at_rest: TestFailed | None = None
         self.sets = [some("tiny")]
@@ -71,7 +69,6 @@ class World:
         monkeypatch.setattr(install_test.leftovers, "snapshot", lambda _: BEFORE)
         monkeypatch.setattr(install_test.leftovers, "outlived", lambda *_: [])
         monkeypatch.setattr(install_test.leftovers, "compare", lambda *_: [])
-        monkeypatch.setattr(install_test.leftovers, "running_in", lambda *_: self.running)
         monkeypatch.setattr(events, "emit", self.hear)
 
     def hear(self, event: object) -> None:
@@ -128,23 +125,11 @@ def test_what_is_left_at_rest_counts_alone_where_that_can_be_told(
     assert world.notes[0] == "not purged, but written by what ran meanwhile: /var/tinyd"
 
 
-def test_a_process_that_a_script_has_left_fails_and_one_of_a_service_is_told(world: World) -> None:
-    world.running = [leftovers.Leftover(path="sleep 9", kind="running")]
-    trial = world.trial()
-    traces = _Traces(outlived=["sleep 9", "tinyd --all"])
-    trial.judge(traces, START, lambda guest: trial.at_rest(some("tiny"), guest), some("tiny"))
-    assert world.failed["leftovers"].endswith("does not leave the machine as it was: 1 running (sleep 9)")
-    assert world.notes[0] == "still running after the purge: tinyd --all"
-    trial.judge(traces, None, lambda _: None, some("tiny"), " where nobody can tell")
-    assert set(world.failed) == {"leftovers"}
-    assert world.notes[-1] == "still running after the purge: sleep 9, tinyd --all"
-
-
 def test_files_that_scripts_have_changed_fail_and_the_purge_is_tried_all_the_same(world: World) -> None:
     world.altered = [["changed: /etc/tiny.conf"]]
     trial = world.trial()
     altered = trial.install(GUEST, some("tiny"))
-    assert trial.use_and_purge(GUEST, some("tiny"), altered) == _Traces(altered=[], left=[], outlived=[])
+    assert trial.use_and_purge(GUEST, some("tiny"), altered) == _Traces(altered=[], left=[])
     assert "changed: /etc/tiny.conf" in world.failed["files"]
     assert world.done == ["install tiny", "purge tiny"]
 
@@ -185,7 +170,7 @@ def test_jobs_that_complain_fail_and_what_is_left_is_told_all_the_same(
 ) -> None:
     world.complaint = TestFailed("/etc/cron.daily/tiny complains")
     monkeypatch.setattr(install_test.leftovers, "compare", lambda *_: LEFT)
-    assert world.trial().use_and_purge(GUEST, some("tiny"), []) == _Traces(altered=[], left=LEFT, outlived=[])
+    assert world.trial().use_and_purge(GUEST, some("tiny"), []) == _Traces(altered=[], left=LEFT)
     assert world.failed == {"purge": "/etc/cron.daily/tiny complains"}
 
 
