@@ -64,6 +64,12 @@ def test_what_comes_from_a_place_is_at_home_there() -> None:
     assert decode(encode(decode(encode(snapshot), place))).place is LOCAL_HOST
 
 
+def test_many_calls_of_this_host_are_made_in_their_order() -> None:
+    called: list[tuple[int, str]] = []
+    LOCAL_HOST.each(lambda *arguments: called.append(arguments), [(1, "a"), (2, "b")])
+    assert called == [(1, "a"), (2, "b")]
+
+
 @pytest.mark.parametrize(
     "data", [{"kind": "Popen", "fields": {}}, {"kind": "HostError", "fields": {}}, {"path": 3}, {}, {"tuple": "x"}]
 )
