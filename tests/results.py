@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 
 def newest(home: Path) -> Path:
     """Return the result.json that was written last below *home*."""
     return max(home.glob("*-*-*/result.json"), key=lambda path: path.stat().st_mtime_ns)
+
+
+def machines_of(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the machines of a run, but for those that templates were made of: whether it had to make one, is luck."""
+    return [machine for machine in result["machines"] if not machine["machine"].endswith("-template")]

@@ -11,6 +11,7 @@ from pathlib import Path
 import yaml
 
 from tests.lava_page import PAGE
+from tests.results import machines_of
 from tests.vm_board import ON
 from vmtasks import Guest
 
@@ -78,7 +79,9 @@ def test_the_job_of_lavas_page_has_a_board_for_its_host(board: Guest, tmp_path: 
     )
     (tmp_path / "job.json").write_text(json.dumps(PAGE))
     result = run_group(tmp_path, "job.json")
-    machines = result["machines"]
-    assert isinstance(machines, list)
-    assert {one["machine"]: one["host"] for one in machines} == {"host": ON, "server": "local", "client": "local"}
+    assert {one["machine"]: one["host"] for one in machines_of(result)} == {
+        "host": ON,
+        "server": "local",
+        "client": "local",
+    }
     board.fail(LEFT)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.group_roles import roles
+from tests.results import machines_of
 from tests.waiting import until
 from vmtasks.host.lease import leases
 from vmtasks.host.slots import tickets
@@ -80,7 +81,7 @@ def test_a_group_in_a_file_runs_and_is_written_down(tmp_path: Path) -> None:
         ("server", "send", "ready", "passed"),
         ("server", "sync", "end", "passed"),
     ]
-    assert {one["machine"]: one["start"] for one in result["machines"]} == {"server": "clone", "client": "clone"}
+    assert {one["machine"]: one["start"] for one in machines_of(result)} == {"server": "clone", "client": "clone"}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import yaml
 
+from tests.results import machines_of
+
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 900.0
 """Waiting for slots behind somebody else's machines is part of it."""
@@ -72,4 +74,4 @@ def test_a_host_starts_its_guest_and_looks_after_its_end(tmp_path: Path) -> None
         ("server", "send", "lava_vm_stop", "passed"),
         ("host", "wait-all", "lava_vm_stop", "passed"),
     } <= calls
-    assert {one["machine"]: one["start"] for one in result["machines"]} == {"host": "clone", "server": "clone"}
+    assert {one["machine"]: one["start"] for one in machines_of(result)} == {"host": "clone", "server": "clone"}

@@ -25,6 +25,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from tests.debian_source import fetched
+from tests.results import machines_of
 from tests.same_build import undated
 from vmtasks.host.lease import machines_dir
 from vmtasks.project import tree_files
@@ -220,7 +221,7 @@ def test_make_test_in_vm_writes_everything_down(made: Done) -> None:
         phase["phase"] for phase in result["phases"]
     }
     assert [phase for phase in result["phases"] if phase["duration_s"] is None or phase["error"]] == []
-    machines = [machine for machine in result["machines"] if not machine["machine"].endswith("-template")]
+    machines = machines_of(result)
     found = [(machine["machine"], machine["image"], machine["start"]) for machine in machines]
     assert found[:2] == [  # machines with what they build with may be there already
         ("tarbake", "bookworm-build", machines[0]["start"]),
@@ -467,7 +468,7 @@ def test_what_a_projects_tests_need_is_fetched_once_until_what_decides_it_change
         (done,) = all_of(inv(tmp_path, "test-in-vm", "--source", "app"))
         assert done.passed()
         assert done.cases == {"test": "passed"}
-        (machine,) = done.result["machines"]
+        (machine,) = machines_of(done.result)
         return artifacts(done)["fetched"].read_text(), machine["start"]
 
     first, start = one_run()
