@@ -10,7 +10,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from vmtasks import events
-from vmtasks.project import fetching, source_package
+from vmtasks.project import source_package
 from vmtasks.project.prepared import DoneOnce
 from vmtasks.providers.preparation import Preparation
 from vmtasks.ssh.command import short
@@ -52,6 +52,8 @@ def take_over(guest: Guest, project: Project, once: DoneOnce) -> bool:
 
 def _fetch(guest: Guest, project: Project, once: DoneOnce) -> bool:
     """Run the line where there are only the files that decide; return whether that was enough."""
+    from vmtasks.project import fetching  # a listing of the tasks does without it
+
     place = _place(once)
     source_package.open_workshop(guest)
     guest.query(["rm", "-rf", place])  # an existing host may have one that never came to its end

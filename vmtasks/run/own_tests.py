@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from vmtasks import events
 from vmtasks.errors import UsageError
-from vmtasks.project import fetching, source_package
+from vmtasks.project import source_package
 from vmtasks.project.prepared import DoneOnce
 from vmtasks.project.source import Source
 from vmtasks.run.own_dependencies import attempt, take_over
@@ -72,6 +72,8 @@ def ready_for_tests(guest: Guest, project: Project) -> tuple[CommandSpec, tuple[
 
     What runs before is what fetches what the tests need, where it is not there and is the project's own to say.
     """
+    from vmtasks.project import fetching  # a listing of the tasks does without it
+
     once = DoneOnce.of(project)
     is_there = once is not None and take_over(guest, project, once)
     tree = Source.of(project.root).deliver(guest)
