@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -30,6 +31,7 @@ from vmtasks.process.landlock import Reach
 from vmtasks.providers.base import MachineRequest
 from vmtasks.providers.qemu.provider import Qemu
 from vmtasks.spec import Machine
+from vmtasks.ssh.connect import Address
 from vmtasks.supervisor.plan import Plan
 from vmtasks.testing.fake_sshd import FakeSshd
 
@@ -109,9 +111,9 @@ def _keep(home: Path) -> None:
         slot = plan.slot._replace(directory=str(home / "queue"))
         return plan._replace(slot=slot, reach=plan.reach | Reach(FILES, (str(home),)))
 
-    def wait(*circumstances: Any) -> int:
-        started(*circumstances)
-        return port  # the fake QEMU forwards to nobody
+    def wait(*circumstances: Any) -> tuple[Address, int]:
+        address, _ = started(*circumstances)
+        return replace(address, port=port), port  # the fake QEMU forwards to nobody
 
     with ExitStack() as stack:
         stack.enter_context(patch.object(lifecycle, "plan_of", plan))

@@ -10,6 +10,7 @@ import pytest
 
 from tests.process.workshop import PROVIDER, workshop_of_ones_own
 from vmtasks import CommandFailed, Guest, Project, Run, boot, events, own_dependencies, run_own_tests, use_provider
+from vmtasks.project import fetching
 from vmtasks.testing import FakeProvider
 
 SETTINGS = """
@@ -27,6 +28,12 @@ test = ["listing"]
 def workshop() -> Iterator[Path]:
     with workshop_of_ones_own() as directory, use_provider(FakeProvider(instead={**PROVIDER.instead, "chown *": ":"})):
         yield directory
+
+
+@pytest.fixture(autouse=True)
+def _trusts_what_all_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Have this host's administrator have added no authority, which would lie in the workshop."""
+    monkeypatch.setattr(fetching, "_ADDED", tmp_path / "added")
 
 
 @pytest.fixture
