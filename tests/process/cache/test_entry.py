@@ -16,7 +16,7 @@ from vmtasks.cache import entry, snapshots
 from vmtasks.deadline import Deadline
 from vmtasks.process import cleanup
 
-PROMPT_S = 5.0
+PROMPT_S = 15.0
 PACKAGE_PARENT = Path(entry.__file__).resolve().parents[2]
 MAKER = """
 import sys
