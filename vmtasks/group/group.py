@@ -237,7 +237,7 @@ class Group:
         return self._network is not None
 
     def fail(self, problem: BaseException) -> None:
-        """End it, because a machine did not come up, say; what came first stays the reason, whoever looks meanwhile."""
+        """End it, because a machine did not come up, say; the first reason stays."""
         with self._losing:
             if self.end is None and isinstance(problem, VmtasksError) and not isinstance(problem, Interrupted):
                 self.end = problem

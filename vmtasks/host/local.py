@@ -14,6 +14,9 @@ from vmtasks.config.paths import cache_dir
 from vmtasks.process.isolated import isolated_argv
 from vmtasks.spec import LOCAL
 
+PIECE_BYTES = 32 * 1024
+"""How much of a file one call takes to another host: so little, and so few of them on their way, that signs of life get
+through a slow link between them."""
 Options = ParamSpec("Options")
 Result = TypeVar("Result")
 

@@ -15,10 +15,7 @@ from typing import IO
 
 from vmtasks import events
 from vmtasks.errors import HostError
-from vmtasks.host.local import LOCAL_HOST, Host
-
-_PIECE_BYTES = 32 * 1024
-"""So small that signs of life get through a slow link between them."""
+from vmtasks.host.local import LOCAL_HOST, PIECE_BYTES, Host
 
 
 class KernelRooms:
@@ -61,7 +58,7 @@ class KernelRooms:
             detail = f"{path.name} to {self._place.name}"
             file.seek(0)
             with events.phase("upload", machine=self._machine, detail=detail):
-                self._place.each(_add, ((path, piece) for piece in iter(partial(file.read, _PIECE_BYTES), b"")))
+                self._place.each(_add, ((path, piece) for piece in iter(partial(file.read, PIECE_BYTES), b"")))
 
     def keep(self, needed: AbstractSet[Path]) -> None:
         """Remove all but those that are *needed*: a QEMU that runs with another one has read it.

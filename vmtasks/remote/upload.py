@@ -7,12 +7,10 @@ from collections.abc import Iterator, Mapping
 
 from vmtasks import events
 from vmtasks.errors import HostError
+from vmtasks.host.local import PIECE_BYTES
 from vmtasks.image.baked import BakedImage
 from vmtasks.remote.host import RemoteHost
 from vmtasks.remote.incoming import FILES, add, complete, received, receiving
-
-_PIECE_BYTES = 32 * 1024
-"""So small, and so few of them on their way, that signs of life get through a slow link between them."""
 
 
 def sent(host: RemoteHost, image: BakedImage) -> BakedImage:
@@ -53,12 +51,12 @@ def _pieces(
         digest = hashlib.sha256()
         at = 0
         with (image.directory / file).open("rb") as content:
-            while piece := content.read(_PIECE_BYTES):
+            while piece := content.read(PIECE_BYTES):
                 digest.update(piece)
                 if at + len(piece) > have[file]:
                     yield file, at, piece
                 at += len(piece)
                 done += len(piece)
-                if done % (32 * _PIECE_BYTES) < _PIECE_BYTES:
+                if done % (32 * PIECE_BYTES) < PIECE_BYTES:
                     events.emit(events.Progress(phase="upload image", done=done, total=total, unit="bytes"))
         digests[file] = digest.hexdigest()
