@@ -1,4 +1,4 @@
-"""A job of LAVA's for a group, in real machines: a host and its guest, as the page about VM groups has them."""
+"""Jobs of LAVA's in real machines: a host and its guest, as the page about VM groups has them; and one device."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -37,6 +38,18 @@ def shell(name: str, role: str) -> dict[str, object]:
     return {"command": "lava_test_shell", "parameters": parameters}
 
 
+def rows_of(job: str, directory: Path) -> list[dict[str, Any]]:
+    """Run a job that passes, and return the rows of its results."""
+    argv = [str(Path(sys.executable).with_name("inv")), "-r", str(ROOT), "group", "--job", job]
+    options = ["--memory-mib", "512", "--network", "none", "--out", "out"]
+    done = subprocess.run(
+        [*argv, *options], cwd=directory, capture_output=True, text=True, timeout=LIMIT_S, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    rows: list[dict[str, Any]] = yaml.safe_load((directory / "out/lava-results.yaml").read_text())
+    return rows
+
+
 def test_a_host_starts_its_guest_and_looks_after_its_end(tmp_path: Path) -> None:
     for name, steps in STEPS.items():
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump({"metadata": {"name": name}, "run": {"steps": steps}}))
@@ -52,11 +65,7 @@ def test_a_host_starts_its_guest_and_looks_after_its_end(tmp_path: Path) -> None
         "actions": [deploy, shell("work", "host"), shell("serve", "server"), shell("clean", "host")],
     }
     (tmp_path / "job.json").write_text(json.dumps(job))
-    argv = [str(Path(sys.executable).with_name("inv")), "-r", str(ROOT), "group", "--job", "job.json"]
-    options = ["--memory-mib", "512", "--network", "none", "--out", "out"]
-    done = subprocess.run([*argv, *options], cwd=tmp_path, capture_output=True, text=True, timeout=LIMIT_S, check=False)
-    assert done.returncode == 0, done.stderr
-    rows = yaml.safe_load((tmp_path / "out/lava-results.yaml").read_text())
+    rows = rows_of("job.json", tmp_path)
     assert {(one["metadata"].get("machine", ""), one["suite"], one["name"], one["result"]) for one in rows} == {
         ("host", "0_work", "peer", "pass"),
         ("host", "0_work", "port", "pass"),
@@ -75,3 +84,28 @@ def test_a_host_starts_its_guest_and_looks_after_its_end(tmp_path: Path) -> None
         ("host", "wait-all", "lava_vm_stop", "passed"),
     } <= calls
     assert {one["machine"]: one["start"] for one in machines_of(result)} == {"host": "clone", "server": "clone"}
+
+
+def test_a_job_for_one_device_boots_it_again_between_its_tests(tmp_path: Path) -> None:
+    def tests(name: str, step: str) -> dict[str, object]:
+        inline = {"metadata": {"name": name}, "run": {"steps": [step]}}
+        definition = {"from": "inline", "name": name, "path": f"{name}.yaml", "repository": inline}
+        return {"test": {"definitions": [definition]}}
+
+    boot = {"boot": {"method": "qemu", "media": "tmpfs", "prompts": ["root@debian:"]}}
+    deploy = {"deploy": {"to": "tmpfs", "images": {"rootfs": {"url": "http://images.example.org/stretch.img.gz"}}}}
+    actions = [
+        deploy,
+        boot,
+        tests("before", "touch /run/before && lava-test-case colour --shell test blue = $COLOUR"),
+        boot,
+        tests("after", "lava-test-case rebooted --shell test ! -e /run/before"),
+    ]
+    job = {"device_type": "qemu", "job_name": "reboot", "environment": {"COLOUR": "blue"}, "actions": actions}
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(job))
+    (tmp_path / "lava.toml").write_text('[devices]\nqemu = "bookworm"\n')
+    assert {(one["suite"], one["name"], one["result"]) for one in rows_of("job.yaml", tmp_path)} == {
+        ("0_before", "colour", "pass"),
+        ("1_after", "rebooted", "pass"),
+        *(("lava", name, "pass") for name in ("0_before", "1_after", "job")),
+    }

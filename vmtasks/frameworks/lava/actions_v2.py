@@ -51,6 +51,8 @@ def deploy(table: Mapping[str, Any], where: str, notes: list[str]) -> Deployed:
     :raise UsageError: a machine of ours cannot start so.
     """
     boards = "it is for boards; a machine of QEMU has images: {rootfs: {url: URL}}"
+    if (to := table.get("to")) != "tmpfs":  # first, since the other keys of a board are its own
+        raise UsageError(f"{where}: key 'to' cannot be '{yaml11.as_text(to)}': {boards}, to tmpfs")
     refused = {
         **_AGAIN,
         **dict.fromkeys(("nfsrootfs", "persistent_nfs", "tftp"), boards),
@@ -60,8 +62,6 @@ def deploy(table: Mapping[str, Any], where: str, notes: list[str]) -> Deployed:
     seconds_at(rest, "timeout", where)
     for key in rest:
         expect_known(key, where, ("to", "images", "os", "root_partition", "timeout", "uefi", "type"), what="key")
-    if (to := rest.get("to")) != "tmpfs":
-        raise UsageError(f"{where}: key 'to' cannot be '{yaml11.as_text(to)}': {boards}, to tmpfs")
     images = mapping_at(rest, "images", where)
     unused = dict.fromkeys(("ramdisk", "initrd", "dtb"), "the kernel's package, or the image, has its own")
     kept = accepted(images, f"{where}.images", noted=unused, notes=notes)

@@ -6,6 +6,7 @@ What LAVA takes and does nothing with is taken (metadata); what it takes and los
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -228,7 +229,8 @@ def _pattern(parse: ParseSection | None, where: str) -> ParseSection | None:
     if len(parse.pattern) > _LONGEST_PATTERN:
         raise UsageError(f"{where}: key 'pattern' in [parse] has more than {_LONGEST_PATTERN} characters")
     try:
-        groups = re.compile(parse.pattern).groupindex
+        with warnings.catch_warnings(action="ignore"):  # of what Python may read otherwise some day
+            groups = re.compile(parse.pattern).groupindex
     except (re.error, OverflowError, RecursionError) as error:
         raise UsageError(f"{where}: key 'pattern' in [parse] is no regular expression of Python's: {error}") from error
     if missing := [name for name in ("test_case_id", "result") if name not in groups]:

@@ -31,9 +31,7 @@ def load_job(path: Path, mapping: Path | None = None) -> LavaGroupJob:
         _expect_text(document, path)
     except RecursionError:
         raise UsageError(f"cannot read {path}: its lists or mappings are nested too deep") from None
-    translate: Callable[..., LavaGroupJob] = (
-        job_v1.job_of if _is_first_version(document, is_json=is_json) else job_v2.job_of
-    )
+    translate: Callable[..., LavaGroupJob] = job_v1.job_of if _is_first_version(document) else job_v2.job_of
     stands_for = LavaMapping.load(mapping, job=path)
     try:
         return replace(translate(document, stands_for, path=path), mapping=stands_for)
@@ -43,8 +41,11 @@ def load_job(path: Path, mapping: Path | None = None) -> LavaGroupJob:
         raise UsageError(text if is_named else f"{path}: {text}", hint=problem.hint) from problem
 
 
-def _is_first_version(document: dict[str, Any], *, is_json: bool) -> bool:
-    return "vm_group" in document or (is_json and "protocols" not in document)
+def _is_first_version(document: dict[str, Any]) -> bool:
+    """Tell whether actions are named by their ``command``, which the second version has for something else."""
+    actions = document.get("actions")
+    commands = [one.get("command") for one in actions if isinstance(one, dict)] if isinstance(actions, list) else []
+    return "vm_group" in document or any(isinstance(command, str) for command in commands)
 
 
 def _expect_text(document: dict[str, Any], path: Path) -> None:

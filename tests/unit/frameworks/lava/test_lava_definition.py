@@ -222,3 +222,7 @@ def test_what_cannot_be_skipped() -> None:
 )
 def test_arguments_reach_the_command_behind_shell(step: str, becomes: str) -> None:
     assert protected(step) == becomes
+
+
+def test_a_pattern_that_python_may_read_otherwise_some_day_is_taken_without_a_word() -> None:
+    assert read(f"{LEAST}parse: {{pattern: '(?P<test_case_id>[[a]+) (?P<result>.)'}}").parse is not None

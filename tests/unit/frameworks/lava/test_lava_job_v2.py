@@ -180,7 +180,7 @@ def test_what_counts_for_nothing_is_told(tmp_path: Path) -> None:
         ("memory: 512", "memory: 5", "key 'memory' must be a whole number of at least 64"),
         ("job_name:", "job_nmae:", "unknown key 'job_nmae'; did you mean 'job_name'?"),
         ("  lava-multinode:", "  lava-lxc: {}\n  lava-multinode:", "protocol 'lava-lxc' is LAVA's"),
-        ("  lava-multinode:", "  lava-multinod:", "no lava-multinode"),
+        ("  lava-multinode:", "  lava-multinod:", "did you mean 'lava-multinode'?"),
         ("    roles:\n", "    target_group: x\n    roles:\n", "key 'target_group' is LAVA's"),
         ("to: tmpfs\n", "to: tftp\n", "actions[0].deploy: key 'to' cannot be 'tftp': it is for boards"),
         ("      rootfs:", "      rootsf:", "unknown key 'rootsf'; did you mean 'rootfs'?"),
@@ -216,10 +216,51 @@ def test_what_cannot_be_is_refused_with_one_sentence(tmp_path: Path, old: str, n
     assert "\n" not in str(refusal.value)
 
 
-def test_a_job_for_one_device_is_no_group(tmp_path: Path) -> None:
-    sentence = r"it is a job for one device; run its definitions with `inv lava-test-shell` \(docs/from-lava"
-    with pytest.raises(UsageError, match=sentence):
-        load(tmp_path, "device_type: qemu\nactions: []\n")
+ONE = """
+device_type: qemu
+job_name: one machine
+priority: medium
+context: {arch: amd64, memory: 512}
+environment: {COLOUR: blue}
+actions:
+- deploy: {to: tmpfs, images: {rootfs: {url: 'http://images.example.org/a.img.gz'}}}
+- boot: {method: qemu, media: tmpfs, prompts: ['#']}
+- test:
+    definitions:
+    - {from: inline, name: smoke, path: smoke.yaml, repository: {metadata: {name: smoke}, run: {steps: [lava-self]}}}
+- boot: {method: qemu, media: tmpfs, prompts: ['#']}
+"""
+
+
+def test_a_job_for_one_device_has_one_role_that_it_need_not_name(tmp_path: Path) -> None:
+    job = load(tmp_path, ONE)
+    (role,) = job.group.roles
+    assert (role.name, role.image, role.memory_mib, role.count) == ("device", "bookworm", 512, 1)
+    assert job.environment == {"device": {"COLOUR": "blue"}}
+    assert [type(step) for step in job.course["device"]] == [BootStep, ShellStep, BootStep]
+    assert "counts for nothing" in " ".join(job.notes)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("device_type: qemu", "", "has neither roles, in protocols.lava-multinode, nor a device_type"),
+        ("arch: amd64", "arch: mips", "job.yaml: context: key 'arch' cannot be 'mips'"),
+        ("COLOUR", "a-b", "job.yaml: environment: 'a-b' cannot be a variable"),
+        ("- boot: {", "- boot: {role: [server], ", "no machine of the group has the role 'server'; there are device"),
+        ("job_name", "jobname", "unknown key 'jobname'; did you mean 'job_name'?"),
+        ("priority: medium", "protocols: {lava-lxc: {}}", "protocol 'lava-lxc' is LAVA's, and not supported"),
+        ("priority: medium", "protocols: {lava-multinode: {roles: {a: {}}}}", "in a job with roles it belongs to each"),
+        ("to: tmpfs", "to: tftp, kernel: {url: k}", "key 'to' cannot be 'tftp': it is for boards"),
+    ],
+)
+def test_what_is_wrong_with_a_job_for_one_device_is_said_in_its_own_keys(
+    tmp_path: Path, old: str, new: str, sentence: str
+) -> None:
+    assert old in ONE
+    with pytest.raises(UsageError) as refusal:
+        load(tmp_path, ONE.replace(old, new, 1))
+    assert sentence in str(refusal.value)
 
 
 def test_a_few_lines_are_not_let_grow_beyond_all_memory(tmp_path: Path) -> None:
