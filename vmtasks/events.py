@@ -327,3 +327,34 @@ def phase(name: str, *, machine: str = "", detail: str = "") -> Iterator[None]:
         raise
     finally:
         emit(PhaseEnded(phase=name, machine=machine, detail=detail, error=error, duration_s=time.monotonic() - began_s))
+
+
+REMIND_S = 60.0
+"""How often to say that something is still waited for: a caller may take silence for a hang."""
+
+
+class Waiting:
+    """What a phase waits for: said at once, and again each minute for as long as it lasts.
+
+    :param phase: the phase that waits.
+    """
+
+    def __init__(self, phase: str, *, machine: str = "") -> None:
+        self._phase = phase
+        self._machine = machine
+        self._text = ""
+        self._began_s = self._told_s = time.monotonic()
+
+    def tell(self, text: str) -> None:
+        """Say what is waited for, unless the words are the same as before."""
+        if text != self._text:
+            self._text = text
+            emit(Note(machine=self._machine, text=text))
+
+    def remind(self) -> None:
+        """Say it again, if it is time to; to be called in every turn of the wait."""
+        now_s = time.monotonic()
+        if self._text and now_s - self._told_s >= REMIND_S:
+            self._told_s = now_s
+            waited_s = round(now_s - self._began_s)
+            emit(Progress(machine=self._machine, phase=self._phase, done=waited_s, unit="seconds", detail=self._text))

@@ -45,7 +45,16 @@ def all_needed(
         hosts = [visit.host for visit in visits]
         slots = [f"{len(ready)} machine{'s' if len(ready) > 1 else ''}"] if ready else []
         with events.phase("slot", detail=", ".join([*slots, *hosts])):
-            stack.enter_context(all_or_none(claim, visits, _tell_who_is_ahead, check))
+            queue = events.Waiting("slot")
+
+            def look() -> None:
+                queue.remind()
+                check()
+
+            def tell(ahead: Sequence[Ticket]) -> None:
+                queue.tell(f"the group is waiting{waiting_for(ahead)}")
+
+            stack.enter_context(all_or_none(claim, visits, tell, look))
         yield claim
 
 
@@ -131,7 +140,3 @@ def _claim(ready: Sequence[tuple[Machine, LaunchConfig, Any]]) -> AbstractContex
     emulated = any(one.choice.accelerator == "tcg" for _, one, _ in ready)  # one of another architecture always is
     limits = launch.place.call(capacity.limits_of, launch.settings, emulated=emulated)
     return claimed(launch.place, machines, limits, rules_of(launch.settings))
-
-
-def _tell_who_is_ahead(ahead: Sequence[Ticket]) -> None:
-    events.emit(events.Note(text=f"the group is waiting{waiting_for(ahead)}"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,8 +20,6 @@ from vmtasks.supervisor.client import SupervisorClient
 TURN_S = 0.5
 """How long to wait for news at a time: an interrupt is to be noticed."""
 _LOOK = f"{task_line('doctor')} looks at this host, and {task_line('images.check')} at all that is kept on it"
-REMIND_S = 60.0
-"""How often to say that a slot is still waited for: a caller may take silence for a hang."""
 RESET_LIMIT_S = 15.0
 """How long QEMU may take to reset a machine."""
 _FULL = "is the host's disk full?"
@@ -48,8 +45,7 @@ class MachineWatch:
         self.greeted = False
         """Whether QEMU has come to run: one that has not refuses what it was told, and would again."""
         self.booted = False
-        self._queued = ""
-        """What was last told of the queue for slots."""
+        self._queue = events.Waiting("slot", machine=machine)
         self.listens = True
         """Whether the guest may still do what it is told."""
         self._panicked = False
@@ -70,12 +66,10 @@ class MachineWatch:
 
         :raise BootError: the machine ended first, or *deadline* passed.
         """
-        began_s = told_s = time.monotonic()
         while not deadline.passed:
             self._look_around()
-            if self._queued and event == "admitted" and time.monotonic() - told_s >= REMIND_S:
-                told_s = time.monotonic()
-                self._remind(told_s - began_s)
+            if event == "admitted":
+                self._queue.remind()
             message = self._client.next(deadline.within(TURN_S))
             if message is not None and message["event"] == event:
                 return message
@@ -144,7 +138,7 @@ class MachineWatch:
         by_guest, _ = self._errors
         match message["event"]:
             case "waiting":
-                self._tell_queue(message["ahead"])
+                self._queue.tell(f"waiting{waiting_for([Ticket(**one) for one in message['ahead']])}")
             case "panic":
                 self.listens, self._panicked = False, True
                 raise by_guest(
@@ -198,19 +192,6 @@ class MachineWatch:
     def _errors(self) -> tuple[type[GuestLost | BootError], type[ConnectionLost | BootError]]:
         """What a machine does that answered once, what runs in it does; what becomes of QEMU, its host."""
         return (GuestLost, ConnectionLost) if self.booted else (BootError, BootError)
-
-    def _remind(self, waited_s: float) -> None:
-        waited = events.Progress(
-            machine=self._machine, phase="slot", done=round(waited_s), unit="seconds", detail=self._queued
-        )
-        events.emit(waited)
-
-    def _tell_queue(self, ahead: list[dict[str, Any]]) -> None:
-        """Say what we wait for, unless the words are the same as before: the others ahead may have changed."""
-        text = f"waiting{waiting_for([Ticket(**one) for one in ahead])}"
-        if text != self._queued:
-            self._queued = text
-            events.emit(events.Note(machine=self._machine, text=text))
 
     @contextmanager
     def shown(self) -> Iterator[None]:

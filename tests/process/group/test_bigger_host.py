@@ -251,9 +251,13 @@ def test_slots_there_are_had_together_or_not_at_all(far: RemoteHost) -> None:
     assert not claim.queue.exists()
 
 
-def test_a_group_that_loses_its_switch_waits_for_slots_no_longer(far: RemoteHost, big: BiggerHost) -> None:
+def test_a_group_that_loses_its_switch_waits_for_slots_no_longer(
+    far: RemoteHost, big: BiggerHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "REMIND_S", 0.01)
+
     def lose_the_switch(event: events.Event) -> None:
-        if isinstance(event, events.Note) and event.text.startswith("the group is waiting"):
+        if isinstance(event, events.Progress) and event.detail.startswith("the group is waiting"):
             for pid in switch_pids(big):
                 os.kill(pid, signal.SIGKILL)
 

@@ -283,7 +283,7 @@ def test_waiting_for_a_slot_says_behind_whom(
 def test_waiting_for_a_slot_is_told_again_and_again_and_a_change_only_once(
     machine: Machine, launch: LaunchConfig, heard: list[events.Event], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch, "REMIND_S", 0.01)
+    monkeypatch.setattr(events, "REMIND_S", 0.01)
     limits = slots.Limits(machines=1, memory_mib=1000)
     directory = str(tmp_path / "queue")
     with (

@@ -239,13 +239,17 @@ def test_what_dpkg_was_killed_in_is_finished_before_anything_is_installed(
         ("one of\x1b[2J hello", "one of[2J hello"),
     ],
 )
-def test_two_threads_wait_for_each_other_and_say_for_whom(board: Board, purpose: str, shown: str) -> None:
+def test_two_threads_wait_for_each_other_and_say_for_whom_again_and_again(
+    board: Board, purpose: str, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "REMIND_S", 0.01)
     heard: list[str] = []
     waits = threading.Event()
 
     def hear(event: events.Event) -> None:
         if isinstance(event, events.Note) and "waiting" in event.text:
             heard.append(event.text)
+        if isinstance(event, events.Progress) and event.detail in heard:
             waits.set()
 
     def second() -> bool:

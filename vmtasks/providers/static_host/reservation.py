@@ -192,8 +192,9 @@ class Reservation:
                 send_all(self._channel, letter)
 
     def _wait(self, session: Session, channel: Channel, *, waits: bool) -> None:
+        queue = events.Waiting("slot", machine=session.machine)
         while True:
-            reply, _, about = _line(session, channel).partition(" ")
+            reply, _, about = _line(session, channel, queue.remind).partition(" ")
             if reply == "yours":
                 self.is_whole = about == "whole"
                 return
@@ -209,8 +210,7 @@ class Reservation:
                 raise HostInUseError(f"cannot have {self._host}: {about or 'somebody'} has it")
             if reply != "behind":
                 raise HostError(f"cannot have {self._host}: {f'{reply} {about}'.strip() or 'the connection broke'}")
-            text = f"waiting for {self._host} behind {about or 'somebody'}"
-            events.emit(events.Note(machine=session.machine, text=text))
+            queue.tell(f"waiting for {self._host} behind {about or 'somebody'}")
 
     def _give_back(self, machine: str) -> None:
         channel = self._channel
@@ -232,12 +232,16 @@ def _beat(channel: Channel, lost: threading.Event) -> None:
     lost.set()
 
 
-def _line(session: Session, channel: Channel) -> str:
-    """Return the next line that is printed there; nothing if there is none."""
+def _line(session: Session, channel: Channel, turn: Callable[[], object]) -> str:
+    """Return the next line that is printed there; nothing if there is none.
+
+    :param turn: called while there is none yet.
+    """
     line = b""
     channel.settimeout(_TURN_S)
     while not line.endswith(b"\n") and len(line) < _LINE_BYTES:
         session.watch(0.0)
+        turn()
         with suppress(TimeoutError):  # it waits, and so do we
             if not (piece := channel.recv(1)):
                 break
