@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.measurement import ROOT, Rows, at_most, call, in_turn, slower, timed
+from benchmarks.measurement import ROOT, Rows, at_most, call, in_turn, python_s, slower, timed
 from benchmarks.measurement import bake as bake_first
 from vmtasks import events
 from vmtasks.image import mirror
@@ -25,20 +25,17 @@ _LIST_RUNS = 10
 
 def inv_list() -> Rows:
     """Measure how long `inv --list` takes here, and where there is nothing to list."""
-    with TemporaryDirectory(prefix="vmtasks-bench-") as empty, events.phase("inv --list"):
-        Path(empty, "tasks.py").touch()
-        ours, against = in_turn(_LIST_RUNS, lambda: _list_s(ROOT), lambda: _list_s(Path(empty)))
-    yield slower("inv --list; against an empty tasks.py", LIST_AT_MOST_TIMES, ours, against)
-
-
-def _list_s(directory: Path) -> float:
-    """Return the seconds of one `inv --list`; where there is nothing to list, Invoke ends with a status of its own."""
     command = [sys.executable, "-m", "invoke", "--list"]
-    return timed(
-        lambda: subprocess.run(
-            command, cwd=directory, stdin=subprocess.DEVNULL, capture_output=True, check=directory == ROOT
+    with TemporaryDirectory(prefix="vmtasks-bench-") as room, events.phase("inv --list"):
+        empty, compiled = Path(room, "empty"), Path(room, "compiled")
+        empty.mkdir()
+        (empty / "tasks.py").touch()
+        ours, against = in_turn(
+            _LIST_RUNS,
+            lambda: python_s(command, ROOT, compiled),
+            lambda: python_s(command, empty, compiled, check=False),  # where there is nothing to list, it ends with 1
         )
-    )
+    yield slower("inv --list; against an empty tasks.py", LIST_AT_MOST_TIMES, ours, against)
 
 
 def memory(output_mib: int) -> Rows:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from benchmarks import crowd, files, groups, host, kept, profiling, starts
+from benchmarks import command, crowd, files, groups, host, kept, kernels, profiling, starts
 from benchmarks.measurement import Measurement, Rows, checkout
 from vmtasks.errors import UsageError
 
@@ -24,8 +24,11 @@ class Scope:
 
 GROUPS: dict[str, Callable[[Scope], Rows]] = {
     "list": lambda _: host.inv_list(),
+    "command": lambda scope: command.command(scope.runs),
     "start": lambda scope: starts.starts(scope.runs),
     "cold": lambda scope: starts.cold(min(scope.runs, 3)),
+    "reboot": lambda scope: kernels.reboots(min(scope.runs, 3)),
+    "kernel": lambda scope: kernels.kernels(min(scope.runs, 3)),
     "crowd": lambda _: crowd.crowds(),
     "group": lambda scope: groups.groups(min(scope.runs, 3)),
     "files": lambda scope: files.transfers(min(scope.runs, 3)),

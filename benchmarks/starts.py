@@ -69,13 +69,23 @@ def cold(runs: int) -> Rows:
         machine, launch = launch_of(IMAGE, BootOptions(cold=True))
         ours, stock, bare = in_turn(
             runs,
-            lambda: _ours(IMAGE, cold=True).command_s,
-            lambda: _ours(STOCK, cold=True).command_s,
+            lambda: cold_command_s(IMAGE),
+            lambda: cold_command_s(STOCK),
             lambda: _by_hand(machine, launch, BootSource()).command_s,
         )
     title = "cold boot to the first command; against "
     yield faster(f"{title}a stock initrd", COLD_AT_LEAST_TIMES_FASTER, ours, stock)
     yield slower(f"{title}QEMU and ssh by hand", None, ours, bare)
+
+
+def cold_command_s(image: str, *, kernel: str = "") -> float:
+    """Return the seconds from the asking for a machine to the end of its first command, booted from its disk."""
+    return _ours(image, cold=True, kernel=kernel).command_s
+
+
+def clone_command_s(image: str) -> float:
+    """Return the seconds from the asking for a clone to the end of its first command."""
+    return _ours(image).command_s
 
 
 def starts(runs: int) -> Rows:
@@ -86,7 +96,7 @@ def starts(runs: int) -> Rows:
     machine, launch = launch_of(IMAGE, BootOptions())
     template = source_of(machine, launch, cold=False, forkable=False)
     clones, bare = _starts_in_turn(runs, lambda: _ours(IMAGE), lambda: _by_hand(machine, launch, template))
-    colds: Samples = tuple(_ours(IMAGE, cold=True).command_s for _ in range(min(runs, 3)))
+    colds: Samples = tuple(cold_command_s(IMAGE) for _ in range(min(runs, 3)))
     running, command = _columns(clones)
     bare_running, bare_command = _columns(bare)
     yield at_most("a clone runs", CLONE_RUNS_AT_MOST_S, running)
@@ -129,14 +139,14 @@ def _columns(starts: list[Start]) -> tuple[Samples, Samples]:
     return tuple(start.running_s for start in starts), tuple(start.command_s for start in starts)
 
 
-def _ours(image: str | Snapshot, *, cold: bool = False) -> Start:
+def _ours(image: str | Snapshot, *, cold: bool = False, kernel: str = "") -> Start:
     """Start a machine, run a command, and end it. That others on this host had the slot before is not its fault."""
     from vmtasks import boot
 
     heard: list[tuple[float, events.Event]] = []
     with events.listening(lambda event: heard.append((time.monotonic(), event))):
         began_s = time.monotonic()
-        with boot(image, cold=cold, purpose="a measurement of its start") as guest:
+        with boot(image, cold=cold, kernel=kernel, purpose="a measurement of its start") as guest:
             guest.succeed(["true"])
             command_s = time.monotonic() - began_s
     told = [event for _, event in heard]

@@ -11,8 +11,8 @@ from invoke.tasks import task
     help={
         "runs": "how often each machine starts and each transfer is made (default: 5)",
         "output_mib": "how much a guest prints while memory is measured, in MiB (default: 1024)",
-        "only": "measure this alone, may be repeated: list, start, cold, crowd, group, files, memory, profile, build, "
-        "example, bake, lasting, glance",
+        "only": "measure this alone, may be repeated: list, command, start, cold, reboot, kernel, crowd, group, files, "
+        "memory, profile, build, example, bake, lasting, glance",
     },
     auto_shortflags=False,
 )
