@@ -83,20 +83,19 @@ def is_native(root: Path) -> bool:
     return _NATIVE.fullmatch(format_of(root)) is not None
 
 
-def fits(root: Path) -> bool:
-    """Tell whether the package in *root* has a version that its format allows: dpkg-source makes none of any other.
+def misfit(root: Path) -> str:
+    """Say why dpkg-source makes no package of the version of the one in *root*; nothing if its format allows it.
 
     A quilt package has a revision, and a native one has none.
 
     :raise UsageError: debian/changelog does not tell which it is.
     """
-    has_revision = "-" in SourcePackage.of(root).version
-    match format_of(root):
-        case "3.0 (native)":
-            return not has_revision
-        case "3.0 (quilt)":
-            return has_revision
-    return True
+    version, form = SourcePackage.of(root).version, format_of(root)
+    if form == "3.0 (quilt)" and "-" not in version:
+        return f"a package in the format {form} has a revision, as {version}-1 has; in debian/changelog it is {version}"
+    if form == "3.0 (native)" and "-" in version:
+        return f"a package in the format {form} has no revision; in debian/changelog it is {version}"
+    return ""
 
 
 def find(root: Path, *, only_tree: bool = False) -> Orig:

@@ -101,9 +101,9 @@ class Source:
     @property
     def is_refused(self) -> bool:
         """Whether it is a tree whose version its source format does not allow; a UsageError where it tells none."""
-        from vmtasks.project.orig import fits
+        from vmtasks.project.orig import misfit
 
-        return self.kind == "tree" and not fits(Project.load(self.path).root)
+        return self.kind == "tree" and bool(misfit(Project.load(self.path).root))
 
     def deliver(self, guest: Guest, *, patched: bool = True, adds_git: bool = True) -> str:
         """Put the source into the guest's workshop and return the directory of its tree there.

@@ -90,7 +90,7 @@ def make(guest: Guest, project: Project, tree: str, into: Path) -> list[Path]:
     :raise UsageError: debian/changelog does not tell which package it is.
     :raise CommandFailed: dpkg-source cannot: there are changes to upstream's files that no patch has, say.
     """
-    from vmtasks.project.orig import find, format_of
+    from vmtasks.project.orig import find, format_of, misfit
 
     expect_tool(guest, "dpkg-source", "dpkg-dev")
     # A patch that was applied for a build is none of upstream's: its tarball is made before.
@@ -100,6 +100,8 @@ def make(guest: Guest, project: Project, tree: str, into: Path) -> list[Path]:
     try:
         guest.succeed(["dpkg-source", *options, "--build", tree], cwd=WORKSHOP, user=USER)
     except CommandFailed as problem:
+        if hint := misfit(project.root):
+            raise CommandFailed(str(problem), details=problem.details, hint=hint) from problem
         if orig.kind in {"none", "tree"}:
             raise
         hint = "'[source] orig = \"tree\"' in vmtasks.toml has upstream's tarball made of the tree as it is"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -153,3 +154,23 @@ def test_a_tag_that_can_have_no_such_name_is_refused(root: Path, pattern: str) -
     (root / "debian/gbp.conf").write_text(f"[DEFAULT]\nupstream-tag = {pattern}\n")
     with pytest.raises(UsageError, match="is no name that a tag can have"):
         orig.find(root)
+
+
+@pytest.mark.parametrize(
+    ("form", "version", "why"),
+    [
+        ("3.0 (quilt)", "1.0-1", ""),
+        ("3.0 (quilt)", "1.0", r"has a revision, as 1\.0-1 has; in debian/changelog it is 1\.0"),
+        ("3.0 (native)", "1.0-1", r"has no revision; in debian/changelog it is 1\.0-1"),
+        ("3.0 (native)", "1.0", ""),
+        ("1.0", "1.0", ""),
+        ("2.0", "1.0", ""),
+    ],
+)
+def test_a_version_that_the_format_does_not_allow_is_told_with_the_reason(
+    tmp_path: Path, form: str, version: str, why: str
+) -> None:
+    root = packaged(tmp_path / "tree")
+    (root / "debian/source/format").write_text(f"{form}\n")
+    (root / "debian/changelog").write_text(f"tiny ({version}) unstable; urgency=low\n")
+    assert re.search(why, orig.misfit(root)) if why else orig.misfit(root) == ""

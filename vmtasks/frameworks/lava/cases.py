@@ -6,6 +6,7 @@ import re
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Literal, cast
 
 from vmtasks import events
@@ -62,6 +63,25 @@ class CaseRow:
                 units=self.units,
             )
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attachment:
+    """A file that a test wants to be kept."""
+
+    suite: str
+    case: str
+    """Empty: it belongs to the whole definition."""
+    path: str
+    """Below the guest's directory of attachments."""
+    mime_type: str
+    number: int
+    """Counted from 1 over all definitions: two may have one name."""
+
+    @property
+    def place(self) -> PurePosixPath:
+        """Where it goes, below the directory for results."""
+        return PurePosixPath("attachments", self.suite, f"{self.number}-{slug(self.case or 'run')}")
 
 
 @dataclass(slots=True, kw_only=True)

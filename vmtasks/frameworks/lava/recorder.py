@@ -7,18 +7,18 @@ know, the second of two with one name in some of its reports, and units without 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import repeat
 from mimetypes import guess_type
-from pathlib import PurePosixPath
 from typing import NoReturn
 
 from vmtasks import events
 from vmtasks.errors import TestFailed
-from vmtasks.frameworks.lava.cases import OWN, CaseRow, OpenCase, result_of, slug, titled
+from vmtasks.frameworks.lava.cases import OWN, Attachment, CaseRow, OpenCase, result_of, titled
 from vmtasks.frameworks.lava.definition import ParseSection, TestDefinition
 from vmtasks.frameworks.lava.patterns import Groups, Patterns
 from vmtasks.frameworks.lava.signals import Signal, parts_of
+from vmtasks.ssh.command import short
 
 _LONGEST_LINE = 64 * 1024
 _MOST_CHARACTERS = 64 * 1024 * 1024
@@ -29,25 +29,6 @@ MOST_ATTACHMENTS = 1000
 """So many files may they attach: each is a directory of its own, and a transfer."""
 _OF_A_SIGNAL = 200
 _UNTOLD = "it began, and told no result"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attachment:
-    """A file that a test wants to be kept."""
-
-    suite: str
-    case: str
-    """Empty: it belongs to the whole definition."""
-    path: str
-    """Below the guest's directory of attachments."""
-    mime_type: str
-    number: int
-    """Counted from 1 over all definitions: two may have one name."""
-
-    @property
-    def place(self) -> PurePosixPath:
-        """Where it goes, below the directory for results."""
-        return PurePosixPath("attachments", self.suite, f"{self.number}-{slug(self.case or 'run')}")
 
 
 class TestsRaised(TestFailed):
@@ -72,6 +53,10 @@ class Recorder:
         self._definitions = definitions
         self._suite = ""
         self._set = ""
+        self._ran: set[str] = set()
+        """The suites of the definitions whose steps have come to an end, whichever."""
+        self._has_matched = False
+        """Whether the pattern of the definition that runs was found."""
         self._open: dict[str, OpenCase] = {}
         self._line = bytearray()
         self._line_count = 0
@@ -84,7 +69,9 @@ class Recorder:
             "INSTALLFAIL": lambda _, status, *__: self._end(f"what it needs could not be installed: status {status}"),
             "STARTTC": lambda case, *_: self._start_case(case),
             "ENDTC": self._end_case,
-            "TESTCASE": lambda case, result, number, unit: self._case(case, result, measurement=number, units=unit),
+            "TESTCASE": lambda case, word, number, unit: self._case(
+                case, self._fixed(word), measurement=number, units=unit
+            ),
             "TESTREFERENCE": lambda case, result, link, _: self._case(case, result, reference=link),
             "TESTSET": self._choose_set,
             "TESTRAISE": lambda message, *_: self._raise(message),
@@ -96,9 +83,11 @@ class Recorder:
 
     @property
     def incomplete(self) -> tuple[str, ...]:
-        """The suites of the definitions that have not run to their end, or not yet."""
-        ended = {row.name for row in self.rows if row.suite == OWN and row.result == "pass"}
-        return tuple(suite for suite in self._definitions if suite not in ended)
+        """The suites of the definitions that could not run, were cut short or have ended all, or have not run yet.
+
+        One whose own steps have ended it before their end is none of them, as in LAVA: it has failed.
+        """
+        return tuple(suite for suite in self._definitions if suite not in self._ran)
 
     def hear_output(self, data: bytes) -> None:
         """Take in what was printed: lines count when they are whole."""
@@ -148,20 +137,20 @@ class Recorder:
             raise TestFailed(f"the tests of {self._machine} tell more than {_MOST_CHARACTERS >> 20} MiB")
 
     def _hear_lines(self, lines: Iterable[bytes]) -> None:
-        parted = [parts_of(line.decode(errors="replace").strip()) for line in lines]
+        parted = [parts_of(line.decode(errors="replace").rstrip("\r")) for line in lines]
         texts = ["".join(part for part in parts if isinstance(part, str)) for parts in parted]
         pattern = self._parse.pattern if self._parse else ""
-        found = self._patterns.search(pattern, texts) if pattern else repeat(None)
-        for parts, text, groups in zip(parted, texts, found, strict=False):
-            self._hear_line(parts, groups if text else None)
+        found = self._patterns.search(pattern, texts) if pattern else repeat(())
+        for parts, matches in zip(parted, found, strict=False):
+            self._hear_line(parts, matches)
 
     @property
     def _parse(self) -> ParseSection | None:
         definition = self._definitions.get(self._suite)
         return definition.parse if definition else None
 
-    def _hear_line(self, parts: Sequence[str | Signal], groups: Groups | None) -> None:
-        """Take in a line, and what has been found of the definition's pattern in its text."""
+    def _hear_line(self, parts: Sequence[str | Signal], matches: Sequence[Groups]) -> None:
+        """Take in a line, and what has been found of the definition's pattern up to its end."""
         self._line_count += 1
         for part in parts:
             if not isinstance(part, str):
@@ -169,11 +158,15 @@ class Recorder:
                 continue
             for case in self._open.values():
                 case.hear(part, self._line_count)
-        if groups and self._parse:
-            result = self._parse.fixupdict.get(groups["result"], groups["result"])
+        for groups in matches:
+            self._has_matched = True
             self._count(groups.values())
             measured = {name: groups.get(name, "") for name in ("measurement", "units")}
-            self._case(groups["test_case_id"], result, **measured)
+            self._case(groups["test_case_id"], self._fixed(groups["result"]), **measured)
+
+    def _fixed(self, word: str) -> str:
+        """Return what the definition calls a result, if it says so."""
+        return self._parse.fixupdict.get(word, word) if self._parse else word
 
     def _note(self, text: str, level: events.Level = "info") -> None:
         events.emit(events.Note(machine=self._machine, text=f"{self._suite}: {text}", level=level))
@@ -203,16 +196,23 @@ class Recorder:
         raise TestsRaised(message)
 
     def _begin(self, suite: str) -> None:
-        self._suite, self._set = suite, ""
+        self._suite, self._set, self._has_matched = suite, "", False
+        self._patterns.begin()
         events.emit(events.CaseStarted(machine=self._machine, definition=OWN, case=suite))
 
-    def _end_of_run(self, _: str, status: str, *__: str) -> None:
-        self._end("" if status == "0" else f"its steps ended with status {status}")
+    def _end_of_run(self, _: str, status: str, how: str, command: str) -> None:
+        """Put down the end of a definition: the last line of its steps tells whether it is theirs, and no status."""
+        last = f"; the last command was `{short(command)}`" if command else ""
+        self._ran.add(self._suite)
+        self._end("" if how == "ENDSTEPS" else f"its steps ended with status {status}, before their end{last}")
 
     def _end(self, complaint: str) -> None:
         """Put down how the definition that runs has ended; well, if there is no complaint."""
         self._hear_rest()
-        complaint = complaint or (self._patterns.complaint(self._parse.pattern) if self._parse else "")
+        if self._parse and not complaint:
+            complaint = self._patterns.complaint(self._parse.pattern)
+            if not (complaint or self._has_matched):
+                self._note("its pattern was found in nothing that it printed", level="warning")
         self._close_cases(is_told=True)
         self._miss(self._suite)
         self._add(CaseRow(suite=OWN, name=self._suite, result="fail" if complaint else "pass", message=complaint))

@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from vmtasks.frameworks.lava.cases import OWN, CaseRow
-from vmtasks.frameworks.lava.recorder import Attachment, Recorder
+from vmtasks.frameworks.lava.cases import OWN, Attachment, CaseRow
+from vmtasks.frameworks.lava.recorder import Recorder
 
 _NO_VALUE = "None"
 """What LAVA writes where a case measured nothing."""

@@ -9,15 +9,22 @@ from collections.abc import Iterator
 from vmtasks.frameworks.lava.definition import InstallSection, TestDefinition
 
 _ARGUMENT = re.compile(r"\$(?=\d)")
+_SIGNAL = '"${0%/run/*}/bin/lava-signal"'
+_TRAP = f"""[ -z "$BASH_VERSION" ] || trap '[ "${{_ended-}}" ] || {_SIGNAL} STOPPED "$BASH_COMMAND"' EXIT"""
 _HANDED_ON = re.compile(r"--(?:shell|cmd)\b")
 
 
 def run_script(definition: TestDefinition, *, suite: str) -> str:
     """Return run.sh: all steps, in one shell, which ends with the first that fails.
 
+    Its last line tells that it was reached. Its exit status does not: the last step may be a test that is false, behind
+    which ``&&`` follows, and one that ends the shell may do so with 0. Then bash tells which command that was.
+
     :param suite: what the results call the definition.
     """
-    return "\n".join([*_head(definition, suite), "set -e", *map(protected, definition.steps), ""])
+    steps = map(protected, definition.steps)
+    # Behind an empty line, for a step that ends with a backslash.
+    return "\n".join([*_head(definition, suite), _TRAP, "set -e", *steps, "", "_ended=yes", f"{_SIGNAL} ENDSTEPS", ""])
 
 
 def install_script(definition: TestDefinition, *, suite: str) -> str:

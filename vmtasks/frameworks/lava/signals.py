@@ -11,7 +11,7 @@ Signal = tuple[str, ...]
 """The words of a signal, as a helper sends them."""
 
 _BEGINNING = re.compile(r"<LAVA_SIGNAL_(\w+)(?=[ >])")
-_FIELD = re.compile(r"(?:^|(?<! ) ++)(TEST_CASE_ID|RESULT|MEASUREMENT|UNITS)=")
+_FIELD = re.compile(r"(?:^|(?<! ) ++)(TEST_CASE_ID|RESULT|MEASUREMENT|UNITS)=", re.IGNORECASE)
 _THREE_WORDS = re.compile(r"\s*\S+\s+\S+\s+[^\s>]+")
 _TRACE = "+"
 """What a line begins with that a shell shows before it runs it (set -x)."""
@@ -50,7 +50,7 @@ def _end(kind: str, text: str) -> int:
     if kind == "TESTCASE":
         firsts: dict[str, int] = {}
         for found in _FIELD.finditer(text):
-            firsts.setdefault(found[1], found.end())
+            firsts.setdefault(found[1].upper(), found.end())
         if "TEST_CASE_ID" in firsts and "RESULT" in firsts:
             needed = max(firsts["TEST_CASE_ID"], firsts["RESULT"])
     elif kind == "TESTREFERENCE" and (words := _THREE_WORDS.match(text)):
@@ -65,7 +65,8 @@ def _words(kind: str, text: str) -> Signal | None:
         return None
     if kind == "TESTCASE":
         fields = _FIELD.split(text)
-        of = dict(zip(fields[1::2], (field.strip() for field in fields[2::2]), strict=True))
+        keys = map(str.upper, fields[1::2])
+        of = dict(zip(keys, (field.strip() for field in fields[2::2]), strict=True))
         return (kind, *(of.get(key, "") for key in ("TEST_CASE_ID", "RESULT", "MEASUREMENT", "UNITS")))
     if kind == "TESTREFERENCE":
         words = text.rsplit(maxsplit=2)

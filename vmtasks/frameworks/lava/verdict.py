@@ -1,13 +1,14 @@
 """What a job of definitions comes to. "Complete" and "passed" are two things, and both are said.
 
-A job is complete if each definition ran to its end, whatever its cases said: so LAVA's Complete may have nothing but
-failures in it, and an Incomplete one nothing but passes. Here a run passes only if it is both.
+A job is complete if each definition was run, whatever its cases said and whether its steps came to their end: so LAVA's
+Complete may have nothing but failures in it, and an Incomplete one nothing but passes. Here a run passes only if it is
+complete, and nothing in it has failed.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from vmtasks import events
 from vmtasks.errors import NothingTested, TestFailed
@@ -21,12 +22,12 @@ _WORDS = {"pass": "passed", "fail": "failed", "skip": "skipped", "unknown": "unk
 def judge(rows: Sequence[CaseRow], incomplete: Sequence[str]) -> None:
     """End a job whose definitions have run.
 
-    :param incomplete: the suites of the definitions that did not run to their end.
-    :raise TestFailed: a definition did not, or a case failed.
+    :param incomplete: the suites of the definitions that could not run, or were cut short.
+    :raise TestFailed: there is one, or a case failed, or the steps of a definition did not come to their end.
     :raise NothingTested: all is well, but no case has a verdict, though there are some.
     """
     cases = [row for row in rows if row.suite != OWN]
-    if incomplete or any(row.result == "fail" for row in cases):
+    if incomplete or any(row.result == "fail" for row in rows):
         raise TestFailed(summary(rows, incomplete), details=_details(cases))
     if cases and not any(row.result == "pass" for row in cases):
         raise NothingTested(summary(rows, incomplete))
@@ -37,16 +38,21 @@ def summary(rows: Sequence[CaseRow], incomplete: Sequence[str]) -> str:
     """Say in one sentence whether a job is complete, and whether it has passed."""
     cases = [row for row in rows if row.suite != OWN]
     counts: Counter[str] = Counter(row.result for row in cases)
+    broken = {row.name: row.message for row in rows if row.suite == OWN and row.result == "fail"}
     if incomplete:
-        reasons = {row.name: row.message for row in rows if row.suite == OWN}
-        reason = "; ".join(f"{suite}: {reasons.get(suite, '')}".removesuffix(": ") for suite in incomplete)
-        verdict = f"not complete ({reason})"
+        verdict = f"not complete ({_reasons({suite: broken.get(suite, '') for suite in incomplete})})"
+    elif broken:
+        verdict = f"complete, and not passed ({_reasons(broken)})"
     elif counts["fail"]:
         verdict = "complete, and not passed"
     else:
         verdict = "complete, and passed" if counts["pass"] or not cases else "complete, but nothing was tested"
     told = ", ".join(f"{counts[result]} {_WORDS[result]}" for result in RESULTS if counts[result])
     return f"{verdict}: {f'of {len(cases)} cases {told}' if cases else 'no cases'}{_names(cases)}"
+
+
+def _reasons(broken: Mapping[str, str]) -> str:
+    return "; ".join(f"{suite}: {reason}".removesuffix(": ") for suite, reason in broken.items())
 
 
 def _names(cases: Sequence[CaseRow]) -> str:

@@ -120,16 +120,52 @@ def test_steps_share_one_shell_which_ends_with_the_first_that_fails(lab: Lab) ->
     )
     ran = lab.run(lab.steps(*steps), lab.steps("lava-test-case here --result pass", name="next"))
     assert isinstance(ran.problem, TestFailed)
-    message = "not complete (0_smoke: its steps ended with status 3): of 2 cases 2 passed"
-    assert str(ran.problem) == message
+    why = "0_smoke: its steps ended with status 3, before their end; the last command was `"
+    assert str(ran.problem).startswith(f"complete, and not passed ({why}")
+    assert str(ran.problem).endswith("`): of 2 cases 2 passed")
     assert ran.cases == [
         ("0_smoke", "1-/", "pass"),
         ("lava", "0_smoke", "fail"),
         ("1_next", "here", "pass"),
         ("lava", "1_next", "pass"),
-        ("lava", "job", "fail"),
+        ("lava", "job", "pass"),
     ]
     assert "no\n" not in ran.printed
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        ["test -f /nonexistent && echo x"],
+        ["for x in 1 2; do [ $x = 3 ] && echo $x; done"],
+        ["set +e", "false"],
+        ["(exit 1) || true", "! true"],
+        ["true \\"],
+        ["trap 'echo bye' EXIT", "set -u"],
+        ["cd /; PATH=/nowhere"],
+    ],
+)
+def test_the_last_line_of_the_steps_is_their_end_whatever_its_status(lab: Lab, steps: list[str]) -> None:
+    ran = lab.run(lab.steps("lava-test-case a --result pass", *steps))
+    assert ran.problem is None
+    assert ran.cases[1:] == [("lava", "0_smoke", "pass"), ("lava", "job", "pass")]
+
+
+@pytest.mark.parametrize(
+    ("step", "why"),
+    [
+        ("if true; then exit 0; fi", "its steps ended with status 0, before their end; the last command was `exit 0`"),
+        ("f() { grep x /dev/null; }; f", "with status 1, before their end; the last command was `grep x /dev/null`"),
+        ("exec true", "its steps ended with status 0, before their end)"),
+        ("kill -9 $$", "its steps ended with status 137, before their end)"),
+        ("if", "its steps ended with status 2, before their end"),
+    ],
+)
+def test_steps_that_do_not_come_to_their_end_fail_whatever_their_status(lab: Lab, step: str, why: str) -> None:
+    ran = lab.run(lab.steps("lava-test-case a --result pass", step, "lava-test-case never --result fail"))
+    assert why in str(ran.problem)
+    assert ran.cases[-2:] == [("lava", "0_smoke", "fail"), ("lava", "job", "pass")]
+    assert ("never", "fail") not in ran.tests
 
 
 def test_complete_is_not_passed(lab: Lab) -> None:
@@ -150,6 +186,10 @@ CALLS: list[tuple[str, int, str | None]] = [
     ("lava-test-case {x} --shell true", 0, "pass"),
     ("lava-test-case {x} --shell false", 0, "fail"),
     ("lava-test-case {x} --shell exit 4", 0, "fail"),
+    ("lava-test-case {x} --shell '[[ ab =~ ^a ]] && a=(1 2) && [ ${{#a[@]}} = 2 ] && source /dev/null'", 0, "pass"),
+    ("lava-test-case {x} --shell source /dev/null", 0, "pass"),
+    ("lava-test-case {x} --result ''", 0, "unknown"),
+    ('lava-test-case {x} --result "$NOWHERE"', 0, "unknown"),
     ("lava-test-case {x} --shell 'true; false | true'", 0, "pass"),
     ("lava-test-case {x} --shell test '' = ''", 0, "pass"),
     ("lava-test-case {x} --shell test 'a  b' = 'a  b'", 0, "pass"),
@@ -171,6 +211,10 @@ CALLS: list[tuple[str, int, str | None]] = [
     ("lava-test-reference", 1, None),
     ("lava-test-set start", 1, None),
     ("lava-test-set begin a", 1, None),
+    ("lava-test-set start ''", 1, None),
+    ("lava-test-set start a b", 0, None),
+    ("lava-test-set stop a", 0, None),
+    ("lava-test-set stop ''", 0, None),
     ("lava-test-set stop", 0, None),
     ("lava-test-event 'something happened'", 0, None),
     ("lava-test-feedback --namespace one", 0, None),
@@ -311,6 +355,16 @@ def test_bare_lines_are_where_they_were_among_signals(lab: Lab) -> None:
     assert ran.problem.details == ("0_smoke/log: inside",)
 
 
+def test_a_definition_calls_results_so_in_signals_too(lab: Lab) -> None:
+    steps = ["lava-test-case a --result ERROR", "lava-test-case b --result SUCCESS", "lava-test-case c --shell true"]
+    bare = "echo '<LAVA_SIGNAL_TESTCASE test_case_id=d result=ERROR>'"
+    parse = {"pattern": "(?P<test_case_id>x) (?P<result>y)", "fixupdict": {"SUCCESS": "pass", "ERROR": "fail"}}
+    ran = lab.run(lab.definition(yaml.safe_dump({"parse": parse, "run": {"steps": [*steps, bare]}})))
+    assert ran.tests == [("a", "fail"), ("b", "pass"), ("c", "pass"), ("d", "fail")]
+    (warned,) = (one for one in ran.heard if isinstance(one, events.Note) and one.level == "warning")
+    assert warned.text == "0_smoke: its pattern was found in nothing that it printed"
+
+
 def test_the_pattern_of_a_definition_finds_cases_in_its_output(lab: Lab) -> None:
     ran = lab.run(
         lab.definition(
@@ -326,6 +380,7 @@ run:
         )
     )
     assert ran.tests == [("one", "pass"), ("two", "fail"), ("three", "pass"), ("four", "unknown"), ("five", "pass")]
+    assert not [one for one in ran.heard if isinstance(one, events.Note) and "its pattern" in one.text]
     assert (ran.yaml[1]["measurement"], ran.yaml[1]["unit"]) == ("1.5", "ms")
 
 
@@ -344,7 +399,9 @@ run: {steps: [echo three pass]}
     ran = lab.run(lab.definition(evil), lab.definition(good, name="next"), lab.definition(evil, name="again"))
     why = "its pattern is given up: a processor has worked on a few lines for more than 0.2 s; cases may be missing"
     assert isinstance(ran.problem, TestFailed)
-    assert str(ran.problem).startswith(f"not complete (0_smoke: {why}; 2_again: {why}): of 2 cases 2 passed")
+    assert str(ran.problem).startswith(
+        f"complete, and not passed (0_smoke: {why}; 2_again: {why}): of 2 cases 2 passed"
+    )
     assert ran.tests == [("one", "pass"), ("three", "pass")]
     warnings = [one.text for one in ran.heard if isinstance(one, events.Note) and one.level == "warning"]
     assert [one for one in warnings if "pattern is given up" in one and "complete" not in one] == [f"0_smoke: {why}"]

@@ -183,9 +183,11 @@ install: {keys: [a.asc], sources: ['deb a b c'], deps: [p], deps-debian: [q], st
 run: {steps: ["if true\\nthen echo $WHO\\nfi", 'echo done']}
 """
     )
-    assert run_script(found, suite="0_x") == (
-        "export TESTRUN_ID=0_x\nWHO='it'\"'\"'s me'\nset -e\nif true\nthen echo $WHO\nfi\necho done\n"
-    )
+    first, name, trap, *steps = run_script(found, suite="0_x").splitlines()
+    assert (first, name) == ("export TESTRUN_ID=0_x", "WHO='it'\"'\"'s me'")
+    assert trap.startswith('[ -z "$BASH_VERSION" ] || trap ')
+    assert steps[:-3] == ["set -e", "if true", "then echo $WHO", "fi", "echo done"]
+    assert steps[-3:] == ["", "_ended=yes", '"${0%/run/*}/bin/lava-signal" ENDSTEPS']
     lines = install_script(found, suite="0_x").splitlines()[3:]
     assert lines == [
         "lava-add-keys a.asc",

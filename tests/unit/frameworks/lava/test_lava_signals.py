@@ -89,7 +89,7 @@ def test_the_text_around_signals_is_that_of_the_cases_that_are_open_and_of_the_p
     recorder.hear_signal(["STARTRUN", "0_x"])
     recorder.hear_output(b"<LAVA_SIGNAL_STARTTC a>why<LAVA_SIGNAL_TESTCASE TEST_CASE_ID=a RESULT=fail>\n")
     recorder.hear_output(TESTCASE.format("c: pass", "fail").encode() + b" by pattern: pass\n")
-    recorder.hear_signal(["ENDRUN", "0_x", "0"])
+    recorder.hear_signal(["ENDRUN", "0_x", "0", "ENDSTEPS"])
     recorder.close()
     assert [(row.name, row.result, row.details) for row in recorder.rows] == [
         ("a", "fail", ("why",)),
