@@ -104,6 +104,18 @@ def test_members_know_each_other_by_name_and_reach_each_other(group: Group) -> N
     assert group["server"].query(["systemctl", "is-system-running"]) == "running\n"
 
 
+def test_who_asks_for_the_address_of_the_outward_card_is_told_where_others_reach_the_member(group: Group) -> None:
+    outward = "card=$(ip -4 -oneline address | awk '/ 10[.]0[.]2[.]/ { print $2 }')"
+    asked = group.run_all(
+        f"{outward}; lava-echo-ipv4 $card; lava-network broadcast $card && lava-network collect $card"
+    )
+    for member in group.members:
+        assert asked[member.name].stdout == f"{member.address}\n"
+        for other in group.guests():
+            told = [other.query(["lava-network", "query", member.name, key]) for key in ("ipv4", "mac")]
+            assert [line.rstrip("\n") for line in told] == [member.address, member.mac]
+
+
 @pytest.mark.parametrize(("name", "address"), [("broadcast", "198.18.255.255"), ("multicast", "239.1.2.3")])
 def test_broadcasts_and_multicasts_arrive(group: Group, name: str, address: str) -> None:
     until(name, partial(hears, group, address, name), LIMIT_S)

@@ -16,7 +16,16 @@ from vmtasks.group.roles import PREFIX, GroupMember
 from vmtasks.group.wire import ALL_VERBS, LONGEST_BYTES
 from vmtasks.guest import places
 
-_LIMITS = (("@LONGEST_BYTES@", str(LONGEST_BYTES)), ("@TOO_LONG@", TOO_LONG))
+# The address that a member's outward card has is QEMU's own, the same for all: it leads nobody to that member.
+_CARD = r"""card() {
+    if [ -e @GROUP@/interface ] && ip -4 -o address show dev "$1" 2>/dev/null | grep -q ' 10\.0\.2\.'; then
+        cat @GROUP@/interface
+    else
+        echo "$1"
+    fi
+}
+"""
+_WORDS = (("@LONGEST_BYTES@", str(LONGEST_BYTES)), ("@TOO_LONG@", TOO_LONG))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +40,9 @@ class GuestPaths:
 
     def put_into(self, program: str) -> str:
         """Return a program with these paths."""
-        for word, value in (("@SOCKET@", self.socket), ("@CACHE@", self.cache), *_LIMITS):
+        group = self.socket.rpartition("/")[0]
+        words = (("@CARD@\n", _CARD), ("@SOCKET@", self.socket), ("@GROUP@", group), ("@CACHE@", self.cache), *_WORDS)
+        for word, value in words:
             program = program.replace(word, value)
         return program
 
@@ -92,6 +103,7 @@ exit $status;
 _NETWORK = r"""#!/bin/sh
 # Part of vmtasks: lava-network, over lava-send and lava-wait-all. It is put here at the start of each machine.
 cache=@CACHE@_network_cache.txt
+@CARD@
 usage() {
     echo "usage: lava-network broadcast IF | collect IF [ROLE] | query NAME KEY | hosts FILE | alias-hosts FILE" >&2
     exit 1
@@ -104,6 +116,7 @@ words() { head -n 1 | tr / ' ' | awk "$1"; }
 case $1 in
     broadcast)
         [ -e "/sys/class/net/$2" ] || { echo "lava-network: there is no interface $2" >&2; exit 1; }
+        set -- x "$(card "$2")"
         set -- "$2" $(ip -4 -o address show dev "$2" | words '{ print $4, $5, $6 == "brd" ? $7 : "" }')
         bits=$3 mask=
         for part in 1 2 3 4; do
@@ -140,12 +153,14 @@ case $1 in
 esac
 """
 
-_ADDRESS = r"""#!/bin/sh
-# Part of vmtasks: the first IPv4 address of an interface.
-[ -n "$1" ] || { echo "usage: lava-echo-ipv4 IF"; exit 0; }
-ip -4 -o address show dev "$1" 2>/dev/null | head -n 1 | tr / ' ' | awk '{ print $4 }'
+ECHO_IPV4 = r"""#!/bin/sh
+# Part of vmtasks: the first IPv4 address of an interface; nothing if it has none. Exits with 0 always.
+[ -n "$1" ] || { echo "usage: lava-echo-ipv4 INTERFACE"; exit 0; }
+@CARD@
+ip -4 -o address show dev "$(card "$1")" 2>/dev/null | sed -n '1s/.* inet \([0-9.]*\).*/\1/p'
 exit 0
 """
+"""For who asks an interface of a member, be it in a test shell or elsewhere."""
 
 # Its clients are served at once; none of them, and no slow host, holds up the others.
 _AGENT = r"""
@@ -243,6 +258,7 @@ print $ip "link set $card down\nlink set $card address $mac\naddress flush dev $
 close $ip or die "ip failed on $card\n";
 my $hosts = join "", grep { !/# vmtasks group$/ } split /^/, get("/etc/hosts");
 put("/etc/hosts", $hosts . $names);
+put("$directory/interface", "$card\n");
 put("$directory/card", "$mac $address");
 """
 
@@ -259,7 +275,7 @@ def join_command(paths: GuestPaths, member: GroupMember, *, has_network: bool) -
 def joined_with(paths: GuestPaths, members: Sequence[GroupMember]) -> bytes:
     """Return what a machine becomes a member with."""
     names = "".join(f"{one.address} {one.name} # vmtasks group\n" for one in members if one.address)
-    programs = {ALL_VERBS[0]: _VERB, "lava-network": _NETWORK, "lava-echo-ipv4": _ADDRESS}
+    programs = {ALL_VERBS[0]: _VERB, "lava-network": _NETWORK, "lava-echo-ipv4": ECHO_IPV4}
     words = [word for name, program in programs.items() for word in (name, paths.put_into(program))]
     return "\0".join([names, *words]).encode()
 

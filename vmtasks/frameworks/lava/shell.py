@@ -17,6 +17,7 @@ from vmtasks.frameworks.lava.mapping import LavaMapping
 from vmtasks.frameworks.lava.recorder import Recorder, TestsRaised
 from vmtasks.frameworks.lava.repositories import clone_for, root_of
 from vmtasks.frameworks.lava.scripts import install_script, run_script
+from vmtasks.group.guest_programs import ECHO_IPV4, USUAL
 from vmtasks.guest import Guest, places
 from vmtasks.project import tree_files
 from vmtasks.run.place import make_directory
@@ -25,8 +26,8 @@ from vmtasks.ssh.command import DEFAULT_ENV
 HOME = places.TEST_SHELL
 """The guest's directory for all of it: ``bin`` has the helpers, ``tests/N_NAME`` the files of a definition."""
 _PROGRAMS = Path(__file__).with_name("guest")
-_LAB = {"LAVA_DEVICE_TYPE": "kvm", "LAVA_JOB_TAGS": "", "TARGET_TYPE": "debian", "REPEAT_COUNT": "0"}
-"""What definitions ask a lab, old ones in the last two."""
+_LAB = {"LAVA_DEVICE_TYPE": "kvm", "LAVA_JOB_TAGS": "", "TARGET_TYPE": "debian", "REPEAT_COUNT": "0", "TERM": "vt220"}
+"""What definitions ask a lab, old ones in those before the last, which is what a serial console has."""
 
 
 def suites(definitions: Sequence[TestDefinition], *, first: int = 0) -> dict[str, TestDefinition]:
@@ -98,7 +99,8 @@ class TestShell:
         trees = " ".join(f"tests/{suite}" for suite in self.definitions)
         guest.query(
             f"cd {self._home} && mkdir -p run results background attachments {trees} && "
-            "chmod 1777 results background attachments && chmod -R a+rx bin runner"
+            "chmod 1777 results background attachments && cat >bin/lava-echo-ipv4 && chmod -R a+rx bin runner",
+            stdin=USUAL.put_into(ECHO_IPV4).encode(),
         )
         scripts = self.scratch / "lava"
         for suite, definition in self.definitions.items():
