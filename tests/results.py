@@ -14,4 +14,13 @@ def newest(home: Path) -> Path:
 
 def machines_of(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the machines of a run, but for those that templates were made of: whether it had to make one, is luck."""
-    return [machine for machine in result["machines"] if not machine["machine"].endswith("-template")]
+    return _but_for_templates(result["machines"])
+
+
+def commands_of(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the commands of a run, but for those in machines that templates were made of, which have no log."""
+    return _but_for_templates(result["commands"])
+
+
+def _but_for_templates(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [row for row in rows if not row["machine"].endswith("-template")]

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.debian_source import fetched
-from tests.results import newest
+from tests.results import commands_of, newest
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 900.0
@@ -95,7 +95,7 @@ class Done:
     @property
     def output(self) -> str:
         """All that the commands of the run printed."""
-        return "".join(Path(command["log"]).read_text(errors="replace") for command in self.result["commands"])
+        return "".join(Path(command["log"]).read_text(errors="replace") for command in commands_of(self.result))
 
 
 def build_deb(cwd: Path, *words: str | Path, **environ: str) -> Done:

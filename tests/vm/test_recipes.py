@@ -25,7 +25,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from tests.debian_source import fetched
-from tests.results import machines_of
+from tests.results import commands_of, machines_of
 from tests.same_build import undated
 from vmtasks.host.lease import machines_dir
 from vmtasks.project import tree_files
@@ -240,7 +240,7 @@ def test_make_test_in_vm_writes_everything_down(made: Done) -> None:
         assert "systemd-sysv" in machine["manifest"]["packages"]
         assert Path(machine["console"]).is_file()
     assert "dpkg-buildpackage --build=binary --no-sign" in [command["command"] for command in result["commands"]]
-    for command in result["commands"]:
+    for command in commands_of(result):
         assert command["exit_code"] == 0
         assert (ROOT / command["log"]).is_file()
     assert sorted(map(Path, result["artifacts"])) == sorted(artifacts(made).values())
