@@ -155,6 +155,7 @@ def run(
                 parallel(answer, lambda: statuses.append(call()))
             finally:
                 log.emit_more()
+            check_interrupted()  # what ends us may have ended it before: its status is no verdict then
             learn(statuses[0])
         log.expect_bounded()
     try:
