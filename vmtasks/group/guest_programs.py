@@ -16,7 +16,7 @@ from vmtasks.group.roles import PREFIX, GroupMember
 from vmtasks.group.wire import ALL_VERBS, LONGEST_BYTES
 from vmtasks.guest import places
 
-# The address that a member's outward card has is QEMU's own, the same for all: it leads nobody to that member.
+# The address that a member's outward card has is QEMU's own, the same for all: no other member reaches it there.
 _CARD = r"""card() {
     if [ -e @GROUP@/interface ] && ip -4 -o address show dev "$1" 2>/dev/null | grep -q ' 10\.0\.2\.'; then
         cat @GROUP@/interface

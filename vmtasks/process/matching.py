@@ -56,8 +56,7 @@ def _answer() -> None:
 def matches(pattern: re.Pattern[str], name: str, text: str, start: int = 0) -> Iterator[re.Match[str]]:
     """Yield what is found in a text, one behind the other, and of no length none.
 
-    :param name: a group that is to be of one line: where it is not, what it has of the lines before its last is none of
-        it, as with ``[^:]+``, of which nobody thinks that it takes lines as well.
+    :param name: a group that is to be of one line: of one that takes several, as ``[^:]+`` may, its last counts.
     :param start: where to begin; what stands before it is there for ``^`` and the like.
     """
     while start <= len(text) and (found := pattern.search(text, start)):  # it takes what is beyond the end for the end

@@ -52,17 +52,11 @@ def job_of(document: Mapping[str, Any], mapping: LavaMapping, *, path: Path) -> 
     actions = list_at(table, "actions", where)
     if not actions:
         raise UsageError(f"{where}: key 'actions' is missing, or empty: there is nothing to do")
-    names: set[str] = set()
+    context = _JobContext(path, mapping, limits, notes, set(), DEVICE if "device_type" in table else "")
     for number, action in enumerate(actions):
         place = f"{where}: actions[{number}]"
         kind = one_of(action, place, actions_v2.ACTIONS, actions_v2.REFUSED)
-        _act(
-            kind,
-            mapping_at(action, kind, place),
-            members,
-            f"{place}.{kind}",
-            _JobContext(path, mapping, limits, notes, names, DEVICE if "device_type" in table else ""),
-        )
+        _act(kind, mapping_at(action, kind, place), members, f"{place}.{kind}", context)
     settings = GroupSettings(timeout_s=whole_s or 0.0, wait_timeout_s=wait_s or GroupSettings().wait_timeout_s)
     return LavaGroupJob(
         name=yaml11.as_text(table.get("job_name")),
